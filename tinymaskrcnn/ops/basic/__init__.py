@@ -1,0 +1,1 @@
+"""Elementwise arithmetic, reductions, matmul, indexing, reshaping, joining."""

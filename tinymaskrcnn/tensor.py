@@ -1,0 +1,186 @@
+"""Tensor: an array that remembers how it was computed, with the usual operators.
+
+The arithmetic lives in ops/, the graph walk in autograd.py. A Tensor wraps a NumPy array of float32 or float64; other dtypes
+(labels, indices, masks) stay plain arrays. Python numbers in expressions take the Tensor's dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import autograd
+
+
+def _basic() -> Any:
+    from .ops.basic import op  # late: the operations stand above the Tensor in the order of imports
+
+    return op
+
+
+class Tensor:
+    """An n-dimensional float array with an optional gradient.
+
+    Args:
+        data: anything np.asarray takes; non-float data becomes float32.
+        requires_grad: whether backward shall leave d(output)/d(self) in `.grad`.
+
+    Attributes:
+        data: the array. grad: an array of the same shape, or None. requires_grad: as given, or inherited from the inputs.
+    """
+
+    __array_priority__ = 1000  # numpy_array * tensor calls Tensor.__rmul__
+    __slots__ = ("__weakref__", "data", "grad", "node", "output_index", "requires_grad")
+
+    def __init__(self, data: Any, requires_grad: bool = False) -> None:
+        if isinstance(data, Tensor):
+            data = data.data
+        array = np.asarray(data)
+        if array.dtype not in (np.float32, np.float64):
+            array = array.astype(np.float32)
+        self.data: np.ndarray = array
+        self.grad: np.ndarray | None = None
+        self.requires_grad = requires_grad
+        self.node: autograd.Function | None = None
+        self.output_index = 0
+
+    @classmethod
+    def _from_node(cls, data: np.ndarray, node: autograd.Function | None, output_index: int) -> Tensor:
+        tensor = cls.__new__(Tensor)
+        tensor.data, tensor.grad, tensor.node = data, None, node
+        tensor.requires_grad, tensor.output_index = node is not None, output_index
+        return tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.data.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        return self.data.size
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __repr__(self) -> str:
+        suffix = ", requires_grad=True" if self.requires_grad else ""
+        return f"Tensor({np.array2string(self.data, threshold=20, precision=4)}, shape={self.shape}{suffix})"
+
+    def numpy(self) -> np.ndarray:
+        """The array itself, not a copy."""
+        return self.data
+
+    def item(self) -> float:
+        """The one element as a Python float. Raises ValueError unless there is exactly one."""
+        if self.data.size != 1:
+            raise ValueError(f"item() wants exactly one element, this Tensor has shape {self.shape}")
+        return float(self.data.reshape(()))
+
+    def __float__(self) -> float:
+        return self.item()
+
+    def detach(self) -> Tensor:
+        """The same array, cut off from the graph."""
+        return Tensor(self.data)
+
+    def backward(self, grad: Any = None) -> None:
+        """Add the gradient of this Tensor to `.grad` of every leaf that requires one (Paszke et al. 2017, section 3).
+
+        Args:
+            grad: gradient of whatever comes after, of this Tensor's shape; 1 for a Tensor of one element.
+
+        Raises:
+            RuntimeError: nothing here requires a gradient, or a part of the graph was already walked back through.
+            ValueError: grad is missing or has another shape.
+        """
+        if not self.requires_grad:
+            raise RuntimeError("backward() on a Tensor that does not require a gradient: no input had requires_grad=True")
+        if grad is None:
+            if self.data.size != 1:
+                raise ValueError(f"backward() without a gradient wants one element, this Tensor has shape {self.shape}")
+            grad = np.ones_like(self.data)
+        grad = np.asarray(grad.data if isinstance(grad, Tensor) else grad, dtype=self.dtype)
+        if grad.shape != self.shape:
+            raise ValueError(f"backward() got a gradient of shape {grad.shape} for a Tensor of shape {self.shape}")
+        autograd.backward(self, grad)
+
+    def accumulate_grad(self, grad: np.ndarray) -> None:
+        """Add to `.grad`. The first gradient is copied, since the array may be shared with other Tensors."""
+        if self.grad is None:
+            self.grad = np.array(grad, dtype=self.dtype)
+        else:
+            self.grad += grad
+
+    def __add__(self, other: Any) -> Tensor:
+        return _basic().add(self, other)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return _basic().multiply(self, other)
+
+    def __sub__(self, other: Any) -> Tensor:
+        return _basic().subtract(self, other)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return _basic().divide(self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return _basic().subtract(other, self)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return _basic().divide(other, self)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return _basic().matmul(self, other)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return _basic().matmul(other, self)
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Tensor:
+        return _basic().multiply(self, -1.0)
+
+    def __pow__(self, exponent: float) -> Tensor:
+        return _basic().power(self, exponent)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return _basic().index(self, index)
+
+    def exp(self) -> Tensor:
+        return _basic().exp(self)
+
+    def log(self) -> Tensor:
+        return _basic().log(self)
+
+    def sqrt(self) -> Tensor:
+        return _basic().power(self, 0.5)
+
+    def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        return _basic().sum(self, axis, keepdims)
+
+    def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        return _basic().mean(self, axis, keepdims)
+
+    def max(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        return _basic().max(self, axis, keepdims)
+
+    def reshape(self, *shape: Any) -> Tensor:
+        return _basic().reshape(self, shape[0] if len(shape) == 1 and isinstance(shape[0], Sequence) else shape)
+
+    def transpose(self, *axes: int) -> Tensor:
+        return _basic().transpose(self, axes or None)
+
+    @property
+    def T(self) -> Tensor:
+        return self.transpose()
