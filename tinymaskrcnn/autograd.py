@@ -73,14 +73,17 @@ class Function:
     def __call__(self, *inputs: Any) -> Any:
         from .tensor import Tensor  # late: Tensor's operators are Functions
 
-        self.needs = tuple(_grad_enabled and isinstance(x, Tensor) and x.requires_grad for x in inputs)
+        self.needs = tuple(
+            _grad_enabled and isinstance(x, Tensor) and x.requires_grad for x in inputs
+        )
         outputs = self.forward(*(x.data if isinstance(x, Tensor) else x for x in inputs))
         self.inputs = tuple(x if need else None for x, need in zip(inputs, self.needs, strict=True))
         recorded = any(self.needs)
         several = isinstance(outputs, tuple)
         self.output_count = len(outputs) if several else 1
         tensors = tuple(
-            Tensor._from_node(array, self if recorded else None, i) for i, array in enumerate(outputs if several else (outputs,))
+            Tensor._from_node(array, self if recorded else None, i)
+            for i, array in enumerate(outputs if several else (outputs,))
         )
         return tensors if several else tensors[0]
 
@@ -159,5 +162,7 @@ def _reverse_topological(root: Function | None) -> list[Function]:
         elif id(node) not in seen:
             seen.add(id(node))
             stack.append((node, True))
-            stack.extend((t.node, False) for t in node.inputs if t is not None and t.node is not None)
+            stack.extend(
+                (t.node, False) for t in node.inputs if t is not None and t.node is not None
+            )
     return order[::-1]

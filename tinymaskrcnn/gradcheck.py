@@ -11,7 +11,11 @@ from .tensor import Tensor
 
 
 def gradcheck(
-    function: Callable[..., Tensor], *inputs: np.ndarray, tolerance: float = 1e-6, step: float = 1e-6, seed: int = 0
+    function: Callable[..., Tensor],
+    *inputs: np.ndarray,
+    tolerance: float = 1e-6,
+    step: float = 1e-6,
+    seed: int = 0,
 ) -> None:
     """Check d(sum of weights * function(inputs)) / d(inputs) for random weights, one input element at a time.
 
@@ -45,7 +49,9 @@ def gradcheck(
         analytic = np.zeros_like(numeric) if tensor.grad is None else tensor.grad
         error = np.abs(analytic - numeric) / np.maximum(1.0, np.abs(numeric))
         if error.size and not error.max() <= tolerance:
-            worst = np.unravel_index(np.nanargmax(np.where(np.isnan(error), np.inf, error)), error.shape)
+            worst = np.unravel_index(
+                np.nanargmax(np.where(np.isnan(error), np.inf, error)), error.shape
+            )
             raise AssertionError(
                 f"input {i}, element {tuple(map(int, worst))}: backward gives {analytic[worst]:.9g}, "
                 f"central differences {numeric[worst]:.9g}, relative error {error[worst]:.2e} above {tolerance:.0e}"

@@ -12,24 +12,39 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-_FAST_MATH = {"contract", "reassoc", "arcp", "nsz"}  # without nnan and ninf: NaN and infinity must stay visible
+_FAST_MATH = {
+    "contract",
+    "reassoc",
+    "arcp",
+    "nsz",
+}  # without nnan and ninf: NaN and infinity must stay visible
 
 
 def _cache_folder() -> Path:
     given = os.environ.get("TINYMASKRCNN_CACHE") or os.environ.get("NUMBA_CACHE_DIR")
-    base = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinymaskrcnn"
+    base = (
+        Path(given)
+        if given
+        else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinymaskrcnn"
+    )
     shared = sorted((Path(__file__).parent / "ops").glob("simd*.py")) + [Path(__file__)]
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in shared)).hexdigest()[:12]
     return base if base.name == digest else base / digest
 
 
 CACHE_FOLDER = _cache_folder()
-os.environ["NUMBA_CACHE_DIR"] = str(CACHE_FOLDER)  # read by Numba when it is imported, hence before the next line
+os.environ["NUMBA_CACHE_DIR"] = str(
+    CACHE_FOLDER
+)  # read by Numba when it is imported, hence before the next line
 
 import numba  # noqa: E402
 
 numba.config.CACHE_DIR = str(CACHE_FOLDER)
-numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]  # a region costs 3 us with omp, 65 with workqueue
+numba.config.THREADING_LAYER_PRIORITY = [
+    "omp",
+    "tbb",
+    "workqueue",
+]  # a region costs 3 us with omp, 65 with workqueue
 
 _OPTIONS: dict[str, Any] = {
     "cache": True,

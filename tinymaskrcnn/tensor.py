@@ -47,7 +47,9 @@ class Tensor:
         self.output_index = 0
 
     @classmethod
-    def _from_node(cls, data: np.ndarray, node: autograd.Function | None, output_index: int) -> Tensor:
+    def _from_node(
+        cls, data: np.ndarray, node: autograd.Function | None, output_index: int
+    ) -> Tensor:
         tensor = cls.__new__(Tensor)
         tensor.data, tensor.grad, tensor.node = data, None, node
         tensor.requires_grad, tensor.output_index = node is not None, output_index
@@ -83,7 +85,9 @@ class Tensor:
     def item(self) -> float:
         """The one element as a Python float. Raises ValueError unless there is exactly one."""
         if self.data.size != 1:
-            raise ValueError(f"item() wants exactly one element, this Tensor has shape {self.shape}")
+            raise ValueError(
+                f"item() wants exactly one element, this Tensor has shape {self.shape}"
+            )
         return float(self.data.reshape(()))
 
     def __float__(self) -> float:
@@ -104,14 +108,20 @@ class Tensor:
             ValueError: grad is missing or has another shape.
         """
         if not self.requires_grad:
-            raise RuntimeError("backward() on a Tensor that does not require a gradient: no input had requires_grad=True")
+            raise RuntimeError(
+                "backward() on a Tensor that does not require a gradient: no input had requires_grad=True"
+            )
         if grad is None:
             if self.data.size != 1:
-                raise ValueError(f"backward() without a gradient wants one element, this Tensor has shape {self.shape}")
+                raise ValueError(
+                    f"backward() without a gradient wants one element, this Tensor has shape {self.shape}"
+                )
             grad = np.ones_like(self.data)
         grad = np.asarray(grad.data if isinstance(grad, Tensor) else grad, dtype=self.dtype)
         if grad.shape != self.shape:
-            raise ValueError(f"backward() got a gradient of shape {grad.shape} for a Tensor of shape {self.shape}")
+            raise ValueError(
+                f"backward() got a gradient of shape {grad.shape} for a Tensor of shape {self.shape}"
+            )
         autograd.backward(self, grad)
 
     def accumulate_grad(self, grad: np.ndarray) -> None:
@@ -176,7 +186,9 @@ class Tensor:
         return _basic().max(self, axis, keepdims)
 
     def reshape(self, *shape: Any) -> Tensor:
-        return _basic().reshape(self, shape[0] if len(shape) == 1 and isinstance(shape[0], Sequence) else shape)
+        return _basic().reshape(
+            self, shape[0] if len(shape) == 1 and isinstance(shape[0], Sequence) else shape
+        )
 
     def transpose(self, *axes: int) -> Tensor:
         return _basic().transpose(self, axes or None)

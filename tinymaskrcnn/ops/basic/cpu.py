@@ -1,0 +1,97 @@
+"""The basic operations on the CPU: NumPy's own compiled loops and BLAS, written into reused buffers.
+
+A Numba loop would not beat a NumPy ufunc on contiguous arrays: both are bound by memory. What NumPy lacks is the reuse of
+pages (memory.py), and a fast scatter where no place is hit twice.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from ... import memory
+
+
+def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.add(a, b, out=_output(a, b))
+
+
+def subtract(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.subtract(a, b, out=_output(a, b))
+
+
+def multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.multiply(a, b, out=_output(a, b))
+
+
+def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.divide(a, b, out=_output(a, b))
+
+
+def power(a: np.ndarray, exponent: float) -> np.ndarray:
+    return np.power(a, exponent, out=_output(a, a))
+
+
+def exp(a: np.ndarray) -> np.ndarray:
+    return np.exp(a, out=_output(a, a))
+
+
+def log(a: np.ndarray) -> np.ndarray:
+    return np.log(a, out=_output(a, a))
+
+
+def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.matmul(a, b)
+
+
+def sum(a: np.ndarray, axis: int | tuple[int, ...] | None, keepdims: bool) -> np.ndarray:
+    return np.asarray(np.add.reduce(a, axis=axis, keepdims=keepdims))
+
+
+def max_with_index(a: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    where = np.argmax(a, axis=axis, keepdims=True)
+    return np.maximum.reduce(a, axis=axis, keepdims=True), where
+
+
+def max_grad(grad: np.ndarray, where: np.ndarray, shape: tuple[int, ...], axis: int) -> np.ndarray:
+    out = memory.zeros(shape, grad.dtype)
+    np.put_along_axis(out, where, grad, axis)
+    return out
+
+
+def index(a: np.ndarray, where: Any) -> np.ndarray:
+    return a[where]
+
+
+def index_grad(grad: np.ndarray, where: Any, shape: tuple[int, ...]) -> np.ndarray:
+    out = memory.zeros(shape, grad.dtype)
+    if _hits_once(where):
+        out[where] = grad
+    else:
+        np.add.at(out, where, grad)
+    return out
+
+
+def concat(arrays: tuple[np.ndarray, ...], axis: int) -> np.ndarray:
+    shape = list(arrays[0].shape)
+    shape[axis] = int(np.add.reduce([a.shape[axis] for a in arrays]))
+    return np.concatenate(
+        arrays, axis=axis, out=memory.empty(tuple(shape), np.result_type(*arrays))
+    )
+
+
+def _output(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return memory.empty(np.broadcast_shapes(a.shape, b.shape), np.result_type(a, b))
+
+
+def _hits_once(where: Any) -> bool:
+    """Whether an index can select no element twice: slices and integers, a mask, or one rising array of integers."""
+    parts = where if isinstance(where, tuple) else (where,)
+    arrays = [p for p in parts if isinstance(p, (np.ndarray, list))]
+    if not arrays:
+        return True
+    if len(arrays) > 1:
+        return False
+    array = np.asarray(arrays[0])
+    return array.dtype == bool or bool(
+        array.ndim == 1 and np.all(array[1:] > array[:-1]) and (array.size == 0 or array[0] >= 0)
+    )

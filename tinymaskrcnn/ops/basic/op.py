@@ -1,0 +1,318 @@
+"""The basic differentiable operations behind Tensor's operators.
+
+Operands broadcast as in NumPy; numbers and arrays that are not Tensors are constants and take the Tensor's dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...autograd import Function
+from ...backend import kernels
+from ...tensor import Tensor
+
+
+def add(a: Any, b: Any) -> Tensor:
+    """a + b."""
+    return Add()(*_operands(a, b))
+
+
+def subtract(a: Any, b: Any) -> Tensor:
+    """a - b."""
+    return Subtract()(*_operands(a, b))
+
+
+def multiply(a: Any, b: Any) -> Tensor:
+    """a * b."""
+    return Multiply()(*_operands(a, b))
+
+
+def divide(a: Any, b: Any) -> Tensor:
+    """a / b."""
+    return Divide()(*_operands(a, b))
+
+
+def power(a: Tensor, exponent: float) -> Tensor:
+    """a to the power of a Python number."""
+    if not isinstance(exponent, (int, float)):
+        raise TypeError(f"power: the exponent must be a number, got {type(exponent).__name__}")
+    return Power(exponent)(a)
+
+
+def exp(a: Tensor) -> Tensor:
+    """e to the power a."""
+    return Exp()(a)
+
+
+def log(a: Tensor) -> Tensor:
+    """The natural logarithm."""
+    return Log()(a)
+
+
+def matmul(a: Any, b: Any) -> Tensor:
+    """Matrix product of arrays with at least two axes; leading axes broadcast."""
+    a, b = _operands(a, b)
+    for name, x in (("left", a), ("right", b)):
+        if len(x.shape) < 2:
+            raise ValueError(
+                f"matmul: the {name} operand needs at least two axes, got shape {x.shape}"
+            )
+    if a.shape[-1] != b.shape[-2]:
+        raise ValueError(f"matmul: inner sizes differ: {a.shape} @ {b.shape}")
+    return MatMul()(a, b)
+
+
+def sum(a: Tensor, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+    """Sum over one axis, several, or all."""
+    return Sum(axis, keepdims)(a)
+
+
+def mean(a: Tensor, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+    """Mean over one axis, several, or all. Raises ValueError where there is nothing to average."""
+    total = sum(a, axis, keepdims)
+    if a.size == 0:
+        raise ValueError(f"mean of an empty Tensor of shape {a.shape}")
+    return total * (total.size / a.size)
+
+
+def max(a: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """Maximum along one axis, or of all elements; among equals the first gets the gradient."""
+    if axis is None:
+        flat = Max(0)(reshape(a, (-1,)))
+        return reshape(flat, (1,) * a.ndim if keepdims else ())
+    kept = Max(axis % a.ndim)(a)
+    if keepdims:
+        return kept
+    return reshape(kept, tuple(n for i, n in enumerate(a.shape) if i != axis % a.ndim))
+
+
+def index(a: Tensor, where: Any) -> Tensor:
+    """a[where] with anything that indexes a NumPy array: slices, integers, integer arrays, masks."""
+    return Index(where)(a)
+
+
+def reshape(a: Tensor, shape: Sequence[int]) -> Tensor:
+    """The same elements in another shape; one size may be -1."""
+    return Reshape(tuple(shape))(a)
+
+
+def transpose(a: Tensor, axes: Sequence[int] | None = None) -> Tensor:
+    """The axes in another order; reversed by default. The result is a view."""
+    return Transpose(tuple(range(a.ndim))[::-1] if axes is None else tuple(axes))(a)
+
+
+def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
+    """Join Tensors along an axis; their other sizes agree. Raises ValueError for an empty sequence."""
+    if not tensors:
+        raise ValueError("concat: expected at least one Tensor")
+    return Concat(axis)(*tensors)
+
+
+class Add(Function):
+    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        self.shapes = a.shape, b.shape
+        return kernels(__package__, a).add(a, b)
+
+    def backward(self, grad: np.ndarray) -> Any:
+        return tuple(
+            _unbroadcast(grad, s) if need else None
+            for s, need in zip(self.shapes, self.needs, strict=True)
+        )
+
+
+class Subtract(Function):
+    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        self.shapes = a.shape, b.shape
+        return kernels(__package__, a).subtract(a, b)
+
+    def backward(self, grad: np.ndarray) -> Any:
+        return (
+            _unbroadcast(grad, self.shapes[0]) if self.needs[0] else None,
+            -_unbroadcast(grad, self.shapes[1]) if self.needs[1] else None,
+        )
+
+
+class Multiply(Function):
+    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        self.save(a, b)
+        return kernels(__package__, a).multiply(a, b)
+
+    def backward(self, grad: np.ndarray) -> Any:
+        a, b = self.saved
+        k = kernels(__package__, grad)
+        return (
+            _unbroadcast(k.multiply(grad, b), a.shape) if self.needs[0] else None,
+            _unbroadcast(k.multiply(grad, a), b.shape) if self.needs[1] else None,
+        )
+
+
+class Divide(Function):
+    """d(a/b) = da/b - (a/b) db/b."""
+
+    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        quotient = kernels(__package__, a).divide(a, b)
+        self.shapes = a.shape, b.shape
+        self.save(b, quotient)
+        return quotient
+
+    def backward(self, grad: np.ndarray) -> Any:
+        b, quotient = self.saved
+        k = kernels(__package__, grad)
+        da = k.divide(grad, b)
+        return (
+            _unbroadcast(da, self.shapes[0]) if self.needs[0] else None,
+            -_unbroadcast(k.multiply(da, quotient), self.shapes[1]) if self.needs[1] else None,
+        )
+
+
+class Power(Function):
+    def __init__(self, exponent: float) -> None:
+        self.exponent = exponent
+
+    def forward(self, a: np.ndarray) -> np.ndarray:
+        self.save(a)
+        return kernels(__package__, a).power(a, self.exponent)
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        (a,) = self.saved
+        k = kernels(__package__, grad)
+        slope = k.multiply(k.power(a, self.exponent - 1), np.asarray(self.exponent, a.dtype))
+        return k.multiply(grad, slope)
+
+
+class Exp(Function):
+    def forward(self, a: np.ndarray) -> np.ndarray:
+        y = kernels(__package__, a).exp(a)
+        self.save(y)
+        return y
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        (y,) = self.saved
+        return kernels(__package__, grad).multiply(grad, y)
+
+
+class Log(Function):
+    def forward(self, a: np.ndarray) -> np.ndarray:
+        self.save(a)
+        return kernels(__package__, a).log(a)
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        (a,) = self.saved
+        return kernels(__package__, grad).divide(grad, a)
+
+
+class MatMul(Function):
+    """dA = dC B^T, dB = A^T dC."""
+
+    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        self.save(a, b)
+        return kernels(__package__, a).matmul(a, b)
+
+    def backward(self, grad: np.ndarray) -> Any:
+        a, b = self.saved
+        k = kernels(__package__, grad)
+        return (
+            _unbroadcast(k.matmul(grad, b.swapaxes(-1, -2)), a.shape) if self.needs[0] else None,
+            _unbroadcast(k.matmul(a.swapaxes(-1, -2), grad), b.shape) if self.needs[1] else None,
+        )
+
+
+class Sum(Function):
+    def __init__(self, axis: int | tuple[int, ...] | None, keepdims: bool) -> None:
+        self.axis, self.keepdims = axis, keepdims
+
+    def forward(self, a: np.ndarray) -> np.ndarray:
+        self.shape = a.shape
+        return kernels(__package__, a).sum(a, self.axis, self.keepdims)
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        if self.axis is not None and not self.keepdims:
+            grad = np.expand_dims(grad, self.axis)
+        return np.broadcast_to(grad, self.shape)
+
+
+class Max(Function):
+    """Along one axis, which stays as 1."""
+
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def forward(self, a: np.ndarray) -> np.ndarray:
+        self.shape = a.shape
+        y, where = kernels(__package__, a).max_with_index(a, self.axis)
+        self.save(where)
+        return y
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        (where,) = self.saved
+        return kernels(__package__, grad).max_grad(grad, where, self.shape, self.axis)
+
+
+class Index(Function):
+    def __init__(self, where: Any) -> None:
+        self.where = where
+
+    def forward(self, a: np.ndarray) -> np.ndarray:
+        self.shape = a.shape
+        return kernels(__package__, a).index(a, self.where)
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        return kernels(__package__, grad).index_grad(grad, self.where, self.shape)
+
+
+class Reshape(Function):
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.target = shape
+
+    def forward(self, a: np.ndarray) -> np.ndarray:
+        self.shape = a.shape
+        return a.reshape(self.target)
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        return grad.reshape(self.shape)
+
+
+class Transpose(Function):
+    def __init__(self, axes: tuple[int, ...]) -> None:
+        self.axes = axes
+
+    def forward(self, a: np.ndarray) -> np.ndarray:
+        return a.transpose(self.axes)
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        return grad.transpose(np.argsort(self.axes))
+
+
+class Concat(Function):
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def forward(self, *arrays: np.ndarray) -> np.ndarray:
+        self.ends = np.cumsum([a.shape[self.axis] for a in arrays])[:-1]
+        return kernels(__package__, arrays[0]).concat(arrays, self.axis)
+
+    def backward(self, grad: np.ndarray) -> Any:
+        return tuple(np.split(grad, self.ends, axis=self.axis))
+
+
+def _operands(a: Any, b: Any) -> tuple[Any, Any]:
+    """Constants in the Tensor's dtype. Raises TypeError for two Tensors of different dtypes."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        if a.dtype != b.dtype:
+            raise TypeError(f"operands of different dtypes: {a.dtype} and {b.dtype}")
+        return a, b
+    dtype = a.dtype if isinstance(a, Tensor) else b.dtype
+    return tuple(x if isinstance(x, Tensor) else np.asarray(x, dtype) for x in (a, b))  # type: ignore[return-value]
+
+
+def _unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Sum over the axes along which an operand of this shape was repeated."""
+    if grad.shape == shape:
+        return grad
+    grad = grad.sum(axis=tuple(range(grad.ndim - len(shape))))
+    return grad.sum(
+        axis=tuple(i for i, n in enumerate(shape) if n == 1 and grad.shape[i] != 1), keepdims=True
+    )

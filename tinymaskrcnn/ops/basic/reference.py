@@ -1,0 +1,69 @@
+"""Elementwise arithmetic, reductions, matmul and indexing in NumPy. Two operands broadcast as NumPy's do."""
+
+from typing import Any
+
+import numpy as np
+
+
+def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a + b
+
+
+def subtract(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a - b
+
+
+def multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a * b
+
+
+def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a / b
+
+
+def power(a: np.ndarray, exponent: float) -> np.ndarray:
+    return a**exponent
+
+
+def exp(a: np.ndarray) -> np.ndarray:
+    return np.exp(a)
+
+
+def log(a: np.ndarray) -> np.ndarray:
+    return np.log(a)
+
+
+def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a @ b
+
+
+def sum(a: np.ndarray, axis: int | tuple[int, ...] | None, keepdims: bool) -> np.ndarray:
+    return np.asarray(a.sum(axis=axis, keepdims=keepdims))
+
+
+def max_with_index(a: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """The maximum along an axis, and where it stands (the first one among equals), both with that axis kept as 1."""
+    where = np.expand_dims(a.argmax(axis=axis), axis)
+    return np.take_along_axis(a, where, axis), where
+
+
+def max_grad(grad: np.ndarray, where: np.ndarray, shape: tuple[int, ...], axis: int) -> np.ndarray:
+    """All of the gradient goes to the element that was the maximum; grad and where have that axis as 1."""
+    out = np.zeros(shape, grad.dtype)
+    np.put_along_axis(out, where, grad, axis)
+    return out
+
+
+def index(a: np.ndarray, where: Any) -> np.ndarray:
+    return a[where]
+
+
+def index_grad(grad: np.ndarray, where: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Each selected element's gradient back to its place; places that were selected several times add up."""
+    out = np.zeros(shape, grad.dtype)
+    np.add.at(out, where, grad)
+    return out
+
+
+def concat(arrays: tuple[np.ndarray, ...], axis: int) -> np.ndarray:
+    return np.concatenate(arrays, axis=axis)
