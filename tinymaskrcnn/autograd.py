@@ -1,8 +1,10 @@
-"""Reverse-mode differentiation: `Function`, the graph it leaves behind, and the walk back through it.
+"""Reverse-mode differentiation: `Function`, the graph it leaves behind, and the walk back through
+it.
 
-Each call of a Function makes one node that knows its inputs' nodes. `backward` visits the nodes in reverse topological order,
-hands each the gradient of its output and adds what comes back to its inputs. What a node saved is freed as soon as its own
-backward has run. Only first derivatives: gradients are plain arrays, not Tensors.
+Each call of a Function makes one node that knows its inputs' nodes. `backward` visits the nodes in
+reverse topological order, hands each the gradient of its output and adds what comes back to its
+inputs. What a node saved is freed as soon as its own backward has run. Only first derivatives:
+gradients are plain arrays, not Tensors.
 
 Not here: the Tensor itself (tensor.py) and every derivative's rule (ops/*/op.py).
 """
@@ -35,10 +37,11 @@ def no_grad() -> Iterator[None]:
 
 
 class Function:
-    """One differentiable operation: settings in the constructor, arrays in `forward` and `backward`.
+    """One differentiable operation: settings in the constructor, arrays in `forward` and
+    `backward`.
 
-    Calling an instance on Tensors (or plain arrays, or None) runs `forward` and returns one Tensor, or a tuple of them. An
-    instance is used once: it is the node of the graph.
+    Calling an instance on Tensors (or plain arrays, or None) runs `forward` and returns one Tensor,
+    or a tuple of them. An instance is used once: it is the node of the graph.
     """
 
     needs: tuple[bool, ...] = ()
@@ -49,7 +52,8 @@ class Function:
         raise NotImplementedError
 
     def backward(self, *grads: Any) -> Any:
-        """From the gradient of each output, the gradient of each input (or None): one array, or a tuple.
+        """From the gradient of each output, the gradient of each input (or None): one array, or a
+        tuple.
 
         It may return the very array it was given, or a view of it, but never writes into it.
         """
@@ -65,8 +69,8 @@ class Function:
         """What forward saved. Raises RuntimeError once backward has freed it."""
         if self._saved is None:
             raise RuntimeError(
-                f"{type(self).__name__}: backward was already run through this operation and its buffers are freed; "
-                "run the forward pass again before a second backward"
+                f"{type(self).__name__}: backward was already run through this operation and "
+                "its buffers are freed; run the forward pass again before a second backward"
             )
         return self._saved
 
@@ -125,7 +129,9 @@ def backward(root: Any, grad: np.ndarray) -> None:
 
 
 class _Sum:
-    """A gradient being gathered. The first arrival may be shared with others, so only our own second sum is added to in place."""
+    """A gradient being gathered. The first arrival may be shared with others, so only our own
+    second sum is added to in place.
+    """
 
     __slots__ = ("owned", "value")
 
@@ -151,7 +157,9 @@ def _deliver(tensor: Any, grad: np.ndarray, pending: dict[tuple[int, int], _Sum]
 
 
 def _reverse_topological(root: Function | None) -> list[Function]:
-    """Every node that root depends on, each after all the nodes that use it. No recursion: graphs are thousands deep."""
+    """Every node that root depends on, each after all the nodes that use it. No recursion: graphs
+    are thousands deep.
+    """
     order: list[Function] = []
     seen: set[int] = set()
     stack: list[tuple[Function, bool]] = [(root, False)] if root is not None else []

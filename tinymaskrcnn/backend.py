@@ -1,7 +1,8 @@
 """Which kernels run: "reference" (NumPy), "cpu" (Numba) or "cuda".
 
-The rule is one function. Host arrays go to `cpu` where they are float32, and to `reference` where they are float64: compiled
-kernels are float32 only, and float64 is for checking. `with use("reference"):` overrides.
+The rule is one function. Host arrays go to `cpu` where they are float32, and to `reference` where
+they are float64: compiled kernels are float32 only, and float64 is for checking. `with
+use("reference"):` overrides.
 """
 
 from __future__ import annotations

@@ -17,11 +17,13 @@ def gradcheck(
     step: float = 1e-6,
     seed: int = 0,
 ) -> None:
-    """Check d(sum of weights * function(inputs)) / d(inputs) for random weights, one input element at a time.
+    """Check d(sum of weights * function(inputs)) / d(inputs) for random weights, one input element
+    at a time.
 
     Args:
         function: takes one Tensor per input, returns a Tensor (or a tuple of them) of any shape.
-        inputs: float64 arrays. Keep them away from kinks (a ReLU at 0, tied maxima): differences are wrong there.
+        inputs: float64 arrays. Keep them away from kinks (a ReLU at 0, tied maxima): differences
+            are wrong there.
         tolerance: largest allowed |analytic - numeric| / max(1, |numeric|).
         step: half the distance of the two evaluations.
 
@@ -63,7 +65,9 @@ def _as_tuple(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def _differences(array: np.ndarray, value: Callable[[], float], step: float) -> np.ndarray:
-    """(value(array + step e_i) - value(array - step e_i)) / (2 step) for every element i; array is restored."""
+    """(value(array + step e_i) - value(array - step e_i)) / (2 step) for every element i; array is
+    restored.
+    """
     numeric = np.empty_like(array)
     for index in np.ndindex(array.shape):
         before = array[index]

@@ -1,7 +1,8 @@
 """How every CPU kernel is compiled: one decorator, one cache folder, one threading layer.
 
-Compiled code is kept in $TINYMASKRCNN_CACHE, else $NUMBA_CACHE_DIR, else ~/.cache/tinymaskrcnn, in a folder named after the
-emitted primitives' sources: Numba recompiles a kernel when its own file changes, not when a file it calls into does.
+Compiled code is kept in $TINYMASKRCNN_CACHE, else $NUMBA_CACHE_DIR, else ~/.cache/tinymaskrcnn, in
+a folder named after the emitted primitives' sources: Numba recompiles a kernel when its own file
+changes, not when a file it calls into does.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def _cache_folder() -> Path:
         if given
         else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinymaskrcnn"
     )
-    shared = sorted((Path(__file__).parent / "ops").glob("simd*.py")) + [Path(__file__)]
+    shared = [*sorted((Path(__file__).parent / "ops").glob("simd*.py")), Path(__file__)]
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in shared)).hexdigest()[:12]
     return base if base.name == digest else base / digest
 

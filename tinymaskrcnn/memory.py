@@ -1,8 +1,9 @@
 """Buffers reused from step to step.
 
-A fresh large array costs more than the arithmetic done on it: the kernel hands out its pages one fault at a time. So kernels
-take their outputs from a pool. A buffer is free again when nobody holds an array on it, which Python's reference count tells:
-NumPy makes every view, and every view of a view, hold the buffer itself. Nothing has to be given back by hand.
+A fresh large array costs more than the arithmetic done on it: the kernel hands out its pages one
+fault at a time. So kernels take their outputs from a pool. A buffer is free again when nobody holds
+an array on it, which Python's reference count tells: NumPy makes every view, and every view of a
+view, hold the buffer itself. Nothing has to be given back by hand.
 
 Not for arrays below 16 KiB (malloc is faster) and not for device memory.
 """

@@ -1,7 +1,8 @@
 """Tensor: an array that remembers how it was computed, with the usual operators.
 
-The arithmetic lives in ops/, the graph walk in autograd.py. A Tensor wraps a NumPy array of float32 or float64; other dtypes
-(labels, indices, masks) stay plain arrays. Python numbers in expressions take the Tensor's dtype.
+The arithmetic lives in ops/, the graph walk in autograd.py. A Tensor wraps a NumPy array of float32
+or float64; other dtypes (labels, indices, masks) stay plain arrays. Python numbers in expressions
+take the Tensor's dtype.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class Tensor:
         requires_grad: whether backward shall leave d(output)/d(self) in `.grad`.
 
     Attributes:
-        data: the array. grad: an array of the same shape, or None. requires_grad: as given, or inherited from the inputs.
+        data: the array. grad: an array of the same shape, or None. requires_grad: as given, or
+            inherited from the inputs.
     """
 
     __array_priority__ = 1000  # numpy_array * tensor calls Tensor.__rmul__
@@ -98,13 +100,16 @@ class Tensor:
         return Tensor(self.data)
 
     def backward(self, grad: Any = None) -> None:
-        """Add the gradient of this Tensor to `.grad` of every leaf that requires one (Paszke et al. 2017, section 3).
+        """Add the gradient of this Tensor to `.grad` of every leaf that requires one (Paszke et al.
+        2017, section 3).
 
         Args:
-            grad: gradient of whatever comes after, of this Tensor's shape; 1 for a Tensor of one element.
+            grad: gradient of whatever comes after, of this Tensor's shape; 1 for a Tensor of one
+                element.
 
         Raises:
-            RuntimeError: nothing here requires a gradient, or a part of the graph was already walked back through.
+            RuntimeError: nothing here requires a gradient, or a part of the graph was already
+                walked back through.
             ValueError: grad is missing or has another shape.
         """
         if not self.requires_grad:
@@ -125,7 +130,9 @@ class Tensor:
         autograd.backward(self, grad)
 
     def accumulate_grad(self, grad: np.ndarray) -> None:
-        """Add to `.grad`. The first gradient is copied, since the array may be shared with other Tensors."""
+        """Add to `.grad`. The first gradient is copied, since the array may be shared with other
+        Tensors.
+        """
         if self.grad is None:
             self.grad = np.array(grad, dtype=self.dtype)
         else:

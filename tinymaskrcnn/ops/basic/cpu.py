@@ -1,7 +1,8 @@
-"""The basic operations on the CPU: NumPy's own compiled loops and BLAS, written into reused buffers.
+"""The basic operations on the CPU: NumPy's own compiled loops and BLAS, written into reused
+buffers.
 
-A Numba loop would not beat a NumPy ufunc on contiguous arrays: both are bound by memory. What NumPy lacks is the reuse of
-pages (memory.py), and a fast scatter where no place is hit twice.
+A Numba loop would not beat a NumPy ufunc on contiguous arrays: both are bound by memory. What NumPy
+lacks is the reuse of pages (memory.py), and a fast scatter where no place is hit twice.
 """
 
 from typing import Any
@@ -84,7 +85,9 @@ def _output(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _hits_once(where: Any) -> bool:
-    """Whether an index can select no element twice: slices and integers, a mask, or one rising array of integers."""
+    """Whether an index can select no element twice: slices and integers, a mask, or one rising
+    array of integers.
+    """
     parts = where if isinstance(where, tuple) else (where,)
     arrays = [p for p in parts if isinstance(p, (np.ndarray, list))]
     if not arrays:

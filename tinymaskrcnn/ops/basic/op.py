@@ -1,6 +1,7 @@
 """The basic differentiable operations behind Tensor's operators.
 
-Operands broadcast as in NumPy; numbers and arrays that are not Tensors are constants and take the Tensor's dtype.
+Operands broadcast as in NumPy; numbers and arrays that are not Tensors are constants and take the
+Tensor's dtype.
 """
 
 from __future__ import annotations

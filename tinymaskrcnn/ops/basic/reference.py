@@ -1,4 +1,6 @@
-"""Elementwise arithmetic, reductions, matmul and indexing in NumPy. Two operands broadcast as NumPy's do."""
+"""Elementwise arithmetic, reductions, matmul and indexing in NumPy. Two operands broadcast as
+NumPy's do.
+"""
 
 from typing import Any
 
@@ -42,13 +44,17 @@ def sum(a: np.ndarray, axis: int | tuple[int, ...] | None, keepdims: bool) -> np
 
 
 def max_with_index(a: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """The maximum along an axis, and where it stands (the first one among equals), both with that axis kept as 1."""
+    """The maximum along an axis, and where it stands (the first one among equals), both with that
+    axis kept as 1.
+    """
     where = np.expand_dims(a.argmax(axis=axis), axis)
     return np.take_along_axis(a, where, axis), where
 
 
 def max_grad(grad: np.ndarray, where: np.ndarray, shape: tuple[int, ...], axis: int) -> np.ndarray:
-    """All of the gradient goes to the element that was the maximum; grad and where have that axis as 1."""
+    """All of the gradient goes to the element that was the maximum; grad and where have that axis
+    as 1.
+    """
     out = np.zeros(shape, grad.dtype)
     np.put_along_axis(out, where, grad, axis)
     return out
@@ -59,7 +65,9 @@ def index(a: np.ndarray, where: Any) -> np.ndarray:
 
 
 def index_grad(grad: np.ndarray, where: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Each selected element's gradient back to its place; places that were selected several times add up."""
+    """Each selected element's gradient back to its place; places that were selected several times
+    add up.
+    """
     out = np.zeros(shape, grad.dtype)
     np.add.at(out, where, grad)
     return out

@@ -1,0 +1,178 @@
+"""Module: a tree of parameters and buffers with torchvision's names.
+
+A module finds its parts by looking at its own attributes, in the order in which they were set:
+Parameters, the arrays that its class lists in `buffers` (statistics that are saved but not
+trained), and child Modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..tensor import Tensor
+
+
+class Parameter(Tensor):
+    """A Tensor that an optimiser trains.
+
+    Attributes:
+        version: counts the changes of `data`. Whoever changes the array calls `changed()`, so that
+            what was derived from it (a norm folded into a convolution) is made anew.
+    """
+
+    __slots__ = ("version",)
+
+    def __init__(self, data: np.ndarray) -> None:
+        super().__init__(data, requires_grad=True)
+        self.version = 0
+
+    def changed(self) -> None:
+        """Say that `data` now holds other values."""
+        self.version += 1
+
+
+class Module:
+    """Base of all layers and models. Subclasses set their parts as attributes and define `forward`."""
+
+    buffers: tuple[str, ...] = ()
+    training: bool = True
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """(name, module) of the direct children."""
+        return ((name, part) for name, part in vars(self).items() if isinstance(part, Module))
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """(dotted name, module) of this module and all below it, parents first."""
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """(dotted name, parameter) of all below."""
+        for prefix, module in self.named_modules():
+            for name, part in vars(module).items():
+                if isinstance(part, Parameter):
+                    yield f"{prefix}.{name}" if prefix else name, part
+
+    def parameters(self) -> Iterator[Parameter]:
+        """All parameters below, in the order of `named_parameters`."""
+        return (parameter for _, parameter in self.named_parameters())
+
+    def named_buffers(self) -> Iterator[tuple[str, np.ndarray]]:
+        """(dotted name, array) of what is saved but not trained."""
+        for prefix, module in self.named_modules():
+            for name in module.buffers:
+                yield f"{prefix}.{name}" if prefix else name, getattr(module, name)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Every parameter and buffer by its dotted name: the arrays themselves, not copies."""
+        state: dict[str, np.ndarray] = {}
+        for prefix, module in self.named_modules():
+            dot = f"{prefix}." if prefix else ""
+            state |= {dot + n: p.data for n, p in vars(module).items() if isinstance(p, Parameter)}
+            state |= {dot + n: getattr(module, n) for n in module.buffers}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray], strict: bool = True) -> None:
+        """Copy values into the parameters and buffers of the same names.
+
+        Both of torchvision's spellings of the keys are understood, and `num_batches_tracked` is
+        ignored. Nothing is changed unless everything fits.
+
+        Args:
+            state: arrays by dotted name; converted to each parameter's dtype.
+            strict: whether missing and unexpected names are errors; wrong shapes always are.
+
+        Raises:
+            InputError: names what is missing, unexpected, or of another shape.
+        """
+        from ..weights.names import canonical  # late: weights stands above nn
+
+        given, own = canonical(state), self.state_dict()
+        problems = []
+        if strict:
+            problems += _listing("missing", [k for k in own if k not in given])
+            problems += _listing("unexpected", [k for k in given if k not in own])
+        problems += _listing(
+            "of another shape",
+            [
+                f"{k} {given[k].shape}, expected {own[k].shape}"
+                for k in own
+                if k in given and given[k].shape != own[k].shape
+            ],
+        )
+        if problems:
+            raise InputError(f"the weights do not fit this model: {'; '.join(problems)}")
+        for key, array in own.items():
+            if key in given:
+                array[...] = given[key]
+        for module in self.modules():
+            module.parameters_changed()
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it."""
+        return (module for _, module in self.named_modules())
+
+    def parameters_changed(self) -> None:
+        """Mark this module's own parameters and buffers as changed."""
+        for part in vars(self).values():
+            if isinstance(part, Parameter):
+                part.changed()
+
+    def train(self, mode: bool = True) -> Module:
+        """Set training mode here and below: losses from targets, norms that learn."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Module:
+        """Leave training mode here and below."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Forget every parameter's gradient."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+
+class ModuleList(Module):
+    """Modules by number, named 0, 1, 2 ... in the state dict."""
+
+    def __init__(self, *modules: Module) -> None:
+        for i, module in enumerate(modules):
+            setattr(self, str(i), module)
+
+    def __iter__(self) -> Iterator[Module]:
+        return (module for _, module in self.named_children())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __getitem__(self, i: int) -> Module:
+        return list(self)[i]
+
+
+class Sequential(ModuleList):
+    """Modules applied one after the other."""
+
+    def forward(self, x: Any) -> Any:
+        for module in self:
+            x = module(x)
+        return x
+
+
+def _listing(what: str, names: list[str], shown: int = 5) -> list[str]:
+    if not names:
+        return []
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return [f"{len(names)} {what}: {', '.join(names[:shown])}{more}"]
