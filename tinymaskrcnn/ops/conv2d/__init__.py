@@ -1,0 +1,1 @@
+"""Convolution over channels-last pictures, with optional fused residual and ReLU."""

@@ -1,0 +1,109 @@
+"""The autograd node of convolution, and the function that users call.
+
+No arithmetic here: `reference.py` and `cpu.py` do it. `conv2d` is the plain convolution;
+`conv2d_fused` is what `nn` and `models` call.
+"""
+
+from ...autograd import Function
+from ...backend import kernels
+from ...tensor import Tensor
+
+
+class Conv2d(Function):
+    """relu?(convolution(x, weight) + bias + residual) as one node.
+
+    The ReLU's mask is read from the output, so a block of convolution, shortcut and ReLU keeps
+    its input and its output and nothing between them.
+    """
+
+    def __init__(self, stride, padding, dilation, groups, relu=False):
+        self.geometry = (stride, padding, dilation, groups)
+        self.relu = relu
+
+    def forward(self, x, weight, bias, residual):
+        y = kernels(__package__, x).conv2d(x, weight, bias, residual, *self.geometry, self.relu)
+        self.save(x, weight, y if self.relu else None)
+        return y
+
+    def backward(self, grad):
+        x, weight, y = self.saved
+        needs_x, needs_weight, needs_bias, needs_residual = self.needs
+        run = kernels(__package__, grad)
+        dx = dw = dbias = None
+        if self.relu or needs_bias:
+            grad, dbias = run.conv2d_grad_output(grad, y, self.relu)
+        if needs_x:
+            dx = run.conv2d_grad_input(grad, weight, x.shape, *self.geometry)
+        if needs_weight:
+            dw = run.conv2d_grad_weight(grad, x, weight.shape, *self.geometry)
+        return dx, dw, dbias if needs_bias else None, grad if needs_residual else None
+
+
+def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
+    """Two-dimensional convolution (cross-correlation) of channels-last pictures.
+
+    x: (N, H, W, C) float32 or float64. weight: (O, C/groups, kH, kW), torchvision's order.
+    bias: (O,) or None. stride, padding, dilation: an int or an (h, w) pair, in pixels; padding is
+    with zeros. Returns (N, outH, outW, O),
+    outH = (H + 2*padding - dilation*(kH-1) - 1) // stride + 1.
+
+    Raises ValueError when shapes do not fit, in particular for channels-first pictures.
+    """
+    return conv2d_fused(x, weight, bias, None, stride, padding, dilation, groups, relu=False)
+
+
+def conv2d_fused(
+    x, weight, bias=None, residual=None, stride=1, padding=0, dilation=1, groups=1, relu=False
+) -> Tensor:
+    """`conv2d` that also adds `residual` (the output's shape, or None) and applies ReLU if asked,
+    in the same pass over the output. Raises as `conv2d`."""
+    stride, padding, dilation = _pair(stride), _pair(padding), _pair(dilation)
+    output_shape = _check(x.shape, weight.shape, stride, padding, dilation, groups)
+    if bias is not None and bias.shape != (weight.shape[0],):
+        raise ValueError(f"conv2d: bias has shape {bias.shape}, expected ({weight.shape[0]},)")
+    if residual is not None and residual.shape != output_shape:
+        raise ValueError(
+            f"conv2d: residual has shape {residual.shape}, the output has {output_shape}"
+        )
+    return Conv2d(stride, padding, dilation, groups, relu)(x, weight, bias, residual)
+
+
+def _pair(value):
+    if isinstance(value, int):
+        return value, value
+    first, second = value
+    return int(first), int(second)
+
+
+def _check(x_shape, weight_shape, stride, padding, dilation, groups):
+    """The output's shape, after raising for whatever does not fit."""
+    if len(x_shape) != 4 or len(weight_shape) != 4:
+        raise ValueError(
+            "conv2d: expected x (N, H, W, C) and weight (O, C/groups, kH, kW), "
+            f"got shapes {x_shape} and {weight_shape}"
+        )
+    n, height, width, channels = x_shape
+    out, in_group, kernel_h, kernel_w = weight_shape
+    if min(stride) < 1 or min(dilation) < 1 or min(padding) < 0 or groups < 1:
+        raise ValueError(
+            "conv2d: stride, dilation and groups must be at least 1 and padding at least 0, "
+            f"got stride={stride}, dilation={dilation}, groups={groups}, padding={padding}"
+        )
+    if channels != in_group * groups:
+        wanted = in_group * groups
+        hint = "; x looks channels-first: pass x.transpose(0, 2, 3, 1)"
+        raise ValueError(
+            f"conv2d: x has shape {x_shape} (N, H, W, C), so {channels} channels, but weight "
+            f"{weight_shape} with groups={groups} expects {wanted}"
+            + (hint if x_shape[1] == wanted else "")
+        )
+    if out % groups:
+        raise ValueError(f"conv2d: {out} output channels cannot be cut into {groups} groups")
+    out_h = (height + 2 * padding[0] - dilation[0] * (kernel_h - 1) - 1) // stride[0] + 1
+    out_w = (width + 2 * padding[1] - dilation[1] * (kernel_w - 1) - 1) // stride[1] + 1
+    if out_h < 1 or out_w < 1:
+        raise ValueError(
+            f"conv2d: a {kernel_h}x{kernel_w} kernel with dilation={dilation}, padding={padding} "
+            f"does not fit into pictures of {height}x{width} pixels"
+        )
+    return n, out_h, out_w, out
