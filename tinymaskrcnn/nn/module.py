@@ -36,7 +36,8 @@ class Parameter(Tensor):
 
 
 class Module:
-    """Base of all layers and models. Subclasses set their parts as attributes and define `forward`."""
+    """Base of all layers and models. Subclasses set their parts as attributes and define `forward`.
+    """
 
     buffers: tuple[str, ...] = ()
     training: bool = True

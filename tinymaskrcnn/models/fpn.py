@@ -1,0 +1,82 @@
+"""Feature pyramid: strong features at every scale (Lin et al. 2017).
+
+Bottom-up maps come in; a lateral 1x1 brings each to the same depth; from the coarsest down, each
+level is enlarged to the next one's size and added; a 3x3 smooths each sum. One more level is the
+coarsest, subsampled by two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .. import functional as F
+from ..nn import Conv2d, ConvNorm, Module, ModuleList
+from ..nn.init import kaiming_uniform_fan_in, zeros
+from ..tensor import Tensor
+from .resnet import NormMaker
+
+
+class FeaturePyramid(Module):
+    """Top-down pathway with lateral connections and the extra pooled level.
+
+    Args:
+        in_channels: depth of each bottom-up map, finest first. out_channels: depth of every pyramid
+            level.
+        norm: makes the norms after each convolution (v2), which then have no bias; None for plain
+            convolutions (v1).
+        rng: source of the initial values.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        out_channels: int = 256,
+        norm: NormMaker | None = None,
+        *,
+        rng: np.random.Generator,
+    ) -> None:
+        def block(channels: int, size: int) -> ConvNorm:
+            conv = Conv2d(
+                channels,
+                out_channels,
+                size,
+                padding=size // 2,
+                bias=norm is None,
+                rng=rng,
+                weight_init=kaiming_uniform_fan_in,
+                bias_init=zeros,
+            )
+            return ConvNorm(conv, norm(out_channels) if norm else None, relu=False)
+
+        self.inner_blocks = ModuleList(*(block(channels, 1) for channels in in_channels))
+        self.layer_blocks = ModuleList(*(block(out_channels, 3) for _ in in_channels))
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Bottom-up maps, finest first, to as many pyramid levels and the pooled one, each (N, H,
+        W, out_channels).
+        """
+        laterals = [block(m) for block, m in zip(self.inner_blocks, maps, strict=True)]
+        merged = [laterals[-1]]
+        for lateral in laterals[-2::-1]:
+            merged.insert(0, F.upsample_add(merged[0], lateral))
+        levels = [block(m) for block, m in zip(self.layer_blocks, merged, strict=True)]
+        return [*levels, F.max_pool2d(levels[-1], 1, 2, 0)]
+
+
+class BackboneWithFPN(Module):
+    """Bottom-up network (`body`) and pyramid (`fpn`) under torchvision's names.
+
+    Attributes:
+        out_channels: depth of every level. num_levels: pyramid levels, the pooled one included.
+    """
+
+    def __init__(self, body: Module, fpn: FeaturePyramid, out_channels: int) -> None:
+        self.body, self.fpn = body, fpn
+        self.out_channels = out_channels
+        self.num_levels = len(fpn.inner_blocks) + 1
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """x (N, H, W, C) to the pyramid's levels, finest first."""
+        return self.fpn(self.body(x))
