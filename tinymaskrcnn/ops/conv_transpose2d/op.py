@@ -1,0 +1,98 @@
+"""The autograd node of transposed convolution, and the function that users call.
+
+No arithmetic here: `reference.py` and `cpu.py` do it. `conv_transpose2d` is the plain operation;
+`conv_transpose2d_fused` is what `nn` calls.
+"""
+
+from ...autograd import Function
+from ...backend import kernels
+from ...tensor import Tensor
+
+
+class ConvTranspose2d(Function):
+    """relu?(transposed convolution(x, weight) + bias) as one node."""
+
+    def __init__(self, stride, padding, relu=False):
+        self.geometry = (stride, padding)
+        self.relu = relu
+
+    def forward(self, x, weight, bias):
+        run = kernels(__package__, x)
+        y = run.conv_transpose2d(x, weight, bias, *self.geometry, self.relu)
+        self.save(x, weight, y if self.relu else None)
+        return y
+
+    def backward(self, grad):
+        x, weight, y = self.saved
+        needs_x, needs_weight, needs_bias = self.needs
+        run = kernels(__package__, grad)
+        dx = dw = dbias = None
+        if self.relu or needs_bias:
+            grad, dbias = run.conv_transpose2d_grad_output(grad, y, self.relu)
+        if needs_x:
+            dx = run.conv_transpose2d_grad_input(grad, weight, x.shape, *self.geometry)
+        if needs_weight:
+            dw = run.conv_transpose2d_grad_weight(grad, x, weight.shape, *self.geometry)
+        return dx, dw, dbias if needs_bias else None
+
+
+def conv_transpose2d(x, weight, bias=None, stride=1, padding=0) -> Tensor:
+    """Transposed convolution of channels-last pictures: the gradient of `conv2d` to its input.
+
+    x: (N, H, W, C) float32 or float64. weight: (C, O, kH, kW), torchvision's order.
+    bias: (O,) or None. stride, padding: an int or an (h, w) pair, in output pixels; padding cuts
+    that many pixels off each border. Returns (N, outH, outW, O),
+    outH = (H - 1)*stride - 2*padding + kH.
+
+    Raises ValueError when shapes do not fit, in particular for channels-first pictures.
+    """
+    return conv_transpose2d_fused(x, weight, bias, stride, padding, relu=False)
+
+
+def conv_transpose2d_fused(x, weight, bias=None, stride=1, padding=0, relu=False) -> Tensor:
+    """`conv_transpose2d` that also applies ReLU if asked, in the same pass over the output.
+
+    Raises as `conv_transpose2d`.
+    """
+    stride, padding = _pair(stride), _pair(padding)
+    _check(x.shape, weight.shape, stride, padding)
+    if bias is not None and bias.shape != (weight.shape[1],):
+        raise ValueError(
+            f"conv_transpose2d: bias has shape {bias.shape}, expected ({weight.shape[1]},)"
+        )
+    return ConvTranspose2d(stride, padding, relu)(x, weight, bias)
+
+
+def _pair(value):
+    if isinstance(value, int):
+        return value, value
+    first, second = value
+    return int(first), int(second)
+
+
+def _check(x_shape, weight_shape, stride, padding):
+    if len(x_shape) != 4 or len(weight_shape) != 4:
+        raise ValueError(
+            "conv_transpose2d: expected x (N, H, W, C) and weight (C, O, kH, kW), "
+            f"got shapes {x_shape} and {weight_shape}"
+        )
+    _, height, width, channels = x_shape
+    expected, _, kernel_h, kernel_w = weight_shape
+    if channels != expected:
+        hint = "; x looks channels-first: pass x.transpose(0, 2, 3, 1)"
+        raise ValueError(
+            f"conv_transpose2d: x has shape {x_shape} (N, H, W, C), so {channels} channels, but "
+            f"weight {weight_shape} expects {expected}" + (hint if x_shape[1] == expected else "")
+        )
+    if min(stride) < 1 or min(padding) < 0:
+        raise ValueError(
+            "conv_transpose2d: stride must be at least 1 and padding at least 0, "
+            f"got stride={stride}, padding={padding}"
+        )
+    out_h = (height - 1) * stride[0] - 2 * padding[0] + kernel_h
+    out_w = (width - 1) * stride[1] - 2 * padding[1] + kernel_w
+    if min(height, width) < 1 or min(out_h, out_w) < 1:
+        raise ValueError(
+            f"conv_transpose2d: pictures of {height}x{width} pixels with a {kernel_h}x{kernel_w} "
+            f"kernel, stride={stride} and padding={padding} leave no output"
+        )

@@ -1,0 +1,65 @@
+"""The autograd node of the fully connected layer, and the function that users call.
+
+No arithmetic here: `reference.py` and `cpu.py` do it. `linear` is the plain layer; `linear_fused`
+is what `nn` calls.
+"""
+
+from ...autograd import Function
+from ...backend import kernels
+from ...tensor import Tensor
+
+
+class Linear(Function):
+    """relu?(x weight^T + bias) as one node; the ReLU's mask is read from the output."""
+
+    def __init__(self, relu=False):
+        self.relu = relu
+
+    def forward(self, x, weight, bias):
+        y = kernels(__package__, x).linear(x, weight, bias, self.relu)
+        self.save(x, weight, y if self.relu else None)
+        return y
+
+    def backward(self, grad):
+        x, weight, y = self.saved
+        needs_x, needs_weight, needs_bias = self.needs
+        run = kernels(__package__, grad)
+        dx = dw = dbias = None
+        if self.relu or needs_bias:
+            grad, dbias = run.linear_grad_output(grad, y, self.relu)
+        if needs_x:
+            dx = run.linear_grad_input(grad, weight)
+        if needs_weight:
+            dw = run.linear_grad_weight(grad, x)
+        return dx, dw, dbias if needs_bias else None
+
+
+def linear(x, weight, bias=None) -> Tensor:
+    """x weight^T + bias, the fully connected layer.
+
+    x: (M, In) float32 or float64, M may be 0. weight: (Out, In), torchvision's order.
+    bias: (Out,) or None. Returns (M, Out).
+
+    Raises ValueError when shapes do not fit.
+    """
+    return linear_fused(x, weight, bias, relu=False)
+
+
+def linear_fused(x, weight, bias=None, relu=False) -> Tensor:
+    """`linear` that also applies ReLU if asked, in the same pass over the output.
+
+    Raises as `linear`.
+    """
+    if len(x.shape) != 2 or len(weight.shape) != 2:
+        raise ValueError(
+            "linear: expected x (M, In) and weight (Out, In), "
+            f"got shapes {x.shape} and {weight.shape}"
+        )
+    if x.shape[1] != weight.shape[1]:
+        raise ValueError(
+            f"linear: x has shape {x.shape}, so {x.shape[1]} features, "
+            f"but weight {weight.shape} expects {weight.shape[1]}"
+        )
+    if bias is not None and bias.shape != (weight.shape[0],):
+        raise ValueError(f"linear: bias has shape {bias.shape}, expected ({weight.shape[0]},)")
+    return Linear(relu)(x, weight, bias)
