@@ -1,0 +1,154 @@
+"""The graph walk, Tensor, and gradcheck itself."""
+
+import numpy as np
+import pytest
+
+from tinymaskrcnn.autograd import Function, is_grad_enabled, no_grad
+from tinymaskrcnn.gradcheck import gradcheck
+from tinymaskrcnn.tensor import Tensor
+
+
+class Double(Function):
+    """y = 2 x, counting how often backward runs; also shows what a node keeps."""
+
+    calls = 0
+
+    def forward(self, x):
+        self.save(x)
+        return 2 * x
+
+    def backward(self, grad):
+        _ = self.saved
+        type(self).calls += 1
+        return 2 * grad
+
+
+def test_by_hand():
+    a, b = Tensor([2.0, 3.0], requires_grad=True), Tensor([5.0, 7.0], requires_grad=True)
+    (a * b + a).sum().backward()
+    np.testing.assert_array_equal(a.grad, [6.0, 8.0])
+    np.testing.assert_array_equal(b.grad, [2.0, 3.0])
+
+
+def test_each_node_runs_once_however_many_paths_lead_to_it():
+    Double.calls = 0
+    x = Tensor([1.0], requires_grad=True)
+    y = Double()(x)
+    for _ in range(5):
+        y = y + y  # 2^5 paths
+    y.backward()
+    assert Double.calls == 1
+    np.testing.assert_array_equal(x.grad, [64.0])
+
+
+def test_gradients_of_two_backwards_add_up_in_leaves():
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    (x * 3).sum().backward()
+    (x * 4).sum().backward()
+    np.testing.assert_array_equal(x.grad, [7.0, 7.0])
+
+
+def test_shared_gradients_are_not_written_into():
+    x, y = Tensor([1.0], requires_grad=True), Tensor([1.0], requires_grad=True)
+    total = x + y  # both leaves are handed the same gradient array
+    (total + x).backward()
+    np.testing.assert_array_equal(x.grad, [2.0])
+    np.testing.assert_array_equal(y.grad, [1.0])
+
+
+def test_deep_graphs_need_no_recursion():
+    x = Tensor([1.0], requires_grad=True)
+    y = x
+    for _ in range(20_000):
+        y = y + 0.0
+    y.backward()
+    np.testing.assert_array_equal(x.grad, [1.0])
+
+
+def test_second_backward_says_that_buffers_are_freed():
+    x = Tensor([1.0], requires_grad=True)
+    y = (x * x).sum()
+    y.backward()
+    with pytest.raises(RuntimeError, match="freed"):
+        y.backward()
+
+
+def test_backward_lets_go_of_activations():
+    import weakref
+
+    x = Tensor(np.ones(4), requires_grad=True)
+    hidden = x * 2
+    alive = weakref.ref(hidden)
+    out = (hidden * hidden).sum()
+    del hidden
+    assert alive() is not None
+    out.backward()
+    assert alive() is None
+
+
+def test_no_grad_records_nothing():
+    x = Tensor([1.0], requires_grad=True)
+    with no_grad():
+        assert not is_grad_enabled()
+        y = Double()(x)
+    assert is_grad_enabled()
+    assert not y.requires_grad
+    with pytest.raises(RuntimeError, match="does not require"):
+        y.backward()
+
+
+def test_several_outputs():
+    class Split(Function):
+        def forward(self, x):
+            return x[:1], x[1:]
+
+        def backward(self, first, rest):
+            first = np.zeros(1, np.float32) if first is None else first
+            rest = np.zeros(2, np.float32) if rest is None else rest
+            return np.concatenate([first, rest])
+
+    x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    _, rest = Split()(x)
+    (rest * rest).sum().backward()
+    np.testing.assert_array_equal(x.grad, [0.0, 4.0, 6.0])
+
+
+def test_wrong_shape_from_a_backward_is_named():
+    class Wrong(Function):
+        def forward(self, x):
+            return x.sum(keepdims=True)
+
+        def backward(self, grad):
+            return grad
+
+    with pytest.raises(RuntimeError, match=r"Wrong.backward returned .*\(1,\).*\(3,\)"):
+        Wrong()(Tensor(np.ones(3), requires_grad=True)).backward()
+
+
+@pytest.mark.parametrize("grad", [None, np.ones(3)])
+def test_backward_wants_a_gradient_of_the_right_shape(grad):
+    y = Tensor([1.0, 2.0], requires_grad=True) * 1.0
+    with pytest.raises(ValueError, match="shape"):
+        y.backward(grad)
+
+
+def test_item_wants_one_element():
+    assert Tensor([[3.0]]).item() == 3.0
+    with pytest.raises(ValueError, match=r"\(2,\)"):
+        Tensor([1.0, 2.0]).item()
+
+
+def test_gradcheck_finds_a_wrong_derivative():
+    class Wrong(Function):
+        def forward(self, x):
+            self.save(x)
+            return x**3
+
+        def backward(self, grad):
+            (x,) = self.saved
+            return grad * 3 * x**2 * 1.0001
+
+    with pytest.raises(AssertionError, match="central differences"):
+        gradcheck(lambda x: Wrong()(x), np.array([1.0, 2.0]))
+    with pytest.raises(TypeError, match="float64"):
+        gradcheck(lambda x: x, np.ones(2, np.float32))
