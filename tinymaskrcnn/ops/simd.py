@@ -1,0 +1,343 @@
+"""Vector primitives and register tiles, emitted as LLVM code for the vector width of this machine.
+
+Numba compiles loops over scalars, and what LLVM makes of them falls short of the processor's peak
+in a matrix product: that wants a block of the result held in registers while the operands stream
+by. Here such blocks are written out, instruction by instruction, through `@intrinsic` and llvmlite.
+The kernels in ops/*/cpu.py call them from ordinary Numba loops.
+
+`row_tile` is the inner product of every convolution and linear layer, `outer_tile` that of the
+weight gradients. simd_transforms.py has Winograd's transforms. Floats are float32; addresses are
+byte addresses in int64 (`array.ctypes.data + 4 * offset`), so that one table can point into a
+picture or, for what lies outside, into a row of zeros.
+
+Not here: blocking for caches, threads, edges of matrices. Nothing is checked.
+"""
+
+import platform
+
+import llvmlite.binding
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils, config
+from numba.extending import intrinsic
+
+INT = ir.IntType(64)
+FLOAT = ir.FloatType()
+
+
+def host_features() -> set[str]:
+    """Names of the processor features that Numba compiles for, as LLVM spells them.
+
+    Honours NUMBA_CPU_FEATURES, and NUMBA_CPU_NAME=generic, which Numba turns into no features.
+    """
+    if config.CPU_FEATURES is not None:
+        return {name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+")}
+    return {name for name, present in llvmlite.binding.get_host_cpu_features().items() if present}
+
+
+def tile_shape(features: set[str], machine: str) -> tuple[int, int]:
+    """(floats in a vector, rows of a register tile) for a processor.
+
+    A tile is two vectors wide and holds rows x 2 sums in registers, beside two vectors of the panel
+    and one broadcast: 12 rows where there are 32 registers, 6 where there are 16.
+    """
+    if "avx512f" in features:
+        return 16, 12
+    if "avx" in features:
+        return 8, 6
+    return (4, 12) if machine in ("aarch64", "arm64") else (4, 6)
+
+
+LANES, TILE_ROWS = tile_shape(host_features(), platform.machine())
+PANEL = 2 * LANES
+
+
+class Emitter:
+    """Appends instructions on vectors of `lanes` floats to an llvmlite builder."""
+
+    def __init__(self, builder, lanes=LANES):
+        self.builder = builder
+        self.lanes = lanes
+        self.vector = ir.VectorType(FLOAT, lanes)
+
+    def pointer(self, address):
+        """A byte address as a pointer to float."""
+        return self.builder.inttoptr(address, FLOAT.as_pointer())
+
+    def at(self, pointer, offset):
+        """pointer + offset, counted in elements; offset is an int or an int64 value."""
+        return self.builder.gep(pointer, [INT(offset) if isinstance(offset, int) else offset])
+
+    def load(self, pointer, mask=None):
+        """`lanes` floats, no alignment asked for. Where the mask is off: 0, and nothing is read."""
+        pointer = self._as_vector(pointer)
+        if mask is None:
+            vector = self.builder.load(pointer)
+            vector.align = 4
+            return vector
+        arguments = [pointer, ir.IntType(32)(4), mask, self.constant(0)]
+        return self._call("masked.load", "p0", self.vector, arguments)
+
+    def store(self, vector, pointer, mask=None):
+        pointer = self._as_vector(pointer)
+        if mask is None:
+            self.builder.store(vector, pointer).align = 4
+        else:
+            arguments = [vector, pointer, ir.IntType(32)(4), mask]
+            self._call("masked.store", "p0", ir.VoidType(), arguments)
+
+    def constant(self, value):
+        return ir.Constant(self.vector, [float(value)] * self.lanes)
+
+    def broadcast(self, scalar):
+        return self._splat(scalar, self.vector)
+
+    def mask_below(self, count):
+        """Lanes whose number is below `count` (int64)."""
+        numbers = ir.Constant(ir.VectorType(INT, self.lanes), list(range(self.lanes)))
+        return self.builder.icmp_signed("<", numbers, self._splat(count, numbers.type))
+
+    def multiply_add(self, a, b, c):
+        """a * b + c, in one instruction where the processor has it."""
+        return self._call("fmuladd", None, self.vector, [a, b, c])
+
+    def at_least(self, vector, low):
+        """max(vector, low); NaN stays NaN."""
+        return self.builder.select(self.builder.fcmp_ordered(">", low, vector), low, vector)
+
+    def loop(self, start, stop, step, values, body):
+        """for i in range(start, stop, step): values = body(i, values); returns the last values."""
+        builder = self.builder
+        before, head = builder.block, builder.append_basic_block("loop")
+        inside, after = builder.append_basic_block("body"), builder.append_basic_block("done")
+        builder.branch(head)
+        builder.position_at_end(head)
+        index = builder.phi(INT)
+        index.add_incoming(start, before)
+        carried = [builder.phi(value.type) for value in values]
+        for phi, value in zip(carried, values, strict=True):
+            phi.add_incoming(value, before)
+        builder.cbranch(builder.icmp_signed("<", index, stop), inside, after)
+        builder.position_at_end(inside)
+        for phi, value in zip(carried, body(index, carried), strict=True):
+            phi.add_incoming(value, builder.block)
+        index.add_incoming(builder.add(index, INT(step)), builder.block)
+        builder.branch(head)
+        builder.position_at_end(after)
+        return carried
+
+    def choose(self, condition, values, change):
+        """change(values) where the int64 condition is not 0, else values."""
+        builder = self.builder
+        before = builder.block
+        with builder.if_then(builder.icmp_signed("!=", condition, INT(0))):
+            changed = change(values)
+            inside = builder.block
+        merged = [builder.phi(value.type) for value in values]
+        for phi, value, other in zip(merged, values, changed, strict=True):
+            phi.add_incoming(value, before)
+            phi.add_incoming(other, inside)
+        return merged
+
+    def floor(self, relu):
+        """What results are at least: 0 in every lane where relu is not 0, else -infinity."""
+        on = self.builder.icmp_signed("!=", relu, INT(0))
+        return self.broadcast(self.builder.select(on, FLOAT(0.0), FLOAT(float("-inf"))))
+
+    def _as_vector(self, pointer):
+        return self.builder.bitcast(pointer, self.vector.as_pointer())
+
+    def _splat(self, scalar, kind):
+        first = self.builder.insert_element(
+            ir.Constant(kind, ir.Undefined), scalar, ir.IntType(32)(0)
+        )
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count)
+        return self.builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), zeros)
+
+    def _call(self, name, suffix, result, arguments):
+        full = f"llvm.{name}.v{self.lanes}f32" + (f".{suffix}" if suffix else "")
+        kind = ir.FunctionType(result, [argument.type for argument in arguments])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, full)
+        return self.builder.call(function, arguments)
+
+
+def data_pointer(context, builder, kind, array, offset):
+    """Pointer to element `offset` of an array argument of an intrinsic."""
+    return builder.gep(context.make_array(kind)(context, builder, array).data, [offset])
+
+
+def emit_products(emit, sums, depth, left, panel, width, unroll=4):
+    """sums[i*width + j] += sum over k < depth of left(i, k) * panel(k)[j], for vectors j < width.
+
+    left(i, k) is the pointer to a float, panel(k) that to a row of vectors. A turn of the first
+    loop takes `unroll` steps, which hides the loop's own instructions; a second does what remains.
+    """
+    builder = emit.builder
+
+    def step(k, flat):
+        row = panel(k)
+        vectors = [emit.load(emit.at(row, j * emit.lanes)) for j in range(width)]
+        products = []
+        for i in range(len(flat) // width):
+            scalar = emit.broadcast(builder.load(left(i, k)))
+            parts = zip(vectors, flat[i * width : (i + 1) * width], strict=True)
+            products += [emit.multiply_add(scalar, vector, part) for vector, part in parts]
+        return products
+
+    def turn(k, flat):
+        for u in range(unroll):
+            flat = step(builder.add(k, INT(u)), flat)
+        return flat
+
+    whole = builder.sub(depth, builder.srem(depth, INT(unroll)))
+    sums = emit.loop(INT(0), whole, unroll, sums, turn)
+    return emit.loop(whole, depth, 1, sums, step)
+
+
+def emit_row_tile(emit, tile_rows, width, arguments):
+    """The code of `row_tile` for any tile; arguments by name, arrays as pointers."""
+    a, builder, full = arguments, emit.builder, emit.lanes * width
+    starts = [j * emit.lanes for j in range(width)]
+    masks = [emit.mask_below(builder.sub(a["columns"], INT(start))) for start in starts]
+    bias = [emit.load(emit.at(a["bias"], s), mask) for s, mask in zip(starts, masks, strict=True)]
+
+    def tap(t, flat):
+        row = emit.at(a["rows"], builder.mul(t, INT(tile_rows)))
+        addresses = [builder.load(emit.at(row, i)) for i in range(tile_rows)]
+        pixels = [emit.at(emit.pointer(address), a["shift"]) for address in addresses]
+        panel = emit.at(a["panel"], builder.mul(t, builder.mul(a["depth"], INT(full))))
+        return emit_products(
+            emit,
+            flat,
+            a["depth"],
+            lambda i, k: emit.at(pixels[i], k),
+            lambda k: emit.at(panel, builder.mul(k, INT(full))),
+            width,
+        )
+
+    sums = emit.loop(INT(0), a["taps"], 1, bias * tile_rows, tap)
+    addresses = [builder.load(emit.at(a["targets"], i)) for i in range(tile_rows)]
+    targets = [emit.at(emit.pointer(address), a["target_shift"]) for address in addresses]
+    places = [emit.at(target, start) for target in targets for start in starts]
+    low = emit.floor(a["relu"])
+
+    def finish(masks):
+        def add_residual(values):
+            others = [emit.at(place, a["residual"]) for place in places]
+            pairs = zip(values, others, masks, strict=True)
+            return [builder.fadd(value, emit.load(other, mask)) for value, other, mask in pairs]
+
+        values = emit.choose(a["add_residual"], sums, add_residual)
+        for value, place, mask in zip(values, places, masks, strict=True):
+            emit.store(emit.at_least(value, low), place, mask)
+
+    whole = builder.icmp_signed(">=", a["columns"], INT(full))
+    with builder.if_else(whole) as (then, otherwise):
+        with then:
+            finish([None] * len(places))
+        with otherwise:
+            finish(masks * tile_rows)
+
+
+def emit_outer_tile(emit, tile_rows, width, arguments):
+    """The code of `outer_tile` for any tile; arguments by name, arrays as pointers."""
+    a, builder = arguments, emit.builder
+    rows = [emit.at(a["c"], builder.mul(a["c_step"], INT(i))) for i in range(tile_rows)]
+    places = [emit.at(row, j * emit.lanes) for row in rows for j in range(width)]
+    sums = emit_products(
+        emit,
+        [emit.load(place) for place in places],
+        a["depth"],
+        lambda i, k: emit.at(a["a"], builder.add(builder.mul(k, a["a_step"]), INT(i))),
+        lambda k: emit.at(a["b"], builder.mul(k, a["b_step"])),
+        width,
+    )
+    for value, place in zip(sums, places, strict=True):
+        emit.store(value, place)
+
+
+@intrinsic
+def row_tile(
+    typing,
+    rows,
+    rows_at,
+    taps,
+    depth,
+    shift,
+    panel,
+    panel_at,
+    targets,
+    targets_at,
+    target_shift,
+    bias,
+    bias_at,
+    columns,
+    residual,
+    add_residual,
+    relu,
+):
+    """TILE_ROWS pixels times one packed panel, PANEL columns wide, with everything that follows.
+
+    for i < TILE_ROWS, j < columns:
+        sum = bias[bias_at + j]
+        for t < taps, k < depth:
+            sum += (float at rows[rows_at + t*TILE_ROWS + i] + 4*(shift + k))
+                   * panel[panel_at + (t*depth + k)*PANEL + j]
+        target = targets[targets_at + i] + 4*(target_shift + j)
+        if add_residual: sum += (float at target + 4*residual)
+        (float at target) = max(sum, 0) if relu else sum
+
+    rows and targets are int64 tables of byte addresses: pixels may lie anywhere, which makes this
+    one tile serve every kernel size, stride and dilation. Rows beyond the last are repeated by the
+    caller; columns beyond `columns` are neither read nor written. All TILE_ROWS x PANEL sums stay
+    in registers over taps and depth.
+    """
+    numbers = types.intp
+    signature = types.void(
+        rows, numbers, numbers, numbers, numbers, panel, numbers, targets, numbers, numbers,
+        bias, numbers, numbers, numbers, numbers, numbers,
+    )  # fmt: skip
+
+    def code(context, builder, signature, args):
+        def pointer(i):
+            return data_pointer(context, builder, signature.args[i], args[i], args[i + 1])
+
+        named = {
+            "rows": pointer(0), "taps": args[2], "depth": args[3], "shift": args[4],
+            "panel": pointer(5), "targets": pointer(7), "target_shift": args[9],
+            "bias": pointer(10), "columns": args[12], "residual": args[13],
+            "add_residual": args[14], "relu": args[15],
+        }  # fmt: skip
+        emit_row_tile(Emitter(builder), TILE_ROWS, PANEL // LANES, named)
+        return context.get_dummy_value()
+
+    return signature, code
+
+
+@intrinsic
+def outer_tile(typing, depth, a, a_at, a_step, b, b_at, b_step, c, c_at, c_step):
+    """A block of a sum of outer products: c += transpose(a) @ b, all of it in registers.
+
+    for i < TILE_ROWS, j < PANEL, k < depth:
+        c[c_at + i*c_step + j] += a[a_at + k*a_step + i] * b[b_at + k*b_step + j]
+
+    Reads a and b in place, at any row pitch; fastest where both are packed (a_step = TILE_ROWS,
+    b_step = PANEL).
+    """
+    numbers = types.intp
+    signature = types.void(
+        numbers, a, numbers, numbers, b, numbers, numbers, c, numbers, numbers
+    )  # fmt: skip
+
+    def code(context, builder, signature, args):
+        def pointer(i):
+            return data_pointer(context, builder, signature.args[i], args[i], args[i + 1])
+
+        named = {
+            "depth": args[0], "a": pointer(1), "a_step": args[3], "b": pointer(4),
+            "b_step": args[6], "c": pointer(7), "c_step": args[9],
+        }  # fmt: skip
+        emit_outer_tile(Emitter(builder), TILE_ROWS, PANEL // LANES, named)
+        return context.get_dummy_value()
+
+    return signature, code
