@@ -1,0 +1,125 @@
+"""detection/matcher.py."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tinymaskrcnn.detection.matcher import BELOW, BETWEEN, Matcher
+
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "detection.npz")
+
+# by hand
+
+
+def test_the_three_outcomes_with_thresholds_included_above():
+    iou = np.array([[0.1, 0.3, 0.5, 0.7, 0.2], [0.0, 0.1, 0.6, 0.9, 0.29]], np.float32)
+    assert Matcher(0.7, 0.3).match(iou).tolist() == [BELOW, BETWEEN, BETWEEN, 1, BELOW]
+
+
+def test_the_first_of_equal_ground_truths_wins():
+    assert Matcher(0.5, 0.5).match(np.full((3, 2), 0.8, np.float32)).tolist() == [0, 0]
+
+
+def test_every_tie_for_a_ground_truths_best_is_restored():
+    iou = np.array([[0.2, 0.1, 0.2, 0.0]], np.float32)
+    assert Matcher(0.7, 0.3, True).match(iou).tolist() == [0, BELOW, 0, BELOW]
+
+
+def test_a_restored_box_takes_its_own_best_ground_truth():
+    iou = np.array([[0.6, 0.1], [0.5, 0.2]], np.float32)  # box 0 is the best of both
+    assert Matcher(0.7, 0.3, True).match(iou).tolist() == [0, BELOW]
+
+
+def test_crowds_are_not_matched_and_silence_what_they_cover(backend):
+    ground_truth = np.array([[0, 0, 100, 100], [200, 0, 210, 10]], np.float32)
+    boxes = np.array(
+        [[10, 10, 20, 20], [200, 0, 210, 10], [95, 95, 105, 105], [0, 0, 100, 100]], np.float32
+    )
+    crowd = np.array([True, False])
+    matches = Matcher(0.5, 0.5).match_boxes(boxes, ground_truth, crowd)
+    assert matches.tolist() == [BETWEEN, 1, BELOW, BETWEEN]
+
+
+# specification
+
+
+def match_in_loops(iou, high, low, allow_low_quality):
+    result, favourites = [], []
+    for column in iou.T:
+        favourite = 0
+        for g in range(len(column)):
+            if column[g] > column[favourite]:
+                favourite = g
+        favourites.append(favourite)
+        value = column[favourite]
+        result.append(favourite if value >= high else BELOW if value < low else BETWEEN)
+    if allow_low_quality:
+        for row in iou:
+            for n in range(len(row)):
+                if row[n] == max(row):
+                    result[n] = favourites[n]
+    return result
+
+
+few_values = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 6)), elements=few_values),
+    st.sampled_from([(0.5, 0.5), (0.75, 0.25)]),
+    st.booleans(),
+)
+def test_one_box_at_a_time(iou, thresholds, allow_low_quality):
+    matches = Matcher(*thresholds, allow_low_quality).match(iou)
+    assert matches.dtype == np.int64
+    assert matches.tolist() == match_in_loops(iou, *thresholds, allow_low_quality)
+
+
+# laws
+
+
+@settings(deadline=None, max_examples=50)
+@given(arrays(np.float32, (3, 7), elements=st.floats(0.015625, 1, width=32)))
+def test_no_ground_truth_goes_without(iou):
+    matches = Matcher(0.9, 0.9, True).match(iou)
+    assert all(matches[row == row.max()].min() >= 0 for row in iou)
+
+
+# outside oracle
+
+
+def test_matches_equal_torchvisions(backend):
+    anchors, ground_truth = GOLDEN["anchors"], GOLDEN["ground_truth"]
+    low_quality = Matcher(0.7, 0.3, True).match_boxes(anchors, ground_truth)
+    assert np.array_equal(low_quality, GOLDEN["matches_low_quality"])
+    plain = Matcher(0.5, 0.5).match_boxes(anchors, ground_truth)
+    assert np.array_equal(plain, GOLDEN["matches"])
+
+
+# edges
+
+
+def test_no_ground_truth_is_all_background(backend):
+    boxes, none = np.ones((3, 4), np.float32), np.zeros((0, 4), np.float32)
+    assert Matcher(0.7, 0.3, True).match_boxes(boxes, none).tolist() == [BELOW] * 3
+    only_crowd = Matcher(0.7, 0.3, True).match_boxes(
+        np.array([[0, 0, 2, 2], [8, 8, 9, 9]], np.float32),
+        np.array([[0, 0, 4, 4]], np.float32),
+        np.array([True]),
+    )
+    assert only_crowd.tolist() == [BETWEEN, BELOW]
+
+
+def test_no_boxes(backend):
+    none, ground_truth = np.zeros((0, 4), np.float32), np.ones((2, 4), np.float32)
+    assert Matcher(0.5, 0.5).match_boxes(none, ground_truth).shape == (0,)
+
+
+def test_thresholds_in_the_wrong_order():
+    with pytest.raises(ValueError, match=r"low threshold 0\.7 is above high threshold 0\.3"):
+        Matcher(0.3, 0.7)

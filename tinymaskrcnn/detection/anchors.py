@@ -1,0 +1,99 @@
+"""Anchors: the fixed boxes, some at every cell of every feature map, that the region proposal
+network judges and moves.
+
+Section 3.1.1 of Faster R-CNN (Ren et al. 2015); one size a pyramid level as in section 4.1 of FPN
+(Lin et al. 2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from .boxes import Size
+
+
+@dataclass(frozen=True)
+class AnchorGenerator:
+    """Lays anchors over feature maps.
+
+    Args:
+        sizes: for each level its sizes in pixels: the side of the square of the same area.
+        aspect_ratios: for each level its ratios of height to width.
+
+    Raises:
+        ValueError: sizes and aspect_ratios name different numbers of levels.
+    """
+
+    sizes: tuple[tuple[float, ...], ...] = ((32,), (64,), (128,), (256,), (512,))
+    aspect_ratios: tuple[tuple[float, ...], ...] = ((0.5, 1.0, 2.0),) * 5
+
+    def __post_init__(self) -> None:
+        for name in ("sizes", "aspect_ratios"):  # lists, as JSON gives them, become hashable
+            object.__setattr__(self, name, tuple(tuple(level) for level in getattr(self, name)))
+        if len(self.sizes) != len(self.aspect_ratios):
+            raise ValueError(
+                f"sizes are for {len(self.sizes)} levels, "
+                f"aspect_ratios for {len(self.aspect_ratios)}"
+            )
+
+    def num_anchors_per_location(self) -> list[int]:
+        """For each level, the number A of anchors at one cell."""
+        return [len(s) * len(r) for s, r in zip(self.sizes, self.aspect_ratios, strict=True)]
+
+    def __call__(self, feature_shapes: Sequence[Size], image_shape: Size) -> list[np.ndarray]:
+        """The anchors of every level, read-only: kept and shared by pictures of one size.
+
+        Args:
+            feature_shapes: height and width of each level's map.
+            image_shape: height and width of the padded pictures of the batch.
+
+        Returns:
+            for each level (H*W*A, 4) float32, in the order row, column, ratio, size.
+
+        Raises:
+            ValueError: the number of maps is not the number of levels.
+        """
+        if len(feature_shapes) != len(self.sizes):
+            raise ValueError(
+                f"{len(feature_shapes)} feature maps for anchors of {len(self.sizes)} levels"
+            )
+        levels = zip(self.sizes, self.aspect_ratios, feature_shapes, strict=True)
+        image_shape = (int(image_shape[0]), int(image_shape[1]))
+        return [level_anchors(s, r, tuple(shape), image_shape) for s, r, shape in levels]
+
+
+def cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> np.ndarray:
+    """The anchors of one cell about the origin, (A, 4): all sizes of the first ratio come first.
+
+    Corners are rounded to whole pixels, halves to even, as torchvision does.
+    """
+    ratio = np.sqrt(np.array(aspect_ratios, np.float32))
+    scale = np.array(sizes, np.float32)
+    width, height = np.outer(1 / ratio, scale).ravel(), np.outer(ratio, scale).ravel()
+    return np.round(np.stack([-width, -height, width, height], axis=1) / 2)
+
+
+@lru_cache(maxsize=40)  # eight picture sizes of five levels
+def level_anchors(
+    sizes: tuple[float, ...],
+    aspect_ratios: tuple[float, ...],
+    feature_shape: Size,
+    image_shape: Size,
+) -> np.ndarray:
+    """The anchors of one level, (H*W*A, 4).
+
+    The cell in row r and column c is centred on (c, r) times the stride: on its corner, not on its
+    middle. The stride is the whole part of picture size / map size, an axis at a time, so that it
+    is 61 where 800 rows meet a map of 13.
+    """
+    height, width = feature_shape
+    stride_y, stride_x = image_shape[0] // height, image_shape[1] // width
+    y, x = np.meshgrid(np.arange(height) * stride_y, np.arange(width) * stride_x, indexing="ij")
+    centres = np.stack([x, y, x, y], axis=2).reshape(-1, 1, 4).astype(np.float32)
+    anchors = (centres + cell_anchors(sizes, aspect_ratios)).reshape(-1, 4)  # H*W, A, 4 -> H*W*A, 4
+    anchors.flags.writeable = False
+    return anchors

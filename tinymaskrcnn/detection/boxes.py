@@ -1,0 +1,64 @@
+"""Small functions on boxes: arrays whose last axis is x1, y1, x2, y2 in continuous pixels (a pixel
+at column c covers c to c+1).
+
+Not here: the overlap of two sets of boxes (ops/box_iou) and suppression (ops/nms), which have
+compiled forms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+Size = tuple[int, int]  # height, width
+
+
+def box_area(boxes: np.ndarray) -> np.ndarray:
+    """Areas (...) of boxes (..., 4), in square pixels."""
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def clip_boxes(boxes: np.ndarray, size: Size) -> np.ndarray:
+    """Boxes (..., 4) cut off at the borders of a picture of this height and width. A new array."""
+    height, width = size
+    return np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype))
+
+
+def is_large_enough(boxes: np.ndarray, min_size: float) -> np.ndarray:
+    """Which of boxes (..., 4) have both sides at least `min_size` long: a bool array (...)."""
+    width, height = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
+    return (width >= min_size) & (height >= min_size)
+
+
+def remove_small_boxes(boxes: np.ndarray, min_size: float) -> np.ndarray:
+    """Indices of those of boxes (N, 4) whose sides are both at least `min_size` long."""
+    return np.flatnonzero(is_large_enough(boxes, min_size))
+
+
+def scale_boxes(boxes: np.ndarray, from_size: Size, to_size: Size) -> np.ndarray:
+    """Boxes (N, 4) of a picture of `from_size`, moved along when the picture is resized to
+    `to_size`.
+
+    The two ratios are rounded to float32 before they are used, as torchvision does.
+    """
+    y, x = np.float32(to_size) / np.float32(from_size)
+    return boxes * np.array([x, y, x, y], boxes.dtype)
+
+
+def covered_share(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """For each of boxes (N, 4), the largest share of its area that one of regions (M, 4) covers:
+    (N,), 0 where M is 0.
+    """
+    low = np.maximum(boxes[:, None, :2], regions[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], regions[None, :, 2:])
+    overlap = np.prod(np.maximum(high - low, 0), axis=2)  # N, M
+    area = np.maximum(box_area(boxes), np.finfo(boxes.dtype).tiny)
+    return overlap.max(axis=1, initial=0) / area
+
+
+def boxes_to_rois(boxes: Sequence[np.ndarray]) -> np.ndarray:
+    """One (n, 4) array a picture, as rois (R, 5): picture index, x1, y1, x2, y2. Order is kept."""
+    index = np.repeat(np.arange(len(boxes)), [len(b) for b in boxes])
+    stacked = np.concatenate([np.reshape(b, (-1, 4)) for b in boxes])
+    return np.column_stack([index, stacked]).astype(np.float32)

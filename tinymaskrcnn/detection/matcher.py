@@ -1,0 +1,89 @@
+"""Which ground-truth box each anchor or proposal stands for (Faster R-CNN, section 3.1.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..ops.box_iou.op import box_iou
+from .boxes import covered_share
+
+BELOW, BETWEEN = -1, -2  # background; neither background nor object, hence ignored
+CROWD_COVER = 0.5  # of a box's own area, above which a crowd region makes it ignored
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """Matches boxes to ground truth by overlap (IoU).
+
+    Args:
+        high: a box whose best overlap is at least this takes that ground truth.
+        low: a box whose best overlap is less than this is background; between the two it is
+            ignored.
+        allow_low_quality: every ground truth also gets the boxes that overlap it most, however
+            little, so that none goes without. Such a box takes the ground truth that *it* overlaps
+            most, which may be another one.
+
+    Raises:
+        ValueError: low is above high.
+    """
+
+    high: float
+    low: float
+    allow_low_quality: bool = False
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise ValueError(f"low threshold {self.low} is above high threshold {self.high}")
+
+    def match(self, iou: np.ndarray) -> np.ndarray:
+        """From overlaps (G, n), G > 0, for each box the index of its ground truth, BELOW (-1) or
+        BETWEEN (-2): (n,) int64.
+
+        The first of equally good ground truths wins. "Most overlap" is exact equality, so all ties
+        count.
+        """
+        best, best_overlap = _best_row(iou)
+        matches = np.where(best_overlap < self.high, BETWEEN, best)
+        matches[best_overlap < self.low] = BELOW
+        if self.allow_low_quality:
+            closest = (iou == iou.max(axis=1, keepdims=True)).any(axis=0)
+            matches[closest] = best[closest]
+        return matches
+
+    def match_boxes(
+        self, boxes: np.ndarray, ground_truth: np.ndarray, iscrowd: np.ndarray | None = None
+    ) -> np.ndarray:
+        """As `match`, for boxes (n, 4) and ground_truth (G, 4), G possibly 0: then all are
+        background.
+
+        Args:
+            iscrowd: (G,) bool. A crowd region stands for many objects: nothing is matched to it,
+                and a box that would be background but lies in it by more than half is ignored.
+        """
+        if iscrowd is None or not iscrowd.any():
+            return self._match_objects(boxes, ground_truth)
+        objects = np.flatnonzero(~iscrowd)
+        matches = self._match_objects(boxes, ground_truth[objects])
+        matched = matches >= 0
+        matches[matched] = objects[matches[matched]]
+        crowded = covered_share(boxes, ground_truth[iscrowd]) > CROWD_COVER
+        matches[crowded & (matches == BELOW)] = BETWEEN
+        return matches
+
+    def _match_objects(self, boxes: np.ndarray, ground_truth: np.ndarray) -> np.ndarray:
+        if len(ground_truth) == 0:
+            return np.full(len(boxes), BELOW, np.int64)
+        return self.match(box_iou(ground_truth, boxes))
+
+
+def _best_row(iou: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Index and value of the largest entry of each column, the first of equals; a row at a time,
+    for these are long.
+    """
+    best, value = np.zeros(iou.shape[1], np.int64), iou[0].copy()
+    for g in range(1, len(iou)):
+        best[iou[g] > value] = g
+        np.maximum(value, iou[g], out=value)
+    return best, value

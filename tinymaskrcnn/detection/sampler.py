@@ -1,0 +1,37 @@
+"""Which anchors or proposals the losses look at: few of the many negatives, so that they do not
+drown the positives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class BalancedSampler:
+    """Draws a fixed number of boxes from one picture (Faster R-CNN, section 3.1.3).
+
+    Args:
+        batch_size: boxes drawn from a picture, where it has that many.
+        positive_fraction: the largest share of positives; negatives fill up what positives leave.
+    """
+
+    batch_size: int
+    positive_fraction: float
+
+    def sample(self, labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Indices of the drawn positives and of the drawn negatives, each ascending.
+
+        Args:
+            labels: (n,) 1 and above positive, 0 negative, below 0 never drawn.
+        """
+        positive, negative = np.flatnonzero(labels >= 1), np.flatnonzero(labels == 0)
+        positives = min(len(positive), int(self.batch_size * self.positive_fraction))
+        negatives = min(len(negative), self.batch_size - positives)
+        return _draw(positive, positives, rng), _draw(negative, negatives, rng)
+
+
+def _draw(indices: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    return np.sort(indices[rng.permutation(len(indices))[:count]])
