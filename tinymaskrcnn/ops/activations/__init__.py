@@ -1,0 +1,1 @@
+"""Elementwise non-linearities (ReLU, sigmoid) and softmax, each with its gradient."""

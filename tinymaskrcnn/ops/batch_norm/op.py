@@ -1,0 +1,169 @@
+"""Batch normalisation as differentiable operations.
+
+The sum with a residual and the ReLU that end a residual block can be part of the same pass.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...autograd import Function
+from ...backend import kernels
+from ...tensor import Tensor
+
+
+class BatchNorm(Function):
+    """The training form. After the call, `mean` and `var` are the batch's statistics, each (C,)."""
+
+    def __init__(self, eps, relu):
+        self.eps, self.relu = eps, relu
+
+    def forward(self, x, weight, bias, residual):
+        forward = kernels(__package__, x).batch_norm
+        y, self.mean, self.var = forward(x, weight, bias, residual, self.eps, self.relu)
+        self.save(x, y if self.relu else None, weight)
+        return y
+
+    def backward(self, grad):
+        x, y, weight = self.saved
+        backward = kernels(__package__, grad).batch_norm_grad
+        return backward(grad, x, y, weight, self.mean, self.var, self.eps, self.relu, self.needs[3])
+
+
+class Affine(Function):
+    """relu?(x * scale + shift + residual?), with scale and shift per channel."""
+
+    def __init__(self, relu):
+        self.relu = relu
+
+    def forward(self, x, scale, shift, residual):
+        y = kernels(__package__, x).affine(x, scale, shift, residual, self.relu)
+        self.save(x if self._with_scale else None, y if self.relu else None, scale)
+        return y
+
+    def backward(self, grad):
+        x, y, scale = self.saved
+        backward = kernels(__package__, grad).affine_grad
+        return backward(grad, x, y, scale, self.relu, self._with_scale, self.needs[3])
+
+    @property
+    def _with_scale(self):
+        return self.needs[1] or self.needs[2]
+
+
+def batch_norm(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    running_mean: np.ndarray,
+    running_var: np.ndarray,
+    training: bool,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    residual: Any = None,
+    relu: bool = False,
+) -> Tensor:
+    """Normalise each channel to mean 0 and variance 1, then y = normalised * weight + bias.
+
+    Training uses the statistics of this batch and moves the running ones, in place, by `momentum`
+    towards them (towards the unbiased variance, as torch). Otherwise the running statistics
+    normalise and stay as they are. An empty batch moves nothing.
+
+    Source: Ioffe & Szegedy 2015, Batch Normalization, algorithm 1.
+
+    Args:
+        x: (N, H, W, C) feature maps.
+        weight, bias: (C,) scale and shift.
+        running_mean, running_var: (C,) arrays.
+        training: which statistics to use.
+        momentum: weight of this batch in the running statistics.
+        eps: added to the variance.
+        residual: (N, H, W, C), added to the result; or None.
+        relu: whether max(., 0) follows, after the residual.
+
+    Returns:
+        (N, H, W, C).
+
+    Raises:
+        ValueError: shapes do not fit together, or training with a single value per channel.
+    """
+    if not training:
+        return frozen_batch_norm(x, weight, bias, running_mean, running_var, eps, residual, relu)
+    _check(
+        x, residual, weight=weight, bias=bias, running_mean=running_mean, running_var=running_var
+    )
+    count = x.shape[0] * x.shape[1] * x.shape[2]
+    if count == 1:
+        raise ValueError(
+            f"batch_norm: training wants more than one value per channel, got x of shape {x.shape}"
+        )
+    node = BatchNorm(eps, relu)
+    y = node(x, weight, bias, residual)
+    if count:
+        running_mean += momentum * (node.mean - running_mean)
+        running_var += momentum * (node.var * (count / (count - 1)) - running_var)
+    return y
+
+
+def frozen_batch_norm(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    running_mean: np.ndarray,
+    running_var: np.ndarray,
+    eps: float,
+    residual: Any = None,
+    relu: bool = False,
+) -> Tensor:
+    """Batch normalisation by given statistics: one multiplication and one addition per value.
+
+    Args:
+        x: (N, H, W, C) feature maps.
+        weight, bias: (C,) scale and shift; Tensors among them get gradients.
+        running_mean, running_var: (C,) arrays.
+        eps: added to the variance; 0 for torchvision's published Mask R-CNN v1 weights.
+        residual: (N, H, W, C), added to the result; or None.
+        relu: whether max(., 0) follows, after the residual.
+
+    Returns:
+        (N, H, W, C).
+
+    Raises:
+        ValueError: shapes do not fit together.
+    """
+    scale = weight * (1 / np.sqrt(running_var + eps))
+    return affine(x, scale, bias - scale * running_mean, residual, relu)
+
+
+def affine(x: Any, scale: Any, shift: Any, residual: Any = None, relu: bool = False) -> Tensor:
+    """x * scale + shift per channel, plus a residual, then ReLU where asked.
+
+    Args:
+        x: (N, H, W, C) feature maps.
+        scale, shift: (C,).
+        residual: (N, H, W, C) or None.
+        relu: whether max(., 0) follows.
+
+    Returns:
+        (N, H, W, C).
+
+    Raises:
+        ValueError: shapes do not fit together.
+    """
+    _check(x, residual, scale=scale, shift=shift)
+    return Affine(relu)(x, scale, shift, residual)
+
+
+def _check(x: Any, residual: Any, **per_channel: Any) -> None:
+    if x.ndim != 4:
+        raise ValueError(f"batch_norm: expected feature maps (N, H, W, C), got shape {x.shape}")
+    for name, value in per_channel.items():
+        if value.shape != x.shape[3:]:
+            raise ValueError(
+                f"batch_norm: {name} has shape {value.shape}, expected one value per channel "
+                f"of x {x.shape}"
+            )
+    if residual is not None and residual.shape != x.shape:
+        raise ValueError(f"batch_norm: the residual has shape {residual.shape}, x has {x.shape}")

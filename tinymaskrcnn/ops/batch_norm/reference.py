@@ -1,0 +1,63 @@
+"""Batch normalisation in NumPy: training form, affine (frozen) form, and their gradients.
+
+Both forms can add a residual and apply ReLU; the gradient then passes where y > 0, and the
+residual's is that masked gradient. Sums over pixels are taken in float64: a map of a million pixels
+in float32 would lose five digits.
+"""
+
+import numpy as np
+
+
+def batch_norm(x, weight, bias, residual, eps, relu):
+    """Normalise every channel by its own mean and (biased) variance over N, H and W."""
+    count = max(x[..., 0].size, 1)
+    mean = x.sum((0, 1, 2), dtype=np.float64) / count
+    var = ((x - mean) ** 2).sum((0, 1, 2)) / count
+    normalised = (x - mean) / np.sqrt(var + eps)
+    y = _epilogue(normalised * weight + bias, residual, relu)
+    return y.astype(x.dtype), mean.astype(x.dtype), var.astype(x.dtype)
+
+
+def batch_norm_grad(grad, x, y, weight, mean, var, eps, relu, with_residual):
+    """Gradients of x, weight, bias and residual (None without one).
+
+    The statistics depend on x too, hence the two means that are taken off dx.
+    """
+    grad = _masked(grad, y, relu)
+    count = max(x[..., 0].size, 1)
+    inverse_std = 1 / np.sqrt(var.astype(np.float64) + eps)
+    normalised = (x - mean) * inverse_std
+    dbias = grad.sum((0, 1, 2), dtype=np.float64)
+    dweight = (grad * normalised).sum((0, 1, 2))
+    dx = weight * inverse_std * (grad - dbias / count - normalised * (dweight / count))
+    dtype = x.dtype
+    return (
+        dx.astype(dtype),
+        dweight.astype(dtype),
+        dbias.astype(dtype),
+        grad if with_residual else None,
+    )
+
+
+def affine(x, scale, shift, residual, relu):
+    return _epilogue(x * scale + shift, residual, relu)
+
+
+def affine_grad(grad, x, y, scale, relu, with_scale, with_residual):
+    """Gradients of x, scale, shift and residual; without scale's x may be None, shift's is None."""
+    grad = _masked(grad, y, relu)
+    dscale = dshift = None
+    if with_scale:
+        dscale = (grad * x).sum((0, 1, 2), dtype=np.float64).astype(grad.dtype)
+        dshift = grad.sum((0, 1, 2), dtype=np.float64).astype(grad.dtype)
+    return grad * scale, dscale, dshift, grad if with_residual else None
+
+
+def _epilogue(y, residual, relu):
+    if residual is not None:
+        y = y + residual
+    return np.maximum(y, 0) if relu else y
+
+
+def _masked(grad, y, relu):
+    return np.where(y <= 0, 0, grad) if relu else grad

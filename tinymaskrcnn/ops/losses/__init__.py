@@ -1,0 +1,1 @@
+"""The three losses of the detector: cross-entropy, binary cross-entropy on logits, smooth L1."""

@@ -1,0 +1,1 @@
+"""Maximum over sliding windows of a feature map, with its gradient."""

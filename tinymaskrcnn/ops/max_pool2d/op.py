@@ -1,0 +1,83 @@
+"""Max pooling as a differentiable operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...autograd import Function
+from ...backend import kernels
+from ...tensor import Tensor
+
+_MOST_TAPS = 1 << 16  # the winner's position inside its window is kept as uint16
+
+
+class MaxPool2d(Function):
+    def __init__(self, kernel_size, stride, padding):
+        self.settings = (kernel_size, stride, padding)
+
+    def forward(self, x):
+        y, tap = kernels(__package__, x).max_pool2d(x, *self.settings)
+        self.save(tap, x.shape)
+        return y
+
+    def backward(self, grad):
+        tap, input_shape = self.saved
+        return kernels(__package__, grad).max_pool2d_grad(grad, tap, input_shape, *self.settings)
+
+
+def max_pool2d(
+    x: Any,
+    kernel_size: int | tuple[int, int],
+    stride: int | tuple[int, int] | None = None,
+    padding: int | tuple[int, int] = 0,
+) -> Tensor:
+    """The maximum over sliding windows; the output size is rounded down, as in torch.
+
+    Padding never wins, even over -inf. Of equal values the first in row-major order gets the
+    gradient. NaN wins over numbers.
+
+    Args:
+        x: (N, H, W, C) feature maps.
+        kernel_size, stride, padding: in pixels, one number or (vertical, horizontal); the
+            stride defaults to the kernel.
+
+    Returns:
+        (N, (H + 2 padding - kernel) // stride + 1, likewise for W, C).
+
+    Raises:
+        ValueError: x is not 4-dimensional, a setting is out of range, or the window does not
+            fit into the padded picture.
+    """
+    kernel = _pair(kernel_size)
+    steps = kernel if stride is None else _pair(stride)
+    pad = _pair(padding)
+    _check(x.shape, kernel, steps, pad)
+    return MaxPool2d(kernel, steps, pad)(x)
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def _check(
+    shape: tuple[int, ...],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+) -> None:
+    if len(shape) != 4:
+        raise ValueError(f"max_pool2d: expected feature maps (N, H, W, C), got shape {shape}")
+    if min(kernel) < 1 or min(stride) < 1 or kernel[0] * kernel[1] > _MOST_TAPS:
+        raise ValueError(
+            f"max_pool2d: kernel {kernel} and stride {stride} must be positive, "
+            f"the kernel at most {_MOST_TAPS} taps"
+        )
+    if any(not 0 <= 2 * p <= k for p, k in zip(padding, kernel, strict=True)):
+        raise ValueError(
+            f"max_pool2d: padding {padding} must be between 0 and half the kernel {kernel}"
+        )
+    if any(size + 2 * p < k for size, p, k in zip(shape[1:3], padding, kernel, strict=True)):
+        raise ValueError(
+            f"max_pool2d: a window of {kernel} does not fit into {shape[1:3]} "
+            f"with padding {padding}"
+        )
