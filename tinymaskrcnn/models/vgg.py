@@ -24,9 +24,8 @@ class VGG16(Module):
             out.
     """
 
-    out_channels = [group[-1] for group in GROUPS[1:]]
-
     def __init__(self, in_channels: int = 3, *, rng: np.random.Generator) -> None:
+        self.out_channels = [group[-1] for group in GROUPS[1:]]
         layers: dict[int, Module] = {}
         number, channels = 0, in_channels
         for group in GROUPS:
