@@ -1,0 +1,1 @@
+"""Non-maximum suppression, of one class and of many."""

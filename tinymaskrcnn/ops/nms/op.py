@@ -1,0 +1,65 @@
+"""Non-maximum suppression: plain arrays, no gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...backend import kernels
+from ..regions import as_boxes, as_vector
+
+
+def nms(boxes: Any, scores: Any, iou_threshold: float) -> np.ndarray:
+    """Keep the best boxes, dropping every box that overlaps a kept one too much.
+
+    Boxes are visited by falling score, equal scores in input order. A box is dropped when its IoU
+    with a kept box is greater than the threshold, strictly. Girshick et al. 2014, "Rich feature
+    hierarchies", section 2.2; decisions at the threshold are those of torchvision's CPU kernel.
+
+    Args:
+        boxes: (N, 4) float32, x1 y1 x2 y2. scores: (N,).
+        iou_threshold: in 0 .. 1.
+
+    Returns:
+        indices of the kept boxes by falling score, int64. A NaN score comes first, as in
+        torch.sort; a box with a NaN coordinate is kept and suppresses nothing.
+
+    Raises:
+        ValueError: a shape is wrong, or the threshold is outside 0 .. 1.
+    """
+    boxes = as_boxes(boxes)
+    scores = as_vector(scores, len(boxes), "scores")
+    _check_threshold(iou_threshold)
+    return kernels(__package__, boxes).nms(boxes, scores, float(iou_threshold))
+
+
+def batched_nms(boxes: Any, scores: Any, labels: Any, iou_threshold: float) -> np.ndarray:
+    """Non-maximum suppression within each label: boxes of different labels do not compete.
+
+    As torchvision, up to 1000 boxes are separated by adding label * (greatest coordinate + 1) to
+    their coordinates (so boxes with coordinates below -1 may meet those of another label, and
+    float32 rounding can move an IoU across the threshold); more boxes are grouped by label.
+
+    Args:
+        boxes: (N, 4) float32, x1 y1 x2 y2. scores: (N,). labels: (N,) integers.
+        iou_threshold: in 0 .. 1.
+
+    Returns:
+        indices of the kept boxes by falling score, int64. NaN as in `nms`.
+
+    Raises:
+        ValueError: a shape is wrong, labels are not integers, or the threshold is outside 0 .. 1.
+    """
+    boxes = as_boxes(boxes)
+    scores = as_vector(scores, len(boxes), "scores")
+    labels = as_vector(labels, len(boxes), "labels")
+    if labels.size and labels.dtype.kind not in "iu":
+        raise ValueError(f"labels: expected integers, got {labels.dtype}")
+    _check_threshold(iou_threshold)
+    return kernels(__package__, boxes).batched_nms(boxes, scores, labels, float(iou_threshold))
+
+
+def _check_threshold(iou_threshold: float) -> None:
+    if not 0 <= iou_threshold <= 1:
+        raise ValueError(f"iou_threshold: expected a number in 0 .. 1, got {iou_threshold}")

@@ -1,0 +1,1 @@
+"""Masks of boxes, pasted into pictures."""

@@ -1,0 +1,70 @@
+"""Masks of detections in picture size: plain arrays, no gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...backend import kernels
+from ..regions import as_boxes
+
+
+def paste_masks(probabilities: Any, boxes: Any, height: int, width: int) -> np.ndarray:
+    """Resize each mask to its box and put it into an otherwise zero picture.
+
+    The mask is padded by one pixel of zeros, its box enlarged by the same proportion about its
+    centre and truncated to whole pixels toward zero; bilinear, pixel centres at +0.5. He et al.
+    2017, "Mask R-CNN", section 3.1; the arithmetic is that of torchvision's paste_masks_in_image.
+
+    Args:
+        probabilities: (N, M, M) float32 in 0 .. 1. boxes: (N, 4) x1 y1 x2 y2 in pixels of the
+            picture; a part outside it is cut off.
+        height, width: of the picture.
+
+    Returns:
+        (N, height, width) float32 probabilities.
+
+    Raises:
+        ValueError: a shape is wrong, or a coordinate is not finite.
+    """
+    probabilities, boxes = _checked(probabilities, boxes)
+    return kernels(__package__, probabilities).paste_masks(
+        probabilities, boxes, int(height), int(width)
+    )
+
+
+def paste_masks_binary(
+    probabilities: Any, boxes: Any, height: int, width: int, threshold: float = 0.5
+) -> np.ndarray:
+    """`paste_masks(...) > threshold`, without the float picture in between.
+
+    Args:
+        probabilities, boxes, height, width: as in `paste_masks`. threshold: a probability.
+
+    Returns:
+        (N, height, width) bool.
+
+    Raises:
+        ValueError: a shape is wrong, or a coordinate is not finite.
+    """
+    probabilities, boxes = _checked(probabilities, boxes)
+    return kernels(__package__, probabilities).paste_masks_binary(
+        probabilities, boxes, int(height), int(width), float(threshold)
+    )
+
+
+def _checked(probabilities: Any, boxes: Any) -> tuple[np.ndarray, np.ndarray]:
+    probabilities = np.asarray(probabilities)
+    dtype = np.float64 if probabilities.dtype == np.float64 else np.float32
+    probabilities = np.ascontiguousarray(probabilities, dtype=dtype)
+    if probabilities.ndim != 3 or probabilities.shape[1] != probabilities.shape[2]:
+        raise ValueError(f"probabilities: expected shape (N, M, M), got {probabilities.shape}")
+    boxes = as_boxes(boxes).astype(dtype, copy=False)
+    if len(boxes) != len(probabilities):
+        raise ValueError(f"{len(probabilities)} masks, but {len(boxes)} boxes")
+    bad = ~np.isfinite(boxes).all(axis=1)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(f"boxes[{row}]: expected finite numbers, got {boxes[row].tolist()}")
+    return probabilities, boxes

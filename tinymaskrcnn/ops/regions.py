@@ -1,0 +1,130 @@
+"""What the ops on boxes and regions accept: their arguments checked, brought to one form.
+
+Nothing here computes: the ops' implementations trust what passed these checks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def as_boxes(boxes: Any, name: str = "boxes") -> np.ndarray:
+    """Boxes as a contiguous (N, 4) array: float64 stays, anything else becomes float32.
+
+    Raises:
+        ValueError: not of shape (N, 4).
+    """
+    boxes = _as_float(boxes)
+    if boxes.size == 0 and boxes.ndim == 1:
+        boxes = boxes.reshape(0, 4)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"{name}: expected shape (N, 4), x1 y1 x2 y2, got {boxes.shape}")
+    return boxes
+
+
+def as_vector(values: Any, length: int, name: str) -> np.ndarray:
+    """One number per box, contiguous (N,); its dtype is kept.
+
+    Raises:
+        ValueError: not of shape (N,).
+    """
+    values = np.ascontiguousarray(values)
+    if values.shape != (length,):
+        raise ValueError(f"{name}: expected one per box, shape ({length},), got {values.shape}")
+    return values
+
+
+def as_rois(rois: Any, features: np.ndarray) -> np.ndarray:
+    """Rois as a contiguous (R, 5) array of the features' dtype: image index, x1, y1, x2, y2.
+
+    Args:
+        rois: such an array, or a list (or tuple) with one (n, 4) array of boxes per image.
+        features: (N, H, W, C).
+
+    Raises:
+        ValueError: wrong shapes, an image index outside 0 .. N - 1 or not whole, or a coordinate
+            that is not finite.
+    """
+    if features.ndim != 4:
+        raise ValueError(f"features: expected shape (N, H, W, C), got {features.shape}")
+    if isinstance(rois, list | tuple):
+        rois = _from_list(rois, len(features))
+    rois = np.ascontiguousarray(rois, dtype=features.dtype)
+    if rois.ndim != 2 or rois.shape[1] != 5:
+        raise ValueError(
+            "rois: expected shape (R, 5), image index x1 y1 x2 y2, or a list of one (n, 4) array "
+            f"per image, got shape {rois.shape}"
+        )
+    _check_finite(rois)
+    _check_indices(rois[:, 0], len(features))
+    return rois
+
+
+def check_channels_last(features: np.ndarray, rois: np.ndarray, spatial_scale: float) -> None:
+    """Raise ValueError where `features` must be channels-first, (N, C, H, W).
+
+    That is certain enough when the rois all lie inside the map read as (N, C, H, W), and most of
+    their centres outside the map read as (N, H, W, C).
+    """
+    _, height, width, channels = features.shape
+    if not len(rois) or width < 2:
+        return
+    corners = rois[:, 1:] * spatial_scale
+    centres = (corners[:, :2] + corners[:, 2:]) / 2
+    outside = (centres > (width, height)).any(axis=1)
+    fits = (corners >= 0).all() and (corners <= (channels, width) * 2).all()
+    if fits and outside.mean() > 0.5:
+        raise ValueError(
+            f"features of shape {features.shape} look channels-first: expected (N, H, W, C), but "
+            f"most rois lie outside a map of height {height} and width {width}; they all fit "
+            f"height {width} and width {channels}"
+        )
+
+
+def as_pair(value: int | tuple[int, int], name: str) -> tuple[int, int]:
+    """A height and a width, from a pair or from one number for both.
+
+    Raises:
+        ValueError: not one or two whole numbers of at least 1.
+    """
+    pair = (value, value) if np.isscalar(value) else tuple(value)
+    if len(pair) != 2 or any(int(v) != v or v < 1 for v in pair):
+        raise ValueError(f"{name}: expected a whole number >= 1 or a pair (h, w), got {value!r}")
+    return int(pair[0]), int(pair[1])
+
+
+def _as_float(values: Any) -> np.ndarray:
+    values = np.asarray(values)
+    dtype = np.float64 if values.dtype == np.float64 else np.float32
+    return np.ascontiguousarray(values, dtype=dtype)
+
+
+def _from_list(boxes: list[Any] | tuple[Any, ...], images: int) -> np.ndarray:
+    if len(boxes) != images:
+        raise ValueError(
+            f"rois: expected one array of boxes per image, {images} of them, got {len(boxes)}"
+        )
+    checked = [as_boxes(b, f"rois[{i}]") for i, b in enumerate(boxes)]
+    if not checked:
+        return np.zeros((0, 5), np.float32)
+    index = np.repeat(np.arange(images), [len(b) for b in checked])
+    return np.column_stack((index, np.concatenate(checked)))
+
+
+def _check_finite(rois: np.ndarray) -> None:
+    bad = ~np.isfinite(rois).all(axis=1)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(f"rois[{row}]: expected finite numbers, got {rois[row].tolist()}")
+
+
+def _check_indices(index: np.ndarray, images: int) -> None:
+    bad = (index < 0) | (index >= images) | (index != np.floor(index))
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(
+            f"rois[{row}]: image index {index[row]:g}, expected 0 to {images - 1}: "
+            f"the features are of {images} images"
+        )

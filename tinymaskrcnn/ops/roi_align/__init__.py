@@ -1,0 +1,1 @@
+"""RoIAlign: features of a region, sampled without rounding its coordinates."""

@@ -1,0 +1,76 @@
+"""RoIAlign and its gradient with respect to the features; boxes get none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...autograd import Function
+from ...backend import kernels
+from ...tensor import Tensor
+from ..regions import as_pair, as_rois, check_channels_last
+
+
+class RoIAlign(Function):
+    """features (N, H, W, C), rois (R, 5) -> (R, h, w, C)."""
+
+    def __init__(
+        self,
+        output_size: tuple[int, int],
+        spatial_scale: float,
+        sampling_ratio: int,
+        aligned: bool,
+    ) -> None:
+        self.settings = (output_size, spatial_scale, sampling_ratio, aligned)
+
+    def forward(self, features: np.ndarray, rois: np.ndarray) -> np.ndarray:
+        self.save(rois)
+        self.features_shape = features.shape
+        return kernels(__package__, features).roi_align(features, rois, *self.settings)
+
+    def backward(self, grad: np.ndarray) -> tuple[np.ndarray, None]:
+        (rois,) = self.saved
+        implementation = kernels(__package__, grad)
+        return implementation.roi_align_grad(grad, self.features_shape, rois, *self.settings), None
+
+
+def roi_align(
+    features: Tensor | np.ndarray,
+    rois: Any,
+    output_size: int | tuple[int, int],
+    spatial_scale: float = 1.0,
+    sampling_ratio: int = -1,
+    aligned: bool = False,
+) -> Tensor:
+    """Pool each region of a feature map to a grid of fixed size, without rounding coordinates.
+
+    The roi is divided into h x w bins; each bin is the mean of bilinear samples on a regular grid
+    inside it. A sample more than one pixel outside the map counts as zero, and the mean divides by
+    all samples. He et al. 2017, "Mask R-CNN", section 3; the arithmetic is that of torchvision's
+    compiled kernel.
+
+    Args:
+        features: (N, H, W, C) float32, channels last.
+        rois: (R, 5) image index, x1, y1, x2, y2 in picture pixels, or a list with one (n, 4) array
+            of boxes per image.
+        output_size: (h, w), or one number for both.
+        spatial_scale: pixels of the map per pixel of the picture, for example 1/16.
+        sampling_ratio: samples per bin along each axis; zero or less: as many as pixels of the map
+            in the bin, ceil(roi size / output size).
+        aligned: take pixel centres at +0.5, as continuous coordinates want. False is what
+            torchvision's Mask R-CNN uses: everything is half a pixel off, and regions smaller than
+            one pixel are widened to one.
+
+    Returns:
+        (R, h, w, C). Differentiable in `features`.
+
+    Raises:
+        ValueError: a shape is wrong, the features look channels-first, an image index is out of
+            range, or a coordinate is not finite.
+    """
+    array = features.data if isinstance(features, Tensor) else features
+    rois = as_rois(rois, array)
+    check_channels_last(array, rois, spatial_scale)
+    size = as_pair(output_size, "output_size")
+    return RoIAlign(size, float(spatial_scale), int(sampling_ratio), bool(aligned))(features, rois)

@@ -1,0 +1,1 @@
+"""RoIPool: features of a region, by the maximum over rounded bins."""
