@@ -16,10 +16,13 @@ Not here: blocking for caches, threads, edges of matrices. Nothing is checked.
 import platform
 
 import llvmlite.binding
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
+
+from ..jit import serial
 
 INT = ir.IntType(64)
 FLOAT = ir.FloatType()
@@ -341,3 +344,9 @@ def outer_tile(typing, depth, a, a_at, a_step, b, b_at, b_step, c, c_at, c_step)
         return context.get_dummy_value()
 
     return signature, code
+
+
+@serial
+def address(array):
+    """Byte address of an array's first element, signed so that sums with integers stay integers."""
+    return np.int64(array.ctypes.data)

@@ -1,0 +1,232 @@
+"""Convolution as a matrix product whose rows are found through a table of addresses.
+
+Every output pixel is a row of the product, every kernel tap a stretch of its columns. Nothing is
+copied into columns ("im2col"): for each block of pixels a table says where each tap reads, and a
+tap outside the picture reads zeros. That one kernel serves any kernel size, stride, padding and
+dilation, and, with the steps of input and output exchanged, the gradient of the input.
+"""
+
+from collections import namedtuple
+from functools import lru_cache
+
+import numpy as np
+from numba import get_num_threads, prange
+
+from ... import memory
+from ...jit import kernel, serial
+from ..simd import PANEL, TILE_ROWS, address, row_tile
+
+BLOCK_TILES = 4  # register tiles in a block of pixels; their inputs stay in the second-level cache
+NARROW = 16  # below this many channels, a whole kernel row is read as one stretch
+
+Geometry = namedtuple(
+    "Geometry",
+    [
+        *("images", "height", "width", "channels"),  # the array that is read
+        *("first_channel", "depth", "step_h", "step_w"),  # what is read of it
+        *("grid_h", "grid_w"),  # pixels to compute
+        *("out_height", "out_width", "out_channels"),  # the array that is written
+        *("start_h", "start_w", "out_step_h", "out_step_w", "first_out", "outs"),  # where
+        *("first_tap", "all_taps"),  # the taps in the packed weight
+    ],
+)
+
+
+def convolve(x, panels, bias, y, residual, relu, geometry, tap_rows, tap_columns):
+    """Fill the pixels of y that `geometry` names; panels as `cpu_weights.pack` makes them."""
+    pixels = geometry.images * geometry.grid_h * geometry.grid_w
+    if pixels == 0:
+        return
+    blocks, splits, together = _schedule(pixels, geometry, len(panels), get_num_threads())
+    _convolve(
+        x.reshape(-1),
+        zeros(geometry.depth),
+        panels.reshape(-1),
+        bias,
+        y.reshape(-1),
+        (y if residual is None else residual).reshape(-1),
+        residual is not None,
+        relu,
+        geometry,
+        tap_rows,
+        tap_columns,
+        blocks,
+        splits,
+        together,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _schedule(pixels, geometry, panels, threads):
+    """(blocks of pixels, parts of the panels, panels to run through for one register tile).
+
+    Blocks of equal size, as many for one thread as for the other. Where the output has more
+    channels than the input, a tile stays while the panels go by; else a panel stays.
+    """
+    tiles = -(-pixels // TILE_ROWS)
+    wide = geometry.outs >= geometry.depth and geometry.depth <= 256
+    splits = min(panels, threads) if tiles < 2 * threads else 1
+    blocks = -(-tiles // BLOCK_TILES)
+    if splits == 1:
+        blocks = min(tiles, -(-blocks // threads) * threads)
+    return blocks, splits, panels if wide else 1
+
+
+@lru_cache(maxsize=1024)
+def zeros(count: int) -> np.ndarray:
+    """`count` float32 zeros, to be read only."""
+    return np.zeros(count, np.float32)
+
+
+@kernel
+def _convolve(
+    x, zeros, panels, bias, y, residual, add_residual, relu, g, tap_rows, tap_columns,
+    blocks, splits, together,
+):  # fmt: skip
+    """y[pixel, o] = relu?(bias[o] + residual[pixel, o] + sum over taps t and k < depth of
+    x[pixel*step + tap t, first_channel + k] * panels[o, t, k]) for all pixels of g's grid.
+
+    A block of pixels and its table of addresses stay in the cache while all panels pass; threads
+    take blocks, or parts of the panels where there are few pixels.
+    """
+    taps = len(tap_rows)
+    pixels = g.images * g.grid_h * g.grid_w
+    tiles = (pixels + TILE_ROWS - 1) // TILE_ROWS
+    panel_count = (g.outs + PANEL - 1) // PANEL
+    panel_size = g.all_taps * g.depth * PANEL
+    residual_at = (address(residual) - address(y)) // 4
+    for item in prange(blocks * splits):
+        block, split = item // splits, item % splits
+        first, last = block * tiles // blocks, (block + 1) * tiles // blocks
+        rows = np.empty((last - first) * taps * TILE_ROWS, np.int64)
+        targets = np.empty((last - first) * TILE_ROWS, np.int64)
+        _locate(
+            g, address(x), address(zeros), address(y), tap_rows, tap_columns,
+            first * TILE_ROWS, pixels, rows, targets,
+        )  # fmt: skip
+        panel_stop = (split + 1) * panel_count // splits
+        for start in range(split * panel_count // splits, panel_stop, together):
+            for tile in range(last - first):
+                for p in range(start, min(start + together, panel_stop)):
+                    row_tile(
+                        rows, tile * taps * TILE_ROWS, taps, g.depth, g.first_channel,
+                        panels, p * panel_size + g.first_tap * g.depth * PANEL,
+                        targets, tile * TILE_ROWS, g.first_out + p * PANEL,
+                        bias, g.first_out + p * PANEL, g.outs - p * PANEL,
+                        residual_at, add_residual, relu,
+                    )  # fmt: skip
+
+
+@serial
+def _locate(g, x, zeros, y, tap_rows, tap_columns, first, pixels, rows, targets):
+    """Addresses of what pixels first, first + 1, ... read at every tap, and of what they write:
+    rows[tile, tap, row] and targets[tile, row]. The last pixel is repeated to fill its tile.
+    """
+    taps = len(tap_rows)
+    n = first // (g.grid_h * g.grid_w)
+    a = first // g.grid_w - n * g.grid_h
+    b = first % g.grid_w
+    for i in range(len(targets)):
+        h, w = g.start_h + a * g.out_step_h, g.start_w + b * g.out_step_w
+        targets[i] = y + 4 * (((n * g.out_height + h) * g.out_width + w) * g.out_channels)
+        at = (i // TILE_ROWS) * taps * TILE_ROWS + i % TILE_ROWS
+        for t in range(taps):
+            h, w = a * g.step_h + tap_rows[t], b * g.step_w + tap_columns[t]
+            inside = h >= 0 and h < g.height and w >= 0 and w < g.width
+            address = x + 4 * (((n * g.height + h) * g.width + w) * g.channels)
+            rows[at + t * TILE_ROWS] = address if inside else zeros - 4 * g.first_channel
+        if first + i + 1 < pixels:
+            b += 1
+            if b == g.grid_w:
+                a, b = a + 1, 0
+                if a == g.grid_h:
+                    n, a = n + 1, 0
+
+
+@lru_cache(maxsize=4096)
+def forward_plan(x_shape, weight_shape, stride, dilation, padding, group):
+    """(Geometry, tap rows, tap columns) of one group's convolution.
+
+    Output pixel (a, b) reads input pixel (a*stride + tap row, b*stride + tap column).
+    """
+    _, height, width, channels = x_shape
+    outs, ins, kernel_h, kernel_w = weight_shape
+    out_h = (height + 2 * padding[0] - dilation[0] * (kernel_h - 1) - 1) // stride[0] + 1
+    out_w = (width + 2 * padding[1] - dilation[1] * (kernel_w - 1) - 1) // stride[1] + 1
+    group_outs = outs // (channels // ins)
+    geometry = Geometry(
+        *x_shape, group * ins, ins, *stride, out_h, out_w, out_h, out_w, outs,
+        0, 0, 1, 1, group * group_outs, group_outs, 0, kernel_h * kernel_w,
+    )  # fmt: skip
+    rows = np.repeat(np.arange(kernel_h) * dilation[0] - padding[0], kernel_w)
+    columns = np.tile(np.arange(kernel_w) * dilation[1] - padding[1], kernel_h)
+    return geometry, rows, columns
+
+
+@lru_cache(maxsize=4096)
+def narrow_plan(padded_shape, weight_shape, stride, dilation):
+    """As `forward_plan`, of a picture with its padding in it: a row of the kernel is one tap, as
+    deep as all the row's pixels, which lie side by side."""
+    geometry, rows, columns = forward_plan(padded_shape, weight_shape, stride, dilation, (0, 0), 0)
+    _, ins, kernel_h, kernel_w = weight_shape
+    geometry = geometry._replace(depth=kernel_w * ins, all_taps=kernel_h)
+    return geometry, rows[::kernel_w].copy(), columns[::kernel_w].copy()
+
+
+@lru_cache(maxsize=1024)
+def backward_plans(grad_shape, weight_shape, input_shape, stride, dilation, padding, group):
+    """(order of the taps, [(Geometry, tap rows, tap columns), ...]) of the gradient of the input.
+
+    Input pixels h with equal h % stride form a grid that reads the output's gradient at unit steps
+    through the same few taps: those with (h + padding - r*dilation) % stride = 0. So there is one
+    convolution for each remainder; the taps are packed in the order of their use.
+    """
+    _, height, width, channels = input_shape
+    outs, ins, kernel_h, kernel_w = weight_shape
+    group_outs = outs // (channels // ins)
+    order, plans = [], []
+    for start_h in range(min(stride[0], height)):
+        for start_w in range(min(stride[1], width)):
+            down = _aligned(start_h + padding[0], kernel_h, stride[0], dilation[0])
+            right = _aligned(start_w + padding[1], kernel_w, stride[1], dilation[1])
+            geometry = Geometry(
+                *grad_shape, group * group_outs, group_outs, 1, 1,
+                -(-(height - start_h) // stride[0]), -(-(width - start_w) // stride[1]),
+                height, width, channels, start_h, start_w, *stride, group * ins, ins,
+                len(order), kernel_h * kernel_w,
+            )  # fmt: skip
+            rows = np.array([row for _, row in down for _ in right], np.int64)
+            columns = np.array([column for _ in down for _, column in right], np.int64)
+            order += [r * kernel_w + s for r, _ in down for s, _ in right]
+            plans.append((geometry, rows, columns))
+    return np.array(order, np.int64), plans
+
+
+def _aligned(start, kernel, stride, dilation):
+    """[(tap, row that it reads)]: the taps r for which start - r*dilation is on the stride."""
+    return [
+        (r, (start - r * dilation) // stride)
+        for r in range(kernel)
+        if (start - r * dilation) % stride == 0
+    ]
+
+
+def pad(x, padding):
+    """x (N, H, W, C) within a border of zeros, padding = (rows above and below, columns aside)."""
+    n, height, width, channels = x.shape
+    padded = memory.empty((n, height + 2 * padding[0], width + 2 * padding[1], channels))
+    _pad(x, *padding, padded)
+    return padded
+
+
+@kernel
+def _pad(x, top, left, padded):
+    """padded[n, top + h, left + w] = x[n, h, w], 0 elsewhere; a thread writes whole rows."""
+    images, height, width, channels = x.shape
+    padded_h = padded.shape[1]
+    for item in prange(images * padded_h):
+        n, h = item // padded_h, item % padded_h - top
+        row = padded[n, h + top].reshape(-1)
+        row[:] = 0.0
+        if h >= 0 and h < height:
+            row[left * channels : (left + width) * channels] = x[n, h].reshape(-1)

@@ -1,0 +1,214 @@
+"""Winograd convolution for 3x3 kernels of stride 1: transforms around a batch of matrix products.
+
+A block of tiles goes through all three stages in one thread's own memory: n*n transformed inputs
+of every tile and channel, n*n matrix products with the transformed weight, the transform back with
+bias, residual and ReLU. Nothing of size n*n leaves the cache. See winograd.py for the mathematics.
+"""
+
+from collections import namedtuple
+from functools import lru_cache
+
+import numpy as np
+from numba import get_num_threads, prange
+
+from ... import memory
+from ...jit import kernel, serial
+from ..simd import LANES, PANEL, TILE_ROWS, address, row_tile
+from ..simd_transforms import gather_transform, grid_transform, scatter_transform
+from .winograd import INPUT, OUTPUT, WEIGHT
+
+_input_4, _input_2 = gather_transform(INPUT[4]), gather_transform(INPUT[2])
+_output_4, _output_2 = scatter_transform(OUTPUT[4]), scatter_transform(OUTPUT[2])
+_weight_4, _weight_2 = grid_transform(WEIGHT[4]), grid_transform(WEIGHT[2])
+
+Tiling = namedtuple("Tiling", "size top left images height width channels out_h out_w outs block")
+
+
+def suits(x_shape, weight_shape, stride, dilation, groups) -> bool:
+    """Whether this convolution can go through Winograd, and gains by it."""
+    outs, ins, kernel_h, kernel_w = weight_shape
+    return (
+        (kernel_h, kernel_w, *stride, *dilation, groups) == (3, 3, 1, 1, 1, 1, 1)
+        and ins % LANES == 0
+        and outs % LANES == 0
+    )
+
+
+def transform_weight(panels, size):
+    """panels (P, 9, C, PANEL) as packed -> (n*n, P, C, PANEL), G g G' of every kernel."""
+    count, _, ins, _ = panels.shape
+    transformed = memory.empty(((size + 2) ** 2, count, ins, PANEL))
+    _transform_weight(panels, size, transformed)
+    return transformed
+
+
+def convolve(x, weight, bias, y, residual, relu, padding, size):
+    """y = relu?(x * weight + bias + residual); weight as `transform_weight` makes it."""
+    tiling, blocks = _plan(x.shape, y.shape, padding, size, get_num_threads())
+    if blocks == 0:
+        return
+    workers = min(get_num_threads(), blocks)
+    pixels = (size + 2) ** 2
+    scratch = memory.empty(
+        (workers, pixels * tiling.block * (tiling.channels + weight.shape[1] * PANEL))
+    )
+    run = _convolve_4 if size == 4 else _convolve_2
+    run(
+        x.reshape(-1),
+        _nothing(max(tiling.channels, PANEL)),
+        weight.reshape(-1),
+        bias,
+        y.reshape(-1),
+        (y if residual is None else residual).reshape(-1),
+        residual is not None,
+        relu,
+        tiling,
+        blocks,
+        scratch,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _nothing(count):
+    return np.zeros(count, np.float32)
+
+
+@lru_cache(maxsize=4096)
+def _plan(x_shape, y_shape, padding, size, threads):
+    """(Tiling, blocks): equal blocks that fill register tiles, as many for each thread."""
+    images, out_h, out_w, outs = y_shape
+    tiles = images * -(-out_h // size) * -(-out_w // size)
+    target = 96 if x_shape[3] <= 256 else 48
+    blocks = max(1, round(tiles / (target * threads))) * threads
+    block = -(-tiles // (blocks * TILE_ROWS)) * TILE_ROWS
+    tiling = Tiling(size, *padding, *x_shape, out_h, out_w, outs, block)
+    return tiling, -(-tiles // block)
+
+
+@kernel
+def _transform_weight(panels, size, transformed):
+    """transformed[q, p, c] = (G g G')[q] for g = panels[p, :, c], LANES output channels at once."""
+    count, _, ins, _ = panels.shape
+    source, out = panels.reshape(-1), transformed.reshape(-1)
+    for p in prange(count):
+        for c in range(ins):
+            for j in range(0, PANEL, LANES):
+                start, to = (p * 9 * ins + c) * PANEL + j, (p * ins + c) * PANEL + j
+                if size == 4:
+                    _weight_4(source, start, ins * PANEL, out, to, count * ins * PANEL)
+                else:
+                    _weight_2(source, start, ins * PANEL, out, to, count * ins * PANEL)
+
+
+@kernel
+def _convolve_4(x, zeros, weight, bias, y, residual, add_residual, relu, g, blocks, scratch):
+    """For every block of tiles: V = B' d B, M[q] = V[q] @ weight[q], y = A' M A and what follows.
+
+    Each worker has its own V and M, sized to stay in its cache; blocks go round the workers.
+    """
+    workers = len(scratch)
+    residual_at = (address(residual) - address(y)) // 4
+    for worker in prange(workers):
+        v, m = scratch[worker], scratch[worker, 36 * g.block * g.channels :]
+        table = np.empty(36, np.int64)
+        for block in range(worker, blocks, workers):
+            first, count = _tiles(g, block)
+            for t in range(count):
+                _find_inputs(g, first + t, address(x), address(zeros), table)
+                for c in range(0, g.channels, LANES):
+                    _input_4(table, 0, c, v, t * g.channels + c, g.block * g.channels)
+            _multiply(g, v, weight, m, zeros, count)
+            pitch = _padded(g.outs)
+            for t in range(count):
+                _find_outputs(g, first + t, address(y), address(v), table)
+                for c in range(0, g.outs, LANES):
+                    _output_4(
+                        m, t * pitch + c, g.block * pitch, table, 0, c, bias, c,
+                        residual_at, add_residual, relu,
+                    )  # fmt: skip
+
+
+@kernel
+def _convolve_2(x, zeros, weight, bias, y, residual, add_residual, relu, g, blocks, scratch):
+    """As `_convolve_4`, with tiles of 2x2 outputs."""
+    workers = len(scratch)
+    residual_at = (address(residual) - address(y)) // 4
+    for worker in prange(workers):
+        v, m = scratch[worker], scratch[worker, 16 * g.block * g.channels :]
+        table = np.empty(16, np.int64)
+        for block in range(worker, blocks, workers):
+            first, count = _tiles(g, block)
+            for t in range(count):
+                _find_inputs(g, first + t, address(x), address(zeros), table)
+                for c in range(0, g.channels, LANES):
+                    _input_2(table, 0, c, v, t * g.channels + c, g.block * g.channels)
+            _multiply(g, v, weight, m, zeros, count)
+            pitch = _padded(g.outs)
+            for t in range(count):
+                _find_outputs(g, first + t, address(y), address(v), table)
+                for c in range(0, g.outs, LANES):
+                    _output_2(
+                        m, t * pitch + c, g.block * pitch, table, 0, c, bias, c,
+                        residual_at, add_residual, relu,
+                    )  # fmt: skip
+
+
+@serial
+def _padded(outs):
+    return (outs + PANEL - 1) // PANEL * PANEL
+
+
+@serial
+def _tiles(g, block):
+    """(first tile, number of tiles) of a block."""
+    down, across = (g.out_h + g.size - 1) // g.size, (g.out_w + g.size - 1) // g.size
+    first = block * g.block
+    return first, min(g.block, g.images * down * across - first)
+
+
+@serial
+def _find_inputs(g, tile, x, zeros, table):
+    """table[r*n + s]: address of the pixel that tile reads at (r, s); zeros outside the picture."""
+    down, across = (g.out_h + g.size - 1) // g.size, (g.out_w + g.size - 1) // g.size
+    n = tile // (down * across)
+    top = (tile // across - n * down) * g.size - g.top
+    left = tile % across * g.size - g.left
+    reach = g.size + 2
+    for r in range(reach):
+        h = top + r
+        row = x + 4 * (((n * g.height + h) * g.width + left) * g.channels)
+        for s in range(reach):
+            inside = h >= 0 and h < g.height and left + s >= 0 and left + s < g.width
+            table[r * reach + s] = row + 4 * s * g.channels if inside else zeros
+
+
+@serial
+def _find_outputs(g, tile, y, waste, table):
+    """table[r*m + s]: address of the pixel that tile writes at (r, s), or of a waste basket."""
+    down, across = (g.out_h + g.size - 1) // g.size, (g.out_w + g.size - 1) // g.size
+    n = tile // (down * across)
+    top = (tile // across - n * down) * g.size
+    left = tile % across * g.size
+    for r in range(g.size):
+        row = y + 4 * (((n * g.out_h + top + r) * g.out_w + left) * g.outs)
+        for s in range(g.size):
+            inside = top + r < g.out_h and left + s < g.out_w
+            table[r * g.size + s] = row + 4 * s * g.outs if inside else waste
+
+
+@serial
+def _multiply(g, v, weight, m, zeros, count):
+    """m[q, t, :] = v[q, t, :] @ weight[q] for the n*n pixels q of the first `count` tiles t."""
+    tiles = (count + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS
+    panels = _padded(g.outs) // PANEL
+    rows = address(v) + 4 * g.channels * np.arange(tiles)
+    targets = address(m) + 4 * panels * PANEL * np.arange(tiles)
+    for q in range((g.size + 2) ** 2):
+        for p in range(panels):
+            for t in range(0, tiles, TILE_ROWS):
+                row_tile(
+                    rows, t, 1, g.channels, q * g.block * g.channels,
+                    weight, (q * panels + p) * g.channels * PANEL,
+                    targets, t, q * g.block * panels * PANEL + p * PANEL,
+                    zeros, 0, PANEL, 0, 0, 0,
+                )  # fmt: skip

@@ -1,0 +1,69 @@
+"""Winograd's minimal filtering for 3x3 kernels: its matrices, and the switch that chooses it.
+
+F(m x m, 3 x 3) computes a square of m x m outputs from n x n inputs, n = m + 2, as
+A' [(G g G') * (B' d B)] A, with n*n products where the direct sum has 9*m*m: 4 times fewer for
+m = 4, 2.25 times fewer for m = 2. The price is rounding: against float64, F(4x4) errs by about
+1e-5 of a layer's largest value, F(2x2) by less than the direct float32 sum does.
+Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016), section 4.
+
+The kernels are in cpu_winograd.py.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+INPUT = {  # B'
+    2: ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
+    4: (
+        (4, 0, -5, 0, 1, 0),
+        (0, -4, -4, 1, 1, 0),
+        (0, 4, -4, -1, 1, 0),
+        (0, -2, -1, 2, 1, 0),
+        (0, 2, -1, -2, 1, 0),
+        (0, 4, 0, -5, 0, 1),
+    ),
+}
+WEIGHT = {  # G
+    2: ((1, 0, 0), (1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (0, 0, 1)),
+    4: (
+        (1 / 4, 0, 0),
+        (-1 / 6, -1 / 6, -1 / 6),
+        (-1 / 6, 1 / 6, -1 / 6),
+        (1 / 24, 1 / 12, 1 / 6),
+        (1 / 24, -1 / 12, 1 / 6),
+        (0, 0, 1),
+    ),
+}
+OUTPUT = {  # A'
+    2: ((1, 1, 1, 0), (0, 1, -1, -1)),
+    4: ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)),
+}
+
+_size = 4
+
+
+def winograd_size() -> int:
+    """The m of F(m x m, 3 x 3) in use: 4, 2, or 0 for direct sums."""
+    return _size
+
+
+def set_winograd(size: int) -> None:
+    """Choose how the CPU computes 3x3 convolutions of stride 1: 4, 2 or 0 (direct sums).
+
+    Raises ValueError for any other size.
+    """
+    global _size
+    if size not in (0, 2, 4):
+        raise ValueError(f"winograd size must be 4, 2 or 0, got {size!r}")
+    _size = size
+
+
+@contextmanager
+def winograd(size: int) -> Iterator[None]:
+    """`set_winograd(size)` for the length of a with block."""
+    before = _size
+    set_winograd(size)
+    try:
+        yield
+    finally:
+        set_winograd(before)

@@ -1,0 +1,204 @@
+"""Winograd's two-dimensional transforms M X transpose(M), emitted for LANES channels at a time.
+
+X is a small square of pixels (4x4, 6x6, ...), every one of them a vector of channels, and M a
+constant matrix. All of X is read into registers, multiplied out without a loop, and written. The
+three makers differ in where X comes from and where the result goes: a *grid* keeps its pixels a
+fixed pitch apart, a *table* holds the byte address of each (so a pixel outside the picture can be
+read from a row of zeros and written to a waste basket, and borders need no code of their own).
+
+The matrices themselves are in ops/conv2d/winograd.py.
+"""
+
+from numba import types
+from numba.extending import intrinsic
+
+from .simd import INT, Emitter, data_pointer
+
+
+def gather_transform(matrix):
+    """An intrinsic: table -> grid.
+
+    for r, s: out[out_at + (r*R + s)*pitch ...] = (M X M')[r, s], where M is R x S and
+    X[i, j] = LANES floats at address table[table_at + i*S + j] + 4*shift
+    """
+
+    @intrinsic
+    def gather(typing, table, table_at, shift, out, out_at, pitch):
+        number = types.intp
+        signature = types.void(table, number, number, out, number, number)
+
+        def code(context, builder, signature, args):
+            emit = Emitter(builder)
+            pixels = data_pointer(context, builder, signature.args[0], args[0], args[1])
+            load = _table(emit, pixels, args[2], len(matrix[0]))
+            place = _grid(context, emit, signature, args, 3, len(matrix))
+            _transform(
+                emit,
+                matrix,
+                lambda i, j: emit.load(load(i, j)),
+                lambda r, s, value: emit.store(value, place(r, s)),
+            )
+            return context.get_dummy_value()
+
+        return signature, code
+
+    return gather
+
+
+def grid_transform(matrix):
+    """An intrinsic: grid -> grid.
+
+    for r, s: out[out_at + (r*R + s)*out_pitch ...] = (M X M')[r, s], where M is R x S and
+    X[i, j] = source[source_at + (i*S + j)*source_pitch ...]
+    """
+
+    @intrinsic
+    def transform(typing, source, source_at, source_pitch, out, out_at, out_pitch):
+        number = types.intp
+        signature = types.void(source, number, number, out, number, number)
+
+        def code(context, builder, signature, args):
+            emit = Emitter(builder)
+            load = _grid(context, emit, signature, args, 0, len(matrix[0]))
+            place = _grid(context, emit, signature, args, 3, len(matrix))
+            _transform(
+                emit,
+                matrix,
+                lambda i, j: emit.load(load(i, j)),
+                lambda r, s, value: emit.store(value, place(r, s)),
+            )
+            return context.get_dummy_value()
+
+        return signature, code
+
+    return transform
+
+
+def scatter_transform(matrix):
+    """An intrinsic: grid -> table, with what follows a convolution.
+
+    for r, s: the LANES floats at table[table_at + r*R + s] + 4*shift become
+    relu?((M X M')[r, s] + bias[bias_at ...] + (those at the same place + 4*residual, if
+    add_residual)), where X[i, j] = source[source_at + (i*S + j)*pitch ...]
+    """
+
+    @intrinsic
+    def scatter(
+        typing, source, source_at, pitch, table, table_at, shift, bias, bias_at, residual,
+        add_residual, relu,
+    ):  # fmt: skip
+        number = types.intp
+        signature = types.void(
+            source, number, number, table, number, number, bias, number, number, number, number
+        )
+
+        def code(context, builder, signature, args):
+            emit = Emitter(builder)
+            load = _grid(context, emit, signature, args, 0, len(matrix[0]))
+            pixels = data_pointer(context, builder, signature.args[3], args[3], args[4])
+            place = _table(emit, pixels, args[5], len(matrix))
+            bias = emit.load(data_pointer(context, builder, signature.args[6], args[6], args[7]))
+            results = []
+            _transform(
+                emit,
+                matrix,
+                lambda i, j: emit.load(load(i, j)),
+                lambda r, s, value: results.append((place(r, s), builder.fadd(value, bias))),
+            )
+            _finish(emit, results, *args[8:])
+            return context.get_dummy_value()
+
+        return signature, code
+
+    return scatter
+
+
+def _finish(emit, results, residual, add_residual, relu):
+    """Add the residual, apply the ReLU, store; results are (place, value) pairs."""
+
+    def add(values):
+        pairs = zip(results, values, strict=True)
+        return [
+            emit.builder.fadd(value, emit.load(emit.at(place, residual)))
+            for (place, _), value in pairs
+        ]
+
+    low = emit.floor(relu)
+    values = emit.choose(add_residual, [value for _, value in results], add)
+    for (place, _), value in zip(results, values, strict=True):
+        emit.store(emit.at_least(value, low), place)
+
+
+def _table(emit, pixels, shift, size):
+    def pointer(i, j):
+        address = emit.builder.load(emit.at(pixels, i * size + j))
+        return emit.at(emit.pointer(address), shift)
+
+    return pointer
+
+
+def _grid(context, emit, signature, args, first, size):
+    """Pixel pointers of the grid whose array, start and pitch are args[first : first + 3]."""
+    origin = data_pointer(
+        context, emit.builder, signature.args[first], args[first], args[first + 1]
+    )
+
+    def pointer(i, j):
+        return emit.at(origin, emit.builder.mul(args[first + 2], INT(i * size + j)))
+
+    return pointer
+
+
+def _transform(emit, matrix, load, store):
+    """store(r, s, (M X M')[r, s]) for X[i, j] = load(i, j): columns first, then rows."""
+    size = len(matrix[0])
+    columns = [_rows(emit, matrix, [load(i, j) for i in range(size)]) for j in range(size)]
+    for r in range(len(matrix)):
+        for s, value in enumerate(_rows(emit, matrix, [column[r] for column in columns])):
+            store(r, s, value)
+
+
+def _rows(emit, matrix, vectors):
+    """M times a column of vectors. Rows that mirror each other, e + o and e - o, share both sums,
+    which saves a third of the additions."""
+    results = [None] * len(matrix)
+    for r, row in enumerate(matrix):
+        if results[r] is not None:
+            continue
+        even, odd, mirror = _split(matrix, r)
+        if mirror is None:
+            results[r] = _combine(emit, row, vectors, range(len(row)))
+        else:
+            sums = _combine(emit, row, vectors, even)
+            differences = _combine(emit, row, vectors, odd)
+            results[r] = emit.builder.fadd(sums, differences)
+            results[mirror] = emit.builder.fsub(sums, differences)
+    return results
+
+
+def _split(matrix, r):
+    """(columns equal, columns opposite, row) of a later row that mirrors row r, or row None."""
+    row = matrix[r]
+    for other in range(r + 1, len(matrix)):
+        pairs = list(zip(row, matrix[other], strict=True))
+        even = [j for j, (a, b) in enumerate(pairs) if a == b != 0]
+        odd = [j for j, (a, b) in enumerate(pairs) if a == -b != 0]
+        if even and odd and all(abs(a) == abs(b) for a, b in pairs):
+            return even, odd, other
+    return [], [], None
+
+
+def _combine(emit, row, vectors, columns):
+    """Sum of row[j] * vectors[j]; ones first, since they cost an addition and no constant."""
+    total = None
+    for j in sorted((j for j in columns if row[j] != 0), key=lambda j: row[j] != 1):
+        factor = emit.constant(row[j])
+        if total is None:
+            total = vectors[j] if row[j] == 1 else emit.builder.fmul(vectors[j], factor)
+        elif row[j] == 1:
+            total = emit.builder.fadd(total, vectors[j])
+        elif row[j] == -1:
+            total = emit.builder.fsub(total, vectors[j])
+        else:
+            total = emit.multiply_add(vectors[j], factor, total)
+    return total
