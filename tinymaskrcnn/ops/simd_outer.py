@@ -1,0 +1,109 @@
+"""The register tile of the weight gradients: a sum of outer products of packed rows.
+
+A weight gradient is transpose(left) @ right with few rows and columns and a very long inner axis
+(the pixels). Both operands are packed in panels, so that every step k of the inner loop reads one
+short stretch of each. Panels of the left operand are LEFT floats wide, those of the right one
+PANEL; both are whole vectors, so that packing copies vectors.
+
+Not here: packing itself, blocking, threads (ops/conv2d/grad_weight*.py).
+"""
+
+from math import lcm
+
+from numba import types
+from numba.extending import intrinsic
+
+from ..jit import serial
+from .simd import INT, LANES, PANEL, TILE_ROWS, Emitter, data_pointer, emit_products
+
+OUTER_ROWS = 8 if TILE_ROWS == 12 else 6  # 8 divides 64, 128, 256; 6 is what 16 registers hold
+LEFT = lcm(OUTER_ROWS, LANES)
+
+
+@intrinsic
+def outer_tile(typing, depth, left, left_at, right, right_at, out, out_at, pitch):
+    """OUTER_ROWS x PANEL sums of a product of panels, added to what is there.
+
+    for i < OUTER_ROWS, j < PANEL:
+        out[out_at + i*pitch + j] += sum over k < depth of
+            left[left_at + k*LEFT + i] * right[right_at + k*PANEL + j]
+
+    The sums start at zero, in registers: rounding grows with the depth of a block and with the
+    number of blocks, not with their product.
+    """
+    number = types.intp
+    signature = types.void(number, left, number, right, number, out, number, number)
+
+    def code(context, builder, signature, args):
+        def pointer(i):
+            return data_pointer(context, builder, signature.args[i], args[i], args[i + 1])
+
+        emit, rows, columns, target = Emitter(builder), pointer(1), pointer(3), pointer(5)
+        width = PANEL // LANES
+        sums = emit_products(
+            emit,
+            [emit.constant(0)] * (OUTER_ROWS * width),
+            args[0],
+            lambda i, k: emit.at(emit.at(rows, builder.mul(k, INT(LEFT))), i),
+            lambda k: emit.at(columns, builder.mul(k, INT(PANEL))),
+            width,
+        )
+        for n, value in enumerate(sums):
+            row = emit.at(target, builder.mul(args[7], INT(n // width)))
+            place = emit.at(row, n % width * LANES)
+            emit.store(builder.fadd(emit.load(place), value), place)
+        return context.get_dummy_value()
+
+    return signature, code
+
+
+@intrinsic
+def copy_vector(typing, source, source_at, target, target_at):
+    """target[target_at ...] = source[source_at ...], LANES floats.
+
+    Written out because LLVM, unsure whether the arrays overlap, copies one float at a time.
+    """
+    number = types.intp
+    signature = types.void(source, number, target, number)
+
+    def code(context, builder, signature, args):
+        emit = Emitter(builder)
+        place = data_pointer(context, builder, signature.args[2], args[2], args[3])
+        origin = data_pointer(context, builder, signature.args[0], args[0], args[1])
+        emit.store(emit.load(origin), place)
+        return context.get_dummy_value()
+
+    return signature, code
+
+
+@serial
+def copy_floats(source, source_at, target, target_at, count):
+    """target[target_at + j] = source[source_at + j] for j < count."""
+    whole = count - count % LANES
+    for j in range(0, whole, LANES):
+        copy_vector(source, source_at + j, target, target_at + j)
+    for j in range(whole, count):
+        target[target_at + j] = source[source_at + j]
+
+
+@serial
+def add_outer_products(
+    depth, block, rows, left, left_at, columns, right, right_at, out, out_at, pitch
+):
+    """out[i, j] += sum over k < depth of left[k, i] * right[k, j].
+
+    left: panels (ceil(rows/LEFT), block, LEFT). right: panels (ceil(columns/PANEL), block, PANEL).
+    out: rows of `pitch` floats; as many rows and columns are written as whole tiles cover.
+    """
+    for column in range(0, columns, PANEL):
+        for row in range(0, rows, OUTER_ROWS):
+            outer_tile(
+                depth,
+                left,
+                left_at + row // LEFT * block * LEFT + row % LEFT,
+                right,
+                right_at + column * block,
+                out,
+                out_at + row * pitch + column,
+                pitch,
+            )
