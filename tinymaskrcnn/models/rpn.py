@@ -1,0 +1,234 @@
+"""The region proposal network: where in the picture may there be an object, of whatever class?
+
+Section 3 of Faster R-CNN (Ren et al. 2015), on the levels of a feature pyramid (Lin et al. 2017,
+section 4.1). The story of one call:
+
+1. `RPNHead` looks at every cell of every level and says, for each anchor there, how much it looks
+   like an object and how its box should move (`forward`).
+2. To propose, the best anchors of each level are moved to their boxes, boxes outside the picture or
+   too small are dropped, and of boxes that overlap the best stays (`proposals`).
+3. To learn, each anchor is matched to the ground truth; a balanced few are judged: is it an object
+   (all of them), and are the offsets right (only those that are) (`losses`).
+
+Proposals carry no gradient: the head learns from its own two losses only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import functional as F
+from ..detection.anchors import AnchorGenerator
+from ..detection.box_coder import BoxCoder
+from ..detection.boxes import Size, clip_boxes, is_large_enough
+from ..detection.matcher import Matcher
+from ..detection.ranking import top_k
+from ..detection.sampler import BalancedSampler
+from ..nn import Conv2d, ConvNorm, Module, Sequential
+from ..nn.init import normal, zeros
+from ..tensor import Tensor
+from .inputs import Target
+from .transform import ImageBatch
+
+MIN_SIZE = 1e-3  # pixels; a proposal with a shorter side is dropped
+SMOOTH_L1_BETA = 1 / 9
+
+
+@dataclass(frozen=True)
+class RPNConfig:
+    """Settings of the region proposal network, with torchvision's names and defaults.
+
+    Args:
+        pre_nms_top_n_train, pre_nms_top_n_test: anchors taken from each level, by score.
+        post_nms_top_n_train, post_nms_top_n_test: proposals of a picture that remain.
+        nms_thresh: overlap (IoU) above which the lower-scored of two proposals goes.
+        score_thresh: probability below which a proposal goes.
+        fg_iou_thresh, bg_iou_thresh: overlap with a ground truth from which an anchor is an object,
+            and below which it is background; between the two it is not judged.
+        batch_size_per_image: anchors of a picture that are judged.
+        positive_fraction: the largest share of objects among them.
+    """
+
+    pre_nms_top_n_train: int = 2000
+    pre_nms_top_n_test: int = 1000
+    post_nms_top_n_train: int = 2000
+    post_nms_top_n_test: int = 1000
+    nms_thresh: float = 0.7
+    score_thresh: float = 0.0
+    fg_iou_thresh: float = 0.7
+    bg_iou_thresh: float = 0.3
+    batch_size_per_image: int = 256
+    positive_fraction: float = 0.5
+
+
+@dataclass(frozen=True)
+class RPNOutput:
+    """What the network says about each of the M anchors of all levels together.
+
+    Args:
+        objectness: logits (N, M). deltas: offsets (N, M, 4). anchors: (M, 4).
+        level_sizes: how many of the M anchors each level has.
+        image_sizes: height and width of each picture, without padding.
+    """
+
+    objectness: Tensor
+    deltas: Tensor
+    anchors: np.ndarray
+    level_sizes: list[int]
+    image_sizes: list[Size]
+
+
+class RPNHead(Module):
+    """The small network that slides over every level: 3x3 convolutions, then two 1x1 side by side.
+
+    Args:
+        in_channels: depth of the levels. num_anchors: anchors at each cell.
+        conv_depth: number of 3x3 convolutions. rng: source of the initial values.
+    """
+
+    def __init__(
+        self, in_channels: int, num_anchors: int, conv_depth: int = 1, *, rng: np.random.Generator
+    ) -> None:
+        def conv(out_channels: int, size: int) -> Conv2d:
+            draw = {"rng": rng, "weight_init": normal(0.01), "bias_init": zeros}
+            return Conv2d(in_channels, out_channels, size, padding=size // 2, **draw)
+
+        self.conv = Sequential(*(ConvNorm(conv(in_channels, 3)) for _ in range(conv_depth)))
+        self.cls_logits = conv(num_anchors, 1)
+        self.bbox_pred = conv(4 * num_anchors, 1)
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Levels (N, H, W, C) to logits (N, H, W, A) and offsets (N, H, W, 4A) of each."""
+        hidden = [self.conv(level) for level in features]
+        return [self.cls_logits(h) for h in hidden], [self.bbox_pred(h) for h in hidden]
+
+
+class RegionProposalNetwork(Module):
+    """Proposes boxes, and learns to.
+
+    Args:
+        head: the network. anchor_generator: lays the anchors. config: all numbers.
+    """
+
+    def __init__(self, head: Module, anchor_generator: AnchorGenerator, config: RPNConfig) -> None:
+        self.head, self.anchor_generator, self.config = head, anchor_generator, config
+        self.box_coder = BoxCoder()
+        self.matcher = Matcher(config.fg_iou_thresh, config.bg_iou_thresh, allow_low_quality=True)
+        self.sampler = BalancedSampler(config.batch_size_per_image, config.positive_fraction)
+
+    def forward(self, batch: ImageBatch, features: Sequence[Tensor]) -> RPNOutput:
+        """Judge every anchor of every level.
+
+        Args:
+            batch: the pictures. features: a level (N, H, W, C) for each level of anchors.
+        """
+        objectness, deltas = self.head(features)
+        anchors = self.anchor_generator([f.shape[1:3] for f in features], batch.tensor.shape[1:3])
+        count = len(batch.sizes)
+        return RPNOutput(
+            objectness=F.concat([o.reshape(count, -1) for o in objectness], axis=1),
+            deltas=F.concat([d.reshape(count, -1, 4) for d in deltas], axis=1),
+            anchors=np.concatenate(anchors),
+            level_sizes=[len(level) for level in anchors],
+            image_sizes=batch.sizes,
+        )
+
+    def proposals(self, output: RPNOutput) -> list[np.ndarray]:
+        """For each picture its boxes (n, 4), best first, in pixels of the resized picture.
+
+        How many depends on whether the module is in training mode.
+        """
+        anchors, level = self._best_anchors(output)
+        boxes = self._moved_anchors(output, anchors)
+        logits = np.take_along_axis(output.objectness.data, anchors, axis=1)
+        scores = F.sigmoid(logits).data
+        return [
+            self._select_proposals(*picture, level)
+            for picture in zip(boxes, scores, output.image_sizes, strict=True)
+        ]
+
+    def _best_anchors(self, output: RPNOutput) -> tuple[np.ndarray, np.ndarray]:
+        """The best-scored anchors of each level: indices (N, m), and the level of each (m,)."""
+        config = self.config
+        limit = config.pre_nms_top_n_train if self.training else config.pre_nms_top_n_test
+        ends = np.cumsum(output.level_sizes)
+        levels = np.split(output.objectness.data, ends[:-1], axis=1)
+        starts = ends - output.level_sizes
+        best = [start + top_k(level, limit) for start, level in zip(starts, levels, strict=True)]
+        level_of_each = np.repeat(np.arange(len(best)), [b.shape[1] for b in best])
+        return np.concatenate(best, axis=1), level_of_each
+
+    def _moved_anchors(self, output: RPNOutput, chosen: np.ndarray) -> np.ndarray:
+        """The boxes (N, m, 4) that the head makes of the chosen anchors (N, m)."""
+        deltas = np.take_along_axis(output.deltas.data, chosen[..., None], axis=1)
+        boxes = self.box_coder.decode(deltas.reshape(-1, 4), output.anchors[chosen.ravel()])
+        return boxes.reshape(deltas.shape)
+
+    def _select_proposals(
+        self, boxes: np.ndarray, scores: np.ndarray, image_size: Size, level: np.ndarray
+    ) -> np.ndarray:
+        """Of one picture's boxes (m, 4) those that fit it, are large enough and do not repeat a
+        better one of the same level.
+        """
+        config = self.config
+        limit = config.post_nms_top_n_train if self.training else config.post_nms_top_n_test
+        boxes = clip_boxes(boxes, image_size)
+        kept = np.flatnonzero(is_large_enough(boxes, MIN_SIZE) & (scores >= config.score_thresh))
+        boxes = boxes[kept]
+        return boxes[F.batched_nms(boxes, scores[kept], level[kept], config.nms_thresh)[:limit]]
+
+    def losses(
+        self, output: RPNOutput, targets: Sequence[Target], rng: np.random.Generator
+    ) -> dict[str, Tensor]:
+        """How wrong the head is about a balanced sample of anchors.
+
+        Args:
+            targets: of each picture `boxes` (G, 4) in pixels of the resized picture, and maybe
+                `iscrowd` (G,) bool. G may be 0.
+            rng: draws the sample.
+
+        Returns:
+            loss_objectness: mean over the sample of the binary cross-entropy. loss_rpn_box_reg:
+            smooth L1 of the offsets, summed over the objects in the sample, divided by the size of
+            the whole sample.
+        """
+        samples = [self._sample_anchors(output.anchors, target, rng) for target in targets]
+        count = len(output.anchors)
+        judged = np.concatenate([count * i + s.indices for i, s in enumerate(samples)])
+        is_object = np.concatenate([s.is_object for s in samples])
+        goals = np.concatenate([s.goals for s in samples])
+        logits = output.objectness.reshape(-1)[judged]
+        deltas = output.deltas.reshape(-1, 4)[judged[is_object]]
+        box_loss = F.smooth_l1(deltas, goals, SMOOTH_L1_BETA, reduction="sum")
+        return {
+            "loss_objectness": F.binary_cross_entropy_with_logits(logits, is_object),
+            "loss_rpn_box_reg": box_loss / max(len(judged), 1),
+        }
+
+    def _sample_anchors(
+        self, anchors: np.ndarray, target: Target, rng: np.random.Generator
+    ) -> AnchorSample:
+        """Match the anchors to one picture's ground truth and draw those that are judged."""
+        matches = self.matcher.match_boxes(anchors, target["boxes"], target.get("iscrowd"))
+        labels = np.minimum(matches + 1, 1)  # 1 an object, 0 background, -1 not judged
+        objects, background = self.sampler.sample(labels, rng)
+        indices = np.sort(np.concatenate([objects, background]))
+        goals = self.box_coder.encode(target["boxes"][matches[objects]], anchors[objects])
+        return AnchorSample(indices, labels[indices] == 1, goals)
+
+
+@dataclass(frozen=True)
+class AnchorSample:
+    """The anchors of one picture that are judged.
+
+    Args:
+        indices: which (n,), ascending. is_object: whether each is one (n,) bool.
+        goals: offsets that the objects among them should have, in the same order (objects, 4).
+    """
+
+    indices: np.ndarray
+    is_object: np.ndarray
+    goals: np.ndarray

@@ -1,0 +1,158 @@
+"""Pictures of any size to one padded batch, targets along with them, and detections back.
+
+The only place where the two layouts meet: pictures come as (C, H, W), as in torchvision, and every
+feature map inside the model is (N, H, W, C). What is accepted stands in inputs.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import memory
+from ..detection.boxes import Size, scale_boxes
+from ..detection.detections import Detections
+from ..errors import InputError
+from ..ops.resize_normalize.op import resize_normalize
+from .inputs import Target, check_image, check_target
+
+
+@dataclass(frozen=True)
+class TransformConfig:
+    """How pictures are prepared.
+
+    Args:
+        min_size: wanted length of the shorter side in pixels; of several, training draws one for
+            each picture and evaluation takes the last.
+        max_size: limit of the longer side. It wins over min_size.
+        image_mean, image_std: of each channel, for pictures in 0..1.
+        size_divisor: both sides of the batch are padded to multiples of this.
+    """
+
+    min_size: int | tuple[int, ...] = 800
+    max_size: int = 1333
+    image_mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    image_std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    size_divisor: int = 32
+
+    def __post_init__(self) -> None:
+        for name in ("min_size", "image_mean", "image_std"):  # one number, or a list as from JSON
+            object.__setattr__(self, name, tuple(np.atleast_1d(getattr(self, name)).tolist()))
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Pictures ready for the backbone.
+
+    Args:
+        tensor: (N, H, W, C) float32, normalised, each picture in the top left corner, zeros around.
+        sizes: height and width of each picture after resizing, without the padding.
+        original_sizes: height and width of each picture as it came.
+    """
+
+    tensor: np.ndarray
+    sizes: list[Size]
+    original_sizes: list[Size]
+
+
+class Transform:
+    """Normalises, resizes and pads pictures; moves boxes and masks along; takes detections back."""
+
+    def __init__(self, config: TransformConfig) -> None:
+        self.config = config
+
+    def __call__(
+        self,
+        images: Sequence[np.ndarray],
+        targets: Sequence[Target] | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[ImageBatch, list[Target] | None]:
+        """A batch, and the targets in its coordinates.
+
+        Args:
+            images: float arrays (C, H, W) in 0..1, each its own size.
+            targets: a dict a picture; those given are left as they are.
+            rng: draws one of several `min_size`; None takes the last.
+
+        Raises:
+            InputError: a picture or target that cannot be used; says which, and why.
+        """
+        if not images:
+            raise InputError("expected at least one image")
+        if targets is not None and len(targets) != len(images):
+            raise InputError(f"{len(images)} images, but {len(targets)} targets")
+        channels = len(self.config.image_mean)
+        images = [check_image(image, i, channels) for i, image in enumerate(images)]
+        original_sizes = [image.shape[1:] for image in images]
+        sizes = [self.resized_size(size, rng) for size in original_sizes]
+        batch = ImageBatch(self._pad_together(images, sizes), sizes, original_sizes)
+        if targets is None:
+            return batch, None
+        paired = zip(targets, original_sizes, sizes, strict=True)
+        return batch, [
+            resize_target(check_target(target, i, original), original, size)
+            for i, (target, original, size) in enumerate(paired)
+        ]
+
+    def resized_size(self, size: Size, rng: np.random.Generator | None = None) -> Size:
+        """Height and width after resizing, for a picture of this height and width.
+
+        The scale is a double and the product is cut off, not rounded, as in torchvision: the
+        shorter side may come out one pixel short.
+        """
+        shorter = self.config.min_size[-1]
+        if rng is not None and len(self.config.min_size) > 1:
+            shorter = int(rng.choice(self.config.min_size))
+        scale = min(shorter / min(size), self.config.max_size / max(size))
+        return max(int(size[0] * scale), 1), max(int(size[1] * scale), 1)
+
+    def _pad_together(self, images: Sequence[np.ndarray], sizes: Sequence[Size]) -> np.ndarray:
+        """Resized, normalised pictures in one array (N, H, W, C)."""
+        divisor = self.config.size_divisor
+        height, width = (-(-max(side) // divisor) * divisor for side in zip(*sizes, strict=True))
+        mean, std = self.config.image_mean, self.config.image_std
+        tensor = memory.empty((len(images), height, width, len(mean)))
+        for image, size, out in zip(images, sizes, tensor, strict=True):
+            resize_normalize(image, size, mean, std, out)
+        return tensor
+
+    def restore(
+        self, found: Sequence[tuple[np.ndarray, ...]], batch: ImageBatch
+    ) -> list[Detections]:
+        """Detections in the pictures' own pixels.
+
+        Args:
+            found: a tuple a picture: boxes (n, 4) in pixels of the resized picture, labels, scores,
+                mask probabilities.
+        """
+        return [
+            Detections(scale_boxes(boxes, size, original), *rest, image_size=original)
+            for (boxes, *rest), size, original in zip(
+                found, batch.sizes, batch.original_sizes, strict=True
+            )
+        ]
+
+
+def resize_target(target: Target, from_size: Size, to_size: Size) -> Target:
+    """A target whose boxes and masks fit the resized picture; everything else is kept."""
+    resized: dict[str, Any] = dict(target)
+    resized["boxes"] = scale_boxes(target["boxes"], from_size, to_size)
+    resized["masks"] = resize_masks(target["masks"], to_size)
+    return resized
+
+
+def resize_masks(masks: np.ndarray, size: Size) -> np.ndarray:
+    """Masks (G, H, W) by nearest neighbour: pixel i takes old pixel floor(i * in / out)."""
+    if masks.shape[1:] == size:
+        return masks
+    rows, columns = (_nearest(old, new) for old, new in zip(masks.shape[1:], size, strict=True))
+    return masks[:, rows][:, :, columns]
+
+
+def _nearest(length: int, new_length: int) -> np.ndarray:
+    ratio = np.float32(length) / np.float32(new_length)
+    place = (ratio * np.arange(new_length, dtype=np.float32)).astype(np.int64)
+    return np.minimum(place, length - 1)

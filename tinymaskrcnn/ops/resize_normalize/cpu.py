@@ -1,0 +1,80 @@
+"""Resize and normalise on the CPU, separably, blocks of output rows in parallel.
+
+A source row is normalised and stretched to the new width once, into one of two line buffers, and
+serves all output rows that lie next to it; a picture that is enlarged is stretched fewer times than
+it has output rows, and the blend of the two lines is one vector loop.
+"""
+
+import numpy as np
+from numba import prange
+
+from ... import memory
+from ...jit import kernel, serial
+
+_BLOCKS = 16  # of output rows; each makes at most two lines that another makes too
+
+
+def resize_normalize(image, size, mean, std, out):
+    """image (C, H, W), mean and std (C,) -> out (height, width, C), zero outside of `size`."""
+    height, width = size
+    blocks = min(_BLOCKS, height)
+    lines = memory.empty((blocks, 2, width * len(image)))
+    rows, columns = _taps(image.shape[1], height), _taps(image.shape[2], width)
+    _resize(image, *rows, *columns, mean, 1 / std, lines, out)
+
+
+def _taps(length, new_length):
+    """For each new pixel the old one before it, and the weight of the one after."""
+    ratio = np.float32(length) / np.float32(new_length)
+    place = np.float64(ratio) * (np.arange(new_length) + 0.5) - 0.5  # rounded once, as by an FMA
+    place = np.maximum(place, 0).astype(np.float32)
+    low = np.minimum(place.astype(np.int64), length - 1)
+    return low, place - low.astype(np.float32)
+
+
+@kernel
+def _resize(image, low_y, weight_y, low_x, weight_x, mean, inverse_std, lines, out):
+    """for each output row: out[i] = (1 - w) line[y] + w line[y + 1], lines made when first wanted.
+
+    Lines y and y + 1 stand in the two buffers by parity. lines: (blocks, 2, width * C).
+    """
+    channels, source_height, _ = image.shape
+    height, width = len(low_y), len(low_x)
+    padded_height, padded_width, _ = out.shape
+    flat = out.reshape(padded_height, padded_width * channels)
+    blocks = lines.shape[0]
+    for block in prange(blocks):
+        held_even, held_odd = -1, -1
+        for i in range(height * block // blocks, height * (block + 1) // blocks):
+            first = low_y[i]
+            last = min(first + 1, source_height - 1)
+            for y in (first, last):
+                held = held_odd if y & 1 else held_even
+                if held != y:
+                    _stretch(image, y, low_x, weight_x, mean, inverse_std, lines[block, y & 1])
+                    if y & 1:
+                        held_odd = y
+                    else:
+                        held_even = y
+            _blend(lines[block, first & 1], lines[block, last & 1], weight_y[i], flat[i])
+    for i in prange(padded_height):
+        flat[i, (width if i < height else 0) * channels :] = 0
+
+
+@serial
+def _stretch(image, y, low_x, weight_x, mean, inverse_std, line):
+    """Row y of the picture, normalised, at the new width, channels last: (width * C,)."""
+    channels, _, source_width = image.shape
+    for c in range(channels):
+        row = image[c, y]
+        for j in range(len(low_x)):
+            a, b = row[low_x[j]], row[min(low_x[j] + 1, source_width - 1)]
+            value = a + (b - a) * weight_x[j]
+            line[j * channels + c] = (value - mean[c]) * inverse_std[c]
+
+
+@serial
+def _blend(first, last, weight, row):
+    """row[:n] = (1 - weight) first + weight last."""
+    for j in range(len(first)):
+        row[j] = first[j] * (1 - weight) + last[j] * weight

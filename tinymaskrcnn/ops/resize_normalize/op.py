@@ -1,0 +1,43 @@
+"""Bilinear resize of a picture fused with its normalisation: plain arrays, no gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...backend import kernels
+
+
+def resize_normalize(
+    image: np.ndarray,
+    size: tuple[int, int],
+    mean: Sequence[float],
+    std: Sequence[float],
+    out: np.ndarray,
+) -> None:
+    """(image - mean) / std, resized to `size`, into the top left corner of `out`; zero elsewhere.
+
+    Bilinear with pixel centres at +0.5, without antialiasing, as torchvision's detection transform:
+    output pixel i takes its value at i' = max((i + 0.5) * in / out - 0.5, 0), ratio in float32.
+
+    Args:
+        image: (C, H, W) float32. size: height and width to give it. mean, std: one per channel.
+        out: (height, width, C) float32, contiguous, at least of `size`; overwritten.
+
+    Raises:
+        ValueError: a shape does not fit.
+    """
+    channels = image.shape[0] if image.ndim == 3 else -1
+    if len(mean) != channels or len(std) != channels or 0 in image.shape:
+        raise ValueError(
+            f"resize_normalize: expected an image (C, H, W) of {len(mean)} channels, each with "
+            f"a mean and a std, got shape {image.shape} and {len(std)} of std"
+        )
+    if out.shape[2:] != (channels,) or out.shape[0] < size[0] or out.shape[1] < size[1]:
+        raise ValueError(
+            f"resize_normalize: {size} with {channels} channels does not fit in {out.shape}"
+        )
+    image = np.ascontiguousarray(image)
+    colour = np.array(mean, image.dtype), np.array(std, image.dtype)
+    kernels(__package__, image).resize_normalize(image, size, *colour, out)

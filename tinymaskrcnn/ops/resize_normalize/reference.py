@@ -1,0 +1,28 @@
+"""Resize and normalise in NumPy: first the colours, then the rows, then the columns."""
+
+import numpy as np
+
+
+def resize_normalize(image, size, mean, std, out):
+    """image (C, H, W), mean and std (C,) -> out (height, width, C), zero outside of `size`."""
+    height, width = size
+    normalized = (image - mean[:, None, None]) / std[:, None, None]
+    low, high, weight = _taps(image.shape[1], height)
+    rows = _mix(normalized[:, low], normalized[:, high], weight[:, None])  # C, height, W
+    low, high, weight = _taps(image.shape[2], width)
+    resized = _mix(rows[:, :, low], rows[:, :, high], weight)  # C, height, width
+    out.fill(0)
+    out[:height, :width] = resized.transpose(1, 2, 0)
+
+
+def _mix(a, b, weight):
+    return a * (1 - weight) + b * weight
+
+
+def _taps(length, new_length):
+    """For each new pixel the two old ones it lies between, and the weight of the second."""
+    ratio = np.float32(length) / np.float32(new_length)
+    place = np.float64(ratio) * (np.arange(new_length) + 0.5) - 0.5  # float64: rounded only once
+    place = np.maximum(place, 0).astype(np.float32)
+    low = np.minimum(place.astype(np.int64), length - 1)
+    return low, np.minimum(low + 1, length - 1), place - low.astype(np.float32)
