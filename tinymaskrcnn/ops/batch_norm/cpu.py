@@ -1,3 +1,65 @@
-"""Stands in until the kernels are here."""
+"""Batch normalisation on the CPU: per-channel coefficients in float64, then one pass over the map.
 
-from .reference import batch_norm, batch_norm_grad, affine, affine_grad  # noqa: F401
+The loops are in ops/norm_kernels.py, where the whole batch is one sample.
+"""
+
+import numpy as np
+
+from .. import norm_kernels
+from ..activations.cpu import relu_grad
+
+
+def batch_norm(x, weight, bias, residual, eps, relu):
+    x = np.ascontiguousarray(x)
+    mean, var = norm_kernels.moments(_one_sample(x))
+    scale = weight / np.sqrt(var + eps)
+    y = _apply(x, scale, bias - mean * scale, residual, relu)
+    return y, mean[0].astype(np.float32), var[0].astype(np.float32)
+
+
+def batch_norm_grad(grad, x, y, weight, mean, var, eps, relu, with_residual):
+    grad, relu = _masked_for_residual(grad, y, relu, with_residual)
+    maps = [_one_sample(a) for a in (grad, y if relu else grad, x)]
+    dbias, product = norm_kernels.grad_sums(*maps, mean[None], relu)
+    inverse_std = 1 / np.sqrt(var.astype(np.float64) + eps)
+    dweight = product * inverse_std
+    count = max(x[..., 0].size, 1)
+    scale = (weight * inverse_std)[None]
+    coefficients = (
+        scale,
+        -scale * dweight * inverse_std / count,
+        mean[None],
+        -scale * dbias / count,
+    )
+    dx = norm_kernels.grad_apply(*maps, *coefficients, relu).reshape(x.shape)
+    residual = grad if with_residual else None
+    return dx, dweight[0].astype(np.float32), dbias[0].astype(np.float32), residual
+
+
+def affine(x, scale, shift, residual, relu):
+    return _apply(x, scale[None], shift[None], residual, relu)
+
+
+def affine_grad(grad, x, y, scale, relu, with_scale, with_residual):
+    grad, _ = _masked_for_residual(grad, y, relu, True)
+    dscale = dshift = None
+    if with_scale:
+        maps = (_one_sample(grad), None, _one_sample(x))
+        dshift, dscale = norm_kernels.grad_sums(*maps, np.zeros((1, len(scale))), False)
+        dscale, dshift = dscale[0].astype(np.float32), dshift[0].astype(np.float32)
+    dx = _apply(grad, scale[None], np.zeros((1, len(scale))), None, False)
+    return dx, dscale, dshift, grad if with_residual else None
+
+
+def _apply(x, scale, shift, residual, relu):
+    residual = None if residual is None else _one_sample(residual)
+    return norm_kernels.apply(_one_sample(x), scale, shift, residual, relu).reshape(x.shape)
+
+
+def _masked_for_residual(grad, y, relu, needed):
+    """The masked gradient as an array where somebody needs it, and whether masking is still due."""
+    return (relu_grad(grad, y), False) if relu and needed else (grad, relu)
+
+
+def _one_sample(x):
+    return np.ascontiguousarray(x).reshape(1, -1, x.shape[-1])  # (1, N * H * W, C)

@@ -1,3 +1,167 @@
-"""Stands in until the kernels are here."""
+"""Resizing in Numba, parallel over rows of the result, vectorised over channels.
 
-from .reference import nearest, nearest_grad, upsample_add, bilinear, bilinear_grad  # noqa: F401
+Every gradient is gathered, never scattered: each input pixel adds up what the outputs that look at
+it send back, so that no two threads write one cell.
+"""
+
+import numpy as np
+from numba import prange
+
+from ... import memory
+from ...jit import kernel, serial
+
+_PARALLEL = (
+    1 << 16
+)  # values of the larger map below which a parallel region costs more than it gains
+
+
+def nearest(x, size):
+    return _nearest(x, size, None)
+
+
+def nearest_grad(grad, input_size):
+    return _grad(grad, input_size, _nearest_table)
+
+
+def upsample_add(top, lateral):
+    return _nearest(top, lateral.shape[1:3], np.ascontiguousarray(lateral))
+
+
+def bilinear(x, size):
+    x = np.ascontiguousarray(x)
+    y = memory.empty((len(x), *size, x.shape[3]))
+    rows, columns = _bilinear_table(x.shape[1], size[0]), _bilinear_table(x.shape[2], size[1])
+    run = _bilinear if y.size >= _PARALLEL else _bilinear_rows
+    run(x, *rows[:2], *columns[:2], y, 0, len(x) * size[0])
+    return y
+
+
+def bilinear_grad(grad, input_size):
+    return _grad(grad, input_size, _bilinear_table)
+
+
+def _nearest(x, size, lateral):
+    x = np.ascontiguousarray(x)
+    y = memory.empty((len(x), *size, x.shape[3]))
+    added = y if lateral is None else lateral
+    rows, columns = _nearest_table(x.shape[1], size[0]), _nearest_table(x.shape[2], size[1])
+    run = _copy if y.size >= _PARALLEL else _copy_rows
+    run(x, rows[0], columns[0], added, lateral is not None, y, 0, len(x) * size[0])
+    return y
+
+
+def _grad(grad, input_size, table):
+    dx = memory.empty((len(grad), *input_size, grad.shape[3]))
+    rows, columns = (table(*sizes) for sizes in zip(input_size, grad.shape[1:3], strict=True))
+    run = _gather if grad.size >= _PARALLEL else _gather_rows
+    run(np.ascontiguousarray(grad), *rows, *columns, dx, 0, len(grad) * input_size[0])
+    return dx
+
+
+def _nearest_table(in_size, out_size):
+    """For each output its input and that input's weight, 1; for each input its range of outputs."""
+    index = (np.arange(out_size, dtype=np.float32) * np.float32(in_size / out_size)).astype(
+        np.int64
+    )
+    index = np.minimum(index, in_size - 1)
+    bounds = np.searchsorted(index, np.arange(in_size + 1))
+    return index, np.ones(out_size, np.float32), bounds[:-1], bounds[1:]
+
+
+def _bilinear_table(in_size, out_size):
+    """For each output its lower input and that input's weight, the rest being the next one's.
+
+    And for each input the range of outputs that look at it: as their lower or as their upper one.
+    """
+    center = np.arange(out_size, dtype=np.float32) + np.float32(0.5)
+    center = np.maximum(center * np.float32(in_size / out_size) - np.float32(0.5), 0)
+    lower = np.minimum(center.astype(np.int64), in_size - 1)
+    weight = 1 - np.where(lower < in_size - 1, center - lower, 0).astype(np.float32)
+    bounds = np.searchsorted(lower, np.arange(-1, in_size + 1))
+    return lower, weight, bounds[:-2], bounds[2:]
+
+
+@serial
+def _copy_rows(x, rows, columns, lateral, add, y, first, last):
+    for row in range(first, last):
+        n, i = row // y.shape[1], row % y.shape[1]
+        source, out = x[n, rows[i]], y[n, i]
+        for j in range(len(out)):
+            if add:
+                _add(source[columns[j]], lateral[n, i, j], out[j])
+            else:
+                out[j] = source[columns[j]]
+
+
+@kernel
+def _copy(x, rows, columns, lateral, add, y, first, last):
+    for row in prange(first, last):
+        _copy_rows(x, rows, columns, lateral, add, y, row, row + 1)
+
+
+@serial
+def _add(a, b, y):
+    for c in range(len(y)):
+        y[c] = a[c] + b[c]
+
+
+@serial
+def _bilinear_rows(x, rows, row_weights, columns, column_weights, y, first, last):
+    for row in range(first, last):
+        n, i = row // y.shape[1], row % y.shape[1]
+        upper, lower = x[n, rows[i]], x[n, min(rows[i] + 1, x.shape[1] - 1)]
+        for j in range(y.shape[2]):
+            left, right = columns[j], min(columns[j] + 1, x.shape[2] - 1)
+            _blend(
+                *(upper[left], upper[right], lower[left], lower[right]),
+                *(row_weights[i], column_weights[j], y[n, i, j]),
+            )
+
+
+@kernel
+def _bilinear(x, rows, row_weights, columns, column_weights, y, first, last):
+    for row in prange(first, last):
+        _bilinear_rows(x, rows, row_weights, columns, column_weights, y, row, row + 1)
+
+
+@serial
+def _blend(upper_left, upper_right, lower_left, lower_right, row_weight, column_weight, y):
+    rest, other = 1 - row_weight, 1 - column_weight
+    for c in range(len(y)):
+        above = column_weight * upper_left[c] + other * upper_right[c]
+        below = column_weight * lower_left[c] + other * lower_right[c]
+        y[c] = row_weight * above + rest * below
+
+
+@serial
+def _gather_rows(
+    grad, rows, row_weights, row_first, row_last,
+    columns, column_weights, column_first, column_last, dx, first, last,
+):  # fmt: skip
+    for row in range(first, last):
+        n, h = row // dx.shape[1], row % dx.shape[1]
+        dx[n, h] = 0
+        for i in range(row_first[h], row_last[h]):
+            share = row_weights[i] if rows[i] == h else 1 - row_weights[i]
+            for w in range(dx.shape[2]):
+                for j in range(column_first[w], column_last[w]):
+                    part = column_weights[j] if columns[j] == w else 1 - column_weights[j]
+                    _add_scaled(grad[n, i, j], share * part, dx[n, h, w])
+
+
+@kernel
+def _gather(
+    grad, rows, row_weights, row_first, row_last,
+    columns, column_weights, column_first, column_last, dx, first, last,
+):  # fmt: skip
+    for row in prange(first, last):
+        _gather_rows(
+            grad, rows, row_weights, row_first, row_last,
+            columns, column_weights, column_first, column_last, dx, row, row + 1,
+        )  # fmt: skip
+
+
+@serial
+def _add_scaled(grad, scale, dx):
+    for c in range(len(dx)):
+        dx[c] += scale * grad[c]

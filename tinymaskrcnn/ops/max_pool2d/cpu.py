@@ -1,3 +1,102 @@
-"""Stands in until the kernels are here."""
+"""Max pooling in Numba, parallel over rows of the result, vectorised over channels."""
 
-from .reference import max_pool2d, max_pool2d_grad  # noqa: F401
+import numpy as np
+from numba import prange
+
+from ... import memory
+from ...jit import kernel, serial
+
+_PARALLEL = (
+    1 << 16
+)  # values of the larger map below which a parallel region costs more than it gains
+
+
+def max_pool2d(x, kernel_size, stride, padding):
+    x = np.ascontiguousarray(x)
+    height, width = (
+        (size + 2 * p - k) // s + 1
+        for size, k, s, p in zip(x.shape[1:3], kernel_size, stride, padding, strict=True)
+    )
+    shape = (len(x), height, width, x.shape[3])
+    y, tap = memory.empty(shape), memory.empty(shape, np.uint16)
+    run = _pool if x.size >= _PARALLEL else _pool_rows
+    run(x, kernel_size, stride, padding, y, tap, 0, shape[0] * height)
+    return y, tap
+
+
+def max_pool2d_grad(grad, tap, input_shape, kernel_size, stride, padding):
+    dx = memory.empty(input_shape)
+    run = _pool_grad if dx.size >= _PARALLEL else _pool_grad_rows
+    rows = input_shape[0] * input_shape[1]
+    run(np.ascontiguousarray(grad), tap, kernel_size, stride, padding, dx, 0, rows)
+    return dx
+
+
+@serial
+def _pool_rows(x, kernel_size, stride, padding, y, tap, first, last):
+    """For each tap inside the picture and each channel: keep a larger value and its tap."""
+    _, height, width, _ = x.shape
+    for row in range(first, last):
+        n, i = row // y.shape[1], row % y.shape[1]
+        top = i * stride[0] - padding[0]
+        for j in range(y.shape[2]):
+            left = j * stride[1] - padding[1]
+            start = True
+            for h in range(max(top, 0), min(top + kernel_size[0], height)):
+                for w in range(max(left, 0), min(left + kernel_size[1], width)):
+                    index = (h - top) * kernel_size[1] + w - left
+                    if start:
+                        _take(x[n, h, w], index, y[n, i, j], tap[n, i, j])
+                    else:
+                        _keep_larger(x[n, h, w], index, y[n, i, j], tap[n, i, j])
+                    start = False
+
+
+@kernel
+def _pool(x, kernel_size, stride, padding, y, tap, first, last):
+    for row in prange(first, last):
+        _pool_rows(x, kernel_size, stride, padding, y, tap, row, row + 1)
+
+
+@serial
+def _take(values, index, best, tap):
+    for c in range(len(values)):
+        best[c] = values[c]
+        tap[c] = index
+
+
+@serial
+def _keep_larger(values, index, best, tap):
+    """A NaN replaces a number and is never replaced: it is not <= anything, nor == itself."""
+    for c in range(len(values)):
+        better = (not values[c] <= best[c]) & (best[c] == best[c])
+        best[c] = values[c] if better else best[c]
+        tap[c] = index if better else tap[c]
+
+
+@serial
+def _pool_grad_rows(grad, tap, kernel_size, stride, padding, dx, first, last):
+    """Each input row gathers from the windows that cover it: no two threads write one cell."""
+    _, height, width, _ = dx.shape
+    for row in range(first, last):
+        n, h = row // height, row % height
+        dx[n, h] = 0
+        lowest = -(-max(h + padding[0] - kernel_size[0] + 1, 0) // stride[0])
+        for i in range(lowest, min((h + padding[0]) // stride[0] + 1, grad.shape[1])):
+            base = (h + padding[0] - i * stride[0]) * kernel_size[1]
+            for j in range(grad.shape[2]):
+                left = j * stride[1] - padding[1]
+                for w in range(max(left, 0), min(left + kernel_size[1], width)):
+                    _add_where(grad[n, i, j], tap[n, i, j], base + w - left, dx[n, h, w])
+
+
+@kernel
+def _pool_grad(grad, tap, kernel_size, stride, padding, dx, first, last):
+    for row in prange(first, last):
+        _pool_grad_rows(grad, tap, kernel_size, stride, padding, dx, row, row + 1)
+
+
+@serial
+def _add_where(grad, tap, index, dx):
+    for c in range(len(grad)):
+        dx[c] += grad[c] if tap[c] == index else np.float32(0)

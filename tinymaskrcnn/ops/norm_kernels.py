@@ -1,0 +1,300 @@
+"""Four loops that batch norm and group norm share, over arrays of (samples, pixels, channels).
+
+A sample is what has statistics of its own: the whole batch for batch norm, one picture for group
+norm. `moments` and `grad_sums` reduce over pixels; `apply` and `grad_apply` multiply and add by
+coefficients per sample and channel.
+
+What makes them fast: a pixel of 32 channels is too short for a vector loop, so coefficients and
+sums are repeated to a *period* of several pixels, about 512 values, which stays in the L1 cache.
+Work is cut into *jobs* of whole periods. Their length depends on the shape alone, and their sums
+are combined in order in float64: the result is the same at any number of threads.
+"""
+
+import numpy as np
+from numba import prange
+
+from .. import memory
+from ..jit import kernel, serial
+
+_PERIOD = 512  # values
+_PERIODS_PER_JOB = 16  # at least; a job then fits into the L2 cache
+_MOST_JOBS = 512
+_PARALLEL = 1 << 16  # values below which a parallel region costs more than it gains
+
+
+def moments(x):
+    """Mean and biased variance of every sample and channel; zeros where there are no pixels.
+
+    Two passes over each job, the second from the cache, so that a large mean costs no digits.
+
+    Args:
+        x: (samples, pixels, channels).
+
+    Returns:
+        two float64 arrays (samples, channels).
+    """
+    flat, period, job, count = _plan(x)
+    run = _moments_parallel if x.size >= _PARALLEL else _moments
+    partial = np.empty((2, count, x.shape[2]))
+    run(flat, period, job, *partial, 0, count)
+    mean, var = np.empty((2, len(x), x.shape[2]))
+    _combine_moments(*partial, x.shape[1], job // x.shape[2], mean, var)
+    return mean, var
+
+
+def apply(x, scale, shift, residual, relu):
+    """relu?(x * scale + shift + residual?).
+
+    Args:
+        x: (samples, pixels, channels). residual: the same, or None.
+        scale, shift: (samples, channels) of any float type.
+
+    Returns:
+        float32, shaped as x.
+    """
+    flat, period, job, count = _plan(x)
+    y = memory.empty(x.shape)
+    run = _apply_parallel if x.size >= _PARALLEL else _apply
+    added = flat if residual is None else residual.reshape(flat.shape)
+    coefficients = np.stack([scale, shift]).astype(np.float32)
+    out = y.reshape(flat.shape)
+    run(flat, added, coefficients, period, job, residual is not None, relu, out, 0, count)
+    return y
+
+
+def grad_sums(grad, y, x, center, relu):
+    """Sums over pixels of g and of g * (x - center), g being grad where relu let y through.
+
+    Args:
+        grad, y, x: (samples, pixels, channels); y is read only where relu is true.
+        center: (samples, channels).
+
+    Returns:
+        two float64 arrays (samples, channels).
+    """
+    flat, period, job, count = _plan(x)
+    run = _grad_sums_parallel if x.size >= _PARALLEL else _grad_sums
+    partial = np.empty((2, count, x.shape[2]))
+    grad, y = grad.reshape(flat.shape), (y if relu else grad).reshape(flat.shape)
+    run(grad, y, flat, center.astype(np.float32), period, job, relu, *partial, 0, count)
+    return partial.reshape(2, len(x), -1, x.shape[2]).sum(2)
+
+
+def grad_apply(grad, y, x, scale, slope, center, shift, relu):
+    """g * scale + (x - center) * slope + shift, with g as in `grad_sums`.
+
+    Args:
+        grad, y, x: (samples, pixels, channels). scale, slope, center, shift: (samples, channels).
+
+    Returns:
+        float32, shaped as x.
+    """
+    flat, period, job, count = _plan(x)
+    dx = memory.empty(x.shape)
+    run = _grad_apply_parallel if x.size >= _PARALLEL else _grad_apply
+    grad, y = grad.reshape(flat.shape), (y if relu else grad).reshape(flat.shape)
+    coefficients = np.stack([scale, slope, center, shift]).astype(np.float32)
+    run(grad, y, flat, coefficients, period, job, relu, dx.reshape(flat.shape), 0, count)
+    return dx
+
+
+def _plan(x):
+    """x as (samples, values), values in a period and in a job, and the number of jobs."""
+    samples, pixels, channels = x.shape
+    period = channels * max(1, _PERIOD // channels)
+    job = period * max(_PERIODS_PER_JOB, -(-x.size // (period * _MOST_JOBS)))
+    return (
+        x.reshape(samples, pixels * channels),
+        period,
+        job,
+        samples * -(-pixels * channels // job),
+    )
+
+
+@serial
+def _moments(x, period, job_length, means, squares, first, last):
+    """For each job: mean per channel, and the sum of squared distances from it."""
+    jobs_per_sample = len(means) // max(len(x), 1)
+    channels = means.shape[1]
+    lanes = np.empty(period, np.float32)
+    center = np.empty(period, np.float32)
+    for job in range(first, last):
+        begin = job % jobs_per_sample * job_length
+        values = x[job // jobs_per_sample][begin : begin + job_length]
+        lanes[:] = 0
+        _add(values, lanes)
+        _fold(lanes, means[job])
+        means[job] /= len(values) // channels
+        _repeat(means[job], center)
+        lanes[:] = 0
+        _add_squares(values, center, lanes)
+        _fold(lanes, squares[job])
+
+
+@kernel
+def _moments_parallel(x, period, job_length, means, squares, first, last):
+    for job in prange(first, last):
+        _moments(x, period, job_length, means, squares, job, job + 1)
+
+
+@serial
+def _combine_moments(means, squares, pixels, pixels_per_job, mean, var):
+    """Chan, Golub and LeVeque 1979: squares about the common mean = own squares + shift squared."""
+    samples, channels = mean.shape
+    jobs = len(means) // max(samples, 1)
+    mean[:] = 0
+    var[:] = 0
+    for sample in range(samples):
+        for k in range(jobs):
+            share = min(pixels_per_job, pixels - k * pixels_per_job) / pixels
+            for c in range(channels):
+                mean[sample, c] += share * means[sample * jobs + k, c]
+        for k in range(jobs):
+            share = min(pixels_per_job, pixels - k * pixels_per_job) / pixels
+            for c in range(channels):
+                distance = means[sample * jobs + k, c] - mean[sample, c]
+                own = squares[sample * jobs + k, c] / pixels
+                var[sample, c] += own + share * distance * distance
+
+
+@serial
+def _apply(x, residual, coefficients, period, job_length, with_residual, relu, y, first, last):
+    jobs_per_sample = -(-x.shape[1] // job_length)
+    scale = np.empty(period, np.float32)
+    shift = np.empty(period, np.float32)
+    for job in range(first, last):
+        sample, begin = job // jobs_per_sample, job % jobs_per_sample * job_length
+        _repeat(coefficients[0, sample], scale)
+        _repeat(coefficients[1, sample], shift)
+        for start in range(begin, min(begin + job_length, x.shape[1]), period):
+            out = y[sample][start : start + period]
+            _multiply_add(x[sample][start : start + period], scale, shift, out)
+            if with_residual:
+                _add(residual[sample][start : start + period], out)
+            if relu:
+                _clamp(out)
+
+
+@kernel
+def _apply_parallel(
+    x, residual, coefficients, period, job_length, with_residual, relu, y, first, last
+):
+    for job in prange(first, last):
+        _apply(x, residual, coefficients, period, job_length, with_residual, relu, y, job, job + 1)
+
+
+@serial
+def _grad_sums(grad, y, x, center, period, job_length, relu, sums, products, first, last):
+    jobs_per_sample = len(sums) // max(len(x), 1)
+    centers = np.empty(period, np.float32)
+    masked = np.empty(period, np.float32)
+    lanes = np.empty((2, period), np.float32)
+    for job in range(first, last):
+        sample, begin = job // jobs_per_sample, job % jobs_per_sample * job_length
+        _repeat(center[sample], centers)
+        lanes[:] = 0
+        for start in range(begin, min(begin + job_length, x.shape[1]), period):
+            part = grad[sample][start : start + period]
+            if relu:
+                _mask(part, y[sample][start : start + period], masked)
+                part = masked[: len(part)]
+            _add(part, lanes[0])
+            _add_products(part, x[sample][start : start + period], centers, lanes[1])
+        _fold(lanes[0], sums[job])
+        _fold(lanes[1], products[job])
+
+
+@kernel
+def _grad_sums_parallel(grad, y, x, center, period, job_length, relu, sums, products, first, last):
+    for job in prange(first, last):
+        _grad_sums(grad, y, x, center, period, job_length, relu, sums, products, job, job + 1)
+
+
+@serial
+def _grad_apply(grad, y, x, coefficients, period, job_length, relu, dx, first, last):
+    jobs_per_sample = -(-x.shape[1] // job_length)
+    lanes = np.empty((4, period), np.float32)
+    masked = np.empty(period, np.float32)
+    for job in range(first, last):
+        sample, begin = job // jobs_per_sample, job % jobs_per_sample * job_length
+        for k in range(4):
+            _repeat(coefficients[k, sample], lanes[k])
+        for start in range(begin, min(begin + job_length, x.shape[1]), period):
+            part = grad[sample][start : start + period]
+            if relu:
+                _mask(part, y[sample][start : start + period], masked)
+                part = masked[: len(part)]
+            _combine_grad(
+                part, x[sample][start : start + period], lanes, dx[sample][start : start + period]
+            )
+
+
+@kernel
+def _grad_apply_parallel(grad, y, x, coefficients, period, job_length, relu, dx, first, last):
+    for job in prange(first, last):
+        _grad_apply(grad, y, x, coefficients, period, job_length, relu, dx, job, job + 1)
+
+
+@serial
+def _repeat(values, lanes):
+    """Fill a period with copies of the values of one pixel."""
+    for start in range(0, len(lanes), len(values)):
+        for c in range(len(values)):
+            lanes[start + c] = values[c]
+
+
+@serial
+def _fold(lanes, sums):
+    """Add up a period's pixels, in float64."""
+    sums[:] = 0
+    for start in range(0, len(lanes), len(sums)):
+        for c in range(len(sums)):
+            sums[c] += lanes[start + c]
+
+
+@serial
+def _add(values, lanes):
+    for start in range(0, len(values), len(lanes)):
+        part = values[start : start + len(lanes)]
+        for i in range(len(part)):
+            lanes[i] += part[i]
+
+
+@serial
+def _add_squares(values, center, lanes):
+    for start in range(0, len(values), len(lanes)):
+        part = values[start : start + len(lanes)]
+        for i in range(len(part)):
+            distance = part[i] - center[i]
+            lanes[i] += distance * distance
+
+
+@serial
+def _add_products(grad, x, center, lanes):
+    for i in range(len(grad)):
+        lanes[i] += grad[i] * (x[i] - center[i])
+
+
+@serial
+def _multiply_add(x, scale, shift, y):
+    for i in range(len(x)):
+        y[i] = x[i] * scale[i] + shift[i]
+
+
+@serial
+def _clamp(y):
+    for i in range(len(y)):
+        y[i] = np.float32(0) if y[i] <= 0 else y[i]
+
+
+@serial
+def _mask(grad, y, masked):
+    for i in range(len(grad)):
+        masked[i] = np.float32(0) if y[i] <= 0 else grad[i]
+
+
+@serial
+def _combine_grad(grad, x, lanes, dx):
+    scale, slope, center, shift = lanes[0], lanes[1], lanes[2], lanes[3]
+    for i in range(len(grad)):
+        dx[i] = grad[i] * scale[i] + (x[i] - center[i]) * slope[i] + shift[i]
