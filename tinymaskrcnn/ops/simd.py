@@ -5,8 +5,8 @@ in a matrix product: that wants a block of the result held in registers while th
 by. Here such blocks are written out, instruction by instruction, through `@intrinsic` and llvmlite.
 The kernels in ops/*/cpu.py call them from ordinary Numba loops.
 
-`row_tile` is the inner product of every convolution and linear layer, `outer_tile` that of the
-weight gradients. simd_transforms.py has Winograd's transforms. Floats are float32; addresses are
+`row_tile` is the inner product of every convolution and linear layer; simd_outer.py has that of the
+weight gradients, simd_transforms.py Winograd's transforms. Floats are float32; addresses are
 byte addresses in int64 (`array.ctypes.data + 4 * offset`), so that one table can point into a
 picture or, for what lies outside, into a row of zeros.
 
@@ -242,23 +242,6 @@ def emit_row_tile(emit, tile_rows, width, arguments):
             finish(masks * tile_rows)
 
 
-def emit_outer_tile(emit, tile_rows, width, arguments):
-    """The code of `outer_tile` for any tile; arguments by name, arrays as pointers."""
-    a, builder = arguments, emit.builder
-    rows = [emit.at(a["c"], builder.mul(a["c_step"], INT(i))) for i in range(tile_rows)]
-    places = [emit.at(row, j * emit.lanes) for row in rows for j in range(width)]
-    sums = emit_products(
-        emit,
-        [emit.load(place) for place in places],
-        a["depth"],
-        lambda i, k: emit.at(a["a"], builder.add(builder.mul(k, a["a_step"]), INT(i))),
-        lambda k: emit.at(a["b"], builder.mul(k, a["b_step"])),
-        width,
-    )
-    for value, place in zip(sums, places, strict=True):
-        emit.store(value, place)
-
-
 @intrinsic
 def row_tile(
     typing,
@@ -312,35 +295,6 @@ def row_tile(
             "add_residual": args[14], "relu": args[15],
         }  # fmt: skip
         emit_row_tile(Emitter(builder), TILE_ROWS, PANEL // LANES, named)
-        return context.get_dummy_value()
-
-    return signature, code
-
-
-@intrinsic
-def outer_tile(typing, depth, a, a_at, a_step, b, b_at, b_step, c, c_at, c_step):
-    """A block of a sum of outer products: c += transpose(a) @ b, all of it in registers.
-
-    for i < TILE_ROWS, j < PANEL, k < depth:
-        c[c_at + i*c_step + j] += a[a_at + k*a_step + i] * b[b_at + k*b_step + j]
-
-    Reads a and b in place, at any row pitch; fastest where both are packed (a_step = TILE_ROWS,
-    b_step = PANEL).
-    """
-    numbers = types.intp
-    signature = types.void(
-        numbers, a, numbers, numbers, b, numbers, numbers, c, numbers, numbers
-    )  # fmt: skip
-
-    def code(context, builder, signature, args):
-        def pointer(i):
-            return data_pointer(context, builder, signature.args[i], args[i], args[i + 1])
-
-        named = {
-            "depth": args[0], "a": pointer(1), "a_step": args[3], "b": pointer(4),
-            "b_step": args[6], "c": pointer(7), "c_step": args[9],
-        }  # fmt: skip
-        emit_outer_tile(Emitter(builder), TILE_ROWS, PANEL // LANES, named)
         return context.get_dummy_value()
 
     return signature, code

@@ -11,7 +11,7 @@ from ... import memory
 from ...jit import kernel
 from . import cpu_direct, cpu_winograd
 from .cpu_weights import kept, pack
-from .reference import conv2d_grad_weight  # noqa: F401
+from .grad_weight import conv2d_grad_weight  # noqa: F401
 from .winograd import winograd_size
 
 GRAD_BLOCK = 256  # pixels whose bias gradient is summed in one go; fixed, so that sums are too
