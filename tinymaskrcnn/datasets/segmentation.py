@@ -1,0 +1,93 @@
+"""The segmentation field of COCO json as one compressed RLE, checked before pycocotools sees it.
+
+pycocotools trusts its input: it reads past the end of a cut RLE string and takes memory in
+proportion to a polygon's length. What does not describe a mask of the picture's size stops here.
+"""
+
+import math
+from typing import Any
+
+from pycocotools import mask as rle_tools
+
+from ..errors import InputError
+
+FAR = 10.0  # a polygon may reach this many times the picture's longer side
+
+
+class UnusableObject(Exception):
+    """An object that cannot be trained on; the message is the kind of defect, without its place."""
+
+
+def read_segmentation(where: str, segmentation: Any, height: int, width: int) -> dict:
+    """Polygons, uncompressed or compressed RLE as one compressed RLE of (height, width).
+
+    Raises InputError, which starts with `where`, for a field of the wrong form, and UnusableObject
+    for one of the right form that describes no mask.
+    """
+    if not segmentation:
+        raise UnusableObject("no segmentation")
+    if isinstance(segmentation, dict):
+        rle = read_rle(where, segmentation, height, width)
+    else:
+        rle = read_polygons(where, segmentation, height, width)
+    if rle_tools.area(rle) == 0:
+        raise UnusableObject("a segmentation that covers no pixel")
+    return rle
+
+
+def read_polygons(where: str, polygons: Any, height: int, width: int) -> dict:
+    """The union of polygons, each a list x, y, x, y, ..."""
+    if not isinstance(polygons, list) or not all(is_numbers(polygon) for polygon in polygons):
+        raise InputError(
+            f"{where}: segmentation is neither RLE nor a list of lists x, y, x, y, ..."
+        )
+    if any(len(polygon) < 6 or len(polygon) % 2 for polygon in polygons):
+        raise UnusableObject("a polygon of fewer than three points")
+    limit = FAR * max(height, width)
+    if any(abs(number) > limit for polygon in polygons for number in polygon):
+        raise UnusableObject("a polygon far outside its picture")
+    return rle_tools.merge(rle_tools.frPyObjects(polygons, height, width))
+
+
+def read_rle(where: str, rle: dict, height: int, width: int) -> dict:
+    """RLE whose counts are a list of runs or a compressed string."""
+    counts, size = rle.get("counts"), rle.get("size")
+    if size != [height, width]:
+        raise InputError(f"{where}: RLE size is {size!r}, expected [{height}, {width}]")
+    if isinstance(counts, str):
+        runs = decode_runs(counts)
+    elif isinstance(counts, list) and all(isinstance(run, int) for run in counts):
+        runs = counts
+    else:
+        raise InputError(f"{where}: RLE counts are neither a string nor a list of whole numbers")
+    if sum(runs) != height * width or min(runs) < 0:
+        raise InputError(f"{where}: the runs of its RLE do not fill {width} x {height} pixels")
+    return rle_tools.frPyObjects({"size": size, "counts": runs}, height, width)
+
+
+def decode_runs(counts: str) -> list[int]:
+    """The runs of a compressed RLE string; an empty list where it is no such string.
+
+    A character holds five bits, low ones first, offset by "0"; its sixth bit says that more follow.
+    Values are signed, and from the fourth on they are differences to the run two places before.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in counts:
+        code = ord(character) - ord("0")
+        if not 0 <= code < 64 or shift > 60:
+            return []
+        value |= (code & 31) << shift
+        shift += 5
+        if code < 32:
+            sign = (value >> (shift - 1) & 1) << shift
+            runs.append(value - sign + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    return runs if shift == 0 else []
+
+
+def is_numbers(values: Any) -> bool:
+    """Whether `values` is a list of finite numbers."""
+    return isinstance(values, list) and all(
+        isinstance(value, int | float) and math.isfinite(value) for value in values
+    )

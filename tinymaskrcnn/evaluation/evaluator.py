@@ -1,0 +1,77 @@
+"""A model over a whole data set: detect in every picture, compare, give COCO's figures."""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ..datasets.targets import Target
+from .coco_metrics import coco_metrics
+from .results import coco_annotations, coco_results
+
+
+def evaluate(
+    model: Any,
+    dataset: Any,
+    max_images: int | None = None,
+    progress: bool = False,
+    batch_size: int = 1,
+) -> dict[str, Any]:
+    """COCO's figures of `model` on the first `max_images` pictures of `dataset`, or on all.
+
+    - `model`: anything with `detect(images) -> one detections object per image`. One that knows
+      training from inference is set to inference and afterwards set back.
+    - `dataset`: see `tinymaskrcnn.datasets`; its labels must be the model's.
+    - `batch_size`: only pictures of equal size share a batch, because padding changes answers.
+
+    Returns what `coco_metrics` returns (-1 stands for "nothing to find", with its reason under
+    "undefined"), and "images" and "seconds", reading and comparing included.
+    """
+    start = time.perf_counter()
+    count = len(dataset) if max_images is None else min(max_images, len(dataset))
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
+    with Inference(model), tqdm(total=count, unit="image", disable=not progress) as bar:
+        for batch in batches(dataset, count, batch_size):
+            found = model.detect([image for image, _ in batch])
+            for (image, target), detections in zip(batch, found, strict=True):
+                id_ = len(images) + 1
+                images.append({"id": id_, "height": image.shape[1], "width": image.shape[2]})
+                annotations += coco_annotations(target, id_)
+                results += coco_results(detections, id_)
+                bar.update()
+    figures = coco_metrics(images, annotations, results, dataset.classes)
+    return {**figures, "images": count, "seconds": time.perf_counter() - start}
+
+
+def batches(
+    dataset: Any, count: int, batch_size: int
+) -> Iterator[Sequence[tuple[np.ndarray, Target]]]:
+    """The first `count` pictures in order, neighbours of equal size together."""
+    batch: list[tuple[np.ndarray, Target]] = []
+    for index in range(count):
+        image, target = dataset[index]
+        if batch and (len(batch) == batch_size or batch[0][0].shape != image.shape):
+            yield batch
+            batch = []
+        batch.append((image, target))
+    if batch:
+        yield batch
+
+
+class Inference:
+    """`with Inference(model):` a model in inference mode, whatever it was in before."""
+
+    def __init__(self, model: Any):
+        self.model, self.training = model, getattr(model, "training", False)
+
+    def __enter__(self) -> None:
+        if self.training:
+            self.model.eval()
+
+    def __exit__(self, *error: object) -> None:
+        if self.training:
+            self.model.train()

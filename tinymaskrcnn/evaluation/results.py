@@ -1,0 +1,89 @@
+"""Detections and targets as the dicts of COCO json: boxes as x, y, width, height, masks as RLE."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from pycocotools import mask as rle_tools
+
+from ..datasets.targets import Target
+
+
+class Found(Protocol):
+    """What is needed of the detections in one picture; `detection.Detections` has it."""
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+
+    def rles(self) -> list[dict[str, Any]]: ...
+
+
+def coco_results(
+    detections: Found, image_id: Any, category_ids: Sequence[Any] | None = None
+) -> list[dict[str, Any]]:
+    """The detections of one picture as COCO results, best first, ready for `json.dumps`.
+
+    Each dict has image_id, category_id, score, bbox [x, y, width, height] in pixels and
+    segmentation (compressed RLE, counts as str). `category_ids[k - 1]` is the id of label k; without
+    it the label itself is written.
+    """
+    return [
+        {
+            "image_id": image_id,
+            "category_id": category_ids[label - 1] if category_ids else label,
+            "score": score,
+            "bbox": box,
+            "segmentation": rle,
+        }
+        for label, score, box, rle in zip(
+            detections.labels.tolist(),
+            detections.scores.tolist(),
+            sized_boxes(detections.boxes),
+            map(text_rle, detections.rles()),
+            strict=True,
+        )
+    ]
+
+
+def coco_annotations(target: Target, image_id: Any) -> list[dict[str, Any]]:
+    """The objects of one target as COCO annotations, without their ids; category_id is the label.
+
+    Where a hand-made target has no area, it is the mask's; where it has no iscrowd, none is.
+    """
+    masks = np.asfortranarray(target["masks"].transpose(1, 2, 0), dtype=np.uint8)  # (H, W, G)
+    areas = target.get("area", target["masks"].sum(axis=(1, 2)))
+    crowd = target.get("iscrowd", np.zeros(len(areas), bool))
+    return [
+        {
+            "image_id": image_id,
+            "category_id": label,
+            "bbox": box,
+            "area": float(area),
+            "iscrowd": int(flag),
+            "segmentation": text_rle(rle),
+        }
+        for label, box, area, flag, rle in zip(
+            target["labels"].tolist(),
+            sized_boxes(target["boxes"]),
+            areas,
+            crowd,
+            rle_tools.encode(masks) if len(areas) else [],
+            strict=True,
+        )
+    ]
+
+
+def sized_boxes(boxes: np.ndarray) -> list[list[float]]:
+    """Boxes (N, 4) x1, y1, x2, y2 as lists x, y, width, height."""
+    corners = np.asarray(boxes, np.float64).reshape(-1, 4)
+    return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1).tolist()
+
+
+def text_rle(rle: dict[str, Any]) -> dict[str, Any]:
+    """Compressed RLE with counts as text, which json can hold."""
+    counts = rle["counts"]
+    return {
+        "size": [int(side) for side in rle["size"]],
+        "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts,
+    }
