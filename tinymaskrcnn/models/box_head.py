@@ -1,0 +1,142 @@
+"""What one crop shows and how its box should move: the second stage's box branch.
+
+Fast R-CNN (Girshick 2015), with the heads of FPN (Lin et al. 2017, section 5.2) and of
+torchvision's v2 (Li et al. 2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from .. import functional as F
+from ..autograd import is_grad_enabled
+from ..nn import Conv2d, ConvNorm, Linear, Module, Sequential
+from ..nn.init import kaiming_normal_fan_out, zeros
+from ..tensor import Tensor
+from .resnet import NormMaker
+
+CROP_SIZE = 7
+
+
+class TwoMLPHead(Module):
+    """Two fully connected layers (`fc6`, `fc7`), each with a ReLU.
+
+    Args:
+        in_channels: depth of the crops. representation_size: numbers that describe a crop.
+        rng: source of the initial values.
+    """
+
+    def __init__(
+        self, in_channels: int, representation_size: int, *, rng: np.random.Generator
+    ) -> None:
+        self.fc6 = FlattenLinear(in_channels, representation_size, rng=rng)
+        self.fc7 = Linear(representation_size, representation_size, rng=rng)
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """Crops (R, 7, 7, C) to descriptions (R, representation_size)."""
+        return self.fc7(self.fc6(crops, relu=True), relu=True)
+
+
+class ConvFCBoxHead(Sequential):
+    """3x3 convolutions (`0`, `1`, ...) and one fully connected layer, as torchvision's v2.
+
+    Args:
+        in_channels: depth of the crops. conv_channels: depth after each convolution.
+        representation_size: numbers that describe a crop.
+        norm: makes the norm after each convolution, which then has no bias; None for no norm.
+        rng: source of the initial values.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        conv_channels: Sequence[int],
+        representation_size: int,
+        norm: NormMaker | None = None,
+        *,
+        rng: np.random.Generator,
+    ) -> None:
+        super().__init__(*conv_blocks(in_channels, conv_channels, norm, rng=rng))
+        fc = FlattenLinear(conv_channels[-1], representation_size, rng=rng)
+        setattr(self, str(len(conv_channels) + 1), fc)  # torchvision counts a flattening before it
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """Crops (R, 7, 7, C) to descriptions (R, representation_size)."""
+        *convs, fc = self
+        for conv in convs:
+            crops = conv(crops)
+        return fc(crops, relu=True)
+
+
+class FastRCNNPredictor(Module):
+    """From a description to a logit a class and four offsets a class.
+
+    Args:
+        in_features: numbers that describe a crop. num_classes: K, background included.
+        rng: source of the initial values.
+    """
+
+    def __init__(self, in_features: int, num_classes: int, *, rng: np.random.Generator) -> None:
+        self.cls_score = Linear(in_features, num_classes, rng=rng)
+        self.bbox_pred = Linear(in_features, 4 * num_classes, rng=rng)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Descriptions (R, in_features) to logits (R, K) and offsets (R, 4K), class after class."""
+        return self.cls_score(x), self.bbox_pred(x)
+
+
+class FlattenLinear(Linear):
+    """A fully connected layer over whole crops (R, 7, 7, C).
+
+    Its weight has torchvision's order of inputs, channel-major, and the crops are channels-last. So
+    the weight is reordered, which is less work than reordering the crops of a batch, and in
+    inference the reordered weight is kept.
+    """
+
+    def __init__(self, channels: int, out_features: int, *, rng: np.random.Generator) -> None:
+        super().__init__(channels * CROP_SIZE**2, out_features, rng=rng)
+        self._kept: tuple[int, Tensor] | None = None
+
+    def forward(self, crops: Tensor, relu: bool = False) -> Tensor:
+        """relu?(linear(crops flattened)): (R, out_features)."""
+        count, height, width, channels = crops.shape
+        weight = self._channels_last_weight(height * width, channels)
+        return F.linear_fused(crops.reshape(count, -1), weight, self.bias, relu)
+
+    def _channels_last_weight(self, pixels: int, channels: int) -> Tensor:
+        if is_grad_enabled():
+            return self._reordered(pixels, channels)
+        version = self.weight.version
+        if self._kept is None or self._kept[0] != version:
+            weight = self._reordered(pixels, channels)
+            weight.data.flags.writeable = False  # kernels may then keep what they derive from it
+            self._kept = version, weight
+        return self._kept[1]
+
+    def _reordered(self, pixels: int, channels: int) -> Tensor:
+        out_features = self.weight.shape[0]
+        weight = self.weight.reshape(out_features, channels, pixels).transpose(0, 2, 1)
+        return weight.reshape(out_features, pixels * channels)
+
+
+def conv_blocks(
+    in_channels: int, layers: Sequence[int], norm: NormMaker | None, *, rng: np.random.Generator
+) -> list[ConvNorm]:
+    """3x3 convolutions of these depths, each with a ReLU and, where given, a norm before it."""
+    blocks = []
+    for depth, new_depth in pairwise((in_channels, *layers)):
+        conv = Conv2d(
+            depth,
+            new_depth,
+            3,
+            padding=1,
+            bias=norm is None,
+            rng=rng,
+            weight_init=kaiming_normal_fan_out,
+            bias_init=zeros,
+        )
+        blocks.append(ConvNorm(conv, norm(new_depth) if norm else None))
+    return blocks

@@ -1,0 +1,275 @@
+"""The second stage: what each proposal is, where exactly, and which of its pixels.
+
+Fast R-CNN (Girshick 2015) and Mask R-CNN (He et al. 2017). To learn, the proposals are matched to
+the ground truth and a balanced few drawn; the box branch judges all of these, the mask branch those
+that are objects (`losses`). To detect, the box branch judges all proposals, the best boxes of each
+class remain, and the mask branch draws in those (`detect`).
+
+The networks stand in box_head.py and mask_head.py, the crops in roi_pooling.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import functional as F
+from ..detection.box_coder import BoxCoder
+from ..detection.boxes import Size, clip_boxes, is_large_enough
+from ..detection.matcher import Matcher
+from ..detection.sampler import BalancedSampler
+from ..nn import Module
+from ..tensor import Tensor
+from .inputs import Target
+
+MIN_SIZE = 1e-2  # pixels; a detection with a shorter side is dropped
+SMOOTH_L1_BETA = 1 / 9
+
+Found = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # boxes, labels, scores, masks
+
+
+@dataclass(frozen=True)
+class RoIConfig:
+    """Settings of the second stage, with torchvision's names and defaults.
+
+    Args:
+        score_thresh: probability that a detection has to exceed.
+        nms_thresh: overlap (IoU) above which the lower-scored of two detections of a class goes.
+        detections_per_img: detections of a picture that remain, by score.
+        fg_iou_thresh, bg_iou_thresh: overlap with a ground truth from which a proposal is that
+            object, and below which it is background; between the two it is not judged.
+        batch_size_per_image: proposals of a picture that are judged in training.
+        positive_fraction: the largest share of objects among them.
+        reg_weights: of the offsets dx, dy, dw, dh.
+    """
+
+    score_thresh: float = 0.05
+    nms_thresh: float = 0.5
+    detections_per_img: int = 100
+    fg_iou_thresh: float = 0.5
+    bg_iou_thresh: float = 0.5
+    batch_size_per_image: int = 512
+    positive_fraction: float = 0.25
+    reg_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)
+
+
+@dataclass(frozen=True)
+class ProposalSample:
+    """The proposals of one picture that are judged.
+
+    Args:
+        boxes: (n, 4). labels: (n,) the class of each, 0 for background.
+        matches: (n,) which ground truth each stands for; without meaning for background.
+        goals: (n, 4) offsets that lead to that ground truth; zeros for background.
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    matches: np.ndarray
+    goals: np.ndarray
+
+
+class RoIHeads(Module):
+    """Judges proposals, and learns to.
+
+    Args:
+        box_pool, mask_pool: make crops of boxes. box_head, box_predictor: crops to class logits and
+            offsets. mask_head, mask_predictor: crops to mask logits. config: all numbers.
+    """
+
+    def __init__(
+        self,
+        box_pool: Module,
+        box_head: Module,
+        box_predictor: Module,
+        mask_pool: Module,
+        mask_head: Module,
+        mask_predictor: Module,
+        config: RoIConfig,
+    ) -> None:
+        self.box_pool, self.box_head, self.box_predictor = box_pool, box_head, box_predictor
+        self.mask_pool, self.mask_head, self.mask_predictor = mask_pool, mask_head, mask_predictor
+        self.config = config
+        self.box_coder = BoxCoder(tuple(config.reg_weights))
+        self.matcher = Matcher(config.fg_iou_thresh, config.bg_iou_thresh)
+        self.sampler = BalancedSampler(config.batch_size_per_image, config.positive_fraction)
+
+    def losses(
+        self,
+        features: Sequence[Tensor],
+        proposals: Sequence[np.ndarray],
+        image_sizes: Sequence[Size],
+        targets: Sequence[Target],
+        rng: np.random.Generator,
+    ) -> dict[str, Tensor]:
+        """How wrong the heads are about a balanced sample of proposals.
+
+        Args:
+            features: levels (N, H, W, C), finest first. proposals: (n, 4) a picture.
+            image_sizes: height and width of each picture, without padding.
+            targets: of each picture boxes (G, 4), labels (G,), masks (G, H, W), and maybe
+                `iscrowd` (G,) bool; G may be 0. All in pixels of the resized picture.
+            rng: draws the sample.
+
+        Returns:
+            loss_classifier: mean over the sample of the cross-entropy. loss_box_reg: smooth L1 of
+            the true class's offsets, summed over objects, divided by the size of the whole sample.
+            loss_mask: mean binary cross-entropy of the true class's mask over objects and pixels.
+        """
+        samples = [
+            self._sample_proposals(boxes, target, rng)
+            for boxes, target in zip(proposals, targets, strict=True)
+        ]
+        losses = self._box_losses(features, samples, image_sizes)
+        return losses | self._mask_loss(features, samples, image_sizes, targets)
+
+    def detect(
+        self,
+        features: Sequence[Tensor],
+        proposals: Sequence[np.ndarray],
+        image_sizes: Sequence[Size],
+    ) -> list[Found]:
+        """The objects of each picture, best first, in pixels of the resized picture.
+
+        Returns:
+            a tuple a picture: boxes (n, 4), labels (n,) int64, scores (n,), mask probabilities
+            (n, 28, 28).
+        """
+        logits, deltas = self._judge(features, proposals, image_sizes)
+        scores = F.softmax(logits).data
+        ends = np.cumsum([len(boxes) for boxes in proposals])[:-1]
+        pictures = zip(
+            np.split(scores, ends),
+            np.split(deltas.data, ends),
+            proposals,
+            image_sizes,
+            strict=True,
+        )
+        found = [self._select_detections(*picture) for picture in pictures]
+        masks = self._draw_masks(features, found, image_sizes)
+        return [(*picture, mask) for picture, mask in zip(found, masks, strict=True)]
+
+    def _judge(
+        self, features: Sequence[Tensor], boxes: Sequence[np.ndarray], image_sizes: Sequence[Size]
+    ) -> tuple[Tensor, Tensor]:
+        """Class logits (R, K) and offsets (R, 4K) of the boxes of all pictures together."""
+        crops = self.box_pool(features, boxes, image_sizes)
+        return self.box_predictor(self.box_head(crops))
+
+    def _sample_proposals(
+        self, proposals: np.ndarray, target: Target, rng: np.random.Generator
+    ) -> ProposalSample:
+        """Match one picture's proposals to its ground truth and draw those that are judged.
+
+        The ground truth itself is added to the proposals, so that from the first step on there is
+        something to learn from.
+        """
+        boxes, iscrowd = target["boxes"], target.get("iscrowd")
+        objects = boxes if iscrowd is None else boxes[~iscrowd]
+        candidates = np.concatenate([proposals, objects])
+        matches = self.matcher.match_boxes(candidates, boxes, iscrowd)
+        labels = np.minimum(matches + 1, 1)  # 1 an object, 0 background, -1 not judged
+        drawn = np.sort(np.concatenate(self.sampler.sample(labels, rng)))
+        return self._with_targets(candidates[drawn], matches[drawn], target)
+
+    def _with_targets(
+        self, boxes: np.ndarray, matches: np.ndarray, target: Target
+    ) -> ProposalSample:
+        """What each of the boxes (n, 4) should be called and where it should move."""
+        is_object = matches >= 0
+        labels, goals = np.zeros(len(boxes), np.int64), np.zeros_like(boxes)
+        labels[is_object] = target["labels"][matches[is_object]]
+        goals[is_object] = self.box_coder.encode(
+            target["boxes"][matches[is_object]], boxes[is_object]
+        )
+        return ProposalSample(boxes, labels, matches, goals)
+
+    def _box_losses(
+        self,
+        features: Sequence[Tensor],
+        samples: Sequence[ProposalSample],
+        image_sizes: Sequence[Size],
+    ) -> dict[str, Tensor]:
+        logits, deltas = self._judge(features, [s.boxes for s in samples], image_sizes)
+        labels = np.concatenate([s.labels for s in samples])
+        goals = np.concatenate([s.goals for s in samples])
+        objects = np.flatnonzero(labels)
+        classes = logits.shape[1]
+        # offsets of class k of box r stand in row r * K + k of the offsets as (R * K, 4)
+        own_deltas = deltas.reshape(-1, 4)[objects * classes + labels[objects]]
+        box_loss = F.smooth_l1(own_deltas, goals[objects], SMOOTH_L1_BETA, reduction="sum")
+        return {
+            "loss_classifier": F.cross_entropy(logits, labels),
+            "loss_box_reg": box_loss / max(len(labels), 1),
+        }
+
+    def _mask_loss(
+        self,
+        features: Sequence[Tensor],
+        samples: Sequence[ProposalSample],
+        image_sizes: Sequence[Size],
+        targets: Sequence[Target],
+    ) -> dict[str, Tensor]:
+        """Over the objects only; 0, but still hanging on the weights, where there are none."""
+        objects = [np.flatnonzero(s.labels) for s in samples]
+        pairs = list(zip(samples, objects, strict=True))
+        boxes = [s.boxes[o] for s, o in pairs]
+        labels = np.concatenate([s.labels[o] for s, o in pairs])
+        crops = self.mask_pool(features, boxes, image_sizes)
+        logits = self.mask_predictor.of_labels(self.mask_head(crops), labels)
+        goals = [
+            mask_goals(target["masks"], s.boxes[o], s.matches[o], logits.shape[1])
+            for target, (s, o) in zip(targets, pairs, strict=True)
+        ]
+        return {"loss_mask": F.binary_cross_entropy_with_logits(logits, np.concatenate(goals))}
+
+    def _select_detections(
+        self, scores: np.ndarray, deltas: np.ndarray, proposals: np.ndarray, image_size: Size
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of one picture's boxes, one a proposal and class, the best that do not repeat a better
+        one of their class: boxes (n, 4), labels (n,), scores (n,).
+
+        Args:
+            scores: (R, K) probabilities. deltas: (R, 4K). proposals: (R, 4).
+        """
+        config = self.config
+        row, label = np.nonzero(scores[:, 1:] > config.score_thresh)  # row by row
+        label += 1
+        offsets = deltas.reshape(*scores.shape, 4)[row, label]
+        boxes = self.box_coder.decode(offsets, proposals[row])[:, 0]
+        boxes = clip_boxes(boxes, image_size)
+        large = is_large_enough(boxes, MIN_SIZE)
+        boxes, label, score = boxes[large], label[large], scores[row, label][large]
+        kept = F.batched_nms(boxes, score, label, config.nms_thresh)[: config.detections_per_img]
+        return boxes[kept], label[kept], score[kept]
+
+    def _draw_masks(
+        self,
+        features: Sequence[Tensor],
+        found: Sequence[tuple[np.ndarray, ...]],
+        image_sizes: Sequence[Size],
+    ) -> list[np.ndarray]:
+        """Mask probabilities (n, 28, 28) of each picture's detections."""
+        boxes = [b for b, *_ in found]
+        labels = np.concatenate([label for _, label, _ in found])
+        crops = self.mask_pool(features, boxes, image_sizes)
+        logits = self.mask_predictor.of_labels(self.mask_head(crops), labels)
+        return np.split(F.sigmoid(logits).data, np.cumsum([len(b) for b in boxes])[:-1])
+
+
+def mask_goals(masks: np.ndarray, boxes: np.ndarray, matches: np.ndarray, size: int) -> np.ndarray:
+    """The part of a ground-truth mask in each box, on a grid over the box.
+
+    RoIAlign of the mask, with as many samples as the grid's bins have pixels; not thresholded.
+
+    Args:
+        masks: (G, H, W) of one picture. boxes: (n, 4). matches: (n,) which mask. size: of the grid.
+
+    Returns:
+        (n, size, size) float32 in 0..1.
+    """
+    rois = np.column_stack([matches, boxes]).astype(np.float32)
+    used = np.asarray(masks, np.float32)[..., None]  # G, H, W, 1
+    return F.roi_align(used, rois, size).data[..., 0]
