@@ -4,8 +4,10 @@ A data set is anything with `len(dataset)`, `dataset[i] -> (image, target)`, `da
 `dataset.describe(i)`. The image is float32 (3, H, W) in 0..1; `targets.py` describes the target.
 """
 
+from .augment import Augmentation
 from .coco import CocoDataset
 from .images import read_image
+from .loader import Loader
 from .shapes import ToyShapes
 
-__all__ = ["CocoDataset", "ToyShapes", "read_image"]
+__all__ = ["Augmentation", "CocoDataset", "Loader", "ToyShapes", "read_image"]

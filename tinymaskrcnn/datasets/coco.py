@@ -20,6 +20,11 @@ from .images import MAX_PIXELS, read_image
 from .segmentation import UnusableObject, is_numbers, read_segmentation
 from .targets import Target
 
+FIELDS: dict[str, dict[str, type]] = {
+    "categories": {"name": str},
+    "images": {"file_name": str, "height": int, "width": int},
+    "annotations": {},
+}
 log = logging.getLogger(__name__)
 
 
@@ -141,11 +146,7 @@ def read_json(path: Path) -> dict[str, list[dict]]:
 
 def by_id(path: Path, kind: str, entries: list[dict]) -> dict[Any, dict]:
     """Entries by their id, in file order, with the fields that their kind needs."""
-    fields: dict[str, type] = {
-        "categories": {"name": str},
-        "images": {"file_name": str, "height": int, "width": int},
-        "annotations": {},
-    }[kind]
+    fields = FIELDS[kind]
     found: dict[Any, dict] = {}
     for number, entry in enumerate(entries):
         if not isinstance(entry.get("id"), int | str):

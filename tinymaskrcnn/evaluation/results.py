@@ -25,8 +25,8 @@ def coco_results(
     """The detections of one picture as COCO results, best first, ready for `json.dumps`.
 
     Each dict has image_id, category_id, score, bbox [x, y, width, height] in pixels and
-    segmentation (compressed RLE, counts as str). `category_ids[k - 1]` is the id of label k; without
-    it the label itself is written.
+    segmentation (compressed RLE, counts as str). `category_ids[k - 1]` is the id of label k;
+    without it the label itself is written.
     """
     return [
         {

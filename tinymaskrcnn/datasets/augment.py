@@ -1,0 +1,149 @@
+"""Random changes to a picture and its target that keep boxes and masks right.
+
+Every function takes (image float32 (C, H, W) in 0..1, target) and returns a new pair; what it was
+given stays as it was. A flip mirrors boxes as they are. Where a picture is resized or cropped,
+boxes and areas are taken anew from the masks, and objects of which too little is left are
+dropped. Not here: rotations by other than right angles, elastic changes, and mixing pictures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from .targets import Target, with_masks
+
+Pair = tuple[np.ndarray, Target]
+MULTIPLE = 32  # the stride of the coarsest feature map; canvases are multiples of it
+MIN_PIXELS = 10  # an object with fewer pixels left is dropped
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What to do at random to every training picture.
+
+    - `flip`, `vertical_flip`, `transpose`: probability of each; all three make the eight positions
+      of a picture that has no up and down.
+    - `scale_jitter`: 0.2 resizes by a factor from 0.8 to 1.25, then crops or pads at random back to
+      the picture's size, rounded up to a multiple of 32.
+    - `colour_jitter`: strength of random brightness, contrast and saturation, 0 for none.
+    """
+
+    flip: float = 0.5
+    vertical_flip: float = 0.0
+    transpose: float = 0.0
+    scale_jitter: float = 0.0
+    colour_jitter: float = 0.0
+
+    def __call__(self, image: np.ndarray, target: Target, rng: np.random.Generator) -> Pair:
+        chances = {flip: self.flip, vertical_flip: self.vertical_flip, transpose: self.transpose}
+        for change, chance in chances.items():
+            if rng.random() < chance:
+                image, target = change(image, target)
+        if self.scale_jitter:
+            image, target = jitter_scale(image, target, rng, self.scale_jitter)
+        if self.colour_jitter:
+            image = jitter_colour(image, rng, self.colour_jitter)
+        return image, target
+
+
+def flip(image: np.ndarray, target: Target) -> Pair:
+    """Left becomes right."""
+    width = image.shape[2]
+    x1, y1, x2, y2 = target["boxes"].T
+    boxes = np.stack([width - x2, y1, width - x1, y2], axis=1)
+    return mirrored(image[:, :, ::-1], target, boxes, target["masks"][:, :, ::-1])
+
+
+def vertical_flip(image: np.ndarray, target: Target) -> Pair:
+    """Top becomes bottom."""
+    height = image.shape[1]
+    x1, y1, x2, y2 = target["boxes"].T
+    boxes = np.stack([x1, height - y2, x2, height - y1], axis=1)
+    return mirrored(image[:, ::-1], target, boxes, target["masks"][:, ::-1])
+
+
+def transpose(image: np.ndarray, target: Target) -> Pair:
+    """Rows become columns."""
+    boxes = target["boxes"][:, [1, 0, 3, 2]]
+    return mirrored(image.transpose(0, 2, 1), target, boxes, target["masks"].transpose(0, 2, 1))
+
+
+def mirrored(image: np.ndarray, target: Target, boxes: np.ndarray, masks: np.ndarray) -> Pair:
+    """Views made into arrays of their own, everything else of the target kept."""
+    return np.ascontiguousarray(image), {
+        **target,
+        "boxes": boxes.astype(np.float32),
+        "masks": np.ascontiguousarray(masks),
+    }
+
+
+def jitter_scale(
+    image: np.ndarray, target: Target, rng: np.random.Generator, strength: float
+) -> Pair:
+    """Resize by a factor drawn from (1 - strength) to 1 / (1 - strength), then cut or pad back.
+
+    The canvas is the picture's size rounded up to a multiple of 32. Where it is larger than the
+    resized picture, the picture lies anywhere in it; where it is smaller, it is cut anywhere.
+    """
+    limit = -np.log1p(-strength)
+    factor = np.exp(rng.uniform(-limit, limit))
+    sides = image.shape[1:]
+    resized = [max(1, round(side * factor)) for side in sides]
+    canvas = [-(-side // MULTIPLE) * MULTIPLE for side in sides]
+    corner = [
+        int(rng.integers(min(0, old - new), max(0, old - new) + 1))
+        for old, new in zip(resized, canvas, strict=True)
+    ]
+    image, target = resize(image, target, *resized)
+    return crop_or_pad(image, target, *corner, *canvas)
+
+
+def resize(image: np.ndarray, target: Target, height: int, width: int) -> Pair:
+    """Bilinear for the picture (averaging where it shrinks), nearest neighbour for the masks."""
+    scaled = np.stack(
+        [
+            np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
+            for plane in np.ascontiguousarray(image, np.float32)
+        ]
+    )
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(np.int64)
+        for old, new in zip(image.shape[1:], (height, width), strict=True)
+    )
+    return scaled, with_masks(target, target["masks"][:, rows][:, :, columns], MIN_PIXELS)
+
+
+def crop_or_pad(
+    image: np.ndarray, target: Target, top: int, left: int, height: int, width: int
+) -> Pair:
+    """The window whose corner is at (top, left), which may be negative or reach past the picture.
+
+    Outside the picture its mean colour is filled in, which is near zero once it is normalised.
+    """
+    canvas = np.empty((len(image), height, width), np.float32)
+    canvas[:] = image.mean(axis=(1, 2), keepdims=True)
+    masks = np.zeros((len(target["masks"]), height, width), np.uint8)
+    rows, from_rows = overlap(image.shape[1], top, height)
+    columns, from_columns = overlap(image.shape[2], left, width)
+    canvas[:, rows, columns] = image[:, from_rows, from_columns]
+    masks[:, rows, columns] = target["masks"][:, from_rows, from_columns]
+    return canvas, with_masks(target, masks, MIN_PIXELS)
+
+
+def overlap(length: int, start: int, window: int) -> tuple[slice, slice]:
+    """Where a window on an axis shows the picture: its place in the window and in the picture."""
+    first, last = max(start, 0), max(min(start + window, length), max(start, 0))
+    return slice(first - start, last - start), slice(first, last)
+
+
+def jitter_colour(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
+    """Random brightness, contrast and saturation; grey pictures stay grey."""
+    contrast, saturation = rng.uniform(1 - strength, 1 + strength, 2).astype(np.float32)
+    brightness = np.float32(rng.uniform(-strength, strength) / 2)
+    grey = image.mean(axis=0)
+    image = grey + saturation * (image - grey)
+    mean = image.mean()
+    return np.clip(contrast * (image - mean) + (mean + brightness), 0, 1)
