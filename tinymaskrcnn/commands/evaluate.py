@@ -1,0 +1,28 @@
+"""`tinymaskrcnn evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from ..datasets import CocoDataset, ToyShapes
+from ..errors import InputError
+from ..evaluation import evaluate
+from .loading import load_model
+from .machine import prepare
+from .report import figures_table
+from .train import HELD_BACK
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.images and not options.data:
+        raise InputError("--images goes with --data")
+    model, classes = load_model(options.weights)
+    if options.data:
+        dataset = CocoDataset(options.data, options.images, classes=classes)
+    else:
+        dataset = ToyShapes(HELD_BACK, split="val", classes=classes)
+    prepare(options)
+    result = evaluate(model, dataset, progress=True)
+    print(json.dumps(result, indent=2) if options.json else figures_table(result, classes))
+    return 0

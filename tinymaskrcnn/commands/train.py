@@ -1,0 +1,98 @@
+"""`tinymaskrcnn train`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..datasets import CocoDataset, ToyShapes
+from ..errors import InputError
+from ..models.builders import build
+from ..models.mask_rcnn import MaskRCNN
+from ..training import Recipe, Trainer, TrainingStopped
+from ..training.recipes import named, with_settings
+from ..training.start import load_for_fine_tuning
+from ..weights import load_weights
+from .loading import describe_weights, weights_path
+from .machine import prepare
+from .report import figures_table
+
+logger = logging.getLogger(__name__)
+FLAGS = ("seed", "steps", "batch_size", "lr", "checkpoint_every")
+HELD_BACK = 200
+
+
+def run(options: argparse.Namespace) -> int:
+    name = options.recipe or ("small" if options.data else "shapes")
+    recipe = recipe_of(name, options)
+    out = Path(options.out or f"runs/{name}")
+    prepare(options)
+    dataset, val_dataset = datasets(options, recipe)
+    model = initial_model(options.weights, recipe, len(dataset.classes) + 1)
+    trainer = Trainer(model, dataset, val_dataset, recipe, out, resume=options.resume)
+    try:
+        result = trainer.run()
+    except TrainingStopped as stop:
+        print(f"tinymaskrcnn: {stop}; to go on: {resume_command(sys.argv[1:])}", file=sys.stderr)
+        return 128 + stop.signal
+    print(figures_table(result, dataset.classes))
+    print(f"{result['steps']} steps, {result['seconds']:.0f} s; everything is in {out}")
+    return 0
+
+
+def recipe_of(name: str, options: argparse.Namespace) -> Recipe:
+    """The named recipe with --set and the flags applied. Raises InputError."""
+    given = {flag: getattr(options, flag) for flag in FLAGS if getattr(options, flag) is not None}
+    return replace(with_settings(named(name), options.settings), **given)
+
+
+def datasets(options: argparse.Namespace, recipe: Recipe) -> tuple[Any, Any | None]:
+    """The pictures to learn from and those to evaluate on. Raises InputError."""
+    if options.data is None:
+        if options.val or options.images:
+            raise InputError("--val and --images go with --data")
+        return shape_sets(recipe)
+    train = CocoDataset(options.data, options.images)
+    if options.val is None:
+        logger.warning("no --val: nothing will be evaluated")
+        return train, None
+    return train, CocoDataset(options.val, options.images, classes=train.classes)
+
+
+def shape_sets(recipe: Recipe) -> tuple[ToyShapes, ToyShapes]:
+    """Toy shapes to learn, and 200 held back. Raises InputError for settings they do not take."""
+    settings = {"count": 1000, "seed": recipe.seed} | dict(recipe.shapes)
+    try:
+        train = ToyShapes(**settings)
+        return train, ToyShapes(**settings | {"count": HELD_BACK, "seed": 0, "split": "val"})
+    except TypeError as problem:
+        raise InputError(f"--set shapes: {problem}") from problem
+
+
+def initial_model(weights: str | None, recipe: Recipe, num_classes: int) -> MaskRCNN:
+    """The recipe's model with random weights; with `weights`, their model, and random heads where
+    the classes differ.
+    """
+    own = {"builder": recipe.model, **recipe.model_settings}
+    if weights is None:
+        return build({**own, "num_classes": num_classes, "seed": recipe.seed})
+    path = weights_path(weights)
+    state = load_weights(path)
+    config, _ = describe_weights(path, state)
+    changes = own if config["builder"] == recipe.model else {}
+    model = build({**config, **changes, "num_classes": num_classes, "seed": recipe.seed})
+    fresh = load_for_fine_tuning(model, state, str(path))
+    if fresh:
+        logger.info("made anew for %d classes: %s", num_classes - 1, ", ".join(fresh))
+    return model
+
+
+def resume_command(arguments: list[str]) -> str:
+    """The command line that continues this one."""
+    more = [] if "--resume" in arguments else ["--resume"]
+    return f"tinymaskrcnn {shlex.join([*arguments, *more])}"

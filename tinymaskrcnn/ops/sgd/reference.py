@@ -1,0 +1,34 @@
+"""SGD's update, the sum of squares and the moving average in NumPy. All arrays are (n,) and are
+changed in place.
+"""
+
+import numpy as np
+
+
+def sgd_step(
+    parameter: np.ndarray,
+    grad: np.ndarray,
+    velocity: np.ndarray,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    grad_scale: float,
+) -> None:
+    """d = grad_scale * grad + weight_decay * parameter; velocity = momentum * velocity + d;
+    parameter -= lr * velocity.
+    """
+    direction = grad * grad_scale + parameter * weight_decay
+    velocity *= momentum
+    velocity += direction
+    parameter -= velocity * lr
+
+
+def sum_of_squares(array: np.ndarray) -> float:
+    """Sum of array[i]^2 in float64."""
+    wide = array.astype(np.float64)
+    return float(wide @ wide)
+
+
+def moving_average(average: np.ndarray, value: np.ndarray, share: float) -> None:
+    """average += share * (value - average)."""
+    average += (value - average) * share

@@ -1,0 +1,158 @@
+"""Stochastic gradient descent with momentum and weight decay, and the gradient's global norm.
+
+Not here: the learning rate's course (training/schedule.py) and the moving average of weights
+(training/ema.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+
+from .backend import kernels
+from .errors import InputError
+from .nn import Parameter
+
+_KERNELS = "tinymaskrcnn.ops.sgd"
+
+
+@dataclass
+class ParameterGroup:
+    """Parameters with one weight decay, and a velocity for each."""
+
+    parameters: list[Parameter]
+    weight_decay: float
+    velocities: list[np.ndarray]
+
+
+class SGD:
+    """SGD with momentum (Sutskever et al. 2013, in torch's form).
+
+    d = grad + weight_decay * p; velocity = momentum * velocity + d; p -= lr * velocity.
+
+    Args:
+        parameters: Parameters, or dicts {"params": Parameters, "weight_decay": float} that give
+            some of them their own weight decay. Those with requires_grad False are left out.
+        lr: learning rate; `optimizer.lr` may be set before every step.
+        momentum: share of the velocity kept from step to step, 0..1.
+        weight_decay: of the parameters without their own.
+
+    Raises:
+        InputError: there is no parameter, or a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter] | Iterable[dict[str, Any]],
+        lr: float,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+    ) -> None:
+        _require_range("lr", lr, 0.0, float("inf"))
+        _require_range("momentum", momentum, 0.0, 1.0)
+        self.lr, self.momentum = lr, momentum
+        self.groups = _groups(list(parameters), weight_decay)
+
+    def parameters(self) -> list[Parameter]:
+        """All that are trained, in a fixed order."""
+        return [parameter for group in self.groups for parameter in group.parameters]
+
+    def zero_grad(self) -> None:
+        """Forget every gradient."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def step(self, grad_scale: float = 1.0) -> None:
+        """Change every parameter that has a gradient, and say so to it.
+
+        Args:
+            grad_scale: every gradient is multiplied by it on the way (for clipping, without a pass
+                of its own).
+        """
+        for group in self.groups:
+            for parameter, velocity in zip(group.parameters, group.velocities, strict=True):
+                if parameter.grad is not None:
+                    kernels(_KERNELS, parameter.data).sgd_step(
+                        parameter.data.reshape(-1),
+                        parameter.grad.reshape(-1),
+                        velocity.reshape(-1),
+                        self.lr,
+                        self.momentum,
+                        group.weight_decay,
+                        grad_scale,
+                    )
+                    parameter.changed()
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """The velocities by number: the arrays themselves, not copies. With `lr`, which the caller
+        sets, all there is.
+        """
+        return {f"velocity.{i}": v for i, v in enumerate(self._velocities())}
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Copy velocities from `state_dict`, bit for bit.
+
+        Raises:
+            InputError: they are of other parameters.
+        """
+        own = self.state_dict()
+        shapes = {name: array.shape for name, array in own.items()}
+        if shapes != {name: array.shape for name, array in state.items()}:
+            raise InputError("the optimiser's state does not fit: it belongs to other parameters")
+        for name, array in own.items():
+            array[...] = state[name]
+
+    def _velocities(self) -> list[np.ndarray]:
+        return [velocity for group in self.groups for velocity in group.velocities]
+
+
+def grad_norm(parameters: Iterable[Parameter]) -> float:
+    """L2 norm of all gradients as one vector; 0 if there is none, inf or nan if one is."""
+    grads = [p.grad.reshape(-1) for p in parameters if p.grad is not None]
+    return sqrt(sum(kernels(_KERNELS, grad).sum_of_squares(grad) for grad in grads))
+
+
+def clip_scale(norm: float, max_norm: float) -> float:
+    """What gradients of this norm are multiplied by so that it is at most max_norm (Pascanu et al.
+    2013); 1 if max_norm is 0.
+    """
+    return 1.0 if max_norm == 0 or norm <= max_norm else max_norm / norm
+
+
+def without_decay_of_vectors(
+    parameters: Iterable[Parameter],
+) -> list[dict[str, Any]]:
+    """Groups for SGD: biases and norms, whose parameters are vectors, get no weight decay."""
+    both = list(parameters)
+    return [
+        {"params": [p for p in both if p.ndim > 1]},
+        {"params": [p for p in both if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _groups(given: list[Any], weight_decay: float) -> list[ParameterGroup]:
+    dicts = [g if isinstance(g, dict) else {"params": [g]} for g in given]
+    by_decay: dict[float, list[Parameter]] = {}
+    for group in dicts:
+        decay = group.get("weight_decay", weight_decay)
+        _require_range("weight_decay", decay, 0.0, float("inf"))
+        by_decay.setdefault(decay, []).extend(p for p in group["params"] if p.requires_grad)
+    if not any(by_decay.values()):
+        raise InputError("SGD: no parameter that requires a gradient was given")
+    return [_group(parameters, decay) for decay, parameters in by_decay.items()]
+
+
+def _group(parameters: list[Parameter], weight_decay: float) -> ParameterGroup:
+    for parameter in parameters:
+        parameter.data = np.ascontiguousarray(parameter.data)  # so that the flat view is no copy
+    velocities = [np.zeros_like(parameter.data) for parameter in parameters]
+    return ParameterGroup(parameters, weight_decay, velocities)
+
+
+def _require_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise InputError(f"SGD: {name} is {value}, expected {low:g} to {high:g}")

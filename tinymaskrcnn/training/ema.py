@@ -1,0 +1,61 @@
+"""Exponential moving average of a model's weights and of its norms' statistics (Polyak and Juditsky
+1992).
+
+Evaluation and the final weights use the average: it is where SGD's last steps wander around, and
+needs no smaller steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+
+from ..backend import kernels
+from ..errors import InputError
+from ..nn import Module
+
+
+class MovingAverage:
+    """average = decay * average + (1 - decay) * weights after every step.
+
+    Early on the decay is smaller, (1 + n) / (10 + n) after n updates, so that the random start is
+    forgotten.
+
+    Args:
+        model: whose state_dict is averaged; the average starts as a copy of it.
+        decay: 0..1; 0 keeps the average equal to the weights.
+    """
+
+    def __init__(self, model: Module, decay: float) -> None:
+        self.model, self.decay, self.updates = model, decay, 0
+        self.averages = {name: array.copy() for name, array in model.state_dict().items()}
+
+    def update(self) -> None:
+        """Take in the model's present weights."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        for name, array in self.model.state_dict().items():
+            ops = kernels("tinymaskrcnn.ops.sgd", array)
+            ops.moving_average(self.averages[name].reshape(-1), array.reshape(-1), 1 - decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within this context the model has the averaged weights; after it, its own again, bit for
+        bit.
+        """
+        own = {name: array.copy() for name, array in self.model.state_dict().items()}
+        self.model.load_state_dict(self.averages)
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(own)
+
+    def load(self, averages: Mapping[str, np.ndarray], updates: int) -> None:
+        """Go on from saved averages. Raises InputError if they are of another model."""
+        if averages.keys() != self.averages.keys():
+            raise InputError("the averaged weights do not fit: they belong to another model")
+        self.updates = updates
+        for name, array in averages.items():
+            self.averages[name][...] = array

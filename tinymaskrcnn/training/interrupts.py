@@ -1,0 +1,54 @@
+"""Ctrl-C and SIGTERM during training: finish the step and save, instead of dying in the middle of
+it.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingStopped(Exception):
+    """A signal ended the training early; everything is saved.
+
+    Attributes:
+        step: steps done. signal: the number of the signal.
+    """
+
+    def __init__(self, step: int, number: int) -> None:
+        super().__init__(
+            f"stopped by {signal.Signals(number).name} after step {step}; everything is saved"
+        )
+        self.step, self.signal = step, number
+
+
+class Interrupts:
+    """Within this context the first SIGINT or SIGTERM is only noted in `signal`; a second one acts
+    as it does outside.
+
+    Outside the main thread, where Python delivers no signals, nothing is changed.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _note(self, number: int, frame: Any) -> None:
+        self.signal = number
+        logger.warning("finishing this step, then saving; once more to leave at once")
+        self.__exit__()

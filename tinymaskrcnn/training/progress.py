@@ -1,0 +1,60 @@
+"""The progress bar of training: losses, pictures a second, time left."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from tqdm import tqdm
+
+from .recipes import Recipe
+
+_FORMAT = "{n}/{total} {bar:12} {elapsed}<{remaining} {postfix}"
+_SHORT = {
+    "loss_objectness": "object",
+    "loss_rpn_box_reg": "rpn box",
+    "loss_classifier": "class",
+    "loss_box_reg": "box",
+    "loss_mask": "mask",
+}
+_SMOOTHING = 0.05  # share of a new step in the losses shown
+
+
+class ProgressBar:
+    """A bar on standard error, redrawn a few times a second; every half minute where nobody watches
+    (a log file).
+
+    Args:
+        recipe: its steps and batch size. done: steps done before. shown: False draws nothing.
+    """
+
+    def __init__(self, recipe: Recipe, done: int, shown: bool) -> None:
+        watched = sys.stderr.isatty()
+        self._batch_size, self._smooth = recipe.batch_size, {}  # type: int, dict[str, float]
+        self._bar = tqdm(
+            total=recipe.steps,
+            initial=done,
+            disable=not shown,
+            bar_format=_FORMAT,
+            mininterval=0.2 if watched else 30,
+            dynamic_ncols=watched,
+        )
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def update(self, row: Mapping[str, float]) -> None:
+        """One step on, with its row of metrics."""
+        for name in ("loss", *_SHORT):
+            old = self._smooth.get(name, row.get(name, 0.0))
+            self._smooth[name] = old + _SMOOTHING * (row.get(name, 0.0) - old)
+        self._bar.set_postfix_str(self._text(), refresh=False)
+        self._bar.update()
+
+    def _text(self) -> str:
+        rate = (self._bar.format_dict["rate"] or 0.0) * self._batch_size
+        terms = " ".join(f"{short} {self._smooth[name]:.2f}" for name, short in _SHORT.items())
+        return f"{rate:.1f} img/s loss {self._smooth['loss']:.3f} ({terms})"

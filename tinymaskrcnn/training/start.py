@@ -1,0 +1,95 @@
+"""What training starts from: weights whose heads may be of other classes, and a data set that fits
+the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..nn import Module
+
+_CLASS_HEADS = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.mask_fcn_logits.")
+
+
+def load_for_fine_tuning(model: Module, state: Mapping[str, np.ndarray], name: str) -> list[str]:
+    """Load weights, but leave heads of another number of classes as they are: fresh.
+
+    Args:
+        model: with fresh weights. state: arrays by name. name: what the weights are called in
+            messages.
+
+    Returns:
+        The names of the parameters that were left fresh.
+
+    Raises:
+        InputError: anything but such heads does not fit.
+    """
+    from ..weights.names import canonical
+
+    own, given = model.state_dict(), dict(canonical(state))
+    fresh = [
+        key
+        for key in own
+        if key.startswith(_CLASS_HEADS) and key in given and given[key].shape != own[key].shape
+    ]
+    kept = {key: array for key, array in given.items() if key not in fresh}
+    try:
+        model.load_state_dict(kept | {key: own[key] for key in fresh})
+    except InputError as problem:
+        raise InputError(f"{name}: {problem}") from problem
+    return fresh
+
+
+class NamedDataset:
+    """Any sequence of (image, target), with the `classes` and `describe` that a data set has; its
+    own where it has them.
+
+    Args:
+        pictures: has len() and [i]. class_count: how many classes to name where it names none.
+    """
+
+    def __init__(self, pictures: Any, class_count: int) -> None:
+        self.pictures = pictures
+        numbers = [str(k) for k in range(1, class_count + 1)]
+        self.classes: list[str] = list(getattr(pictures, "classes", numbers))
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.pictures[index]
+
+    def describe(self, index: int) -> str:
+        """What picture `index` is called in messages."""
+        own = getattr(self.pictures, "describe", None)
+        return own(index) if own else f"picture {index}"
+
+
+def named_datasets(
+    dataset: Any, val_dataset: Any | None, model: Any
+) -> tuple[NamedDataset, NamedDataset | None]:
+    """Both data sets, once it is sure that there is something to train on and labels mean the same
+    everywhere.
+
+    Raises:
+        InputError: names what does not fit.
+    """
+    count = int(model.config["num_classes"]) - 1  # without the background
+    train = NamedDataset(dataset, count)
+    val = NamedDataset(val_dataset, count) if val_dataset is not None else None
+    if len(train) == 0:
+        raise InputError("the training set holds no pictures")
+    if len(train.classes) != count:
+        raise InputError(
+            f"the training set has {len(train.classes)} classes "
+            f"({', '.join(train.classes[:5])}), the model {count}"
+        )
+    if val is not None and val.classes != train.classes:
+        raise InputError(
+            f"the validation set's classes {val.classes} are not the training set's {train.classes}"
+        )
+    return train, val

@@ -1,0 +1,293 @@
+"""Trainer: a model, a data set and a recipe become a run folder with weights, metrics, pictures and
+a result.
+
+All randomness is derived from (seed, step), so a resumed run continues, bit for bit, as if it had
+never stopped.
+
+Not here: files of the run folder (run_folder.py, checkpoint.py), pictures (pictures.py), the causes
+of NaN (diagnosis.py).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
+from math import isfinite
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..datasets.augment import Augmentation
+from ..datasets.loader import Batch, Loader
+from ..errors import NonFiniteError
+from ..nn import Module
+from ..optim import SGD, clip_scale, grad_norm, without_decay_of_vectors
+from . import diagnosis, pictures
+from .checkpoint import load_newest, save_checkpoint
+from .ema import MovingAverage
+from .interrupts import Interrupts, TrainingStopped
+from .progress import ProgressBar
+from .recipes import Recipe, as_json, named
+from .run_folder import RowLog, RunFolder
+from .schedule import learning_rate, progress
+from .start import named_datasets
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer:
+    """Train a model; the command line's `train` and Python code alike.
+
+    Args:
+        model: a MaskRCNN; its present weights are where training starts.
+        dataset: anything with len() and [i] -> (image (3, H, W) float32 0..1, target); `classes`
+            and `describe(i)` are used where it has them.
+        val_dataset: likewise, for evaluation and sample pictures; None for neither.
+        recipe: a Recipe, or the name of one.
+        out: the run folder, made if missing.
+        resume: continue the run in that folder.
+        show_progress: whether a progress bar is drawn on standard error.
+
+    Raises:
+        InputError: the data set is empty, or its classes are not the model's.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        dataset: Any,
+        val_dataset: Any | None,
+        recipe: Recipe | str,
+        out: str | Path,
+        resume: bool = False,
+        show_progress: bool = True,
+    ) -> None:
+        self.model = model
+        self.dataset, self.val_dataset = named_datasets(dataset, val_dataset, model)
+        self.recipe = named(recipe) if isinstance(recipe, str) else recipe
+        self.out, self.resume, self.show_progress = Path(out), resume, show_progress
+        self.classes = self.dataset.classes
+        parameters = list(model.parameters())
+        self.optimizer = SGD(
+            parameters if self.recipe.decay_vectors else without_decay_of_vectors(parameters),
+            self.recipe.lr,
+            self.recipe.momentum,
+            self.recipe.weight_decay,
+        )
+        self.average = MovingAverage(model, self.recipe.ema) if self.recipe.ema else None
+        self.step, self._saved_step = 0, -1
+        self._seconds_before, self._started = 0.0, perf_counter()
+
+    def run(self) -> dict[str, Any]:
+        """Train to the end, evaluate, and write model.safetensors and result.json.
+
+        Returns:
+            The result: {"bbox": {...}, "segm": {...}, "seconds": ..., ...}; a finished run's is
+            read back.
+
+        Raises:
+            InputError: the run folder cannot be used as asked.
+            NonFiniteError: a loss, gradient or weight stopped being finite; the last good
+                checkpoint stays.
+            TrainingStopped: SIGINT or SIGTERM came; everything is saved.
+            OSError: a file could not be written; the last good checkpoint stays.
+        """
+        with RunFolder(self.out, self.resume) as folder:
+            folder.settle(self._settings())
+            if (result := folder.result()) is not None:
+                logger.info("%s: this run is finished", self.out)
+                return result
+            self._restore(folder)
+            with self._logs(folder):
+                self._train(folder)
+            return self._finish(folder)
+
+    @property
+    def seconds(self) -> float:
+        """Training so far, earlier sittings of this run included."""
+        return self._seconds_before + perf_counter() - self._started
+
+    def _train(self, folder: RunFolder) -> None:
+        self.model.train()
+        bar = ProgressBar(self.recipe, self.step, self.show_progress)
+        with Interrupts() as interrupts, bar:
+            for batch in self._batches():
+                row = self._train_on(batch)
+                self.metrics.append(row)
+                bar.update(row)
+                if interrupts.signal or self._due(self.recipe.checkpoint_every):
+                    self._save(folder)
+                if interrupts.signal:
+                    raise TrainingStopped(self.step, interrupts.signal)
+                self._report(folder)
+        self._save(folder)
+
+    def _batches(self) -> Iterator[Batch]:
+        """From the present step on, until training is over."""
+        recipe = self.recipe
+        augment = Augmentation(
+            recipe.flip,
+            recipe.vertical_flip,
+            recipe.transpose,
+            recipe.scale_jitter,
+            recipe.colour_jitter,
+        )
+        loader = Loader(self.dataset, recipe.batch_size, recipe.seed, augment, self.step)
+        with closing(iter(loader)) as batches:
+            while progress(recipe, self.step, self.seconds) < 1:
+                yield next(batches)
+
+    def _train_on(self, batch: Batch) -> dict[str, float]:
+        """One step; returns its row of metrics."""
+        losses = self.model(batch.images, batch.targets, self._rng())
+        terms = {name: loss.item() for name, loss in losses.items()}
+        if not all(map(isfinite, terms.values())):
+            self._fail_on_loss(batch, terms)
+        sum(losses.values()).backward()  # type: ignore[union-attr]
+        norm = grad_norm(self.optimizer.parameters())
+        if not isfinite(norm):
+            raise NonFiniteError(
+                f"step {self.step + 1}: {diagnosis.explain_gradient(self.model.named_parameters())}"
+            )
+        self.optimizer.lr = learning_rate(self.recipe, self.step, self.seconds)
+        self.optimizer.step(clip_scale(norm, self.recipe.clip_norm))
+        self.optimizer.zero_grad()
+        if self.average:
+            self.average.update()
+        self.step += 1
+        row = {"step": self.step, "loss": sum(terms.values()), **terms, "lr": self.optimizer.lr}
+        return row | {"grad_norm": norm, "seconds": round(self.seconds, 3)}
+
+    def _rng(self) -> np.random.Generator:
+        """The samplers' generator for the present step."""
+        return np.random.default_rng((self.recipe.seed, self.step))
+
+    def _fail_on_loss(self, batch: Batch, terms: Mapping[str, float]) -> None:
+        cause = diagnosis.explain_loss(
+            self.model,
+            lambda some, of_them: self.model(some, of_them, self._rng()),
+            batch.images,
+            batch.targets,
+            [self.dataset.describe(i) for i in batch.indices],
+            terms,
+        )
+        raise NonFiniteError(f"step {self.step + 1}: {cause}")
+
+    def _due(self, every: int) -> bool:
+        return bool(every) and self.step % every == 0
+
+    def _report(self, folder: RunFolder) -> None:
+        """Sample pictures, the curve and evaluations on the way."""
+        if self._due(self.recipe.sample_every):
+            self._draw(folder)
+        if self._due(self.recipe.evaluate_every) and self.val_dataset is not None:
+            self.evaluations.append({"step": self.step, **self._evaluate()})
+
+    def _draw(self, folder: RunFolder) -> None:
+        self.metrics.sync()
+        pictures.draw_curve(folder.path)
+        if self.val_dataset is not None:
+            with self._best_weights():
+                path = folder.samples / f"step-{self.step:08d}.png"
+                pictures.draw_samples(self.model, self.val_dataset, self.classes, path)
+
+    def _evaluate(self) -> dict[str, Any]:
+        from ..evaluation import (
+            evaluate,
+        )  # late: pycocotools only where there is something to evaluate
+
+        with self._best_weights():
+            limit = self.recipe.eval_images or None
+            return evaluate(
+                self.model, self.val_dataset, max_images=limit, progress=self.show_progress
+            )
+
+    @contextmanager
+    def _best_weights(self) -> Iterator[None]:
+        """Eval mode, with the averaged weights where there are any."""
+        self.model.eval()
+        with self.average.applied() if self.average else nullcontext():
+            yield
+        self.model.train()
+
+    @contextmanager
+    def _logs(self, folder: RunFolder) -> Iterator[None]:
+        """The row files, cut where the checkpoint stands."""
+        self.metrics = RowLog(folder.path / "metrics.jsonl", self.step)
+        self.evaluations = RowLog(folder.path / "evaluations.jsonl", self.step)
+        try:
+            yield
+        finally:
+            self.metrics.close()
+            self.evaluations.close()
+
+    def _save(self, folder: RunFolder) -> None:
+        """Write a checkpoint of this step, unless there is one or a weight is not finite."""
+        if self._saved_step == self.step:
+            return
+        arrays = {f"model/{name}": array for name, array in self.model.state_dict().items()}
+        if bad := diagnosis.bad_arrays(arrays):
+            raise NonFiniteError(
+                f"step {self.step}: not saved, weights are not finite: {', '.join(bad[:5])}"
+            )
+        arrays |= {f"optimizer/{n}": array for n, array in self.optimizer.state_dict().items()}
+        if self.average:
+            arrays |= {f"average/{name}": a for name, a in self.average.averages.items()}
+        arrays["seconds"] = np.array(self.seconds)
+        self.metrics.sync()
+        self.evaluations.sync()
+        save_checkpoint(folder.checkpoints, self.step, arrays)
+        self._saved_step = self.step
+
+    def _restore(self, folder: RunFolder) -> None:
+        """Go back to the newest good checkpoint, if there is one."""
+        checkpoint = load_newest(folder.checkpoints)
+        if checkpoint is not None:
+            arrays = checkpoint.arrays
+            self.step = self._saved_step = checkpoint.step
+            self._seconds_before = float(arrays["seconds"])
+            self.model.load_state_dict(_part(arrays, "model/"))
+            self.optimizer.load_state_dict(_part(arrays, "optimizer/"))
+            if self.average:
+                self.average.load(_part(arrays, "average/"), self.step)
+            logger.info("%s: going on after step %d", self.out, self.step)
+        self._started = perf_counter()
+
+    def _finish(self, folder: RunFolder) -> dict[str, Any]:
+        """Final weights, pictures and figures. result.json comes last: it is what says that a run
+        is finished.
+        """
+        pictures.draw_curve(folder.path)
+        with self._best_weights():
+            self._write_weights(folder.path / "model.safetensors")
+        result: dict[str, Any] = {}
+        if self.val_dataset is not None:
+            self._draw(folder)
+            result |= self._evaluate()
+        result |= {"steps": self.step, "seconds": round(self.seconds, 1)}
+        folder.write_json("result.json", result)
+        return result
+
+    def _write_weights(self, path: Path) -> None:
+        from ..weights import save_weights
+
+        metadata = {"config": json.dumps(self.model.config), "classes": json.dumps(self.classes)}
+        save_weights(path, self.model.state_dict(), metadata)
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "recipe": as_json(self.recipe),
+            "model": getattr(self.model, "config", type(self.model).__name__),
+            "classes": self.classes,
+            "pictures": len(self.dataset),
+            "version": __version__,
+        }
+
+
+def _part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}

@@ -1,0 +1,89 @@
+"""The course of a training run: losses and learning rate over the steps, and AP where it was
+measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Rows = Sequence[Mapping[str, Any]]
+
+TERMS = {  # name in metrics.jsonl: (name in the legend, colour)
+    "loss": ("sum", "#222222"),
+    "loss_objectness": ("objectness", "#e69f00"),
+    "loss_rpn_box_reg": ("RPN boxes", "#56b4e9"),
+    "loss_classifier": ("classes", "#009e73"),
+    "loss_box_reg": ("boxes", "#d55e00"),
+    "loss_mask": ("masks", "#cc79a7"),
+}
+
+
+def training_curve(metrics: Rows, path: Path, evaluations: Rows = ()) -> None:
+    """Write a picture of the losses (faint: every step; full: smoothed), the learning rate, and AP
+    if there is any.
+
+    Args:
+        metrics: rows of metrics.jsonl. path: of the PNG. evaluations: rows of evaluations.jsonl.
+    """
+    from matplotlib.figure import Figure  # late, and without pyplot: no window, no global state
+
+    figure = Figure(figsize=(9, 7 if evaluations else 5.5), dpi=110, layout="constrained")
+    heights = [4, 1, 2] if evaluations else [4, 1]
+    axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+    _draw_losses(axes[0], metrics)
+    _style(axes[1], "learning rate")
+    axes[1].plot(*_series(metrics, "lr"), color="#0072b2", lw=1.2)
+    if evaluations:
+        _draw_figures(axes[2], evaluations)
+    axes[-1].set_xlabel("step")
+    figure.savefig(path, metadata={"Software": None})
+
+
+def smoothed(values: np.ndarray, window: int) -> np.ndarray:
+    """Mean over the last `window` values, over all so far at the start. values (T,)."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - window, 0)
+    return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def _draw_losses(axis: Any, metrics: Rows) -> None:
+    window = max(1, len(metrics) // 40)
+    for name, (label, colour) in TERMS.items():
+        steps, values = _series(metrics, name)
+        axis.plot(steps, values, color=colour, lw=0.5, alpha=0.2)
+        axis.plot(
+            steps,
+            smoothed(values, window),
+            color=colour,
+            lw=1.8 if name == "loss" else 1.2,
+            label=label,
+        )
+    _style(axis, "loss")
+    axis.set_yscale("log")
+    axis.legend(ncols=3, frameon=False, fontsize=9, loc="upper right")
+
+
+def _draw_figures(axis: Any, evaluations: Rows) -> None:
+    steps = [row["step"] for row in evaluations]
+    for kind, label, colour in (("segm", "mask AP", "#cc79a7"), ("bbox", "box AP", "#d55e00")):
+        axis.plot(
+            steps, [row[kind]["AP"] for row in evaluations], "o-", ms=4, color=colour, label=label
+        )
+    _style(axis, "AP")
+    axis.legend(frameon=False, fontsize=9, loc="lower right")
+
+
+def _series(rows: Rows, name: str) -> tuple[np.ndarray, np.ndarray]:
+    kept = [row for row in rows if name in row]
+    return np.array([row["step"] for row in kept]), np.array([row[name] for row in kept])
+
+
+def _style(axis: Any, label: str) -> None:
+    axis.set_ylabel(label)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="y", alpha=0.2)

@@ -1,0 +1,238 @@
+"""Instances drawn on pictures: translucent masks with crisp contours, boxes, readable labels; and
+sheets of pictures.
+
+Everything takes and gives PIL pictures or arrays in memory; the caller saves. Small pictures are
+enlarged by a whole factor, and masks are drawn at the enlarged size, so that contours are smooth
+and text can be read.
+
+Not here: curves (viz/curves.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ..detection.detections import Detections
+
+# Okabe and Ito's palette, which colour-blind people can tell apart, and lighter and darker forms of
+# it.
+COLOURS = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (204, 121, 167),
+    (213, 94, 0),
+    (0, 114, 178),
+    (148, 214, 178),
+    (178, 132, 255),
+    (255, 179, 148),
+    (128, 128, 0),
+    (173, 216, 230),
+)
+SHORT_SIDE = 384  # pictures below this are enlarged up to it
+FILL = 0.38  # opacity of a mask
+PAPER = (255, 255, 255)
+INK = (30, 30, 30)
+
+
+@dataclass(frozen=True)
+class _Instance:
+    """One object on the enlarged picture: its mask (h, w) bool covers the pixels from (left, top)
+    on.
+    """
+
+    box: tuple[float, float, float, float]
+    mask: np.ndarray
+    left: int
+    top: int
+    caption: str
+    colour: tuple[int, int, int]
+
+
+def draw_detections(
+    image: np.ndarray,
+    detections: Detections,
+    classes: Sequence[str],
+    score_threshold: float = 0.5,
+) -> Image.Image:
+    """The picture with what was found in it.
+
+    Args:
+        image: (3, H, W) float32 0..1, or (H, W, 3) uint8. classes: label k is called classes[k -
+            1].
+        score_threshold: those below are left out.
+    """
+    scale = enlargement(image.shape[-2:] if image.shape[0] == 3 else image.shape[:2])
+    shown = detections[detections.scores >= score_threshold]
+    instances = (
+        _Instance(
+            tuple(float(v) * scale for v in shown.boxes[i]),
+            *_pasted(shown, i, scale),
+            f"{_class_name(classes, shown.labels[i])} {shown.scores[i]:.2f}",
+            COLOURS[i % len(COLOURS)],
+        )
+        for i in reversed(range(len(shown)))  # the surest on top
+    )
+    return _draw(enlarged(image, scale), instances)
+
+
+def draw_target(image: np.ndarray, target: dict[str, Any], classes: Sequence[str]) -> Image.Image:
+    """The picture with its ground truth: a target's boxes, labels and masks.
+
+    Args:
+        image, classes: as for draw_detections. target: boxes (G, 4), labels (G,), masks (G, H, W).
+    """
+    scale = enlargement(image.shape[-2:] if image.shape[0] == 3 else image.shape[:2])
+    instances = (
+        _Instance(
+            tuple(float(v) * scale for v in box),
+            mask.astype(bool).repeat(scale, 0).repeat(scale, 1),
+            0,
+            0,
+            _class_name(classes, label),
+            COLOURS[i % len(COLOURS)],
+        )
+        for i, (box, label, mask) in enumerate(
+            zip(target["boxes"], target["labels"], target["masks"], strict=True)
+        )
+    )
+    return _draw(enlarged(image, scale), instances)
+
+
+def side_by_side(truth: Image.Image, prediction: Image.Image) -> Image.Image:
+    """Two pictures of the same size under the words "truth" and "prediction"."""
+    return contact_sheet(
+        [titled(truth, "truth"), titled(prediction, "prediction")], columns=2, margin=0
+    )
+
+
+def contact_sheet(images: Sequence[Image.Image], columns: int = 4, margin: int = 12) -> Image.Image:
+    """Pictures in rows on white; each cell has the size of the largest."""
+    if not images:
+        return Image.new("RGB", (1, 1), PAPER)
+    columns = min(columns, len(images))
+    width, height = (max(image.size[axis] for image in images) for axis in (0, 1))
+    rows = -(-len(images) // columns)
+    size = (columns * (width + margin) + margin, rows * (height + margin) + margin)
+    sheet = Image.new("RGB", size, PAPER)
+    for i, image in enumerate(images):
+        row, column = divmod(i, columns)
+        place = (margin + column * (width + margin), margin + row * (height + margin))
+        sheet.paste(image, place)
+    return sheet
+
+
+def titled(image: Image.Image, title: str) -> Image.Image:
+    """The picture with a line of text above it, on white."""
+    font = _font(max(14, image.height // 24))
+    _, top, _, bottom = font.getbbox("Ag")
+    band = int((bottom + top) * 1.15)
+    out = Image.new("RGB", (image.width, image.height + band), PAPER)
+    ImageDraw.Draw(out).text((4, band / 2), title, INK, font, anchor="lm")
+    out.paste(image, (0, band))
+    return out
+
+
+def enlargement(size: tuple[int, ...]) -> int:
+    """The factor by which a picture of this height and width is enlarged; 1 for large ones."""
+    return max(1, SHORT_SIDE // max(1, min(size)))
+
+
+def enlarged(image: np.ndarray, scale: int) -> Image.Image:
+    """An array as a PIL picture, `scale` times as large.
+
+    Args:
+        image: (3, H, W) float 0..1, or (H, W, 3) uint8.
+    """
+    if image.dtype != np.uint8:
+        finite = np.nan_to_num(image)
+        image = (np.clip(finite, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
+    picture = Image.fromarray(image)
+    if scale == 1:
+        return picture
+    return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.BICUBIC)
+
+
+def _pasted(detections: Detections, i: int, scale: int) -> tuple[np.ndarray, int, int]:
+    """The mask of detection i on the enlarged picture, cut to its box: (mask, left, top)."""
+    height, width = (side * scale for side in detections.image_size)
+    box = detections.boxes[i] * np.float32(scale)
+    spill = (box[2:] - box[:2]) / 28 + 2  # pasting pads the 28x28 grid by one on each side
+    left, top = (int(v) for v in np.maximum(box[:2] - spill, 0))
+    right, bottom = (int(v) for v in np.minimum(box[2:] + spill, (width, height)))
+    corner = np.array([left, top, left, top], np.float32)
+    part = replace(
+        detections[i : i + 1],
+        boxes=(box - corner)[None],
+        image_size=(max(bottom - top, 1), max(right - left, 1)),
+    )
+    return part.binary_masks()[0], left, top
+
+
+def _draw(picture: Image.Image, instances: Iterable[_Instance]) -> Image.Image:
+    """Masks below, then boxes, then labels, so that no label is covered."""
+    canvas = np.array(picture.convert("RGB"))
+    drawn = []
+    for instance in instances:
+        _blend(canvas, instance)
+        drawn.append(replace(instance, mask=np.empty((0, 0), bool)))
+    picture = Image.fromarray(canvas)
+    draw = ImageDraw.Draw(picture)
+    width = max(1, round(min(picture.size) / 300))
+    for instance in drawn:
+        draw.rectangle(instance.box, outline=instance.colour, width=width)
+    for instance in drawn:
+        _tag(draw, instance, picture.size)
+    return picture
+
+
+def _blend(canvas: np.ndarray, instance: _Instance) -> None:
+    """Fill the mask with a translucent colour, and its contour with the full one."""
+    mask = instance.mask
+    height, width = mask.shape
+    view = canvas[instance.top : instance.top + height, instance.left : instance.left + width]
+    mask = mask[: view.shape[0], : view.shape[1]]
+    colour = np.array(instance.colour, np.float32)
+    view[mask] = (view[mask] * (1 - FILL) + colour * FILL).astype(np.uint8)
+    thickness = max(1, round(min(canvas.shape[:2]) / 250))
+    view[mask & ~_eroded(mask, thickness)] = instance.colour
+
+
+def _eroded(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """The mask without its outermost pixels."""
+    for _ in range(pixels):
+        padded = np.pad(mask, 1)
+        mask = mask & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return mask
+
+
+def _tag(draw: ImageDraw.ImageDraw, instance: _Instance, size: tuple[int, int]) -> None:
+    """The caption on a filled tag at the box's upper left corner, inside the picture."""
+    font = _font(max(13, round(min(size) / 30)))
+    _, top, right, bottom = font.getbbox(instance.caption)
+    width, height = right + 8, bottom + top
+    x = min(max(instance.box[0], 0), max(size[0] - width, 0))
+    y = instance.box[1] - height if instance.box[1] >= height else instance.box[1]
+    y = min(max(y, 0), max(size[1] - height, 0))
+    draw.rectangle((x, y, x + width, y + height), fill=instance.colour)
+    ink = INK if _luminance(instance.colour) > 110 else PAPER
+    draw.text((x + 4, y + height / 2), instance.caption, ink, font, anchor="lm")
+
+
+def _luminance(colour: tuple[int, int, int]) -> float:
+    red, green, blue = colour
+    return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
+def _class_name(classes: Sequence[str], label: int) -> str:
+    return classes[label - 1] if 0 < label <= len(classes) else f"class {label}"
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size)  # type: ignore[return-value]: with a size it is FreeType's
