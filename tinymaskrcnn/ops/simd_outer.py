@@ -58,32 +58,32 @@ def outer_tile(typing, depth, left, left_at, right, right_at, out, out_at, pitch
 
 
 @intrinsic
-def copy_vector(typing, source, source_at, target, target_at):
-    """target[target_at ...] = source[source_at ...], LANES floats.
+def copy_floats(typing, source, source_at, target, target_at, count):
+    """target[target_at + j] = source[source_at + j] for j < count, and 0 up to a whole vector.
 
     Written out because LLVM, unsure whether the arrays overlap, copies one float at a time.
     """
     number = types.intp
-    signature = types.void(source, number, target, number)
+    signature = types.void(source, number, target, number, number)
 
     def code(context, builder, signature, args):
-        emit = Emitter(builder)
-        place = data_pointer(context, builder, signature.args[2], args[2], args[3])
-        origin = data_pointer(context, builder, signature.args[0], args[0], args[1])
-        emit.store(emit.load(origin), place)
+        def pointer(i):
+            return data_pointer(context, builder, signature.args[i], args[i], args[i + 1])
+
+        emit, origin, place, count = Emitter(builder), pointer(0), pointer(2), args[4]
+
+        def copy(j, carried):
+            emit.store(emit.load(emit.at(origin, j)), emit.at(place, j))
+            return carried
+
+        whole = builder.sub(count, builder.srem(count, INT(LANES)))
+        emit.loop(INT(0), whole, LANES, [], copy)
+        with builder.if_then(builder.icmp_signed("<", whole, count)):
+            rest = emit.load(emit.at(origin, whole), emit.mask_below(builder.sub(count, whole)))
+            emit.store(rest, emit.at(place, whole))
         return context.get_dummy_value()
 
     return signature, code
-
-
-@serial
-def copy_floats(source, source_at, target, target_at, count):
-    """target[target_at + j] = source[source_at + j] for j < count."""
-    whole = count - count % LANES
-    for j in range(0, whole, LANES):
-        copy_vector(source, source_at + j, target, target_at + j)
-    for j in range(whole, count):
-        target[target_at + j] = source[source_at + j]
 
 
 @serial
@@ -93,7 +93,8 @@ def add_outer_products(
     """out[i, j] += sum over k < depth of left[k, i] * right[k, j].
 
     left: panels (ceil(rows/LEFT), block, LEFT). right: panels (ceil(columns/PANEL), block, PANEL).
-    out: rows of `pitch` floats; as many rows and columns are written as whole tiles cover.
+    out: rows of `pitch` floats; as many rows and columns are written as whole tiles cover. An odd
+    `block` keeps a row's panels out of each other's way in the cache.
     """
     for column in range(0, columns, PANEL):
         for row in range(0, rows, OUTER_ROWS):

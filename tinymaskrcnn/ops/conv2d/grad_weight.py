@@ -21,9 +21,10 @@ from numba import get_num_threads, get_thread_id, prange
 from ... import memory
 from ...jit import kernel, serial
 from ..simd import LANES, PANEL
-from ..simd_outer import LEFT, OUTER_ROWS, add_outer_products, copy_floats, copy_vector
+from ..simd_outer import LEFT, OUTER_ROWS, add_outer_products, copy_floats
 
-BLOCK = 192  # pixels packed at a time: a panel of them stays in the first-level cache
+BLOCK = 160  # pixels packed at a time: a panel of them stays in the first-level cache
+PITCH = BLOCK + 1  # rows of a panel in memory; odd, see add_outer_products
 MOST_ROWS = 768  # rows (taps x channels) of a block: they stay in the second-level cache
 MOST_COLUMNS = 256
 TASKS = 16
@@ -112,7 +113,7 @@ def _products(picture, right, plan, row_groups, chunks):
     """Partial sums (chunks, row groups, rows of a group, columns) of the outer products."""
     partial = memory.empty((chunks, row_groups, plan.group_rows, plan.columns))
     row = _rounded(plan.group_rows, LEFT) + LANES
-    scratch = memory.empty((get_num_threads(), row + (row + plan.column_block) * BLOCK))
+    scratch = memory.empty((get_num_threads(), row + (row + plan.column_block) * PITCH))
     _multiply(picture.reshape(-1), right.reshape(-1), plan, scratch, partial)
     return partial
 
@@ -145,7 +146,8 @@ def _multiply(picture, right, plan, scratch, partial):
 
 @serial
 def _one_task(picture, right, plan, scratch, out, chunk, group, column):
-    group_rows, columns = out.shape
+    """out[rows, column ...] of one chunk of pixels, BLOCK of them at a time."""
+    columns = out.shape[1]
     width = min(plan.column_block, columns - column)
     out[:, column : column + width] = 0
     channel_groups = (plan.lefts + plan.channel_block - 1) // plan.channel_block
@@ -154,105 +156,73 @@ def _one_task(picture, right, plan, scratch, out, chunk, group, column):
     channel = group % channel_groups * plan.channel_block
     channels = min(plan.channel_block, plan.lefts - channel)
     rows = (last_row - first_row) * plan.kernel_w * channels
-    left_at = (group_rows + LEFT - 1) // LEFT * LEFT + LANES
-    right_at = left_at * (BLOCK + 1)
-    for start in range(
-        chunk * plan.chunk_pixels, min(plan.pixels, (chunk + 1) * plan.chunk_pixels), BLOCK
-    ):
-        depth = min(BLOCK, min(plan.pixels, (chunk + 1) * plan.chunk_pixels) - start)
+    left_at = (rows + LEFT - 1) // LEFT * LEFT + LANES
+    right_at = left_at + (rows + LEFT - 1) // LEFT * LEFT * PITCH
+    first, last = chunk * plan.chunk_pixels, min(plan.pixels, (chunk + 1) * plan.chunk_pixels)
+    for start in range(first, last, BLOCK):
+        depth = min(BLOCK, last - start)
         _pack_taps(
-            picture,
-            plan,
-            start,
-            depth,
-            first_row,
-            last_row,
-            channel,
-            channels,
-            rows,
-            scratch,
-            left_at,
+            picture, plan, start, depth, first_row, last_row, channel, channels, scratch, left_at
         )
         _pack_rows(right, plan, start, depth, column, width, scratch, right_at)
         add_outer_products(
-            depth,
-            BLOCK,
-            rows,
-            scratch,
-            left_at,
-            width,
-            scratch,
-            right_at,
-            out.reshape(-1),
-            column,
-            columns,
-        )
+            depth, PITCH, rows, scratch, left_at, width, scratch, right_at,
+            out.reshape(-1), column, columns,
+        )  # fmt: skip
 
 
 @serial
 def _pack_taps(
-    picture, plan, start, depth, first_row, last_row, channel, channels, rows, scratch, left_at
+    picture, plan, start, depth, first_row, last_row, channel, channels, scratch, left_at
 ):
-    """Panels of the taps of `depth` pixels: each pixel's taps in one row, then cut into panels."""
-    for j in range(rows, (rows + LEFT - 1) // LEFT * LEFT):
-        scratch[j] = 0.0
+    """Panels of what the taps of `depth` pixels read; zeros outside the picture.
+
+    A pixel's taps are gathered in one row, at the start of the scratch, which is then cut up.
+    """
+    run = plan.kernel_w * channels
+    panels = ((last_row - first_row) * run + LEFT - 1) // LEFT
+    joined = plan.tap_w == 1 and channels == plan.channels
+    span = (plan.kernel_w - 1) * plan.tap_w
+    scratch[: panels * LEFT + LANES] = 0
     for k in range(depth):
-        pixel = start + k
-        a = pixel // plan.out_w
-        image = a // plan.out_h
-        top = (a - image * plan.out_h) * plan.step_h + plan.start_h
-        left = (pixel - a * plan.out_w) * plan.step_w + plan.start_w
-        at = 0
+        line = (start + k) // plan.out_w
+        image = line // plan.out_h
+        top = (line - image * plan.out_h) * plan.step_h + plan.start_h
+        left = (start + k - line * plan.out_w) * plan.step_w + plan.start_w
         for r in range(first_row, last_row):
-            at = _read_kernel_row(
-                picture, plan, image, top + r * plan.tap_h, left, channel, channels, scratch, at
-            )
-        for j in range(0, (rows + LEFT - 1) // LEFT * LEFT, LANES):
-            copy_vector(
-                scratch, j, scratch, left_at + j // LEFT * BLOCK * LEFT + k * LEFT + j % LEFT
-            )
-
-
-@serial
-def _read_kernel_row(picture, plan, image, y, left, channel, channels, scratch, at):
-    """scratch[at ...] = the pixels that one row of the kernel reads, zeros outside the picture."""
-    row = (image * plan.height + y) * plan.width
-    first = plan.first_left + channel
-    right = left + (plan.kernel_w - 1) * plan.tap_w
-    if y < 0 or y >= plan.height:
-        for j in range(plan.kernel_w * channels):
-            scratch[at + j] = 0.0
-    elif plan.tap_w == 1 and channels == plan.channels and left >= 0 and right < plan.width:
-        copy_floats(picture, (row + left) * plan.channels, scratch, at, plan.kernel_w * channels)
-    else:
-        for s in range(plan.kernel_w):
-            x = left + s * plan.tap_w
-            if x < 0 or x >= plan.width:
-                for j in range(channels):
-                    scratch[at + s * channels + j] = 0.0
+            at = (r - first_row) * run
+            y = top + r * plan.tap_h
+            row = (image * plan.height + y) * plan.width
+            if y < 0 or y >= plan.height:
+                scratch[at : at + run] = 0
+            elif joined and left >= 0 and left + span < plan.width:
+                copy_floats(picture, (row + left) * plan.channels, scratch, at, run)
             else:
-                source = (row + x) * plan.channels + first
-                copy_floats(picture, source, scratch, at + s * channels, channels)
-    return at + plan.kernel_w * channels
+                for s in range(plan.kernel_w):
+                    x = left + s * plan.tap_w
+                    if x < 0 or x >= plan.width:
+                        scratch[at + s * channels : at + (s + 1) * channels] = 0
+                    else:
+                        source = (row + x) * plan.channels + plan.first_left + channel
+                        copy_floats(picture, source, scratch, at + s * channels, channels)
+        for p in range(panels):
+            place = left_at + (p * PITCH + k) * LEFT
+            copy_floats(scratch, p * LEFT, scratch, place, LEFT)
 
 
 @serial
 def _pack_rows(right, plan, start, depth, column, width, scratch, right_at):
     """Panels of `width` columns of `depth` rows; zeros beyond the last column."""
-    count = min(width, plan.rights - column)
-    whole = count - count % LANES
-    for k in range(depth):
-        source = (start + k) * plan.right_pitch + plan.first_right + column
-        for j in range(0, whole, LANES):
-            copy_vector(
-                right,
-                source + j,
-                scratch,
-                right_at + j // PANEL * BLOCK * PANEL + k * PANEL + j % PANEL,
-            )
-        for j in range(whole, width):
-            value = right[source + j] if j < count else np.float32(0)
-            scratch[right_at + j // PANEL * BLOCK * PANEL + k * PANEL + j % PANEL] = value
+    for j in range(column, column + width, PANEL):
+        count = min(PANEL, plan.rights - j)
+        for k in range(depth):
+            source = (start + k) * plan.right_pitch + plan.first_right + j
+            place = right_at + (j - column) * PITCH + k * PANEL
+            if count == PANEL:
+                copy_floats(right, source, scratch, place, PANEL)
+            else:
+                scratch[place : place + PANEL] = 0
+                copy_floats(right, source, scratch, place, count)
 
 
 def _sum_chunks(partial, rows, columns):
