@@ -59,7 +59,7 @@ def coverage(
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     origin = np.array([centre[0] - left, centre[1] - top])
     for depth, outline in enumerate(OUTLINES[shape]):
-        points = (outline @ turn * radius + origin) * SUPERSAMPLING - 0.5
+        points = (outline @ turn * radius + origin) * SUPERSAMPLING
         draw.polygon(points.ravel().tolist(), fill=0 if depth else 255)
     patch = np.asarray(image.reduce(SUPERSAMPLING), np.float32) / 255
     return patch, left, top
