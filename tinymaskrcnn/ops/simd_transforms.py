@@ -79,7 +79,9 @@ def scatter_transform(matrix):
 
     for r, s: the LANES floats at table[table_at + r*R + s] + 4*shift become
     relu?((M X M')[r, s] + bias[bias_at ...] + (those at the same place + 4*residual, if
-    add_residual)), where X[i, j] = source[source_at + (i*S + j)*pitch ...]
+    add_residual)), where X[i, j] = source[source_at + (i*S + j)*pitch ...]. Everything is read
+    before anything is stored, and the pixel r = s = 0 is stored last: a pixel that lies outside the
+    map may have that one's address.
     """
 
     @intrinsic
@@ -125,7 +127,8 @@ def _finish(emit, results, residual, add_residual, relu):
 
     low = emit.floor(relu)
     values = emit.choose(add_residual, [value for _, value in results], add)
-    for (place, _), value in zip(results, values, strict=True):
+    stores = [(place, value) for (place, _), value in zip(results, values, strict=True)]
+    for place, value in reversed(stores):  # the first pixel last: see `scatter_transform`
         emit.store(emit.at_least(value, low), place)
 
 

@@ -21,7 +21,15 @@ _input_4, _input_2 = gather_transform(INPUT[4]), gather_transform(INPUT[2])
 _output_4, _output_2 = scatter_transform(OUTPUT[4]), scatter_transform(OUTPUT[2])
 _weight_4, _weight_2 = grid_transform(WEIGHT[4]), grid_transform(WEIGHT[2])
 
-Tiling = namedtuple("Tiling", "size top left images height width channels out_h out_w outs block")
+Tiling = namedtuple(
+    "Tiling",
+    [
+        *("size", "top", "left"),  # m, and the padding
+        *("images", "height", "width", "channels", "out_h", "out_w", "outs"),
+        *("block", "panels"),  # tiles of a block, panels of the weight
+        *("v_pitch", "m_pitch"),  # from one of the n*n pixels to the next in V and M
+    ],
+)
 
 
 def suits(x_shape, weight_shape, stride, dilation, groups) -> bool:
@@ -35,9 +43,9 @@ def suits(x_shape, weight_shape, stride, dilation, groups) -> bool:
 
 
 def transform_weight(panels, size):
-    """panels (P, 9, C, PANEL) as packed -> (n*n, P, C, PANEL), G g G' of every kernel."""
+    """panels (P, 9, C, PANEL) as packed -> G g G' of every kernel, (n*n, at least P*C*PANEL)."""
     count, _, ins, _ = panels.shape
-    transformed = memory.empty(((size + 2) ** 2, count, ins, PANEL))
+    transformed = memory.empty(((size + 2) ** 2, _spread(count * ins * PANEL)))
     _transform_weight(panels, size, transformed)
     return transformed
 
@@ -48,15 +56,12 @@ def convolve(x, weight, bias, y, residual, relu, padding, size):
     if blocks == 0:
         return
     workers = min(get_num_threads(), blocks)
-    pixels = (size + 2) ** 2
-    scratch = memory.empty(
-        (workers, pixels * tiling.block * (tiling.channels + weight.shape[1] * PANEL))
-    )
+    scratch = memory.empty((workers, (size + 2) ** 2 * (tiling.v_pitch + tiling.m_pitch)))
     run = _convolve_4 if size == 4 else _convolve_2
     run(
         x.reshape(-1),
         _nothing(max(tiling.channels, PANEL)),
-        weight.reshape(-1),
+        weight,
         bias,
         y.reshape(-1),
         (y if residual is None else residual).reshape(-1),
@@ -78,26 +83,34 @@ def _plan(x_shape, y_shape, padding, size, threads):
     """(Tiling, blocks): equal blocks that fill register tiles, as many for each thread."""
     images, out_h, out_w, outs = y_shape
     tiles = images * -(-out_h // size) * -(-out_w // size)
-    target = 96 if x_shape[3] <= 256 else 48
+    target = 36 if x_shape[3] + outs <= 128 else 48  # V and M in, or near, 1 MB of cache
     blocks = max(1, round(tiles / (target * threads))) * threads
     block = -(-tiles // (blocks * TILE_ROWS)) * TILE_ROWS
-    tiling = Tiling(size, *padding, *x_shape, out_h, out_w, outs, block)
+    panels = -(-outs // PANEL)
+    pitches = _spread(block * x_shape[3]), _spread(block * panels * PANEL)
+    tiling = Tiling(size, *padding, *x_shape, out_h, out_w, outs, block, panels, *pitches)
     return tiling, -(-tiles // block)
+
+
+def _spread(count):
+    """count rounded up to an odd number of cache lines of 16 floats: the n*n places that a
+    transform writes to at once would otherwise compete for one set of the cache."""
+    return (-(-count // 16) | 1) * 16
 
 
 @kernel
 def _transform_weight(panels, size, transformed):
     """transformed[q, p, c] = (G g G')[q] for g = panels[p, :, c], LANES output channels at once."""
     count, _, ins, _ = panels.shape
-    source, out = panels.reshape(-1), transformed.reshape(-1)
+    source, out, pitch = panels.reshape(-1), transformed.reshape(-1), transformed.shape[1]
     for p in prange(count):
         for c in range(ins):
             for j in range(0, PANEL, LANES):
                 start, to = (p * 9 * ins + c) * PANEL + j, (p * ins + c) * PANEL + j
                 if size == 4:
-                    _weight_4(source, start, ins * PANEL, out, to, count * ins * PANEL)
+                    _weight_4(source, start, ins * PANEL, out, to, pitch)
                 else:
-                    _weight_2(source, start, ins * PANEL, out, to, count * ins * PANEL)
+                    _weight_2(source, start, ins * PANEL, out, to, pitch)
 
 
 @kernel
@@ -109,21 +122,20 @@ def _convolve_4(x, zeros, weight, bias, y, residual, add_residual, relu, g, bloc
     workers = len(scratch)
     residual_at = (address(residual) - address(y)) // 4
     for worker in prange(workers):
-        v, m = scratch[worker], scratch[worker, 36 * g.block * g.channels :]
+        v, m = scratch[worker], scratch[worker, 36 * g.v_pitch :]
         table = np.empty(36, np.int64)
         for block in range(worker, blocks, workers):
             first, count = _tiles(g, block)
             for t in range(count):
                 _find_inputs(g, first + t, address(x), address(zeros), table)
                 for c in range(0, g.channels, LANES):
-                    _input_4(table, 0, c, v, t * g.channels + c, g.block * g.channels)
+                    _input_4(table, 0, c, v, t * g.channels + c, g.v_pitch)
             _multiply(g, v, weight, m, zeros, count)
-            pitch = _padded(g.outs)
             for t in range(count):
-                _find_outputs(g, first + t, address(y), address(v), table)
+                _find_outputs(g, first + t, address(y), table)
                 for c in range(0, g.outs, LANES):
                     _output_4(
-                        m, t * pitch + c, g.block * pitch, table, 0, c, bias, c,
+                        m, t * g.panels * PANEL + c, g.m_pitch, table, 0, c, bias, c,
                         residual_at, add_residual, relu,
                     )  # fmt: skip
 
@@ -134,28 +146,22 @@ def _convolve_2(x, zeros, weight, bias, y, residual, add_residual, relu, g, bloc
     workers = len(scratch)
     residual_at = (address(residual) - address(y)) // 4
     for worker in prange(workers):
-        v, m = scratch[worker], scratch[worker, 16 * g.block * g.channels :]
+        v, m = scratch[worker], scratch[worker, 16 * g.v_pitch :]
         table = np.empty(16, np.int64)
         for block in range(worker, blocks, workers):
             first, count = _tiles(g, block)
             for t in range(count):
                 _find_inputs(g, first + t, address(x), address(zeros), table)
                 for c in range(0, g.channels, LANES):
-                    _input_2(table, 0, c, v, t * g.channels + c, g.block * g.channels)
+                    _input_2(table, 0, c, v, t * g.channels + c, g.v_pitch)
             _multiply(g, v, weight, m, zeros, count)
-            pitch = _padded(g.outs)
             for t in range(count):
-                _find_outputs(g, first + t, address(y), address(v), table)
+                _find_outputs(g, first + t, address(y), table)
                 for c in range(0, g.outs, LANES):
                     _output_2(
-                        m, t * pitch + c, g.block * pitch, table, 0, c, bias, c,
+                        m, t * g.panels * PANEL + c, g.m_pitch, table, 0, c, bias, c,
                         residual_at, add_residual, relu,
                     )  # fmt: skip
-
-
-@serial
-def _padded(outs):
-    return (outs + PANEL - 1) // PANEL * PANEL
 
 
 @serial
@@ -183,8 +189,8 @@ def _find_inputs(g, tile, x, zeros, table):
 
 
 @serial
-def _find_outputs(g, tile, y, waste, table):
-    """table[r*m + s]: address of the pixel that tile writes at (r, s), or of a waste basket."""
+def _find_outputs(g, tile, y, table):
+    """table[r*m + s]: address of the pixel that tile writes at (r, s), or its first one's."""
     down, across = (g.out_h + g.size - 1) // g.size, (g.out_w + g.size - 1) // g.size
     n = tile // (down * across)
     top = (tile // across - n * down) * g.size
@@ -193,22 +199,22 @@ def _find_outputs(g, tile, y, waste, table):
         row = y + 4 * (((n * g.out_h + top + r) * g.out_w + left) * g.outs)
         for s in range(g.size):
             inside = top + r < g.out_h and left + s < g.out_w
-            table[r * g.size + s] = row + 4 * s * g.outs if inside else waste
+            table[r * g.size + s] = row + 4 * s * g.outs if inside else table[0]
 
 
 @serial
 def _multiply(g, v, weight, m, zeros, count):
     """m[q, t, :] = v[q, t, :] @ weight[q] for the n*n pixels q of the first `count` tiles t."""
     tiles = (count + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS
-    panels = _padded(g.outs) // PANEL
     rows = address(v) + 4 * g.channels * np.arange(tiles)
-    targets = address(m) + 4 * panels * PANEL * np.arange(tiles)
+    targets = address(m) + 4 * g.panels * PANEL * np.arange(tiles)
+    flat, pitch = weight.reshape(-1), weight.shape[1]
     for q in range((g.size + 2) ** 2):
-        for p in range(panels):
+        for p in range(g.panels):
             for t in range(0, tiles, TILE_ROWS):
                 row_tile(
-                    rows, t, 1, g.channels, q * g.block * g.channels,
-                    weight, (q * panels + p) * g.channels * PANEL,
-                    targets, t, q * g.block * panels * PANEL + p * PANEL,
+                    rows, t, 1, g.channels, q * g.v_pitch,
+                    flat, q * pitch + p * g.channels * PANEL,
+                    targets, t, q * g.m_pitch + p * PANEL,
                     zeros, 0, PANEL, 0, 0, 0,
                 )  # fmt: skip
