@@ -21,7 +21,7 @@ class BoxCoder:
     their sides, each times a weight: dx, dy, dw, dh.
     """
 
-    weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
 
     def encode(self, reference: np.ndarray, proposals: np.ndarray) -> np.ndarray:
         """The offsets (n, 4) that take proposals (n, 4) to reference boxes (n, 4), row by row."""

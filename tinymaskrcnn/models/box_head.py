@@ -104,7 +104,7 @@ class FlattenLinear(Linear):
         """relu?(linear(crops flattened)): (R, out_features)."""
         count, height, width, channels = crops.shape
         weight = self._channels_last_weight(height * width, channels)
-        return F.linear_fused(crops.reshape(count, -1), weight, self.bias, relu)
+        return F.linear_fused(crops.reshape(count, weight.shape[1]), weight, self.bias, relu)
 
     def _channels_last_weight(self, pixels: int, channels: int) -> Tensor:
         if is_grad_enabled():

@@ -52,7 +52,10 @@ class RoIConfig:
     bg_iou_thresh: float = 0.5
     batch_size_per_image: int = 512
     positive_fraction: float = 0.25
-    reg_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)
+    reg_weights: tuple[float, ...] = (10.0, 10.0, 5.0, 5.0)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reg_weights", tuple(self.reg_weights))  # a list, as from JSON
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class RoIHeads(Module):
         self.box_pool, self.box_head, self.box_predictor = box_pool, box_head, box_predictor
         self.mask_pool, self.mask_head, self.mask_predictor = mask_pool, mask_head, mask_predictor
         self.config = config
-        self.box_coder = BoxCoder(tuple(config.reg_weights))
+        self.box_coder = BoxCoder(config.reg_weights)
         self.matcher = Matcher(config.fg_iou_thresh, config.bg_iou_thresh)
         self.sampler = BalancedSampler(config.batch_size_per_image, config.positive_fraction)
 

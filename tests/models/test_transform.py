@@ -1,0 +1,230 @@
+"""models/transform.py, models/inputs.py and ops/resize_normalize."""
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinymaskrcnn.backend import use
+from tinymaskrcnn.errors import InputError
+from tinymaskrcnn.models.transform import ImageBatch, Transform, TransformConfig, resize_masks
+from tinymaskrcnn.ops.resize_normalize.op import resize_normalize
+
+from .stages import GOLDEN, recorded_target, target_of
+
+PLAIN = {"image_mean": (0.0,), "image_std": (1.0,)}
+
+
+def plain(min_size=4, max_size=100, **others) -> Transform:
+    """One channel, as it is."""
+    return Transform(TransformConfig(min_size, max_size, **(PLAIN | others)))
+
+
+# by hand
+
+
+def test_same_size_only_normalises_pads_and_turns_channels_last(backend):
+    image = np.random.default_rng(0).random((3, 5, 7), np.float32)
+    config = TransformConfig(5, 7, (0.5, 0.25, 0.0), (0.5, 0.25, 2.0), size_divisor=4)
+    batch, targets = Transform(config)([image])
+    assert targets is None
+    assert batch.tensor.shape == (1, 8, 8, 3) and batch.tensor.dtype == np.float32
+    expected = (image - np.array(config.image_mean)[:, None, None]).transpose(1, 2, 0)
+    assert np.allclose(batch.tensor[0, :5, :7], expected / config.image_std, atol=1e-6)
+    assert not batch.tensor[0, 5:].any() and not batch.tensor[0, :, 7:].any()
+
+
+def test_doubling_by_hand(backend):
+    out = np.empty((2, 4, 1), np.float32)
+    resize_normalize(np.array([[[0.0, 4.0]]], np.float32), (2, 4), [0.0], [1.0], out)
+    assert out[..., 0].tolist() == [[0, 1, 3, 4]] * 2
+
+
+@pytest.mark.parametrize(
+    ("size", "resized"),
+    [
+        ((385, 500), (799, 1038)),
+        ((480, 640), (800, 1066)),
+        ((427, 640), (800, 1199)),
+        ((500, 375), (1066, 800)),
+        ((100, 1000), (133, 1333)),
+    ],
+)
+def test_resized_sizes_are_torchvisions(size, resized):
+    assert Transform(TransformConfig()).resized_size(size) == resized
+
+
+def test_masks_by_hand():
+    masks = np.array([[[1, 2], [3, 4]]], np.uint8)
+    assert resize_masks(masks, (3, 4)).tolist() == [[[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4]]]
+
+
+def test_targets_move_along_and_the_given_ones_stay():
+    target = target_of([[1, 2, 3, 4]], [1], (4, 8)) | {"image_id": 7}
+    _, (moved,) = plain(8)([np.zeros((1, 4, 8), np.float32)], [target])
+    assert moved["boxes"].tolist() == [[2, 4, 6, 8]]
+    assert moved["masks"].shape == (1, 8, 16) and moved["masks"].dtype == np.uint8
+    assert moved["image_id"] == 7
+    assert target["boxes"].tolist() == [[1, 2, 3, 4]] and target["masks"].shape == (1, 4, 8)
+
+
+def test_detections_come_back_in_the_pictures_pixels():
+    batch = ImageBatch(np.zeros((1, 32, 32, 1), np.float32), [(20, 30)], [(10, 60)])
+    boxes, masks = np.array([[3, 4, 30, 20]], np.float32), np.ones((1, 28, 28), np.float32)
+    found = plain().restore([(boxes, np.array([2]), np.ones(1, np.float32), masks)], batch)[0]
+    assert found.boxes.tolist() == [[6, 2, 60, 10]]
+    assert found.image_size == (10, 60) and found.labels.tolist() == [2]
+
+
+# specification
+
+
+def resized_in_loops(image, size):
+    _, old_height, old_width = image.shape
+    out = np.zeros((*size, len(image)))
+
+    def taps(i, old, new):
+        place = max(old / new * (i + 0.5) - 0.5, 0)
+        low = int(place)
+        return low, min(low + 1, old - 1), place - low
+
+    for i in range(size[0]):
+        top, bottom, down = taps(i, old_height, size[0])
+        for j in range(size[1]):
+            left, right, along = taps(j, old_width, size[1])
+            for c in range(len(image)):
+                upper = image[c, top, left] * (1 - along) + image[c, top, right] * along
+                lower = image[c, bottom, left] * (1 - along) + image[c, bottom, right] * along
+                out[i, j, c] = upper * (1 - down) + lower * down
+    return out
+
+
+sides = st.integers(1, 40)
+
+
+@settings(deadline=None, max_examples=40)
+@given(sides, sides, sides, sides, st.integers(1, 4), st.sampled_from(["reference", "cpu"]))
+def test_one_pixel_at_a_time(old_height, old_width, height, width, channels, backend):
+    rng = np.random.default_rng(old_height)
+    image = rng.random((channels, old_height, old_width), np.float32)
+    mean, std = rng.random(channels), rng.random(channels) + 0.5
+    out = np.full((height + 3, width + 2, channels), np.nan, np.float32)
+    with use(backend):
+        resize_normalize(image, (height, width), mean, std, out)
+    expected = (resized_in_loops(image, (height, width)) - mean) / std
+    assert np.allclose(out[:height, :width], expected, atol=3e-5)
+    assert not out[height:].any() and not out[:, width:].any()
+
+
+# laws
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=3))
+def test_every_picture_stands_in_its_corner_of_the_batch(shapes):
+    transform = plain(12, 20)
+    images = [np.full((1, *shape), i + 1, np.float32) for i, shape in enumerate(shapes)]
+    batch, _ = transform(images)
+    assert all(side % 32 == 0 for side in batch.tensor.shape[1:3])
+    for i, (height, width) in enumerate(batch.sizes):
+        assert np.allclose(batch.tensor[i, :height, :width], i + 1)
+        assert batch.tensor[i].sum() == pytest.approx((i + 1) * height * width, rel=1e-5)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(1, 5000), st.integers(1, 5000))
+def test_sizes_keep_within_the_limits(height, width):
+    resized = Transform(TransformConfig()).resized_size((height, width))
+    assert max(resized) <= 1333 and min(resized) <= 800
+    assert max(resized) >= 1332 or min(resized) >= 799  # cut off by less than a pixel
+
+
+def test_training_draws_a_size_and_evaluation_takes_the_last():
+    transform = plain((4, 6, 8))
+    rng = np.random.default_rng(0)
+    drawn = {transform.resized_size((10, 10), rng) for _ in range(40)}
+    assert drawn == {(4, 4), (6, 6), (8, 8)}
+    assert transform.resized_size((10, 10)) == (8, 8)
+
+
+def test_the_config_survives_json():
+    config = TransformConfig(min_size=(1, 2), image_mean=[0.5])
+    assert TransformConfig(**json.loads(json.dumps(asdict(config)))) == config
+
+
+# outside oracle
+
+
+def test_a_batch_equals_torchvisions(backend):
+    images = [GOLDEN[f"transform_image_{i}"] for i in range(2)]
+    targets = [recorded_target("transform_given", i) for i in range(2)]
+    batch, moved = Transform(TransformConfig(48, 70))(images, targets)
+    assert batch.sizes == [tuple(size) for size in GOLDEN["transform_sizes"].tolist()]
+    assert batch.original_sizes == [(37, 50), (61, 40)]
+    assert np.abs(batch.tensor - GOLDEN["transform_batch"]).max() < 2e-6
+    for i, target in enumerate(moved):
+        expected = recorded_target("transform", i)
+        assert np.array_equal(target["boxes"], expected["boxes"])
+        assert np.array_equal(target["masks"], expected["masks"])
+
+
+# edges
+
+
+def test_a_picture_of_one_pixel(backend):
+    batch, _ = plain(3, 10)([np.full((1, 1, 1), 0.5, np.float32)])
+    assert batch.sizes == [(3, 3)]
+    assert (batch.tensor[0, :3, :3] == 0.5).all()
+
+
+def test_a_picture_far_too_wide_keeps_a_row(backend):
+    batch, _ = plain(800, 1333)([np.ones((1, 1, 5000), np.float32)])
+    assert batch.sizes == [(1, 1333)]
+
+
+def test_a_strided_picture(backend):
+    image = np.random.default_rng(0).random((4, 4, 1), np.float32).transpose(2, 0, 1)[:, ::-1]
+    batch, _ = plain(4)([image])
+    assert np.allclose(batch.tensor[0, :4, :4, 0], image[0])
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((1, 4, 4), np.uint8), "image 0: expected floats in 0..1, got uint8"),
+        (np.zeros((4, 4, 1), np.float32), r"image 0: expected shape \(1, H, W\), got \(4, 4, 1\)"),
+        (np.zeros((1, 0, 4), np.float32), r"got \(1, 0, 4\)"),
+    ],
+)
+def test_unusable_pictures(image, message):
+    with pytest.raises(InputError, match=message):
+        plain()([image])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"boxes": [[1, 1, 1, 3]]}, r"target 0: box \[1.0, 1.0, 1.0, 3.0\], expected x1 < x2"),
+        ({"boxes": [[1, 1, np.nan, 3]]}, "target 0: box"),
+        ({"labels": [0]}, "target 0: label 0, expected 1 or above"),
+        ({"labels": [1, 2]}, r"for 1 boxes expected labels \(1,\)"),
+        ({"masks": np.zeros((1, 3, 4), np.uint8)}, r"and masks \(1, 4, 4\), got .*\(1, 3, 4\)"),
+    ],
+)
+def test_unusable_targets(change, message):
+    target = target_of([[1, 1, 3, 3]], [1], (4, 4)) | change
+    with pytest.raises(InputError, match=message):
+        plain()([np.zeros((1, 4, 4), np.float32)], [target])
+
+
+def test_missing_targets():
+    image = np.zeros((1, 4, 4), np.float32)
+    with pytest.raises(InputError, match="target 0: no labels, masks"):
+        plain()([image], [{"boxes": np.zeros((0, 4))}])
+    with pytest.raises(InputError, match="1 images, but 0 targets"):
+        plain()([image], [])
+    with pytest.raises(InputError, match="at least one image"):
+        plain()([])
