@@ -21,12 +21,12 @@ LEFT = lcm(OUTER_ROWS, LANES)
 
 
 @intrinsic
-def outer_tile(typing, depth, left, left_at, right, right_at, out, out_at, pitch):
-    """OUTER_ROWS x PANEL sums of a product of panels, added to what is there.
+def outer_tile(typing, depth, left, left_at, right, right_at, out, out_at, add):
+    """OUTER_ROWS x PANEL sums of a product of panels, in place of what is there or added to it.
 
     for i < OUTER_ROWS, j < PANEL:
-        out[out_at + i*pitch + j] += sum over k < depth of
-            left[left_at + k*LEFT + i] * right[right_at + k*PANEL + j]
+        sum = sum over k < depth of left[left_at + k*LEFT + i] * right[right_at + k*PANEL + j]
+        out[out_at + i*PANEL + j] = sum + (out[out_at + i*PANEL + j] if add else 0)
 
     The sums start at zero, in registers: rounding grows with the depth of a block and with the
     number of blocks, not with their product.
@@ -48,10 +48,13 @@ def outer_tile(typing, depth, left, left_at, right, right_at, out, out_at, pitch
             lambda k: emit.at(columns, builder.mul(k, INT(PANEL))),
             width,
         )
-        for n, value in enumerate(sums):
-            row = emit.at(target, builder.mul(args[7], INT(n // width)))
-            place = emit.at(row, n % width * LANES)
-            emit.store(builder.fadd(emit.load(place), value), place)
+        places = [emit.at(target, n * LANES) for n in range(len(sums))]
+        pairs = list(zip(sums, places, strict=True))
+        added = emit.choose(
+            args[7], sums, lambda _: [builder.fadd(emit.load(place), sum) for sum, place in pairs]
+        )
+        for value, place in zip(added, places, strict=True):
+            emit.store(value, place)
         return context.get_dummy_value()
 
     return signature, code
@@ -87,24 +90,22 @@ def copy_floats(typing, source, source_at, target, target_at, count):
 
 
 @serial
-def add_outer_products(
-    depth, block, rows, left, left_at, columns, right, right_at, out, out_at, pitch
-):
-    """out[i, j] += sum over k < depth of left[k, i] * right[k, j].
+def outer_products(depth, block, rows, left, left_at, columns, right, right_at, out, pitch, add):
+    """out = or += transpose(left) @ right.
 
     left: panels (ceil(rows/LEFT), block, LEFT). right: panels (ceil(columns/PANEL), block, PANEL).
-    out: rows of `pitch` floats; as many rows and columns are written as whole tiles cover. An odd
-    `block` keeps a row's panels out of each other's way in the cache.
+    out: flat, panels of `pitch` floats with rows of PANEL floats; whole tiles are written. An odd
+    `block` keeps the panels of one row out of each other's way in the cache.
     """
-    for column in range(0, columns, PANEL):
+    for panel in range((columns + PANEL - 1) // PANEL):
         for row in range(0, rows, OUTER_ROWS):
             outer_tile(
                 depth,
                 left,
                 left_at + row // LEFT * block * LEFT + row % LEFT,
                 right,
-                right_at + column * block,
+                right_at + panel * block * PANEL,
                 out,
-                out_at + row * pitch + column,
-                pitch,
+                panel * pitch + row * PANEL,
+                add,
             )

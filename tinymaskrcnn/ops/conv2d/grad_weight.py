@@ -21,20 +21,21 @@ from numba import get_num_threads, get_thread_id, prange
 from ... import memory
 from ...jit import kernel, serial
 from ..simd import LANES, PANEL
-from ..simd_outer import LEFT, OUTER_ROWS, add_outer_products, copy_floats
+from ..simd_outer import LEFT, OUTER_ROWS, copy_floats, outer_products
 
-BLOCK = 160  # pixels packed at a time: a panel of them stays in the first-level cache
-PITCH = BLOCK + 1  # rows of a panel in memory; odd, see add_outer_products
-MOST_ROWS = 768  # rows (taps x channels) of a block: they stay in the second-level cache
-MOST_COLUMNS = 256
-TASKS = 16
+BLOCK = 128  # pixels packed at a time: a panel of each operand stays in the first-level cache
+PITCH = BLOCK + 1  # rows of a panel in memory; odd, see outer_products
+MOST_ROWS = 768  # of the left operand in one task: packed, they stay in the second-level cache
+MOST_CHANNELS = 256
+MOST_PARTIAL = 1 << 21  # floats of partial sums
+TASKS = 16  # aimed at: enough for eight threads
 
 Plan = namedtuple(
     "Plan",
     "height width channels out_h out_w kernel_h kernel_w "
-    "step_h step_w start_h start_w tap_h tap_w "  # picture pixel = out*step + start + tap number*tap
-    "first_left lefts first_right rights right_pitch "  # channels of the two operands that take part
-    "pixels chunk_pixels kernel_rows channel_block column_block group_rows columns",
+    "step_h step_w start_h start_w tap_h tap_w "  # tap s reads column out*step + start + s*tap
+    "first_left lefts first_right rights right_pitch "  # channels that take part
+    "pixels chunk_pixels chunks kernel_rows channel_block row_groups group_rows column_block",
 )
 
 
@@ -50,68 +51,70 @@ def conv2d_grad_weight(grad, x, weight_shape, stride, padding, dilation, groups)
     if (kernel_h, kernel_w) == (1, 1) and padding == (0, 0):
         return _one_by_one(grad, x[:, :: stride[0], :: stride[1]], weight_shape, groups)
     dw = memory.empty(weight_shape)
+    outs //= groups
     for group in range(groups):
-        plan, groups_of_rows, chunks = _plan(
+        plan = _plan(
             x.shape, grad.shape, (kernel_h, kernel_w), stride, padding, dilation,
-            (group * ins, ins), (group * (outs // groups), outs // groups),
+            (group * ins, ins), (group * outs, outs),
         )  # fmt: skip
-        partial = _products(x, grad, plan, groups_of_rows, chunks)
-        own = dw[group * (outs // groups) : (group + 1) * (outs // groups)]
-        _sum_taps(partial, plan, own.reshape(outs // groups, ins, kernel_h * kernel_w))
+        own = dw[group * outs : (group + 1) * outs]
+        _sum_taps(_products(x, grad, plan), plan, own.reshape(outs, ins, kernel_h * kernel_w))
     return dw
 
 
 def _one_by_one(grad, x, weight_shape, groups):
     """grad^T x, both taken as matrices of pixels and channels, for each group."""
-    outs, ins = weight_shape[:2]
+    dw = memory.empty(weight_shape)
+    outs, ins = weight_shape[0] // groups, weight_shape[1]
     x = np.ascontiguousarray(x[:, : grad.shape[1], : grad.shape[2]])
-    parts = []
     for group in range(groups):
-        plan, groups_of_rows, chunks = _plan(
+        plan = _plan(
             grad.shape, x.shape, (1, 1), (1, 1), (0, 0), (1, 1),
-            (group * (outs // groups), outs // groups), (group * ins, ins),
+            (group * outs, outs), (group * ins, ins),
         )  # fmt: skip
-        partial = _products(grad, x, plan, groups_of_rows, chunks)
-        parts.append(_sum_chunks(partial, outs // groups, ins))
-    return (parts[0] if groups == 1 else np.concatenate(parts)).reshape(weight_shape)
+        own = dw[group * outs : (group + 1) * outs]
+        _sum_chunks(_products(grad, x, plan), plan, own.reshape(outs, ins))
+    return dw
 
 
 @lru_cache(maxsize=1024)
 def _plan(picture_shape, right_shape, kernel, stride, padding, dilation, left, right):
-    """(Plan, groups of rows, chunks of pixels), from shapes alone.
+    """How the work is cut up, from shapes alone.
 
     picture_shape (N, H, W, C): what the taps read. right_shape (N, outH, outW, K). left, right:
     (first, count) of the channels that take part.
     """
     images, height, width, channels = picture_shape
-    _, out_h, out_w, pitch = right_shape
+    _, out_h, out_w, right_pitch = right_shape
     kernel_h, kernel_w = kernel
-    (first_left, lefts), (first_right, rights) = left, right
-    channel_block = min(lefts, 256)
-    kernel_rows = max(1, min(kernel_h, MOST_ROWS // (kernel_w * channel_block)))
-    row_groups = -(-kernel_h // kernel_rows) * -(-lefts // channel_block)
-    column_block = min(_rounded(rights, PANEL), MOST_COLUMNS)
+    channel_block = min(left[1], MOST_CHANNELS)
+    fits = kernel_h * kernel_w * channel_block <= MOST_ROWS
+    kernel_rows = kernel_h if fits else 1
+    row_groups = kernel_h // kernel_rows * -(-left[1] // channel_block)
+    group_rows = _rounded(kernel_rows * kernel_w * channel_block, OUTER_ROWS)
     pixels = images * out_h * out_w
-    blocks = row_groups * -(-rights // column_block)
-    chunks = max(1, min(-(-TASKS // blocks), pixels // (2 * BLOCK)))
+    most = max(1, MOST_PARTIAL // (row_groups * group_rows * right[1]))
+    for column_block in (8 * PANEL, 4 * PANEL, 2 * PANEL, PANEL):
+        blocks = row_groups * -(-right[1] // column_block)
+        chunks = max(1, min(-(-TASKS // blocks), most, pixels // BLOCK))
+        if chunks * blocks >= TASKS // 2:
+            break
     chunk_pixels = -(-pixels // chunks)
-    group_rows = kernel_rows * kernel_w * channel_block
-    plan = Plan(
+    return Plan(
         height, width, channels, out_h, out_w, *kernel, *stride, -padding[0], -padding[1],
-        *dilation, first_left, lefts, first_right, rights, pitch, pixels, chunk_pixels,
-        kernel_rows, channel_block, column_block, _rounded(group_rows, OUTER_ROWS),
-        _rounded(rights, PANEL),
+        *dilation, *left, *right, right_pitch, pixels, chunk_pixels, -(-pixels // chunk_pixels),
+        kernel_rows, channel_block, row_groups, group_rows, column_block,
     )  # fmt: skip
-    return plan, row_groups, -(-pixels // chunk_pixels)
 
 
 def _rounded(count, multiple):
     return -(-count // multiple) * multiple
 
 
-def _products(picture, right, plan, row_groups, chunks):
-    """Partial sums (chunks, row groups, rows of a group, columns) of the outer products."""
-    partial = memory.empty((chunks, row_groups, plan.group_rows, plan.columns))
+def _products(picture, right, plan):
+    """Partial sums (chunks, row groups, panels of columns, rows of a group, PANEL)."""
+    panels = -(-plan.rights // PANEL)
+    partial = memory.empty((plan.chunks, plan.row_groups, panels, plan.group_rows, PANEL))
     row = _rounded(plan.group_rows, LEFT) + LANES
     scratch = memory.empty((get_num_threads(), row + (row + plan.column_block) * PITCH))
     _multiply(picture.reshape(-1), right.reshape(-1), plan, scratch, partial)
@@ -120,67 +123,52 @@ def _products(picture, right, plan, row_groups, chunks):
 
 @kernel
 def _multiply(picture, right, plan, scratch, partial):
-    """partial[chunk, group, (r, s, c), j] = sum over the chunk's pixels of
-    picture[the pixel that tap (r, s) reads, c] * right[pixel, j].
+    """partial[chunk, group, panel, (r, s, c), j] = sum over the chunk's pixels of
+    picture[the pixel that tap (r, s) reads, c] * right[pixel, panel*PANEL + j].
 
     A task is a chunk of pixels, a group of rows and a block of columns. It packs BLOCK pixels of
     both operands in its own scratch, which stays in the second-level cache, and multiplies.
     """
-    chunks, row_groups, _, columns = partial.shape
-    column_blocks = (columns + plan.column_block - 1) // plan.column_block
-    for task in prange(chunks * row_groups * column_blocks):
-        chunk = task // (row_groups * column_blocks)
-        group = task // column_blocks % row_groups
-        column = task % column_blocks * plan.column_block
-        _one_task(
-            picture,
-            right,
-            plan,
-            scratch[get_thread_id()],
-            partial[chunk, group],
-            chunk,
-            group,
-            column,
-        )
+    panels = plan.column_block // PANEL
+    column_blocks = (partial.shape[2] + panels - 1) // panels
+    for task in prange(plan.chunks * plan.row_groups * column_blocks):
+        chunk = task // (plan.row_groups * column_blocks)
+        group = task // column_blocks % plan.row_groups
+        panel = task % column_blocks * panels
+        out = partial[chunk, group, panel : panel + panels].reshape(-1)
+        _one_task(picture, right, plan, scratch[get_thread_id()], out, chunk, group, panel * PANEL)
 
 
 @serial
 def _one_task(picture, right, plan, scratch, out, chunk, group, column):
-    """out[rows, column ...] of one chunk of pixels, BLOCK of them at a time."""
-    columns = out.shape[1]
-    width = min(plan.column_block, columns - column)
-    out[:, column : column + width] = 0
+    """One chunk of pixels, BLOCK of them at a time."""
     channel_groups = (plan.lefts + plan.channel_block - 1) // plan.channel_block
     first_row = group // channel_groups * plan.kernel_rows
-    last_row = min(plan.kernel_h, first_row + plan.kernel_rows)
     channel = group % channel_groups * plan.channel_block
     channels = min(plan.channel_block, plan.lefts - channel)
-    rows = (last_row - first_row) * plan.kernel_w * channels
+    rows = plan.kernel_rows * plan.kernel_w * channels
+    width = min(plan.column_block, plan.rights - column)
     left_at = (rows + LEFT - 1) // LEFT * LEFT + LANES
     right_at = left_at + (rows + LEFT - 1) // LEFT * LEFT * PITCH
     first, last = chunk * plan.chunk_pixels, min(plan.pixels, (chunk + 1) * plan.chunk_pixels)
     for start in range(first, last, BLOCK):
         depth = min(BLOCK, last - start)
-        _pack_taps(
-            picture, plan, start, depth, first_row, last_row, channel, channels, scratch, left_at
-        )
+        _pack_taps(picture, plan, start, depth, first_row, channel, channels, scratch, left_at)
         _pack_rows(right, plan, start, depth, column, width, scratch, right_at)
-        add_outer_products(
+        outer_products(
             depth, PITCH, rows, scratch, left_at, width, scratch, right_at,
-            out.reshape(-1), column, columns,
+            out, plan.group_rows * PANEL, start - first,
         )  # fmt: skip
 
 
 @serial
-def _pack_taps(
-    picture, plan, start, depth, first_row, last_row, channel, channels, scratch, left_at
-):
+def _pack_taps(picture, plan, start, depth, first_row, channel, channels, scratch, left_at):
     """Panels of what the taps of `depth` pixels read; zeros outside the picture.
 
     A pixel's taps are gathered in one row, at the start of the scratch, which is then cut up.
     """
     run = plan.kernel_w * channels
-    panels = ((last_row - first_row) * run + LEFT - 1) // LEFT
+    panels = (plan.kernel_rows * run + LEFT - 1) // LEFT
     joined = plan.tap_w == 1 and channels == plan.channels
     span = (plan.kernel_w - 1) * plan.tap_w
     scratch[: panels * LEFT + LANES] = 0
@@ -189,9 +177,9 @@ def _pack_taps(
         image = line // plan.out_h
         top = (line - image * plan.out_h) * plan.step_h + plan.start_h
         left = (start + k - line * plan.out_w) * plan.step_w + plan.start_w
-        for r in range(first_row, last_row):
-            at = (r - first_row) * run
-            y = top + r * plan.tap_h
+        for r in range(plan.kernel_rows):
+            at = r * run
+            y = top + (first_row + r) * plan.tap_h
             row = (image * plan.height + y) * plan.width
             if y < 0 or y >= plan.height:
                 scratch[at : at + run] = 0
@@ -225,39 +213,34 @@ def _pack_rows(right, plan, start, depth, column, width, scratch, right_at):
                 copy_floats(right, source, scratch, place, count)
 
 
-def _sum_chunks(partial, rows, columns):
-    """The chunks' sum as a matrix (rows, columns), without what fills up the tiles."""
-    chunks, groups, group_rows, padded = partial.shape
-    if chunks == 1 and groups * group_rows == rows and padded == columns:
-        return partial.reshape(rows, columns)
-    out = memory.empty((rows, columns))
-    _sum_matrices(partial.reshape(chunks, groups * group_rows, padded), out)
-    return out
-
-
 @kernel
-def _sum_matrices(partial, out):
-    """out[i, j] = sum over chunks, first to last, of partial[chunk, i, j]."""
+def _sum_chunks(partial, plan, out):
+    """out[i, j] = sum over chunks, first to last, of partial[chunk, i, j], for a 1x1 kernel."""
     rows, columns = out.shape
     for i in prange(rows):
-        out[i] = partial[0, i, :columns]
-        for chunk in range(1, len(partial)):
-            for j in range(columns):
-                out[i, j] += partial[chunk, i, j]
+        group, row = i // plan.channel_block, i % plan.channel_block
+        for panel in range(partial.shape[2]):
+            first = panel * PANEL
+            count = min(PANEL, columns - first)
+            for j in range(count):
+                out[i, first + j] = partial[0, group, panel, row, j]
+            for chunk in range(1, plan.chunks):
+                for j in range(count):
+                    out[i, first + j] += partial[chunk, group, panel, row, j]
 
 
 @kernel
 def _sum_taps(partial, plan, dw):
     """dw[o, c, (r, s)] = sum over chunks, first to last, of partial[chunk, group, (r, s, c), o].
 
-    Goes through LANES output channels at a time, since they lie side by side in `partial`.
+    Goes through a panel of output channels at a time, since they lie side by side in `partial`.
     """
     outs, ins, _ = dw.shape
     channel_groups = (ins + plan.channel_block - 1) // plan.channel_block
-    for block in prange((outs + LANES - 1) // LANES):
-        first = block * LANES
-        count = min(LANES, outs - first)
-        total = np.empty(LANES, np.float32)
+    for panel in prange(partial.shape[2]):
+        first = panel * PANEL
+        count = min(PANEL, outs - first)
+        total = np.empty(PANEL, np.float32)
         for c in range(ins):
             inside, channel = c // plan.channel_block, c % plan.channel_block
             channels = min(plan.channel_block, ins - inside * plan.channel_block)
@@ -265,9 +248,9 @@ def _sum_taps(partial, plan, dw):
                 group = r // plan.kernel_rows * channel_groups + inside
                 for s in range(plan.kernel_w):
                     row = (r % plan.kernel_rows * plan.kernel_w + s) * channels + channel
-                    total[:] = 0
-                    for chunk in range(len(partial)):
-                        for j in range(LANES):
-                            total[j] += partial[chunk, group, row, first + j]
+                    total[:] = partial[0, group, panel, row]
+                    for chunk in range(1, plan.chunks):
+                        for j in range(PANEL):
+                            total[j] += partial[chunk, group, panel, row, j]
                     for j in range(count):
                         dw[first + j, c, r * plan.kernel_w + s] = total[j]
