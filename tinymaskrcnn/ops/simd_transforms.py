@@ -1,7 +1,7 @@
-"""Winograd's two-dimensional transforms M X transpose(M), emitted for LANES channels at a time.
+"""Winograd's two-dimensional transforms M X transpose(M), and a transpose, as vector code.
 
-X is a small square of pixels (4x4, 6x6, ...), every one of them a vector of channels, and M a
-constant matrix. All of X is read into registers, multiplied out without a loop, and written. The
+X is a small square of pixels (4x4, 6x6, ...), every one of them a vector of LANES channels, and M
+a constant matrix. All of X is read into registers, multiplied out without a loop, and written. The
 three makers differ in where X comes from and where the result goes: a *grid* keeps its pixels a
 fixed pitch apart, a *table* holds the byte address of each (so a pixel outside the picture can be
 read from a row of zeros and written to a waste basket, and borders need no code of their own).
@@ -9,10 +9,11 @@ read from a row of zeros and written to a waste basket, and borders need no code
 The matrices themselves are in ops/conv2d/winograd.py.
 """
 
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .simd import INT, Emitter, data_pointer
+from .simd import INT, LANES, Emitter, data_pointer
 
 
 def gather_transform(matrix):
@@ -113,6 +114,55 @@ def scatter_transform(matrix):
         return signature, code
 
     return scatter
+
+
+@intrinsic
+def transpose_block(
+    typing, source, source_at, pitch, rows, columns, out, out_at, places, places_at
+):
+    """Rows of a matrix as columns, LANES x LANES at most, each to a place of its own.
+
+    for e < min(columns, LANES), j < LANES:
+        out[out_at + places[places_at + e] + j] =
+            source[source_at + j*pitch + e] if j < rows else 0
+
+    Whole vectors are read and written; between them, log2(LANES) rounds of interleaving.
+    """
+    number = types.intp
+    signature = types.void(source, number, number, number, number, out, number, places, number)
+
+    def code(context, builder, signature, args):
+        emit, kinds = Emitter(builder), signature.args
+        origin = data_pointer(context, builder, kinds[0], args[0], args[1])
+        target = data_pointer(context, builder, kinds[5], args[5], args[6])
+        offsets = data_pointer(context, builder, kinds[7], args[7], args[8])
+        wanted, nothing = emit.mask_below(args[4]), emit.mask_below(INT(0))
+        vectors = []
+        for j in range(LANES):
+            present = builder.icmp_signed("<", INT(j), args[3])
+            mask = builder.select(present, wanted, nothing)
+            vectors.append(emit.load(emit.at(origin, builder.mul(args[2], INT(j))), mask))
+        for e, vector in enumerate(_transposed(emit, vectors)):
+            with builder.if_then(builder.icmp_signed("<", INT(e), args[4])):
+                emit.store(vector, emit.at(target, builder.load(emit.at(offsets, e))))
+        return context.get_dummy_value()
+
+    return signature, code
+
+
+def _transposed(emit, vectors):
+    """The columns of a square matrix given by rows: interleaving row i with row i + LANES/2 moves
+    one bit of the row number into the column number, so log2(LANES) rounds exchange them."""
+    lanes, half = emit.lanes, emit.lanes // 2
+    kind = ir.VectorType(ir.IntType(32), lanes)
+    low = [k // 2 + k % 2 * lanes for k in range(lanes)]
+    orders = ir.Constant(kind, low), ir.Constant(kind, [k + half for k in low])
+    for _ in range(lanes.bit_length() - 1):
+        vectors = [
+            emit.builder.shuffle_vector(vectors[i // 2], vectors[i // 2 + half], orders[i % 2])
+            for i in range(lanes)
+        ]
+    return vectors
 
 
 def _finish(emit, results, residual, add_residual, relu):

@@ -99,7 +99,7 @@ def _grad_output(grad, y, relu, masked, partial):
                     total[c] += grad[m, c]
 
 
-_FLIPPED = np.arange(8, -1, -1)
+_FLIPPED = tuple(range(8, -1, -1))
 
 
 def _parts(weight, groups):

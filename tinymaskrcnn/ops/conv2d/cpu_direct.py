@@ -199,7 +199,7 @@ def backward_plans(grad_shape, weight_shape, input_shape, stride, dilation, padd
             columns = np.array([column for _ in down for _, column in right], np.int64)
             order += [r * kernel_w + s for r, _ in down for s, _ in right]
             plans.append((geometry, rows, columns))
-    return np.array(order, np.int64), plans
+    return tuple(order), plans
 
 
 def _aligned(start, kernel, stride, dilation):

@@ -11,7 +11,8 @@ from numba import prange
 
 from ... import memory
 from ...jit import kernel
-from ..simd import PANEL
+from ..simd import LANES, PANEL
+from ..simd_transforms import transpose_block
 
 _kept: dict[int, dict] = {}
 
@@ -29,7 +30,7 @@ def kept(weight: np.ndarray, key, make: Callable):
     return forms[key]
 
 
-def pack(weight: np.ndarray, order: np.ndarray | None = None, swap: bool = False) -> np.ndarray:
+def pack(weight: np.ndarray, order: tuple[int, ...] | None = None, swap: bool = False):
     """weight (O, C, kH, kW) -> panels (ceil(O/PANEL), taps, C, PANEL), zero beyond O.
 
     Tap t of the panels is tap order[t] of the weight, counted along rows; by default all in turn.
@@ -37,36 +38,48 @@ def pack(weight: np.ndarray, order: np.ndarray | None = None, swap: bool = False
     """
     outs, ins, kernel_h, kernel_w = weight.shape
     taps = kernel_h * kernel_w
-    out_step, in_step = ins * taps, taps
-    if swap:
-        outs, ins, out_step, in_step = ins, outs, in_step, out_step
-    if order is None:
-        order = _in_turn(taps)
-    panels = memory.empty((-(-outs // PANEL), len(order), ins, PANEL))
-    flat = np.require(weight, np.float32, "CW").reshape(-1)
-    _pack(flat, outs, out_step, in_step, order, panels)
+    lanes, depth = (ins, outs) if swap else (outs, ins)
+    places = _places(1 if swap else depth, depth, tuple(range(taps)) if order is None else order)
+    panels = memory.empty((-(-lanes // PANEL), taps, depth, PANEL))
+    flat = np.require(weight, np.float32, "CW").reshape(outs, ins * taps)
+    _pack(flat, ins, taps, swap, places, panels.reshape(len(panels), -1))
     return panels
 
 
-@lru_cache(maxsize=64)
-def _in_turn(taps):
-    return np.arange(taps)
+@lru_cache(maxsize=1024)
+def _places(channels, depth, order):
+    """(channels*taps,): where in a panel element (c, tap) of a weight's row belongs."""
+    tap_place = np.argsort(order) * (depth * PANEL)
+    channel_place = np.arange(channels)[:, None] * PANEL
+    return (channel_place + tap_place).reshape(-1)  # (channels, taps) -> (channels*taps,)
 
 
 @kernel
-def _pack(weight, outs, out_step, in_step, order, panels):
-    """panels[p, t, c, j] = weight[(p*PANEL + j)*out_step + c*in_step + order[t]], and 0 where
-    p*PANEL + j is past the last output channel.
+def _pack(weight, ins, taps, swap, places, panels):
+    """panels[p, places[(c, t)] + j] = weight[p*PANEL + j, (c, t)], 0 beyond the last row; with
+    swap, panels[p, places[t] + o*PANEL + j] = weight[o, (p*PANEL + j, t)].
 
-    Reads PANEL rows of the weight side by side, each in its own order.
+    Squares of LANES x LANES are transposed in registers, so memory sees whole vectors only.
     """
-    count, taps, ins, _ = panels.shape
-    for p in prange(count):
-        width = min(PANEL, outs - p * PANEL)
-        for c in range(ins):
-            for t in range(taps):
-                start = p * PANEL * out_step + c * in_step + order[t]
-                for j in range(width):
-                    panels[p, t, c, j] = weight[start + j * out_step]
-                for j in range(width, PANEL):
-                    panels[p, t, c, j] = 0.0
+    outs, columns = weight.shape
+    flat = weight.reshape(-1)
+    for half in prange(2 * len(panels)):
+        panel, lane = panels[half // 2], half % 2 * LANES
+        first = half // 2 * PANEL + lane
+        if not swap:
+            for e in range(0, columns, LANES):
+                transpose_block(
+                    flat, first * columns + e, columns, outs - first, columns - e,
+                    panel, lane, places, e,
+                )  # fmt: skip
+        elif taps == 1 and first + LANES <= ins:
+            for o in range(outs):
+                for j in range(LANES):
+                    panel[o * PANEL + lane + j] = weight[o, first + j]
+        else:
+            for o in range(outs):
+                for t in range(0, taps, LANES):
+                    transpose_block(
+                        flat, o * columns + first * taps + t, taps, ins - first, taps - t,
+                        panel, o * PANEL + lane, places, t,
+                    )  # fmt: skip
