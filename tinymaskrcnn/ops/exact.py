@@ -1,8 +1,8 @@
 """Compilation of kernels whose float32 roundings must be those of the written expression.
 
 The usual decorators (jit.py) let the compiler fuse a product into a sum and divide by multiplying
-with a reciprocal: faster, and off by the last bit. Where a rounding decides something (an IoU at the
-threshold, two anchors equally good, the pixel in which a sample falls) these stand in for them.
+with a reciprocal: faster, and off by the last bit. Where a rounding decides something (an IoU at
+the threshold, two anchors equally good, the pixel in which a sample falls) these take their place.
 """
 
 from __future__ import annotations

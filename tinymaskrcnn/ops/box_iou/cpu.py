@@ -19,7 +19,7 @@ def box_iou(a, b):
 
 @exact_kernel
 def _fill(a, b, table):
-    """table[i, j] = IoU of a[i] and b[:, j]. Fast because b is (4, M): the inner loop is vectors."""
+    """table[i, j] = IoU of a[i] and b[:, j]; b is (4, M), so that the inner loop is vectors."""
     blocks = (table.shape[1] + _BLOCK - 1) // _BLOCK
     for task in prange(table.shape[0] * blocks):
         i, start = task // blocks, task % blocks * _BLOCK

@@ -1,7 +1,7 @@
 """Non-maximum suppression for the CPU.
 
-A box is compared with the boxes kept so far, a vector at a time, and is done with at the first block
-of them that holds one too close. Labels are independent of each other: the threads share them out.
+A box is compared with the boxes kept so far, a vector at a time, and is done with at the first
+block of them that holds one too close. Labels are independent: the threads share them out.
 """
 
 import numpy as np

@@ -1,10 +1,9 @@
 """RoIAlign for the CPU: rows first, then columns.
 
-Along each axis a roi's bins are lists of taps: pixels and their weights, every sample's two pixels
-merged where samples share them (_find_taps). One row of bins is then a weighted sum of a few rows of the
-map, over the columns the roi uses, and each bin a weighted sum of a few columns of that. In
-channels-last both are long vector loops, and for a map of one channel, such as a ground-truth mask,
-the first still is.
+Along each axis a bin is a list of taps: pixels and their weights, merged where samples share a
+pixel (_find_taps). A row of bins is then a weighted sum of a few rows of the map, over the columns
+the roi uses, and each bin a weighted sum of a few columns of that. In channels-last both are vector
+loops; for a map of one channel, such as a ground-truth mask, the first still is.
 """
 
 import numpy as np
@@ -45,10 +44,10 @@ def _channel_parts(images, channels):
 
 
 def _tables(rois, features_shape, output_size, spatial_scale, sampling_ratio, aligned):
-    """For every roi: taps along y (count, pixel, weight), the same along x, its runs of columns, and
-    the greatest number of columns that any roi uses.
+    """For every roi: taps along y (see _axis_taps), the same along x, its runs of columns, and the
+    greatest number of columns that any roi uses.
 
-    Taps along x count in the roi's own columns. Positions are computed in float32, one operation at
+    Taps along x count in the roi's own columns (see _number_columns). Positions are computed in float32, one operation at
     a time: the roundings are torchvision's.
     """
     corners = rois[:, 1:] * np.float32(spatial_scale) - np.float32(0.5 if aligned else 0)
@@ -62,25 +61,29 @@ def _tables(rois, features_shape, output_size, spatial_scale, sampling_ratio, al
     geometry = np.stack(
         (corners[:, :2], bin_sizes), axis=2
     )  # (R, 2 for x and y, start and bin size)
-    count_y, row, weight_y = _axis_taps(geometry, samples, 1, output_size[0], features_shape[1])
-    count_x, column, weight_x = _axis_taps(geometry, samples, 0, output_size[1], features_shape[2])
+    fours_y, row, weight_y = _axis_taps(geometry, samples, 1, output_size[0], features_shape[1])
+    fours_x, column, weight_x = _axis_taps(geometry, samples, 0, output_size[1], features_shape[2])
     runs = np.zeros((len(rois), column[0].size + 1, 2), np.int64)
-    most = _number_columns(count_x, column, features_shape[2], runs)
-    return count_y, row, weight_y, count_x, column, weight_x, runs, most
+    most = _number_columns(4 * fours_x, column, features_shape[2], runs)
+    return fours_y, row, weight_y, fours_x, column, weight_x, runs, most
 
 
 def _axis_taps(geometry, samples, axis, bins, extent):
-    """The taps of every roi along one axis: count (R, bins), pixel and weight (R, bins, most)."""
-    most = max(min(2 * int(samples[:, axis].max()), extent), 1)
-    count = np.empty((len(geometry), bins), np.int64)
+    """The taps of every roi along one axis: how many fours of them (R, bins), their pixels and
+    weights (R, bins, most).
+
+    Loops take four taps at a time, which spares loads and stores of the sum.
+    """
+    most = -(-max(min(2 * int(samples[:, axis].max()), extent), 1) // 4) * 4
+    fours = np.empty((len(geometry), bins), np.int64)
     pixel = np.empty((len(geometry), bins, most), np.int64)
     weight = np.empty((len(geometry), bins, most), np.float32)
-    _find_taps(geometry, samples, axis, extent, count, pixel, weight)
-    return count, pixel, weight
+    _find_taps(geometry, samples, axis, extent, fours, pixel, weight)
+    return fours, pixel, weight
 
 
 @exact_serial
-def _find_taps(geometry, samples, axis, extent, count, pixel, weight):
+def _find_taps(geometry, samples, axis, extent, fours, pixel, weight):
     """For every roi and bin: the pixels its samples touch, each once, with their summed weights.
 
     A sample counts 1 / samples, and nothing where it lies outside -1 .. extent.
@@ -89,7 +92,7 @@ def _find_taps(geometry, samples, axis, extent, count, pixel, weight):
     for r in range(len(geometry)):
         start, bin_size, number = geometry[r, axis, 0], geometry[r, axis, 1], samples[r, axis]
         share = one / np.float32(max(number, 1))
-        for p in range(count.shape[1]):
+        for p in range(fours.shape[1]):
             bin_start = start + np.float32(p) * bin_size
             used = 0
             for s in range(number):
@@ -101,7 +104,9 @@ def _find_taps(geometry, samples, axis, extent, count, pixel, weight):
                 fraction = position - np.float32(low)
                 used = _add_tap(pixel[r, p], weight[r, p], used, low, share * (one - fraction))
                 used = _add_tap(pixel[r, p], weight[r, p], used, low + 1, share * fraction)
-            count[r, p] = used
+            fours[r, p] = (used + 3) // 4
+            for t in range(used, 4 * fours[r, p]):
+                pixel[r, p, t], weight[r, p, t] = pixel[r, p, used - 1], zero
 
 
 @exact_serial
@@ -121,8 +126,8 @@ def _add_tap(pixel, weight, used, place, share):
 def _number_columns(count, column, width, runs):
     """Number each roi's columns 0, 1, ... from left to right, in place, and list their runs.
 
-    runs[r]: pairs (start, stop) of neighbouring columns, ended by an empty one. Returns the greatest
-    number of columns of a roi.
+    runs[r]: pairs (start, stop) of neighbouring columns, ended by an empty one. Returns the
+    greatest number of columns of a roi.
     """
     number = np.full(width, -1)
     most = 1
@@ -151,94 +156,90 @@ def _number_columns(count, column, width, runs):
 
 
 @kernel
-def _pool(features, images, count_y, row, weight_y, count_x, column, weight_x, runs, most, output):
-    """output[r, i, j] = sum over taps of weight_y * weight_x * features, row of bins by row of bins:
-    the roi's columns of the map's rows summed into one line, then each bin from the line.
+def _pool(features, images, fours_y, row, weight_y, fours_x, column, weight_x, runs, most, output):
+    """output[r, i, j] = sum over taps of weight_y * weight_x * features, by rows of bins: the
+    roi's columns in a few rows of the map summed into one line, then each bin from the line.
+
+    Vectors are places in flat arrays, unsigned: slices would count references, atomically, and a
+    signed place might count from the end, which keeps a loop from becoming vectors.
     """
-    channels = features.shape[3]
+    height, width, channels = features.shape[1:]
+    pixels, bins = features.reshape(-1), output.reshape(-1)
     for r in prange(len(output)):
-        picture = features[images[r]]
-        line = np.empty((most, channels), np.float32)
+        line = np.empty(most * channels, np.float32)
+        picture = images[r] * height * width
         for i in range(output.shape[1]):
-            if count_y[r, i] == 0:
-                output[r, i] = 0
+            place = (r * output.shape[1] + i) * output.shape[2] * channels
+            if fours_y[r, i] == 0:
+                bins[place : place + output.shape[2] * channels] = 0
                 continue
-            _sum_rows(picture, row[r, i], weight_y[r, i], count_y[r, i], runs[r], line)
-            for j in range(output.shape[2]):
-                taps = count_x[r, j]
-                _sum_columns(line, column[r, j], weight_x[r, j], taps, output[r, i, j])
+            _sum_rows(pixels, picture, width, channels, row, weight_y, fours_y, runs, r, i, line)
+            _sum_columns(line, channels, column, weight_x, fours_x, r, bins, place)
 
 
 @serial
-def _sum_rows(picture, row, weight, count, runs, line):
-    """line[columns] = sum of weight * picture[row, columns]; four rows at a time, which spares loads
-    and stores of the line."""
-    width, channels = picture.shape[1:]
-    pixels, line = picture.reshape(-1), line.reshape(-1)
-    for t in range(0, count, 4):
-        b, c, d = min(t + 1, count - 1), min(t + 2, count - 1), min(t + 3, count - 1)
-        weight_b = weight[b] if t + 1 < count else np.float32(0)
-        weight_c = weight[c] if t + 2 < count else np.float32(0)
-        weight_d = weight[d] if t + 3 < count else np.float32(0)
-        done = 0
-        for run in range(len(runs)):
-            start, length = runs[run, 0] * channels, (runs[run, 1] - runs[run, 0]) * channels
-            if length == 0:
-                break
-            _sum_four(
-                line[done : done + length],
-                _part(pixels, row[t] * width * channels + start, length),
-                _part(pixels, row[b] * width * channels + start, length),
-                _part(pixels, row[c] * width * channels + start, length),
-                _part(pixels, row[d] * width * channels + start, length),
-                (weight[t], weight_b, weight_c, weight_d),
-                t > 0,
-            )
-            done += length
+def _sum_rows(pixels, picture, width, channels, row, weight, fours, runs, r, i, line):
+    """line = weighted sum of the map's rows under row of bins i of roi r, over the roi's columns."""
+    done = np.uint64(0)
+    for run in range(runs.shape[1]):
+        start, stop = runs[r, run, 0], runs[r, run, 1]
+        if start == stop:
+            break
+        length = np.uint64((stop - start) * channels)
+        for t in range(0, 4 * fours[r, i], 4):
+            a = np.uint64((picture + row[r, i, t] * width + start) * channels)
+            b = np.uint64((picture + row[r, i, t + 1] * width + start) * channels)
+            c = np.uint64((picture + row[r, i, t + 2] * width + start) * channels)
+            d = np.uint64((picture + row[r, i, t + 3] * width + start) * channels)
+            wa, wb = weight[r, i, t], weight[r, i, t + 1]
+            wc, wd = weight[r, i, t + 2], weight[r, i, t + 3]
+            if t == 0:
+                for k in range(length):
+                    line[done + k] = (
+                        wa * pixels[a + k]
+                        + wb * pixels[b + k]
+                        + wc * pixels[c + k]
+                        + wd * pixels[d + k]
+                    )
+            else:
+                for k in range(length):
+                    line[done + k] += (
+                        wa * pixels[a + k]
+                        + wb * pixels[b + k]
+                        + wc * pixels[c + k]
+                        + wd * pixels[d + k]
+                    )
+        done += length
 
 
 @serial
-def _sum_columns(line, column, weight, count, output):
-    """output = sum of weight * line[column], over the channels."""
-    if len(output) == 1:
-        total = np.float32(0)
-        for t in range(count):
-            total += weight[t] * line[column[t], 0]
-        output[0] = total
-        return
-    if count == 0:
-        output[:] = 0
-    for t in range(0, count, 4):
-        b, c, d = min(t + 1, count - 1), min(t + 2, count - 1), min(t + 3, count - 1)
-        weight_b = weight[b] if t + 1 < count else np.float32(0)
-        weight_c = weight[c] if t + 2 < count else np.float32(0)
-        weight_d = weight[d] if t + 3 < count else np.float32(0)
-        _sum_four(
-            output,
-            line[column[t]],
-            line[column[b]],
-            line[column[c]],
-            line[column[d]],
-            (weight[t], weight_b, weight_c, weight_d),
-            t > 0,
-        )
-
-
-@serial
-def _part(vector, start, length):
-    return vector[start : start + length]
-
-
-@serial
-def _sum_four(output, a, b, c, d, weights, add):
-    """output (+)= weights . (a, b, c, d)."""
-    w, x, y, z = weights
-    if add:
-        for k in range(len(output)):
-            output[k] += w * a[k] + x * b[k] + y * c[k] + z * d[k]
-    else:
-        for k in range(len(output)):
-            output[k] = w * a[k] + x * b[k] + y * c[k] + z * d[k]
+def _sum_columns(line, channels, column, weight, fours, r, bins, place):
+    """bins[place:] = for each bin of the row the weighted sum of the line's columns under it."""
+    length = np.uint64(channels)
+    for j in range(fours.shape[1]):
+        here = np.uint64(place + j * channels)
+        if channels == 1 or fours[r, j] == 0:
+            for k in range(length):
+                bins[here + k] = 0
+        for t in range(0, 4 * fours[r, j], 4):
+            a = np.uint64(column[r, j, t] * channels)
+            b = np.uint64(column[r, j, t + 1] * channels)
+            c = np.uint64(column[r, j, t + 2] * channels)
+            d = np.uint64(column[r, j, t + 3] * channels)
+            wa, wb = weight[r, j, t], weight[r, j, t + 1]
+            wc, wd = weight[r, j, t + 2], weight[r, j, t + 3]
+            if channels == 1:
+                bins[here] += wa * line[a] + wb * line[b] + wc * line[c] + wd * line[d]
+            elif t == 0:
+                for k in range(length):
+                    bins[here + k] = (
+                        wa * line[a + k] + wb * line[b + k] + wc * line[c + k] + wd * line[d + k]
+                    )
+            else:
+                for k in range(length):
+                    bins[here + k] += (
+                        wa * line[a + k] + wb * line[b + k] + wc * line[c + k] + wd * line[d + k]
+                    )
 
 
 @kernel
@@ -246,10 +247,10 @@ def _unpool(
     grad,
     order,
     bounds,
-    count_y,
+    fours_y,
     row,
     weight_y,
-    count_x,
+    fours_x,
     column,
     weight_x,
     runs,
@@ -260,43 +261,50 @@ def _unpool(
     """_pool backwards. A task owns some channels of one image and goes through that image's rois in
     their order: no atomics, and the same sums for any number of threads.
     """
-    channels = gradient.shape[3]
+    height, width, channels = gradient.shape[1:]
+    slopes, pixels = grad.reshape(-1), gradient.reshape(-1)
     for task in prange(len(gradient) * parts):
         image, part = task // parts, task % parts
         first, last = part * channels // parts, (part + 1) * channels // parts
-        picture = gradient[image]
-        picture[:, :, first:last] = 0
-        line = np.empty((most, last - first), np.float32)
-        for r in order[bounds[image] : bounds[image + 1]]:
+        gradient[image, :, :, first:last] = 0
+        line = np.empty(most * (last - first), np.float32)
+        for q in range(bounds[image], bounds[image + 1]):
+            r = order[q]
             for i in range(grad.shape[1]):
                 line[:] = 0
                 for j in range(grad.shape[2]):
-                    values = grad[r, i, j, first:last]
-                    for t in range(count_x[r, j]):
-                        _add(line[column[r, j, t]], values, weight_x[r, j, t])
-                for t in range(count_y[r, i]):
-                    _add_to_row(picture[row[r, i, t]], line, weight_y[r, i, t], runs[r], first)
+                    place = ((r * grad.shape[1] + i) * grad.shape[2] + j) * channels + first
+                    for t in range(4 * fours_x[r, j]):
+                        start = column[r, j, t] * (last - first)
+                        _add(line, start, slopes, place, last - first, weight_x[r, j, t])
+                for t in range(4 * fours_y[r, i]):
+                    place = (image * height + row[r, i, t]) * width * channels + first
+                    _add_row(
+                        pixels, place, channels, line, last - first, weight_y[r, i, t], runs, r
+                    )
 
 
 @serial
-def _add_to_row(row, line, weight, runs, first):
-    """row[columns, first:] += weight * line: whole runs at once where the line has all channels."""
-    channels, part = row.shape[1], line.shape[1]
-    row, line = row.reshape(-1), line.reshape(-1)
+def _add_row(pixels, place, channels, line, part, weight, runs, r):
+    """pixels[place:] += weight * line, over the roi's columns: whole runs at once where the line has
+    all channels."""
     done = 0
-    for start, stop in runs:
+    for run in range(runs.shape[1]):
+        start, stop = runs[r, run, 0], runs[r, run, 1]
         if start == stop:
             break
-        pieces, length = (
-            (1, (stop - start) * channels) if part == channels else (stop - start, part)
-        )
-        for piece in range(pieces):
-            place = (start + piece) * channels + first
-            _add(row[place : place + length], line[done : done + length], weight)
-            done += length
+        if part == channels:
+            _add(pixels, place + start * channels, line, done, (stop - start) * channels, weight)
+        else:
+            for x in range(stop - start):
+                here = place + (start + x) * channels
+                _add(pixels, here, line, done + x * part, part, weight)
+        done += (stop - start) * part
 
 
 @serial
-def _add(output, values, weight):
-    for k in range(len(output)):
-        output[k] += weight * values[k]
+def _add(output, place, source, start, length, weight):
+    """output[place:] += weight * source[start:]."""
+    place, start = np.uint64(place), np.uint64(start)
+    for k in range(np.uint64(length)):
+        output[place + k] += weight * source[start + k]
