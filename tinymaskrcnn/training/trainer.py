@@ -189,7 +189,6 @@ class Trainer:
             self.evaluations.append({"step": self.step, **self._evaluate()})
 
     def _draw(self, folder: RunFolder) -> None:
-        self.metrics.sync()
         pictures.draw_curve(folder.path)
         if self.val_dataset is not None:
             with self._best_weights():
@@ -197,9 +196,7 @@ class Trainer:
                 pictures.draw_samples(self.model, self.val_dataset, self.classes, path)
 
     def _evaluate(self) -> dict[str, Any]:
-        from ..evaluation import (
-            evaluate,
-        )  # late: pycocotools only where there is something to evaluate
+        from ..evaluation import evaluate  # late: training itself needs no pycocotools
 
         with self._best_weights():
             limit = self.recipe.eval_images or None
@@ -238,7 +235,7 @@ class Trainer:
         arrays |= {f"optimizer/{n}": array for n, array in self.optimizer.state_dict().items()}
         if self.average:
             arrays |= {f"average/{name}": a for name, a in self.average.averages.items()}
-        arrays["seconds"] = np.array(self.seconds)
+        arrays["seconds"] = np.array([self.seconds])
         self.metrics.sync()
         self.evaluations.sync()
         save_checkpoint(folder.checkpoints, self.step, arrays)
@@ -250,7 +247,7 @@ class Trainer:
         if checkpoint is not None:
             arrays = checkpoint.arrays
             self.step = self._saved_step = checkpoint.step
-            self._seconds_before = float(arrays["seconds"])
+            self._seconds_before = float(arrays["seconds"][0])
             self.model.load_state_dict(_part(arrays, "model/"))
             self.optimizer.load_state_dict(_part(arrays, "optimizer/"))
             if self.average:
@@ -262,12 +259,11 @@ class Trainer:
         """Final weights, pictures and figures. result.json comes last: it is what says that a run
         is finished.
         """
-        pictures.draw_curve(folder.path)
+        self._draw(folder)
         with self._best_weights():
             self._write_weights(folder.path / "model.safetensors")
         result: dict[str, Any] = {}
         if self.val_dataset is not None:
-            self._draw(folder)
             result |= self._evaluate()
         result |= {"steps": self.step, "seconds": round(self.seconds, 1)}
         folder.write_json("result.json", result)
