@@ -17,7 +17,7 @@ from .. import memory
 from ..jit import kernel, serial
 
 _PERIOD = 512  # values
-_PERIODS_PER_JOB = 16  # at least; a job then fits into the L2 cache
+_PERIODS_PER_JOB = 32  # at least; a job then fits into the L2 cache
 _MOST_JOBS = 512
 _PARALLEL = 1 << 16  # values below which a parallel region costs more than it gains
 
@@ -239,8 +239,9 @@ def _grad_apply_parallel(grad, y, x, coefficients, period, job_length, relu, dx,
 def _repeat(values, lanes):
     """Fill a period with copies of the values of one pixel."""
     for start in range(0, len(lanes), len(values)):
-        for c in range(len(values)):
-            lanes[start + c] = values[c]
+        pixel = lanes[start : start + len(values)]
+        for c in range(len(pixel)):
+            pixel[c] = values[c]
 
 
 @serial
@@ -248,8 +249,9 @@ def _fold(lanes, sums):
     """Add up a period's pixels, in float64."""
     sums[:] = 0
     for start in range(0, len(lanes), len(sums)):
-        for c in range(len(sums)):
-            sums[c] += lanes[start + c]
+        pixel = lanes[start : start + len(sums)]
+        for c in range(len(pixel)):
+            sums[c] += pixel[c]
 
 
 @serial

@@ -22,8 +22,8 @@ def relu(x):
 def relu_grad(grad, y):
     grad, y = np.ascontiguousarray(grad), np.ascontiguousarray(y)
     dx = memory.empty(grad.shape)
-    run = _relu_grad if grad.size >= _PARALLEL else _relu_grad_range
-    run(grad.reshape(-1), y.reshape(-1), dx.reshape(-1), 0, grad.size)
+    run = _relu_grad_parallel if grad.size >= _PARALLEL else _relu_grad
+    run(grad.reshape(-1), y.reshape(-1), dx.reshape(-1))
     return dx
 
 
@@ -60,18 +60,20 @@ def softmax_grad(grad, y, axis):
 @kernel
 def _relu(x, y):
     for block in prange(-(-len(x) // _BLOCK)):
-        for i in range(block * _BLOCK, min(block * _BLOCK + _BLOCK, len(x))):
-            y[i] = np.float32(0) if x[i] <= 0 else x[i]
+        start = block * _BLOCK
+        source, out = x[start : start + _BLOCK], y[start : start + _BLOCK]
+        for i in range(len(out)):
+            out[i] = np.float32(0) if source[i] <= 0 else source[i]
 
 
 @serial
-def _relu_grad_range(grad, y, dx, first, last):
-    for i in range(first, last):
+def _relu_grad(grad, y, dx):
+    for i in range(len(dx)):
         dx[i] = np.float32(0) if y[i] <= 0 else grad[i]
 
 
 @kernel
-def _relu_grad(grad, y, dx, first, last):
-    for block in prange(-(-(last - first) // _BLOCK)):
-        start = first + block * _BLOCK
-        _relu_grad_range(grad, y, dx, start, min(start + _BLOCK, last))
+def _relu_grad_parallel(grad, y, dx):
+    for block in prange(-(-len(dx) // _BLOCK)):
+        start, stop = block * _BLOCK, (block + 1) * _BLOCK
+        _relu_grad(grad[start:stop], y[start:stop], dx[start:stop])

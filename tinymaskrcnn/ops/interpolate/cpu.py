@@ -85,12 +85,13 @@ def _bilinear_table(in_size, out_size):
 def _copy_rows(x, rows, columns, lateral, add, y, first, last):
     for row in range(first, last):
         n, i = row // y.shape[1], row % y.shape[1]
-        source, out = x[n, rows[i]], y[n, i]
-        for j in range(len(out)):
+        for j in range(y.shape[2]):
+            h, w = rows[i], columns[j]
             if add:
-                _add(source[columns[j]], lateral[n, i, j], out[j])
+                for c in range(y.shape[3]):
+                    y[n, i, j, c] = x[n, h, w, c] + lateral[n, i, j, c]
             else:
-                out[j] = source[columns[j]]
+                y[n, i, j] = x[n, h, w]
 
 
 @kernel
@@ -100,37 +101,24 @@ def _copy(x, rows, columns, lateral, add, y, first, last):
 
 
 @serial
-def _add(a, b, y):
-    for c in range(len(y)):
-        y[c] = a[c] + b[c]
-
-
-@serial
 def _bilinear_rows(x, rows, row_weights, columns, column_weights, y, first, last):
     for row in range(first, last):
         n, i = row // y.shape[1], row % y.shape[1]
-        upper, lower = x[n, rows[i]], x[n, min(rows[i] + 1, x.shape[1] - 1)]
+        upper, lower = rows[i], min(rows[i] + 1, x.shape[1] - 1)
         for j in range(y.shape[2]):
             left, right = columns[j], min(columns[j] + 1, x.shape[2] - 1)
-            _blend(
-                *(upper[left], upper[right], lower[left], lower[right]),
-                *(row_weights[i], column_weights[j], y[n, i, j]),
-            )
+            row_weight, column_weight = row_weights[i], column_weights[j]
+            rest, other = 1 - row_weight, 1 - column_weight
+            for c in range(y.shape[3]):
+                above = column_weight * x[n, upper, left, c] + other * x[n, upper, right, c]
+                below = column_weight * x[n, lower, left, c] + other * x[n, lower, right, c]
+                y[n, i, j, c] = row_weight * above + rest * below
 
 
 @kernel
 def _bilinear(x, rows, row_weights, columns, column_weights, y, first, last):
     for row in prange(first, last):
         _bilinear_rows(x, rows, row_weights, columns, column_weights, y, row, row + 1)
-
-
-@serial
-def _blend(upper_left, upper_right, lower_left, lower_right, row_weight, column_weight, y):
-    rest, other = 1 - row_weight, 1 - column_weight
-    for c in range(len(y)):
-        above = column_weight * upper_left[c] + other * upper_right[c]
-        below = column_weight * lower_left[c] + other * lower_right[c]
-        y[c] = row_weight * above + rest * below
 
 
 @serial
@@ -146,7 +134,9 @@ def _gather_rows(
             for w in range(dx.shape[2]):
                 for j in range(column_first[w], column_last[w]):
                     part = column_weights[j] if columns[j] == w else 1 - column_weights[j]
-                    _add_scaled(grad[n, i, j], share * part, dx[n, h, w])
+                    both = share * part
+                    for c in range(dx.shape[3]):
+                        dx[n, h, w, c] += both * grad[n, i, j, c]
 
 
 @kernel
@@ -159,9 +149,3 @@ def _gather(
             grad, rows, row_weights, row_first, row_last,
             columns, column_weights, column_first, column_last, dx, row, row + 1,
         )  # fmt: skip
-
-
-@serial
-def _add_scaled(grad, scale, dx):
-    for c in range(len(dx)):
-        dx[c] += scale * grad[c]

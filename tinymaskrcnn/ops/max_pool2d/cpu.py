@@ -34,22 +34,26 @@ def max_pool2d_grad(grad, tap, input_shape, kernel_size, stride, padding):
 
 @serial
 def _pool_rows(x, kernel_size, stride, padding, y, tap, first, last):
-    """For each tap inside the picture and each channel: keep a larger value and its tap."""
-    _, height, width, _ = x.shape
+    """For each tap inside the picture and each channel: keep a larger value and its tap.
+
+    A NaN replaces a number and is never replaced: it is not <= anything, nor == itself.
+    """
+    _, height, width, channels = x.shape
     for row in range(first, last):
         n, i = row // y.shape[1], row % y.shape[1]
         top = i * stride[0] - padding[0]
         for j in range(y.shape[2]):
             left = j * stride[1] - padding[1]
-            start = True
+            unset = True
             for h in range(max(top, 0), min(top + kernel_size[0], height)):
                 for w in range(max(left, 0), min(left + kernel_size[1], width)):
-                    index = (h - top) * kernel_size[1] + w - left
-                    if start:
-                        _take(x[n, h, w], index, y[n, i, j], tap[n, i, j])
-                    else:
-                        _keep_larger(x[n, h, w], index, y[n, i, j], tap[n, i, j])
-                    start = False
+                    index = np.uint16((h - top) * kernel_size[1] + w - left)
+                    for c in range(channels):
+                        value, best = x[n, h, w, c], y[n, i, j, c]
+                        better = unset | ((not value <= best) & (best == best))
+                        y[n, i, j, c] = value if better else best
+                        tap[n, i, j, c] = index if better else tap[n, i, j, c]
+                    unset = False
 
 
 @kernel
@@ -59,25 +63,9 @@ def _pool(x, kernel_size, stride, padding, y, tap, first, last):
 
 
 @serial
-def _take(values, index, best, tap):
-    for c in range(len(values)):
-        best[c] = values[c]
-        tap[c] = index
-
-
-@serial
-def _keep_larger(values, index, best, tap):
-    """A NaN replaces a number and is never replaced: it is not <= anything, nor == itself."""
-    for c in range(len(values)):
-        better = (not values[c] <= best[c]) & (best[c] == best[c])
-        best[c] = values[c] if better else best[c]
-        tap[c] = index if better else tap[c]
-
-
-@serial
 def _pool_grad_rows(grad, tap, kernel_size, stride, padding, dx, first, last):
     """Each input row gathers from the windows that cover it: no two threads write one cell."""
-    _, height, width, _ = dx.shape
+    _, height, width, channels = dx.shape
     for row in range(first, last):
         n, h = row // height, row % height
         dx[n, h] = 0
@@ -87,16 +75,13 @@ def _pool_grad_rows(grad, tap, kernel_size, stride, padding, dx, first, last):
             for j in range(grad.shape[2]):
                 left = j * stride[1] - padding[1]
                 for w in range(max(left, 0), min(left + kernel_size[1], width)):
-                    _add_where(grad[n, i, j], tap[n, i, j], base + w - left, dx[n, h, w])
+                    index = base + w - left
+                    for c in range(channels):
+                        won = tap[n, i, j, c] == index
+                        dx[n, h, w, c] += grad[n, i, j, c] if won else np.float32(0)
 
 
 @kernel
 def _pool_grad(grad, tap, kernel_size, stride, padding, dx, first, last):
     for row in prange(first, last):
         _pool_grad_rows(grad, tap, kernel_size, stride, padding, dx, row, row + 1)
-
-
-@serial
-def _add_where(grad, tap, index, dx):
-    for c in range(len(grad)):
-        dx[c] += grad[c] if tap[c] == index else np.float32(0)
