@@ -95,7 +95,7 @@ def to_array(image: Image.Image, channels: int) -> np.ndarray:
 def stretch(values: np.ndarray) -> np.ndarray:
     """Values of any range as float32 in 0..1; a picture of one value only becomes 0."""
     if not np.isfinite(values).all():
-        raise InputError("it holds values that are not finite")
+        raise ValueError("it holds values that are not finite")
     low, high = values.min(), values.max()
     return ((values - low) / max(high - low, np.finfo(float).tiny)).astype(np.float32)
 

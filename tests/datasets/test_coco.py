@@ -1,0 +1,233 @@
+import copy
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from tinymaskrcnn.datasets import CocoDataset
+from tinymaskrcnn.errors import InputError
+
+SHIPPED = Path(__file__).parents[2] / "data"
+MASK = [[0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 1, 1], [0] * 6, [0] * 6]  # 4 rows, 6 columns
+RUNS = [16, 2, 2, 2, 2]  # of MASK, down the columns
+
+CONTENT = {
+    "images": [
+        {"id": 30, "file_name": "a.png", "height": 4, "width": 6},
+        {"id": 10, "file_name": "b.png", "height": 5, "width": 3},
+    ],
+    "categories": [{"id": 7, "name": "seven"}, {"id": 3, "name": "three"}],
+    "annotations": [
+        {
+            "id": 1,
+            "image_id": 30,
+            "category_id": 7,
+            "segmentation": [[1, 1, 3, 1, 3, 4, 1, 4]],
+            "bbox": [1, 1, 2, 3],
+            "area": 6,
+            "iscrowd": 0,
+        },
+        {
+            "id": 2,
+            "image_id": 30,
+            "category_id": 3,
+            "segmentation": {"size": [4, 6], "counts": RUNS},
+            "bbox": [3.5, -1, 9, 3],
+            "area": 5.5,
+            "iscrowd": 1,
+        },
+    ],
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a json (CONTENT after a change) with its pictures, returns its path."""
+
+    def write(change=lambda content: None, folder="images"):
+        content = copy.deepcopy(CONTENT)
+        change(content)
+        (tmp_path / folder).mkdir(exist_ok=True)
+        for name, size in (("a.png", (6, 4)), ("b.png", (3, 5))):
+            Image.new("L", size, 128).save(tmp_path / folder / name)
+        path = tmp_path / "set.json"
+        path.write_text(json.dumps(content))
+        return path
+
+    return write
+
+
+# by hand
+
+
+def test_pictures_objects_and_classes(write):
+    dataset = CocoDataset(write())
+    assert len(dataset) == 2
+    assert dataset.classes == ["three", "seven"]
+    assert dataset.category_ids == [3, 7]
+    assert dataset.describe(1).endswith("images/b.png")
+    image, target = dataset[0]
+    np.testing.assert_array_equal(image, np.full((3, 4, 6), np.float32(128) / np.float32(255)))
+    np.testing.assert_array_equal(target["labels"], [2, 1])
+    np.testing.assert_array_equal(target["boxes"], [[1, 1, 3, 4], [3.5, 0, 6, 2]])
+    np.testing.assert_array_equal(target["area"], [6, 5.5])
+    np.testing.assert_array_equal(target["iscrowd"], [False, True])
+    np.testing.assert_array_equal(target["masks"][1], MASK)
+    assert target["masks"][0].sum() == 6
+    assert target["masks"].dtype == np.uint8
+    assert target["image_id"] == 30
+
+
+def test_a_picture_without_objects_is_kept(write):
+    image, target = CocoDataset(write(), channels=1)[1]
+    assert image.shape == (1, 5, 3)
+    assert target["boxes"].shape == (0, 4)
+    assert target["masks"].shape == (0, 5, 3)
+
+
+def test_pictures_may_lie_beside_the_json_or_where_it_is_said(write, tmp_path):
+    assert len(CocoDataset(write(folder="."))) == 2
+    assert CocoDataset(write(folder="elsewhere"), tmp_path / "elsewhere")[0][0].shape == (3, 4, 6)
+
+
+def test_labels_can_follow_another_set(write):
+    dataset = CocoDataset(write(), classes=["seven", "eight", "three"])
+    np.testing.assert_array_equal(dataset[0][1]["labels"], [1, 3])
+    assert dataset.category_ids == [7, None, 3]
+    with pytest.raises(InputError, match=r"\['three'\] are not among the classes"):
+        CocoDataset(write(), classes=["seven"])
+
+
+def test_area_and_box_come_from_the_mask_where_they_are_missing(write):
+    def change(content):
+        for field in ("area", "bbox", "iscrowd"):
+            del content["annotations"][0][field]
+
+    target = CocoDataset(write(change))[0][1]
+    np.testing.assert_array_equal(target["boxes"][0], [1, 1, 3, 4])
+    assert target["area"][0] == 6
+    assert not target["iscrowd"][0]
+
+
+# outside oracle
+
+
+@pytest.mark.parametrize("name", ["nuclei", "shapes"])
+def test_masks_and_boxes_are_those_of_pycocotools(name, capsys):
+    path = SHIPPED / name / "annotations.json"
+    oracle, dataset = COCO(path), CocoDataset(path)
+    for index in range(len(dataset)):
+        image, target = dataset[index]
+        truth = oracle.loadAnns(oracle.getAnnIds(target["image_id"]))
+        boxes = [[x, y, x + w, y + h] for x, y, w, h in (entry["bbox"] for entry in truth)]
+        np.testing.assert_array_equal(target["boxes"], boxes)
+        np.testing.assert_array_equal(target["masks"], [oracle.annToMask(e) for e in truth])
+        assert image.shape == (3, 128, 128)
+
+
+# edges
+
+
+def unusable(content):
+    first = content["annotations"][0]
+    for id_, segmentation in ((3, []), (4, [[1, 1, 1, 1, 1, 1]]), (5, None), (6, [[1, 2, 3, 4]])):
+        content["annotations"].append({**first, "id": id_, "segmentation": segmentation})
+
+
+def test_objects_without_a_mask_are_left_out_and_counted(write, caplog):
+    with caplog.at_level(logging.WARNING):
+        dataset = CocoDataset(write(unusable))
+    assert dataset.skipped == {
+        "no segmentation": [3, 5],
+        "a segmentation that covers no pixel": [4],
+        "a polygon of fewer than three points": [6],
+    }
+    assert len(dataset[0][1]["labels"]) == 2
+    assert "left out 2 object(s), no segmentation: 3, 5" in caplog.text
+
+
+def set_field(kind, field, value):
+    def change(content):
+        content[kind][0][field] = value
+
+    return change
+
+
+@pytest.mark.parametrize("bbox", [[1, 1, 0, 3], [1, 1, 2, -3], [6, 1, 2, 2], [-5, 0, 5, 2]])
+def test_a_box_without_area_is_refused_or_left_out(write, bbox):
+    path = write(set_field("annotations", "bbox", bbox))
+    with pytest.raises(InputError, match=r"set.json: annotation 1: bbox .* has no area"):
+        CocoDataset(path)
+    assert CocoDataset(path, skip_bad_boxes=True).skipped == {"a bad box": [1]}
+
+
+def drop(kind, field):
+    return lambda content: content[kind][0].pop(field)
+
+
+def duplicate(kind):
+    return lambda content: content[kind].append(content[kind][0])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda content: content.pop("images"), "no list of objects named 'images'"),
+        (lambda content: content.update(annotations={}), "no list of objects named 'annotations'"),
+        (lambda content: content.update(categories=[3]), "no list of objects named 'categories'"),
+        (lambda content: content.update(categories=[]), "categories need names"),
+        (duplicate("images"), "two images have the id 30"),
+        (duplicate("annotations"), "two annotations have the id 1"),
+        (duplicate("categories"), "two categories have the id 7"),
+        (drop("images", "id"), "images\\[0\\] has no id"),
+        (drop("images", "file_name"), "images with id 30: file_name is None"),
+        (set_field("images", "width", "6"), "width is '6', expected int"),
+        (set_field("images", "height", 0), "height is 0"),
+        (set_field("images", "file_name", "c.png"), "picture c.png is not in"),
+        (drop("categories", "name"), "categories with id 7: name is None"),
+        (drop("annotations", "id"), "annotations\\[0\\] has no id"),
+        (drop("annotations", "category_id"), "annotation 1: category_id is None"),
+        (set_field("annotations", "category_id", 91), "annotation 1: category_id is 91"),
+        (set_field("annotations", "image_id", 5), "annotation 1: image_id is 5"),
+        (set_field("annotations", "image_id", [5]), "annotation 1: image_id is"),
+        (set_field("annotations", "bbox", [1, 2, 3]), "annotation 1: bbox is"),
+        (set_field("annotations", "bbox", "1 2 3 4"), "annotation 1: bbox is"),
+        (set_field("annotations", "bbox", [1, 2, 3, float("nan")]), "annotation 1: bbox is"),
+        (set_field("annotations", "area", "large"), "annotation 1: area is 'large'"),
+        (set_field("annotations", "segmentation", "m"), "annotation 1: segmentation is neither"),
+    ],
+)
+def test_a_json_that_contradicts_itself_is_refused(write, change, reason):
+    with pytest.raises(InputError, match=reason) as caught:
+        CocoDataset(write(change))
+    assert "set.json: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "not a json file"), (b"{", "not a json file"), (b"[1]", "no list"), (b"\xff", "json")],
+)
+def test_other_files_are_refused(tmp_path, content, reason):
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(InputError, match=reason):
+        CocoDataset(tmp_path / "x.json")
+
+
+def test_a_missing_json_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"none\.json: no such file"):
+        CocoDataset(tmp_path / "none.json")
+
+
+def test_a_picture_of_another_size_is_refused(write):
+    def change(content):
+        content["images"][0]["height"] = 40
+        content["annotations"] = []
+
+    dataset = CocoDataset(write(change))
+    with pytest.raises(InputError, match=r"a.png: the picture is 6 x 4, but .* says 6 x 40"):
+        dataset[0]

@@ -1,0 +1,194 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tinymaskrcnn.datasets import read_image
+from tinymaskrcnn.errors import InputError
+
+RGB = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [128, 64, 32], [9, 9, 9]]])
+
+
+@pytest.fixture
+def rgb():
+    """A picture of 2 rows and 3 columns."""
+    return Image.fromarray(RGB.astype(np.uint8))
+
+
+def expected(pixels):
+    return (np.asarray(pixels, np.float32) / 255).transpose(2, 0, 1)
+
+
+# by hand
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.ppm", "a.gif"])
+def test_lossless_formats_give_the_pixels(tmp_path, rgb, name):
+    rgb.save(tmp_path / name)
+    image = read_image(tmp_path / name)
+    assert image.dtype == np.float32
+    assert image.flags.c_contiguous
+    np.testing.assert_array_equal(image, expected(RGB))
+
+
+def test_lossless_webp(tmp_path, rgb):
+    rgb.save(tmp_path / "a.webp", lossless=True)
+    np.testing.assert_array_equal(read_image(str(tmp_path / "a.webp")), expected(RGB))
+
+
+def test_jpeg_is_close(tmp_path):
+    Image.new("RGB", (16, 8), (200, 100, 50)).save(tmp_path / "a.jpg", quality=95)
+    image = read_image(tmp_path / "a.jpg")
+    np.testing.assert_allclose(image[:, 4, 4], np.array([200, 100, 50]) / 255, atol=0.02)
+    assert image.shape == (3, 8, 16)
+
+
+def test_only_the_first_frame_of_a_gif(tmp_path):
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.gif")[:, 0, 0], [1, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("orientation", "pixels"),
+    [(3, RGB[::-1, ::-1]), (6, RGB[::-1].transpose(1, 0, 2)), (8, RGB[:, ::-1].transpose(1, 0, 2))],
+)
+def test_exif_orientation_is_done(tmp_path, rgb, orientation, pixels):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    rgb.save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected(pixels))
+
+
+def test_transparency_is_laid_over_white(tmp_path):
+    Image.fromarray(np.uint8([[[255, 0, 0, 0], [0, 0, 0, 51]]])).save(tmp_path / "a.png")
+    np.testing.assert_allclose(
+        read_image(tmp_path / "a.png"), [[[1, 0.8]], [[1, 0.8]], [[1, 0.8]]], atol=1e-6
+    )
+
+
+def test_a_transparent_palette_entry_is_white(tmp_path):
+    image = Image.fromarray(np.uint8([[0, 1]])).convert("P")
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.save(tmp_path / "a.png", transparency=0)
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "a.png"), expected([[[255, 255, 255], [40, 50, 60]]])
+    )
+
+
+def test_cmyk(tmp_path):
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "a.tif")
+    np.testing.assert_allclose(read_image(tmp_path / "a.tif")[:, 0, 0], [1, 0, 0], atol=0.01)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "LA"])
+def test_grey_becomes_rgb_or_stays_grey(tmp_path, mode):
+    Image.new(mode, (5, 4), (255, 255) if mode == "LA" else 255).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.ones((3, 4, 5)))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", channels=1), np.ones((1, 4, 5)))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("a.png", np.uint16([[100, 200], [300, 1100]])),
+        ("a.tif", np.uint16([[100, 200], [300, 1100]])),
+        ("a.tif", np.float32([[-3, -2.7], [-2.4, 0]])),
+        ("a.tif", np.int32([[-100, 0], [100, 900]])),
+    ],
+)
+def test_wide_grey_is_stretched_to_its_own_range(tmp_path, name, values):
+    Image.fromarray(values).save(tmp_path / name)
+    image = read_image(tmp_path / name)
+    assert image.dtype == np.float32
+    np.testing.assert_allclose(image, np.float32([[[0, 0.1], [0.2, 1]]] * 3), atol=1e-6)
+
+
+def test_one_value_only_in_wide_grey_is_black(tmp_path):
+    Image.fromarray(np.full((2, 2), 7, np.uint16)).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.zeros((3, 2, 2)))
+
+
+# laws
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_png_round_trip(tmp_path_factory, height, width, seed):
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    path = tmp_path_factory.mktemp("round") / "a.png"
+    Image.fromarray(pixels).save(path)
+    np.testing.assert_array_equal(read_image(path), expected(pixels))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from(["png", "jpeg", "gif", "tiff", "bmp", "webp"]), st.data())
+def test_damaged_files_are_read_or_refused_in_one_line(tmp_path_factory, kind, data):
+    path = tmp_path_factory.mktemp("damaged") / f"a.{kind}"
+    Image.fromarray(np.arange(768, dtype=np.uint8).reshape(16, 16, 3)).save(path)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(0, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content[: data.draw(st.integers(1, len(content)))])
+    try:
+        image = read_image(path)
+    except InputError as error:
+        assert str(path) in str(error)
+        assert "\n" not in str(error)
+    else:
+        assert image.shape[0] == 3
+        assert np.isfinite(image).all()
+
+
+# edges
+
+
+def test_one_pixel_high(tmp_path):
+    Image.new("RGB", (3000, 1)).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").shape == (3, 1, 3000)
+
+
+def bad_files(folder):
+    """Files that are no pictures, and what is said of each."""
+    whole = folder / "whole.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 50, 3), np.uint8)).save(whole)
+    (folder / "empty.png").touch()
+    (folder / "cut.png").write_bytes(whole.read_bytes()[:3000])
+    (folder / "text.png").write_text("not a picture")
+    Image.fromarray(np.float32([[0, np.nan]])).save(folder / "nan.tif")
+    return {
+        "missing.png": "no such file",
+        "empty.png": "empty",
+        "cut.png": "cannot read the picture",
+        "text.png": "not a picture of a known kind",
+        "nan.tif": "not finite",
+        ".": "not a file",
+    }
+
+
+def test_bad_files_are_refused_with_name_and_reason(tmp_path):
+    for name, reason in bad_files(tmp_path).items():
+        with pytest.raises(InputError) as caught:
+            read_image(tmp_path / name)
+        assert str(caught.value).startswith(f"{tmp_path / name}: ")
+        assert reason in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_too_many_pixels_are_refused_before_decoding(tmp_path):
+    Image.new("1", (4000, 3000)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"4000 x 3000 = 12000000 pixels.*max_pixels=12000000"):
+        read_image(tmp_path / "a.png", max_pixels=1_000_000)
+
+
+def test_pillows_own_limit_does_not_stand_in_the_way(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    Image.new("L", (30, 30)).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").shape == (3, 30, 30)
+    assert Image.MAX_IMAGE_PIXELS == 10
+
+
+def test_channels_other_than_grey_and_rgb_are_refused(tmp_path):
+    with pytest.raises(InputError, match="channels 4"):
+        read_image(tmp_path / "a.png", channels=4)
