@@ -41,13 +41,16 @@ PAPER = (255, 255, 255)
 INK = (30, 30, 30)
 
 
+Box = tuple[float, float, float, float]
+
+
 @dataclass(frozen=True)
 class _Instance:
     """One object on the enlarged picture: its mask (h, w) bool covers the pixels from (left, top)
     on.
     """
 
-    box: tuple[float, float, float, float]
+    box: Box
     mask: np.ndarray
     left: int
     top: int
@@ -107,9 +110,8 @@ def draw_target(image: np.ndarray, target: dict[str, Any], classes: Sequence[str
 
 def side_by_side(truth: Image.Image, prediction: Image.Image) -> Image.Image:
     """Two pictures of the same size under the words "truth" and "prediction"."""
-    return contact_sheet(
-        [titled(truth, "truth"), titled(prediction, "prediction")], columns=2, margin=0
-    )
+    both = [titled(truth, "truth"), titled(prediction, "prediction")]
+    return contact_sheet(both, columns=2, margin=2)
 
 
 def contact_sheet(images: Sequence[Image.Image], columns: int = 4, margin: int = 12) -> Image.Image:
@@ -187,8 +189,9 @@ def _draw(picture: Image.Image, instances: Iterable[_Instance]) -> Image.Image:
     width = max(1, round(min(picture.size) / 300))
     for instance in drawn:
         draw.rectangle(instance.box, outline=instance.colour, width=width)
-    for instance in drawn:
-        _tag(draw, instance, picture.size)
+    taken: list[Box] = []
+    for instance in reversed(drawn):
+        _tag(draw, instance, picture.size, taken)
     return picture
 
 
@@ -199,30 +202,62 @@ def _blend(canvas: np.ndarray, instance: _Instance) -> None:
     view = canvas[instance.top : instance.top + height, instance.left : instance.left + width]
     mask = mask[: view.shape[0], : view.shape[1]]
     colour = np.array(instance.colour, np.float32)
-    view[mask] = (view[mask] * (1 - FILL) + colour * FILL).astype(np.uint8)
-    thickness = max(1, round(min(canvas.shape[:2]) / 250))
-    view[mask & ~_eroded(mask, thickness)] = instance.colour
+    thickness = max(1, round(min(canvas.shape[:2]) / 200))
+    inside = _eroded(mask, thickness)
+    view[inside] = (view[inside] * (1 - FILL) + colour * FILL).astype(np.uint8)
+    view[_eroded(~mask, 1) ^ ~mask] = INK  # a dark hairline, so that every colour shows on its own
+    view[mask & ~inside] = instance.colour
 
 
 def _eroded(mask: np.ndarray, pixels: int) -> np.ndarray:
-    """The mask without its outermost pixels."""
+    """The mask without its outermost pixels; what lies at the array's edge goes on beyond it."""
     for _ in range(pixels):
-        padded = np.pad(mask, 1)
+        padded = np.pad(mask, 1, mode="edge")
         mask = mask & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask
 
 
-def _tag(draw: ImageDraw.ImageDraw, instance: _Instance, size: tuple[int, int]) -> None:
-    """The caption on a filled tag at the box's upper left corner, inside the picture."""
+def _tag(
+    draw: ImageDraw.ImageDraw, instance: _Instance, size: tuple[int, int], taken: list[Box]
+) -> None:
+    """The caption on a filled tag at its box, clear of the `taken` places if it can be."""
     font = _font(max(13, round(min(size) / 30)))
     _, top, right, bottom = font.getbbox(instance.caption)
-    width, height = right + 8, bottom + top
-    x = min(max(instance.box[0], 0), max(size[0] - width, 0))
-    y = instance.box[1] - height if instance.box[1] >= height else instance.box[1]
-    y = min(max(y, 0), max(size[1] - height, 0))
-    draw.rectangle((x, y, x + width, y + height), fill=instance.colour)
+    place = _free_place(instance.box, (right + 8, bottom + top), size, taken)
+    taken.append(place)
+    draw.rectangle(place, fill=instance.colour)
     ink = INK if _luminance(instance.colour) > 110 else PAPER
-    draw.text((x + 4, y + height / 2), instance.caption, ink, font, anchor="lm")
+    middle = (place[0] + 4, (place[1] + place[3]) / 2)
+    draw.text(middle, instance.caption, ink, font, anchor="lm")
+
+
+def _free_place(box: Box, tag: tuple[float, float], size: tuple[int, int], taken: list[Box]) -> Box:
+    """Of above, inside, below and right of the box, the first that is in the picture, if need be
+    moved sideways, and free; else above, moved into the picture.
+    """
+    left, top, right, bottom = box
+    width, height = tag
+    corners = (left, top - height), (left, top), (left, bottom), (right - width, top - height)
+    corners += (right - width, bottom), (right, top)
+    places = [(x, y, x + width, y + height) for x, y in (_inside(c, tag, size) for c in corners)]
+    wanted = [
+        place
+        for place, corner in zip(places, corners, strict=True)
+        if place[1] == corner[1] and not any(_overlap(place, other) for other in taken)
+    ]
+    return (wanted or places)[0]
+
+
+def _inside(
+    corner: tuple[float, float], tag: tuple[float, float], size: tuple[int, int]
+) -> tuple[float, float]:
+    """The corner moved so that a tag of this size there lies within the picture."""
+    x, y = (max(0.0, min(c, side - t)) for c, t, side in zip(corner, tag, size, strict=True))
+    return x, y
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _luminance(colour: tuple[int, int, int]) -> float:
