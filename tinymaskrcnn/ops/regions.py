@@ -11,7 +11,7 @@ import numpy as np
 
 
 def as_boxes(boxes: Any, name: str = "boxes") -> np.ndarray:
-    """Boxes as a contiguous (N, 4) array: float64 stays, anything else becomes float32.
+    """Boxes as a contiguous (N, 4) array: a float64 array stays, anything else becomes float32.
 
     Raises:
         ValueError: not of shape (N, 4).
@@ -24,16 +24,28 @@ def as_boxes(boxes: Any, name: str = "boxes") -> np.ndarray:
     return boxes
 
 
-def as_vector(values: Any, length: int, name: str) -> np.ndarray:
-    """One number per box, contiguous (N,); its dtype is kept.
+def as_scores(scores: Any, boxes: np.ndarray) -> np.ndarray:
+    """One number per box, contiguous (N,), of the boxes' dtype.
 
     Raises:
         ValueError: not of shape (N,).
     """
-    values = np.ascontiguousarray(values)
-    if values.shape != (length,):
-        raise ValueError(f"{name}: expected one per box, shape ({length},), got {values.shape}")
-    return values
+    scores = np.ascontiguousarray(scores, dtype=boxes.dtype)
+    _check_one_per_box(scores, boxes, "scores")
+    return scores
+
+
+def as_labels(labels: Any, boxes: np.ndarray) -> np.ndarray:
+    """One whole number per box, contiguous (N,) int64.
+
+    Raises:
+        ValueError: not of shape (N,), or not of an integer type.
+    """
+    labels = np.asarray(labels)
+    _check_one_per_box(labels, boxes, "labels")
+    if labels.size and labels.dtype.kind not in "iu":
+        raise ValueError(f"labels: expected integers, got {labels.dtype}")
+    return np.ascontiguousarray(labels, dtype=np.int64)
 
 
 def as_rois(rois: Any, features: np.ndarray) -> np.ndarray:
@@ -96,9 +108,13 @@ def as_pair(value: int | tuple[int, int], name: str) -> tuple[int, int]:
 
 
 def _as_float(values: Any) -> np.ndarray:
-    values = np.asarray(values)
-    dtype = np.float64 if values.dtype == np.float64 else np.float32
+    dtype = np.float64 if getattr(values, "dtype", None) == np.float64 else np.float32
     return np.ascontiguousarray(values, dtype=dtype)
+
+
+def _check_one_per_box(values: np.ndarray, boxes: np.ndarray, name: str) -> None:
+    if values.shape != (len(boxes),):
+        raise ValueError(f"{name}: expected one per box, shape ({len(boxes)},), got {values.shape}")
 
 
 def _from_list(boxes: list[Any] | tuple[Any, ...], images: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import kernels
-from ..regions import as_boxes, as_vector
+from ..regions import as_boxes, as_labels, as_scores
 
 
 def nms(boxes: Any, scores: Any, iou_threshold: float) -> np.ndarray:
@@ -29,7 +29,7 @@ def nms(boxes: Any, scores: Any, iou_threshold: float) -> np.ndarray:
         ValueError: a shape is wrong, or the threshold is outside 0 .. 1.
     """
     boxes = as_boxes(boxes)
-    scores = as_vector(scores, len(boxes), "scores")
+    scores = as_scores(scores, boxes)
     _check_threshold(iou_threshold)
     return kernels(__package__, boxes).nms(boxes, scores, float(iou_threshold))
 
@@ -52,10 +52,8 @@ def batched_nms(boxes: Any, scores: Any, labels: Any, iou_threshold: float) -> n
         ValueError: a shape is wrong, labels are not integers, or the threshold is outside 0 .. 1.
     """
     boxes = as_boxes(boxes)
-    scores = as_vector(scores, len(boxes), "scores")
-    labels = as_vector(labels, len(boxes), "labels")
-    if labels.size and labels.dtype.kind not in "iu":
-        raise ValueError(f"labels: expected integers, got {labels.dtype}")
+    scores = as_scores(scores, boxes)
+    labels = as_labels(labels, boxes)
     _check_threshold(iou_threshold)
     return kernels(__package__, boxes).batched_nms(boxes, scores, labels, float(iou_threshold))
 

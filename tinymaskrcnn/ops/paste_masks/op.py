@@ -55,8 +55,7 @@ def paste_masks_binary(
 
 
 def _checked(probabilities: Any, boxes: Any) -> tuple[np.ndarray, np.ndarray]:
-    probabilities = np.asarray(probabilities)
-    dtype = np.float64 if probabilities.dtype == np.float64 else np.float32
+    dtype = np.float64 if getattr(probabilities, "dtype", None) == np.float64 else np.float32
     probabilities = np.ascontiguousarray(probabilities, dtype=dtype)
     if probabilities.ndim != 3 or probabilities.shape[1] != probabilities.shape[2]:
         raise ValueError(f"probabilities: expected shape (N, M, M), got {probabilities.shape}")

@@ -32,7 +32,8 @@ def _whole(boxes, padded_size):
     scale = boxes.dtype.type(padded_size / max(padded_size - 2, 1))
     half = (boxes[:, 2:] - boxes[:, :2]) * boxes.dtype.type(0.5) * scale
     centre = (boxes[:, 2:] + boxes[:, :2]) * boxes.dtype.type(0.5)
-    return np.concatenate((centre - half, centre + half), axis=1).astype(np.int64).tolist()
+    corners = np.concatenate((centre - half, centre + half), axis=1)
+    return corners.clip(-(2.0**31), 2.0**31).astype(np.int64).tolist()
 
 
 def _interpolation(size, length, start, stop, dtype):

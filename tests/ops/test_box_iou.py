@@ -1,0 +1,112 @@
+"""Box IoU."""
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as coco
+
+from tinymaskrcnn.backend import use
+from tinymaskrcnn.ops.box_iou import cpu, reference
+from tinymaskrcnn.ops.box_iou.op import box_iou
+
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "roi_ops.npz")
+
+
+def random_boxes(rng, count, whole=False):
+    start, sides = rng.uniform(-20, 60, (count, 2)), rng.uniform(0, 40, (count, 2))
+    boxes = np.hstack((start, start + sides)).astype(np.float32)
+    return np.round(boxes) if whole else boxes
+
+
+# By hand
+
+
+def test_known_overlaps(backend):
+    a = [[0, 0, 2, 2]]
+    b = [[0, 0, 2, 2], [1, 1, 3, 3], [1, 0, 2, 2], [2, 0, 4, 2], [5, 5, 6, 6], [1, 1, 1, 1]]
+    np.testing.assert_array_equal(box_iou(a, b), np.float32([[1, 1 / 7, 0.5, 0, 0, 0]]))
+
+
+# Specification
+
+
+def iou_one(a, b):
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    inter = width * height if width > 0 and height > 0 else 0.0
+    return inter / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter)
+
+
+def test_equals_the_one_pair_loops(backend):
+    rng = np.random.default_rng(0)
+    a, b = random_boxes(rng, 13), random_boxes(rng, 21)
+    expected = [[iou_one(p, q) for q in b.astype(np.float64)] for p in a.astype(np.float64)]
+    np.testing.assert_allclose(box_iou(a, b), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(3, 10_000), (500, 7), (1, 1)])
+def test_kernels_equal_the_reference_bit_for_bit(rows, columns):
+    rng = np.random.default_rng(1)
+    for whole in (False, True):
+        a, b = random_boxes(rng, rows, whole), random_boxes(rng, columns, whole)
+        np.testing.assert_array_equal(cpu.box_iou(a, b), reference.box_iou(a, b))
+
+
+# Laws
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**31), st.booleans(), st.sampled_from(["reference", "cpu"]))
+def test_symmetric_bounded_and_blind_to_shift_and_scale(seed, whole, name):
+    rng = np.random.default_rng(seed)
+    a, b = random_boxes(rng, 9, whole), random_boxes(rng, 6, whole)
+    with use(name):
+        iou = box_iou(a, b)
+        np.testing.assert_array_equal(iou, box_iou(b, a).T)
+        np.testing.assert_array_equal(iou, box_iou(4 * a, 4 * b))
+        np.testing.assert_allclose(iou, box_iou(a + 8, b + 8), atol=1e-4)
+        own = np.diagonal(box_iou(a, a))
+    assert ((iou >= 0) & (iou <= 1)).all()
+    np.testing.assert_array_equal(own, (a[:, 2:] > a[:, :2]).all(axis=1))
+
+
+# Outside oracles
+
+
+def test_torchvision_bit_for_bit(backend):
+    boxes = GOLDEN["boxes"]
+    np.testing.assert_array_equal(box_iou(boxes[:20], boxes[130:]), GOLDEN["iou"])
+
+
+def test_pycocotools(backend):
+    rng = np.random.default_rng(2)
+    a, b = random_boxes(rng, 8), random_boxes(rng, 8)
+    x, y = (np.hstack((c[:, :2], c[:, 2:] - c[:, :2])).astype(np.float64) for c in (a, b))
+    np.testing.assert_allclose(box_iou(a, b), coco.iou(x, y, [0] * 8), atol=1e-5)
+
+
+# Edges
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(0, 3), (3, 0), (0, 0)])
+def test_no_boxes(backend, rows, columns):
+    assert box_iou(np.zeros((rows, 4)), np.zeros((columns, 4))).shape == (rows, columns)
+
+
+def test_boxes_without_area_overlap_nothing_and_nan_stays_visible(backend):
+    flat = np.array([[1, 1, 1, 5], [2, 2, 2, 2]], np.float32)
+    np.testing.assert_array_equal(box_iou(flat, flat), np.zeros((2, 2)))
+    assert np.isnan(box_iou(np.float32([[0, 0, np.nan, 1]]), np.float32([[0, 0, 1, 1]]))).all()
+
+
+def test_a_wrong_shape_is_named(backend):
+    with pytest.raises(ValueError, match=r"b: expected shape \(N, 4\).*got \(3, 5\)"):
+        box_iou(np.zeros((2, 4)), np.zeros((3, 5)))
+
+
+def test_both_implementations_have_the_same_signature():
+    assert inspect.signature(reference.box_iou) == inspect.signature(cpu.box_iou)

@@ -1,0 +1,159 @@
+"""Masks of detections, pasted into pictures."""
+
+import inspect
+from math import floor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.interpolate import RegularGridInterpolator
+
+from tinymaskrcnn.backend import use
+from tinymaskrcnn.ops.paste_masks import cpu, reference
+from tinymaskrcnn.ops.paste_masks.op import paste_masks, paste_masks_binary
+
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "roi_ops.npz")
+
+
+# By hand
+
+
+def test_a_solid_mask_fades_over_its_padding(backend):
+    pasted = paste_masks(np.ones((1, 2, 2), np.float32), [[2, 2, 6, 6]], 9, 9)[0]
+    # enlarged by 4/2 about (4, 4): 0 .. 8, 9 pixels from 4 mask values 0 1 1 0
+    edge = np.float32([0, 1 / 6, 11 / 18, 1, 1, 1, 11 / 18, 1 / 6, 0])
+    np.testing.assert_allclose(pasted, np.outer(edge, edge), atol=1e-6)
+
+
+def test_corners_are_truncated_toward_zero(backend):
+    masks = np.random.default_rng(0).random((2, 28, 28)).astype(np.float32)
+    masks[1] = masks[0]
+    # enlarged by 30/28: -0.6 .. 3.1 and 0.1 .. 3.3, both four pixels from 0
+    left, right = paste_masks(masks, [[-0.5, -0.5, 3, 3], [0.2, 0.2, 3.2, 3.2]], 8, 8)
+    np.testing.assert_array_equal(left, right)
+    np.testing.assert_array_equal(np.flatnonzero(left.any(axis=0)), [0, 1, 2, 3])
+
+
+# Specification
+
+
+def paste_one(mask, box, y, x):
+    """One pixel of the picture, in float64 from the box's whole-number corners on."""
+    size = len(mask)
+    scale = np.float32((size + 2) / size)
+    half_width = (box[2] - box[0]) * np.float32(0.5) * scale
+    half_height = (box[3] - box[1]) * np.float32(0.5) * scale
+    centre_x, centre_y = (box[2] + box[0]) * np.float32(0.5), (box[3] + box[1]) * np.float32(0.5)
+    x1, x2 = int(centre_x - half_width), int(centre_x + half_width)
+    y1, y2 = int(centre_y - half_height), int(centre_y + half_height)
+    if not (x1 <= x <= x2 and y1 <= y <= y2):
+        return 0.0
+    source_x = max((x - x1 + 0.5) * (size + 2) / (x2 - x1 + 1) - 0.5, 0)
+    source_y = max((y - y1 + 0.5) * (size + 2) / (y2 - y1 + 1) - 0.5, 0)
+    total = 0.0
+    for row in (floor(source_y), floor(source_y) + 1):
+        for column in (floor(source_x), floor(source_x) + 1):
+            if 1 <= row <= size and 1 <= column <= size:  # else the padding
+                weight = (1 - abs(source_y - row)) * (1 - abs(source_x - column))
+                total += weight * mask[row - 1, column - 1]
+    return total
+
+
+def random_boxes(rng, count, height, width):
+    corners = rng.uniform(-0.4, 1.4, (count, 4)) * (width, height, width, height)
+    return corners.astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 28])
+def test_equals_the_one_pixel_loop(backend, size):
+    rng = np.random.default_rng(size)
+    masks = rng.random((8, size, size)).astype(np.float32)
+    boxes = random_boxes(rng, 8, 13, 17)
+    pasted = paste_masks(masks, boxes, 13, 17)
+    for n, y, x in np.ndindex(8, 13, 17):
+        assert pasted[n, y, x] == pytest.approx(paste_one(masks[n], boxes[n], y, x), abs=2e-5)
+
+
+# Laws
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**31), st.integers(1, 30), st.sampled_from(["reference", "cpu"]))
+def test_bounded_binary_agrees_and_a_window_is_a_window(seed, size, name):
+    rng = np.random.default_rng(seed)
+    masks = rng.random((4, size, size)).astype(np.float32)
+    boxes = random_boxes(rng, 4, 90, 70)
+    with use(name):
+        whole = paste_masks(masks, boxes, 90, 70)
+        window = paste_masks(masks, boxes, 31, 45)
+        binary = paste_masks_binary(masks, boxes, 90, 70, 0.4)
+    assert whole.min() >= 0
+    assert whole.max() <= masks.max() * (1 + 1e-6)
+    np.testing.assert_allclose(window, whole[:, :31, :45], atol=1e-6)
+    np.testing.assert_array_equal(binary, whole > np.float32(0.4))
+
+
+def test_kernels_equal_the_reference():
+    rng = np.random.default_rng(0)
+    masks, boxes = rng.random((30, 14, 14)).astype(np.float32), random_boxes(rng, 30, 200, 150)
+    ours, expected = (m.paste_masks(masks, boxes, 200, 150) for m in (cpu, reference))
+    np.testing.assert_allclose(ours, expected, atol=5e-6)
+
+
+# Outside oracles
+
+
+@pytest.mark.parametrize("size", [28, 5])
+def test_torchvision(backend, size):
+    pasted = paste_masks(GOLDEN[f"masks_{size}"], GOLDEN["mask_boxes"], 36, 45)
+    np.testing.assert_allclose(pasted, GOLDEN[f"pasted_{size}"], atol=2e-6)
+
+
+def test_scipy_between_pixel_centres(backend):
+    mask = np.random.default_rng(1).random((1, 4, 4)).astype(np.float32)
+    pasted = paste_masks(mask, [[4, 4, 20, 20]], 24, 24)[0]  # 0 .. 24, 25 pixels
+    centres = (np.arange(24) + 0.5) * 6 / 25 - 0.5
+    spline = RegularGridInterpolator((np.arange(6),) * 2, np.pad(mask[0], 1), method="linear")
+    points = np.stack(np.meshgrid(centres, centres, indexing="ij"), axis=2).clip(0, 5)
+    np.testing.assert_allclose(pasted, spline(points), atol=1e-5)
+
+
+# Edges
+
+
+def test_no_masks_and_no_picture(backend):
+    masks, boxes = np.zeros((0, 28, 28), np.float32), np.zeros((0, 4), np.float32)
+    assert paste_masks(masks, boxes, 5, 6).shape == (0, 5, 6)
+    binary = paste_masks_binary(masks, boxes, 5, 6)
+    assert binary.shape == (0, 5, 6)
+    assert binary.dtype == bool
+    assert paste_masks(np.ones((1, 3, 3)), [[0, 0, 1, 1]], 0, 6).shape == (1, 0, 6)
+
+
+def test_boxes_off_the_picture_inverted_or_huge(backend):
+    boxes = np.float32([[90, 5, 99, 9], [-99, 5, -90, 9], [6, 6, 2, 2], [-1e30, -1e30, 1e30, 1e30]])
+    pasted = paste_masks(np.ones((4, 3, 3), np.float32), boxes, 10, 12)
+    assert not pasted[:3].any()
+    np.testing.assert_array_equal(pasted[3], np.ones((10, 12)))
+
+
+@pytest.mark.parametrize(
+    ("masks", "boxes", "message"),
+    [
+        (np.zeros((1, 1, 28, 28)), np.zeros((1, 4)), r"expected shape \(N, M, M\)"),
+        (np.zeros((1, 28, 27)), np.zeros((1, 4)), r"expected shape \(N, M, M\)"),
+        (np.zeros((2, 28, 28)), np.zeros((1, 4)), "2 masks, but 1 boxes"),
+        (np.zeros((1, 28, 28)), np.full((1, 4), np.nan), r"boxes\[0\]: expected finite"),
+    ],
+)
+def test_errors_say_what_is_wrong(masks, boxes, message):
+    with pytest.raises(ValueError, match=message):
+        paste_masks(masks, boxes, 10, 10)
+
+
+def test_both_implementations_have_the_same_signatures():
+    for name in ("paste_masks", "paste_masks_binary"):
+        ours, theirs = (inspect.signature(getattr(m, name)) for m in (reference, cpu))
+        assert ours == theirs

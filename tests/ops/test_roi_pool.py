@@ -1,0 +1,153 @@
+"""RoIPool: maxima over the rounded bins of a region."""
+
+import inspect
+from math import ceil, floor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinymaskrcnn.backend import use
+from tinymaskrcnn.gradcheck import gradcheck
+from tinymaskrcnn.ops.roi_pool import cpu, reference
+from tinymaskrcnn.ops.roi_pool.op import roi_pool
+from tinymaskrcnn.tensor import Tensor
+
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "roi_ops.npz")
+
+
+def random_rois(rng, count, images, height, width):
+    corners = rng.uniform(-0.4, 1.4, (count, 4)) * (width, height, width, height)
+    return np.column_stack((rng.integers(0, images, count), corners)).astype(np.float32)
+
+
+# By hand
+
+
+def test_bins_of_a_ramp_and_the_pixels_that_get_the_gradient(backend):
+    x = Tensor(np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1), requires_grad=True)
+    y = roi_pool(x, [[[0, 0, 3, 3]]], 2)
+    np.testing.assert_array_equal(y.data.ravel(), [5, 7, 13, 15])
+    y.backward(np.array([1, 2, 3, 4], np.float32).reshape(1, 2, 2, 1))
+    expected = np.zeros(16)
+    expected[[5, 7, 13, 15]] = [1, 2, 3, 4]
+    np.testing.assert_array_equal(x.grad.ravel(), expected)
+
+
+def test_halves_are_rounded_away_from_zero(backend):
+    ramp = np.arange(9, dtype=np.float32).reshape(1, 1, 9, 1)
+    pooled = roi_pool(ramp, [[[0.5, 0, 2.5, 0], [-0.5, 0, 2.4, 0], [3.5, 0, 3.4, 0]]], 1)
+    np.testing.assert_array_equal(pooled.data.ravel(), [3, 2, 4])
+
+
+def test_the_first_of_equal_maxima_gets_the_gradient(backend):
+    x = Tensor(np.ones((1, 3, 3, 1), np.float32), requires_grad=True)
+    roi_pool(x, [[[0, 0, 2, 2]]], 1).sum().backward()
+    np.testing.assert_array_equal(x.grad.ravel(), [1, 0, 0, 0, 0, 0, 0, 0, 0])
+
+
+# Specification
+
+
+def c_round(value):
+    return floor(value + 0.5) if value >= 0 else -floor(-value + 0.5)
+
+
+def pool_one(image, roi, i, j, size, scale):
+    """One bin of one roi on image (H, W, C): the maxima (C,), zero for an empty bin."""
+    x1, y1, x2, y2 = (c_round(float(v) * scale) for v in roi)
+    height, width = max(y2 - y1 + 1, 1), max(x2 - x1 + 1, 1)
+    rows = range(y1 + floor(i * height / size[0]), y1 + ceil((i + 1) * height / size[0]))
+    columns = range(x1 + floor(j * width / size[1]), x1 + ceil((j + 1) * width / size[1]))
+    values = [
+        image[y, x]
+        for y in rows
+        for x in columns
+        if 0 <= y < image.shape[0] and 0 <= x < image.shape[1]
+    ]
+    return np.max(values, axis=0) if values else np.zeros(image.shape[2])
+
+
+def test_equals_the_one_bin_loops(backend):
+    rng = np.random.default_rng(0)
+    for channels, size, scale in ((1, (4, 2), 0.5), (5, (2, 8), 1.0), (19, (1, 1), 0.25)):
+        features = rng.standard_normal((2, 7, 9, channels)).astype(np.float32)
+        rois = random_rois(rng, 12, 2, 7 / scale, 9 / scale)
+        got = roi_pool(features, rois, size, scale).data
+        for r, i, j in np.ndindex(len(rois), *size):
+            expected = pool_one(features[int(rois[r, 0])], rois[r, 1:], i, j, size, scale)
+            np.testing.assert_array_equal(got[r, i, j], expected)
+
+
+# Gradient
+
+
+def test_gradient():
+    rng = np.random.default_rng(1)
+    features = rng.permutation(2 * 5 * 6 * 2).reshape(2, 5, 6, 2) / 7.0  # no near-ties
+    gradcheck(lambda x: roi_pool(x, random_rois(np.random.default_rng(2), 6, 2, 5, 6), 3), features)
+
+
+# Laws
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**31), st.sampled_from(["reference", "cpu"]))
+def test_commutes_with_rising_functions_and_keeps_the_sum_of_the_gradient(seed, name):
+    rng = np.random.default_rng(seed)
+    features = rng.random((2, 6, 5, 3)).astype(np.float32) + 1
+    rois = random_rois(rng, 6, 2, 6, 5)
+    with use(name):
+        x = Tensor(features, requires_grad=True)
+        y = roi_pool(x, rois, (2, 3))
+        np.testing.assert_array_equal(roi_pool(3 * features, rois, (2, 3)).data, 3 * y.data)
+        y.sum().backward()
+    assert x.grad.sum() == (y.data > 0).sum()
+
+
+def test_kernels_equal_the_reference():
+    rng = np.random.default_rng(3)
+    features = np.round(rng.standard_normal((3, 9, 11, 17)), 1).astype(np.float32)  # ties
+    rois = random_rois(rng, 40, 3, 9, 11)
+    ours, expected = (m.roi_pool(features, rois, (4, 5), 1.0) for m in (cpu, reference))
+    for a, b in zip(ours, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+    grad = rng.standard_normal(ours[0].shape).astype(np.float32)
+    a, b = (m.roi_pool_grad(grad, ours[1], rois, features.shape) for m in (cpu, reference))
+    np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+# Outside oracle
+
+
+def test_torchvision(backend):
+    x = Tensor(GOLDEN["features"], requires_grad=True)
+    y = roi_pool(x, GOLDEN["rois"], (3, 5), 0.25)
+    np.testing.assert_array_equal(y.data, GOLDEN["pool"])
+    (y**2).sum().backward()
+    np.testing.assert_allclose(x.grad, GOLDEN["pool_grad"], atol=1e-5)
+
+
+# Edges
+
+
+@pytest.mark.parametrize("images", [0, 2])
+def test_no_rois(backend, images):
+    x = Tensor(np.ones((images, 4, 4, 3), np.float32), requires_grad=True)
+    y = roi_pool(x, np.zeros((0, 5), np.float32), 7)
+    assert y.shape == (0, 7, 7, 3)
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad, np.zeros(x.shape))
+
+
+def test_an_image_index_out_of_range_is_named(backend):
+    with pytest.raises(ValueError, match="image index 3, expected 0 to 1"):
+        roi_pool(np.zeros((2, 4, 4, 1), np.float32), np.array([[3, 0, 0, 1, 1]]), 2)
+
+
+def test_both_implementations_have_the_same_signatures():
+    for name in ("roi_pool", "roi_pool_grad"):
+        ours, theirs = (inspect.signature(getattr(m, name)) for m in (reference, cpu))
+        assert ours == theirs
