@@ -8,6 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..datasets.targets import Target
+from ..errors import InputError
 from .coco_metrics import coco_metrics
 from .results import coco_annotations, coco_results
 
@@ -27,7 +28,8 @@ def evaluate(
     - `batch_size`: only pictures of equal size share a batch, because padding changes answers.
 
     Returns what `coco_metrics` returns (-1 stands for "nothing to find", with its reason under
-    "undefined"), and "images" and "seconds", reading and comparing included.
+    "undefined"), and "images" and "seconds", reading and comparing included. Raises InputError
+    where the model or a target has a label that is none of the data set's classes.
     """
     start = time.perf_counter()
     count = len(dataset) if max_images is None else min(max_images, len(dataset))
@@ -38,6 +40,9 @@ def evaluate(
         for batch in batches(dataset, count, batch_size):
             found = model.detect([image for image, _ in batch])
             for (image, target), detections in zip(batch, found, strict=True):
+                where = f"the target of {dataset.describe(len(images))} has"
+                check_labels(target["labels"], dataset.classes, where)
+                check_labels(detections.labels, dataset.classes, "the model found")
                 id_ = len(images) + 1
                 images.append({"id": id_, "height": image.shape[1], "width": image.shape[2]})
                 annotations += coco_annotations(target, id_)
@@ -45,6 +50,16 @@ def evaluate(
                 bar.update()
     figures = coco_metrics(images, annotations, results, dataset.classes)
     return {**figures, "images": count, "seconds": time.perf_counter() - start}
+
+
+def check_labels(labels: np.ndarray, classes: Sequence[str], where: str) -> None:
+    """Refuse labels that would silently count as nothing."""
+    outside = labels[(labels < 1) | (labels > len(classes))]
+    if len(outside):
+        raise InputError(
+            f"{where} label {outside[0]}, but the data set has {len(classes)} classes: "
+            f"{', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}"
+        )
 
 
 def batches(

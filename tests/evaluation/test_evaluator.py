@@ -1,0 +1,134 @@
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from tinymaskrcnn.datasets import CocoDataset, ToyShapes
+from tinymaskrcnn.errors import InputError
+from tinymaskrcnn.evaluation import FIGURES, coco_results, evaluate
+
+from .fakes import Answers, perfect, sloppy
+
+NUCLEI = Path(__file__).parents[2] / "data" / "nuclei" / "annotations.json"
+
+
+class Mixed:
+    """Shapes of two sizes: 3 small pictures, 2 large ones."""
+
+    classes = ("square", "circle", "triangle")
+
+    def describe(self, index):
+        return f"picture {index}"
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, index):
+        return ToyShapes(5, size=64 if index < 3 else 96, min_objects=3)[index]
+
+
+# laws
+
+
+@pytest.mark.parametrize("dataset", [ToyShapes(12), CocoDataset(NUCLEI), Mixed()])
+def test_the_truth_as_prediction_scores_one(dataset):
+    answers = [perfect(dataset[i][1]) for i in range(len(dataset))]
+    result = evaluate(Answers(answers), dataset)
+    for kind in ("bbox", "segm"):
+        for name in ("AP", "AP50", "AP75", "APs", "AR100"):
+            assert result[kind][name] == pytest.approx(1), (kind, name)
+    assert result["images"] == len(dataset)
+    assert result["seconds"] > 0
+    json.dumps(result)
+
+
+# outside oracle
+
+
+def test_figures_equal_pycocotools_on_the_json_itself():
+    dataset, rng = CocoDataset(NUCLEI), np.random.default_rng(0)
+    targets = [dataset[i][1] for i in range(len(dataset))]
+    answers = [sloppy(target, rng) for target in targets]
+    result = evaluate(Answers(answers), dataset)
+    results = [
+        entry
+        for answer, target in zip(answers, targets, strict=True)
+        for entry in coco_results(answer, target["image_id"], dataset.category_ids)
+    ]
+    for kind, other in (("bbox", "segmentation"), ("segm", "bbox")):
+        with contextlib.redirect_stdout(io.StringIO()):
+            truth = COCO(NUCLEI)
+            part = [{k: v for k, v in entry.items() if k != other} for entry in results]
+            oracle = COCOeval(truth, truth.loadRes(part), kind)
+            oracle.evaluate()
+            oracle.accumulate()
+            oracle.summarize()
+        np.testing.assert_allclose(list(result[kind].values()), oracle.stats, atol=1e-12)
+        assert 0.05 < result[kind]["AP"] < 0.95
+
+
+# edges
+
+
+def test_labels_outside_the_classes_are_refused():
+    dataset = Mixed()
+    answers = [perfect(dataset[i][1]) for i in range(5)]
+    answers[1].labels[0] = 4
+    with pytest.raises(InputError, match=r"the model found label 4.*3 classes: square, circle"):
+        evaluate(Answers(answers), dataset)
+    dataset.classes = ("square",)
+    with pytest.raises(InputError, match=r"target of picture 0 has label \d.*1 classes: square"):
+        evaluate(Answers(answers), dataset)
+
+
+def test_only_some_pictures():
+    dataset = ToyShapes(9)
+    model = Answers(perfect(dataset[i][1]) for i in range(4))
+    assert evaluate(model, dataset, max_images=4)["images"] == 4
+    assert model.batches == [1, 1, 1, 1]
+    assert evaluate(Answers(model.answers), ToyShapes(4), max_images=100)["images"] == 4
+
+
+def test_only_pictures_of_one_size_share_a_batch():
+    dataset = Mixed()
+    model = Answers(perfect(dataset[i][1]) for i in range(5))
+    result = evaluate(model, dataset, batch_size=2)
+    assert model.batches == [2, 1, 2]
+    assert result["segm"]["AP"] == pytest.approx(1)
+
+
+def test_the_mode_of_the_model_is_set_back():
+    dataset = ToyShapes(1)
+    model = Answers([perfect(dataset[0][1])])
+    model.train()
+    evaluate(model, dataset)
+    assert model.training
+
+
+def test_a_model_that_fails_is_set_back_too():
+    model = Answers([])
+    model.train()
+    with pytest.raises(ValueError, match="shorter"):
+        evaluate(model, ToyShapes(1))
+    assert model.training
+
+
+def test_a_model_that_finds_nothing_scores_zero():
+    dataset = ToyShapes(3, min_objects=3)
+    empty = perfect({**dataset[0][1], "iscrowd": np.ones(len(dataset[0][1]["labels"]), bool)})
+    result = evaluate(Answers([empty] * 3), dataset)
+    assert result["bbox"]["AP"] == result["segm"]["AP"] == 0
+    assert set(result["bbox"]) == set(FIGURES)
+
+
+def test_progress_goes_to_the_error_stream_and_nothing_to_the_output(capsys):
+    dataset = ToyShapes(1)
+    evaluate(Answers([perfect(dataset[0][1])]), dataset, progress=True)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "1/1" in printed.err
