@@ -22,6 +22,8 @@ from ... import memory
 from ...jit import kernel, serial
 from ..simd import LANES, PANEL
 from ..simd_outer import LEFT, OUTER_ROWS, copy_floats, outer_products
+from . import grad_weight_winograd
+from .winograd import winograd_size
 
 BLOCK = 128  # pixels packed at a time: a panel of each operand stays in the first-level cache
 PITCH = BLOCK + 1  # rows of a panel in memory; odd, see outer_products
@@ -50,6 +52,10 @@ def conv2d_grad_weight(grad, x, weight_shape, stride, padding, dilation, groups)
     grad, x = np.ascontiguousarray(grad), np.ascontiguousarray(x)
     if (kernel_h, kernel_w) == (1, 1) and padding == (0, 0):
         return _one_by_one(grad, x[:, :: stride[0], :: stride[1]], weight_shape, groups)
+    if winograd_size() == 4 and grad_weight_winograd.suits(
+        grad.shape, weight_shape, stride, dilation, groups
+    ):
+        return grad_weight_winograd.grad_weight(grad, x, padding)
     dw = memory.empty(weight_shape)
     outs //= groups
     for group in range(groups):
