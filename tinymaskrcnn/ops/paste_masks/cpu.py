@@ -8,6 +8,7 @@ from numba import prange
 
 from ... import memory
 from ...jit import kernel, serial
+from ..exact import exact_serial
 
 _BAND = 64  # rows of a picture that one task fills
 
@@ -92,9 +93,9 @@ def _inside(start, stop, extent):
     return first, max(min(stop + 1, extent), first)
 
 
-@serial
+@exact_serial
 def _source(pixel, start, stop, size):
-    """Where a pixel of start .. stop falls among `size` mask pixels: index and fraction beyond."""
+    """Where a pixel of start .. stop falls among `size` mask pixels: index, fraction beyond it."""
     scale = np.float32(np.float32(size) / np.float32(max(stop - start + 1, 1)))
     place = (np.float32(pixel - start) + np.float32(0.5)) * scale - np.float32(0.5)
     place = max(place, np.float32(0))

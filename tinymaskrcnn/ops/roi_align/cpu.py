@@ -47,8 +47,8 @@ def _tables(rois, features_shape, output_size, spatial_scale, sampling_ratio, al
     """For every roi: taps along y (see _axis_taps), the same along x, its runs of columns, and the
     greatest number of columns that any roi uses.
 
-    Taps along x count in the roi's own columns (see _number_columns). Positions are computed in float32, one operation at
-    a time: the roundings are torchvision's.
+    Taps along x count in the roi's own columns (see _number_columns). Positions are computed in
+    float32, one operation at a time: the roundings are torchvision's.
     """
     corners = rois[:, 1:] * np.float32(spatial_scale) - np.float32(0.5 if aligned else 0)
     sizes = corners[:, 2:] - corners[:, :2]
@@ -179,7 +179,7 @@ def _pool(features, images, fours_y, row, weight_y, fours_x, column, weight_x, r
 
 @serial
 def _sum_rows(pixels, picture, width, channels, row, weight, fours, runs, r, i, line):
-    """line = weighted sum of the map's rows under row of bins i of roi r, over the roi's columns."""
+    """line = weighted sum of the map's rows under roi r's row of bins i, over the roi's columns."""
     done = np.uint64(0)
     for run in range(runs.shape[1]):
         start, stop = runs[r, run, 0], runs[r, run, 1]
@@ -286,8 +286,8 @@ def _unpool(
 
 @serial
 def _add_row(pixels, place, channels, line, part, weight, runs, r):
-    """pixels[place:] += weight * line, over the roi's columns: whole runs at once where the line has
-    all channels."""
+    """pixels[place:] += weight * line, over the roi's columns; whole runs at once where the line
+    has all channels."""
     done = 0
     for run in range(runs.shape[1]):
         start, stop = runs[r, run, 0], runs[r, run, 1]
