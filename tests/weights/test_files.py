@@ -1,0 +1,346 @@
+"""Weight files of every kind, whole and damaged; the recorded ones are described in record.py."""
+
+import os
+import pickle
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+from tinymaskrcnn import InputError
+from tinymaskrcnn.weights import WeightsError, load_weights, read_metadata, save_weights
+from tinymaskrcnn.weights.torch_files import MAGIC
+
+FILES = Path(__file__).parent / "files"
+VALUES = dict(np.load(FILES / "values.npz"))
+
+
+def rewrite_zip(source, target, change):
+    """Copy a zip file record by record; `change(name, data)` gives the new data, or None."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            data = change(name, old.read(name))
+            if data is not None:
+                new.writestr(name, data)
+
+
+# torch's files
+
+
+@pytest.mark.parametrize("name", ["zip.pth", "stream.pth"])
+def test_recorded_checkpoints_give_torchs_values(name):
+    """Wrapped in "model", prefixed with "module.", among an optimiser and a schedule."""
+    state = load_weights(FILES / name)
+    assert list(state) == list(VALUES)
+    for key, expected in VALUES.items():
+        assert state[key].dtype == expected.dtype, key
+        assert state[key].flags.c_contiguous and state[key].flags.aligned, key
+        np.testing.assert_array_equal(state[key], expected, err_msg=key)
+
+
+def test_tensors_of_one_storage_share_memory():
+    state = load_weights(FILES / "zip.pth")
+    assert np.shares_memory(state["contiguous"], state["shared_row"])
+
+
+def test_a_state_dict_of_a_module_with_its_metadata():
+    state = load_weights(str(FILES / "linear.pt"))
+    assert {key: array.shape for key, array in state.items()} == {"weight": (2, 3), "bias": (2,)}
+
+
+def test_types_without_a_storage_class():
+    np.testing.assert_array_equal(
+        load_weights(FILES / "typed.pth")["w"], np.arange(5, dtype=np.uint16)
+    )
+
+
+def test_big_endian_files(tmp_path):
+    def swap(name, data):
+        if "/data/" in name:
+            return np.frombuffer(data, ">f4").astype("<f4").tobytes()
+        return b"big" if name.endswith("/byteorder") else data
+
+    rewrite_zip(FILES / "linear.pt", tmp_path / "big.pt", swap)
+    expected = load_weights(FILES / "linear.pt")
+    for key, array in load_weights(tmp_path / "big.pt").items():
+        np.testing.assert_array_equal(array, expected[key])
+
+
+def test_without_a_byte_order_files_are_little_endian(tmp_path):
+    rewrite_zip(
+        FILES / "linear.pt", tmp_path / "a.pt", lambda n, d: None if "byteorder" in n else d
+    )
+    np.testing.assert_array_equal(
+        load_weights(tmp_path / "a.pt")["bias"], load_weights(FILES / "linear.pt")["bias"]
+    )
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model", "model_state_dict"])
+def test_wrappers_are_opened(wrapper, tmp_path):
+    """The recorded pickle has "model"; another key of any length takes its place."""
+
+    def rename(name, data):
+        old = b"X\x05\0\0\0model"
+        new = b"X" + len(wrapper).to_bytes(4, "little") + wrapper.encode()
+        return data.replace(old, new) if name.endswith("data.pkl") else data
+
+    rewrite_zip(FILES / "zip.pth", tmp_path / "a.pth", rename)
+    assert list(load_weights(tmp_path / "a.pth")) == list(VALUES)
+
+
+# safetensors
+
+
+def test_safetensors_are_read_back_with_metadata(tmp_path):
+    metadata = {"classes": '["a"]', "config": "{}"}
+    save_weights(tmp_path / "a.safetensors", VALUES, metadata)
+    back = load_weights(tmp_path / "a.safetensors")
+    assert back.keys() == VALUES.keys()
+    for key, expected in VALUES.items():
+        assert back[key].dtype == expected.dtype and back[key].shape == expected.shape, key
+        np.testing.assert_array_equal(back[key], expected)
+    assert read_metadata(tmp_path / "a.safetensors") == metadata
+
+
+def test_the_library_reads_what_is_written_and_the_reverse(tmp_path):
+    strided = np.arange(12.0, dtype=np.float32).reshape(3, 4).T
+    save_weights(tmp_path / "a", {"w": strided})
+    np.testing.assert_array_equal(load_file(tmp_path / "a")["w"], strided)
+    save_file({"w": VALUES["float16"], "v": VALUES["empty"]}, tmp_path / "b", {"by": "library"})
+    np.testing.assert_array_equal(load_weights(tmp_path / "b")["w"], VALUES["float16"])
+    assert read_metadata(tmp_path / "b") == {"by": "library"}
+
+
+def test_equal_contents_are_equal_bytes(tmp_path):
+    state = {f"w{i}": np.full(i, i, np.float32) for i in range(9)}
+    metadata = {str(i): "x" for i in range(9)}
+    save_weights(tmp_path / "a", state, metadata)
+    save_weights(
+        tmp_path / "b", dict(reversed(state.items())), dict(reversed(list(metadata.items())))
+    )
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_weights(path, {"w": np.ones(3, np.float32)})
+    before = path.read_bytes()
+    with pytest.raises(WeightsError, match="cannot be written"):
+        save_weights(path, {"w": np.array(["text"])})
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["a.safetensors"]
+
+
+def test_an_unwritable_place_is_one_error(tmp_path):
+    with pytest.raises(WeightsError, match="missing/a"):
+        save_weights(tmp_path / "missing" / "a", {"w": np.ones(3, np.float32)})
+
+
+def test_bfloat16_in_safetensors(tmp_path):
+    header = b'{"w":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}'
+    path = tmp_path / "a"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\xc0\x3f\x00\xc0")
+    state = load_weights(path)
+    np.testing.assert_array_equal(state["w"], np.array([1.5, -2], np.float32))
+
+
+def test_torch_files_have_no_metadata():
+    assert read_metadata(FILES / "zip.pth") == {}
+
+
+# refusals and damage
+
+
+def test_a_whole_module_is_refused_by_name():
+    with pytest.raises(WeightsError, match=r"module\.pth.*torch\.nn\.modules\.linear\.Linear"):
+        load_weights(FILES / "module.pth")
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_nothing_of_a_file_runs(tmp_path):
+    mark = tmp_path / "ran"
+    evil = pickle.dumps({"w": Evil(mark)}, 2)
+    with zipfile.ZipFile(tmp_path / "zip.pth", "w") as archive:
+        archive.writestr("a/data.pkl", evil)
+    stream = [pickle.dumps(part, 2) for part in (MAGIC, 1001, {})]
+    (tmp_path / "stream.pth").write_bytes(b"".join(stream) + evil)
+    for name in ("zip.pth", "stream.pth"):
+        with pytest.raises(WeightsError, match=name + r".*(posix|nt)\.mkdir"):
+            load_weights(tmp_path / name)
+    assert not mark.exists()
+
+
+def foreign_files():
+    def tar(path):
+        with tarfile.open(path, "w") as archive:
+            archive.add(FILES / "linear.pt", "storages")
+
+    def torchscript(path):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("m/data.pkl", b"N.")
+            archive.writestr("m/constants.pkl", b"N.")
+
+    def zipped(path):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("readme.txt", b"")
+
+    def compressed(path):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a/data.pkl", pickle.dumps({}))
+
+    def written(data):
+        return lambda path: path.write_bytes(data)
+
+    return {
+        "tar file": tar,
+        "TorchScript": torchscript,
+        "no single data.pkl": zipped,
+        "compressed": compressed,
+        "not a weight file": written(b"hello"),
+        "not one of torch.save": written(pickle.dumps({"w": 1})),
+        "unknown version": written(pickle.dumps(MAGIC, 2) + pickle.dumps(7, 2)),
+        "expected one": written(b""),
+        "directory": lambda path: path.mkdir(),
+        "No such file": lambda path: None,
+        "holds a list": lambda path: rewrite_zip(
+            FILES / "linear.pt", path, lambda n, d: b"]." if n.endswith("data.pkl") else d
+        ),
+        "no tensors": lambda path: rewrite_zip(
+            FILES / "linear.pt", path, lambda n, d: b"}." if n.endswith("data.pkl") else d
+        ),
+        "is missing": lambda path: rewrite_zip(
+            FILES / "linear.pt", path, lambda n, d: None if n.endswith("data/1") else d
+        ),
+        "too short": lambda path: rewrite_zip(
+            FILES / "linear.pt", path, lambda n, d: d[:-1] if n.endswith("data/1") else d
+        ),
+        "beyond its storage": lambda path: rewrite_zip(
+            FILES / "linear.pt", path, lambda n, d: d.replace(b"K\x02K\x03\x86", b"K\x02K\x09\x86")
+        ),
+    }
+
+
+@pytest.mark.parametrize("reason", foreign_files())
+def test_foreign_files_are_one_error_that_names_file_and_reason(reason, tmp_path):
+    path = tmp_path / "model.pth"
+    foreign_files()[reason](path)
+    with pytest.raises(InputError, match=f"model.pth: .*{reason}") as caught:
+        load_weights(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_small_file_cannot_claim_large_tensors(tmp_path):
+    """A view with strides of zero repeats its elements without end."""
+
+    def repeat(name, data):
+        huge = b"J\xff\xff\xff\x7fK\x08\x86"
+        return data.replace(b"K\x02K\x03\x86", huge).replace(b"K\x03K\x01\x86", b"K\x00K\x00\x86")
+
+    rewrite_zip(FILES / "linear.pt", tmp_path / "a.pt", repeat)
+    with pytest.raises(WeightsError, match="larger than the file"):
+        load_weights(tmp_path / "a.pt")
+
+
+SOURCES = {name: (FILES / name).read_bytes() for name in ("zip.pth", "stream.pth", "linear.pt")}
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scratch")
+    save_weights(folder / "source", VALUES, {"a": "b"})
+    SOURCES["safetensors"] = (folder / "source").read_bytes()
+    return folder / "damaged.pth"
+
+
+def load_or_refuse(path, data):
+    path.write_bytes(data)
+    try:
+        load_weights(path)
+        read_metadata(path)
+    except WeightsError as error:
+        assert "damaged.pth" in str(error) and "\n" not in str(error)
+
+
+@settings(deadline=None, max_examples=150)
+@given(data=st.data(), kind=st.sampled_from([*SOURCES, "safetensors"]))
+def test_truncated_files_are_one_error(data, kind, scratch):
+    source = SOURCES[kind]
+    scratch.write_bytes(source[: data.draw(st.integers(0, len(source) - 1))])
+    with pytest.raises(WeightsError, match=r"damaged\.pth"):
+        load_weights(scratch)
+
+
+@settings(deadline=None, max_examples=300)
+@given(data=st.data(), kind=st.sampled_from([*SOURCES, "safetensors"]))
+def test_flipped_bits_give_arrays_or_the_one_error(data, kind, scratch):
+    damaged = bytearray(SOURCES[kind])
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    load_or_refuse(scratch, bytes(damaged))
+
+
+@settings(deadline=None, max_examples=100)
+@given(data=st.binary(max_size=300), head=st.sampled_from([b"", b"PK\x03\x04", b"\x80\x02"]))
+def test_any_bytes_are_refused(data, head, scratch):
+    load_or_refuse(scratch, head + data)
+
+
+# memory
+
+
+MEASURE = """
+import resource, sys
+from tinymaskrcnn.weights import load_weights
+import safetensors, safetensors.numpy
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = peak()
+state = load_weights(sys.argv[1])
+print(peak() - before, sum(a.nbytes for a in state.values()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads peak memory in Linux's units")
+@pytest.mark.parametrize("kind", ["zip", "stream", "safetensors"])
+def test_big_files_are_read_without_a_second_copy(kind, tmp_path):
+    path = tmp_path / "big"
+    write_big(path, kind, 96 * 2**20)
+    out = subprocess.run(
+        [sys.executable, "-c", MEASURE, path], capture_output=True, text=True, check=True
+    )
+    used, size = map(int, out.stdout.split())
+    assert size >= 96 * 2**20
+    assert used < 1.15 * size
+
+
+def write_big(path, kind, size):
+    values = np.ones(size // 4, np.float32)
+    if kind == "safetensors":
+        save_weights(path, {"w": values})
+        return
+    storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpu%stQ"
+    count = b"J" + len(values).to_bytes(4, "little")
+    tensor = b"ctorch._utils\n_rebuild_tensor\n(%sK\x00%s\x85K\x01\x85tR"
+    extra = b"N" if kind == "stream" else b""
+    saved = b"}X\x01\0\0\0w" + tensor % (storage % (count + extra), count) + b"s."
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a/data.pkl", saved)
+            archive.writestr("a/data/0", values.tobytes())
+        return
+    head = b"".join(pickle.dumps(part, 2) for part in (MAGIC, 1001, {}))
+    keys = pickle.dumps(["0"], 2)
+    path.write_bytes(head + saved + keys + len(values).to_bytes(8, "little") + values.tobytes())

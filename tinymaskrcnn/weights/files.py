@@ -1,0 +1,148 @@
+"""Reading and writing weight files: which kind a file is, and what in it is the state dict.
+
+Kinds: the two formats of `torch.save` (torch_files.py) and safetensors (safetensors_files.py), told
+apart by their first bytes, whatever the file is called.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import WeightsError
+from .safetensors_files import (
+    looks_like_safetensors,
+    read_safetensors,
+    read_safetensors_metadata,
+    write_safetensors,
+)
+from .tensors import StoredTensor
+from .torch_files import read_stream, read_zip
+
+WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which trainers put the weights
+
+
+def load_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Read a state dict from PyTorch's .pth, .pt or .th, without torch, or from safetensors.
+
+    Nothing that a file asks for is run: it may hold tensors and plain containers only. A state dict
+    under "state_dict", "model_state_dict" or "model" is found, and a "module." before every name
+    dropped; everything else in a checkpoint is left unread. Reading takes the memory of the arrays
+    and no second copy.
+
+    Args:
+        path: the file; its kind is told by its content.
+
+    Returns:
+        arrays by name, as stored, but bfloat16 as float32 (same values). Arrays may share memory
+        where the tensors did.
+
+    Raises:
+        WeightsError: names the file and the reason: missing, truncated, of another kind, asking for
+            something that is not allowed, or without tensors.
+    """
+    with _about(path) as path:
+        state = _read(path)
+        if not state:
+            raise WeightsError("it holds no tensors")
+        return _without_prefix(state, "module.")
+
+
+def save_weights(
+    path: str | os.PathLike[str],
+    state: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write a state dict as safetensors.
+
+    The file appears whole or not at all, and equal contents give equal bytes. torchvision's model
+    loads it: `model.load_state_dict(safetensors.torch.load_file(path))`.
+
+    Args:
+        path: the file; replaced where it exists.
+        state: arrays by name.
+        metadata: texts by name; see `read_metadata`.
+
+    Raises:
+        WeightsError: the file cannot be written; names it and the reason.
+    """
+    with _about(path) as path:
+        write_safetensors(path, state, metadata)
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The texts that were saved beside the weights; {} where there are none, as in PyTorch's files.
+
+    Raises:
+        WeightsError: the file cannot be read; names it and the reason.
+    """
+    with _about(path) as path:
+        return read_safetensors_metadata(path) if _is_safetensors(path) else {}
+
+
+@contextlib.contextmanager
+def _about(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Put the file's name before every error."""
+    try:
+        yield Path(path)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    except OSError as error:
+        raise WeightsError(f"{path}: {error.strerror or error}") from error
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    if _is_safetensors(path):
+        return read_safetensors(path)
+    head = _head(path, 512)
+    if head.startswith(b"PK\x03\x04"):
+        return read_zip(path, state_dict_in)
+    if head.startswith(b"\x80"):
+        return read_stream(path, state_dict_in)
+    if head[257:262] == b"ustar":
+        raise WeightsError(
+            "a tar file, the format of PyTorch before 0.1.10, is not read: load it in an old "
+            "PyTorch and save it anew"
+        )
+    raise WeightsError("not a weight file: expected one of torch.save or safetensors")
+
+
+def _is_safetensors(path: Path) -> bool:
+    return looks_like_safetensors(_head(path, 9), path.stat().st_size)
+
+
+def _head(path: Path, count: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(count)
+
+
+def state_dict_in(saved: Any) -> dict[str, StoredTensor]:
+    """The tensors by name in what was saved: itself, or what lies under one of `WRAPPERS`.
+
+    Entries of a state dict that are not tensors (a counter, a setting) are left out.
+
+    Raises:
+        WeightsError: it is not a dict, or a tensor's name is not a string.
+    """
+    if not isinstance(saved, dict):
+        raise WeightsError(f"it holds a {type(saved).__name__}: expected a dict of tensors")
+    for _ in WRAPPERS:  # one can lie within another
+        inner = next((saved[k] for k in WRAPPERS if isinstance(saved.get(k), dict)), None)
+        saved = saved if inner is None else inner
+    tensors = {k: v for k, v in saved.items() if isinstance(v, StoredTensor)}
+    for key in tensors:
+        if not isinstance(key, str):
+            raise WeightsError(f"a tensor is named {key!r}: expected a string")
+    return tensors
+
+
+def _without_prefix(state: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """Drop a prefix that every name has (`DataParallel` adds one)."""
+    if not all(key.startswith(prefix) for key in state):
+        return state
+    return {key.removeprefix(prefix): array for key, array in state.items()}

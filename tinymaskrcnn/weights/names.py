@@ -1,0 +1,70 @@
+"""Names of parameters: torchvision's present spelling, the one before its renaming, and the
+backbone's part of a classification checkpoint.
+
+torchvision wrapped convolutions of the pyramid, the proposal head and the mask head into blocks of
+convolution and norm, which added a number to their names; the published files of 2019 predate it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from .errors import WeightsError
+
+_OLD_SPELLINGS = (
+    (re.compile(r"\b(inner_blocks|layer_blocks)\.(\d+)\.(weight|bias)$"), r"\1.\2.0.\3"),
+    (re.compile(r"\brpn\.head\.conv\.(weight|bias)$"), r"rpn.head.conv.0.0.\1"),
+)
+_OLD_MASK_HEAD = re.compile(r"\bmask_head\.mask_fcn(\d)\.(weight|bias)$")  # counted from 1
+_CLASSIFIERS = {"resnet": ("fc.", "linear."), "vgg16": ("classifier.",)}
+_PREFIX = "backbone.body."
+
+
+def canonical(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A state dict in the present spelling, without `num_batches_tracked`.
+
+    Args:
+        state: arrays by name, in either spelling; not changed.
+
+    Raises:
+        WeightsError: it has one parameter in both spellings.
+    """
+    kept = [key for key in state if not key.endswith("num_batches_tracked")]
+    renamed = {present_spelling(key): state[key] for key in kept}
+    if len(renamed) < len(kept):
+        twice = next(k for k in kept if present_spelling(k) != k and present_spelling(k) in state)
+        raise WeightsError(f"{twice} and {present_spelling(twice)} are the same parameter")
+    return renamed
+
+
+def present_spelling(key: str) -> str:
+    """One name in the present spelling: `inner_blocks.0.weight` becomes `inner_blocks.0.0.weight`,
+    and `mask_head.mask_fcn1.bias` becomes `mask_head.0.0.bias`.
+    """
+    for old, new in _OLD_SPELLINGS:
+        key = old.sub(new, key)
+    return _OLD_MASK_HEAD.sub(lambda m: f"mask_head.{int(m[1]) - 1}.0.{m[2]}", key)
+
+
+def backbone_state(state: Mapping[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
+    """The backbone's part of an ImageNet classification or a detection checkpoint, for
+    `model.backbone.body.load_state_dict`.
+
+    Args:
+        state: arrays by name, as torchvision's classifiers name them, or those of a detector.
+        kind: "resnet" (any depth; `fc` is dropped) or "vgg16" (`classifier` is dropped).
+
+    Raises:
+        WeightsError: there is no such kind, or the state has no such backbone.
+    """
+    if kind not in _CLASSIFIERS:
+        raise WeightsError(f"no backbone {kind!r}: expected one of {', '.join(_CLASSIFIERS)}")
+    if any(key.startswith(_PREFIX) for key in state):
+        state = {k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)}
+    first = "conv1.weight" if kind == "resnet" else "features.0.weight"
+    if first not in state:
+        raise WeightsError(f"the weights hold no {kind} backbone: {first} is missing")
+    return {k: v for k, v in canonical(state).items() if not k.startswith(_CLASSIFIERS[kind])}

@@ -1,0 +1,118 @@
+"""safetensors: a header of names, types and places, then the bytes of every tensor in turn.
+
+The library checks and writes the files. The bytes are read straight into arrays here, since the
+library maps the file and copies from the map, which takes its size twice, and has no bfloat16 for
+NumPy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from .errors import WeightsError
+from .tensors import read_array, widen
+
+METADATA = "tinymaskrcnn"  # all metadata as one JSON text: the library writes several in any order
+DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "uint16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
+
+
+def looks_like_safetensors(head: bytes, size: int) -> bool:
+    """Whether a file of this size with these first nine bytes can be one: the length of the
+    header, which fits, and an opening brace.
+    """
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8
+
+
+def read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """Every tensor by name; bfloat16 as float32.
+
+    Raises:
+        WeightsError: damaged, or a tensor has a type that NumPy has not.
+    """
+    with _errors(), safe_open(path, framework="numpy") as header, path.open("rb") as file:
+        file.seek(8 + int.from_bytes(file.read(8), "little"))
+        return {name: _read(file, header, name) for name in header.offset_keys()}
+
+
+def _read(file, header, name: str) -> np.ndarray:
+    """The next tensor; they lie side by side in the order of `offset_keys`."""
+    part = header.get_slice(name)
+    kind, shape = part.get_dtype(), part.get_shape()
+    if kind not in DTYPES:
+        raise WeightsError(f"{name} has type {kind}: expected one of {', '.join(DTYPES)}")
+    dtype = np.dtype(DTYPES[kind])
+    flat = read_array(file, math.prod(shape) * dtype.itemsize).view(dtype)
+    return (widen(flat) if kind == "BF16" else flat).reshape(shape)
+
+
+def read_safetensors_metadata(path: Path) -> dict[str, str]:
+    """What was stored beside the tensors; {} where nothing was.
+
+    Raises:
+        WeightsError: damaged.
+    """
+    with _errors(), safe_open(path, framework="numpy") as header:
+        metadata = header.metadata() or {}
+    if METADATA not in metadata:
+        return metadata
+    try:
+        return json.loads(metadata[METADATA])
+    except json.JSONDecodeError as error:
+        raise WeightsError(f"its metadata is not JSON: {error}") from error
+
+
+def write_safetensors(
+    path: Path, state: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None
+) -> None:
+    """Write a file whose bytes depend on the names and values alone, whole or not at all."""
+    arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
+    text = {METADATA: json.dumps(metadata, sort_keys=True)} if metadata else None
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with _errors("cannot be written"):
+            save_file(arrays, temporary, text)
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _errors(what: str = "a damaged safetensors file") -> Iterator[None]:
+    try:
+        yield
+    except SafetensorError as error:
+        raise WeightsError(f"{what}: {error}") from error

@@ -1,0 +1,160 @@
+"""From a description of a tensor in a file (storage, offset, sizes, strides) to an array.
+
+A storage is read once, straight into the array that all its tensors share. bfloat16, which NumPy
+does not have, becomes float32, exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .errors import WeightsError
+
+DTYPES = {  # PyTorch's storage classes
+    "Float": "float32",
+    "Double": "float64",
+    "Half": "float16",
+    "BFloat16": "bfloat16",
+    "Long": "int64",
+    "Int": "int32",
+    "Short": "int16",
+    "Char": "int8",
+    "Byte": "uint8",
+    "Bool": "bool",
+}
+UNSIGNED = ("uint16", "uint32", "uint64")  # types without a storage class of their own
+CHUNK = 2**20  # bytes read at once, so that no second copy of a tensor is made
+SPARE = 64 * 2**20  # bytes that strided views may take beyond what the file's size explains
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A run of elements in a file, from element `first` of the record `key`."""
+
+    key: str
+    dtype: str
+    first: int
+    elements: int
+
+    @property
+    def itemsize(self) -> int:
+        return _item(self.dtype).itemsize
+
+    def as_type(self, dtype: str) -> Storage:
+        """The same bytes as elements of another type; only for storages that count bytes."""
+        return replace(self, dtype=dtype, elements=self.elements // _item(dtype).itemsize)
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor as the file describes it; offset and strides count elements."""
+
+    storage: Storage
+    offset: int
+    sizes: tuple[Any, ...]
+    strides: tuple[Any, ...]
+
+
+class ArrayMaker:
+    """Makes arrays of stored tensors.
+
+    Args:
+        read: `read(key, first, count)` gives these bytes of the record with this key as a new flat
+            uint8 array; raises WeightsError where the record has fewer.
+        byte_order: "little" or "big", of the file.
+        file_size: bytes of the file. A few bytes can claim to be a tensor of any size, by strides
+            of 0 or many views of one storage, so that what is made is bounded by this.
+    """
+
+    def __init__(
+        self, read: Callable[[str, int, int], np.ndarray], byte_order: str, file_size: int
+    ) -> None:
+        self.read, self.byte_order = read, byte_order
+        self.budget = 4 * file_size + SPARE  # read, widened, copied where strided
+        self.read_before: dict[Storage, np.ndarray] = {}
+
+    def array(self, tensor: StoredTensor) -> np.ndarray:
+        """The tensor as a contiguous array; tensors of one storage share its memory where they can.
+
+        Raises:
+            WeightsError: the tensor reaches beyond its storage, or the file is damaged.
+        """
+        _check(tensor)
+        flat = self.storage(tensor.storage)
+        if 0 in tensor.sizes:
+            return np.empty(tensor.sizes, flat.dtype)
+        strides = [stride * flat.itemsize for stride in tensor.strides]
+        view = np.ndarray(tensor.sizes, flat.dtype, flat, tensor.offset * flat.itemsize, strides)
+        if view.flags.c_contiguous:
+            return view
+        self.spend(math.prod(view.shape) * view.itemsize)
+        return np.ascontiguousarray(view)
+
+    def spend(self, count: int) -> None:
+        """Take bytes from the budget."""
+        self.budget -= count
+        if self.budget < 0:
+            raise WeightsError("its tensors are larger than the file can account for")
+
+    def storage(self, storage: Storage) -> np.ndarray:
+        if storage not in self.read_before:
+            self.read_before[storage] = self._read(storage)
+        return self.read_before[storage]
+
+    def _read(self, storage: Storage) -> np.ndarray:
+        item = _item(storage.dtype)
+        if not _is_count(storage.first) or not _is_count(storage.elements):
+            raise WeightsError("a storage has an improper size")
+        first, count = storage.first * item.itemsize, storage.elements * item.itemsize
+        self.spend(count)
+        raw = self.read(storage.key, first, count)
+        flat = raw.view(item)
+        if self.byte_order != "little":
+            flat = flat.byteswap(inplace=True)
+        return widen(flat) if storage.dtype == "bfloat16" else flat
+
+
+def _check(tensor: StoredTensor) -> None:
+    """Before anything is allocated: proper numbers, and no element beyond the storage."""
+    numbers = (tensor.offset, *tensor.sizes, *tensor.strides)
+    if len(tensor.sizes) != len(tensor.strides) or not all(map(_is_count, numbers)):
+        raise WeightsError("a tensor has improper sizes or strides")
+    if len(tensor.sizes) > 32 or math.prod(n or 1 for n in tensor.sizes) >= 2**48:
+        raise WeightsError("a tensor has too many axes or elements")
+    steps = zip(tensor.sizes, tensor.strides, strict=True)
+    last = tensor.offset + sum((size - 1) * stride for size, stride in steps)
+    if 0 not in tensor.sizes and last >= tensor.storage.elements:
+        raise WeightsError("a tensor reaches beyond its storage")
+
+
+def read_array(stream: Any, count: int) -> np.ndarray:
+    """The next `count` bytes, read piece by piece into one new array."""
+    array = np.empty(count, np.uint8)
+    for start in range(0, count, CHUNK):
+        piece = array.data[start : start + CHUNK]
+        while piece:
+            got = stream.readinto(piece)
+            if not got:
+                raise WeightsError("a truncated file: it ends within a tensor")
+            piece = piece[got:]
+    return array
+
+
+def widen(bits: np.ndarray) -> np.ndarray:
+    """bfloat16, given as uint16 bit patterns, to float32: the upper half of its bits."""
+    wide = bits.astype(np.uint32)
+    wide <<= 16
+    return wide.view(np.float32)
+
+
+def _item(dtype: str) -> np.dtype:
+    return np.dtype(np.uint16 if dtype == "bfloat16" else dtype)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0

@@ -1,0 +1,153 @@
+"""The two formats of `torch.save`, read without torch.
+
+Zip (since PyTorch 1.6): one folder with `data.pkl`, `byteorder` and a record `data/KEY` for each
+storage, uncompressed. Stream (before): a magic number, the protocol, the system, the object and the
+list of storage keys, each a pickle, then for every storage its element count and its bytes.
+
+Not read: TorchScript archives, and the tar format of PyTorch before 0.1.10; both are refused by
+name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import mmap
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import WeightsError
+from .tensors import ArrayMaker, Storage, StoredTensor, read_array
+from .unpickle import unpickle
+
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+
+Place = tuple[int, int]
+Select = Callable[[Any], dict[str, StoredTensor]]
+
+
+def read_zip(path: Path, select: Select) -> dict[str, np.ndarray]:
+    """Read a zip file of `torch.save`.
+
+    Args:
+        path: the file.
+        select: picks the wanted tensors, by name, from what was saved; only these are read.
+
+    Raises:
+        WeightsError: damaged, or not of this format.
+    """
+    with _open_zip(path) as archive:
+        names = set(archive.namelist())
+        pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise WeightsError(
+                "a zip archive, but not one of torch.save: it has no single data.pkl"
+            )
+        folder = pickles[0].removesuffix("data.pkl")
+        if folder + "constants.pkl" in names:
+            raise WeightsError("a TorchScript archive: expected a state dict saved by torch.save")
+        tensors = select(unpickle(_record(archive, pickles[0]).tobytes()))
+        byte_order = "little"
+        if folder + "byteorder" in names:
+            byte_order = _record(archive, folder + "byteorder").tobytes().decode("ascii", "replace")
+
+        def read(key: str, first: int, count: int) -> np.ndarray:
+            return _record(archive, f"{folder}data/{key}", first, count)
+
+        maker = ArrayMaker(read, byte_order, path.stat().st_size)
+        return {name: maker.array(tensor) for name, tensor in tensors.items()}
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    with _zip_errors():
+        return zipfile.ZipFile(path)
+
+
+@contextlib.contextmanager
+def _zip_errors() -> Iterator[None]:
+    """What `zipfile` raises on damaged archives, as one kind of error."""
+    try:
+        yield
+    except WeightsError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError) as error:
+        raise WeightsError(f"a damaged zip archive: {error}") from error
+    except (NotImplementedError, RuntimeError) as error:  # encrypted or of an unknown kind
+        raise WeightsError(f"an unusual zip archive: {error}") from error
+
+
+def _record(
+    archive: zipfile.ZipFile, name: str, first: int = 0, count: int | None = None
+) -> np.ndarray:
+    """`count` bytes of a record, the whole of it by default, as a uint8 array."""
+    try:
+        info = archive.getinfo(name)
+    except KeyError:
+        raise WeightsError(f"a damaged file: the record {name!r} is missing") from None
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise WeightsError(f"the record {name!r} is compressed, which torch.save never does")
+    count = info.file_size - first if count is None else count
+    if count < 0 or first + count > info.file_size or info.file_size > _size(archive):
+        raise WeightsError(f"a damaged file: the record {name!r} is too short")
+    with _zip_errors(), archive.open(info) as stream:
+        stream.seek(first)
+        return read_array(stream, count)
+
+
+def _size(archive: zipfile.ZipFile) -> int:
+    """Bytes of the whole archive: no uncompressed record is larger, whatever it claims."""
+    assert archive.fp is not None
+    position = archive.fp.tell()
+    size = archive.fp.seek(0, io.SEEK_END)
+    archive.fp.seek(position)
+    return size
+
+
+def read_stream(path: Path, select: Select) -> dict[str, np.ndarray]:
+    """Read a file in the older format; arguments and errors as for `read_zip`."""
+    size = path.stat().st_size
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
+        if unpickle(stream) != MAGIC:
+            raise WeightsError("a pickle, but not one of torch.save")
+        if unpickle(stream) != PROTOCOL:
+            raise WeightsError("written by an unknown version of torch.save")
+        unpickle(stream)  # the system that wrote it; the bytes below are little-endian on all
+        storages: dict[str, Storage] = {}
+        tensors = select(unpickle(stream, storages))
+        places = _places(stream, unpickle(stream), storages)
+
+        def read(key: str, first: int, count: int) -> np.ndarray:
+            start, length = places.get(key, (0, 0))
+            if first + count > length:
+                raise WeightsError(f"a damaged file: the storage {key!r} is too short")
+            file.seek(start + first)
+            return read_array(file, count)
+
+        maker = ArrayMaker(read, "little", size)
+        return {name: maker.array(tensor) for name, tensor in tensors.items()}
+
+
+def _places(stream: mmap.mmap, keys: Any, storages: dict[str, Storage]) -> dict[str, Place]:
+    """Where each storage's bytes lie: (first byte, number of bytes). They follow in the order of
+    `keys`, each behind its element count.
+    """
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise WeightsError("a damaged file: its list of storages is not one")
+    places = {}
+    for key in keys:
+        if key not in storages:
+            raise WeightsError(f"a damaged file: the storage {key!r} belongs to no tensor")
+        head = stream.read(8)
+        length = int.from_bytes(head, "little") * storages[key].itemsize
+        start = stream.tell()
+        if len(head) < 8 or start + length > stream.size():
+            raise WeightsError("a truncated file: it ends within a tensor")
+        places[key] = (start, length)
+        stream.seek(start + length)
+    return places
