@@ -303,17 +303,19 @@ def test_any_bytes_are_refused(data, head, scratch):
 
 
 MEASURE = """
-import resource, sys
+import sys
 from tinymaskrcnn.weights import load_weights
 import safetensors, safetensors.numpy
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def peak():  # of this process alone; getrusage's figure begins with the parent's
+    lines = open("/proc/self/status").read().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 before = peak()
 state = load_weights(sys.argv[1])
 print(peak() - before, sum(a.nbytes for a in state.values()))
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads peak memory in Linux's units")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("kind", ["zip", "stream", "safetensors"])
 def test_big_files_are_read_without_a_second_copy(kind, tmp_path):
     path = tmp_path / "big"
@@ -323,7 +325,7 @@ def test_big_files_are_read_without_a_second_copy(kind, tmp_path):
     )
     used, size = map(int, out.stdout.split())
     assert size >= 96 * 2**20
-    assert used < 1.15 * size
+    assert 0.9 * size < used < 1.15 * size
 
 
 def write_big(path, kind, size):
