@@ -77,7 +77,7 @@ def grad_sums(grad, y, x, center, relu):
     partial = np.empty((2, count, x.shape[2]))
     grad, y = grad.reshape(flat.shape), (y if relu else grad).reshape(flat.shape)
     run(grad, y, flat, center.astype(np.float32), period, job, relu, *partial, 0, count)
-    return partial.reshape(2, len(x), -1, x.shape[2]).sum(2)
+    return partial.reshape(2, len(x), count // max(len(x), 1), x.shape[2]).sum(2)
 
 
 def grad_apply(grad, y, x, scale, slope, center, shift, relu):

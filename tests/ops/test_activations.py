@@ -1,0 +1,159 @@
+"""ReLU, sigmoid, softmax."""
+
+from math import exp
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from tinymaskrcnn.gradcheck import gradcheck
+from tinymaskrcnn.jit import numba, set_threads
+from tinymaskrcnn.ops.activations import cpu, reference
+from tinymaskrcnn.ops.activations.op import relu, sigmoid, softmax
+from tinymaskrcnn.tensor import Tensor
+
+NUMBERS = arrays(
+    np.float32, array_shapes(min_dims=1, max_dims=4), elements=st.floats(-50, 50, width=32)
+)
+
+
+def array(*values):
+    return np.array(values, np.float32)
+
+
+# By hand
+
+
+def test_relu(backend):
+    x = Tensor(array(-2, 0, 3), requires_grad=True)
+    y = relu(x)
+    y.backward(array(5, 6, 7))
+    np.testing.assert_array_equal(y.data, [0, 0, 3])
+    np.testing.assert_array_equal(x.grad, [0, 0, 7])
+
+
+def test_sigmoid(backend):
+    x = Tensor(array(0, np.log(3), -np.log(3)), requires_grad=True)
+    y = sigmoid(x)
+    y.backward(array(4, 16, 16))
+    np.testing.assert_allclose(y.data, [0.5, 0.75, 0.25], rtol=1e-6)
+    np.testing.assert_allclose(x.grad, [1, 3, 3], rtol=1e-6)
+
+
+def test_softmax(backend):
+    x = Tensor(np.log(array(1, 2, 5))[None], requires_grad=True)
+    y = softmax(x)
+    y.backward(array(8, 0, 0)[None])
+    np.testing.assert_allclose(y.data, [[0.125, 0.25, 0.625]], rtol=1e-6)
+    np.testing.assert_allclose(x.grad, [[0.875, -0.25, -0.625]], rtol=1e-6)
+
+
+# Specification
+
+
+@settings(deadline=None, max_examples=30)
+@given(NUMBERS)
+def test_one_number_at_a_time(x):
+    for module in (reference, cpu):
+        np.testing.assert_array_equal(module.relu(x), one_by_one(lambda v: max(v, 0), x))
+        expected = one_by_one(lambda v: 1 / (1 + exp(-v)), x)
+        np.testing.assert_allclose(module.sigmoid(x), expected, rtol=1e-6, atol=1e-30)
+
+
+def one_by_one(function, x):
+    return np.array([function(float(v)) for v in x.flat]).reshape(x.shape)
+
+
+@settings(deadline=None, max_examples=30)
+@given(NUMBERS, st.data())
+def test_softmax_one_line_at_a_time(x, data):
+    axis = data.draw(st.integers(-x.ndim, x.ndim - 1))
+    expected = np.apply_along_axis(_softmax_of_a_line, axis, x)
+    for module in (reference, cpu):
+        np.testing.assert_allclose(module.softmax(x, axis), expected, rtol=3e-6, atol=1e-30)
+
+
+def _softmax_of_a_line(line):
+    powers = [exp(float(v)) for v in line]
+    return [p / sum(powers) for p in powers]
+
+
+# Gradient
+
+
+@pytest.mark.parametrize(
+    "function", [relu, sigmoid, softmax, lambda x: softmax(x, 0), lambda x: softmax(x, 1)]
+)
+def test_gradient(function):
+    x = np.random.default_rng(0).standard_normal((3, 4, 5))
+    gradcheck(function, np.where(np.abs(x) < 1e-3, 1, x))
+
+
+@settings(deadline=None, max_examples=20)
+@given(NUMBERS)
+def test_gradients_of_the_backends_agree(x):
+    grad = np.cos(np.arange(x.size, dtype=np.float32)).reshape(x.shape)
+    for name, axis in (("relu", ()), ("sigmoid", ()), ("softmax", (0,)), ("softmax", (-1,))):
+        y = getattr(reference, name)(x, *axis)
+        expected, got = (getattr(m, f"{name}_grad")(grad, y, *axis) for m in (reference, cpu))
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-7)
+
+
+# Laws
+
+
+@settings(deadline=None, max_examples=30)
+@given(NUMBERS, st.floats(-50, 50, width=32))
+def test_laws(x, c):
+    for module in (reference, cpu):
+        np.testing.assert_array_equal(module.relu(x) - module.relu(-x), x)
+        np.testing.assert_allclose(module.sigmoid(x) + module.sigmoid(-x), 1, rtol=1e-6)
+        np.testing.assert_allclose(module.softmax(x, -1).sum(-1), 1, rtol=1e-6)
+        shifted = module.softmax(x + np.float32(c), -1)
+        np.testing.assert_allclose(shifted, module.softmax(x, -1), rtol=5e-5, atol=1e-30)
+
+
+# Edges
+
+
+def test_what_is_not_a_number_shows(backend):
+    assert np.isnan(relu(array(np.nan)).data)
+    assert np.isnan(sigmoid(array(np.nan)).data)
+    assert np.isnan(softmax(array(1, np.nan)).data).all()
+    np.testing.assert_array_equal(relu(array(np.inf, -np.inf)).data, [np.inf, 0])
+
+
+def test_large_numbers_do_not_overflow(backend):
+    np.testing.assert_array_equal(sigmoid(array(-1e4, 1e4)).data, [0, 1])
+    np.testing.assert_array_equal(softmax(array(-1e4, 3e4, 0)).data, [0, 1, 0])
+
+
+def test_empty(backend):
+    for function in (relu, sigmoid, softmax):
+        x = Tensor(np.zeros((0, 3), np.float32), requires_grad=True)
+        function(x).backward(np.zeros((0, 3), np.float32))
+        assert x.grad.shape == (0, 3)
+
+
+def test_transposed_input(backend):
+    x = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+    for function in (relu, sigmoid, softmax):
+        np.testing.assert_array_equal(function(x.T).data, function(x.T.copy()).data)
+
+
+def test_errors():
+    with pytest.raises(ValueError, match=r"no axis 2 .*\(3, 4\)"):
+        softmax(np.zeros((3, 4), np.float32), 2)
+    with pytest.raises(ValueError, match=r"axis 1 .* is empty"):
+        softmax(np.zeros((3, 0), np.float32), 1)
+
+
+def test_large_arrays_take_the_parallel_loops_with_the_same_result():
+    x = np.random.default_rng(0).standard_normal((3, 251, 257)).astype(np.float32)
+    for threads in (1, numba.config.NUMBA_NUM_THREADS):
+        set_threads(threads)
+        y = cpu.relu(x)
+        np.testing.assert_array_equal(y, reference.relu(x))
+        np.testing.assert_array_equal(cpu.relu_grad(x, y), reference.relu_grad(x, y))

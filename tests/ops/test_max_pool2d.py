@@ -1,0 +1,163 @@
+"""Max pooling."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinymaskrcnn.gradcheck import gradcheck
+from tinymaskrcnn.jit import numba, set_threads
+from tinymaskrcnn.ops.max_pool2d import cpu, reference
+from tinymaskrcnn.ops.max_pool2d.op import max_pool2d
+from tinymaskrcnn.tensor import Tensor
+
+
+def picture(rows):
+    return np.array(rows, np.float32)[None, :, :, None]  # (1, H, W, 1)
+
+
+@st.composite
+def cases(draw):
+    """A small map with many ties, and settings whose window fits."""
+    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    stride = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    padding = tuple(draw(st.integers(0, k // 2)) for k in kernel)
+    height, width = (
+        draw(st.integers(max(1, k - 2 * p), 9)) for k, p in zip(kernel, padding, strict=True)
+    )
+    shape = (draw(st.integers(0, 2)), height, width, draw(st.sampled_from([1, 3, 17])))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    return rng.integers(-3, 3, shape).astype(np.float32), kernel, stride, padding
+
+
+# By hand
+
+
+def test_windows_of_two(backend):
+    x = Tensor(picture([[1, 5, 2, 0], [3, 4, 8, 7]]), requires_grad=True)
+    y = max_pool2d(x, 2)
+    np.testing.assert_array_equal(y.data, picture([[5, 8]]))
+    y.backward(picture([[10, 20]]))
+    np.testing.assert_array_equal(x.grad, picture([[0, 10, 0, 0], [0, 0, 20, 0]]))
+
+
+def test_overlapping_windows_add_their_gradients(backend):
+    x = Tensor(picture([[0, 9, 0, 1]]), requires_grad=True)
+    y = max_pool2d(x, (1, 3), stride=1)
+    y.backward(picture([[1, 2]]))
+    np.testing.assert_array_equal(y.data, picture([[9, 9]]))
+    np.testing.assert_array_equal(x.grad, picture([[0, 3, 0, 0]]))
+
+
+def test_the_first_of_equals_gets_the_gradient(backend):
+    x = Tensor(picture([[7, 7], [7, 7]]), requires_grad=True)
+    max_pool2d(x, 2).backward(picture([[1]]))
+    np.testing.assert_array_equal(x.grad, picture([[1, 0], [0, 0]]))
+
+
+def test_padding_never_wins(backend):
+    x = Tensor(picture([[-5, -np.inf], [-6, -np.inf]]), requires_grad=True)
+    y = max_pool2d(x, 3, 2, 1)
+    np.testing.assert_array_equal(y.data, picture([[-5]]))
+    y.backward(picture([[1]]))
+    np.testing.assert_array_equal(x.grad, picture([[1, 0], [0, 0]]))
+    lowest = Tensor(picture([[-np.inf]]), requires_grad=True)
+    y = max_pool2d(lowest, 3, 2, 1)
+    y.backward(picture([[4]]))
+    np.testing.assert_array_equal(y.data, picture([[-np.inf]]))
+    np.testing.assert_array_equal(lowest.grad, picture([[4]]))
+
+
+# Specification
+
+
+def pool_one_by_one(x, grad, kernel, stride, padding):
+    """Value and gradient, one window at a time."""
+    y, dx = np.zeros(grad.shape, x.dtype), np.zeros_like(x)
+    for n, i, j, c in np.ndindex(y.shape):
+        best = None
+        for a in range(kernel[0]):
+            for b in range(kernel[1]):
+                h, w = i * stride[0] - padding[0] + a, j * stride[1] - padding[1] + b
+                inside = 0 <= h < x.shape[1] and 0 <= w < x.shape[2]
+                if inside and (best is None or x[n, h, w, c] > x[n, best[0], best[1], c]):
+                    best = (h, w)
+        y[n, i, j, c] = x[n, best[0], best[1], c]
+        dx[n, best[0], best[1], c] += grad[n, i, j, c]
+    return y, dx
+
+
+@settings(deadline=None, max_examples=40)
+@given(cases())
+def test_one_window_at_a_time(case):
+    x, *window = case
+    for module in (reference, cpu):
+        y, tap = module.max_pool2d(x, *window)
+        grad = np.arange(y.size, dtype=np.float32).reshape(y.shape)
+        expected = pool_one_by_one(x, grad, *window)
+        np.testing.assert_array_equal(y, expected[0])
+        np.testing.assert_array_equal(
+            module.max_pool2d_grad(grad, tap, x.shape, *window), expected[1]
+        )
+
+
+# Gradient
+
+
+@pytest.mark.parametrize("window", [(2, 2, 0), (3, 2, 1), ((3, 1), (1, 2), (1, 0))])
+def test_gradient(window):
+    x = np.random.default_rng(0).permutation(2 * 6 * 5 * 2).reshape(2, 6, 5, 2) / 10.0
+    gradcheck(lambda x: max_pool2d(x, *window), x)
+
+
+# Laws
+
+
+@settings(deadline=None, max_examples=20)
+@given(cases(), st.integers(-5, 5))
+def test_a_constant_passes_through(case, constant):
+    x, *window = case
+    for module in (reference, cpu):
+        moved, _ = module.max_pool2d(x + np.float32(constant), *window)
+        np.testing.assert_array_equal(moved, module.max_pool2d(x, *window)[0] + constant)
+
+
+# Edges
+
+
+def test_not_a_number_wins(backend):
+    nan = np.nan
+    x = picture([[1, nan, 3, 4], [nan, 5, 6, 7]])
+    y = max_pool2d(x, 2).data
+    np.testing.assert_array_equal(y, picture([[nan, 7]]))
+
+
+def test_kernel_one_stride_two_picks_every_second_pixel(backend):
+    x = np.random.default_rng(0).standard_normal((2, 5, 4, 3)).astype(np.float32)
+    np.testing.assert_array_equal(max_pool2d(x, 1, 2).data, x[:, ::2, ::2])
+
+
+def test_errors():
+    x = np.zeros((1, 4, 4, 1), np.float32)
+    with pytest.raises(ValueError, match=r"\(N, H, W, C\).*\(4, 4\)"):
+        max_pool2d(x[0, :, :, 0], 2)
+    with pytest.raises(ValueError, match=r"padding \(2, 2\)"):
+        max_pool2d(x, 2, 2, 2)
+    with pytest.raises(ValueError, match=r"\(5, 5\) does not fit into \(4, 4\)"):
+        max_pool2d(x, 5)
+    with pytest.raises(ValueError, match="must be positive"):
+        max_pool2d(x, 2, 0)
+
+
+def test_parallel_loops_give_the_same_at_any_number_of_threads():
+    x = np.random.default_rng(0).standard_normal((3, 41, 37, 33)).astype(np.float32)
+    window = ((3, 3), (2, 2), (1, 1))
+    y, tap = reference.max_pool2d(x, *window)
+    dx = reference.max_pool2d_grad(y, tap, x.shape, *window)
+    for threads in (1, numba.config.NUMBA_NUM_THREADS):
+        set_threads(threads)
+        results = cpu.max_pool2d(x, *window)
+        np.testing.assert_array_equal(results[0], y)
+        np.testing.assert_array_equal(results[1], tap)
+        got = cpu.max_pool2d_grad(y, tap, x.shape, *window)
+        np.testing.assert_allclose(got, dx, rtol=1e-6, atol=1e-6)

@@ -1,0 +1,27 @@
+"""The implementation modules of every op export the same names with the same signatures."""
+
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+
+import tinymaskrcnn.ops
+
+OPS = sorted(path.parent.name for path in Path(tinymaskrcnn.ops.__file__).parent.glob("*/cpu.py"))
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_cpu_exports_what_reference_exports(op):
+    assert _exports(op, "cpu") == _exports(op, "reference")
+
+
+def _exports(op, backend):
+    """Parameter names of every public plain function that the op's own files define."""
+    package = f"tinymaskrcnn.ops.{op}."
+    module = importlib.import_module(package + backend)
+    return {
+        name: list(inspect.signature(function).parameters)
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__.startswith(package) and not name.startswith("_")
+    }
