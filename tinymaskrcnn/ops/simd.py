@@ -89,6 +89,15 @@ class Emitter:
             arguments = [vector, pointer, ir.IntType(32)(4), mask]
             self._call("masked.store", "p0", ir.VoidType(), arguments)
 
+    def prefetch(self, pointer):
+        """Bring a cache line that will be written; harmless where the address is not valid."""
+        write, keep, data = (ir.IntType(32)(1), ir.IntType(32)(3), ir.IntType(32)(1))
+        arguments = [pointer, write, keep, data]
+        kind = ir.FunctionType(ir.VoidType(), [argument.type for argument in arguments])
+        name = "llvm.prefetch.p0"
+        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        self.builder.call(function, arguments)
+
     def constant(self, value):
         return ir.Constant(self.vector, [float(value)] * self.lanes)
 
@@ -218,10 +227,12 @@ def emit_row_tile(emit, tile_rows, width, arguments):
             width,
         )
 
-    sums = emit.loop(INT(0), a["taps"], 1, bias * tile_rows, tap)
     addresses = [builder.load(emit.at(a["targets"], i)) for i in range(tile_rows)]
     targets = [emit.at(emit.pointer(address), a["target_shift"]) for address in addresses]
     places = [emit.at(target, start) for target in targets for start in starts]
+    for place in places:
+        emit.prefetch(place)
+    sums = emit.loop(INT(0), a["taps"], 1, bias * tile_rows, tap)
     low = emit.floor(a["relu"])
 
     def finish(masks):

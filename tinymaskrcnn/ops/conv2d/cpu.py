@@ -24,7 +24,7 @@ def conv2d(x, weight, bias, residual, stride, padding, dilation, groups, relu):
     bias = cpu_direct.zeros(outs) if bias is None else np.array(bias, np.float32)
     residual = None if residual is None else _ready(residual)
     size = winograd_size()
-    if size and cpu_winograd.suits(x.shape, weight.shape, stride, dilation, groups):
+    if cpu_winograd.suits(x.shape, weight.shape, stride, dilation, groups, size):
         form = kept(weight, size, lambda: cpu_winograd.transform_weight(pack(weight), size))
         cpu_winograd.convolve(x, form, bias, y, residual, relu, padding, size)
     elif groups == 1 and x.shape[3] < cpu_direct.NARROW and dilation[1] == 1 and kernel_w > 1:
@@ -45,7 +45,7 @@ def conv2d_grad_input(grad, weight, input_shape, stride, padding, dilation, grou
     dx = memory.empty(input_shape)
     nothing = cpu_direct.zeros(input_shape[3])
     size = winograd_size()
-    if size and cpu_winograd.suits(grad.shape, weight.shape, stride, dilation, groups):
+    if cpu_winograd.suits(grad.shape, weight.shape, stride, dilation, groups, size):
         flipped = pack(weight, order=_FLIPPED, swap=True)
         form = cpu_winograd.transform_weight(flipped, size)
         around = 2 - padding[0], 2 - padding[1]

@@ -16,7 +16,7 @@ from ... import memory
 from ...jit import kernel, serial
 from ..simd import PANEL, TILE_ROWS, address, row_tile
 
-BLOCK_TILES = 4  # register tiles in a block of pixels; their inputs stay in the second-level cache
+CACHED_WEIGHT = 160_000  # floats of weight that stay in the second-level cache beside the pixels
 NARROW = 16  # below this many channels, a whole kernel row is read as one stretch
 
 Geometry = namedtuple(
@@ -37,7 +37,9 @@ def convolve(x, panels, bias, y, residual, relu, geometry, tap_rows, tap_columns
     pixels = geometry.images * geometry.grid_h * geometry.grid_w
     if pixels == 0:
         return
-    blocks, splits, together = _schedule(pixels, geometry, len(panels), get_num_threads())
+    blocks, splits, together = _schedule(
+        pixels, geometry, len(panels), len(tap_rows), get_num_threads()
+    )
     _convolve(
         x.reshape(-1),
         zeros(geometry.depth),
@@ -57,19 +59,20 @@ def convolve(x, panels, bias, y, residual, relu, geometry, tap_rows, tap_columns
 
 
 @lru_cache(maxsize=4096)
-def _schedule(pixels, geometry, panels, threads):
+def _schedule(pixels, geometry, panels, taps, threads):
     """(blocks of pixels, parts of the panels, panels to run through for one register tile).
 
-    Blocks of equal size, as many for one thread as for the other. Where the output has more
-    channels than the input, a tile stays while the panels go by; else a panel stays.
+    Blocks of equal size, as many for one thread as for the other; larger ones where the sums are
+    long, since each block reads the whole weight. All panels pass over one tile where the whole
+    weight stays in the cache, else all tiles of a block under one panel.
     """
     tiles = -(-pixels // TILE_ROWS)
-    wide = geometry.outs >= geometry.depth and geometry.depth <= 256
     splits = min(panels, threads) if tiles < 2 * threads else 1
-    blocks = -(-tiles // BLOCK_TILES)
+    blocks = -(-tiles // (16 if taps * geometry.depth >= 1024 else 4))
     if splits == 1:
         blocks = min(tiles, -(-blocks // threads) * threads)
-    return blocks, splits, panels if wide else 1
+    weight_size = taps * geometry.depth * panels * PANEL
+    return blocks, splits, panels if weight_size <= CACHED_WEIGHT else 1
 
 
 @lru_cache(maxsize=1024)

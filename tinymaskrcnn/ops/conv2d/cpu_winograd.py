@@ -32,13 +32,19 @@ Tiling = namedtuple(
 )
 
 
-def suits(x_shape, weight_shape, stride, dilation, groups) -> bool:
-    """Whether this convolution can go through Winograd, and gains by it."""
+FEWEST_TILES = 16  # below that, transforming the weight costs more than it saves
+
+
+def suits(x_shape, weight_shape, stride, dilation, groups, size) -> bool:
+    """Whether F(size x size, 3 x 3) can compute this convolution, and gains by it."""
+    images, height, width, _ = x_shape
     outs, ins, kernel_h, kernel_w = weight_shape
     return (
-        (kernel_h, kernel_w, *stride, *dilation, groups) == (3, 3, 1, 1, 1, 1, 1)
+        size > 0
+        and (kernel_h, kernel_w, *stride, *dilation, groups) == (3, 3, 1, 1, 1, 1, 1)
         and ins % LANES == 0
         and outs % LANES == 0
+        and images * height * width >= FEWEST_TILES * size**2
     )
 
 
@@ -53,8 +59,6 @@ def transform_weight(panels, size):
 def convolve(x, weight, bias, y, residual, relu, padding, size):
     """y = relu?(x * weight + bias + residual); weight as `transform_weight` makes it."""
     tiling, blocks = _plan(x.shape, y.shape, padding, size, get_num_threads())
-    if blocks == 0:
-        return
     workers = min(get_num_threads(), blocks)
     scratch = memory.empty((workers, (size + 2) ** 2 * (tiling.v_pitch + tiling.m_pitch)))
     run = _convolve_4 if size == 4 else _convolve_2
