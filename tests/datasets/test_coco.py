@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -44,6 +46,12 @@ CONTENT = {
 }
 
 
+def write_pictures(folder):
+    folder.mkdir(exist_ok=True)
+    for name, size in (("a.png", (6, 4)), ("b.png", (3, 5))):
+        Image.new("L", size, 128).save(folder / name)
+
+
 @pytest.fixture
 def write(tmp_path):
     """Writes a json (CONTENT after a change) with its pictures, returns its path."""
@@ -51,9 +59,7 @@ def write(tmp_path):
     def write(change=lambda content: None, folder="images"):
         content = copy.deepcopy(CONTENT)
         change(content)
-        (tmp_path / folder).mkdir(exist_ok=True)
-        for name, size in (("a.png", (6, 4)), ("b.png", (3, 5))):
-            Image.new("L", size, 128).save(tmp_path / folder / name)
+        write_pictures(tmp_path / folder)
         path = tmp_path / "set.json"
         path.write_text(json.dumps(content))
         return path
@@ -185,7 +191,7 @@ def duplicate(kind):
         (duplicate("categories"), "two categories have the id 7"),
         (drop("images", "id"), "images\\[0\\] has no id"),
         (drop("images", "file_name"), "images with id 30: file_name is None"),
-        (set_field("images", "width", "6"), "width is '6', expected int"),
+        (set_field("images", "width", "6"), "width is '6', expected a whole number"),
         (set_field("images", "height", 0), "height is 0"),
         (set_field("images", "file_name", "c.png"), "picture c.png is not in"),
         (drop("categories", "name"), "categories with id 7: name is None"),
@@ -231,3 +237,48 @@ def test_a_picture_of_another_size_is_refused(write):
     dataset = CocoDataset(write(change))
     with pytest.raises(InputError, match=r"a.png: the picture is 6 x 4, but .* says 6 x 40"):
         dataset[0]
+
+
+@pytest.fixture(scope="module")
+def pictures_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    write_pictures(folder / "images")
+    return folder
+
+
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.sampled_from([0, -1, 3, 10**400, 2**31, 1e308, float("inf"), float("nan"), 0.5]),
+    st.sampled_from(["", "a.png", "7", "\0", "x" * 300, "ÿ"]),
+    st.sampled_from([[], {}, [[]], [[1, 2, 3]], [None], {"counts": "1"}]),
+)
+
+
+def places(value, path=()):
+    """The way to every part of a json value."""
+    children = {list: enumerate, dict: dict.items}.get(type(value), lambda _: ())(value)
+    return [path] + [place for key, child in children for place in places(child, (*path, key))]
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_any_damage_is_refused_or_survived(pictures_folder, data):
+    content = copy.deepcopy(CONTENT)
+    for _ in range(data.draw(st.integers(1, 3))):
+        *way, last = data.draw(st.sampled_from([place for place in places(content) if place]))
+        parent = content
+        for key in way:
+            parent = parent[key]
+        parent[last] = copy.deepcopy(data.draw(ODD))
+    path = pictures_folder / "set.json"
+    path.write_text(json.dumps(content))
+    try:
+        dataset = CocoDataset(path)
+        targets = [dataset[i][1] for i in range(len(dataset))]
+    except InputError as error:
+        assert "\n" not in str(error)
+    else:
+        for target in targets:
+            assert (target["boxes"][:, 2:] > target["boxes"][:, :2]).all()
+            assert np.isfinite(target["area"]).all()

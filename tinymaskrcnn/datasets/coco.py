@@ -8,6 +8,7 @@ is refused; single objects that cannot be trained on are left out, with a warnin
 
 import json
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,14 @@ import numpy as np
 from pycocotools import mask as rle_tools
 
 from ..errors import InputError
-from .images import MAX_PIXELS, read_image
+from .images import MAX_PIXELS, check_size, read_image
 from .segmentation import UnusableObject, is_numbers, read_segmentation
 from .targets import Target
 
-FIELDS: dict[str, dict[str, type]] = {
-    "categories": {"name": str},
-    "images": {"file_name": str, "height": int, "width": int},
-    "annotations": {},
+FIELDS = {
+    "categories": ("name",),
+    "images": ("file_name", "height", "width"),
+    "annotations": (),
 }
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,9 @@ class CocoDataset:
         content = read_json(self.path)
         self.classes, self.category_ids = class_order(self.path, content["categories"], classes)
         self.images = list(by_id(self.path, "images", content["images"]).values())
+        for entry in self.images:
+            where = f"{self.path}: picture {entry['file_name']}"
+            check_size(where, (entry["width"], entry["height"]), max_pixels)
         self.files = find_pictures(self.path, self.images, images_dir)
         self.skipped: dict[str, list[Any]] = {}
         self.objects = self.read_objects(content["annotations"])
@@ -146,21 +150,26 @@ def read_json(path: Path) -> dict[str, list[dict]]:
 
 def by_id(path: Path, kind: str, entries: list[dict]) -> dict[Any, dict]:
     """Entries by their id, in file order, with the fields that their kind needs."""
-    fields = FIELDS[kind]
     found: dict[Any, dict] = {}
     for number, entry in enumerate(entries):
         if not isinstance(entry.get("id"), int | str):
             raise InputError(f"{path}: {kind}[{number}] has no id")
         if entry["id"] in found:
             raise InputError(f"{path}: two {kind} have the id {entry['id']}")
-        for field, type_ in fields.items():
-            if not isinstance(entry.get(field), type_) or not entry[field] or entry[field] is True:
-                raise InputError(
-                    f"{path}: {kind} with id {entry['id']}: {field} is {entry.get(field)!r}, "
-                    f"expected {type_.__name__}"
-                )
+        for field in FIELDS[kind]:
+            check_field(f"{path}: {kind} with id {entry['id']}", field, entry.get(field))
         found[entry["id"]] = entry
     return found
+
+
+def check_field(where: str, field: str, value: Any) -> None:
+    """Refuse a name that is no text, or a length that is no whole number above 0."""
+    if field in ("height", "width"):
+        fits, expected = type(value) is int and 0 < value < 2**31, "a whole number above 0"
+    else:
+        fits, expected = isinstance(value, str) and value != "", "a text"
+    if not fits:
+        raise InputError(f"{where}: {field} is {value!r}, expected {expected}")
 
 
 def class_order(
@@ -170,7 +179,8 @@ def class_order(
     ids = {entry["name"]: id_ for id_, entry in by_id(path, "categories", categories).items()}
     if len(ids) < len(categories) or not ids:
         raise InputError(f"{path}: categories need names that differ, got {list(ids)}")
-    names = list(classes) if classes is not None else sorted(ids, key=lambda name: ids[name])
+    by_number = sorted(ids, key=lambda name: (isinstance(ids[name], str), ids[name]))
+    names = by_number if classes is None else list(classes)
     unknown = sorted(set(ids) - set(names))
     if unknown:
         raise InputError(f"{path}: categories {unknown} are not among the classes {names}")
@@ -183,7 +193,7 @@ def find_pictures(path: Path, images: list[dict], images_dir: str | Path | None)
     files = []
     for entry in images:
         places = [folder / entry["file_name"] for folder in folders]
-        file = next((place for place in places if place.is_file()), None)
+        file = next(filter(os.path.isfile, places), None)
         if file is None:
             tried = " or ".join(str(folder) for folder in folders)
             raise InputError(f"{path}: picture {entry['file_name']} is not in {tried}")

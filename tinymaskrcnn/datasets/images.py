@@ -57,7 +57,7 @@ def check_file(path: Path) -> None:
         raise InputError(f"{path}: the file is empty")
 
 
-def check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
+def check_size(path: Path | str, size: tuple[int, int], max_pixels: int) -> None:
     """Refuse a picture that is too large, before any of it is decoded."""
     width, height = size
     if width * height > max_pixels:

@@ -4,13 +4,13 @@ pycocotools trusts its input: it reads past the end of a cut RLE string and take
 proportion to a polygon's length. What does not describe a mask of the picture's size stops here.
 """
 
-import math
 from typing import Any
 
 from pycocotools import mask as rle_tools
 
 from ..errors import InputError
 
+LARGEST = 1e38
 FAR = 10.0  # a polygon may reach this many times the picture's longer side
 
 
@@ -87,7 +87,7 @@ def decode_runs(counts: str) -> list[int]:
 
 
 def is_numbers(values: Any) -> bool:
-    """Whether `values` is a list of finite numbers."""
+    """Whether `values` is a list of numbers that float32 can hold."""
     return isinstance(values, list) and all(
-        isinstance(value, int | float) and math.isfinite(value) for value in values
+        isinstance(value, int | float) and abs(value) < LARGEST for value in values
     )
