@@ -26,7 +26,7 @@ Ctrl-C or SIGTERM
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (sys.argv by default) and return its exit status."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, handlers=[_BarFriendlyHandler()], format="%(message)s")
+    _show_log()
     try:
         status = importlib.import_module(f".commands.{options.command}", __package__).run(options)
         sys.stdout.flush()
@@ -56,6 +56,13 @@ class _OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _show_log() -> None:
+    """The package's log from INFO on, of other packages only what Python shows by itself."""
+    logger = logging.getLogger(__package__)
+    logger.setLevel(logging.INFO)
+    logger.handlers = [_BarFriendlyHandler()]
 
 
 class _BarFriendlyHandler(logging.Handler):

@@ -6,6 +6,7 @@ import argparse
 import json
 
 from ..datasets import CocoDataset, ToyShapes
+from ..datasets.outlines import OUTLINES
 from ..errors import InputError
 from ..evaluation import evaluate
 from .loading import load_model
@@ -20,8 +21,12 @@ def run(options: argparse.Namespace) -> int:
     model, classes = load_model(options.weights)
     if options.data:
         dataset = CocoDataset(options.data, options.images, classes=classes)
-    else:
+    elif set(classes) <= set(OUTLINES):
         dataset = ToyShapes(HELD_BACK, split="val", classes=classes)
+    else:
+        raise InputError(
+            f"{options.weights}: knows {', '.join(classes[:5])}, give --data with them"
+        )
     prepare(options)
     result = evaluate(model, dataset, progress=True)
     print(json.dumps(result, indent=2) if options.json else figures_table(result, classes))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pycocotools import mask as rle_tools
 
 from ..datasets.images import MAX_PIXELS, SUFFIXES, read_image
 from ..detection.detections import Detections
@@ -30,10 +31,9 @@ def run(options: argparse.Namespace) -> int:
     model, classes = load_model(options.weights)
     out = output_folder(options.out)
     prepare(options)
-    names = output_names(inputs, out)
-    found: list[tuple[Path, Detections]] = []
+    results = CocoResults(classes)
     failures = 0
-    for path, target in zip(inputs, names, strict=True):
+    for path, target in zip(inputs, output_names(inputs, out), strict=True):
         try:
             image = read_image(path, max_pixels=options.max_pixels or MAX_PIXELS)
         except InputError as problem:
@@ -42,11 +42,12 @@ def run(options: argparse.Namespace) -> int:
             continue
         (detections,) = model.detect([image])
         detections = detections[detections.scores >= options.score]
-        draw_detections(image, detections, classes, 0.0).save(target)
+        draw_detections(image, detections, classes, 0.0).save(target, compress_level=3)
         print(f"{path}: {summary(detections, classes)} -> {target}", flush=True)
-        found.append((path, detections))
+        if options.json:
+            results.add(path, detections)
     if options.json:
-        write_atomic(out / "predictions.json", json.dumps(coco_json(found, classes)).encode())
+        write_atomic(out / "predictions.json", json.dumps(results.content).encode())
     return status(len(inputs), failures)
 
 
@@ -106,23 +107,28 @@ def summary(detections: Detections, classes: Sequence[str]) -> str:
     return f"{len(detections)} objects" + (f" ({kinds})" if kinds else "")
 
 
-def coco_json(found: Sequence[tuple[Path, Detections]], classes: Sequence[str]) -> dict[str, Any]:
-    """A COCO json of the detections; its annotations have scores, and are what pycocotools' loadRes
-    takes.
+class CocoResults:
+    """A COCO json of what is found: its annotations have scores, and are what loadRes takes.
+
+    Args:
+        classes: names in label order; they become categories 1, 2, ...
     """
-    annotations: list[dict[str, Any]] = []
-    images = []
-    for image_id, (path, detections) in enumerate(found, start=1):
-        height, width = detections.image_size
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        categories = [{"id": k, "name": name} for k, name in enumerate(classes, start=1)]
+        self.content: dict[str, list[dict[str, Any]]]
+        self.content = {"images": [], "annotations": [], "categories": categories}
+
+    def add(self, path: Path, detections: Detections) -> None:
+        """Take in one picture. Masks are kept as run lengths, so that thousands fit in memory."""
+        images, annotations = self.content["images"], self.content["annotations"]
+        image_id, (height, width) = len(images) + 1, detections.image_size
         images.append({"id": image_id, "file_name": str(path), "width": width, "height": height})
-        annotations += coco_results(detections, image_id)
-    for number, annotation in enumerate(annotations, start=1):
-        annotation |= {"id": number, "iscrowd": 0, "area": _area(annotation["segmentation"])}
-    categories = [{"id": k, "name": name} for k, name in enumerate(classes, start=1)]
-    return {"images": images, "annotations": annotations, "categories": categories}
+        for result in coco_results(detections, image_id):
+            extra = {"id": len(annotations) + 1, "iscrowd": 0, "area": area(result["segmentation"])}
+            annotations.append({**result, **extra})
 
 
-def _area(rle: dict[str, Any]) -> float:
-    from pycocotools.mask import area
-
-    return float(area(rle))
+def area(rle: dict[str, Any]) -> float:
+    """Pixels of a mask."""
+    return float(rle_tools.area(rle))

@@ -70,7 +70,7 @@ def save_checkpoint(folder: Path, step: int, arrays: Mapping[str, np.ndarray]) -
     write_atomic(path, content)
     checksum = hashlib.sha256(content).hexdigest()
     write_atomic(_checksum_path(path), f"{checksum}  {path.name}\n".encode())
-    _remove_old(folder)
+    _remove_others(folder, path)
     return path
 
 
@@ -114,11 +114,11 @@ def _complete(folder: Path) -> list[Path]:
     return [file for file in files if _checksum_path(file).exists()]
 
 
-def _remove_old(folder: Path) -> None:
-    """All but the newest, and whatever a crash left half written. The checksum goes first, so that
-    no half counts.
+def _remove_others(folder: Path, newest: Path) -> None:
+    """All but this and the one before it; also later ones, which were damaged, and what a crash
+    left half written. The checksum goes first, so that no half counts.
     """
-    kept = _complete(folder)[-KEPT:]
+    kept = [file for file in _complete(folder) if file.name <= newest.name][-KEPT:]
     for file in sorted(folder.glob("step-*.safetensors")):
         if file not in kept:
             _checksum_path(file).unlink(missing_ok=True)

@@ -115,20 +115,24 @@ class RowLog:
     """
 
     def __init__(self, path: Path, after: int) -> None:
+        self._path, self._file = path, None  # type: Path, IO[str] | None
         if path.exists():
             _cut(path, after)
-        self._file = open(path, "a")  # noqa: SIM115 (closed by close())
 
     def append(self, row: Mapping[str, Any]) -> None:
+        """Write one row; the first makes the file."""
+        self._file = self._file or open(self._path, "a")
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
 
     def sync(self) -> None:
         """Flush to the disk, so that a checkpoint never is ahead of its rows."""
-        os.fsync(self._file.fileno())
+        if self._file:
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        self._file.close()
+        if self._file:
+            self._file.close()
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -151,10 +155,15 @@ def _cut(path: Path, after: int) -> None:
     """Truncate before the first line that is torn or of a later step."""
     kept = 0
     for line in path.read_bytes().splitlines(keepends=True):
-        if not line.endswith(b"\n") or json.loads(line)["step"] > after:
+        if not _whole(line) or json.loads(line)["step"] > after:
             break
         kept += len(line)
     os.truncate(path, kept)
+
+
+def _whole(line: bytes) -> bool:
+    """Whether a line is a JSON object with its end; a crash can leave half of one, or zeros."""
+    return line.startswith(b"{") and line.endswith(b"}\n")
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -38,6 +38,7 @@ from .schedule import learning_rate, progress
 from .start import named_datasets
 
 logger = logging.getLogger(__name__)
+SAMPLING = 2  # the loader has the streams (seed, 0, epoch) and (seed, 1, position)
 
 
 class Trainer:
@@ -165,7 +166,7 @@ class Trainer:
 
     def _rng(self) -> np.random.Generator:
         """The samplers' generator for the present step."""
-        return np.random.default_rng((self.recipe.seed, self.step))
+        return np.random.default_rng((self.recipe.seed, SAMPLING, self.step))
 
     def _fail_on_loss(self, batch: Batch, terms: Mapping[str, float]) -> None:
         cause = diagnosis.explain_loss(
@@ -227,11 +228,12 @@ class Trainer:
         """Write a checkpoint of this step, unless there is one or a weight is not finite."""
         if self._saved_step == self.step:
             return
-        arrays = {f"model/{name}": array for name, array in self.model.state_dict().items()}
-        if bad := diagnosis.bad_arrays(arrays):
+        state = self.model.state_dict()
+        if bad := diagnosis.bad_arrays(state):
             raise NonFiniteError(
                 f"step {self.step}: not saved, weights are not finite: {', '.join(bad[:5])}"
             )
+        arrays = {f"model/{name}": array for name, array in state.items()}
         arrays |= {f"optimizer/{n}": array for n, array in self.optimizer.state_dict().items()}
         if self.average:
             arrays |= {f"average/{name}": a for name, a in self.average.averages.items()}

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+LEAST = 1e-6  # a loss of zero has no place on a logarithmic axis
+
 Rows = Sequence[Mapping[str, Any]]
 
 TERMS = {  # name in metrics.jsonl: (name in the legend, colour)
@@ -55,6 +57,7 @@ def _draw_losses(axis: Any, metrics: Rows) -> None:
     window = max(1, len(metrics) // 40)
     for name, (label, colour) in TERMS.items():
         steps, values = _series(metrics, name)
+        values = np.maximum(values, LEAST)
         axis.plot(steps, values, color=colour, lw=0.5, alpha=0.2)
         axis.plot(
             steps,

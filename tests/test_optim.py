@@ -1,0 +1,191 @@
+"""SGD, gradient norm and clipping."""
+
+import inspect
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinymaskrcnn import jit
+from tinymaskrcnn.backend import use
+from tinymaskrcnn.errors import InputError
+from tinymaskrcnn.nn import Parameter
+from tinymaskrcnn.ops.sgd import cpu, reference
+from tinymaskrcnn.optim import SGD, clip_scale, grad_norm, without_decay_of_vectors
+
+
+def parameter(values, grad=None, dtype=np.float32) -> Parameter:
+    made = Parameter(np.array(values, dtype))
+    made.grad = None if grad is None else np.array(grad, dtype)
+    return made
+
+
+def test_two_steps_by_hand(backend):
+    p = parameter([1.0, -2.0], grad=[0.5, 1.0])
+    optimizer = SGD([p], lr=0.1, momentum=0.5, weight_decay=0.25)
+    optimizer.step()
+    # d = grad + decay * p = [0.75, 0.5]; velocity = d; p -= 0.1 * velocity
+    np.testing.assert_allclose(p.data, [0.925, -2.05], rtol=1e-6)
+    optimizer.step()
+    # d = [0.73125, 0.4875]; velocity = 0.5 * velocity + d = [1.10625, 0.7375]
+    np.testing.assert_allclose(p.data, [0.814375, -2.12375], rtol=1e-6)
+
+
+def test_step_marks_parameters_as_changed_and_skips_those_without_gradient():
+    trained, untouched = parameter([1.0], grad=[1.0]), parameter([1.0])
+    SGD([trained, untouched], lr=1.0).step()
+    assert (trained.version, untouched.version) == (1, 0)
+    assert trained.data[0] == 0 and untouched.data[0] == 1
+
+
+def test_frozen_parameters_are_left_out():
+    frozen, free = parameter([1.0], grad=[1.0]), parameter([1.0], grad=[1.0])
+    frozen.requires_grad = False
+    optimizer = SGD([frozen, free], lr=1.0)
+    optimizer.step()
+    assert optimizer.parameters() == [free]
+    assert frozen.data[0] == 1
+
+
+def test_groups_have_their_own_weight_decay(backend):
+    matrix, vector = parameter([[1.0]], grad=[[0.0]]), parameter([1.0], grad=[0.0])
+    SGD(without_decay_of_vectors([matrix, vector]), lr=0.1, weight_decay=1.0).step()
+    np.testing.assert_allclose(matrix.data, 0.9, rtol=1e-6)
+    assert vector.data[0] == 1
+
+
+def test_zero_grad_forgets_gradients():
+    p = parameter([1.0], grad=[1.0])
+    SGD([p], lr=0.1).zero_grad()
+    assert p.grad is None
+
+
+def specification(p, grads, lr, momentum, weight_decay, scale):
+    """SGD on one number, a step at a time, in Python's floats."""
+    velocity = 0.0
+    for grad in grads:
+        velocity = momentum * velocity + (scale * grad + weight_decay * p)
+        p = p - lr * velocity
+    return p
+
+
+numbers = st.floats(-4, 4, width=32)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(numbers, min_size=1, max_size=40),
+    st.lists(numbers, min_size=1, max_size=4),
+    st.sampled_from([0.0, 0.5, 0.9]),
+    st.sampled_from([0.0, 0.01]),
+    st.sampled_from([1.0, 0.25]),
+    st.sampled_from(["reference", "cpu"]),
+)
+def test_specification(values, grads, momentum, decay, scale, name):
+    p = parameter(values)
+    optimizer = SGD([p], 0.1, momentum, decay)
+    with use(name):
+        for grad in grads:
+            p.grad = np.full_like(p.data, grad)
+            optimizer.step(scale)
+    expected = [specification(v, grads, 0.1, momentum, decay, scale) for v in values]
+    np.testing.assert_allclose(p.data, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_float64_parameters_are_served_too():
+    p = parameter([1.0], grad=[1.0], dtype=np.float64)
+    SGD([p], lr=1e-9).step()
+    assert p.data[0] == 1 - 1e-9
+
+
+def test_parameters_that_are_not_contiguous_are_trained():
+    p = parameter(np.arange(6).reshape(2, 3).T, grad=np.ones((3, 2)))
+    SGD([p], lr=1.0).step()
+    np.testing.assert_array_equal(p.data, np.arange(6).reshape(2, 3).T - 1)
+
+
+def test_state_goes_on_bit_for_bit():
+    rng = np.random.default_rng(0)
+    start, grads = rng.standard_normal(50, np.float32), rng.standard_normal((6, 50), np.float32)
+
+    def run(p, optimizer, some):
+        for grad in some:
+            p.grad = grad
+            optimizer.step()
+
+    whole = parameter(start)
+    run(whole, SGD([whole], 0.1, 0.9, 0.01), grads)
+    first = parameter(start)
+    before = SGD([first], 0.1, 0.9, 0.01)
+    run(first, before, grads[:3])
+    second = parameter(first.data)
+    after = SGD([second], 0.1, 0.9, 0.01)
+    after.load_state_dict({name: array.copy() for name, array in before.state_dict().items()})
+    run(second, after, grads[3:])
+    assert whole.data.tobytes() == second.data.tobytes()
+
+
+def test_state_of_other_parameters_is_refused():
+    optimizer = SGD([parameter([1.0])], lr=0.1)
+    with pytest.raises(InputError, match="does not fit"):
+        optimizer.load_state_dict(SGD([parameter([1.0, 2.0])], lr=0.1).state_dict())
+
+
+def test_grad_norm_by_hand(backend):
+    assert grad_norm([parameter([0.0], grad=[3.0]), parameter([0.0, 0.0], grad=[0.0, 4.0])]) == 5
+    assert grad_norm([parameter([0.0])]) == 0
+
+
+def test_grad_norm_tells_what_is_not_finite(backend):
+    assert np.isnan(grad_norm([parameter([0.0], grad=[np.nan])]))
+    assert np.isinf(grad_norm([parameter([0.0], grad=[-np.inf])]))
+
+
+def test_grad_norm_of_gradients_whose_squares_overflow(backend):
+    assert grad_norm([parameter([0.0, 0.0], grad=[3e30, 4e30])]) == pytest.approx(5e30)
+
+
+def test_clipping():
+    assert clip_scale(2.0, 5.0) == 1
+    assert clip_scale(10.0, 5.0) == 0.5
+    assert clip_scale(10.0, 0.0) == 1
+
+
+def test_sums_and_steps_are_the_same_at_any_number_of_threads():
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal(100_003).astype(np.float32)
+
+    def results(threads):
+        jit.set_threads(threads)
+        p, velocity = values.copy(), values[::-1].copy()
+        cpu.sgd_step(p, values, velocity, 0.1, 0.9, 0.01, 0.5)
+        average = values[::-1].copy()
+        cpu.moving_average(average, values, 0.3)
+        return cpu.sum_of_squares(values), p.tobytes(), average.tobytes()
+
+    most = jit.numba.config.NUMBA_NUM_THREADS
+    try:
+        assert results(1) == results(most)
+    finally:
+        jit.set_threads(most)
+
+
+def test_both_implementations_have_the_same_signatures():
+    for name, function in vars(reference).items():
+        if inspect.isfunction(function):
+            assert inspect.signature(function) == inspect.signature(getattr(cpu, name)), name
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"lr": -1.0}, "lr is -1"), ({"lr": 1.0, "momentum": 2.0}, "momentum is 2.0")],
+)
+def test_numbers_out_of_range_are_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        SGD([parameter([1.0])], **settings)
+
+
+def test_nothing_to_train_is_refused():
+    with pytest.raises(InputError, match="no parameter"):
+        SGD([], lr=0.1)

@@ -1,0 +1,149 @@
+"""Checkpoints: whole or not at all, and the last good one is found."""
+
+import errno
+import os
+import subprocess
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tinymaskrcnn.errors import InputError
+from tinymaskrcnn.training import checkpoint
+from tinymaskrcnn.training.checkpoint import load_newest, save_checkpoint, write_atomic
+
+
+def arrays(step):
+    return {
+        "model/w": np.full((2, 3), step, np.float32),
+        "count": np.array([step]),
+        "flags": np.array([True, False]),
+    }
+
+
+def saved(folder, *steps):
+    return [save_checkpoint(folder, step, arrays(step)) for step in steps]
+
+
+def test_what_was_saved_comes_back(tmp_path):
+    saved(tmp_path, 7)
+    found = load_newest(tmp_path)
+    assert found.step == 7
+    for name, array in arrays(7).items():
+        assert found.arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(found.arrays[name], array)
+
+
+def test_nothing_saved_is_none(tmp_path):
+    assert load_newest(tmp_path) is None
+    assert load_newest(tmp_path / "missing") is None
+
+
+def test_the_newest_two_are_kept(tmp_path):
+    saved(tmp_path, 1, 2, 3, 10)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "step-00000003.safetensors",
+        "step-00000003.sha256",
+        "step-00000010.safetensors",
+        "step-00000010.sha256",
+    ]
+
+
+def test_the_checksum_is_one_that_sha256sum_reads(tmp_path):
+    saved(tmp_path, 1)
+    command = ["sha256sum", "--check", "--status", "step-00000001.sha256"]
+    assert subprocess.run(command, cwd=tmp_path, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "checksum", "no checksum"])
+def test_a_damaged_one_is_passed_over(tmp_path, caplog, damage):
+    _, newest = saved(tmp_path, 1, 2)
+    content = bytearray(newest.read_bytes())
+    if damage == "truncate":
+        newest.write_bytes(content[:-1])
+    elif damage == "flip":
+        content[len(content) // 2] ^= 1
+        newest.write_bytes(content)
+    elif damage == "empty":
+        newest.write_bytes(b"")
+    elif damage == "checksum":
+        newest.with_suffix(".sha256").write_bytes(b"")
+    else:
+        newest.with_suffix(".sha256").unlink()
+    assert load_newest(tmp_path).step == 1
+    assert damage == "no checksum" or "damaged" in caplog.text
+
+
+@settings(
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_any_flipped_bit_is_found(tmp_path, data):
+    _, newest = saved(tmp_path, 1, 2)
+    content = bytearray(newest.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    newest.write_bytes(content)
+    assert load_newest(tmp_path).step == 1
+
+
+def test_all_damaged_is_an_error_that_names_them(tmp_path):
+    for path in saved(tmp_path, 1, 2):
+        path.write_bytes(b"x")
+    with pytest.raises(InputError, match="every checkpoint is damaged"):
+        load_newest(tmp_path)
+
+
+def test_a_run_that_went_back_replaces_what_was_damaged(tmp_path):
+    _, newest = saved(tmp_path, 4, 8)
+    newest.write_bytes(b"x")
+    saved(tmp_path, 6)
+    assert [p.name for p in sorted(tmp_path.glob("*.safetensors"))] == [
+        "step-00000004.safetensors",
+        "step-00000006.safetensors",
+    ]
+
+
+def test_what_a_crash_left_is_removed(tmp_path):
+    (tmp_path / "step-00000001.safetensors.partial").write_bytes(b"half")
+    (tmp_path / "step-00000001.safetensors").write_bytes(b"without checksum")
+    saved(tmp_path, 2)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("call", range(8))
+def test_a_full_disk_leaves_the_last_good_one(tmp_path, monkeypatch, call):
+    """Every write, flush and rename of a save fails once."""
+    saved(tmp_path, 1)
+    calls = 0
+
+    def failing(original):
+        def wrapped(*arguments):
+            nonlocal calls
+            calls += 1
+            if calls == call + 1:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return original(*arguments)
+
+        return wrapped
+
+    monkeypatch.setattr(checkpoint.os, "fsync", failing(os.fsync))
+    monkeypatch.setattr(checkpoint.os, "replace", failing(os.replace))
+    if call < 6:  # fsync, rename and fsync of the folder, for two files
+        with pytest.raises(OSError, match="No space left"):
+            saved(tmp_path, 2)
+        assert load_newest(tmp_path).step == (2 if call == 5 else 1)
+        assert not list(tmp_path.glob("*.partial"))
+    else:
+        saved(tmp_path, 2)
+        assert load_newest(tmp_path).step == 2
+
+
+def test_write_atomic_replaces(tmp_path):
+    path = tmp_path / "file"
+    write_atomic(path, b"old")
+    write_atomic(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]

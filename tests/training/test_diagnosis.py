@@ -1,0 +1,78 @@
+"""What the report of a number gone wrong names."""
+
+import numpy as np
+import pytest
+
+from tinymaskrcnn.nn import Module
+from tinymaskrcnn.training.diagnosis import bad_arrays, explain_gradient, explain_loss
+
+from .stub import StubModel, stub_pictures
+
+
+def explanation(model, pictures, **losses):
+    images, targets = zip(*pictures, strict=True)
+    names = [f"{letter}.png" for letter in "abcdefgh"[: len(images)]]
+
+    def forward(some, of_them):
+        return model(some, of_them, np.random.default_rng(0))
+
+    return explain_loss(model, forward, images, targets, names, losses)
+
+
+def test_the_term_is_named():
+    text = explanation(StubModel(), stub_pictures(2), loss_mask=float("nan"), loss_box_reg=1.0)
+    assert text.startswith("loss_mask is nan; ")
+    assert "loss_box_reg" not in text
+
+
+def test_a_picture_with_bad_pixels_is_named():
+    pictures = stub_pictures(3)
+    pictures[1][0][0, 0, 0] = np.nan
+    text = explanation(StubModel(), pictures, loss_mask=float("nan"))
+    assert "pictures with pixels that are not finite: b.png;" in text
+    assert "first layer whose output was not finite: head (Colours)" in text
+
+
+def test_a_picture_that_fails_by_itself_is_named():
+    pictures = stub_pictures(3)
+    pictures[2][0][:] = 1e30  # finite, but its square is not
+    text = explanation(StubModel(), pictures, loss_mask=float("inf"))
+    assert "pictures that fail by themselves: c.png;" in text
+    assert "every layer's output was finite" in text
+
+
+def test_a_bad_weight_is_named():
+    model = StubModel()
+    model.head.bias.data[1] = np.inf
+    text = explanation(model, stub_pictures(2), loss_mask=float("nan"))
+    assert "head (Colours), whose bias is not finite" in text
+
+
+def test_a_whole_batch_is_named_if_no_picture_fails_alone():
+    class Together(StubModel):
+        def forward(self, images, targets, rng):
+            losses = super().forward(images, targets, rng)
+            return losses if len(images) == 1 else {n: v * np.inf for n, v in losses.items()}
+
+    text = explanation(Together(), stub_pictures(2), loss_mask=float("inf"))
+    assert "no picture fails by itself, together they were: a.png, b.png" in text
+
+
+def test_modules_are_called_as_before_afterwards():
+    before = Module.__call__
+    explanation(StubModel(), stub_pictures(1), loss_mask=float("nan"))
+    assert Module.__call__ is before
+
+
+@pytest.mark.parametrize(("value", "expected"), [(np.inf, "head.bias"), (1.0, "squares")])
+def test_gradients(value, expected):
+    model = StubModel()
+    for parameter in model.parameters():
+        parameter.grad = np.zeros_like(parameter.data)
+    model.head.bias.grad[0] = value
+    assert expected in explain_gradient(model.named_parameters())
+
+
+def test_bad_arrays():
+    arrays = {"a": np.array([1.0]), "b": np.array([np.nan]), "c": np.array([-np.inf])}
+    assert bad_arrays(arrays) == ["b", "c"]

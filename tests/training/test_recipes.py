@@ -1,0 +1,122 @@
+"""Recipes, `--set`, and the learning rate."""
+
+import json
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinymaskrcnn.errors import InputError
+from tinymaskrcnn.training.recipes import (
+    RECIPES,
+    Recipe,
+    as_json,
+    from_json,
+    named,
+    with_settings,
+)
+from tinymaskrcnn.training.schedule import learning_rate
+
+BASE = Recipe()
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("lr=0.5", "lr", 0.5),
+        ("steps=12", "steps", 12),
+        ("schedule=step", "schedule", "step"),
+        ("milestones=0.5,0.75", "milestones", (0.5, 0.75)),
+        ("milestones=", "milestones", ()),
+        ("decay_vectors=True", "decay_vectors", True),
+        ("model.min_size=160", "model_settings", {"min_size": 160}),
+        ("model.widths=(16, 32)", "model_settings", {"widths": (16, 32)}),
+        ("model.norm=group", "model_settings", {"norm": "group"}),
+        ("shapes.size=96", "shapes", {"size": 96}),
+    ],
+)
+def test_a_setting_is_read_as_its_type(text, name, value):
+    assert getattr(with_settings(BASE, [text]), name) == value
+
+
+def test_settings_of_the_model_add_up():
+    recipe = with_settings(BASE, ["model.a=1", "model.b=2", "model.a=3"])
+    assert recipe.model_settings == {"a": 3, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lr", "expected name=value"),
+        ("lr=fast", "--set lr=fast: expected a number"),
+        ("lr=nan", "expected a number"),
+        ("steps=1.5", "--set steps=1.5: expected a whole number"),
+        ("decay_vectors=perhaps", "expected true or false"),
+        ("milestones=a", "expected numbers with commas"),
+        ("step=3", "no such setting, did you mean steps?"),
+        ("zzz=3", "no such setting, expected one of model"),
+        ("other.size=3", "no such setting"),
+        ("model_settings=3", "no such setting"),
+        ("schedule=linear", "schedule is 'linear', expected cosine or step"),
+        ("steps=0", "steps is 0, expected 1 to inf"),
+        ("flip=2", "flip is 2.0, expected 0 to 1"),
+    ],
+)
+def test_what_cannot_be_is_said(text, message):
+    with pytest.raises(InputError) as problem:
+        with_settings(BASE, [text])
+    assert message in str(problem.value)
+
+
+def test_an_unknown_recipe_is_answered_with_the_names():
+    with pytest.raises(InputError, match="no recipe 'tiny': expected one of shapes, small"):
+        named("tiny")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_survive_json(name):
+    recipe = replace(named(name), milestones=(0.25, 0.5))
+    assert from_json(json.loads(json.dumps(as_json(recipe)))) == recipe
+
+
+def test_json_of_another_version_is_refused():
+    settings_of = as_json(BASE)
+    del settings_of["lr"]
+    with pytest.raises(InputError, match=r"not the settings of this version of recipes: lr"):
+        from_json(settings_of)
+
+
+def test_every_setting_is_described():
+    missing = [f.name for f in fields(Recipe) if f.name not in Recipe.__doc__]
+    assert not missing
+
+
+def test_warm_up_and_cosine_by_hand():
+    recipe = Recipe(lr=1.0, steps=100, warmup_steps=4)
+    assert learning_rate(recipe, 0) == pytest.approx(0.25)
+    assert learning_rate(recipe, 50) == pytest.approx(0.5)
+    assert learning_rate(recipe, 75) == pytest.approx(0.5 - 0.5**1.5)
+    assert learning_rate(recipe, 100) == pytest.approx(0.0)
+
+
+def test_step_schedule_by_hand():
+    recipe = Recipe(lr=1.0, steps=10, warmup_steps=0, schedule="step", milestones=(0.5, 0.8))
+    rates = [learning_rate(recipe, step) for step in (0, 4, 5, 7, 8, 9)]
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_a_time_budget_moves_the_schedule_on():
+    recipe = Recipe(lr=1.0, steps=100, warmup_steps=0, time_budget=60.0)
+    assert learning_rate(recipe, 1, seconds=30.0) == pytest.approx(0.5)
+    assert learning_rate(recipe, 80, seconds=30.0) == learning_rate(recipe, 80)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(1, 500), st.integers(0, 50), st.sampled_from(["cosine", "step"]))
+def test_rates_stay_in_range_and_fall_after_warm_up(steps, warmup, schedule):
+    recipe = Recipe(lr=0.5, steps=steps, warmup_steps=warmup, schedule=schedule)
+    rates = [learning_rate(recipe, step) for step in range(steps)]
+    assert all(0 <= rate <= 0.5 for rate in rates)
+    after = rates[max(warmup - 1, 0) :]
+    assert after == sorted(after, reverse=True)
