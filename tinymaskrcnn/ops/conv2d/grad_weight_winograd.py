@@ -4,9 +4,10 @@ dw = G' (sum over tiles of (B' d B) * (A dy A')) G, where d are the 6x6 pixels t
 dy the 4x4 gradients at its outputs: 36 products a tile where the direct sum has 144. See
 winograd.py for the matrices and the source.
 
-For a block of tiles all transforms are written in panels, then 36 products of panels are added up,
-each part of the result by one thread and in the order of the tiles, then, after the last block, the
-sums are transformed back while they are still in the cache.
+A block of tiles is transformed into panels, then 36 products of panels are added to the sums. Few
+channels: the sums are small, and each thread does whole chunks of tiles in its own cache. Many
+channels: all threads transform a block, then each multiplies its part of the result. Either way the
+order of every sum follows from the shapes alone.
 """
 
 from collections import namedtuple
@@ -26,12 +27,16 @@ _transform_input = gather_transform(INPUT[4])
 _transform_grad = gather_transform(tuple(zip(*OUTPUT[4], strict=True)))
 _transform_back = grid_transform(tuple(zip(*WEIGHT[4], strict=True)))
 
-MOST_TILES = 128  # of a block: a panel of each operand stays in the first-level cache
-MOST_FLOATS = 1 << 21  # of a block's transforms: they stay in the last-level cache
+PRIVATE_SUMS = 1 << 18  # floats of the sums below which every chunk of tiles has sums of its own
+PRIVATE_FLOATS = 230_000  # of sums and transforms of one thread: its second-level cache
+SHARED_FLOATS = 3 << 19  # of a block's transforms: a share of the last-level cache
+MOST_TILES = 64  # of a block
+CHUNKS = 8
 
 Tiling = namedtuple(
     "Tiling",
-    "top left height width channels out_h out_w outs tiles block pitch "
+    "top left height width channels out_h out_w outs tiles block pitch chunks chunk_tiles "
+    "left_floats right_floats "  # of one of the 36 places of a block's transforms
     "rows columns row_blocks column_blocks",  # of dw: what one task sums
 )
 
@@ -50,17 +55,22 @@ def suits(grad_shape, weight_shape, stride, dilation, groups) -> bool:
 
 def grad_weight(grad, x, padding):
     """grad (N, outH, outW, O), x (N, H, W, C), contiguous -> dw (O, C, 3, 3)."""
-    plan = _plan(x.shape, grad.shape, padding)
-    dw = memory.empty((plan.outs, plan.channels, 3, 3))
-    tasks = plan.row_blocks * plan.column_blocks
-    once = plan.tiles <= plan.block  # then sums need no place of their own between blocks
-    sums = memory.empty((get_num_threads() if once else tasks, 36 * plan.rows * plan.columns))
-    row_panels, column_panels = -(-plan.channels // LEFT), -(-plan.outs // PANEL)
-    left = memory.empty((36, row_panels * plan.pitch * LEFT))
-    right = memory.empty((36, column_panels * plan.pitch * PANEL))
-    local = memory.empty((get_num_threads(), 9 * plan.rows * LANES))
-    zeros = _zeros(max(plan.channels, plan.outs))
-    _sum_tiles(x.reshape(-1), grad.reshape(-1), zeros, plan, left, right, sums, local, dw)
+    g = _plan(x.shape, grad.shape, padding)
+    dw = memory.empty((g.outs, g.channels, 3, 3))
+    tasks, threads = g.row_blocks * g.column_blocks, get_num_threads()
+    local = memory.empty((threads, 9 * g.rows * LANES))
+    inputs = x.reshape(-1), grad.reshape(-1), _zeros(max(g.channels, g.outs)), g
+    part = 36 * g.rows * g.columns
+    if g.chunks:
+        sums = memory.empty((g.chunks, tasks, part))
+        scratch = memory.empty((threads, 36 * (g.left_floats + g.right_floats)))
+        _sum_in_chunks(*inputs, scratch, sums)
+        _join_chunks(g, sums, local, dw)
+    else:
+        once = g.tiles <= g.block  # then sums need no place of their own between blocks
+        sums = memory.empty((threads if once else tasks, part))
+        left, right = memory.empty((36, g.left_floats)), memory.empty((36, g.right_floats))
+        _sum_together(*inputs, left, right, sums, local, dw)
     return dw
 
 
@@ -75,31 +85,66 @@ def _plan(x_shape, grad_shape, padding):
     _, height, width, channels = x_shape
     images, out_h, out_w, outs = grad_shape
     tiles = images * -(-out_h // 4) * -(-out_w // 4)
-    most = min(MOST_TILES, max(32, MOST_FLOATS // (36 * (channels + outs))))
-    block = -(-tiles // -(-tiles // most))
-    rows = 64 if min(channels, outs) > 64 else 32
-    rows, columns = max(LEFT, rows // LEFT * LEFT), max(PANEL, rows // PANEL * PANEL)
+    sums = 36 * channels * outs
+    chunks = chunk_tiles = 0
+    if sums <= PRIVATE_SUMS:
+        most = min(MOST_TILES, max(16, (PRIVATE_FLOATS - sums) // (36 * (channels + outs))))
+        chunk_tiles = -(-tiles // min(CHUNKS, -(-tiles // 16)))
+        chunks = -(-tiles // chunk_tiles)
+        block = -(-chunk_tiles // -(-chunk_tiles // most))
+    else:
+        most = min(MOST_TILES, max(16, SHARED_FLOATS // (36 * (channels + outs))))
+        block = -(-tiles // -(-tiles // most))
+    side = 64 if min(channels, outs) > 64 else 32
+    rows, columns = max(LEFT, side // LEFT * LEFT), max(PANEL, side // PANEL * PANEL)
+    pitch = block | 1  # odd: keeps the panels of one row out of each other's way in the cache
     return Tiling(
-        *padding, height, width, channels, out_h, out_w, outs, tiles, block, block | 1,
+        *padding, height, width, channels, out_h, out_w, outs, tiles, block, pitch,
+        chunks, chunk_tiles, -(-channels // LEFT) * LEFT * pitch, -(-outs // PANEL) * PANEL * pitch,
         rows, columns, -(-channels // rows), -(-outs // columns),
     )  # fmt: skip
 
 
 @kernel
-def _sum_tiles(x, grad, zeros, g, left, right, sums, local, dw):
-    """dw[o, c] = G' S[c, o] G, S[q, c, o] = sum over tiles t of left[q, t, c] * right[q, t, o].
+def _sum_in_chunks(x, grad, zeros, g, scratch, sums):
+    """sums[chunk] = S[q, c, o] = sum over the chunk's tiles t of left[q, t, c] * right[q, t, o],
+    where left and right are the transforms of a block of tiles."""
+    for chunk in prange(g.chunks):
+        own = scratch[get_thread_id()]
+        left = own[: 36 * g.left_floats].reshape(36, g.left_floats)
+        right = own[36 * g.left_floats :].reshape(36, g.right_floats)
+        start, stop = chunk * g.chunk_tiles, min(g.tiles, (chunk + 1) * g.chunk_tiles)
+        for first in range(start, stop, g.block):
+            count = min(g.block, stop - first)
+            for t in range(count):
+                _transform_tile(x, grad, zeros, g, first + t, t, left, right)
+            for task in range(g.row_blocks * g.column_blocks):
+                _multiply(g, task, count, left, right, sums[chunk, task], first - start)
 
-    left and right are the transforms of one block of tiles, in panels, odd numbers of rows apart;
-    the first loop over `prange` fills them, the second multiplies.
-    """
+
+@kernel
+def _join_chunks(g, sums, local, dw):
+    """dw[o, c] = G' (sum over chunks, first to last, of S[c, o]) G."""
+    for task in prange(g.row_blocks * g.column_blocks):
+        total = sums[0, task]
+        for chunk in range(1, g.chunks):
+            for j in range(len(total)):
+                total[j] += sums[chunk, task, j]
+        _finish(g, task, total, local[get_thread_id()], dw)
+
+
+@kernel
+def _sum_together(x, grad, zeros, g, left, right, sums, local, dw):
+    """As `_sum_in_chunks` and `_join_chunks`: threads share the tiles of a block, then the parts of
+    dw; after the last block a part is transformed back while it is in the cache."""
     for first in range(0, g.tiles, g.block):
         count = min(g.block, g.tiles - first)
         for t in prange(count):
             _transform_tile(x, grad, zeros, g, first + t, t, left, right)
         for task in prange(g.row_blocks * g.column_blocks):
             own = get_thread_id()
-            part = sums[task] if len(sums) == g.row_blocks * g.column_blocks else sums[own]
-            _multiply(g, task, count, first, left, right, part)
+            part = sums[task] if g.tiles > g.block else sums[own]
+            _multiply(g, task, count, left, right, part, first)
             if first + count == g.tiles:
                 _finish(g, task, part, local[own], dw)
 
@@ -137,14 +182,14 @@ def _find(base, nothing, top, left, height, width, channels, size, table):
 
 
 @serial
-def _multiply(g, task, count, first, left, right, sums):
+def _multiply(g, task, count, left, right, sums, add):
     """sums[panel, q, row, j] = or += the products of a block of rows and a block of columns."""
     row, column = task // g.column_blocks * g.rows, task % g.column_blocks * g.columns
     rows, columns = min(g.rows, g.channels - row), min(g.columns, g.outs - column)
     for q in range(36):
         outer_products(
             count, g.pitch, rows, left[q], row * g.pitch, columns, right[q], column * g.pitch,
-            sums[q * g.rows * PANEL :], 36 * g.rows * PANEL, first,
+            sums[q * g.rows * PANEL :], 36 * g.rows * PANEL, add,
         )  # fmt: skip
 
 
