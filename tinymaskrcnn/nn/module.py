@@ -36,8 +36,7 @@ class Parameter(Tensor):
 
 
 class Module:
-    """Base of all layers and models. Subclasses set their parts as attributes and define `forward`.
-    """
+    """Base of all layers and models. Subclasses set their parts as attributes and define `forward`."""
 
     buffers: tuple[str, ...] = ()
     training: bool = True
@@ -97,7 +96,7 @@ class Module:
         Raises:
             InputError: names what is missing, unexpected, or of another shape.
         """
-        from ..weights.names import canonical  # late: weights stands above nn
+        from ..weights.names import canonical  # late: loads safetensors
 
         given, own = canonical(state), self.state_dict()
         problems = []
