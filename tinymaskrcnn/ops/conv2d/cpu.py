@@ -9,55 +9,34 @@ from numba import prange
 
 from ... import memory
 from ...jit import kernel
-from . import cpu_direct, cpu_winograd
-from .cpu_weights import kept, pack
+from . import cpu_direct, cpu_winograd, winograd
 from .grad_weight import conv2d_grad_weight  # noqa: F401
-from .winograd import winograd_size
 
 GRAD_BLOCK = 256  # pixels whose bias gradient is summed in one go; fixed, so that sums are too
 
 
 def conv2d(x, weight, bias, residual, stride, padding, dilation, groups, relu):
     x = _ready(x)
-    outs, _, _, kernel_w = weight.shape
     y = memory.empty(_output_shape(x.shape, weight.shape, stride, padding, dilation))
-    bias = cpu_direct.zeros(outs) if bias is None else np.array(bias, np.float32)
+    bias = cpu_direct.zeros(weight.shape[0]) if bias is None else np.array(bias, np.float32)
     residual = None if residual is None else _ready(residual)
-    size = winograd_size()
+    size = winograd.winograd_size()
     if cpu_winograd.suits(x.shape, weight.shape, stride, dilation, groups, size):
-        form = kept(weight, size, lambda: cpu_winograd.transform_weight(pack(weight), size))
-        cpu_winograd.convolve(x, form, bias, y, residual, relu, padding, size)
-    elif groups == 1 and x.shape[3] < cpu_direct.NARROW and dilation[1] == 1 and kernel_w > 1:
-        padded = cpu_direct.pad(x, padding) if any(padding) else x
-        plan = cpu_direct.narrow_plan(padded.shape, weight.shape, stride, dilation)
-        panels = kept(weight, "direct", lambda: pack(weight))
-        cpu_direct.convolve(padded, panels, bias, y, residual, relu, *plan)
+        cpu_winograd.forward(x, weight, bias, y, residual, relu, padding, size)
     else:
-        for group, part in enumerate(_parts(weight, groups)):
-            plan = cpu_direct.forward_plan(x.shape, weight.shape, stride, dilation, padding, group)
-            panels = kept(weight, ("direct", group), lambda part=part: pack(part))
-            cpu_direct.convolve(x, panels, bias, y, residual, relu, *plan)
+        geometry = stride, padding, dilation, groups
+        cpu_direct.forward(x, weight, bias, y, residual, relu, *geometry)
     return y
 
 
 def conv2d_grad_input(grad, weight, input_shape, stride, padding, dilation, groups):
     grad = _ready(grad)
     dx = memory.empty(input_shape)
-    nothing = cpu_direct.zeros(input_shape[3])
-    size = winograd_size()
+    size = winograd.winograd_size()
     if cpu_winograd.suits(grad.shape, weight.shape, stride, dilation, groups, size):
-        flipped = pack(weight, order=_FLIPPED, swap=True)
-        form = cpu_winograd.transform_weight(flipped, size)
-        around = 2 - padding[0], 2 - padding[1]
-        cpu_winograd.convolve(grad, form, nothing, dx, None, False, around, size)
-        return dx
-    for group, part in enumerate(_parts(weight, groups)):
-        order, plans = cpu_direct.backward_plans(
-            grad.shape, weight.shape, input_shape, stride, dilation, padding, group
-        )
-        panels = pack(part, order=order, swap=True)
-        for plan in plans:
-            cpu_direct.convolve(grad, panels, nothing, dx, None, False, *plan)
+        cpu_winograd.backward(grad, weight, dx, padding, size)
+    else:
+        cpu_direct.backward(grad, weight, dx, stride, padding, dilation, groups)
     return dx
 
 
@@ -97,14 +76,6 @@ def _grad_output(grad, y, relu, masked, partial):
             else:
                 for c in range(channels):
                     total[c] += grad[m, c]
-
-
-_FLIPPED = tuple(range(8, -1, -1))
-
-
-def _parts(weight, groups):
-    outs = weight.shape[0] // groups
-    return [weight[g * outs : (g + 1) * outs] for g in range(groups)] if groups > 1 else [weight]
 
 
 def _ready(array):

@@ -15,6 +15,7 @@ from numba import get_num_threads, prange
 from ... import memory
 from ...jit import kernel, serial
 from ..simd import PANEL, TILE_ROWS, address, row_tile
+from .cpu_weights import kept, pack
 
 CACHED_WEIGHT = 160_000  # floats of weight that stay in the second-level cache beside the pixels
 NARROW = 16  # below this many channels, a whole kernel row is read as one stretch
@@ -30,6 +31,36 @@ Geometry = namedtuple(
         *("first_tap", "all_taps"),  # the taps in the packed weight
     ],
 )
+
+
+def forward(x, weight, bias, y, residual, relu, stride, padding, dilation, groups):
+    """y = relu?(x * weight + bias + residual), group by group."""
+    if groups == 1 and x.shape[3] < NARROW and dilation[1] == 1 and weight.shape[3] > 1:
+        padded = pad(x, padding) if any(padding) else x
+        plan = narrow_plan(padded.shape, weight.shape, stride, dilation)
+        panels = kept(weight, ("panels", 0), lambda: pack(weight))
+        convolve(padded, panels, bias, y, residual, relu, *plan)
+        return
+    for group, part in enumerate(_parts(weight, groups)):
+        plan = forward_plan(x.shape, weight.shape, stride, dilation, padding, group)
+        panels = kept(weight, ("panels", group), lambda part=part: pack(part))
+        convolve(x, panels, bias, y, residual, relu, *plan)
+
+
+def backward(grad, weight, dx, stride, padding, dilation, groups):
+    """dx = the gradient of the input, group by group and remainder by remainder."""
+    for group, part in enumerate(_parts(weight, groups)):
+        order, plans = backward_plans(
+            grad.shape, weight.shape, dx.shape, stride, dilation, padding, group
+        )
+        panels = pack(part, order=order, swap=True)
+        for plan in plans:
+            convolve(grad, panels, zeros(dx.shape[3]), dx, None, False, *plan)
+
+
+def _parts(weight, groups):
+    outs = weight.shape[0] // groups
+    return [weight[g * outs : (g + 1) * outs] for g in range(groups)] if groups > 1 else [weight]
 
 
 def convolve(x, panels, bias, y, residual, relu, geometry, tap_rows, tap_columns):
@@ -202,7 +233,8 @@ def backward_plans(grad_shape, weight_shape, input_shape, stride, dilation, padd
             columns = np.array([column for _ in down for _, column in right], np.int64)
             order += [r * kernel_w + s for r, _ in down for s, _ in right]
             plans.append((geometry, rows, columns))
-    return tuple(order), plans
+    unused = set(range(kernel_h * kernel_w)) - set(order)  # where the picture is below the stride
+    return (*order, *unused), plans
 
 
 def _aligned(start, kernel, stride, dilation):

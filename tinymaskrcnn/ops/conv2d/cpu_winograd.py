@@ -15,6 +15,7 @@ from ... import memory
 from ...jit import kernel, serial
 from ..simd import LANES, PANEL, TILE_ROWS, address, row_tile
 from ..simd_transforms import gather_transform, grid_transform, scatter_transform
+from .cpu_weights import kept, pack
 from .winograd import INPUT, OUTPUT, WEIGHT
 
 _input_4, _input_2 = gather_transform(INPUT[4]), gather_transform(INPUT[2])
@@ -46,6 +47,20 @@ def suits(x_shape, weight_shape, stride, dilation, groups, size) -> bool:
         and outs % LANES == 0
         and images * height * width >= FEWEST_TILES * size**2
     )
+
+
+def forward(x, weight, bias, y, residual, relu, padding, size):
+    """y = relu?(x * weight + bias + residual)."""
+    form = kept(weight, ("winograd", size), lambda: transform_weight(pack(weight), size))
+    convolve(x, form, bias, y, residual, relu, padding, size)
+
+
+def backward(grad, weight, dx, padding, size):
+    """dx = grad * the weight turned round and transposed, with the rest of the padding."""
+    panels = pack(weight, order=tuple(range(8, -1, -1)), swap=True)
+    form = transform_weight(panels, size)
+    around = 2 - padding[0], 2 - padding[1]
+    convolve(grad, form, _nothing(dx.shape[3]), dx, None, False, around, size)
 
 
 def transform_weight(panels, size):
