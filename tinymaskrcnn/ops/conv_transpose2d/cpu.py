@@ -1,8 +1,45 @@
-"""Transposed convolution on the CPU."""
+"""Transposed convolution on the CPU: convolution's own kernels with input and output exchanged.
 
-from .reference import (  # noqa: F401
-    conv_transpose2d,
-    conv_transpose2d_grad_input,
-    conv_transpose2d_grad_output,
-    conv_transpose2d_grad_weight,
-)
+Same names, arguments and results as reference.py, for float32. A weight (C, O, kH, kW) is that of a
+convolution from O to C channels. For the usual 2x2 kernel of stride 2 the forward pass is four
+matrix products, one for each corner of a square of the output, written in place.
+"""
+
+import numpy as np
+
+from ... import memory
+from ..conv2d import cpu_direct
+from ..conv2d.cpu import conv2d, conv2d_grad_output
+from ..conv2d.cpu_weights import kept, pack
+from ..conv2d.grad_weight import conv2d_grad_weight
+
+ONE = (1, 1)
+
+
+def conv_transpose2d(x, weight, bias, stride, padding, relu):
+    n, height, width, _ = x.shape
+    _, outs, kernel_h, kernel_w = weight.shape
+    out_h = (height - 1) * stride[0] - 2 * padding[0] + kernel_h
+    out_w = (width - 1) * stride[1] - 2 * padding[1] + kernel_w
+    y = memory.empty((n, out_h, out_w, outs))
+    order, plans = cpu_direct.backward_plans(
+        x.shape, weight.shape, y.shape, stride, ONE, padding, 0
+    )
+    panels = kept(weight, ("transposed", order), lambda: pack(weight, order, swap=True))
+    x = np.require(x, np.float32, "CW")
+    bias = cpu_direct.zeros(outs) if bias is None else np.array(bias, np.float32)
+    for plan in plans:
+        cpu_direct.convolve(x, panels, bias, y, None, relu, *plan)
+    return y
+
+
+def conv_transpose2d_grad_output(grad, y, relu):
+    return conv2d_grad_output(grad, y, relu)
+
+
+def conv_transpose2d_grad_input(grad, weight, input_shape, stride, padding):
+    return conv2d(grad, weight, None, None, stride, padding, ONE, 1, False)
+
+
+def conv_transpose2d_grad_weight(grad, x, weight_shape, stride, padding):
+    return conv2d_grad_weight(x, grad, weight_shape, stride, padding, ONE, 1)
