@@ -34,4 +34,7 @@ class BalancedSampler:
 
 
 def _draw(indices: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    return np.sort(indices[rng.permutation(len(indices))[:count]])
+    """This many of the indices, every set of them equally likely."""
+    if count == len(indices):
+        return indices
+    return np.sort(rng.choice(indices, count, replace=False, shuffle=False))

@@ -19,8 +19,10 @@ def resize_normalize(image, size, mean, std, out):
     height, width = size
     blocks = min(_BLOCKS, height)
     lines = memory.empty((blocks, 2, width * len(image)))
-    rows, columns = _taps(image.shape[1], height), _taps(image.shape[2], width)
-    _resize(image, *rows, *columns, mean, 1 / std, lines, out)
+    low_y, weight_y = _taps(image.shape[1], height)
+    low_x, weight_x = _taps(image.shape[2], width)
+    low_x = low_x.astype(np.uint32)
+    _resize(image, low_y, weight_y, low_x, weight_x, mean, 1 / std, lines, out)
 
 
 def _taps(length, new_length):
@@ -63,14 +65,18 @@ def _resize(image, low_y, weight_y, low_x, weight_x, mean, inverse_std, lines, o
 
 @serial
 def _stretch(image, y, low_x, weight_x, mean, inverse_std, line):
-    """Row y of the picture, normalised, at the new width, channels last: (width * C,)."""
+    """Row y of the picture, normalised, at the new width, channels last: (width * C,).
+
+    Unsigned indices, because Numba tests signed ones for being negative.
+    """
     channels, _, source_width = image.shape
     for c in range(channels):
-        row = image[c, y]
+        row, shift, scale = image[c, y], mean[c], inverse_std[c]
         for j in range(len(low_x)):
-            a, b = row[low_x[j]], row[min(low_x[j] + 1, source_width - 1)]
+            low = low_x[j]
+            a, b = row[low], row[min(low + np.uint32(1), np.uint32(source_width - 1))]
             value = a + (b - a) * weight_x[j]
-            line[j * channels + c] = (value - mean[c]) * inverse_std[c]
+            line[np.uint32(j * channels + c)] = (value - shift) * scale
 
 
 @serial
