@@ -4,15 +4,16 @@ Every gradient is gathered, never scattered: each input pixel adds up what the o
 it send back, so that no two threads write one cell.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from numba import prange
 
 from ... import memory
 from ...jit import kernel, serial
 
-_PARALLEL = (
-    1 << 16
-)  # values of the larger map below which a parallel region costs more than it gains
+_ONE = np.float32(1)  # a plain 1 would make the weights float64
+_PARALLEL = 1 << 16  # values of the larger map below which a parallel region costs too much
 
 
 def nearest(x, size):
@@ -58,6 +59,7 @@ def _grad(grad, input_size, table):
     return dx
 
 
+@lru_cache(maxsize=256)  # the same few sizes come in every step
 def _nearest_table(in_size, out_size):
     """For each output its input and that input's weight, 1; for each input its range of outputs."""
     index = (np.arange(out_size, dtype=np.float32) * np.float32(in_size / out_size)).astype(
@@ -68,6 +70,7 @@ def _nearest_table(in_size, out_size):
     return index, np.ones(out_size, np.float32), bounds[:-1], bounds[1:]
 
 
+@lru_cache(maxsize=256)
 def _bilinear_table(in_size, out_size):
     """For each output its lower input and that input's weight, the rest being the next one's.
 
@@ -108,7 +111,7 @@ def _bilinear_rows(x, rows, row_weights, columns, column_weights, y, first, last
         for j in range(y.shape[2]):
             left, right = columns[j], min(columns[j] + 1, x.shape[2] - 1)
             row_weight, column_weight = row_weights[i], column_weights[j]
-            rest, other = 1 - row_weight, 1 - column_weight
+            rest, other = _ONE - row_weight, _ONE - column_weight
             for c in range(y.shape[3]):
                 above = column_weight * x[n, upper, left, c] + other * x[n, upper, right, c]
                 below = column_weight * x[n, lower, left, c] + other * x[n, lower, right, c]
@@ -128,15 +131,15 @@ def _gather_rows(
 ):  # fmt: skip
     for row in range(first, last):
         n, h = row // dx.shape[1], row % dx.shape[1]
-        dx[n, h] = 0
-        for i in range(row_first[h], row_last[h]):
-            share = row_weights[i] if rows[i] == h else 1 - row_weights[i]
-            for w in range(dx.shape[2]):
+        for w in range(dx.shape[2]):
+            dx[n, h, w] = 0
+            for i in range(row_first[h], row_last[h]):
+                row_weight = row_weights[i] if rows[i] == h else _ONE - row_weights[i]
                 for j in range(column_first[w], column_last[w]):
-                    part = column_weights[j] if columns[j] == w else 1 - column_weights[j]
-                    both = share * part
+                    weight = column_weights[j] if columns[j] == w else _ONE - column_weights[j]
+                    weight *= row_weight
                     for c in range(dx.shape[3]):
-                        dx[n, h, w, c] += both * grad[n, i, j, c]
+                        dx[n, h, w, c] += weight * grad[n, i, j, c]
 
 
 @kernel

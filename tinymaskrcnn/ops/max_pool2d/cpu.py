@@ -6,9 +6,7 @@ from numba import prange
 from ... import memory
 from ...jit import kernel, serial
 
-_PARALLEL = (
-    1 << 16
-)  # values of the larger map below which a parallel region costs more than it gains
+_PARALLEL = 1 << 16  # values of the larger map below which a parallel region costs too much
 
 
 def max_pool2d(x, kernel_size, stride, padding):
@@ -75,7 +73,7 @@ def _pool_grad_rows(grad, tap, kernel_size, stride, padding, dx, first, last):
             for j in range(grad.shape[2]):
                 left = j * stride[1] - padding[1]
                 for w in range(max(left, 0), min(left + kernel_size[1], width)):
-                    index = base + w - left
+                    index = np.uint16(base + w - left)
                     for c in range(channels):
                         won = tap[n, i, j, c] == index
                         dx[n, h, w, c] += grad[n, i, j, c] if won else np.float32(0)
