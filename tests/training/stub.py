@@ -1,5 +1,6 @@
-"""A model that learns the mean colour of pictures in milliseconds, with everything a Trainer looks at: two parameters, a
-buffer, randomness in its loss, detections."""
+"""A model that learns the mean colour of pictures in milliseconds, with everything that a Trainer
+looks at: two parameters, a buffer, randomness in its loss, detections.
+"""
 
 from __future__ import annotations
 

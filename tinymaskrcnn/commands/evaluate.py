@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 
 from ..datasets import CocoDataset, ToyShapes
 from ..datasets.outlines import OUTLINES
@@ -28,6 +29,6 @@ def run(options: argparse.Namespace) -> int:
             f"{options.weights}: knows {', '.join(classes[:5])}, give --data with them"
         )
     prepare(options)
-    result = evaluate(model, dataset, progress=True)
+    result = evaluate(model, dataset, progress=sys.stderr.isatty())
     print(json.dumps(result, indent=2) if options.json else figures_table(result, classes))
     return 0

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..datasets.coco_names import COCO_NAMES
 from ..errors import InputError
 from ..models.builders import build
 from ..models.mask_rcnn import MaskRCNN
@@ -69,7 +70,13 @@ def describe_weights(
         names = json.loads(metadata["classes"]) if "classes" in metadata else None
     except ValueError as problem:
         raise InputError(f"{path}: its metadata is damaged ({problem})") from problem
-    return config, names or [f"class {k}" for k in range(1, config["num_classes"])]
+    count = config["num_classes"] - 1
+    if names is None:
+        published = count == len(COCO_NAMES)
+        names = COCO_NAMES if published else [f"class {k}" for k in range(1, count + 1)]
+    if len(names) != count:
+        raise InputError(f"{path}: names {len(names)} classes, its model has {count}")
+    return config, list(names)
 
 
 def _recognised(path: Path, state: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -121,7 +121,7 @@ class RowLog:
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Write one row; the first makes the file."""
-        self._file = self._file or open(self._path, "a")
+        self._file = self._file or self._path.open("a")
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
 

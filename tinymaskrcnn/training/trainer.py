@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from math import isfinite
@@ -201,9 +202,8 @@ class Trainer:
 
         with self._best_weights():
             limit = self.recipe.eval_images or None
-            return evaluate(
-                self.model, self.val_dataset, max_images=limit, progress=self.show_progress
-            )
+            shown = self.show_progress and sys.stderr.isatty()
+            return evaluate(self.model, self.val_dataset, max_images=limit, progress=shown)
 
     @contextmanager
     def _best_weights(self) -> Iterator[None]:

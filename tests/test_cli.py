@@ -1,0 +1,338 @@
+"""The command line: what it does, what it says, and with which status it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from tinymaskrcnn.cli import main
+from tinymaskrcnn.commands import evaluate, predict, train
+from tinymaskrcnn.commands.report import figures_table
+from tinymaskrcnn.models.builders import maskrcnn_tiny
+from tinymaskrcnn.weights import load_weights, read_metadata, save_weights
+
+SMALL = {
+    "widths": (8, 8, 8, 8),
+    "fpn_channels": 8,
+    "representation": 16,
+    "mask_channels": (8,),
+    "min_size": 64,
+    "max_size": 64,
+}
+SETTINGS = [f"--set=model.{name}={value}" for name, value in SMALL.items()]
+CLASSES = ["square", "circle", "triangle"]
+
+
+def small_weights(path: Path, classes=CLASSES, named=True, **settings) -> str:
+    model = maskrcnn_tiny(len(classes) + 1, **SMALL, **settings)
+    metadata = {"config": json.dumps(model.config), "classes": json.dumps(classes)}
+    save_weights(path, model.state_dict(), metadata if named else None)
+    return str(path)
+
+
+def run(capsys, *arguments) -> tuple[int, str, str]:
+    """(status, stdout, stderr) of a command line in this process."""
+    try:
+        status = main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        status = int(end.code or 0)
+    output = capsys.readouterr()
+    return status, output.out, output.err
+
+
+def picture(path: Path, size=(48, 40)) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Every test runs in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["train", "--steps", "many"], "argument --steps: invalid int value: 'many'"),
+        (["train", "--recipe", "huge"], "no recipe 'huge': expected one of shapes, small"),
+        (["train", "--set", "lr"], "--set lr: expected name=value"),
+        (["train", "--steps", "0"], "steps is 0, expected 1 to inf"),
+        (["train", "--val", "val.json"], "--val and --images go with --data"),
+        (["train", "--data", "none.json"], "none.json: no such file"),
+        (["train", "--device", "cuda"], "--device cuda: this version computes on the cpu only"),
+        (["train", "--threads", "0"], "--threads: expected 1 to"),
+        (["train", "--weights", "none.pth"], "none.pth: no such weights"),
+        (["train", "--set", "model.colour=1"], "has no setting 'colour'"),
+        (["train", "--set", "model=resnet"], "no model 'resnet': expected one of"),
+        (["train", "--set", "shapes.colour=1"], "--set shapes: "),
+        (["train", "--set", "shapes.classes=('cube',)"], "shape classes ['cube']"),
+        (["predict"], "the following arguments are required: PICTURE"),
+        (["predict", "x.png", "--weights", "none"], "none: no such weights; expected a file, or"),
+        (["predict", "x.png", "--score", "7"], "--score 7.0: expected 0 to 1"),
+        (["predict", "."], ".: no pictures in this folder"),
+        (["evaluate", "--images", "here"], "--images goes with --data"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_status_2(capsys, folder, call, message):
+    status, out, err = run(capsys, *call)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.startswith("tinymaskrcnn") and err.count("\n") == 1
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["predict"], ["evaluate"], ["warmup"]])
+def test_help_tells_the_exit_status(capsys, command):
+    status, out, _ = run(capsys, *command, "--help")
+    assert status == 0
+    assert "exit status: 0 done" in out
+
+
+def test_version(capsys):
+    assert run(capsys, "--version")[1].startswith("tinymaskrcnn ")
+
+
+def test_help_and_errors_load_no_kernels():
+    code = "import sys, tinymaskrcnn.cli as c; c._parser(); print('numba' in sys.modules)"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == "False"
+
+
+def test_train_evaluate_predict_and_fine_tune(capsys, monkeypatch, folder):
+    """The main job in small: each command takes what the one before left."""
+    monkeypatch.setattr(train, "HELD_BACK", 2)
+    monkeypatch.setattr(evaluate, "HELD_BACK", 2)
+    common = ["--steps", "2", "--batch-size", "2", *SETTINGS]
+    status, out, err = run(capsys, "train", *common, "--set=shapes.size=64")
+    assert status == 0, err
+    assert "AP50" in out and "everything is in runs/shapes" in out
+    run_folder = folder / "runs/shapes"
+    assert json.loads((run_folder / "result.json").read_text())["steps"] == 2
+    weights = run_folder / "model.safetensors"
+    assert json.loads(read_metadata(weights)["classes"]) == CLASSES
+    assert list(run_folder.glob("samples/*.png"))
+
+    again = run(capsys, "train", *common, "--set=shapes.size=64")
+    assert again[0] == 2 and "runs/shapes: holds a run already" in again[2]
+    status, out, err = run(capsys, "train", *common, "--set=shapes.size=64", "--resume")
+    assert status == 0 and "this run is finished" in err
+
+    status, out, _ = run(capsys, "evaluate", "--weights", weights, "--json")
+    result = json.loads(out)
+    assert status == 0
+    assert result.keys() >= {"bbox", "segm", "seconds"}
+    assert {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10"} <= result["segm"].keys()
+
+    picture(folder / "one.png")
+    status, out, _ = run(capsys, "predict", "one.png", "--weights", weights, "--score", "0")
+    assert status == 0 and out.startswith("one.png: ")
+    assert (folder / "predictions/one_predicted.png").exists()
+
+    two = ["--set=shapes.classes=('star', 'cross')", "--set=shapes.size=64", "--out", "tuned"]
+    status, out, err = run(capsys, "train", *common, *two, "--weights", weights)
+    assert status == 0, err
+    assert "made anew for 2 classes: roi_heads.box_predictor.cls_score.weight" in err
+    assert json.loads(read_metadata("tuned/model.safetensors")["classes"]) == ["star", "cross"]
+
+
+def test_resume_of_the_real_model_is_bit_for_bit(capsys, monkeypatch):
+    """Six steps at once, and six steps stopped by Ctrl-C after three."""
+    monkeypatch.setattr(train, "HELD_BACK", 1)
+    common = ["train", "--steps", "6", "--batch-size", "2", "--set=shapes.size=64", *SETTINGS]
+    assert run(capsys, *common, "--out", "whole")[0] == 0
+    original, calls = train.Trainer._train_on, []
+
+    def interrupting(self, batch):
+        calls.append(batch.step)
+        if batch.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, batch)
+
+    monkeypatch.setattr(train.Trainer, "_train_on", interrupting)
+    monkeypatch.setattr(sys, "argv", ["tinymaskrcnn", *common, "--out", "parts"])
+    status, _, err = run(capsys, *common, "--out", "parts")
+    assert status == 130
+    assert "stopped by SIGINT after step 3; everything is saved; to go on: tinymaskrcnn" in err
+    assert err.rstrip().endswith("--out parts --resume")
+    assert run(capsys, *common, "--out", "parts", "--resume")[0] == 0
+    assert calls == [0, 1, 2, 3, 4, 5]
+    whole, parts = (Path(name, "model.safetensors").read_bytes() for name in ("whole", "parts"))
+    assert whole == parts
+
+
+def test_a_number_gone_wrong_is_status_1(capsys):
+    call = ["train", "--steps", "9", "--batch-size", "1", "--lr", "1e20", *SETTINGS]
+    call += ["--set=warmup_steps=0", "--set=shapes.size=64", "--set=clip_norm=0"]
+    with np.errstate(all="ignore"):
+        status, _, err = run(capsys, *call)
+    assert status == 1
+    last = err.splitlines()[-1]
+    assert last.startswith("tinymaskrcnn: step ")
+    assert "shapes train picture" in last and "first layer whose output was not finite" in last
+
+
+def test_train_on_coco_json(capsys, folder):
+    coco_set(folder / "train.json", folder / "images", 3)
+    coco_set(folder / "val.json", folder / "images", 2)
+    call = ["train", "--data", "train.json", "--val", "val.json", "--steps", "2", *SETTINGS]
+    status, out, err = run(capsys, *call, "--batch-size", "2")
+    assert status == 0, err
+    assert "everything is in runs/small" in out
+    weights = folder / "runs/small/model.safetensors"
+    assert json.loads(read_metadata(weights)["classes"]) == ["cell", "dust"]
+    status, out, _ = run(capsys, "evaluate", "--weights", weights, "--data", "val.json")
+    assert status == 0 and "mask AP" in out
+    status, _, err = run(capsys, "evaluate", "--weights", weights)
+    assert status == 2 and "knows cell, dust, give --data" in err
+
+
+def coco_set(path: Path, images: Path, count: int) -> None:
+    images.mkdir(exist_ok=True)
+    content = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": 5, "name": "dust"}, {"id": 3, "name": "cell"}],
+    }
+    for i in range(1, count + 1):
+        name = picture(images / f"{path.stem}{i}.png", (64, 64)).name
+        content["images"].append({"id": i, "file_name": name, "width": 64, "height": 64})
+        content["annotations"].append(
+            {
+                "id": i,
+                "image_id": i,
+                "category_id": 3,
+                "bbox": [10, 10, 30, 20],
+                "area": 600,
+                "iscrowd": 0,
+                "segmentation": [[10, 10, 40, 10, 40, 30, 10, 30]],
+            }
+        )
+    path.write_text(json.dumps(content))
+
+
+def test_predict_goes_on_after_what_cannot_be_read(capsys, folder):
+    weights = small_weights(folder / "w.safetensors")
+    (folder / "in").mkdir()
+    for name in ("a.png", "b.jpg"):
+        picture(folder / "in" / name)
+    (folder / "in/c.png").write_bytes(b"not a picture")
+    status, out, err = run(capsys, "predict", "in", "--weights", weights, "--out", "out")
+    assert status == 1
+    assert [line.split(":")[0] for line in out.splitlines()] == ["in/a.png", "in/b.jpg"]
+    assert "in/c.png: not a picture" in err
+    assert "1 of 3 pictures could not be read" in err
+    assert sorted(p.name for p in (folder / "out").iterdir()) == [
+        "a_predicted.png",
+        "b_predicted.png",
+    ]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"text"])
+def test_predict_of_nothing_readable_is_status_2(capsys, folder, content):
+    weights = small_weights(folder / "w.safetensors")
+    if content is not None:
+        (folder / "x.png").write_bytes(content)
+    status, out, err = run(capsys, "predict", "x.png", "--weights", weights)
+    assert (status, out) == (2, "")
+    assert err.startswith("x.png: ") and err.count("\n") == 1
+
+
+def test_predictions_json_is_a_coco_json(capsys, folder):
+    weights = small_weights(folder / "w.safetensors", box_score_thresh=0.0)
+    picture(folder / "a.png")
+    call = ["predict", "a.png", "--weights", weights, "--score", "0", "--json", "--out", "out"]
+    assert run(capsys, *call)[0] == 0
+    coco = COCO(folder / "out/predictions.json")
+    assert coco.dataset["images"][0] == {
+        "id": 1,
+        "file_name": "a.png",
+        "width": 40,
+        "height": 48,
+    }
+    assert [c["name"] for c in coco.loadCats(coco.getCatIds())] == CLASSES
+    assert len(coco.anns) > 0
+    for annotation in coco.anns.values():
+        assert 0 <= annotation["score"] <= 1
+        assert coco.annToMask(annotation).sum() == annotation["area"]
+    coco.loadRes(coco.dataset["annotations"])
+
+
+def test_outputs_never_are_inputs_or_each_other(folder):
+    names = ["a.png", "a.jpg", "a_predicted.png", "sub/a.png"]
+    inputs = [folder / name for name in names]
+    outputs = predict.output_names(inputs, folder)
+    assert len({path.resolve() for path in [*inputs, *outputs]}) == 8
+
+
+def test_predict_says_when_it_compiles(capsys, monkeypatch, folder):
+    from tinymaskrcnn import jit
+
+    monkeypatch.setattr(jit, "cache_is_cold", lambda: True)
+    weights = small_weights(folder / "w.safetensors")
+    picture(folder / "a.png")
+    _, _, err = run(capsys, "predict", "a.png", "--weights", weights)
+    assert err == "compiling the kernels for this machine, once; this takes about a minute\n"
+
+
+def test_weights_of_another_kind_of_model_are_refused(capsys, folder):
+    save_weights(folder / "w.safetensors", {"fc.weight": np.zeros((2, 2), np.float32)})
+    status, _, err = run(capsys, "predict", "a.png", "--weights", "w.safetensors")
+    assert status == 2
+    assert "w.safetensors: not a Mask R-CNN" in err
+
+
+def test_weights_that_do_not_fit_their_own_config_are_refused(capsys, folder):
+    path = small_weights(folder / "w.safetensors")
+    state, metadata = load_weights(path), read_metadata(path)
+    del state["backbone.body.conv1.weight"]
+    save_weights(path, state, metadata)
+    status, _, err = run(capsys, "predict", "a.png", "--weights", path)
+    assert status == 2
+    assert "do not fit this model: 1 missing: backbone.body.conv1.weight" in err
+
+
+def test_classes_that_do_not_match_the_model_are_refused(capsys, folder):
+    path = small_weights(folder / "w.safetensors")
+    metadata = read_metadata(path) | {"classes": '["one"]'}
+    save_weights(path, load_weights(path), metadata)
+    status, _, err = run(capsys, "predict", "a.png", "--weights", path)
+    assert status == 2
+    assert "names 1 classes, its model has 3" in err
+
+
+def test_a_reader_that_goes_away_is_no_error(folder):
+    weights = small_weights(folder / "w.safetensors")
+    picture(folder / "a.png")
+    command = f"'{sys.executable}' -m tinymaskrcnn predict a.png --weights {weights} | true"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    answer = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True)
+    assert answer.stderr == ""
+
+
+def test_figures_as_a_table():
+    figures = {"AP": 0.5, "AP50": 0.75, "AP75": 0.25, "APs": -1.0, "APm": 0.1, "APl": 1.0}
+    result = {
+        "bbox": figures,
+        "segm": figures,
+        "per_class": {"a": {"bbox_AP": 0.5, "segm_AP": -1.0}},
+    }
+    lines = figures_table(result, ["a", "b"]).splitlines()
+    assert lines[0].split() == ["AP", "AP50", "AP75", "APs", "APm", "APl"]
+    assert lines[1].split() == ["box", "0.500", "0.750", "0.250", "-", "0.100", "1.000"]
+    assert lines[5].split() == ["a", "0.500", "-"]
+    assert lines[6].split() == ["b", "-", "-"]
+    assert figures_table({"seconds": 1.0}, ["a"]) == ""
