@@ -17,6 +17,7 @@ _OPTIONS: dict[str, Any] = {
     "nogil": True,
     "boundscheck": False,
     "error_model": "numpy",
+    "fastmath": False,  # said outright: a helper would inherit its caller's
 }
 
 
