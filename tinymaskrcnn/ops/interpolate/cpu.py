@@ -12,7 +12,6 @@ from numba import prange
 from ... import memory
 from ...jit import kernel, serial
 
-_ONE = np.float32(1)  # a plain 1 would make the weights float64
 _PARALLEL = 1 << 16  # values of the larger map below which a parallel region costs too much
 
 
@@ -61,27 +60,25 @@ def _grad(grad, input_size, table):
 
 @lru_cache(maxsize=256)  # the same few sizes come in every step
 def _nearest_table(in_size, out_size):
-    """For each output its input and that input's weight, 1; for each input its range of outputs."""
-    index = (np.arange(out_size, dtype=np.float32) * np.float32(in_size / out_size)).astype(
-        np.int64
-    )
-    index = np.minimum(index, in_size - 1)
+    """As `_bilinear_table`, for outputs that look at one input."""
+    index = np.arange(out_size, dtype=np.float32) * np.float32(in_size / out_size)
+    index = np.minimum(index.astype(np.int64), in_size - 1)
     bounds = np.searchsorted(index, np.arange(in_size + 1))
-    return index, np.ones(out_size, np.float32), bounds[:-1], bounds[1:]
+    return index, np.ones((out_size, 2), np.float32), bounds[:-1], bounds[1:]
 
 
 @lru_cache(maxsize=256)
 def _bilinear_table(in_size, out_size):
-    """For each output its lower input and that input's weight, the rest being the next one's.
+    """For each output: its lower input, and the weights of that and the next (out_size, 2).
 
-    And for each input the range of outputs that look at it: as their lower or as their upper one.
+    For each input: the first and the last, exclusive, of the outputs that look at it.
     """
     center = np.arange(out_size, dtype=np.float32) + np.float32(0.5)
     center = np.maximum(center * np.float32(in_size / out_size) - np.float32(0.5), 0)
     lower = np.minimum(center.astype(np.int64), in_size - 1)
-    weight = 1 - np.where(lower < in_size - 1, center - lower, 0).astype(np.float32)
+    far = np.where(lower < in_size - 1, center - lower, 0).astype(np.float32)
     bounds = np.searchsorted(lower, np.arange(-1, in_size + 1))
-    return lower, weight, bounds[:-2], bounds[2:]
+    return lower, np.stack([1 - far, far], 1), bounds[:-2], bounds[2:]
 
 
 @serial
@@ -110,12 +107,12 @@ def _bilinear_rows(x, rows, row_weights, columns, column_weights, y, first, last
         upper, lower = rows[i], min(rows[i] + 1, x.shape[1] - 1)
         for j in range(y.shape[2]):
             left, right = columns[j], min(columns[j] + 1, x.shape[2] - 1)
-            row_weight, column_weight = row_weights[i], column_weights[j]
-            rest, other = _ONE - row_weight, _ONE - column_weight
+            near_row, far_row = row_weights[i, 0], row_weights[i, 1]
+            near, far = column_weights[j, 0], column_weights[j, 1]
             for c in range(y.shape[3]):
-                above = column_weight * x[n, upper, left, c] + other * x[n, upper, right, c]
-                below = column_weight * x[n, lower, left, c] + other * x[n, lower, right, c]
-                y[n, i, j, c] = row_weight * above + rest * below
+                above = near * x[n, upper, left, c] + far * x[n, upper, right, c]
+                below = near * x[n, lower, left, c] + far * x[n, lower, right, c]
+                y[n, i, j, c] = near_row * above + far_row * below
 
 
 @kernel
@@ -134,10 +131,9 @@ def _gather_rows(
         for w in range(dx.shape[2]):
             dx[n, h, w] = 0
             for i in range(row_first[h], row_last[h]):
-                row_weight = row_weights[i] if rows[i] == h else _ONE - row_weights[i]
+                row_weight = row_weights[i, 0 if rows[i] == h else 1]
                 for j in range(column_first[w], column_last[w]):
-                    weight = column_weights[j] if columns[j] == w else _ONE - column_weights[j]
-                    weight *= row_weight
+                    weight = row_weight * column_weights[j, 0 if columns[j] == w else 1]
                     for c in range(dx.shape[3]):
                         dx[n, h, w, c] += weight * grad[n, i, j, c]
 
