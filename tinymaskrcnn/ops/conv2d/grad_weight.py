@@ -49,7 +49,7 @@ def conv2d_grad_weight(grad, x, weight_shape, stride, padding, dilation, groups)
     outs, ins, kernel_h, kernel_w = weight_shape
     if grad.size == 0 or x.size == 0:
         return np.zeros(weight_shape, np.float32)
-    grad, x = np.ascontiguousarray(grad), np.ascontiguousarray(x)
+    grad, x = (np.require(array, np.float32, "CW") for array in (grad, x))
     if (kernel_h, kernel_w) == (1, 1) and padding == (0, 0):
         return _one_by_one(grad, x[:, :: stride[0], :: stride[1]], weight_shape, groups)
     if winograd_size() == 4 and grad_weight_winograd.suits(
