@@ -135,7 +135,7 @@ def without_decay_of_vectors(
 
 
 def _groups(given: list[Any], weight_decay: float) -> list[ParameterGroup]:
-    dicts = [g if isinstance(g, dict) else {"params": [g]} for g in given]
+    dicts: list[dict[str, Any]] = [g if isinstance(g, dict) else {"params": [g]} for g in given]
     by_decay: dict[float, list[Parameter]] = {}
     for group in dicts:
         decay = group.get("weight_decay", weight_decay)

@@ -20,6 +20,7 @@ def run(options: argparse.Namespace) -> int:
     if options.images and not options.data:
         raise InputError("--images goes with --data")
     model, classes = load_model(options.weights)
+    dataset: CocoDataset | ToyShapes
     if options.data:
         dataset = CocoDataset(options.data, options.images, classes=classes)
     elif set(classes) <= set(OUTLINES):

@@ -108,7 +108,7 @@ def _watching(look: Callable[[Module, Any], None]) -> Iterator[None]:
         look(module, output)
         return output
 
-    Module.__call__ = watched  # type: ignore[method-assign]
+    Module.__call__ = watched  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:

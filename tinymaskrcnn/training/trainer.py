@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from math import isfinite
 from pathlib import Path
@@ -26,7 +26,7 @@ from .. import __version__
 from ..datasets.augment import Augmentation
 from ..datasets.loader import Batch, Loader
 from ..errors import NonFiniteError
-from ..nn import Module
+from ..models.mask_rcnn import MaskRCNN
 from ..optim import SGD, clip_scale, grad_norm, without_decay_of_vectors
 from . import diagnosis, pictures
 from .checkpoint import load_newest, save_checkpoint
@@ -61,7 +61,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: Module,
+        model: MaskRCNN,
         dataset: Any,
         val_dataset: Any | None,
         recipe: Recipe | str,
@@ -117,8 +117,8 @@ class Trainer:
     def _train(self, folder: RunFolder) -> None:
         self.model.train()
         bar = ProgressBar(self.recipe, self.step, self.show_progress)
-        with Interrupts() as interrupts, bar:
-            for batch in self._batches():
+        with Interrupts() as interrupts, bar, closing(self._batches()) as batches:
+            for batch in batches:
                 row = self._train_on(batch)
                 self.metrics.append(row)
                 bar.update(row)
@@ -129,7 +129,7 @@ class Trainer:
                 self._report(folder)
         self._save(folder)
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Generator[Batch, None, None]:
         """From the present step on, until training is over."""
         recipe = self.recipe
         augment = Augmentation(
@@ -140,7 +140,8 @@ class Trainer:
             recipe.colour_jitter,
         )
         loader = Loader(self.dataset, recipe.batch_size, recipe.seed, augment, self.step)
-        with closing(iter(loader)) as batches:
+        batches: Any = iter(loader)
+        with closing(batches):
             while progress(recipe, self.step, self.seconds) < 1:
                 yield next(batches)
 

@@ -67,15 +67,16 @@ def draw_detections(
     """The picture with what was found in it.
 
     Args:
-        image: (3, H, W) float32 0..1, or (H, W, 3) uint8. classes: label k is called classes[k -
-            1].
+        image: (C, H, W) float32 0..1, or (H, W, 3) uint8; of one channel the picture is grey, of
+            more than three the first three are shown.
+        classes: label k is called classes[k - 1].
         score_threshold: those below are left out.
     """
-    scale = enlargement(image.shape[-2:] if image.shape[0] == 3 else image.shape[:2])
+    scale = enlargement(_size(image))
     shown = detections[detections.scores >= score_threshold]
     instances = (
         _Instance(
-            tuple(float(v) * scale for v in shown.boxes[i]),
+            _scaled(shown.boxes[i], scale),
             *_pasted(shown, i, scale),
             f"{_class_name(classes, shown.labels[i])} {shown.scores[i]:.2f}",
             COLOURS[i % len(COLOURS)],
@@ -91,10 +92,10 @@ def draw_target(image: np.ndarray, target: dict[str, Any], classes: Sequence[str
     Args:
         image, classes: as for draw_detections. target: boxes (G, 4), labels (G,), masks (G, H, W).
     """
-    scale = enlargement(image.shape[-2:] if image.shape[0] == 3 else image.shape[:2])
+    scale = enlargement(_size(image))
     instances = (
         _Instance(
-            tuple(float(v) * scale for v in box),
+            _scaled(box, scale),
             mask.astype(bool).repeat(scale, 0).repeat(scale, 1),
             0,
             0,
@@ -150,15 +151,25 @@ def enlarged(image: np.ndarray, scale: int) -> Image.Image:
     """An array as a PIL picture, `scale` times as large.
 
     Args:
-        image: (3, H, W) float 0..1, or (H, W, 3) uint8.
+        image: (C, H, W) float 0..1, or (H, W, 3) uint8.
     """
     if image.dtype != np.uint8:
-        finite = np.nan_to_num(image)
-        image = (np.clip(finite, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
+        rgb = image[:3] if len(image) >= 3 else image[[0, 0, 0]]
+        image = (np.clip(np.nan_to_num(rgb), 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
     picture = Image.fromarray(image)
     if scale == 1:
         return picture
     return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.BICUBIC)
+
+
+def _size(image: np.ndarray) -> tuple[int, ...]:
+    """Height and width."""
+    return image.shape[:2] if image.dtype == np.uint8 else image.shape[1:]
+
+
+def _scaled(box: np.ndarray, scale: int) -> Box:
+    x1, y1, x2, y2 = (box * scale).tolist()
+    return x1, y1, x2, y2
 
 
 def _pasted(detections: Detections, i: int, scale: int) -> tuple[np.ndarray, int, int]:
@@ -237,8 +248,9 @@ def _free_place(box: Box, tag: tuple[float, float], size: tuple[int, int], taken
     """
     left, top, right, bottom = box
     width, height = tag
-    corners = (left, top - height), (left, top), (left, bottom), (right - width, top - height)
-    corners += (right - width, bottom), (right, top)
+    beside = right - width
+    corners = [(left, top - height), (left, top), (left, bottom)]
+    corners += [(beside, top - height), (beside, bottom), (right, top)]
     places = [(x, y, x + width, y + height) for x, y in (_inside(c, tag, size) for c in corners)]
     wanted = [
         place
@@ -269,5 +281,5 @@ def _class_name(classes: Sequence[str], label: int) -> str:
     return classes[label - 1] if 0 < label <= len(classes) else f"class {label}"
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size)  # type: ignore[return-value]: with a size it is FreeType's
+def _font(size: int) -> Any:
+    return ImageFont.load_default(size)

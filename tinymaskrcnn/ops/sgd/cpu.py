@@ -1,15 +1,13 @@
 """SGD's update, the sum of squares and the moving average in one pass over memory each.
 
 NumPy writes a temporary for every operator: ten passes over the parameters instead of the five
-(three read, two written) that the update needs. All of this is bound by memory bandwidth.
+(three read, two written) that the update needs. Bound by memory, which one core nearly fills, and
+called for many small arrays, which threads would only slow down: hence one thread.
 """
 
 import numpy as np
-from numba import prange
 
-from ...jit import kernel
-
-BLOCK = 1 << 14  # fixed, so that sums are made in the same order at any number of threads
+from ...jit import serial
 
 
 def sgd_step(
@@ -26,39 +24,35 @@ def sgd_step(
 
 
 def sum_of_squares(array: np.ndarray) -> float:
-    return float(_sums_of_squares(np.ascontiguousarray(array)).sum())
+    return float(_sum_of_squares(np.ascontiguousarray(array)))
 
 
 def moving_average(average: np.ndarray, value: np.ndarray, share: float) -> None:
     _moving_average(average, value, np.float32(share))
 
 
-@kernel
+@serial
 def _sgd_step(parameter, grad, velocity, factors):
     """d = scale * grad + decay * parameter; velocity = momentum * velocity + d; parameter -= lr *
     velocity.
     """
     lr, momentum, decay, scale = factors[0], factors[1], factors[2], factors[3]
-    for i in prange(parameter.size):
+    for i in range(parameter.size):
         velocity[i] = momentum * velocity[i] + (scale * grad[i] + decay * parameter[i])
         parameter[i] -= lr * velocity[i]
 
 
-@kernel
-def _sums_of_squares(array):
-    """Of each block of BLOCK elements, in float64: the square of a float32 can overflow float32."""
-    blocks = (array.size + BLOCK - 1) // BLOCK
-    sums = np.zeros(blocks, np.float64)
-    for block in prange(blocks):
-        total = 0.0
-        for i in range(block * BLOCK, min(array.size, (block + 1) * BLOCK)):
-            value = np.float64(array[i])
-            total += value * value
-        sums[block] = total
-    return sums
+@serial
+def _sum_of_squares(array):
+    """In float64: the square of a float32 can overflow float32."""
+    total = 0.0
+    for i in range(array.size):
+        value = np.float64(array[i])
+        total += value * value
+    return total
 
 
-@kernel
+@serial
 def _moving_average(average, value, share):
-    for i in prange(average.size):
+    for i in range(average.size):
         average[i] += share * (value[i] - average[i])
