@@ -18,6 +18,7 @@ from ..simd import PANEL, TILE_ROWS, address, row_tile
 from .cpu_weights import kept, pack
 
 CACHED_WEIGHT = 160_000  # floats of weight that stay in the second-level cache beside the pixels
+LONG = 1024  # products of a sum
 NARROW = 16  # below this many channels, a whole kernel row is read as one stretch
 
 Geometry = namedtuple(
@@ -31,6 +32,8 @@ Geometry = namedtuple(
         *("first_tap", "all_taps"),  # the taps in the packed weight
     ],
 )
+
+Schedule = namedtuple("Schedule", "blocks splits panels_together taps_together")
 
 
 def forward(x, weight, bias, y, residual, relu, stride, padding, dilation, groups):
@@ -68,12 +71,10 @@ def convolve(x, panels, bias, y, residual, relu, geometry, tap_rows, tap_columns
     pixels = geometry.images * geometry.grid_h * geometry.grid_w
     if pixels == 0:
         return
-    blocks, splits, together = _schedule(
-        pixels, geometry, len(panels), len(tap_rows), get_num_threads()
-    )
+    schedule = _schedule(pixels, geometry, len(panels), len(tap_rows), get_num_threads())
     _convolve(
         x.reshape(-1),
-        zeros(geometry.depth),
+        zeros(max(geometry.depth, PANEL)),
         panels.reshape(-1),
         bias,
         y.reshape(-1),
@@ -83,27 +84,26 @@ def convolve(x, panels, bias, y, residual, relu, geometry, tap_rows, tap_columns
         geometry,
         tap_rows,
         tap_columns,
-        blocks,
-        splits,
-        together,
+        schedule,
     )
 
 
 @lru_cache(maxsize=4096)
 def _schedule(pixels, geometry, panels, taps, threads):
-    """(blocks of pixels, parts of the panels, panels to run through for one register tile).
+    """How to go through the work.
 
-    Blocks of equal size, as many for one thread as for the other; larger ones where the sums are
-    long, since each block reads the whole weight. All panels pass over one tile where the whole
-    weight stays in the cache, else all tiles of a block under one panel.
+    Blocks are of equal size, as many for one thread as for the other; larger ones where the sums
+    are long, since each block reads the whole weight. Few pixels: the panels are split as well. All
+    panels pass over one tile where the whole weight stays in the cache, else all tiles of a block
+    under one panel, and then so many taps at a time that their inputs stay in the cache.
     """
-    tiles = -(-pixels // TILE_ROWS)
+    tiles, length = -(-pixels // TILE_ROWS), taps * geometry.depth
     splits = min(panels, threads) if tiles < 2 * threads else 1
-    blocks = -(-tiles // (16 if taps * geometry.depth >= 1024 else 4))
+    blocks = -(-tiles // (16 if length >= LONG else 4))
     if splits == 1:
         blocks = min(tiles, -(-blocks // threads) * threads)
-    weight_size = taps * geometry.depth * panels * PANEL
-    return blocks, splits, panels if weight_size <= CACHED_WEIGHT else 1
+    together = panels if length * panels * PANEL <= CACHED_WEIGHT else 1
+    return Schedule(blocks, splits, together, max(1, LONG // geometry.depth))
 
 
 @lru_cache(maxsize=1024)
@@ -114,14 +114,14 @@ def zeros(count: int) -> np.ndarray:
 
 @kernel
 def _convolve(
-    x, zeros, panels, bias, y, residual, add_residual, relu, g, tap_rows, tap_columns,
-    blocks, splits, together,
-):  # fmt: skip
+    x, zeros, panels, bias, y, residual, add_residual, relu, g, tap_rows, tap_columns, plan
+):
     """y[pixel, o] = relu?(bias[o] + residual[pixel, o] + sum over taps t and k < depth of
     x[pixel*step + tap t, first_channel + k] * panels[o, t, k]) for all pixels of g's grid.
 
     A block of pixels and its table of addresses stay in the cache while all panels pass; threads
-    take blocks, or parts of the panels where there are few pixels.
+    take blocks, or parts of the panels where there are few pixels. Where a sum is long, its taps
+    come a few at a time, each time added to what y holds.
     """
     taps = len(tap_rows)
     pixels = g.images * g.grid_h * g.grid_w
@@ -129,26 +129,34 @@ def _convolve(
     panel_count = (g.outs + PANEL - 1) // PANEL
     panel_size = g.all_taps * g.depth * PANEL
     residual_at = (address(residual) - address(y)) // 4
-    for item in prange(blocks * splits):
-        block, split = item // splits, item % splits
-        first, last = block * tiles // blocks, (block + 1) * tiles // blocks
+    for item in prange(plan.blocks * plan.splits):
+        block, split = item // plan.splits, item % plan.splits
+        first, last = block * tiles // plan.blocks, (block + 1) * tiles // plan.blocks
         rows = np.empty((last - first) * taps * TILE_ROWS, np.int64)
         targets = np.empty((last - first) * TILE_ROWS, np.int64)
         _locate(
             g, address(x), address(zeros), address(y), tap_rows, tap_columns,
             first * TILE_ROWS, pixels, rows, targets,
         )  # fmt: skip
-        panel_stop = (split + 1) * panel_count // splits
-        for start in range(split * panel_count // splits, panel_stop, together):
-            for tile in range(last - first):
-                for p in range(start, min(start + together, panel_stop)):
-                    row_tile(
-                        rows, tile * taps * TILE_ROWS, taps, g.depth, g.first_channel,
-                        panels, p * panel_size + g.first_tap * g.depth * PANEL,
-                        targets, tile * TILE_ROWS, g.first_out + p * PANEL,
-                        bias, g.first_out + p * PANEL, g.outs - p * PANEL,
-                        residual_at, add_residual, relu,
-                    )  # fmt: skip
+        some_taps = plan.taps_together
+        stop = (split + 1) * panel_count // plan.splits
+        for start in range(split * panel_count // plan.splits, stop, plan.panels_together):
+            for tap in range(0, max(taps, 1), some_taps):
+                begins, ends = tap == 0, tap + some_taps >= taps
+                for tile in range(last - first):
+                    for p in range(start, min(start + plan.panels_together, stop)):
+                        row_tile(
+                            rows, (tile * taps + tap) * TILE_ROWS, min(some_taps, taps - tap),
+                            g.depth, g.first_channel,
+                            panels, p * panel_size + (g.first_tap + tap) * g.depth * PANEL,
+                            targets, tile * TILE_ROWS, g.first_out + p * PANEL,
+                            bias if begins else zeros,
+                            g.first_out + p * PANEL if begins else 0,
+                            g.outs - p * PANEL,
+                            residual_at if begins else 0,
+                            add_residual if begins else True,
+                            relu and ends,
+                        )  # fmt: skip
 
 
 @serial
