@@ -1,0 +1,73 @@
+"""The two rates that other figures are shares of: fused multiply-adds from registers alone, and the
+register tile with its operands in the first-level cache."""
+
+import numpy as np
+from numba import prange, types
+from numba.extending import intrinsic
+
+from tinymaskrcnn.jit import kernel, serial
+from tinymaskrcnn.ops.simd import INT, LANES, PANEL, TILE_ROWS, Emitter, address, row_tile
+
+SUMS, DEPTH = 2 * TILE_ROWS, 128
+FLOPS = 2 * LANES * SUMS  # of a step of `burn`
+TILE_FLOPS = 2 * TILE_ROWS * PANEL * DEPTH  # of one tile
+
+
+@intrinsic
+def _multiply_adds(typing, steps):
+    """SUMS independent sums of vectors, a multiply-add to each at every step."""
+
+    def code(context, builder, signature, args):
+        emit = Emitter(builder)
+        factor, term = emit.constant(0.999), emit.constant(0.001)
+        sums = emit.loop(
+            INT(0), args[0], 1, [emit.constant(i) for i in range(SUMS)],
+            lambda _, values: [emit.multiply_add(value, factor, term) for value in values],
+        )  # fmt: skip
+        total = sums[0]
+        for other in sums[1:]:
+            total = builder.fadd(total, other)
+        return builder.extract_element(total, INT(0))
+
+    return types.float32(types.intp), code
+
+
+@serial
+def _burn(steps):
+    return _multiply_adds(steps)
+
+
+@kernel
+def _burn_all(steps, out):
+    for thread in prange(len(out)):
+        out[thread] = _burn(steps)
+
+
+def burn(threads, steps):
+    """`steps` rounds of SUMS multiply-adds of vectors in each thread."""
+    _burn_all(steps, np.empty(threads, np.float32))
+
+
+@kernel
+def _tiles(count, left, panel, bias, out):
+    for thread in prange(len(out)):
+        rows = address(left) + 4 * DEPTH * np.arange(TILE_ROWS)
+        targets = address(out[thread]) + 4 * PANEL * np.arange(TILE_ROWS)
+        for _ in range(count):
+            row_tile(rows, 0, 1, DEPTH, 0, panel, 0, targets, 0, 0, bias, 0, PANEL, 0, 0, 0)
+
+
+def tiles(threads, count):
+    """`count` register tiles of DEPTH steps in each thread, always the same ones."""
+    left, panel, bias, out = (
+        _aligned(*shape)
+        for shape in ((TILE_ROWS, DEPTH), (DEPTH * PANEL,), (PANEL,), (threads, TILE_ROWS, PANEL))
+    )
+    _tiles(count, left, panel, bias, out)
+
+
+def _aligned(*shape):
+    """Zeros that start on a cache line."""
+    raw = np.zeros(4 * int(np.prod(shape)) + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + 4 * int(np.prod(shape))].view(np.float32).reshape(shape)
