@@ -60,7 +60,11 @@ def _kept(boxes, bounds, iou_threshold):
     threshold = np.float32(iou_threshold)
     if float(threshold) > iou_threshold:
         threshold = np.nextafter(threshold, np.float32(-1))
-    _suppress(np.ascontiguousarray(boxes.T), bounds, threshold, kept)
+    columns = np.ascontiguousarray(boxes.T)
+    if len(bounds) == 2:  # one group: nothing to share out
+        _suppress_group(columns, 0, len(boxes), threshold, kept)
+    else:
+        _suppress(columns, bounds, threshold, kept)
     return kept
 
 
@@ -68,23 +72,20 @@ def _kept(boxes, bounds, iou_threshold):
 def _suppress(boxes, bounds, threshold, kept):
     """kept[i] = no kept box before i in its group has an IoU with it above the threshold."""
     for group in prange(len(bounds) - 1):
-        start, stop = bounds[group], bounds[group + 1]
-        _suppress_group(boxes[:, start:stop], threshold, kept[start:stop])
+        _suppress_group(boxes, bounds[group], bounds[group + 1], threshold, kept)
 
 
 @exact_serial
-def _suppress_group(boxes, threshold, kept):
+def _suppress_group(boxes, first, last, threshold, kept):
     # x1, y1, x2, y2, area of the kept boxes; blocks are filled up with zeros, which overlap nothing
-    winners = np.zeros((5, boxes.shape[1] + _BLOCK), np.float32)
+    winners = np.zeros((5, last - first + _BLOCK), np.float32)
     count = 0
-    for i in range(boxes.shape[1]):
+    for i in range(first, last):
         x1, y1, x2, y2 = boxes[0, i], boxes[1, i], boxes[2, i], boxes[3, i]
         area = (x2 - x1) * (y2 - y1)
         hits = 0
         for start in range(0, count, _BLOCK):
-            hits = _count_overlaps(
-                winners[:, start : start + _BLOCK], x1, y1, x2, y2, area, threshold
-            )
+            hits = _count_overlaps(winners, np.uint64(start), x1, y1, x2, y2, area, threshold)
             if hits:
                 break
         if hits == 0:
@@ -95,13 +96,13 @@ def _suppress_group(boxes, threshold, kept):
 
 
 @exact_serial
-def _count_overlaps(others, x1, y1, x2, y2, area, threshold):
-    """How many of a block of others (5, BLOCK) have an IoU above the threshold with one box."""
+def _count_overlaps(others, start, x1, y1, x2, y2, area, threshold):
+    """How many of the BLOCK others from `start` on have an IoU above the threshold with one box."""
     hits = np.int32(0)
-    for j in range(_BLOCK):
-        width = max(min(x2, others[2, j]) - max(x1, others[0, j]), np.float32(0))
-        height = max(min(y2, others[3, j]) - max(y1, others[1, j]), np.float32(0))
+    for k in range(start, start + np.uint64(_BLOCK)):
+        width = max(min(x2, others[2, k]) - max(x1, others[0, k]), np.float32(0))
+        height = max(min(y2, others[3, k]) - max(y1, others[1, k]), np.float32(0))
         intersection = width * height
-        iou = intersection / (others[4, j] + area - intersection)
+        iou = intersection / (others[4, k] + area - intersection)
         hits += np.int32(iou > threshold)
     return hits
