@@ -1,5 +1,6 @@
 """models/transform.py, models/inputs.py and ops/resize_normalize."""
 
+import inspect
 import json
 from dataclasses import asdict
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from tinymaskrcnn.backend import use
 from tinymaskrcnn.errors import InputError
 from tinymaskrcnn.models.transform import ImageBatch, Transform, TransformConfig, resize_masks
+from tinymaskrcnn.ops.resize_normalize import cpu, reference
 from tinymaskrcnn.ops.resize_normalize.op import resize_normalize
 
 from .stages import GOLDEN, recorded_target, target_of
@@ -228,3 +230,16 @@ def test_missing_targets():
         plain()([image], [])
     with pytest.raises(InputError, match="at least one image"):
         plain()([])
+
+
+def test_a_picture_that_does_not_fit():
+    image, out = np.zeros((2, 3, 4), np.float32), np.empty((8, 8, 2), np.float32)
+    with pytest.raises(ValueError, match=r"\(9, 8\) with 2 channels does not fit in \(8, 8, 2\)"):
+        resize_normalize(image, (9, 8), [0, 0], [1, 1], out)
+    with pytest.raises(ValueError, match="an image .* of 1 channels"):
+        resize_normalize(image, (8, 8), [0], [1], out)
+
+
+def test_both_implementations_have_the_same_signature():
+    ours, theirs = (inspect.signature(m.resize_normalize) for m in (reference, cpu))
+    assert ours == theirs

@@ -42,7 +42,7 @@ def scale_boxes(boxes: np.ndarray, from_size: Size, to_size: Size) -> np.ndarray
 
     The two ratios are rounded to float32 before they are used, as torchvision does.
     """
-    y, x = np.float32(to_size) / np.float32(from_size)
+    y, x = np.array(to_size, np.float32) / np.array(from_size, np.float32)
     return boxes * np.array([x, y, x, y], boxes.dtype)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from ..ops.paste_masks.op import paste_masks, paste_masks_binary
 from .boxes import Size
 
+Found = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # boxes, labels, scores, masks
 _CHUNK = 1 << 26  # bytes of full-size masks that are in memory at once while they are encoded
 
 
@@ -40,8 +41,13 @@ class Detections:
         """Some of the objects: an array of indices or of bools, or a slice."""
         if isinstance(index, (int, np.integer)):
             index = slice(index, index + 1 or None)
-        kept = (self.boxes, self.labels, self.scores, self.mask_probabilities)
-        return Detections(*(array[index] for array in kept), image_size=self.image_size)
+        return Detections(
+            self.boxes[index],
+            self.labels[index],
+            self.scores[index],
+            self.mask_probabilities[index],
+            self.image_size,
+        )
 
     def above(self, score: float) -> Detections:
         """Those whose score is above this."""

@@ -50,9 +50,12 @@ class MaskPredictor(Module):
         *,
         rng: np.random.Generator,
     ) -> None:
-        draw = {"rng": rng, "weight_init": kaiming_normal_fan_out}
-        self.conv5_mask = ConvTranspose2d(in_channels, dim_reduced, 2, 2, **draw)
-        self.mask_fcn_logits = Conv2d(dim_reduced, num_classes, 1, **draw)
+        self.conv5_mask = ConvTranspose2d(
+            in_channels, dim_reduced, 2, 2, rng=rng, weight_init=kaiming_normal_fan_out
+        )
+        self.mask_fcn_logits = Conv2d(
+            dim_reduced, num_classes, 1, rng=rng, weight_init=kaiming_normal_fan_out
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Crops (R, h, w, in_channels) to the logits of every class (R, 2h, 2w, K)."""
@@ -66,6 +69,7 @@ class MaskPredictor(Module):
         """
         x = self.conv5_mask(x, relu=True)
         last, (count, height, width, depth) = self.mask_fcn_logits, x.shape
+        assert last.bias is not None
         classes = len(last.weight)
         own = np.eye(classes, dtype=x.dtype)[labels]  # R, K: a product with it picks rows
         weight = F.matmul(own, last.weight.reshape(classes, depth)).reshape(count, depth, 1)

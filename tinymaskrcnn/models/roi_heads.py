@@ -18,16 +18,16 @@ import numpy as np
 from .. import functional as F
 from ..detection.box_coder import BoxCoder
 from ..detection.boxes import Size, clip_boxes, is_large_enough
+from ..detection.detections import Found
 from ..detection.matcher import Matcher
 from ..detection.sampler import BalancedSampler
 from ..nn import Module
 from ..tensor import Tensor
 from .inputs import Target
+from .mask_head import MaskPredictor
 
 MIN_SIZE = 1e-2  # pixels; a detection with a shorter side is dropped
 SMOOTH_L1_BETA = 1 / 9
-
-Found = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # boxes, labels, scores, masks
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class RoIHeads(Module):
         box_predictor: Module,
         mask_pool: Module,
         mask_head: Module,
-        mask_predictor: Module,
+        mask_predictor: MaskPredictor,
         config: RoIConfig,
     ) -> None:
         self.box_pool, self.box_head, self.box_predictor = box_pool, box_head, box_predictor

@@ -93,8 +93,15 @@ class RPNHead(Module):
         self, in_channels: int, num_anchors: int, conv_depth: int = 1, *, rng: np.random.Generator
     ) -> None:
         def conv(out_channels: int, size: int) -> Conv2d:
-            draw = {"rng": rng, "weight_init": normal(0.01), "bias_init": zeros}
-            return Conv2d(in_channels, out_channels, size, padding=size // 2, **draw)
+            return Conv2d(
+                in_channels,
+                out_channels,
+                size,
+                padding=size // 2,
+                rng=rng,
+                weight_init=normal(0.01),
+                bias_init=zeros,
+            )
 
         self.conv = Sequential(*(ConvNorm(conv(in_channels, 3)) for _ in range(conv_depth)))
         self.cls_logits = conv(num_anchors, 1)
@@ -126,8 +133,8 @@ class RegionProposalNetwork(Module):
             batch: the pictures. features: a level (N, H, W, C) for each level of anchors.
         """
         objectness, deltas = self.head(features)
-        anchors = self.anchor_generator([f.shape[1:3] for f in features], batch.tensor.shape[1:3])
-        count = len(batch.sizes)
+        (count, height, width, _), maps = batch.tensor.shape, [f.shape for f in features]
+        anchors = self.anchor_generator([(h, w) for _, h, w, _ in maps], (height, width))
         return RPNOutput(
             objectness=F.concat([o.reshape(count, -1) for o in objectness], axis=1),
             deltas=F.concat([d.reshape(count, -1, 4) for d in deltas], axis=1),

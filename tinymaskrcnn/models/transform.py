@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import memory
 from ..detection.boxes import Size, scale_boxes
-from ..detection.detections import Detections
+from ..detection.detections import Detections, Found
 from ..errors import InputError
 from ..ops.resize_normalize.op import resize_normalize
 from .inputs import Target, check_image, check_target
@@ -103,9 +103,8 @@ class Transform:
         The scale is a double and the product is cut off, not rounded, as in torchvision: the
         shorter side may come out one pixel short.
         """
-        shorter = self.config.min_size[-1]
-        if rng is not None and len(self.config.min_size) > 1:
-            shorter = int(rng.choice(self.config.min_size))
+        choices = np.atleast_1d(self.config.min_size)
+        shorter = int(choices[-1] if rng is None or len(choices) == 1 else rng.choice(choices))
         scale = min(shorter / min(size), self.config.max_size / max(size))
         return max(int(size[0] * scale), 1), max(int(size[1] * scale), 1)
 
@@ -119,20 +118,17 @@ class Transform:
             resize_normalize(image, size, mean, std, out)
         return tensor
 
-    def restore(
-        self, found: Sequence[tuple[np.ndarray, ...]], batch: ImageBatch
-    ) -> list[Detections]:
+    def restore(self, found: Sequence[Found], batch: ImageBatch) -> list[Detections]:
         """Detections in the pictures' own pixels.
 
         Args:
             found: a tuple a picture: boxes (n, 4) in pixels of the resized picture, labels, scores,
                 mask probabilities.
         """
+        pictures = zip(found, batch.sizes, batch.original_sizes, strict=True)
         return [
-            Detections(scale_boxes(boxes, size, original), *rest, image_size=original)
-            for (boxes, *rest), size, original in zip(
-                found, batch.sizes, batch.original_sizes, strict=True
-            )
+            Detections(scale_boxes(boxes, size, original), labels, scores, masks, original)
+            for (boxes, labels, scores, masks), size, original in pictures
         ]
 
 
