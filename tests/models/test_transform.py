@@ -236,7 +236,7 @@ def test_a_picture_that_does_not_fit():
     image, out = np.zeros((2, 3, 4), np.float32), np.empty((8, 8, 2), np.float32)
     with pytest.raises(ValueError, match=r"\(9, 8\) with 2 channels does not fit in \(8, 8, 2\)"):
         resize_normalize(image, (9, 8), [0, 0], [1, 1], out)
-    with pytest.raises(ValueError, match="an image .* of 1 channels"):
+    with pytest.raises(ValueError, match=r"an image .* of 1 channels"):
         resize_normalize(image, (8, 8), [0], [1], out)
 
 
