@@ -312,6 +312,19 @@ def row_tile(
     return signature, code
 
 
+@intrinsic
+def copy_row(typing, source, target, count):
+    """`count` floats from byte address source to byte address target."""
+
+    def code(context, builder, signature, args):
+        emit = Emitter(builder)
+        source, target = emit.pointer(args[0]), emit.pointer(args[1])
+        cgutils.raw_memcpy(builder, target, source, args[2], 4)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), code
+
+
 @serial
 def address(array):
     """Byte address of an array's first element, signed so that sums with integers stay integers."""

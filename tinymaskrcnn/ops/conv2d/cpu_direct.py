@@ -10,11 +10,11 @@ from collections import namedtuple
 from functools import lru_cache
 
 import numpy as np
-from numba import get_num_threads, prange
+from numba import get_num_threads, get_thread_id, prange
 
 from ... import memory
 from ...jit import kernel, serial
-from ..simd import PANEL, TILE_ROWS, address, row_tile
+from ..simd import PANEL, TILE_ROWS, address, copy_row, row_tile
 from .cpu_weights import kept, pack
 
 CACHED_WEIGHT = 160_000  # floats of weight that stay in the second-level cache beside the pixels
@@ -33,7 +33,7 @@ Geometry = namedtuple(
     ],
 )
 
-Schedule = namedtuple("Schedule", "blocks splits panels_together taps_together")
+Schedule = namedtuple("Schedule", "blocks splits panels_together taps_together copy_pitch")
 
 
 def forward(x, weight, bias, y, residual, relu, stride, padding, dilation, groups):
@@ -85,7 +85,14 @@ def convolve(x, panels, bias, y, residual, relu, geometry, tap_rows, tap_columns
         tap_rows,
         tap_columns,
         schedule,
+        memory.empty((get_num_threads(), _scratch_size(pixels, schedule))),
     )
+
+
+def _scratch_size(pixels, schedule):
+    """Floats that the copies of a block take."""
+    tiles = -(-pixels // TILE_ROWS)
+    return (tiles // schedule.blocks + 1) * TILE_ROWS * schedule.copy_pitch
 
 
 @lru_cache(maxsize=4096)
@@ -95,7 +102,8 @@ def _schedule(pixels, geometry, panels, taps, threads):
     Blocks are of equal size, as many for one thread as for the other; larger ones where the sums
     are long, since each block reads the whole weight. Few pixels: the panels are split as well. All
     panels pass over one tile where the whole weight stays in the cache, else all tiles of a block
-    under one panel, and then so many taps at a time that their inputs stay in the cache.
+    under one panel, and then so many taps at a time that their inputs stay in the cache. Pixels a
+    multiple of 4 KiB apart would share one set of the first-level cache, and are copied.
     """
     tiles, length = -(-pixels // TILE_ROWS), taps * geometry.depth
     splits = min(panels, threads) if tiles < 2 * threads else 1
@@ -103,7 +111,10 @@ def _schedule(pixels, geometry, panels, taps, threads):
     if splits == 1:
         blocks = min(tiles, -(-blocks // threads) * threads)
     together = panels if length * panels * PANEL <= CACHED_WEIGHT else 1
-    return Schedule(blocks, splits, together, max(1, LONG // geometry.depth))
+    taps_together = max(1, LONG // geometry.depth)
+    crowded = geometry.step_w * geometry.channels % 1024 == 0 and panels > 2
+    copy_pitch = min(taps, taps_together) * geometry.depth + 16 if crowded else 0
+    return Schedule(blocks, splits, together, taps_together, copy_pitch)
 
 
 @lru_cache(maxsize=1024)
@@ -114,7 +125,7 @@ def zeros(count: int) -> np.ndarray:
 
 @kernel
 def _convolve(
-    x, zeros, panels, bias, y, residual, add_residual, relu, g, tap_rows, tap_columns, plan
+    x, zeros, panels, bias, y, residual, add_residual, relu, g, tap_rows, tap_columns, plan, scratch
 ):
     """y[pixel, o] = relu?(bias[o] + residual[pixel, o] + sum over taps t and k < depth of
     x[pixel*step + tap t, first_channel + k] * panels[o, t, k]) for all pixels of g's grid.
@@ -138,16 +149,18 @@ def _convolve(
             g, address(x), address(zeros), address(y), tap_rows, tap_columns,
             first * TILE_ROWS, pixels, rows, targets,
         )  # fmt: skip
-        some_taps = plan.taps_together
-        stop = (split + 1) * panel_count // plan.splits
-        for start in range(split * panel_count // plan.splits, stop, plan.panels_together):
-            for tap in range(0, max(taps, 1), some_taps):
-                begins, ends = tap == 0, tap + some_taps >= taps
+        start, stop = split * panel_count // plan.splits, (split + 1) * panel_count // plan.splits
+        for tap in range(0, max(taps, 1), plan.taps_together):
+            some = min(plan.taps_together, taps - tap)
+            if plan.copy_pitch:
+                _copy(rows, taps, tap, some, g, address(scratch[get_thread_id()]), plan.copy_pitch)
+            shift = 0 if plan.copy_pitch else g.first_channel
+            begins, ends = tap == 0, tap + some >= taps
+            for first_panel in range(start, stop, plan.panels_together):
                 for tile in range(last - first):
-                    for p in range(start, min(start + plan.panels_together, stop)):
+                    for p in range(first_panel, min(first_panel + plan.panels_together, stop)):
                         row_tile(
-                            rows, (tile * taps + tap) * TILE_ROWS, min(some_taps, taps - tap),
-                            g.depth, g.first_channel,
+                            rows, (tile * taps + tap) * TILE_ROWS, some, g.depth, shift,
                             panels, p * panel_size + (g.first_tap + tap) * g.depth * PANEL,
                             targets, tile * TILE_ROWS, g.first_out + p * PANEL,
                             bias if begins else zeros,
@@ -157,6 +170,18 @@ def _convolve(
                             add_residual if begins else True,
                             relu and ends,
                         )  # fmt: skip
+
+
+@serial
+def _copy(rows, taps, tap, some, g, scratch, pitch):
+    """Copy what rows[tile, tap : tap + some, row] point at, and let them point at the copies."""
+    for tile in range(len(rows) // (taps * TILE_ROWS)):
+        for t in range(some):
+            for i in range(TILE_ROWS):
+                at = (tile * taps + tap + t) * TILE_ROWS + i
+                target = scratch + 4 * ((tile * TILE_ROWS + i) * pitch + t * g.depth)
+                copy_row(rows[at] + 4 * g.first_channel, target, g.depth)
+                rows[at] = target
 
 
 @serial
