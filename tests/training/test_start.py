@@ -56,6 +56,30 @@ def test_a_plain_sequence_gets_names():
     assert len(plain) == 2 and plain[0][0].shape == (3, 16, 16)
 
 
+def spoilt(index, **changes):
+    pictures = stub_pictures(3)
+    image, target = pictures[index]
+    pictures[index] = (changes.pop("image", image), {**target, **changes})
+    return NamedDataset(pictures, class_count=2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": np.array([3])}, "label 3, expected 1 to 2"),
+        ({"labels": np.array([0])}, "label 0, expected 1 or above"),
+        ({"boxes": np.array([[4, 4, 4, 8]])}, r"box \[4.0, 4.0, 4.0, 8.0\], expected x1 < x2"),
+        ({"masks": np.zeros((1, 9, 9), np.uint8)}, "expected labels"),
+        ({"image": np.zeros((3, 16, 16), np.uint8)}, "expected floats"),
+    ],
+)
+def test_a_picture_that_cannot_be_used_is_named(changes, message):
+    pictures = spoilt(1, **changes)
+    assert pictures[0][0].shape == (3, 16, 16)
+    with pytest.raises(InputError, match=f"picture 1: .*{message}"):
+        pictures[1]
+
+
 def test_a_data_set_keeps_its_own_names():
     class Own(list):
         classes = ("cat",)

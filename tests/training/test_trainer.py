@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -275,6 +276,7 @@ def test_a_recipe_by_name(tmp_path):
         Trainer(StubModel(), stub_pictures(), None, "large", tmp_path)
 
 
+ROOT = Path(__file__).parents[2]
 CHILD = """
 import sys
 from pathlib import Path
@@ -290,7 +292,8 @@ def test_killed_at_random_moments_it_ends_as_if_it_never_was(tmp_path):
     """SIGKILL in the middle of a step or of a write: a checkpoint is written after every step."""
 
     def child(out):
-        return subprocess.Popen([sys.executable, "-c", CHILD, str(out)], stderr=subprocess.PIPE)
+        command = [sys.executable, "-c", CHILD, str(out)]
+        return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
 
     assert child(tmp_path / "whole").wait() == 0
     out, rng, kills = tmp_path / "killed", random.Random(0), 0

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from .recipes import Recipe
 
-_FORMAT = "{n}/{total} {bar:12} {elapsed}<{remaining} {postfix}"
+_FORMAT = "{n}/{total} {bar:12} {elapsed}<{remaining}{postfix}"
 _SHORT = {
     "loss_objectness": "object",
     "loss_rpn_box_reg": "rpn box",

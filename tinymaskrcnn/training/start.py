@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..models.inputs import Target, check_image, check_target
 from ..nn import Module
 
 _CLASS_HEADS = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.mask_fcn_logits.")
@@ -45,8 +46,8 @@ def load_for_fine_tuning(model: Module, state: Mapping[str, np.ndarray], name: s
 
 
 class NamedDataset:
-    """Any sequence of (image, target), with the `classes` and `describe` that a data set has; its
-    own where it has them.
+    """Any sequence of (image, target), checked, with the `classes` and `describe` that a data set
+    has; its own where it has them.
 
     Args:
         pictures: has len() and [i]. class_count: how many classes to name where it names none.
@@ -60,13 +61,30 @@ class NamedDataset:
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def __getitem__(self, index: int) -> Any:
-        return self.pictures[index]
+    def __getitem__(self, index: int) -> tuple[np.ndarray, Target]:
+        """Picture and target, checked: later on nobody knows the picture's name.
+
+        Raises:
+            InputError: names the picture, and what is wrong with it or its target.
+        """
+        image, target = self.pictures[index]
+        try:
+            image = check_image(image, index, len(image))
+            target = check_target(target, index, image.shape[1:])
+            self._check_labels(target)
+        except InputError as problem:
+            raise InputError(f"{self.describe(index)}: {problem}") from problem
+        return image, target
 
     def describe(self, index: int) -> str:
         """What picture `index` is called in messages."""
         own = getattr(self.pictures, "describe", None)
         return own(index) if own else f"picture {index}"
+
+    def _check_labels(self, target: Target) -> None:
+        highest = target["labels"].max(initial=0)
+        if highest > len(self.classes):
+            raise InputError(f"label {highest}, expected 1 to {len(self.classes)}")
 
 
 def named_datasets(
