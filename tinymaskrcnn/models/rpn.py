@@ -81,6 +81,20 @@ class RPNOutput:
     image_sizes: list[Size]
 
 
+@dataclass(frozen=True)
+class AnchorSample:
+    """The anchors of one picture that are judged.
+
+    Args:
+        indices: which (n,), ascending. is_object: whether each is one (n,) bool.
+        goals: offsets that the objects among them should have, in the same order (objects, 4).
+    """
+
+    indices: np.ndarray
+    is_object: np.ndarray
+    goals: np.ndarray
+
+
 class RPNHead(Module):
     """The small network that slides over every level: 3x3 convolutions, then two 1x1 side by side.
 
@@ -225,17 +239,3 @@ class RegionProposalNetwork(Module):
         indices = np.sort(np.concatenate([objects, background]))
         goals = self.box_coder.encode(target["boxes"][matches[objects]], anchors[objects])
         return AnchorSample(indices, labels[indices] == 1, goals)
-
-
-@dataclass(frozen=True)
-class AnchorSample:
-    """The anchors of one picture that are judged.
-
-    Args:
-        indices: which (n,), ascending. is_object: whether each is one (n,) bool.
-        goals: offsets that the objects among them should have, in the same order (objects, 4).
-    """
-
-    indices: np.ndarray
-    is_object: np.ndarray
-    goals: np.ndarray
