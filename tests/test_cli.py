@@ -174,6 +174,22 @@ def test_resume_of_the_real_model_is_bit_for_bit(capsys, monkeypatch):
     assert whole == parts
 
 
+def test_ctrl_c_in_the_final_evaluation_says_how_to_go_on(capsys, monkeypatch):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    call = ["train", "--steps", "1", "--batch-size", "1", "--set=shapes.size=64", *SETTINGS]
+    monkeypatch.setattr(sys, "argv", ["tinymaskrcnn", *call])
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Trainer, "_evaluate", interrupted)
+        status, _, err = run(capsys, *call)
+    assert status == 130
+    assert err.splitlines()[-1].startswith("tinymaskrcnn: stopped at once;")
+    assert err.rstrip().endswith("--resume")
+    monkeypatch.setattr(train.Trainer, "_evaluate", lambda self: {})
+    assert run(capsys, *call, "--resume")[0] == 0
+
+
 def test_a_number_gone_wrong_is_status_1(capsys):
     call = ["train", "--steps", "9", "--batch-size", "1", "--lr", "1e20", *SETTINGS]
     call += ["--set=warmup_steps=0", "--set=shapes.size=64", "--set=clip_norm=0"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import shlex
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -38,8 +39,9 @@ def run(options: argparse.Namespace) -> int:
     try:
         result = trainer.run()
     except TrainingStopped as stop:
-        print(f"tinymaskrcnn: {stop}; to go on: {resume_command(sys.argv[1:])}", file=sys.stderr)
-        return 128 + stop.signal
+        return stopped(str(stop), stop.signal)
+    except KeyboardInterrupt:  # a second Ctrl-C, or the first during the evaluation at the end
+        return stopped("stopped at once; the last checkpoint stays", signal.SIGINT)
     print(figures_table(result, dataset.classes))
     print(f"{result['steps']} steps, {result['seconds']:.0f} s; everything is in {out}")
     return 0
@@ -90,6 +92,12 @@ def initial_model(weights: str | None, recipe: Recipe, num_classes: int) -> Mask
     if fresh:
         logger.info("made anew for %d classes: %s", num_classes - 1, ", ".join(fresh))
     return model
+
+
+def stopped(how: str, number: int) -> int:
+    """Say how to go on after a signal, and give the exit status that shells expect of it."""
+    print(f"tinymaskrcnn: {how}; to go on: {resume_command(sys.argv[1:])}", file=sys.stderr)
+    return 128 + number
 
 
 def resume_command(arguments: list[str]) -> str:
