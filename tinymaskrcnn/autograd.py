@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from . import memory
+
 _grad_enabled = True
 
 
@@ -142,7 +144,8 @@ class _Sum:
         if self.owned:
             self.value += other
         else:
-            self.value, self.owned = self.value + other, True
+            out = memory.empty(self.value.shape, self.value.dtype)
+            self.value, self.owned = np.add(self.value, other, out=out), True
 
 
 def _deliver(tensor: Any, grad: np.ndarray, pending: dict[tuple[int, int], _Sum]) -> None:

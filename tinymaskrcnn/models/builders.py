@@ -275,6 +275,11 @@ def _assemble(
     ratios = settings.pop("aspect_ratios", ASPECT_RATIOS)
     scale = settings.pop("canonical_scale", 224)
     anchors = AnchorGenerator([(s,) for s in sizes], [tuple(ratios)] * len(sizes))
+    if common.in_channels != 3:  # no published statistics: those of ImageNet's grey values
+        settings.setdefault("image_mean", (0.449,) * common.in_channels)
+        settings.setdefault("image_std", (0.226,) * common.in_channels)
+    if "bbox_reg_weights" in settings:  # the one name of torchvision's without the prefix
+        settings["box_reg_weights"] = settings.pop("bbox_reg_weights")
     transform = Transform(_part(TransformConfig, settings, ""))
     rpn_config, roi_config = _part(RPNConfig, settings, "rpn_"), _part(RoIConfig, settings, "box_")
     if settings:
@@ -296,13 +301,22 @@ def _assemble(
 def _part(kind: type, settings: dict[str, Any], prefix: str) -> Any:
     """The configuration of one part from the settings whose names begin with its prefix; they are
     removed.
+
+    Raises:
+        InputError: a value is neither a number nor a sequence of numbers where one may stand.
     """
-    names = {field.name for field in fields(kind)}
+    defaults = {field.name: field.default for field in fields(kind)}
     given = {}
     for key in list(settings):
         name = key.removeprefix(prefix)
-        if key.startswith(prefix) and name in names:
+        if key.startswith(prefix) and name in defaults:
             given[name] = settings.pop(key)
+            sequence = isinstance(given[name], tuple | list)
+            if sequence and not isinstance(defaults[name], tuple) and name != "min_size":
+                raise InputError(f"{key}: expected one number, got {given[name]!r}")
+            values = given[name] if sequence else [given[name]]
+            if not all(isinstance(v, int | float) and v == v for v in values):
+                raise InputError(f"{key}: expected a number, got {given[name]!r}")
     return kind(**given)
 
 
