@@ -13,61 +13,65 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-_FAST_MATH = {
-    "contract",
-    "reassoc",
-    "arcp",
-    "nsz",
-}  # without nnan and ninf: NaN and infinity must stay visible
+# Without nnan and ninf: NaN and infinity must stay visible.
+_FAST_MATH = {"contract", "reassoc", "arcp", "nsz"}
 
 
 def _cache_folder() -> Path:
     given = os.environ.get("TINYMASKRCNN_CACHE") or os.environ.get("NUMBA_CACHE_DIR")
-    base = (
-        Path(given)
-        if given
-        else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinymaskrcnn"
-    )
-    shared = sorted((Path(__file__).parent / "ops").glob("simd*.py"))
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    base = Path(given) if given else home / "tinymaskrcnn"
+    shared = [*sorted((Path(__file__).parent / "ops").glob("simd*.py")), Path(__file__)]
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in shared)).hexdigest()[:12]
     return base if base.name == digest else base / digest
 
 
 CACHE_FOLDER = _cache_folder()
-os.environ["NUMBA_CACHE_DIR"] = str(
-    CACHE_FOLDER
-)  # read by Numba when it is imported, hence before the next line
+os.environ["NUMBA_CACHE_DIR"] = str(CACHE_FOLDER)  # Numba reads it when it is imported
 
-# Idle threads sleep instead of spinning: a region then costs a few microseconds more, and where
-# another process has one of the cores, a step takes a tenth of the time (measured: 0.5 s, not 6 s).
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Idle threads spin for some twenty microseconds and then sleep. Spinning for longer made a training
+# step ten times slower where another process had one of the cores (measured: 6 s, not 0.5 s).
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 import numba  # noqa: E402
 
 numba.config.CACHE_DIR = str(CACHE_FOLDER)
-numba.config.THREADING_LAYER_PRIORITY = [
-    "omp",
-    "tbb",
-    "workqueue",
-]  # a region costs 3 us with omp, 65 with workqueue
+# A parallel region costs 3 us with omp, 65 with workqueue.
+numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
 
 _OPTIONS: dict[str, Any] = {
     "cache": True,
     "nogil": True,
     "boundscheck": False,
     "error_model": "numpy",
-    "fastmath": _FAST_MATH,
 }
 
 
 def kernel(function: Callable) -> Any:
     """Compile for all threads: loops over `prange` are split among them."""
-    return numba.njit(parallel=True, **_OPTIONS)(function)
+    return numba.njit(parallel=True, fastmath=_FAST_MATH, **_OPTIONS)(function)
 
 
 def serial(function: Callable) -> Any:
     """Compile for one thread: for small work, and for helpers called inside a kernel."""
-    return numba.njit(**_OPTIONS)(function)
+    return numba.njit(fastmath=_FAST_MATH, **_OPTIONS)(function)
+
+
+def exact_kernel(function: Callable) -> Any:
+    """As `kernel`, with every float32 rounding of the expression as it is written.
+
+    Fast math fuses a product into a sum and divides by multiplying with a reciprocal, which is off
+    by the last bit. Where a rounding decides something (an IoU at the threshold, two anchors
+    equally good, the pixel in which a sample falls) this takes its place.
+    """
+    return numba.njit(parallel=True, fastmath=False, **_OPTIONS)(function)
+
+
+def exact_serial(function: Callable) -> Any:
+    """As `serial`, with every rounding as written. False is said outright: a helper would inherit
+    its caller's fast math.
+    """
+    return numba.njit(fastmath=False, **_OPTIONS)(function)
 
 
 def set_threads(count: int) -> None:

@@ -91,7 +91,7 @@ def max(a: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
 
 
 def index(a: Tensor, where: Any) -> Tensor:
-    """a[where] with anything that indexes a NumPy array: slices, integers, integer arrays, masks."""
+    """a[where] with anything that indexes a NumPy array: slices, integers, arrays, masks."""
     return Index(where)(a)
 
 
@@ -106,7 +106,7 @@ def transpose(a: Tensor, axes: Sequence[int] | None = None) -> Tensor:
 
 
 def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
-    """Join Tensors along an axis; their other sizes agree. Raises ValueError for an empty sequence."""
+    """Join Tensors along an axis; their other sizes agree. Raises ValueError for none."""
     if not tensors:
         raise ValueError("concat: expected at least one Tensor")
     return Concat(axis)(*tensors)

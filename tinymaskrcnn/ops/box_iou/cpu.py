@@ -4,7 +4,7 @@ import numpy as np
 from numba import prange
 
 from ... import memory
-from ..exact import exact_kernel
+from ...jit import exact_kernel
 
 _BLOCK = 4096
 

@@ -7,7 +7,7 @@ block of them that holds one too close. Labels are independent: the threads shar
 import numpy as np
 from numba import prange
 
-from ..exact import exact_kernel, exact_serial
+from ...jit import exact_kernel, exact_serial
 
 _SHIFT_LIMIT = 1000  # boxes up to which torchvision separates classes by shifting them apart
 _BLOCK = 64

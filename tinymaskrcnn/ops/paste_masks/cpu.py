@@ -7,8 +7,7 @@ import numpy as np
 from numba import prange
 
 from ... import memory
-from ...jit import kernel, serial
-from ..exact import exact_serial
+from ...jit import exact_serial, kernel, serial
 
 _BAND = 64  # rows of a picture that one task fills
 

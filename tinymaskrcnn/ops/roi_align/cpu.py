@@ -10,8 +10,7 @@ import numpy as np
 from numba import get_num_threads, prange
 
 from ... import memory
-from ...jit import kernel, serial
-from ..exact import exact_serial
+from ...jit import exact_serial, kernel, serial
 
 
 def roi_align(features, rois, output_size, spatial_scale, sampling_ratio, aligned):
