@@ -55,8 +55,9 @@ def gradcheck(
                 np.nanargmax(np.where(np.isnan(error), np.inf, error)), error.shape
             )
             raise AssertionError(
-                f"input {i}, element {tuple(map(int, worst))}: backward gives {analytic[worst]:.9g}, "
-                f"central differences {numeric[worst]:.9g}, relative error {error[worst]:.2e} above {tolerance:.0e}"
+                f"input {i}, element {tuple(map(int, worst))}: backward gives "
+                f"{analytic[worst]:.9g}, central differences {numeric[worst]:.9g}, "
+                f"relative error {error[worst]:.2e} above {tolerance:.0e}"
             )
 
 

@@ -78,7 +78,8 @@ class Tensor:
 
     def __repr__(self) -> str:
         suffix = ", requires_grad=True" if self.requires_grad else ""
-        return f"Tensor({np.array2string(self.data, threshold=20, precision=4)}, shape={self.shape}{suffix})"
+        values = np.array2string(self.data, threshold=20, precision=4)
+        return f"Tensor({values}, shape={self.shape}{suffix})"
 
     def numpy(self) -> np.ndarray:
         """The array itself, not a copy."""
@@ -114,18 +115,18 @@ class Tensor:
         """
         if not self.requires_grad:
             raise RuntimeError(
-                "backward() on a Tensor that does not require a gradient: no input had requires_grad=True"
+                "backward() on a Tensor that does not require a gradient: no input requires one"
             )
         if grad is None:
             if self.data.size != 1:
                 raise ValueError(
-                    f"backward() without a gradient wants one element, this Tensor has shape {self.shape}"
+                    f"backward() without a gradient wants one element, not shape {self.shape}"
                 )
             grad = np.ones_like(self.data)
         grad = np.asarray(grad.data if isinstance(grad, Tensor) else grad, dtype=self.dtype)
         if grad.shape != self.shape:
             raise ValueError(
-                f"backward() got a gradient of shape {grad.shape} for a Tensor of shape {self.shape}"
+                f"backward() got a gradient of shape {grad.shape}, expected {self.shape}"
             )
         autograd.backward(self, grad)
 

@@ -1,4 +1,4 @@
-"""The names of COCO's categories by id, which is also the label that torchvision's weights give them.
+"""The names of COCO's categories by id, which is also their label in torchvision's weights.
 
 Ten of the 90 ids were never used: Lin et al. 2014 planned 91 categories, 80 came to be.
 """

@@ -36,7 +36,7 @@ class Parameter(Tensor):
 
 
 class Module:
-    """Base of all layers and models. Subclasses set their parts as attributes and define `forward`."""
+    """Base of all layers and models: its parts are its attributes; subclasses define `forward`."""
 
     buffers: tuple[str, ...] = ()
     training: bool = True
