@@ -61,4 +61,4 @@ def boxes_to_rois(boxes: Sequence[np.ndarray]) -> np.ndarray:
     """One (n, 4) array a picture, as rois (R, 5): picture index, x1, y1, x2, y2. Order is kept."""
     index = np.repeat(np.arange(len(boxes)), [len(b) for b in boxes])
     stacked = np.concatenate([np.reshape(b, (-1, 4)) for b in boxes])
-    return np.column_stack([index, stacked]).astype(np.float32)
+    return np.column_stack([index, stacked]).astype(stacked.dtype)

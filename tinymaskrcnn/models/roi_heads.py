@@ -271,8 +271,8 @@ def mask_goals(masks: np.ndarray, boxes: np.ndarray, matches: np.ndarray, size: 
         masks: (G, H, W) of one picture. boxes: (n, 4). matches: (n,) which mask. size: of the grid.
 
     Returns:
-        (n, size, size) float32 in 0..1.
+        (n, size, size) in 0..1, in the dtype of the boxes.
     """
-    rois = np.column_stack([matches, boxes]).astype(np.float32)
-    used = np.asarray(masks, np.float32)[..., None]  # G, H, W, 1
+    rois = np.column_stack([matches, boxes]).astype(boxes.dtype)
+    used = np.asarray(masks, boxes.dtype)[..., None]  # G, H, W, 1
     return F.roi_align(used, rois, size).data[..., 0]
