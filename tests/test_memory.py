@@ -56,3 +56,8 @@ def test_the_pool_lets_go_of_what_is_idle(monkeypatch):
     for rows in range(1, 40):
         memory.empty((rows, 16384))
     assert memory._total <= (1 << 20) + (40 * 16384 * 4)
+
+
+def test_buffers_begin_on_a_page():
+    for shape in ((5000,), SHAPE, (3, 70_001)):
+        assert address(memory.empty(shape)) % memory.PAGE == 0

@@ -14,16 +14,18 @@ import sys
 from math import prod
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 SMALL = 1 << 14
 LIMIT = 1 << 30  # bytes of free buffers kept before the pool lets go of them
-_IDLE = 3  # references to a free buffer: the list, the loop variable, getrefcount's argument
+PAGE = 4096  # buffers begin on a page: vector loads then never straddle two cache lines
+_IDLE = 3  # references to a free buffer: its entry, the loop variable, getrefcount's argument
 
-_buffers: dict[int, list[np.ndarray]] = {}
+_buffers: dict[int, list[tuple[np.ndarray, int]]] = {}  # by size: (buffer, where its page begins)
 _total = 0
 
 
-def empty(shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
+def empty(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
     """An array of any content, C-contiguous, as np.empty.
 
     Args:
@@ -32,10 +34,11 @@ def empty(shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
     size = prod(shape) * np.dtype(dtype).itemsize
     if size < SMALL:
         return np.empty(shape, dtype)
-    return _buffer(_rounded(size))[:size].view(dtype).reshape(shape)
+    buffer, start = _buffer(_rounded(size))
+    return buffer[start : start + size].view(dtype).reshape(shape)
 
 
-def zeros(shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
+def zeros(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
     """An array of zeros, C-contiguous, as np.zeros."""
     array = empty(shape, dtype)
     array.fill(0)
@@ -46,7 +49,7 @@ def release() -> None:
     """Let go of every buffer that no array uses."""
     global _total
     for size, buffers in _buffers.items():
-        used = [buffer for buffer in buffers if sys.getrefcount(buffer) > _IDLE]
+        used = [(buffer, start) for buffer, start in buffers if sys.getrefcount(buffer) > _IDLE]
         _total -= size * (len(buffers) - len(used))
         _buffers[size] = used
 
@@ -57,15 +60,15 @@ def _rounded(size: int) -> int:
     return -(-size // step) * step
 
 
-def _buffer(size: int) -> np.ndarray:
+def _buffer(size: int) -> tuple[np.ndarray, int]:
     global _total
-    same = _buffers.setdefault(size, [])
-    for buffer in same:
+    for buffer, start in _buffers.setdefault(size, []):
         if sys.getrefcount(buffer) == _IDLE:
-            return buffer
+            return buffer, start
     if _total + size > LIMIT:
         release()
-    buffer = np.empty(size, np.uint8)
+    buffer = np.empty(size + PAGE, np.uint8)
+    start = -buffer.__array_interface__["data"][0] % PAGE
     _total += size
-    _buffers[size].append(buffer)
-    return buffer
+    _buffers[size].append((buffer, start))
+    return buffer, start
