@@ -90,12 +90,14 @@ def copy_floats(typing, source, source_at, target, target_at, count):
 
 
 @serial
-def outer_products(depth, block, rows, left, left_at, columns, right, right_at, out, pitch, add):
+def outer_products(
+    depth, block, rows, left, left_at, columns, right, right_at, out, out_at, pitch, add
+):
     """out = or += transpose(left) @ right.
 
     left: panels (ceil(rows/LEFT), block, LEFT). right: panels (ceil(columns/PANEL), block, PANEL).
-    out: flat, panels of `pitch` floats with rows of PANEL floats; whole tiles are written. An odd
-    `block` keeps the panels of one row out of each other's way in the cache.
+    out: from out_at on, panels of `pitch` floats with rows of PANEL floats; whole tiles are
+    written. An odd `block` keeps the panels of one row out of each other's way in the cache.
     """
     for panel in range((columns + PANEL - 1) // PANEL):
         for row in range(0, rows, OUTER_ROWS):
@@ -106,6 +108,6 @@ def outer_products(depth, block, rows, left, left_at, columns, right, right_at, 
                 right,
                 right_at + panel * block * PANEL,
                 out,
-                panel * pitch + row * PANEL,
+                out_at + panel * pitch + row * PANEL,
                 add,
             )

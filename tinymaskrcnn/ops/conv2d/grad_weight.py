@@ -31,6 +31,7 @@ MOST_ROWS = 768  # of the left operand in one task: packed, they stay in the sec
 MOST_CHANNELS = 256
 MOST_PARTIAL = 1 << 21  # floats of partial sums
 TASKS = 16  # aimed at: enough for eight threads
+ONE, NONE = (1, 1), (0, 0)
 
 Plan = namedtuple(
     "Plan",
@@ -49,9 +50,9 @@ def conv2d_grad_weight(grad, x, weight_shape, stride, padding, dilation, groups)
     outs, ins, kernel_h, kernel_w = weight_shape
     if grad.size == 0 or x.size == 0:
         return np.zeros(weight_shape, np.float32)
+    if (kernel_h, kernel_w, *padding) == (1, 1, 0, 0):
+        x = x[:, :: stride[0], :: stride[1]][:, : grad.shape[1], : grad.shape[2]]
     grad, x = (np.require(array, np.float32, "CW") for array in (grad, x))
-    if (kernel_h, kernel_w) == (1, 1) and padding == (0, 0):
-        return _one_by_one(grad, x[:, :: stride[0], :: stride[1]], weight_shape, groups)
     if winograd_size() == 4 and grad_weight_winograd.suits(
         grad.shape, weight_shape, stride, dilation, groups
     ):
@@ -59,27 +60,17 @@ def conv2d_grad_weight(grad, x, weight_shape, stride, padding, dilation, groups)
     dw = memory.empty(weight_shape)
     outs //= groups
     for group in range(groups):
-        plan = _plan(
-            x.shape, grad.shape, (kernel_h, kernel_w), stride, padding, dilation,
-            (group * ins, ins), (group * outs, outs),
-        )  # fmt: skip
-        own = dw[group * outs : (group + 1) * outs]
-        _sum_taps(_products(x, grad, plan), plan, own.reshape(outs, ins, kernel_h * kernel_w))
-    return dw
-
-
-def _one_by_one(grad, x, weight_shape, groups):
-    """grad^T x, both taken as matrices of pixels and channels, for each group."""
-    dw = memory.empty(weight_shape)
-    outs, ins = weight_shape[0] // groups, weight_shape[1]
-    x = np.ascontiguousarray(x[:, : grad.shape[1], : grad.shape[2]])
-    for group in range(groups):
-        plan = _plan(
-            grad.shape, x.shape, (1, 1), (1, 1), (0, 0), (1, 1),
-            (group * outs, outs), (group * ins, ins),
-        )  # fmt: skip
-        own = dw[group * outs : (group + 1) * outs]
-        _sum_chunks(_products(grad, x, plan), plan, own.reshape(outs, ins))
+        channels, gradients = (group * ins, ins), (group * outs, outs)
+        own = dw[group * outs : (group + 1) * outs].reshape(-1)
+        if (kernel_h, kernel_w, *padding) == (1, 1, 0, 0):
+            plan = _plan(grad.shape, x.shape, ONE, ONE, NONE, ONE, gradients, channels)
+            _multiply(grad, x, plan, own, False)
+        else:
+            kernel_size = kernel_h, kernel_w
+            plan = _plan(
+                x.shape, grad.shape, kernel_size, stride, padding, dilation, channels, gradients
+            )
+            _multiply(x, grad, plan, own, True)
     return dw
 
 
@@ -117,37 +108,39 @@ def _rounded(count, multiple):
     return -(-count // multiple) * multiple
 
 
-def _products(picture, right, plan):
-    """Partial sums (chunks, row groups, panels of columns, rows of a group, PANEL)."""
+def _multiply(picture, right, plan, dw, taps_last):
+    """The sums of outer products that `plan` describes, into the flat dw; see `_places`."""
+    panel_size = plan.group_rows * PANEL
     panels = -(-plan.rights // PANEL)
-    partial = memory.empty((plan.chunks, plan.row_groups, panels, plan.group_rows, PANEL))
+    partial = memory.empty((plan.chunks * plan.row_groups * panels * panel_size,))
     row = _rounded(plan.group_rows, LEFT) + LANES
     scratch = memory.empty((get_num_threads(), row + (row + plan.column_block) * PITCH))
-    _multiply(picture.reshape(-1), right.reshape(-1), plan, scratch, partial)
-    return partial
+    _sum_products(picture.reshape(-1), right.reshape(-1), plan, scratch, partial)
+    step = plan.kernel_h * plan.kernel_w * plan.lefts if taps_last else 1
+    places = _places(plan, taps_last)
+    _sum_chunks(partial, plan.chunks, panel_size, *places, step, plan.rights, dw)
 
 
 @kernel
-def _multiply(picture, right, plan, scratch, partial):
+def _sum_products(picture, right, plan, scratch, partial):
     """partial[chunk, group, panel, (r, s, c), j] = sum over the chunk's pixels of
     picture[the pixel that tap (r, s) reads, c] * right[pixel, panel*PANEL + j].
 
     A task is a chunk of pixels, a group of rows and a block of columns. It packs BLOCK pixels of
     both operands in its own scratch, which stays in the second-level cache, and multiplies.
     """
-    panels = plan.column_block // PANEL
-    column_blocks = (partial.shape[2] + panels - 1) // panels
-    for task in prange(plan.chunks * plan.row_groups * column_blocks):
-        chunk = task // (plan.row_groups * column_blocks)
-        group = task // column_blocks % plan.row_groups
-        panel = task % column_blocks * panels
-        out = partial[chunk, group, panel : panel + panels].reshape(-1)
-        _one_task(picture, right, plan, scratch[get_thread_id()], out, chunk, group, panel * PANEL)
+    column_blocks = (plan.rights + plan.column_block - 1) // plan.column_block
+    for item in prange(plan.chunks * plan.row_groups * column_blocks):
+        task = np.int64(item)  # prange counts unsigned, which would compile every helper twice
+        _one_task(picture, right, plan, scratch[get_thread_id()], partial, task, column_blocks)
 
 
 @serial
-def _one_task(picture, right, plan, scratch, out, chunk, group, column):
+def _one_task(picture, right, plan, scratch, partial, task, column_blocks):
     """One chunk of pixels, BLOCK of them at a time."""
+    chunk = task // (plan.row_groups * column_blocks)
+    group = task // column_blocks % plan.row_groups
+    column = task % column_blocks * plan.column_block
     channel_groups = (plan.lefts + plan.channel_block - 1) // plan.channel_block
     first_row = group // channel_groups * plan.kernel_rows
     channel = group % channel_groups * plan.channel_block
@@ -156,6 +149,8 @@ def _one_task(picture, right, plan, scratch, out, chunk, group, column):
     width = min(plan.column_block, plan.rights - column)
     left_at = (rows + LEFT - 1) // LEFT * LEFT + LANES
     right_at = left_at + (rows + LEFT - 1) // LEFT * LEFT * PITCH
+    panel_size = plan.group_rows * PANEL
+    panel = (task // column_blocks) * ((plan.rights + PANEL - 1) // PANEL) + column // PANEL
     first, last = chunk * plan.chunk_pixels, min(plan.pixels, (chunk + 1) * plan.chunk_pixels)
     for start in range(first, last, BLOCK):
         depth = min(BLOCK, last - start)
@@ -163,7 +158,7 @@ def _one_task(picture, right, plan, scratch, out, chunk, group, column):
         _pack_rows(right, plan, start, depth, column, width, scratch, right_at)
         outer_products(
             depth, PITCH, rows, scratch, left_at, width, scratch, right_at,
-            out, plan.group_rows * PANEL, start - first,
+            partial, panel * panel_size, panel_size, start - first,
         )  # fmt: skip
 
 
@@ -219,44 +214,40 @@ def _pack_rows(right, plan, start, depth, column, width, scratch, right_at):
                 copy_floats(right, source, scratch, place, count)
 
 
-@kernel
-def _sum_chunks(partial, plan, out):
-    """out[i, j] = sum over chunks, first to last, of partial[chunk, i, j], for a 1x1 kernel."""
-    rows, columns = out.shape
-    for i in prange(rows):
-        group, row = i // plan.channel_block, i % plan.channel_block
-        for panel in range(partial.shape[2]):
-            first = panel * PANEL
-            count = min(PANEL, columns - first)
-            for j in range(count):
-                out[i, first + j] = partial[0, group, panel, row, j]
-            for chunk in range(1, plan.chunks):
-                for j in range(count):
-                    out[i, first + j] += partial[chunk, group, panel, row, j]
+@lru_cache(maxsize=1024)
+def _places(plan, taps_last):
+    """For every row (group, r, s, c) of the sums: where it starts in one chunk of `partial`, and
+    where in the weight, whose rows end in (c, r, s) with `taps_last`; else it is one by one."""
+    taps = plan.kernel_h * plan.kernel_w
+    r, s, c = np.meshgrid(
+        np.arange(plan.kernel_h), np.arange(plan.kernel_w), np.arange(plan.lefts), indexing="ij"
+    )
+    blocks = -(-plan.lefts // plan.channel_block)
+    block, within = np.divmod(c, plan.channel_block)
+    width = np.minimum(plan.channel_block, plan.lefts - block * plan.channel_block)
+    group = r // plan.kernel_rows * blocks + block
+    row = (r % plan.kernel_rows * plan.kernel_w + s) * width + within
+    panels = -(-plan.rights // PANEL)
+    sources = (group * panels * plan.group_rows + row) * PANEL
+    targets = c * taps + r * plan.kernel_w + s if taps_last else c * plan.rights
+    return sources.reshape(-1), targets.reshape(-1)
 
 
 @kernel
-def _sum_taps(partial, plan, dw):
-    """dw[o, c, (r, s)] = sum over chunks, first to last, of partial[chunk, group, (r, s, c), o].
-
-    Goes through a panel of output channels at a time, since they lie side by side in `partial`.
-    """
-    outs, ins, _ = dw.shape
-    channel_groups = (ins + plan.channel_block - 1) // plan.channel_block
-    for panel in prange(partial.shape[2]):
-        first = panel * PANEL
-        count = min(PANEL, outs - first)
+def _sum_chunks(partial, chunks, panel_size, sources, targets, step, columns, dw):
+    """dw[targets[i] + j*step] = sum over chunks, first to last, of row i, column j of `partial`."""
+    size = len(partial) // chunks
+    for item in prange((columns + PANEL - 1) // PANEL):
+        panel = np.int64(item)
         total = np.empty(PANEL, np.float32)
-        for c in range(ins):
-            inside, channel = c // plan.channel_block, c % plan.channel_block
-            channels = min(plan.channel_block, ins - inside * plan.channel_block)
-            for r in range(plan.kernel_h):
-                group = r // plan.kernel_rows * channel_groups + inside
-                for s in range(plan.kernel_w):
-                    row = (r % plan.kernel_rows * plan.kernel_w + s) * channels + channel
-                    total[:] = partial[0, group, panel, row]
-                    for chunk in range(1, plan.chunks):
-                        for j in range(PANEL):
-                            total[j] += partial[chunk, group, panel, row, j]
-                    for j in range(count):
-                        dw[first + j, c, r * plan.kernel_w + s] = total[j]
+        count = min(PANEL, columns - panel * PANEL)
+        for i in range(len(sources)):
+            source = sources[i] + panel * panel_size
+            for j in range(PANEL):
+                total[j] = partial[source + j]
+            for chunk in range(1, chunks):
+                for j in range(PANEL):
+                    total[j] += partial[source + chunk * size + j]
+            target = targets[i] + panel * PANEL * step
+            for j in range(count):
+                dw[target + j * step] = total[j]

@@ -20,7 +20,7 @@ from ... import memory
 from ...jit import kernel, serial
 from ..simd import LANES, PANEL, address
 from ..simd_outer import LEFT, outer_products
-from ..simd_transforms import gather_transform, grid_transform
+from ..simd_transforms import gather_transform, grid_transform, transpose_block
 from .winograd import INPUT, OUTPUT, WEIGHT
 
 _transform_input = gather_transform(INPUT[4])
@@ -60,17 +60,18 @@ def grad_weight(grad, x, padding):
     tasks, threads = g.row_blocks * g.column_blocks, get_num_threads()
     local = memory.empty((threads, 9 * g.rows * LANES))
     inputs = x.reshape(-1), grad.reshape(-1), _zeros(max(g.channels, g.outs)), g
+    out = np.arange(LANES) * (9 * g.channels), dw.reshape(-1)
     part = 36 * g.rows * g.columns
     if g.chunks:
         sums = memory.empty((g.chunks, tasks, part))
         scratch = memory.empty((threads, 36 * (g.left_floats + g.right_floats)))
         _sum_in_chunks(*inputs, scratch, sums)
-        _join_chunks(g, sums, local, dw)
+        _join_chunks(g, sums, local, *out)
     else:
         once = g.tiles <= g.block  # then sums need no place of their own between blocks
         sums = memory.empty((threads if once else tasks, part))
         left, right = memory.empty((36, g.left_floats)), memory.empty((36, g.right_floats))
-        _sum_together(*inputs, left, right, sums, local, dw)
+        _sum_together(*inputs, left, right, sums, local, *out)
     return dw
 
 
@@ -109,7 +110,8 @@ def _plan(x_shape, grad_shape, padding):
 def _sum_in_chunks(x, grad, zeros, g, scratch, sums):
     """sums[chunk] = S[q, c, o] = sum over the chunk's tiles t of left[q, t, c] * right[q, t, o],
     where left and right are the transforms of a block of tiles."""
-    for chunk in prange(g.chunks):
+    for item in prange(g.chunks):
+        chunk = np.int64(item)  # prange counts unsigned, which would compile every helper twice
         own = scratch[get_thread_id()]
         left = own[: 36 * g.left_floats].reshape(36, g.left_floats)
         right = own[36 * g.left_floats :].reshape(36, g.right_floats)
@@ -123,30 +125,32 @@ def _sum_in_chunks(x, grad, zeros, g, scratch, sums):
 
 
 @kernel
-def _join_chunks(g, sums, local, dw):
+def _join_chunks(g, sums, local, places, dw):
     """dw[o, c] = G' (sum over chunks, first to last, of S[c, o]) G."""
-    for task in prange(g.row_blocks * g.column_blocks):
+    for item in prange(g.row_blocks * g.column_blocks):
+        task = np.int64(item)
         total = sums[0, task]
         for chunk in range(1, g.chunks):
             for j in range(len(total)):
                 total[j] += sums[chunk, task, j]
-        _finish(g, task, total, local[get_thread_id()], dw)
+        _finish(g, task, total, local[get_thread_id()], places, dw)
 
 
 @kernel
-def _sum_together(x, grad, zeros, g, left, right, sums, local, dw):
+def _sum_together(x, grad, zeros, g, left, right, sums, local, places, dw):
     """As `_sum_in_chunks` and `_join_chunks`: threads share the tiles of a block, then the parts of
     dw; after the last block a part is transformed back while it is in the cache."""
     for first in range(0, g.tiles, g.block):
         count = min(g.block, g.tiles - first)
-        for t in prange(count):
+        for item in prange(count):
+            t = np.int64(item)
             _transform_tile(x, grad, zeros, g, first + t, t, left, right)
-        for task in prange(g.row_blocks * g.column_blocks):
-            own = get_thread_id()
+        for item in prange(g.row_blocks * g.column_blocks):
+            task, own = np.int64(item), get_thread_id()
             part = sums[task] if g.tiles > g.block else sums[own]
             _multiply(g, task, count, left, right, part, first)
             if first + count == g.tiles:
-                _finish(g, task, part, local[own], dw)
+                _finish(g, task, part, local[own], places, dw)
 
 
 @serial
@@ -189,21 +193,22 @@ def _multiply(g, task, count, left, right, sums, add):
     for q in range(36):
         outer_products(
             count, g.pitch, rows, left[q], row * g.pitch, columns, right[q], column * g.pitch,
-            sums[q * g.rows * PANEL :], 36 * g.rows * PANEL, add,
+            sums, q * g.rows * PANEL, 36 * g.rows * PANEL, add,
         )  # fmt: skip
 
 
 @serial
-def _finish(g, task, sums, local, dw):
-    """dw[o, c] = G' S[c, o] G for a block of rows c and of columns o."""
+def _finish(g, task, sums, local, places, dw):
+    """dw[o, c] = G' S[c, o] G for a block of rows c and of columns o.
+
+    The transform leaves output channels side by side, dw wants them 9*C apart.
+    """
     row, column = task // g.column_blocks * g.rows, task % g.column_blocks * g.columns
     rows, columns = min(g.rows, g.channels - row), min(g.columns, g.outs - column)
-    flat = dw.reshape(-1)
     for j in range(0, columns, LANES):
         for i in range(rows):
             source = j // PANEL * 36 * g.rows * PANEL + i * PANEL + j % PANEL
             _transform_back(sums, source, g.rows * PANEL, local, i * 9 * LANES, LANES)
-        for lane in range(LANES):
-            start = ((column + j + lane) * g.channels + row) * 9
-            for i in range(rows * 9):
-                flat[start + i] = local[i * LANES + lane]
+        for i in range(0, rows * 9, LANES):
+            place = ((column + j) * g.channels + row) * 9 + i
+            transpose_block(local, i * LANES, LANES, LANES, LANES, dw, place, places, 0)
