@@ -112,16 +112,12 @@ REPORTING = ("checkpoint_every", "sample_every", "evaluate_every", "eval_images"
 
 RECIPES: dict[str, Recipe] = {
     "shapes": Recipe(
-        model="maskrcnn_tiny",
         shapes={"count": 1_000_000},  # no picture comes twice
-        batch_size=8,
-        flip=0.5,
-        steps=1500,
-        lr=0.04,
-        warmup_steps=50,
-        weight_decay=1e-4,
-        clip_norm=5.0,
-        ema=0.99,
+        batch_size=16,
+        steps=1700,
+        lr=0.08,
+        warmup_steps=100,
+        ema=0.995,
     ),
     "small": Recipe(
         model="maskrcnn_tiny",
