@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
+from operator import add
 
 import numpy as np
 
@@ -38,8 +40,8 @@ def gradcheck(
     tensors = [Tensor(array.copy(), requires_grad=True) for array in inputs]
     outputs = _as_tuple(function(*tensors))
     weights = [rng.standard_normal(output.shape) for output in outputs]
-    total = sum((output * weight).sum() for output, weight in zip(outputs, weights, strict=True))
-    total.backward()
+    terms = [(output * weight).sum() for output, weight in zip(outputs, weights, strict=True)]
+    reduce(add, terms).backward()
 
     def value() -> float:
         with no_grad():

@@ -12,9 +12,14 @@ from ..datasets.targets import Target
 class Found(Protocol):
     """What is needed of the detections in one picture; `detection.Detections` has it."""
 
-    boxes: np.ndarray
-    labels: np.ndarray
-    scores: np.ndarray
+    @property
+    def boxes(self) -> np.ndarray: ...
+
+    @property
+    def labels(self) -> np.ndarray: ...
+
+    @property
+    def scores(self) -> np.ndarray: ...
 
     def rles(self) -> list[dict[str, Any]]: ...
 

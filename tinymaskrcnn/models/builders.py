@@ -274,7 +274,7 @@ def _assemble(
     sizes = settings.pop("anchor_sizes", ANCHOR_SIZES)
     ratios = settings.pop("aspect_ratios", ASPECT_RATIOS)
     scale = settings.pop("canonical_scale", 224)
-    anchors = AnchorGenerator([(s,) for s in sizes], [tuple(ratios)] * len(sizes))
+    anchors = AnchorGenerator(tuple((s,) for s in sizes), (tuple(ratios),) * len(sizes))
     if common.in_channels != 3:  # no published statistics: those of ImageNet's grey values
         settings.setdefault("image_mean", (0.449,) * common.in_channels)
         settings.setdefault("image_std", (0.226,) * common.in_channels)

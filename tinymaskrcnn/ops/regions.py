@@ -101,7 +101,7 @@ def as_pair(value: int | tuple[int, int], name: str) -> tuple[int, int]:
     Raises:
         ValueError: not one or two whole numbers of at least 1.
     """
-    pair = (value, value) if np.isscalar(value) else tuple(value)
+    pair: tuple[Any, ...] = tuple(np.atleast_1d(value)) * (2 if np.ndim(value) == 0 else 1)
     if len(pair) != 2 or any(int(v) != v or v < 1 for v in pair):
         raise ValueError(f"{name}: expected a whole number >= 1 or a pair (h, w), got {value!r}")
     return int(pair[0]), int(pair[1])
