@@ -31,6 +31,7 @@ MOST_ROWS = 768  # of the left operand in one task: packed, they stay in the sec
 MOST_CHANNELS = 256
 MOST_PARTIAL = 1 << 21  # floats of partial sums
 TASKS = 16  # aimed at: enough for eight threads
+SUM_CHANNELS = 32  # whose sums a thread joins at a time
 ONE, NONE = (1, 1), (0, 0)
 
 Plan = namedtuple(
@@ -38,6 +39,7 @@ Plan = namedtuple(
     "height width channels out_h out_w kernel_h kernel_w "
     "step_h step_w start_h start_w tap_h tap_w "  # tap s reads column out*step + start + s*tap
     "first_left lefts first_right rights right_pitch "  # channels that take part
+    "whole "  # whether pixels are read one for one, as the rows of a matrix
     "pixels chunk_pixels chunks kernel_rows channel_block row_groups group_rows column_block",
 )
 
@@ -90,6 +92,7 @@ def _plan(picture_shape, right_shape, kernel, stride, padding, dilation, left, r
     row_groups = kernel_h // kernel_rows * -(-left[1] // channel_block)
     group_rows = _rounded(kernel_rows * kernel_w * channel_block, OUTER_ROWS)
     pixels = images * out_h * out_w
+    whole = (*kernel, *stride, *padding) == (1, 1, 1, 1, 0, 0)
     most = max(1, MOST_PARTIAL // (row_groups * group_rows * right[1]))
     for column_block in (8 * PANEL, 4 * PANEL, 2 * PANEL, PANEL):
         blocks = row_groups * -(-right[1] // column_block)
@@ -99,7 +102,8 @@ def _plan(picture_shape, right_shape, kernel, stride, padding, dilation, left, r
     chunk_pixels = -(-pixels // chunks)
     return Plan(
         height, width, channels, out_h, out_w, *kernel, *stride, -padding[0], -padding[1],
-        *dilation, *left, *right, right_pitch, pixels, chunk_pixels, -(-pixels // chunk_pixels),
+        *dilation, *left, *right, right_pitch, whole,
+        pixels, chunk_pixels, -(-pixels // chunk_pixels),
         kernel_rows, channel_block, row_groups, group_rows, column_block,
     )  # fmt: skip
 
@@ -116,9 +120,10 @@ def _multiply(picture, right, plan, dw, taps_last):
     row = _rounded(plan.group_rows, LEFT) + LANES
     scratch = memory.empty((get_num_threads(), row + (row + plan.column_block) * PITCH))
     _sum_products(picture.reshape(-1), right.reshape(-1), plan, scratch, partial)
-    step = plan.kernel_h * plan.kernel_w * plan.lefts if taps_last else 1
-    places = _places(plan, taps_last)
-    _sum_chunks(partial, plan.chunks, panel_size, *places, step, plan.rights, dw)
+    taps = plan.kernel_h * plan.kernel_w
+    step = taps * plan.lefts if taps_last else 1
+    places, together = _places(plan, taps_last), taps * SUM_CHANNELS
+    _sum_chunks(partial, plan.chunks, panel_size, *places, together, step, plan.rights, dw)
 
 
 @kernel
@@ -152,10 +157,16 @@ def _one_task(picture, right, plan, scratch, partial, task, column_blocks):
     panel_size = plan.group_rows * PANEL
     panel = (task // column_blocks) * ((plan.rights + PANEL - 1) // PANEL) + column // PANEL
     first, last = chunk * plan.chunk_pixels, min(plan.pixels, (chunk + 1) * plan.chunk_pixels)
+    first_left = plan.first_left + channel
     for start in range(first, last, BLOCK):
         depth = min(BLOCK, last - start)
-        _pack_taps(picture, plan, start, depth, first_row, channel, channels, scratch, left_at)
-        _pack_rows(right, plan, start, depth, column, width, scratch, right_at)
+        if plan.whole:
+            source = start * plan.channels + first_left
+            _pack_rows(picture, source, plan.channels, depth, channels, LEFT, scratch, left_at)
+        else:
+            _pack_taps(picture, plan, start, depth, first_row, channel, channels, scratch, left_at)
+        source = start * plan.right_pitch + plan.first_right + column
+        _pack_rows(right, source, plan.right_pitch, depth, width, PANEL, scratch, right_at)
         outer_products(
             depth, PITCH, rows, scratch, left_at, width, scratch, right_at,
             partial, panel * panel_size, panel_size, start - first,
@@ -173,14 +184,13 @@ def _pack_taps(picture, plan, start, depth, first_row, channel, channels, scratc
     joined = plan.tap_w == 1 and channels == plan.channels
     span = (plan.kernel_w - 1) * plan.tap_w
     scratch[: panels * LEFT + LANES] = 0
+    line = start // plan.out_w
+    image, i, j = line // plan.out_h, line % plan.out_h, start % plan.out_w
     for k in range(depth):
-        line = (start + k) // plan.out_w
-        image = line // plan.out_h
-        top = (line - image * plan.out_h) * plan.step_h + plan.start_h
-        left = (start + k - line * plan.out_w) * plan.step_w + plan.start_w
+        left = j * plan.step_w + plan.start_w
         for r in range(plan.kernel_rows):
             at = r * run
-            y = top + (first_row + r) * plan.tap_h
+            y = i * plan.step_h + plan.start_h + (first_row + r) * plan.tap_h
             row = (image * plan.height + y) * plan.width
             if y < 0 or y >= plan.height:
                 scratch[at : at + run] = 0
@@ -197,57 +207,66 @@ def _pack_taps(picture, plan, start, depth, first_row, channel, channels, scratc
         for p in range(panels):
             place = left_at + (p * PITCH + k) * LEFT
             copy_floats(scratch, p * LEFT, scratch, place, LEFT)
+        j += 1
+        if j == plan.out_w:
+            i, j = i + 1, 0
+            if i == plan.out_h:
+                image, i = image + 1, 0
 
 
 @serial
-def _pack_rows(right, plan, start, depth, column, width, scratch, right_at):
-    """Panels of `width` columns of `depth` rows; zeros beyond the last column."""
-    for j in range(column, column + width, PANEL):
-        count = min(PANEL, plan.rights - j)
-        for k in range(depth):
-            source = (start + k) * plan.right_pitch + plan.first_right + j
-            place = right_at + (j - column) * PITCH + k * PANEL
-            if count == PANEL:
-                copy_floats(right, source, scratch, place, PANEL)
-            else:
-                scratch[place : place + PANEL] = 0
-                copy_floats(right, source, scratch, place, count)
+def _pack_rows(source, first, pitch, depth, columns, width, target, target_at):
+    """Panels, `width` floats wide, of `depth` rows `pitch` apart; zeros beyond the last column."""
+    for k in range(depth):
+        for j in range(0, columns, width):
+            place = target_at + j * PITCH + k * width
+            count = min(width, columns - j)
+            if count < width:
+                target[place : place + width] = 0
+            copy_floats(source, first + k * pitch + j, target, place, count)
 
 
 @lru_cache(maxsize=1024)
 def _places(plan, taps_last):
-    """For every row (group, r, s, c) of the sums: where it starts in one chunk of `partial`, and
-    where in the weight, whose rows end in (c, r, s) with `taps_last`; else it is one by one."""
+    """For every row (r, s, c) of the sums: where it starts in one chunk of `partial`, and where in
+    the weight, whose rows end in (c, r, s) with `taps_last`; else it is one by one.
+
+    In the order in which they are copied: SUM_CHANNELS channels of every tap, then the next ones.
+    """
     taps = plan.kernel_h * plan.kernel_w
-    r, s, c = np.meshgrid(
-        np.arange(plan.kernel_h), np.arange(plan.kernel_w), np.arange(plan.lefts), indexing="ij"
-    )
-    blocks = -(-plan.lefts // plan.channel_block)
+    tap, c = np.divmod(np.arange(taps * plan.lefts), plan.lefts)
+    order = np.lexsort((c, tap, c // SUM_CHANNELS))
+    tap, c = tap[order], c[order]
+    r, s = np.divmod(tap, plan.kernel_w)
     block, within = np.divmod(c, plan.channel_block)
     width = np.minimum(plan.channel_block, plan.lefts - block * plan.channel_block)
-    group = r // plan.kernel_rows * blocks + block
+    group = r // plan.kernel_rows * -(-plan.lefts // plan.channel_block) + block
     row = (r % plan.kernel_rows * plan.kernel_w + s) * width + within
-    panels = -(-plan.rights // PANEL)
-    sources = (group * panels * plan.group_rows + row) * PANEL
-    targets = c * taps + r * plan.kernel_w + s if taps_last else c * plan.rights
-    return sources.reshape(-1), targets.reshape(-1)
+    sources = (group * -(-plan.rights // PANEL) * plan.group_rows + row) * PANEL
+    return sources, c * taps + tap if taps_last else c * plan.rights
 
 
 @kernel
-def _sum_chunks(partial, chunks, panel_size, sources, targets, step, columns, dw):
-    """dw[targets[i] + j*step] = sum over chunks, first to last, of row i, column j of `partial`."""
-    size = len(partial) // chunks
-    for item in prange((columns + PANEL - 1) // PANEL):
-        panel = np.int64(item)
+def _sum_chunks(partial, chunks, panel_size, sources, targets, together, step, columns, dw):
+    """dw[targets[i] + j*step] = sum over chunks, first to last, of row i, column j of `partial`.
+
+    A thread takes `together` rows at a time, which write to neighbouring places.
+    """
+    rows, size = len(sources), len(partial) // chunks
+    for block in prange((rows + together - 1) // together):
         total = np.empty(PANEL, np.float32)
-        count = min(PANEL, columns - panel * PANEL)
-        for i in range(len(sources)):
-            source = sources[i] + panel * panel_size
-            for j in range(PANEL):
-                total[j] = partial[source + j]
-            for chunk in range(1, chunks):
+        for column in range(0, columns, PANEL):
+            count = min(PANEL, columns - column)
+            for i in range(block * together, min(rows, (block + 1) * together)):
+                source = sources[i] + column // PANEL * panel_size
                 for j in range(PANEL):
-                    total[j] += partial[source + chunk * size + j]
-            target = targets[i] + panel * PANEL * step
-            for j in range(count):
-                dw[target + j * step] = total[j]
+                    total[j] = partial[source + j]
+                for chunk in range(1, chunks):
+                    for j in range(PANEL):
+                        total[j] += partial[source + chunk * size + j]
+                target = targets[i] + column * step
+                if step == 1 and count == PANEL:
+                    copy_floats(total, 0, dw, target, PANEL)
+                else:
+                    for j in range(count):
+                        dw[target + j * step] = total[j]
