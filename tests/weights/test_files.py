@@ -346,3 +346,10 @@ def write_big(path, kind, size):
     head = b"".join(pickle.dumps(part, 2) for part in (MAGIC, 1001, {}))
     keys = pickle.dumps(["0"], 2)
     path.write_bytes(head + saved + keys + len(values).to_bytes(8, "little") + values.tobytes())
+
+
+def test_a_written_file_may_be_read_by_whom_the_folder_says(tmp_path):
+    save_weights(tmp_path / "w.safetensors", {"a": np.zeros(2, np.float32)})
+    (tmp_path / "plain").touch()
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1

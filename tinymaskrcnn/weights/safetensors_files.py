@@ -93,7 +93,10 @@ def write_safetensors(
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with _errors("cannot be written"):
+            temporary.touch()
+            mode = temporary.stat().st_mode
             save_file(arrays, temporary, text)
+            temporary.chmod(mode)  # the library makes files that only their owner may read
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
