@@ -170,7 +170,7 @@ TINY: dict[str, Any] = {
     "rpn_pre_nms_top_n_test": 300,
     "rpn_post_nms_top_n_test": 100,
     "rpn_batch_size_per_image": 128,
-    "box_batch_size_per_image": 32,
+    "box_batch_size_per_image": 64,
     "box_detections_per_img": 50,
 }
 

@@ -113,24 +113,20 @@ REPORTING = ("checkpoint_every", "sample_every", "evaluate_every", "eval_images"
 RECIPES: dict[str, Recipe] = {
     "shapes": Recipe(
         shapes={"count": 1_000_000},  # no picture comes twice
-        batch_size=16,
-        steps=1700,
+        batch_size=8,
+        steps=2300,
         lr=0.08,
         warmup_steps=100,
         ema=0.995,
     ),
     "small": Recipe(
-        model="maskrcnn_tiny",
         batch_size=8,
-        flip=0.5,
+        steps=1400,
+        lr=0.08,
+        warmup_steps=100,
+        ema=0.995,
         scale_jitter=0.2,
         colour_jitter=0.2,
-        steps=1500,
-        lr=0.04,
-        warmup_steps=50,
-        weight_decay=1e-4,
-        clip_norm=5.0,
-        ema=0.99,
     ),
 }
 
