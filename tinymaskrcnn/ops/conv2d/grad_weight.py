@@ -30,7 +30,7 @@ PITCH = BLOCK + 1  # rows of a panel in memory; odd, see outer_products
 MOST_ROWS = 768  # of the left operand in one task: packed, they stay in the second-level cache
 MOST_CHANNELS = 256
 MOST_PARTIAL = 1 << 21  # floats of partial sums
-TASKS = 16  # aimed at: enough for eight threads
+TASKS = 8  # aimed at: enough for that many threads
 SUM_CHANNELS = 32  # whose sums a thread joins at a time
 ONE, NONE = (1, 1), (0, 0)
 
@@ -94,7 +94,7 @@ def _plan(picture_shape, right_shape, kernel, stride, padding, dilation, left, r
     pixels = images * out_h * out_w
     whole = (*kernel, *stride, *padding) == (1, 1, 1, 1, 0, 0)
     most = max(1, MOST_PARTIAL // (row_groups * group_rows * right[1]))
-    for column_block in (8 * PANEL, 4 * PANEL, 2 * PANEL, PANEL):
+    for column_block in (16 * PANEL, 8 * PANEL, 4 * PANEL, 2 * PANEL, PANEL):
         blocks = row_groups * -(-right[1] // column_block)
         chunks = max(1, min(-(-TASKS // blocks), most, pixels // BLOCK))
         if chunks * blocks >= TASKS // 2:
@@ -115,33 +115,70 @@ def _rounded(count, multiple):
 def _multiply(picture, right, plan, dw, taps_last):
     """The sums of outer products that `plan` describes, into the flat dw; see `_places`."""
     panel_size = plan.group_rows * PANEL
-    panels = -(-plan.rights // PANEL)
-    partial = memory.empty((plan.chunks * plan.row_groups * panels * panel_size,))
+    straight = plan.chunks == 1 and not taps_last
+    if straight:
+        size = get_num_threads() * plan.column_block // PANEL
+    else:
+        size = plan.chunks * plan.row_groups * -(-plan.rights // PANEL)
+    partial = memory.empty((size * panel_size,))
     row = _rounded(plan.group_rows, LEFT) + LANES
     scratch = memory.empty((get_num_threads(), row + (row + plan.column_block) * PITCH))
-    _sum_products(picture.reshape(-1), right.reshape(-1), plan, scratch, partial)
-    taps = plan.kernel_h * plan.kernel_w
-    step = taps * plan.lefts if taps_last else 1
-    places, together = _places(plan, taps_last), taps * SUM_CHANNELS
-    _sum_chunks(partial, plan.chunks, panel_size, *places, together, step, plan.rights, dw)
+    pictures = picture.reshape(-1), right.reshape(-1)
+    _sum_products(*pictures, plan, scratch, partial, straight, dw)
+    if not straight:
+        taps = plan.kernel_h * plan.kernel_w
+        step = taps * plan.lefts if taps_last else 1
+        places, together = _places(plan, taps_last), taps * SUM_CHANNELS
+        _sum_chunks(partial, plan.chunks, panel_size, *places, together, step, plan.rights, dw)
 
 
 @kernel
-def _sum_products(picture, right, plan, scratch, partial):
+def _sum_products(picture, right, plan, scratch, partial, straight, dw):
     """partial[chunk, group, panel, (r, s, c), j] = sum over the chunk's pixels of
     picture[the pixel that tap (r, s) reads, c] * right[pixel, panel*PANEL + j].
 
     A task is a chunk of pixels, a group of rows and a block of columns. It packs BLOCK pixels of
-    both operands in its own scratch, which stays in the second-level cache, and multiplies.
+    both operands in its own scratch, which stays in the second-level cache, and multiplies. If
+    `straight`, its sums are final: it has only room for one task's, and copies them to dw.
     """
     column_blocks = (plan.rights + plan.column_block - 1) // plan.column_block
     for item in prange(plan.chunks * plan.row_groups * column_blocks):
-        task = np.int64(item)  # prange counts unsigned, which would compile every helper twice
-        _one_task(picture, right, plan, scratch[get_thread_id()], partial, task, column_blocks)
+        # prange counts unsigned, which would compile every helper twice
+        task, own = np.int64(item), np.int64(get_thread_id())
+        column = task % column_blocks * plan.column_block
+        panel = task // column_blocks * ((plan.rights + PANEL - 1) // PANEL) + column // PANEL
+        if straight:
+            panel = own * plan.column_block // PANEL
+        sums_at = panel * plan.group_rows * PANEL
+        _one_task(picture, right, plan, scratch[own], partial, sums_at, task, column_blocks)
+        if straight:
+            _copy_sums(plan, partial, sums_at, task, column_blocks, dw)
 
 
 @serial
-def _one_task(picture, right, plan, scratch, partial, task, column_blocks):
+def _copy_sums(plan, partial, sums_at, task, column_blocks, dw):
+    """dw[c, j] = the sums of one task, for a 1x1 kernel."""
+    channel = task // column_blocks * plan.channel_block
+    column = task % column_blocks * plan.column_block
+    width = min(plan.column_block, plan.rights - column)
+    for i in range(min(plan.channel_block, plan.lefts - channel)):
+        for j in range(0, width, PANEL):
+            source = sums_at + (j // PANEL * plan.group_rows + i) * PANEL
+            target = (channel + i) * plan.rights + column + j
+            _copy_exactly(partial, source, dw, target, min(PANEL, width - j))
+
+
+@serial
+def _copy_exactly(source, source_at, target, target_at, count):
+    """`copy_floats` that writes nothing beyond `count`, where other threads may write."""
+    whole = count - count % LANES
+    copy_floats(source, source_at, target, target_at, whole)
+    for j in range(whole, count):
+        target[target_at + j] = source[source_at + j]
+
+
+@serial
+def _one_task(picture, right, plan, scratch, partial, sums_at, task, column_blocks):
     """One chunk of pixels, BLOCK of them at a time."""
     chunk = task // (plan.row_groups * column_blocks)
     group = task // column_blocks % plan.row_groups
@@ -154,8 +191,6 @@ def _one_task(picture, right, plan, scratch, partial, task, column_blocks):
     width = min(plan.column_block, plan.rights - column)
     left_at = (rows + LEFT - 1) // LEFT * LEFT + LANES
     right_at = left_at + (rows + LEFT - 1) // LEFT * LEFT * PITCH
-    panel_size = plan.group_rows * PANEL
-    panel = (task // column_blocks) * ((plan.rights + PANEL - 1) // PANEL) + column // PANEL
     first, last = chunk * plan.chunk_pixels, min(plan.pixels, (chunk + 1) * plan.chunk_pixels)
     first_left = plan.first_left + channel
     for start in range(first, last, BLOCK):
@@ -169,7 +204,7 @@ def _one_task(picture, right, plan, scratch, partial, task, column_blocks):
         _pack_rows(right, source, plan.right_pitch, depth, width, PANEL, scratch, right_at)
         outer_products(
             depth, PITCH, rows, scratch, left_at, width, scratch, right_at,
-            partial, panel * panel_size, panel_size, start - first,
+            partial, sums_at, plan.group_rows * PANEL, start - first,
         )  # fmt: skip
 
 
@@ -265,8 +300,8 @@ def _sum_chunks(partial, chunks, panel_size, sources, targets, together, step, c
                     for j in range(PANEL):
                         total[j] += partial[source + chunk * size + j]
                 target = targets[i] + column * step
-                if step == 1 and count == PANEL:
-                    copy_floats(total, 0, dw, target, PANEL)
+                if step == 1:
+                    _copy_exactly(total, 0, dw, target, count)
                 else:
                     for j in range(count):
                         dw[target + j * step] = total[j]
