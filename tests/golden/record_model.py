@@ -18,22 +18,10 @@ import torch
 
 from ..parity import peer
 from ..parity.difference import thin
-from ..parity.training import EVERYTHING, fingerprint
+from ..parity.training import fingerprint
 from .seeded import seeded_picture, seeded_target, seeded_weights
+from .small import CLASSES, EVERYTHING, MAX_SIZE, MIN_SIZE, TESTING
 
-CLASSES = 5
-SMALL = {"min_size": 96, "max_size": 128}
-TESTING = {
-    "rpn_pre_nms_top_n_test": 200,
-    "rpn_post_nms_top_n_test": 60,
-    "box_detections_per_img": 10,
-}
-SMALL_TRAINING = EVERYTHING | {
-    "min_size": 64,
-    "max_size": 96,
-    "rpn_pre_nms_top_n_train": 60,
-    "rpn_post_nms_top_n_train": 20,
-}
 PICTURES = [seeded_picture(96, 128, 1), seeded_picture(80, 100, 2)]
 GIVEN_HALF = ("batch", "body", "features", "crops", "mask_crops")
 THIN = ("body", "features", "crops", "mask_crops")
@@ -56,11 +44,11 @@ def changed_weights(model: Any, seed: int) -> dict[str, np.ndarray]:
 
 
 def record_model() -> dict[str, np.ndarray]:
-    model = peer.busy_model("maskrcnn_resnet18_fpn", CLASSES, PICTURES, 0, **SMALL, **TESTING)
+    model = peer.busy(peer.build_small(**TESTING), PICTURES)
     record = changed_weights(model, 0)
     images = [np.round(255 * picture).astype(np.uint8) for picture in PICTURES]
     record |= flat("images", images)
-    given, expected = peer.trace(model, PICTURES, rounded=True, rows=6)
+    given, expected = peer.trace(model, PICTURES, rounded=True, rows=12)
     for name in GIVEN_HALF:
         halves = flat(f"given/{name}", given[name])
         record |= {key: value.astype(np.float16) for key, value in halves.items()}
@@ -82,8 +70,12 @@ def record_training(arch: str) -> dict[str, np.ndarray]:
     """One step in both precisions from the same proposals: losses, fingerprints of gradients and
     of running statistics.
     """
-    pictures = [seeded_picture(64, 96, 1), seeded_picture(64, 96, 2)]
-    model = peer.busy_model(arch, CLASSES, pictures, 0, **SMALL_TRAINING)
+    pictures = [seeded_picture(96, 128, 1), seeded_picture(96, 128, 2)]
+    if arch == "small":
+        model = peer.build_small(**EVERYTHING)
+    else:
+        model = peer.build(arch, CLASSES, min_size=MIN_SIZE, max_size=MAX_SIZE, **EVERYTHING)
+    peer.busy(model, pictures)
     weights = {key: value.copy() for key, value in peer.state_of(model).items()}
     batch, _ = model.transform([torch.from_numpy(picture) for picture in pictures])
     images = peer.as_arrays(batch.tensors.half())
@@ -116,7 +108,7 @@ def record_training(arch: str) -> dict[str, np.ndarray]:
 def main() -> None:
     np.savez_compressed(FOLDER / "model.npz", **record_model())
     record: dict[str, np.ndarray] = {}
-    for arch in ("maskrcnn_resnet18_fpn", "maskrcnn_resnet50_fpn_v2"):
+    for arch in ("small", "maskrcnn_resnet50_fpn_v2"):
         record |= {f"{arch}/{key}": value for key, value in record_training(arch).items()}
     np.savez_compressed(FOLDER / "training.npz", **record)
 

@@ -9,22 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinymaskrcnn.models.builders import maskrcnn_resnet18_fpn
 from tinymaskrcnn.ops.conv2d.winograd import winograd
 
 from ..parity.difference import difference
 from ..parity.matching import match
 from ..parity.stages import STAGES, run_stage
 from .seeded import seeded_weights
+from .small import CLASSES, small_model
 
-CLASSES = 5
-SETTINGS = {
-    "min_size": 96,
-    "max_size": 128,
-    "rpn_pre_nms_top_n_test": 200,
-    "rpn_post_nms_top_n_test": 60,
-    "box_detections_per_img": 10,
-}
 GOLDEN = np.load(Path(__file__).with_name("model.npz"))
 
 
@@ -53,7 +45,7 @@ def given():
 
 @cache
 def model():
-    model = maskrcnn_resnet18_fpn(CLASSES, **SETTINGS)
+    model = small_model()
     state = seeded_weights({k: v.shape for k, v in model.state_dict().items()}, 0)
     prefix = "weight/"
     changed = {k.removeprefix(prefix): GOLDEN[k] for k in GOLDEN.files if k.startswith(prefix)}

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinymaskrcnn.models.builders import BUILDERS
+from tinymaskrcnn.models.builders import maskrcnn_resnet50_fpn_v2
 from tinymaskrcnn.ops.conv2d.winograd import winograd
 
-from ..parity.training import EVERYTHING, fingerprint, to_double, train_step
+from ..parity.training import fingerprint, to_double, train_step
 from .seeded import seeded_weights
+from .small import CLASSES, EVERYTHING, small_model
 
-V1, V2 = "maskrcnn_resnet18_fpn", "maskrcnn_resnet50_fpn_v2"
-SETTINGS = EVERYTHING | {"min_size": 64, "max_size": 96}
+V1, V2 = "small", "maskrcnn_resnet50_fpn_v2"  # frozen norms, and norms that train
 GOLDEN = np.load(Path(__file__).with_name("training.npz"))
 
 
@@ -26,7 +26,7 @@ def recorded(prefix):
 @cache
 def step(arch, dtype):
     """The model after one step from the recorded batch, its losses and gradients."""
-    model = BUILDERS[arch](5, **SETTINGS)
+    model = small_model() if arch == V1 else maskrcnn_resnet50_fpn_v2(CLASSES, **EVERYTHING)
     state = seeded_weights({k: v.shape for k, v in model.state_dict().items()}, 0)
     model.load_state_dict(state | recorded(f"{arch}/weight/"))
     if dtype == "float64":
@@ -61,13 +61,22 @@ def gradient_errors(arch, gradients, dtype):
     )
 
 
-@pytest.mark.parametrize(("arch", "dtype"), [(V1, "float32"), (V2, "float32"), (V1, "float64")])
-def test_the_five_losses(arch, dtype):
-    _, losses, _ = step(arch, dtype)
-    expected = recorded(f"{arch}/{dtype}/loss/")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_five_losses(dtype):
+    _, losses, _ = step(V1, dtype)
+    expected = recorded(f"{V1}/{dtype}/loss/")
     assert losses.keys() == expected.keys()
     for name, value in losses.items():
         assert value == pytest.approx(float(expected[name]), rel=1e-5), name
+
+
+def test_the_five_losses_with_norms_that_train():
+    _, losses, _ = step(V2, "float32")
+    exact, single = (recorded(f"{V2}/{dtype}/loss/") for dtype in ("float64", "float32"))
+    assert losses.keys() == exact.keys()
+    torchs = max(abs(single[name] / exact[name] - 1) for name in exact)
+    for name, value in losses.items():
+        assert value == pytest.approx(float(exact[name]), rel=1e-5 + 2 * torchs), name
 
 
 def test_gradients_in_double_precision():
@@ -76,8 +85,11 @@ def test_gradients_in_double_precision():
 
 
 def test_gradients_with_frozen_norms():
+    """Measured from torch in double: a ReLU that rounding turns moves a gradient by a per cent, and
+    in torch's own float32 step one is turned.
+    """
     _, _, gradients = step(V1, "float32")
-    errors = gradient_errors(V1, gradients, "float32")
+    errors = gradient_errors(V1, gradients, "float64")
     assert np.median(errors) < 1e-4
     assert errors.max() < 5e-3
 

@@ -17,12 +17,18 @@ import numpy as np
 import torch
 from torch import nn
 from torchvision.models import detection
-from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import maskrcnn_inference
 from torchvision.models.detection.rpn import concat_box_prediction_layers
+from torchvision.models.resnet import resnet18
+from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.misc import FrozenBatchNorm2d
 
+from ..golden import small
 from ..golden.seeded import seeded_weights
 
 NORMS = (FrozenBatchNorm2d, nn.BatchNorm2d)
@@ -31,16 +37,36 @@ Values = dict[str, Any]
 
 def build(arch: str, num_classes: int, **settings: Any) -> nn.Module:
     """torchvision's model of this name, v1 with the frozen norms of its published weights."""
-    if arch == "maskrcnn_resnet18_fpn":
-        backbone = resnet_fpn_backbone(
-            backbone_name="resnet18", weights=None, norm_layer=_frozen, trainable_layers=5
-        )
-        return detection.MaskRCNN(backbone, num_classes, **settings)
     builder = getattr(detection, arch)
     model = builder(weights=None, weights_backbone=None, num_classes=num_classes, **settings)
     if not arch.endswith("_v2"):
         _freeze(model.backbone)
     return model
+
+
+def build_small(**settings: Any) -> nn.Module:
+    """torchvision's form of the golden files' small model."""
+    body = resnet18(weights=None, norm_layer=_frozen)
+    layers = {f"layer{i + 1}": str(i) for i in range(4)}
+    backbone = BackboneWithFPN(body, layers, [64, 128, 256, 512], small.CHANNELS)
+    pools = [
+        MultiScaleRoIAlign(["0", "1", "2", "3"], size, 2, canonical_scale=small.CANONICAL_SCALE)
+        for size in (7, 14)
+    ]
+    channels, classes, representation = small.CHANNELS, small.CLASSES, small.REPRESENTATION
+    return detection.MaskRCNN(
+        backbone,
+        min_size=small.MIN_SIZE,
+        max_size=small.MAX_SIZE,
+        rpn_anchor_generator=AnchorGenerator(small.SIZES, small.RATIOS),
+        box_roi_pool=pools[0],
+        box_head=TwoMLPHead(channels * 49, representation),
+        box_predictor=FastRCNNPredictor(representation, classes),
+        mask_roi_pool=pools[1],
+        mask_head=MaskRCNNHeads(channels, (channels, channels), 1),
+        mask_predictor=MaskRCNNPredictor(channels, channels, classes),
+        **settings,
+    )
 
 
 def _frozen(channels: int) -> FrozenBatchNorm2d:
@@ -55,11 +81,8 @@ def _freeze(module: nn.Module) -> None:
             _freeze(child)
 
 
-def busy_model(
-    arch: str, num_classes: int, images: Sequence[np.ndarray], seed: int = 0, **settings: Any
-) -> nn.Module:
-    """A model with seeded weights, made busy on these pictures; in eval mode."""
-    model = build(arch, num_classes, **settings)
+def busy(model: nn.Module, images: Sequence[np.ndarray], seed: int = 0) -> nn.Module:
+    """The model made busy on these pictures, with weights from the seed, in eval mode."""
     shapes = {k: tuple(v.shape) for k, v in model.state_dict().items() if v.ndim}
     weights = {k: torch.from_numpy(v) for k, v in seeded_weights(shapes, seed).items()}
     model.load_state_dict(weights, strict=False)  # counts of batches are left out
