@@ -94,11 +94,13 @@ def _plan(picture_shape, right_shape, kernel, stride, padding, dilation, left, r
     pixels = images * out_h * out_w
     whole = (*kernel, *stride, *padding) == (1, 1, 1, 1, 0, 0)
     most = max(1, MOST_PARTIAL // (row_groups * group_rows * right[1]))
-    for column_block in (16 * PANEL, 8 * PANEL, 4 * PANEL, 2 * PANEL, PANEL):
-        blocks = row_groups * -(-right[1] // column_block)
-        chunks = max(1, min(-(-TASKS // blocks), most, pixels // BLOCK))
+    for column_panels in (16, 8, 4, 2, 1):
+        column_blocks = -(-right[1] // (column_panels * PANEL))
+        blocks = row_groups * column_blocks
+        chunks = max(1, min(TASKS // blocks, most, pixels // BLOCK))
         if chunks * blocks >= TASKS // 2:
             break
+    column_block = _rounded(-(-right[1] // column_blocks), PANEL)
     chunk_pixels = -(-pixels // chunks)
     return Plan(
         height, width, channels, out_h, out_w, *kernel, *stride, -padding[0], -padding[1],
