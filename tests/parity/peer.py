@@ -24,7 +24,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import maskrcnn_inference
 from torchvision.models.detection.rpn import concat_box_prediction_layers
-from torchvision.models.resnet import resnet18
+from torchvision.models.resnet import BasicBlock, Bottleneck, resnet18
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.misc import FrozenBatchNorm2d
 
@@ -81,19 +81,30 @@ def _freeze(module: nn.Module) -> None:
             _freeze(child)
 
 
-def busy(model: nn.Module, images: Sequence[np.ndarray], seed: int = 0) -> nn.Module:
-    """The model made busy on these pictures, with weights from the seed, in eval mode."""
+def busy(
+    model: nn.Module, images: Sequence[np.ndarray], seed: int = 0, calm: bool = False
+) -> nn.Module:
+    """The model made busy on these pictures, with weights from the seed, in eval mode.
+
+    Args:
+        calm: let each residual block change its input by a little and each anchor move by a little,
+            as in trained networks. Without, a random network magnifies a rounding of its input a
+            thousandfold, so that two programs, or one program on two machines, differ in the third
+            decimal of every score.
+    """
     shapes = {k: tuple(v.shape) for k, v in model.state_dict().items() if v.ndim}
     weights = {k: torch.from_numpy(v) for k, v in seeded_weights(shapes, seed).items()}
     model.load_state_dict(weights, strict=False)  # counts of batches are left out
-    calibrate(model.eval(), [torch.from_numpy(image) for image in images], seed)
+    calibrate(model.eval(), [torch.from_numpy(image) for image in images], seed, calm)
     return model
 
 
 @torch.no_grad()
-def calibrate(model: nn.Module, images: list[torch.Tensor], seed: int) -> None:
+def calibrate(model: nn.Module, images: list[torch.Tensor], seed: int, calm: bool = False) -> None:
     """Give each norm the statistics of its input, layer after layer, and spread the scores."""
     calibrated: set[nn.Module] = set()
+    blocks = [m for m in model.modules() if isinstance(m, (BasicBlock, Bottleneck))]
+    ends = {block.bn3 if isinstance(block, Bottleneck) else block.bn2 for block in blocks}
 
     def calibrate_norm(norm: Any, arguments: tuple[torch.Tensor]) -> None:
         (x,) = arguments
@@ -105,6 +116,8 @@ def calibrate(model: nn.Module, images: list[torch.Tensor], seed: int) -> None:
         rng = np.random.default_rng([seed, len(calibrated)])
         norm.weight.copy_(torch.from_numpy(0.7 + 0.15 * rng.standard_normal(norm.weight.shape)))
         norm.bias.copy_(torch.from_numpy(0.2 * rng.standard_normal(norm.bias.shape)))
+        if calm and norm in ends:
+            norm.weight.mul_(0.25)
 
     norms = [module for module in model.modules() if isinstance(module, NORMS)]
     handles = [norm.register_forward_pre_hook(calibrate_norm) for norm in norms]
@@ -112,9 +125,10 @@ def calibrate(model: nn.Module, images: list[torch.Tensor], seed: int) -> None:
     model(first)  # the backbone's norms, and the box head's
     batch, _ = model.transform(images[:2])
     head = model.rpn.head
-    logits, _ = head(list(model.backbone(batch.tensors).values()))
+    logits, deltas = head(list(model.backbone(batch.tensors).values()))
     head.cls_logits.weight.mul_(1.5 / torch.cat([x.flatten() for x in logits]).std())
-    head.bbox_pred.weight.mul_(0.3)
+    spread = torch.cat([x.flatten() for x in deltas]).std()
+    head.bbox_pred.weight.mul_(0.3 / spread if calm else 0.3)
     predictor, masks = heads.box_predictor, heads.mask_predictor
     seen: dict[str, torch.Tensor] = {}
     handles += [

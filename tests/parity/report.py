@@ -10,6 +10,7 @@ from typing import Any
 from .difference import UNITS
 
 MODES = {0: "direct sums", 4: "Winograd F(4x4)"}
+COMPARED = MODES | {"itself": "torchvision, pictures nudged by one rounding"}
 
 
 def write(results: dict[str, Any], folder: Path) -> None:
@@ -51,9 +52,9 @@ def stage_table(pictures: list[dict[str, Any]]) -> Iterable[str]:
 
 
 def detection_table(pictures: list[dict[str, Any]]) -> Iterable[str]:
-    yield "| convolution | detections | with a partner | largest box | score | mask difference |"
+    yield "| program | detections | with a partner | largest box | score | mask difference |"
     yield "|---|---|---|---|---|---|"
-    for mode, title in MODES.items():
+    for mode, title in COMPARED.items():
         found = [p["detections"][mode] for p in pictures]
         total, matched = (sum(f[key] for f in found) for key in ("theirs", "matched"))
         largest = " | ".join(number(max(f[k] for f in found)) for k in ("box", "score", "mask"))

@@ -22,7 +22,7 @@ RATE = {"lr": 1e-3, "momentum": 0.9, "weight_decay": 1e-4}
 def compare_steps(arch: str, photos: list[np.ndarray], options: Any) -> dict[str, Any]:
     """Each step's largest relative differences; the gradients of the first also in double."""
     sizes = {"min_size": options.training_size, "max_size": 2 * options.training_size}
-    theirs = peer.busy_model(arch, CLASSES, photos, 0, **EVERYTHING, **sizes).train()
+    theirs = peer.busy(peer.build(arch, CLASSES, **EVERYTHING, **sizes), photos, calm=True).train()
     ours = BUILDERS[arch](CLASSES, **EVERYTHING, **sizes).train()
     given = [seeded_target(photo, CLASSES, 4, i) for i, photo in enumerate(photos)]
     batch, targets = ours.transform(photos, given)
