@@ -37,7 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--min-size", type=int, default=800)
     parser.add_argument("--max-size", type=int, default=1333)
     parser.add_argument("--steps", type=int, default=10, help="SGD steps; 0 leaves training out")
-    parser.add_argument("--training-size", type=int, default=320)
+    parser.add_argument("--training-size", type=int, default=192)
     parser.add_argument("--out", type=Path, default=Path("runs/parity"))
     return parser.parse_args()
 
