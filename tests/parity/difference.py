@@ -59,8 +59,10 @@ def difference(name: str, actual: Any, expected: Any) -> Difference:
     actual = thin(actual, expected.shape[-1]) if unit == "relative" else np.asarray(actual)
     if actual.shape != expected.shape:
         return Difference(np.inf, unit, limit)
-    if name == "best":  # chosen anchors: the order of equal scores is not declared
+    if name == "best":  # the order of equal scores is not declared
         actual, expected = np.sort(actual, axis=-1), np.sort(expected, axis=-1)
+    if name in ("proposals", "boxes"):  # likewise
+        actual = nearest_rows(actual, expected)
     if unit == "different":
         return Difference(float((actual != expected).sum()), unit, limit)
     largest = np.abs(actual.astype(np.float64) - expected).max(initial=0)
@@ -71,3 +73,12 @@ def difference(name: str, actual: Any, expected: Any) -> Difference:
 def thin(maps: np.ndarray, channels: int) -> np.ndarray:
     """Every n-th channel, so many that `channels` remain."""
     return maps[..., :: max(maps.shape[-1] // max(channels, 1), 1)]
+
+
+def nearest_rows(boxes: np.ndarray, to: np.ndarray) -> np.ndarray:
+    """The boxes in an order in which each is the nearest to its counterpart, if that uses each box
+    once; else as they are.
+    """
+    apart = np.abs(boxes[None] - to[:, None]).max(axis=2)  # counterpart, box
+    order = apart.argmin(axis=1) if len(boxes) else np.zeros(0, int)
+    return boxes[order] if len(np.unique(order)) == len(boxes) else boxes
