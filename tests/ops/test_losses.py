@@ -111,6 +111,12 @@ def test_smooth_l1_one_number_at_a_time(data, beta):
         np.testing.assert_allclose(total, sum(expected), rtol=1e-5, atol=1e-6)
 
 
+def test_a_sure_right_answer_keeps_its_digits(backend):
+    """log(1 + e^-14) is 8.3e-7: added to 14 and taken off again it would be 9.5e-7."""
+    loss = binary_cross_entropy_with_logits(array([14, -14]), array([1, 0]), "mean")
+    np.testing.assert_allclose(loss.data, log(1 + exp(-14)), rtol=1e-4)
+
+
 # Gradient
 
 

@@ -95,18 +95,6 @@ def check_channels_last(features: np.ndarray, rois: np.ndarray, spatial_scale: f
         )
 
 
-def as_pair(value: int | tuple[int, int], name: str) -> tuple[int, int]:
-    """A height and a width, from a pair or from one number for both.
-
-    Raises:
-        ValueError: not one or two whole numbers of at least 1.
-    """
-    pair: tuple[Any, ...] = tuple(np.atleast_1d(value)) * (2 if np.ndim(value) == 0 else 1)
-    if len(pair) != 2 or any(int(v) != v or v < 1 for v in pair):
-        raise ValueError(f"{name}: expected a whole number >= 1 or a pair (h, w), got {value!r}")
-    return int(pair[0]), int(pair[1])
-
-
 def _as_float(values: Any) -> np.ndarray:
     dtype = np.float64 if getattr(values, "dtype", None) == np.float64 else np.float32
     return np.ascontiguousarray(values, dtype=dtype)

@@ -7,6 +7,7 @@ No arithmetic here: `reference.py` and `cpu.py` do it. `conv2d` is the plain con
 from ...autograd import Function
 from ...backend import kernels
 from ...tensor import Tensor
+from ..pairs import as_pair
 
 
 class Conv2d(Function):
@@ -57,7 +58,9 @@ def conv2d_fused(
 ) -> Tensor:
     """`conv2d` that also adds `residual` (the output's shape, or None) and applies ReLU if asked,
     in the same pass over the output. Raises as `conv2d`."""
-    stride, padding, dilation = _pair(stride), _pair(padding), _pair(dilation)
+    stride = as_pair(stride, "conv2d: stride")
+    padding = as_pair(padding, "conv2d: padding")
+    dilation = as_pair(dilation, "conv2d: dilation")
     output_shape = _check(x.shape, weight.shape, stride, padding, dilation, groups)
     if bias is not None and bias.shape != (weight.shape[0],):
         raise ValueError(f"conv2d: bias has shape {bias.shape}, expected ({weight.shape[0]},)")
@@ -66,13 +69,6 @@ def conv2d_fused(
             f"conv2d: residual has shape {residual.shape}, the output has {output_shape}"
         )
     return Conv2d(stride, padding, dilation, groups, relu)(x, weight, bias, residual)
-
-
-def _pair(value):
-    if isinstance(value, int):
-        return value, value
-    first, second = value
-    return int(first), int(second)
 
 
 def _check(x_shape, weight_shape, stride, padding, dilation, groups):

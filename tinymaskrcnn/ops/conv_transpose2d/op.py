@@ -7,6 +7,7 @@ No arithmetic here: `reference.py` and `cpu.py` do it. `conv_transpose2d` is the
 from ...autograd import Function
 from ...backend import kernels
 from ...tensor import Tensor
+from ..pairs import as_pair
 
 
 class ConvTranspose2d(Function):
@@ -54,20 +55,14 @@ def conv_transpose2d_fused(x, weight, bias=None, stride=1, padding=0, relu=False
 
     Raises as `conv_transpose2d`.
     """
-    stride, padding = _pair(stride), _pair(padding)
+    stride = as_pair(stride, "conv_transpose2d: stride")
+    padding = as_pair(padding, "conv_transpose2d: padding")
     _check(x.shape, weight.shape, stride, padding)
     if bias is not None and bias.shape != (weight.shape[1],):
         raise ValueError(
             f"conv_transpose2d: bias has shape {bias.shape}, expected ({weight.shape[1]},)"
         )
     return ConvTranspose2d(stride, padding, relu)(x, weight, bias)
-
-
-def _pair(value):
-    if isinstance(value, int):
-        return value, value
-    first, second = value
-    return int(first), int(second)
 
 
 def _check(x_shape, weight_shape, stride, padding):

@@ -7,6 +7,7 @@ from typing import Any
 from ...autograd import Function
 from ...backend import kernels
 from ...tensor import Tensor
+from ..pairs import as_pair
 
 
 class Nearest(Function):
@@ -63,13 +64,13 @@ def interpolate(x: Any, size: int | tuple[int, int], mode: str = "nearest") -> T
     Raises:
         ValueError: another mode, a size below 1, or x is not 4-dimensional or has no pixels.
     """
-    height, width = (size, size) if isinstance(size, int) else size
+    height, width = as_pair(size, "interpolate: size")
     if mode not in _MODES:
         raise ValueError(f"interpolate: mode {mode!r}, expected one of {', '.join(_MODES)}")
     if min(height, width) < 1:
         raise ValueError(f"interpolate: size ({height}, {width}) must be at least 1")
     _check_maps("interpolate: x", x.shape)
-    return _MODES[mode]((int(height), int(width)))(x)
+    return _MODES[mode]((height, width))(x)
 
 
 def upsample_add(top: Any, lateral: Any) -> Tensor:

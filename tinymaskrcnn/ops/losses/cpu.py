@@ -32,8 +32,8 @@ def binary_cross_entropy(logits, targets, reduction):
     np.negative(losses, out=losses)
     np.exp(losses, out=losses)
     np.log1p(losses, out=losses)
-    losses += np.maximum(logits, 0)
-    losses -= targets * logits
+    # The difference first: beside a large x the logarithm would lose its digits.
+    losses += np.maximum(logits, 0) - targets * logits
     return _reduce(losses, reduction)
 
 

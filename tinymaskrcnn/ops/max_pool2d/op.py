@@ -7,6 +7,7 @@ from typing import Any
 from ...autograd import Function
 from ...backend import kernels
 from ...tensor import Tensor
+from ..pairs import as_pair
 
 _MOST_TAPS = 1 << 16  # the winner's position inside its window is kept as uint16
 
@@ -48,15 +49,11 @@ def max_pool2d(
         ValueError: x is not 4-dimensional, a setting is out of range, or the window does not
             fit into the padded picture.
     """
-    kernel = _pair(kernel_size)
-    steps = kernel if stride is None else _pair(stride)
-    pad = _pair(padding)
+    kernel = as_pair(kernel_size, "max_pool2d: kernel_size")
+    steps = kernel if stride is None else as_pair(stride, "max_pool2d: stride")
+    pad = as_pair(padding, "max_pool2d: padding")
     _check(x.shape, kernel, steps, pad)
     return MaxPool2d(kernel, steps, pad)(x)
-
-
-def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
 def _check(

@@ -9,7 +9,8 @@ import numpy as np
 from ...autograd import Function
 from ...backend import kernels
 from ...tensor import Tensor
-from ..regions import as_pair, as_rois, check_channels_last
+from ..pairs import as_pair
+from ..regions import as_rois, check_channels_last
 
 
 class RoIAlign(Function):
@@ -72,5 +73,5 @@ def roi_align(
     array = features.data if isinstance(features, Tensor) else features
     rois = as_rois(rois, array)
     check_channels_last(array, rois, spatial_scale)
-    size = as_pair(output_size, "output_size")
+    size = as_pair(output_size, "roi_align: output_size", least=1)
     return RoIAlign(size, float(spatial_scale), int(sampling_ratio), bool(aligned))(features, rois)

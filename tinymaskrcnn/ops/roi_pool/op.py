@@ -9,7 +9,8 @@ import numpy as np
 from ...autograd import Function
 from ...backend import kernels
 from ...tensor import Tensor
-from ..regions import as_pair, as_rois, check_channels_last
+from ..pairs import as_pair
+from ..regions import as_rois, check_channels_last
 
 
 class RoIPool(Function):
@@ -60,4 +61,5 @@ def roi_pool(
     array = features.data if isinstance(features, Tensor) else features
     rois = as_rois(rois, array)
     check_channels_last(array, rois, spatial_scale)
-    return RoIPool(as_pair(output_size, "output_size"), float(spatial_scale))(features, rois)
+    size = as_pair(output_size, "roi_pool: output_size", least=1)
+    return RoIPool(size, float(spatial_scale))(features, rois)
