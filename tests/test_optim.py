@@ -1,4 +1,4 @@
-"""SGD, gradient norm and clipping."""
+"""SGD, Muon, gradient norm and clipping."""
 
 import inspect
 
@@ -11,8 +11,9 @@ from tinymaskrcnn import jit
 from tinymaskrcnn.backend import use
 from tinymaskrcnn.errors import InputError
 from tinymaskrcnn.nn import Parameter
+from tinymaskrcnn.ops.orthogonalize.reference import orthogonalize
 from tinymaskrcnn.ops.sgd import cpu, reference
-from tinymaskrcnn.optim import SGD, clip_scale, grad_norm, without_decay_of_vectors
+from tinymaskrcnn.optim import SGD, Muon, clip_scale, grad_norm, without_decay_of_vectors
 
 
 def parameter(values, grad=None, dtype=np.float32) -> Parameter:
@@ -93,6 +94,40 @@ def test_specification(values, grads, momentum, decay, scale, name):
     np.testing.assert_allclose(p.data, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_muon_takes_orthogonal_steps_in_weights(backend):
+    rng = np.random.default_rng(0)
+    start, grads = rng.standard_normal((6, 2, 3, 3)), rng.standard_normal((3, 6, 2, 3, 3))
+    p, expected, velocity = parameter(start), start.copy(), np.zeros_like(start)
+    optimizer = Muon([p], lr=0.1, momentum=0.9, weight_decay=0.01)
+    for grad in grads:
+        p.grad = grad.astype(np.float32)
+        optimizer.step(grad_scale=0.5)
+        velocity = 0.9 * velocity + 0.5 * grad
+        ahead = (0.5 * grad + 0.9 * velocity).reshape(6, 18)
+        step = np.sqrt(6 / 18) * orthogonalize(ahead).reshape(start.shape)
+        expected -= 0.1 * (step + 0.01 * expected)
+    np.testing.assert_allclose(p.data, expected, atol=1e-5)
+    assert p.version == 3
+
+
+def test_muon_changes_vectors_as_sgd_does(backend):
+    one, other = parameter([1.0, -2.0], grad=[0.5, 1.0]), parameter([1.0, -2.0], grad=[0.5, 1.0])
+    optimizers = [kind([p], 0.1, 0.5, 0.25) for kind, p in ((SGD, one), (Muon, other))]
+    for optimizer in optimizers * 2:
+        optimizer.step()
+    np.testing.assert_array_equal(one.data, other.data)
+
+
+def test_a_muon_step_is_the_same_at_any_scale_of_the_loss():
+    grad = np.random.default_rng(1).standard_normal((8, 5)).astype(np.float32)
+    results = []
+    for scale in (1, 1e-6):
+        p = parameter(np.zeros((8, 5)), grad=grad * scale)
+        Muon([p], lr=1.0).step()
+        results.append(p.data)
+    np.testing.assert_allclose(*results, atol=1e-5)
+
+
 def test_float64_parameters_are_served_too():
     p = parameter([1.0], grad=[1.0], dtype=np.float64)
     SGD([p], lr=1e-9).step()
@@ -105,9 +140,11 @@ def test_parameters_that_are_not_contiguous_are_trained():
     np.testing.assert_array_equal(p.data, np.arange(6).reshape(2, 3).T - 1)
 
 
-def test_state_goes_on_bit_for_bit():
+@pytest.mark.parametrize("kind", [SGD, Muon])
+def test_state_goes_on_bit_for_bit(kind):
     rng = np.random.default_rng(0)
-    start, grads = rng.standard_normal(50, np.float32), rng.standard_normal((6, 50), np.float32)
+    start = rng.standard_normal((5, 10), np.float32)
+    grads = rng.standard_normal((6, 5, 10), np.float32)
 
     def run(p, optimizer, some):
         for grad in some:
@@ -115,12 +152,12 @@ def test_state_goes_on_bit_for_bit():
             optimizer.step()
 
     whole = parameter(start)
-    run(whole, SGD([whole], 0.1, 0.9, 0.01), grads)
+    run(whole, kind([whole], 0.1, 0.9, 0.01), grads)
     first = parameter(start)
-    before = SGD([first], 0.1, 0.9, 0.01)
+    before = kind([first], 0.1, 0.9, 0.01)
     run(first, before, grads[:3])
     second = parameter(first.data)
-    after = SGD([second], 0.1, 0.9, 0.01)
+    after = kind([second], 0.1, 0.9, 0.01)
     after.load_state_dict({name: array.copy() for name, array in before.state_dict().items()})
     run(second, after, grads[3:])
     assert whole.data.tobytes() == second.data.tobytes()

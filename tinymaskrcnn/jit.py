@@ -29,9 +29,10 @@ def _cache_folder() -> Path:
 CACHE_FOLDER = _cache_folder()
 os.environ["NUMBA_CACHE_DIR"] = str(CACHE_FOLDER)  # Numba reads it when it is imported
 
-# Idle threads spin for some twenty microseconds and then sleep. Spinning for longer made a training
-# step ten times slower where another process had one of the cores (measured: 6 s, not 0.5 s).
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+# How long idle threads spin before they sleep; waking one costs more than most parallel regions. A
+# training step of the tiny model, two cores, other values: 1000: 0.25 s, and 0.33 s where another
+# process has one of the cores; 20000: 0.38 and 0.46; 200000: 0.27 and 1.24; 20 million: 0.22, 0.46.
+os.environ.setdefault("GOMP_SPINCOUNT", "20000000")
 
 import numba  # noqa: E402
 

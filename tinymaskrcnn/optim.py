@@ -1,4 +1,5 @@
-"""Stochastic gradient descent with momentum and weight decay, and the gradient's global norm.
+"""Stochastic gradient descent with momentum and weight decay, plain and with orthogonal steps
+(Muon), and the gradient's global norm.
 
 Not here: the learning rate's course (training/schedule.py) and the moving average of weights
 (training/ema.py).
@@ -18,6 +19,7 @@ from .errors import InputError
 from .nn import Parameter
 
 _KERNELS = "tinymaskrcnn.ops.sgd"
+_ORTHOGONAL = "tinymaskrcnn.ops.orthogonalize"
 
 
 @dataclass
@@ -76,15 +78,7 @@ class SGD:
         for group in self.groups:
             for parameter, velocity in zip(group.parameters, group.velocities, strict=True):
                 if parameter.grad is not None:
-                    kernels(_KERNELS, parameter.data).sgd_step(
-                        parameter.data.reshape(-1),
-                        parameter.grad.reshape(-1),
-                        velocity.reshape(-1),
-                        self.lr,
-                        self.momentum,
-                        group.weight_decay,
-                        grad_scale,
-                    )
+                    self._change(parameter, velocity, group.weight_decay, grad_scale)
                     parameter.changed()
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -106,8 +100,63 @@ class SGD:
         for name, array in own.items():
             array[...] = state[name]
 
+    def _change(
+        self, parameter: Parameter, velocity: np.ndarray, weight_decay: float, grad_scale: float
+    ) -> None:
+        """One step of one parameter, which has a gradient."""
+        assert parameter.grad is not None
+        kernels(_KERNELS, parameter.data).sgd_step(
+            parameter.data.reshape(-1),
+            parameter.grad.reshape(-1),
+            velocity.reshape(-1),
+            self.lr,
+            self.momentum,
+            weight_decay,
+            grad_scale,
+        )
+
     def _velocities(self) -> list[np.ndarray]:
         return [velocity for group in self.groups for velocity in group.velocities]
+
+
+class Muon(SGD):
+    """SGD with momentum whose steps are orthogonal matrices (Muon: Jordan et al. 2024).
+
+    The velocity of a weight is dominated by a few directions, those of the largest singular values.
+    Muon makes all singular values of a step about 1, so that the rare directions are learnt as
+    fast. A weight counts as the matrix (M, N) of its first axis by all others, such as output
+    channels by taps, and its step has singular values of sqrt(M / N), which changes the layer's
+    output by the same amount whatever its width (Bernstein and Newhouse 2024).
+
+    velocity = momentum * velocity + grad; d = grad + momentum * velocity (Nesterov's look ahead);
+    p -= lr * (sqrt(M / N) * orthogonalize(d) + weight_decay * p).
+
+    Vectors (biases, norms) are changed as in SGD, with the same lr. Arguments as for SGD.
+    """
+
+    def _change(
+        self, parameter: Parameter, velocity: np.ndarray, weight_decay: float, grad_scale: float
+    ) -> None:
+        if parameter.ndim < 2:
+            return super()._change(parameter, velocity, weight_decay, grad_scale)
+        assert parameter.grad is not None
+        grad = parameter.grad * parameter.dtype.type(grad_scale)
+        velocity *= parameter.dtype.type(self.momentum)
+        velocity += grad
+        grad += parameter.dtype.type(self.momentum) * velocity
+        matrix = grad.reshape(len(grad), -1)
+        direction = kernels(_ORTHOGONAL, matrix).orthogonalize(matrix)
+        # The plain update, without momentum, in the direction found: `grad` serves as its velocity.
+        kernels(_KERNELS, matrix).sgd_step(
+            parameter.data.reshape(-1),
+            direction.reshape(-1),
+            grad.reshape(-1),
+            self.lr,
+            0.0,
+            weight_decay,
+            sqrt(matrix.shape[0] / matrix.shape[1]),
+        )
+        return None
 
 
 def grad_norm(parameters: Iterable[Parameter]) -> float:

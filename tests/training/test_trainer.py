@@ -96,6 +96,17 @@ def test_it_learns(tmp_path):
     assert np.mean(losses[-10:]) < 0.2 * losses[0]
 
 
+def test_muon_learns_too_and_goes_on_bit_for_bit(tmp_path):
+    recipe = replace(RECIPE, optimizer="muon", steps=60)
+    make(tmp_path / "whole", recipe).run()
+    losses = [row["loss"] for row in read_rows(tmp_path / "whole/metrics.jsonl")]
+    assert np.mean(losses[-10:]) < 0.2 * losses[0]
+    with pytest.raises(TrainingStopped):
+        make(tmp_path / "parts", recipe, Interrupting(31)).run()
+    make(tmp_path / "parts", recipe, resume=True).run()
+    assert learnt(tmp_path / "parts/metrics.jsonl") == learnt(tmp_path / "whole/metrics.jsonl")
+
+
 def test_final_weights_are_the_average_and_say_what_they_are(tmp_path):
     trainer = make(tmp_path)
     trainer.run()

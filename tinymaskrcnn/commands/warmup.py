@@ -9,7 +9,7 @@ import numpy as np
 
 from ..datasets import ToyShapes
 from ..models.builders import maskrcnn_resnet50_fpn, maskrcnn_tiny
-from ..optim import SGD, grad_norm
+from ..optim import Muon, grad_norm
 from .machine import prepare
 
 
@@ -28,7 +28,7 @@ def compile_training() -> None:
     images, targets = zip(*(shapes[i] for i in range(len(shapes))), strict=True)
     for norm in ("batch", "group", "frozen"):
         model = maskrcnn_tiny(norm=norm)
-        optimizer = SGD(model.parameters(), lr=0.0, momentum=0.9)
+        optimizer = Muon(model.parameters(), lr=0.0, momentum=0.9)
         model.train()
         sum(model(images, targets).values()).backward()
         grad_norm(model.parameters())

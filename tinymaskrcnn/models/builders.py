@@ -119,9 +119,9 @@ def maskrcnn_tiny(num_classes: int = 4, **settings: Any) -> MaskRCNN:
         num_classes: classes, background included.
         settings: in_channels=3, norm="batch", norm_eps=1e-5, seed=0; widths=(32, 64, 96, 128) and
             blocks=(1, 1, 1, 1) of the four stages; fpn_channels=64; representation=256 (box head);
-            mask_channels=(64, 64); anchor_sizes=(12, 24, 48, 96, 192); canonical_scale=56 (side of
-            a box that pools from level 4); and torchvision's keywords, with smaller numbers of
-            proposals and samples.
+            mask_channels=(64, 64); anchor_sizes=(12, 24, 48, 96, 192); canonical_scale=224
+            (side of a box that pools from level 4: small objects need the finest maps); and
+            torchvision's keywords, with smaller numbers of proposals and samples.
     """
     settings = TINY | settings
     config = _config("maskrcnn_tiny", num_classes, settings)
@@ -162,7 +162,7 @@ TINY: dict[str, Any] = {
     "representation": 256,
     "mask_channels": (64, 64),
     "anchor_sizes": (12, 24, 48, 96, 192),
-    "canonical_scale": 56,
+    "canonical_scale": 224,
     "min_size": 128,
     "max_size": 128,
     "rpn_pre_nms_top_n_train": 400,

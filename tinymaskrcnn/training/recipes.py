@@ -29,8 +29,8 @@ class Recipe:
         batch_size: pictures a step. flip, vertical_flip, transpose, scale_jitter, colour_jitter: of
             Augmentation.
     The steps
-        steps, lr, momentum, weight_decay: of SGD. decay_vectors: whether biases and norms decay
-        too.
+        optimizer: "sgd" or "muon". steps, lr, momentum, weight_decay: of it. decay_vectors: whether
+            biases and norms decay too.
         warmup_steps: over which lr grows linearly from 0. schedule: "cosine" (to 0) or "step" (a
             tenth at each milestone).
         milestones: for "step", as shares of all steps. clip_norm: largest norm of all gradients
@@ -54,6 +54,7 @@ class Recipe:
     transpose: float = 0.0
     scale_jitter: float = 0.0
     colour_jitter: float = 0.0
+    optimizer: str = "sgd"
     steps: int = 1000
     lr: float = 0.02
     momentum: float = 0.9
@@ -76,13 +77,14 @@ class Recipe:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise InputError(f"recipe: {name} is {value!r}, expected {low:g} to {high:g}")
-        if self.schedule not in SCHEDULES:
-            raise InputError(
-                f"recipe: schedule is {self.schedule!r}, expected {' or '.join(SCHEDULES)}"
-            )
+        for name, names in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS)):
+            value = getattr(self, name)
+            if value not in names:
+                raise InputError(f"recipe: {name} is {value!r}, expected {' or '.join(names)}")
 
 
 SCHEDULES = ("cosine", "step")
+OPTIMIZERS = ("sgd", "muon")
 _MANY = float("inf")
 _RANGES = (
     ("batch_size", 1, _MANY),
@@ -114,8 +116,10 @@ RECIPES: dict[str, Recipe] = {
     "shapes": Recipe(
         shapes={"count": 1_000_000},  # no picture comes twice
         batch_size=8,
-        steps=2300,
-        lr=0.08,
+        optimizer="muon",
+        steps=2000,
+        lr=0.05,
+        weight_decay=1e-3,
         warmup_steps=100,
         ema=0.995,
     ),

@@ -27,7 +27,7 @@ from ..datasets.augment import Augmentation
 from ..datasets.loader import Batch, Loader
 from ..errors import NonFiniteError
 from ..models.mask_rcnn import MaskRCNN
-from ..optim import SGD, clip_scale, grad_norm, without_decay_of_vectors
+from ..optim import SGD, Muon, clip_scale, grad_norm, without_decay_of_vectors
 from . import diagnosis, pictures
 from .checkpoint import load_newest, save_checkpoint
 from .ema import MovingAverage
@@ -74,13 +74,7 @@ class Trainer:
         self.recipe = named(recipe) if isinstance(recipe, str) else recipe
         self.out, self.resume, self.show_progress = Path(out), resume, show_progress
         self.classes = self.dataset.classes
-        parameters = list(model.parameters())
-        self.optimizer = SGD(
-            parameters if self.recipe.decay_vectors else without_decay_of_vectors(parameters),
-            self.recipe.lr,
-            self.recipe.momentum,
-            self.recipe.weight_decay,
-        )
+        self.optimizer = make_optimizer(model, self.recipe)
         self.average = MovingAverage(model, self.recipe.ema) if self.recipe.ema else None
         self.step, self._saved_step = 0, -1
         self._seconds_before, self._started = 0.0, perf_counter()
@@ -290,3 +284,12 @@ class Trainer:
 
 def _part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+
+
+def make_optimizer(model: MaskRCNN, recipe: Recipe) -> SGD:
+    """What the recipe says, over the model's parameters."""
+    parameters: Any = list(model.parameters())
+    if not recipe.decay_vectors:
+        parameters = without_decay_of_vectors(parameters)
+    kind = {"sgd": SGD, "muon": Muon}[recipe.optimizer]
+    return kind(parameters, recipe.lr, recipe.momentum, recipe.weight_decay)

@@ -1,0 +1,102 @@
+"""The rough orthogonalisation of Muon: five polynomial steps on the singular values."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinymaskrcnn.ops.orthogonalize import cpu, reference
+
+MODULES = pytest.mark.parametrize("module", [reference, cpu], ids=["reference", "cpu"])
+SIZES = st.integers(1, 70)
+
+
+def random(shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+# By hand
+
+
+@MODULES
+def test_one_number_goes_through_the_polynomial(module):
+    value = 1.0
+    for _ in range(5):
+        value = 3.4445 * value - 4.7750 * value**3 + 2.0315 * value**5
+    np.testing.assert_allclose(module.orthogonalize(np.array([[7.0]], np.float32)), value, 1e-5)
+
+
+# Specification: on the singular values, one at a time
+
+
+def specification(matrix):
+    u, values, v = np.linalg.svd(matrix.astype(np.float64), full_matrices=False)
+    values = values / np.sqrt((values**2).sum())
+    for i, x in enumerate(values):
+        for _ in range(5):
+            x = 3.4445 * x - 4.7750 * x**3 + 2.0315 * x**5
+        values[i] = x
+    return u * values @ v
+
+
+@settings(deadline=None, max_examples=40)
+@given(SIZES, SIZES, st.integers(0, 99), st.sampled_from([1e-12, 1.0, 1e12]))
+def test_specification(rows, columns, seed, scale):
+    matrix = random((rows, columns), seed) * np.float32(scale)
+    for module in (reference, cpu):
+        result = module.orthogonalize(matrix)
+        assert result.dtype == np.float32
+        np.testing.assert_allclose(result, specification(matrix), atol=2e-4)
+
+
+@MODULES
+def test_deep_and_wide(module):
+    for shape in ((130, 600), (40, 3136), (300, 7)):
+        matrix = random(shape)
+        np.testing.assert_allclose(module.orthogonalize(matrix), specification(matrix), atol=1e-4)
+
+
+# Laws
+
+
+@MODULES
+def test_singular_values_come_to_about_one(module):
+    values = np.linalg.svd(module.orthogonalize(random((64, 576))), compute_uv=False)
+    assert values.min() > 0.66 and values.max() < 1.16
+
+
+@MODULES
+def test_one_strong_direction_does_not_hide_the_others(module):
+    matrix = random((32, 100)) + 50 * random((32, 1)) @ random((1, 100), 1)
+    before, after = (
+        np.linalg.svd(x, compute_uv=False) for x in (matrix, module.orthogonalize(matrix))
+    )
+    assert before[0] / before[1] > 100 and after.max() / after.min() < 4
+
+
+@settings(deadline=None, max_examples=20)
+@given(SIZES, SIZES, st.integers(0, 99))
+def test_transposing_commutes(rows, columns, seed):
+    matrix = random((rows, columns), seed)
+    for module in (reference, cpu):
+        turned = module.orthogonalize(np.ascontiguousarray(matrix.T)).T
+        np.testing.assert_allclose(module.orthogonalize(matrix), turned, atol=1e-4)
+
+
+# Edges
+
+
+@MODULES
+def test_zeros_stay_zeros(module):
+    matrix = random((20, 40))
+    matrix[3] = 0
+    assert not module.orthogonalize(matrix)[3].any()
+    assert not module.orthogonalize(np.zeros((5, 9), np.float32)).any()
+
+
+@MODULES
+def test_the_matrix_is_left_alone(module):
+    matrix = random((9, 5))
+    before = matrix.copy()
+    module.orthogonalize(matrix)
+    np.testing.assert_array_equal(matrix, before)
