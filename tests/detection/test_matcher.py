@@ -121,5 +121,5 @@ def test_no_boxes(backend):
 
 
 def test_thresholds_in_the_wrong_order():
-    with pytest.raises(ValueError, match=r"low threshold 0\.7 is above high threshold 0\.3"):
+    with pytest.raises(ValueError, match=r"background below 0\.7 is above objects from 0\.3"):
         Matcher(0.3, 0.7)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import InputError
 from ..ops.box_iou.op import box_iou
 from .boxes import covered_share
 
@@ -26,7 +27,7 @@ class Matcher:
             most, which may be another one.
 
     Raises:
-        ValueError: low is above high.
+        InputError: low is above high.
     """
 
     high: float
@@ -35,7 +36,9 @@ class Matcher:
 
     def __post_init__(self) -> None:
         if self.low > self.high:
-            raise ValueError(f"low threshold {self.low} is above high threshold {self.high}")
+            raise InputError(
+                f"IoU thresholds: background below {self.low} is above objects from {self.high}"
+            )
 
     def match(self, iou: np.ndarray) -> np.ndarray:
         """From overlaps (G, n), G > 0, for each box the index of its ground truth, BELOW (-1) or

@@ -25,6 +25,7 @@ from .resnet import ResNet, norm_maker, resnet
 from .roi_heads import RoIConfig, RoIHeads
 from .roi_pooling import MultiScaleRoIAlign
 from .rpn import RegionProposalNetwork, RPNConfig, RPNHead
+from .settings import check_settings
 from .transform import Transform, TransformConfig
 from .vgg import VGG16
 
@@ -215,14 +216,6 @@ class _Common:
         self.norm_eps: float = settings.pop("norm_eps", default_eps)
         self.trainable_backbone_layers: int = settings.pop("trainable_backbone_layers", 5)
         self.rng = np.random.default_rng(settings.pop("seed", 0))
-        if self.in_channels < 1:
-            raise InputError(f"in_channels: expected at least 1, got {self.in_channels}")
-        if self.norm not in ("frozen", "batch", "group"):
-            raise InputError(f"norm: expected 'frozen', 'batch' or 'group', got {self.norm!r}")
-        if not 0 <= self.trainable_backbone_layers <= 5:
-            raise InputError(
-                f"trainable_backbone_layers: expected 0 to 5, got {self.trainable_backbone_layers}"
-            )
 
 
 def _resnet_fpn(builder: str, name: str, num_classes: int, settings: dict[str, Any]) -> MaskRCNN:
@@ -263,14 +256,12 @@ def _assemble(
     mask_channels: int,
     conv_depth: int = 1,
 ) -> MaskRCNN:
-    """Put the stages together from torchvision's keyword settings; complain about any that is left
-    over.
+    """Put the stages together from torchvision's keyword settings.
+
+    Raises:
+        InputError: a setting is left over, which only another builder has.
     """
     rng = common.rng
-    if num_classes < 2:
-        raise InputError(
-            f"num_classes: expected at least 2 (background and one class), got {num_classes}"
-        )
     sizes = settings.pop("anchor_sizes", ANCHOR_SIZES)
     ratios = settings.pop("aspect_ratios", ASPECT_RATIOS)
     scale = settings.pop("canonical_scale", 224)
@@ -301,27 +292,19 @@ def _assemble(
 def _part(kind: type, settings: dict[str, Any], prefix: str) -> Any:
     """The configuration of one part from the settings whose names begin with its prefix; they are
     removed.
-
-    Raises:
-        InputError: a value is neither a number nor a sequence of numbers where one may stand.
     """
-    defaults = {field.name: field.default for field in fields(kind)}
-    given = {}
-    for key in list(settings):
-        name = key.removeprefix(prefix)
-        if key.startswith(prefix) and name in defaults:
-            given[name] = settings.pop(key)
-            sequence = isinstance(given[name], tuple | list)
-            if sequence and not isinstance(defaults[name], tuple) and name != "min_size":
-                raise InputError(f"{key}: expected one number, got {given[name]!r}")
-            values = given[name] if sequence else [given[name]]
-            if not all(isinstance(v, int | float) and v == v for v in values):
-                raise InputError(f"{key}: expected a number, got {given[name]!r}")
-    return kind(**given)
+    names = [f.name for f in fields(kind) if prefix + f.name in settings]
+    return kind(**{name: settings.pop(prefix + name) for name in names})
 
 
 def _config(builder: str, num_classes: int, settings: dict[str, Any]) -> dict[str, Any]:
-    """What `build` needs. The seed is left out: it is not part of the architecture."""
+    """What `build` needs, once it is sure that all settings can be. The seed is left out: it is not
+    part of the architecture.
+
+    Raises:
+        InputError: a setting cannot be; names it.
+    """
+    check_settings(builder, {"num_classes": num_classes, **settings})
     kept = {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items() if k != "seed"}
     return {"builder": builder, "num_classes": num_classes, **kept}
 

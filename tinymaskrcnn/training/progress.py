@@ -55,6 +55,7 @@ class ProgressBar:
         self._bar.update()
 
     def _text(self) -> str:
-        rate = (self._bar.format_dict["rate"] or 0.0) * self._batch_size
+        done, elapsed = self._bar.n + 1 - self._bar.initial, self._bar.format_dict["elapsed"]
+        rate = done * self._batch_size / max(elapsed, 1e-6)
         terms = " ".join(f"{short} {self._smooth[name]:.2f}" for name, short in _SHORT.items())
         return f"{rate:.1f} img/s loss {self._smooth['loss']:.3f} ({terms})"

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...autograd import Function
 from ...backend import kernels
+from ...errors import InputError
 from ...tensor import Tensor
 
 
@@ -96,7 +97,7 @@ def batch_norm(
     )
     count = x.shape[0] * x.shape[1] * x.shape[2]
     if count == 1:
-        raise ValueError(
+        raise InputError(
             f"batch_norm: training wants more than one value per channel, got x of shape {x.shape}"
         )
     node = BatchNorm(eps, relu)
