@@ -21,6 +21,7 @@ from tinymaskrcnn.weights import load_weights, read_metadata, save_weights
 SMALL = {
     "widths": (8, 8, 8, 8),
     "fpn_channels": 8,
+    "box_channels": (8,),
     "representation": 16,
     "mask_channels": (8,),
     "min_size": 64,

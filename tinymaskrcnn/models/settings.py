@@ -84,6 +84,7 @@ KINDS: dict[str, Kind] = {
     "widths": several(whole(1), 4),
     "blocks": several(whole(1), 4),
     "fpn_channels": whole(1),
+    "box_channels": several(whole(1)),
     "representation": whole(1),
     "mask_channels": several(whole(1)),
     "anchor_sizes": several(number(above=0), PYRAMID_LEVELS),

@@ -125,8 +125,10 @@ RECIPES: dict[str, Recipe] = {
     ),
     "small": Recipe(
         batch_size=8,
-        steps=1400,
-        lr=0.08,
+        optimizer="muon",
+        steps=1200,
+        lr=0.05,
+        weight_decay=1e-3,
         warmup_steps=100,
         ema=0.995,
         scale_jitter=0.2,

@@ -14,13 +14,14 @@ from ..linear.cpu import linear, linear_grad_input
 from ..simd import PANEL, TILE_ROWS, address, row_tile
 
 FACTORS = np.array(((3.4445, -4.7750, 2.0315),) * 5, np.float32)
+SMALLEST_NORM = 1e-7  # the reason stands in reference.py
 
 
 def orthogonalize(matrix):
     if matrix.shape[0] > matrix.shape[1]:
         return orthogonalize(np.ascontiguousarray(matrix.T)).T
     norm = float(np.sqrt(np.sum(np.square(matrix))))  # not linalg.norm: it wakes BLAS's threads
-    matrix = matrix * np.float32(1 / max(norm, 1e-30))
+    matrix = matrix * np.float32(1 / max(norm, SMALLEST_NORM))
     return linear_grad_input(_polynomial(linear(matrix, matrix, None, False), FACTORS), matrix)
 
 
