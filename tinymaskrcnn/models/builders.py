@@ -124,9 +124,9 @@ def maskrcnn_tiny(num_classes: int = 4, **settings: Any) -> MaskRCNN:
         settings: in_channels=3, norm="batch", norm_eps=1e-5, seed=0; widths=(16, 32, 64, 96) and
             blocks=(1, 1, 1, 1) of the four stages; fpn_channels=48; box_channels=(64, 64) and
             representation=128 (box head: convolutions, then one fully connected layer);
-            mask_channels=(32, 32, 32, 32, 32); anchor_sizes=(24, 48, 96, 192, 384); canonical_scale=224 (side
-            of a box that pools from level 4); min_size=256, max_size=256; and torchvision's other
-            keywords, with smaller numbers of proposals and samples.
+            mask_channels=(32, 32, 32, 32, 32); anchor_sizes=(24, 48, 96, 192, 384);
+            canonical_scale=224 (side of a box that pools from level 4); min_size=256, max_size=256;
+            and torchvision's other keywords, with smaller numbers of proposals and samples.
     """
     settings = TINY | settings
     config = _config("maskrcnn_tiny", num_classes, settings)
