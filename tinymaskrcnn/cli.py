@@ -11,6 +11,7 @@ import importlib
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -63,6 +64,8 @@ def _show_log() -> None:
     logger = logging.getLogger(__package__)
     logger.setLevel(logging.INFO)
     logger.handlers = [_BarFriendlyHandler()]
+    # Pillow warns of damaged files in lines of its own; we say in one what is wrong with a file
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class _BarFriendlyHandler(logging.Handler):
@@ -98,11 +101,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     )
     train.add_argument("--data", metavar="JSON", help="annotations to train on (COCO json)")
     train.add_argument("--val", metavar="JSON", help="annotations to evaluate on (COCO json)")
-    train.add_argument(
-        "--images",
-        metavar="DIR",
-        help="where the pictures are (default: images/ beside the json, then beside it)",
-    )
+    _add_images(train)
     train.add_argument(
         "--recipe",
         metavar="NAME",
@@ -145,8 +144,7 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         "predict",
         "find the objects in pictures",
         "Writes each picture with its objects drawn on it, as DIR/NAME_predicted.png. Pictures "
-        "that cannot be read are named and left out; the status is then 1, or 2 if there was no "
-        "other.",
+        "that cannot be read are named and left out; the status is then 1 (2 for a single file).",
     )
     predict.add_argument(
         "pictures", nargs="+", metavar="PICTURE", help="files, and folders of them"
@@ -169,12 +167,7 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="also write DIR/predictions.json: COCO json with scores, masks as RLE",
     )
-    predict.add_argument(
-        "--max-pixels",
-        type=int,
-        metavar="N",
-        help="refuse larger pictures (default: 64 million pixels)",
-    )
+    _add_max_pixels(predict)
     _add_machine(predict)
 
 
@@ -187,11 +180,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
     _add_weights(evaluate)
     evaluate.add_argument("--data", metavar="JSON", help="annotations to compare with (COCO json)")
-    evaluate.add_argument(
-        "--images",
-        metavar="DIR",
-        help="where the pictures are (default: images/ beside the json, then beside it)",
-    )
+    _add_images(evaluate)
     evaluate.add_argument(
         "--json", action="store_true", help="print the figures as JSON on standard output"
     )
@@ -222,6 +211,32 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
         default="shapes",
         help="a .safetensors or .pth file, or a shipped model: shapes (default) or nuclei",
     )
+
+
+def _add_images(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--images",
+        metavar="DIR",
+        help="where the pictures are (default: images/ beside the json, then beside it)",
+    )
+    _add_max_pixels(parser)
+
+
+def _add_max_pixels(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-pixels",
+        type=_positive,
+        metavar="N",
+        help="refuse larger pictures (default: 64 million pixels)",
+    )
+
+
+def _positive(text: str) -> int:
+    """A whole number above 0; argparse shows the name of this function where it is none."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number}: expected at least 1")
+    return number
 
 
 def _add_machine(parser: argparse.ArgumentParser) -> None:

@@ -36,6 +36,7 @@ COLOURS = (
     (173, 216, 230),
 )
 SHORT_SIDE = 384  # pictures below this are enlarged up to it
+LONG_SIDE = 4096  # but never beyond this: a picture may be one pixel high
 FILL = 0.38  # opacity of a mask
 PAPER = (255, 255, 255)
 INK = (30, 30, 30)
@@ -144,7 +145,7 @@ def titled(image: Image.Image, title: str) -> Image.Image:
 
 def enlargement(size: tuple[int, ...]) -> int:
     """The factor by which a picture of this height and width is enlarged; 1 for large ones."""
-    return max(1, SHORT_SIDE // max(1, min(size)))
+    return max(1, min(SHORT_SIDE // max(1, min(size)), LONG_SIDE // max(1, *size)))
 
 
 def enlarged(image: np.ndarray, scale: int) -> Image.Image:
@@ -154,12 +155,22 @@ def enlarged(image: np.ndarray, scale: int) -> Image.Image:
         image: (C, H, W) float 0..1, or (H, W, 3) uint8.
     """
     if image.dtype != np.uint8:
-        rgb = image[:3] if len(image) >= 3 else image[[0, 0, 0]]
-        image = (np.clip(np.nan_to_num(rgb), 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
+        image = as_bytes(image[:3] if len(image) >= 3 else image[[0, 0, 0]])
     picture = Image.fromarray(image)
     if scale == 1:
         return picture
     return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.BICUBIC)
+
+
+def as_bytes(image: np.ndarray) -> np.ndarray:
+    """A picture (3, H, W) in 0..1 as (H, W, 3) uint8, some rows at a time, for it may be large."""
+    _, height, width = image.shape
+    out = np.empty((height, width, 3), np.uint8)
+    rows = max(1, (1 << 20) // width)
+    for top in range(0, height, rows):
+        strip = np.clip(np.nan_to_num(image[:, top : top + rows]), 0, 1)
+        out[top : top + rows] = (strip * 255 + 0.5).transpose(1, 2, 0)
+    return out
 
 
 def _size(image: np.ndarray) -> tuple[int, ...]:
@@ -212,10 +223,12 @@ def _blend(canvas: np.ndarray, instance: _Instance) -> None:
     height, width = mask.shape
     view = canvas[instance.top : instance.top + height, instance.left : instance.left + width]
     mask = mask[: view.shape[0], : view.shape[1]]
-    colour = np.array(instance.colour, np.float32)
     thickness = max(1, round(min(canvas.shape[:2]) / 200))
     inside = _eroded(mask, thickness)
-    view[inside] = (view[inside] * (1 - FILL) + colour * FILL).astype(np.uint8)
+    for channel, value in enumerate(instance.colour):  # by table: pictures may be large
+        table = (np.arange(256) * (1 - FILL) + value * FILL).astype(np.uint8)
+        plane = view[:, :, channel]
+        np.copyto(plane, table[plane], where=inside)
     view[_eroded(~mask, 1) ^ ~mask] = INK  # a dark hairline, so that every colour shows on its own
     view[mask & ~inside] = instance.colour
 
