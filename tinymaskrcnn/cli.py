@@ -28,8 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (sys.argv by default) and return its exit status."""
     options = _parser().parse_args(arguments)
     _show_log()
+    module = options.command.replace("-", "_")
     try:
-        status = importlib.import_module(f".commands.{options.command}", __package__).run(options)
+        status = importlib.import_module(f".commands.{module}", __package__).run(options)
         sys.stdout.flush()
         return status
     except InputError as problem:
@@ -85,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tinymaskrcnn {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_train, _add_predict, _add_evaluate, _add_warmup):
+    for add in (_add_train, _add_predict, _add_evaluate, _add_check, _add_convert, _add_warmup):
         add(commands)
     return parser
 
@@ -185,6 +186,76 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         "--json", action="store_true", help="print the figures as JSON on standard output"
     )
     _add_machine(evaluate)
+
+
+def _add_check(commands: argparse._SubParsersAction) -> None:
+    check = _command(
+        commands,
+        "check-data",
+        "find what is wrong with a data set",
+        "Reads each COCO json and all its pictures. Errors are what training or pycocotools could "
+        "not use, and status 2; warnings are the rest. Says how well a model's anchors cover the "
+        "boxes, and draws a contact sheet. Of several files the first is what is trained on: the "
+        "others are searched for its pictures.",
+    )
+    check.add_argument("data", nargs="+", metavar="JSON", help="annotations (COCO json)")
+    check.add_argument("--strict", action="store_true", help="warnings are status 2, too")
+    check.add_argument(
+        "--sheet", metavar="PNG", help="the contact sheet (default: NAME_check.png, in this folder)"
+    )
+    check.add_argument(
+        "--recipe",
+        metavar="NAME",
+        default="small",
+        help="whose model's anchors to compare with (default: small)",
+    )
+    check.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="settings",
+        help="a setting of the recipe, such as model.anchor_sizes=8,16,32,64,128",
+    )
+    _add_images(check)
+
+
+def _add_convert(commands: argparse._SubParsersAction) -> None:
+    convert = _command(
+        commands,
+        "convert",
+        "make COCO json of other annotations",
+        "SOURCE is a COCO, VIA (1 or 2) or labelme json, a folder with one or with labelme jsons, "
+        "or a folder of masks: ID/masks/*.png for each picture; or one picture of instance ids for "
+        "each, NAME.png in masks/ beside images/, or NAME_mask.png beside NAME. Boxes and areas "
+        "are made from the masks. What cannot be taken over is named and left out.",
+    )
+    convert.add_argument("source", metavar="SOURCE", help="a file or a folder")
+    convert.add_argument("--out", metavar="JSON", required=True, help="the file to write")
+    convert.add_argument(
+        "--format", choices=("coco", "via", "labelme", "masks"), help="if it is not recognised"
+    )
+    convert.add_argument(
+        "--images", metavar="DIR", help="where the pictures are, if not where SOURCE says"
+    )
+    convert.add_argument(
+        "--class",
+        dest="class_name",
+        metavar="NAME",
+        help="the class of objects that come without one (default: object)",
+    )
+    convert.add_argument(
+        "--class-attribute",
+        metavar="NAME",
+        help="which attribute of a VIA region is its class, if there are several",
+    )
+    convert.add_argument(
+        "--split", action="store_true", help="make every separate piece of a mask an object"
+    )
+    convert.add_argument("--force", action="store_true", help="replace the file if it exists")
+    convert.add_argument(
+        "--strict", action="store_true", help="write nothing if anything would be left out"
+    )
 
 
 def _add_warmup(commands: argparse._SubParsersAction) -> None:

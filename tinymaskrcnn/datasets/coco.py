@@ -112,7 +112,8 @@ def wrong_size(path: Path, entry: dict, size: tuple[int, ...]) -> str | None:
     if tuple(size) == stated:
         return None
     problem = f"the picture is {size[1]} x {size[0]}, but {path} says {stated[1]} x {stated[0]}"
-    return problem + (", which leaves out its EXIF orientation" if size == stated[::-1] else "")
+    swapped = "; are its sides swapped by an EXIF orientation?" if size == stated[::-1] else ""
+    return problem + swapped
 
 
 def refuse(file: CocoFile, skip_bad_boxes: bool) -> None:

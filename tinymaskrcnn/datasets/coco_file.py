@@ -32,6 +32,7 @@ class CocoFile:
 
     - `images_dir`: where the pictures are; otherwise `images/` beside the json, then beside it.
     - `classes`: names in label order; otherwise the categories in the order of their ids.
+    - `content`: what the file holds, where it has been read already.
 
     `images` are the usable entries in file order, `files[id]` the picture of each that was found,
     `objects[id]` its usable objects (`coco_objects.Thing` with `label`), `annotations[id]` the
@@ -46,11 +47,12 @@ class CocoFile:
         images_dir: str | Path | None = None,
         classes: Sequence[str] | None = None,
         max_pixels: int = MAX_PIXELS,
+        content: dict[str, list[dict]] | None = None,
     ):
         self.path = Path(json_path)
         self.defects: list[Defect] = []
         self._unusable: dict[str, set] = {}  # ids of entries that are there, but not usable
-        content = read_json(self.path)
+        content = read_json(self.path) if content is None else content
         self.categories = self._entries("categories", content["categories"])
         self.classes, self.category_ids = self._class_order(classes)
         self.images = list(self._entries("images", content["images"]).values())
@@ -173,6 +175,7 @@ class CocoFile:
         reported = self._unusable[kind] | (set(self.categories) if kind == "categories" else set())
         if not is_id(value) or value not in reported:
             detail = f"{field} is {brief(value)}, which the file does not define"
+            detail = f"{field} is missing" if value is None else detail
             self._add(REFUSED, f"unknown {kind}", where, detail, annotation=annotation["id"])
         return None
 
@@ -240,7 +243,8 @@ def wrong_field(field: str, value: Any) -> tuple[str, str] | None:
         fits, expected = type(value) is int and 0 < value < 2**31, "a whole number above 0"
     else:
         fits, expected = isinstance(value, str) and value != "", "a text"
-    return None if fits else (field, f"{field} is {brief(value)}, expected {expected}")
+    state = "missing" if value is None else brief(value)
+    return None if fits else (field, f"{field} is {state}, expected {expected}")
 
 
 def picture(entry: dict) -> str:

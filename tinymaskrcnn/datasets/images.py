@@ -9,6 +9,7 @@ A picture is decoded once and taken over strip by strip, so that reading needs n
 the decoded picture (4 bytes a pixel) and the result (12).
 """
 
+import io
 import logging
 import threading
 from collections.abc import Iterator
@@ -59,12 +60,14 @@ def read_image(path: str | Path, channels: int = 3, max_pixels: int = MAX_PIXELS
         return to_array(upright(image), channels)
 
 
-def picture_size(path: str | Path) -> tuple[int, int]:
+def picture_size(path: str | Path, content: bytes | None = None) -> tuple[int, int]:
     """Height and width that `read_image` will give, from the file's header where it tells.
+
+    - `content`: of the file, where there is none of that name yet.
 
     Raises InputError, naming the file and the reason, where the header cannot be read.
     """
-    with opened(path) as image:
+    with opened(path, content) as image:
         swapped = "exif" in image.info and orientation(image) in SWAPPED
         if image.format == "TIFF":  # Pillow itself turns these, some versions only in loading
             if orientation(image) in SWAPPED:
@@ -75,12 +78,13 @@ def picture_size(path: str | Path) -> tuple[int, int]:
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[Image.Image]:
+def opened(path: str | Path, content: bytes | None = None) -> Iterator[Image.Image]:
     """A picture file, its header read; whatever goes wrong with it becomes an InputError."""
     path = Path(path)
-    check_file(path)
+    if content is None:
+        check_file(path)
     try:
-        with open_lazily(path) as image:
+        with open_lazily(path if content is None else io.BytesIO(content)) as image:
             yield image
     except (InputError, MemoryError):
         raise
@@ -114,7 +118,7 @@ def check_size(path: Path | str, size: tuple[int, int], max_pixels: int) -> None
 
 
 @contextmanager
-def open_lazily(path: Path) -> Iterator[Image.Image]:
+def open_lazily(path: Path | io.BytesIO) -> Iterator[Image.Image]:
     """Open a picture, its header only, with Pillow's own size limit out of the way of ours."""
     with _pillow_limit:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
