@@ -97,7 +97,7 @@ def with_palette(ids):
 )
 def test_every_kind_of_value(tmp_path, make):
     picture(tmp_path / "a.jpg")
-    make(IDS).save(tmp_path / "a_mask.png")
+    make(IDS).save(tmp_path / "a_mask.tif")
     found = Converted(tmp_path).masks["a.jpg", "object"]
     np.testing.assert_array_equal(sorted(found, key=lambda mask: not mask[5, 5]), [FIRST, SECOND])
 

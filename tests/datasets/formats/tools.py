@@ -35,7 +35,7 @@ def in_base_64(array):
 
 
 class Converted:
-    """A source as COCO json: `masks[(file name, class)]` are its arrays, `left_out[kind]` places."""
+    """A source as COCO json, its masks by (file name, class), what is left out by its kind."""
 
     def __init__(self, source, format=None, folder=None, **options):
         annotations = read(source, format, Options(**options))
