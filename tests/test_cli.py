@@ -82,6 +82,7 @@ def folder(tmp_path, monkeypatch):
         (["predict"], "the following arguments are required: PICTURE"),
         (["predict", "x.png", "--weights", "none"], "none: no such weights; expected a file, or"),
         (["predict", "x.png", "--score", "7"], "--score 7.0: expected 0 to 1"),
+        (["predict", "x.png", "--max-pixels", "0"], "--max-pixels: 0: expected at least 1"),
         (["predict", "."], ".: no pictures in this folder"),
         (["evaluate", "--images", "here"], "--images goes with --data"),
     ],
@@ -256,6 +257,46 @@ def test_predict_goes_on_after_what_cannot_be_read(capsys, folder):
         "a_predicted.png",
         "b_predicted.png",
     ]
+
+
+def test_predict_says_what_is_wrong_with_every_kind_of_bad_file(capsys, folder):
+    """Also where no picture of a folder can be read: the run goes to its end."""
+    weights = small_weights(folder / "w.safetensors")
+    whole = picture(folder / "whole.png").read_bytes()
+    (folder / "in").mkdir()
+    contents = {"cut.png": whole[:900], "empty.jpg": b"", "foreign.heic": b"ftypheic"}
+    for name, content in contents.items():
+        (folder / "in" / name).write_bytes(content)
+    Image.new("1", (12000, 9000)).save(folder / "in/large.png")
+    status, out, err = run(capsys, "predict", "in", "--weights", weights)
+    assert (status, out) == (1, "")
+    starts = [
+        "in/cut.png: cannot read the picture: ",
+        "in/empty.jpg: the file is empty",
+        "in/foreign.heic: not a picture of a known kind",
+        "in/large.png: 12000 x 9000 = 108000000 pixels, more than the limit of 64000000; "
+        "allow it with --max-pixels 108000000",
+        "4 of 4 pictures could not be read",
+    ]
+    for line, start in zip(err.splitlines(), starts, strict=True):
+        assert line.startswith(start)
+
+
+@pytest.mark.parametrize("size", [(1, 3000), (3000, 1), (1, 1), (4, 9000)])
+def test_predict_takes_pictures_of_odd_shapes(capsys, folder, size):
+    weights = small_weights(folder / "w.safetensors", box_score_thresh=0.0)
+    picture(folder / "odd.png", size)
+    status, _, err = run(capsys, "predict", "odd.png", "--weights", weights, "--score", "0")
+    assert (status, err) == (0, "")
+    with Image.open(folder / "predictions/odd_predicted.png") as drawn:
+        assert max(drawn.size) <= 9000
+
+
+def test_a_model_of_grey_pictures_reads_them_grey(capsys, folder):
+    weights = small_weights(folder / "w.safetensors", in_channels=1)
+    picture(folder / "a.png")
+    status, _, err = run(capsys, "predict", "a.png", "--weights", weights)
+    assert (status, err) == (0, "")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"text"])

@@ -11,6 +11,7 @@ import importlib
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -27,8 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (sys.argv by default) and return its exit status."""
     options = _parser().parse_args(arguments)
     _show_log()
+    module = options.command.replace("-", "_")
     try:
-        status = importlib.import_module(f".commands.{options.command}", __package__).run(options)
+        status = importlib.import_module(f".commands.{module}", __package__).run(options)
         sys.stdout.flush()
         return status
     except InputError as problem:
@@ -63,6 +65,8 @@ def _show_log() -> None:
     logger = logging.getLogger(__package__)
     logger.setLevel(logging.INFO)
     logger.handlers = [_BarFriendlyHandler()]
+    # Pillow warns of damaged files in lines of its own; we say in one what is wrong with a file
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class _BarFriendlyHandler(logging.Handler):
@@ -82,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tinymaskrcnn {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_train, _add_predict, _add_evaluate, _add_warmup):
+    for add in (_add_train, _add_predict, _add_evaluate, _add_check, _add_convert, _add_warmup):
         add(commands)
     return parser
 
@@ -98,11 +102,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     )
     train.add_argument("--data", metavar="JSON", help="annotations to train on (COCO json)")
     train.add_argument("--val", metavar="JSON", help="annotations to evaluate on (COCO json)")
-    train.add_argument(
-        "--images",
-        metavar="DIR",
-        help="where the pictures are (default: images/ beside the json, then beside it)",
-    )
+    _add_images(train)
     train.add_argument(
         "--recipe",
         metavar="NAME",
@@ -145,8 +145,7 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         "predict",
         "find the objects in pictures",
         "Writes each picture with its objects drawn on it, as DIR/NAME_predicted.png. Pictures "
-        "that cannot be read are named and left out; the status is then 1, or 2 if there was no "
-        "other.",
+        "that cannot be read are named and left out; the status is then 1 (2 for a single file).",
     )
     predict.add_argument(
         "pictures", nargs="+", metavar="PICTURE", help="files, and folders of them"
@@ -169,12 +168,7 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="also write DIR/predictions.json: COCO json with scores, masks as RLE",
     )
-    predict.add_argument(
-        "--max-pixels",
-        type=int,
-        metavar="N",
-        help="refuse larger pictures (default: 64 million pixels)",
-    )
+    _add_max_pixels(predict)
     _add_machine(predict)
 
 
@@ -187,15 +181,81 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
     _add_weights(evaluate)
     evaluate.add_argument("--data", metavar="JSON", help="annotations to compare with (COCO json)")
-    evaluate.add_argument(
-        "--images",
-        metavar="DIR",
-        help="where the pictures are (default: images/ beside the json, then beside it)",
-    )
+    _add_images(evaluate)
     evaluate.add_argument(
         "--json", action="store_true", help="print the figures as JSON on standard output"
     )
     _add_machine(evaluate)
+
+
+def _add_check(commands: argparse._SubParsersAction) -> None:
+    check = _command(
+        commands,
+        "check-data",
+        "find what is wrong with a data set",
+        "Reads each COCO json and all its pictures. Errors are what training or pycocotools could "
+        "not use, and status 2; warnings are the rest. Says how well a model's anchors cover the "
+        "boxes, and draws a contact sheet. Of several files the first is what is trained on: the "
+        "others are searched for its pictures.",
+    )
+    check.add_argument("data", nargs="+", metavar="JSON", help="annotations (COCO json)")
+    check.add_argument("--strict", action="store_true", help="warnings are status 2, too")
+    check.add_argument(
+        "--sheet", metavar="PNG", help="the contact sheet (default: NAME_check.png, in this folder)"
+    )
+    check.add_argument(
+        "--recipe",
+        metavar="NAME",
+        default="small",
+        help="whose model's anchors to compare with (default: small)",
+    )
+    check.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="settings",
+        help="a setting of the recipe, such as model.anchor_sizes=8,16,32,64,128",
+    )
+    _add_images(check)
+
+
+def _add_convert(commands: argparse._SubParsersAction) -> None:
+    convert = _command(
+        commands,
+        "convert",
+        "make COCO json of other annotations",
+        "SOURCE is a COCO, VIA (1 or 2) or labelme json, a folder with one or with labelme jsons, "
+        "or a folder of masks: ID/masks/*.png for each picture; or one picture of instance ids for "
+        "each, NAME.png in masks/ beside images/, or NAME_mask.png beside NAME. Boxes and areas "
+        "are made from the masks. What cannot be taken over is named and left out.",
+    )
+    convert.add_argument("source", metavar="SOURCE", help="a file or a folder")
+    convert.add_argument("--out", metavar="JSON", required=True, help="the file to write")
+    convert.add_argument(
+        "--format", choices=("coco", "via", "labelme", "masks"), help="if it is not recognised"
+    )
+    convert.add_argument(
+        "--images", metavar="DIR", help="where the pictures are, if not where SOURCE says"
+    )
+    convert.add_argument(
+        "--class",
+        dest="class_name",
+        metavar="NAME",
+        help="the class of objects that come without one (default: object)",
+    )
+    convert.add_argument(
+        "--class-attribute",
+        metavar="NAME",
+        help="which attribute of a VIA region is its class, if there are several",
+    )
+    convert.add_argument(
+        "--split", action="store_true", help="make every separate piece of a mask an object"
+    )
+    convert.add_argument("--force", action="store_true", help="replace the file if it exists")
+    convert.add_argument(
+        "--strict", action="store_true", help="write nothing if anything would be left out"
+    )
 
 
 def _add_warmup(commands: argparse._SubParsersAction) -> None:
@@ -222,6 +282,32 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
         default="shapes",
         help="a .safetensors or .pth file, or a shipped model: shapes (default) or nuclei",
     )
+
+
+def _add_images(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--images",
+        metavar="DIR",
+        help="where the pictures are (default: images/ beside the json, then beside it)",
+    )
+    _add_max_pixels(parser)
+
+
+def _add_max_pixels(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-pixels",
+        type=_positive,
+        metavar="N",
+        help="refuse larger pictures (default: 64 million pixels)",
+    )
+
+
+def _positive(text: str) -> int:
+    """A whole number above 0; argparse shows the name of this function where it is none."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number}: expected at least 1")
+    return number
 
 
 def _add_machine(parser: argparse.ArgumentParser) -> None:

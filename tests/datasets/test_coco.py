@@ -11,6 +11,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from tinymaskrcnn.datasets import CocoDataset
+from tinymaskrcnn.datasets.coco_objects import BAD_BOX
 from tinymaskrcnn.errors import InputError
 
 SHIPPED = Path(__file__).parents[2] / "data"
@@ -104,7 +105,9 @@ def test_labels_can_follow_another_set(write):
     dataset = CocoDataset(write(), classes=["seven", "eight", "three"])
     np.testing.assert_array_equal(dataset[0][1]["labels"], [1, 3])
     assert dataset.category_ids == [7, None, 3]
-    with pytest.raises(InputError, match=r"\['three'\] are not among the classes"):
+    with pytest.raises(
+        InputError, match=r"category 3: 'three' is not among the classes \['seven'\]"
+    ):
         CocoDataset(write(), classes=["seven"])
 
 
@@ -153,7 +156,7 @@ def test_objects_without_a_mask_are_left_out_and_counted(write, caplog):
         "a polygon of fewer than three points": [6],
     }
     assert len(dataset[0][1]["labels"]) == 2
-    assert "left out 2 object(s), no segmentation: 3, 5" in caplog.text
+    assert "left out 2 object(s), no segmentation: annotation 3, annotation 5" in caplog.text
 
 
 def set_field(kind, field, value):
@@ -168,7 +171,7 @@ def test_a_box_without_area_is_refused_or_left_out(write, bbox):
     path = write(set_field("annotations", "bbox", bbox))
     with pytest.raises(InputError, match=r"set.json: annotation 1: bbox .* has no area"):
         CocoDataset(path)
-    assert CocoDataset(path, skip_bad_boxes=True).skipped == {"a bad box": [1]}
+    assert CocoDataset(path, skip_bad_boxes=True).skipped == {BAD_BOX: [1]}
 
 
 def drop(kind, field):
@@ -185,18 +188,18 @@ def duplicate(kind):
         (lambda content: content.pop("images"), "no list of objects named 'images'"),
         (lambda content: content.update(annotations={}), "no list of objects named 'annotations'"),
         (lambda content: content.update(categories=[3]), "no list of objects named 'categories'"),
-        (lambda content: content.update(categories=[]), "categories need names"),
-        (duplicate("images"), "two images have the id 30"),
-        (duplicate("annotations"), "two annotations have the id 1"),
-        (duplicate("categories"), "two categories have the id 7"),
-        (drop("images", "id"), "images\\[0\\] has no id"),
-        (drop("images", "file_name"), "images with id 30: file_name is None"),
+        (lambda content: content.update(categories=[]), "there is none that can be used"),
+        (duplicate("images"), "image 30: two images of the same id"),
+        (duplicate("annotations"), "annotation 1: two annotations of the same id"),
+        (duplicate("categories"), "category 7: two categories of the same id"),
+        (drop("images", "id"), "images\\[0\\]: it has no id"),
+        (drop("images", "file_name"), "image 30: file_name is missing"),
         (set_field("images", "width", "6"), "width is '6', expected a whole number"),
         (set_field("images", "height", 0), "height is 0"),
-        (set_field("images", "file_name", "c.png"), "picture c.png is not in"),
-        (drop("categories", "name"), "categories with id 7: name is None"),
-        (drop("annotations", "id"), "annotations\\[0\\] has no id"),
-        (drop("annotations", "category_id"), "annotation 1: category_id is None"),
+        (set_field("images", "file_name", "c.png"), "picture c.png: not in"),
+        (drop("categories", "name"), "category 7: name is missing"),
+        (drop("annotations", "id"), "annotations\\[0\\]: it has no id"),
+        (drop("annotations", "category_id"), "annotation 1: category_id is missing"),
         (set_field("annotations", "category_id", 91), "annotation 1: category_id is 91"),
         (set_field("annotations", "image_id", 5), "annotation 1: image_id is 5"),
         (set_field("annotations", "image_id", [5]), "annotation 1: image_id is"),
@@ -204,6 +207,7 @@ def duplicate(kind):
         (set_field("annotations", "bbox", "1 2 3 4"), "annotation 1: bbox is"),
         (set_field("annotations", "bbox", [1, 2, 3, float("nan")]), "annotation 1: bbox is"),
         (set_field("annotations", "area", "large"), "annotation 1: area is 'large'"),
+        (set_field("annotations", "iscrowd", "0"), "annotation 1: iscrowd is '0', expected 0 or 1"),
         (set_field("annotations", "segmentation", "m"), "annotation 1: segmentation is neither"),
     ],
 )

@@ -1,10 +1,16 @@
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
-from tinymaskrcnn.datasets import read_image
+from tinymaskrcnn.datasets import images, read_image
+from tinymaskrcnn.datasets.images import picture_size
 from tinymaskrcnn.errors import InputError
 
 RGB = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [128, 64, 32], [9, 9, 9]]])
@@ -61,6 +67,22 @@ def test_exif_orientation_is_done(tmp_path, rgb, orientation, pixels):
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected(pixels))
 
 
+def test_damaged_exif_does_not_cost_the_picture(tmp_path, rgb, caplog):
+    rgb.save(tmp_path / "a.png", exif=b"Exif\0\0no such thing")
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected(RGB))
+    assert caplog.messages == [f"{tmp_path / 'a.png'}: its EXIF part is damaged; taken as upright"]
+    assert picture_size(tmp_path / "a.png") == (2, 3)
+
+
+def test_the_first_picture_of_a_stereo_jpeg(tmp_path):
+    frames = [Image.new("RGB", (16, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.mpo", save_all=True, append_images=frames[1:])
+    (tmp_path / "a.mpo").rename(tmp_path / "a.jpg")
+    image = read_image(tmp_path / "a.jpg")
+    np.testing.assert_allclose(image[:, 4, 4], [1, 0, 0], atol=0.02)
+
+
 def test_transparency_is_laid_over_white(tmp_path):
     Image.fromarray(np.uint8([[[255, 0, 0, 0], [0, 0, 0, 51]]])).save(tmp_path / "a.png")
     np.testing.assert_allclose(
@@ -77,9 +99,10 @@ def test_a_transparent_palette_entry_is_white(tmp_path):
     )
 
 
-def test_cmyk(tmp_path):
-    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "a.tif")
-    np.testing.assert_allclose(read_image(tmp_path / "a.tif")[:, 0, 0], [1, 0, 0], atol=0.01)
+@pytest.mark.parametrize("name", ["a.tif", "a.jpg"])
+def test_cmyk(tmp_path, name):
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / name)
+    np.testing.assert_allclose(read_image(tmp_path / name)[:, 0, 0], [1, 0, 0], atol=0.02)
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "LA"])
@@ -110,7 +133,33 @@ def test_one_value_only_in_wide_grey_is_black(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.zeros((3, 2, 2)))
 
 
+def test_a_transparent_value_of_wide_grey_is_white_and_no_part_of_the_range(tmp_path):
+    values = np.uint16([[100, 200], [300, 60000]])
+    Image.fromarray(values).save(tmp_path / "a.png", transparency=60000)
+    np.testing.assert_allclose(
+        read_image(tmp_path / "a.png", channels=1), [[[0, 0.5], [1, 1]]], atol=1e-6
+    )
+
+
+def test_small_differences_of_large_values_are_kept(tmp_path):
+    values = np.int32([[2**30, 2**30 + 5], [2**30 + 10, 2**30 + 20]])
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    np.testing.assert_allclose(read_image(tmp_path / "a.tif")[0], [[0, 0.25], [0.5, 1]], atol=1e-6)
+
+
 # laws
+
+
+@pytest.mark.parametrize("kind", ["RGB", "RGBA", "P", "L", "I;16", "F"])
+def test_strips_make_no_difference(tmp_path, monkeypatch, kind):
+    pixels = np.random.default_rng(0).integers(0, 255, (23, 7, 4), np.uint8)
+    wide = {"I;16": pixels[..., 0].astype(np.uint16) * 9, "F": pixels[..., 0] / np.float32(7)}
+    picture = Image.fromarray(wide.get(kind, pixels))
+    path = tmp_path / "a.tif"
+    (picture if kind in wide else picture.convert(kind)).save(path)
+    whole = read_image(path)
+    monkeypatch.setattr(images, "STRIP_PIXELS", 30)
+    np.testing.assert_array_equal(read_image(path), whole)
 
 
 @settings(deadline=None, max_examples=20)
@@ -141,7 +190,58 @@ def test_damaged_files_are_read_or_refused_in_one_line(tmp_path_factory, kind, d
         assert np.isfinite(image).all()
 
 
+# outside oracle
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.webp"])
+def test_all_orientations_are_pillows(tmp_path, name, orientation):
+    pixels = np.random.default_rng(1).integers(0, 255, (4, 6, 3), np.uint8).repeat(8, 0)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels.repeat(8, 1)).save(tmp_path / name, exif=exif)
+    with Image.open(tmp_path / name) as image:
+        image.load()
+        upright = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    np.testing.assert_array_equal(read_image(tmp_path / name), expected(upright))
+    assert picture_size(tmp_path / name) == upright.shape[:2]
+
+
 # edges
+
+
+def test_very_wide_and_very_high(tmp_path):
+    for size in ((60000, 2), (1, 60000)):
+        Image.new("L", size, 255).save(tmp_path / "a.png")
+        assert read_image(tmp_path / "a.png").shape == (3, *size[::-1])
+        assert picture_size(tmp_path / "a.png") == size[::-1]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's own figures")
+def test_memory_is_bounded_by_the_picture_and_the_result(tmp_path):
+    side = 4000
+    Image.new("RGB", (side, side), "red").save(tmp_path / "a.png", exif=turned(6))
+    program = (
+        "import sys\n"
+        "from tinymaskrcnn.datasets import read_image\n"
+        "def peak():\n"
+        "    text = open('/proc/self/status').read()\n"
+        "    return int(text.split('VmHWM:')[1].split()[0]) * 1024\n"
+        "before = peak()\n"
+        "read_image(sys.argv[1])\n"
+        "print(peak() - before)\n"
+    )
+    call = [sys.executable, "-c", program, str(tmp_path / "a.png")]
+    answer = subprocess.run(
+        call, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
+    )
+    assert side**2 * 12 <= int(answer.stdout) <= side**2 * 18
+
+
+def turned(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
 
 
 def test_one_pixel_high(tmp_path):
@@ -157,7 +257,14 @@ def bad_files(folder):
     (folder / "cut.png").write_bytes(whole.read_bytes()[:3000])
     (folder / "text.png").write_text("not a picture")
     Image.fromarray(np.float32([[0, np.nan]])).save(folder / "nan.tif")
+    for kind in ("jpg", "bmp", "tif", "gif", "webp"):
+        Image.open(whole).save(folder / f"cut.{kind}")
+        content = (folder / f"cut.{kind}").read_bytes()
+        (folder / f"cut.{kind}").write_bytes(content[: len(content) // 2])
+    (folder / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
     return {
+        **{f"cut.{kind}": "cannot read" for kind in ("jpg", "bmp", "tif", "gif", "webp")},
+        "photo.heic": "not a picture of a known kind",
         "missing.png": "no such file",
         "empty.png": "empty",
         "cut.png": "cannot read the picture",
@@ -178,7 +285,7 @@ def test_bad_files_are_refused_with_name_and_reason(tmp_path):
 
 def test_too_many_pixels_are_refused_before_decoding(tmp_path):
     Image.new("1", (4000, 3000)).save(tmp_path / "a.png")
-    with pytest.raises(InputError, match=r"4000 x 3000 = 12000000 pixels.*max_pixels=12000000"):
+    with pytest.raises(InputError, match=r"4000 x 3000 = 12000000 pixels.*--max-pixels 12000000"):
         read_image(tmp_path / "a.png", max_pixels=1_000_000)
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from pycocotools import mask as rle_tools
 
 from tinymaskrcnn.detection.matcher import BELOW, BETWEEN, Matcher
 
@@ -90,7 +91,46 @@ def test_no_ground_truth_goes_without(iou):
     assert all(matches[row == row.max()].min() >= 0 for row in iou)
 
 
+@st.composite
+def crowds_with_an_object_inside(draw):
+    """A crowd, an object in it, and boxes anywhere; whole coordinates, so that ties are met."""
+    x1, y1 = draw(st.integers(0, 20)), draw(st.integers(0, 20))
+    x2, y2 = draw(st.integers(x1 + 1, 40)), draw(st.integers(y1 + 1, 40))
+    left, top = draw(st.integers(x1, x2 - 1)), draw(st.integers(y1, y2 - 1))
+    inside = [left, top, draw(st.integers(left + 1, x2)), draw(st.integers(top + 1, y2))]
+    corner = st.tuples(
+        st.integers(0, 30), st.integers(0, 30), st.integers(1, 20), st.integers(1, 20)
+    )
+    boxes = [[x, y, x + w, y + h] for x, y, w, h in draw(st.lists(corner, min_size=1, max_size=8))]
+    return tuple(np.array(b, np.float32) for b in ([[x1, y1, x2, y2]], [inside], boxes))
+
+
+@settings(deadline=None, max_examples=200)
+@given(crowds_with_an_object_inside(), st.sampled_from([(0.7, 0.3), (0.5, 0.5)]), st.booleans())
+def test_background_is_never_an_object_of_a_crowd(drawn, thresholds, allow_low_quality):
+    """Were the crowd's objects known, none of what is background now would be matched to one, or
+    be left out for being near one.
+    """
+    crowd, inside, boxes = drawn
+    matcher = Matcher(*thresholds, allow_low_quality)
+    matches = matcher.match_boxes(boxes, crowd, np.array([True]))
+    assert set(matches.tolist()) <= {BELOW, BETWEEN}
+    known = Matcher(*thresholds).match_boxes(boxes, inside)
+    assert (known[matches == BELOW] == BELOW).all()
+
+
 # outside oracle
+
+
+@settings(deadline=None, max_examples=100)
+@given(crowds_with_an_object_inside(), st.sampled_from([(0.7, 0.3), (0.5, 0.5), (0.75, 0.75)]))
+def test_crowds_silence_what_pycocotools_matches_to_them(drawn, thresholds):
+    crowd, _, boxes = drawn
+    sized = [np.hstack([b[:, :2], b[:, 2:] - b[:, :2]]).astype(float) for b in (boxes, crowd)]
+    overlap = rle_tools.iou(*sized, [1])[:, 0]
+    matches = Matcher(*thresholds).match_boxes(boxes, crowd, np.array([True]))
+    clear = abs(overlap - thresholds[1]) > 1e-6  # a tie may fall either way in single precision
+    assert ((matches == BETWEEN) == (overlap >= thresholds[1]))[clear].all()
 
 
 def test_matches_equal_torchvisions(backend):

@@ -40,7 +40,8 @@ def changed(picture, image):
 
 
 @pytest.mark.parametrize(
-    ("size", "factor"), [((128, 128), 3), ((480, 640), 1), ((1, 1), 384), ((100, 900), 3)]
+    ("size", "factor"),
+    [((128, 128), 3), ((480, 640), 1), ((1, 1), 384), ((100, 900), 3), ((1, 9000), 1)],
 )
 def test_small_pictures_are_enlarged(size, factor):
     assert enlargement(size) == factor

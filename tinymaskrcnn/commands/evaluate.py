@@ -7,6 +7,7 @@ import json
 import sys
 
 from ..datasets import CocoDataset, ToyShapes
+from ..datasets.images import MAX_PIXELS
 from ..datasets.outlines import OUTLINES
 from ..errors import InputError
 from ..evaluation import evaluate
@@ -22,7 +23,8 @@ def run(options: argparse.Namespace) -> int:
     model, classes = load_model(options.weights)
     dataset: CocoDataset | ToyShapes
     if options.data:
-        dataset = CocoDataset(options.data, options.images, classes=classes)
+        limit = options.max_pixels or MAX_PIXELS
+        dataset = CocoDataset(options.data, options.images, model.in_channels, classes, limit)
     elif set(classes) <= set(OUTLINES):
         dataset = ToyShapes(HELD_BACK, split="val", classes=classes)
     else:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as rle_tools
 
-from ..datasets.images import MAX_PIXELS, SUFFIXES, read_image
+from ..datasets.images import FOREIGN_SUFFIXES, MAX_PIXELS, SUFFIXES, read_image
 from ..detection.detections import Detections
 from ..errors import InputError
 from ..evaluation.results import coco_results
@@ -35,32 +35,41 @@ def run(options: argparse.Namespace) -> int:
     failures = 0
     for path, target in zip(inputs, output_names(inputs, out), strict=True):
         try:
-            image = read_image(path, max_pixels=options.max_pixels or MAX_PIXELS)
+            image = read_image(path, model.in_channels, options.max_pixels or MAX_PIXELS)
+            (detections,) = model.detect([image])
+            detections = detections[detections.scores >= options.score]
+            draw_detections(image, detections, classes, 0.0).save(target, compress_level=3)
         except InputError as problem:
             failures += 1
             logger.error("%s", problem)
             continue
-        (detections,) = model.detect([image])
-        detections = detections[detections.scores >= options.score]
-        draw_detections(image, detections, classes, 0.0).save(target, compress_level=3)
+        except MemoryError:
+            failures += 1
+            logger.error("%s: not enough memory for this picture", path)
+            continue
         print(f"{path}: {summary(detections, classes)} -> {target}", flush=True)
         if options.json:
             results.add(path, detections)
     if options.json:
         write_atomic(out / "predictions.json", json.dumps(results.content).encode())
-    return status(len(inputs), failures)
+    from_folder = len(inputs) > 1 or any(Path(given).is_dir() for given in options.pictures)
+    return status(len(inputs), failures, from_folder)
 
 
-def status(total: int, failures: int) -> int:
-    """0 if every picture could be read, 2 if none, 1 otherwise."""
-    if failures and total > 1:
+def status(total: int, failures: int, of_many: bool) -> int:
+    """0 if every picture could be read, 1 if of a folder or several some could not, 2 if the only
+    one could not.
+    """
+    if not failures:
+        return 0
+    if of_many:
         logger.error("%d of %d pictures could not be read", failures, total)
-    return 0 if not failures else 2 if failures == total else 1
+    return 1 if of_many else 2
 
 
 def pictures(given: Iterable[str]) -> list[Path]:
-    """Files as they are, folders as the picture files in them, by name. Raises InputError for a
-    folder without.
+    """Files as they are, folders as the picture files in them, by name; also those of kinds that
+    are not read, so that none is passed over in silence. Raises InputError for a folder without.
     """
     paths: list[Path] = []
     for path in map(Path, given):
@@ -68,7 +77,9 @@ def pictures(given: Iterable[str]) -> list[Path]:
             paths.append(path)
             continue
         inside = sorted(
-            file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file()
+            file
+            for file in path.iterdir()
+            if file.suffix.lower() in SUFFIXES | FOREIGN_SUFFIXES and file.is_file()
         )
         if not inside:
             raise InputError(f"{path}: no pictures in this folder ({', '.join(sorted(SUFFIXES))})")

@@ -7,11 +7,14 @@ import logging
 import shlex
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..datasets import CocoDataset, ToyShapes
+from ..datasets.checking import same_files
+from ..datasets.images import MAX_PIXELS
 from ..errors import InputError
 from ..models.builders import build
 from ..models.mask_rcnn import MaskRCNN
@@ -35,6 +38,9 @@ def run(options: argparse.Namespace) -> int:
     prepare(options)
     dataset, val_dataset = datasets(options, recipe)
     model = initial_model(options.weights, recipe, len(dataset.classes) + 1)
+    for pictures in (dataset, val_dataset):
+        if isinstance(pictures, CocoDataset):
+            pictures.channels = model.in_channels
     trainer = Trainer(model, dataset, val_dataset, recipe, out, resume=options.resume)
     try:
         result = trainer.run()
@@ -59,11 +65,27 @@ def datasets(options: argparse.Namespace, recipe: Recipe) -> tuple[Any, Any | No
         if options.val or options.images:
             raise InputError("--val and --images go with --data")
         return shape_sets(recipe)
-    train = CocoDataset(options.data, options.images)
+    limit = options.max_pixels or MAX_PIXELS
+    train = coco_set(options.data, options.images, None, limit)
+    if not any(train.objects.values()):
+        raise InputError(f"{options.data}: no objects to learn from")
     if options.val is None:
         logger.warning("no --val: nothing will be evaluated")
         return train, None
-    return train, CocoDataset(options.val, options.images, classes=train.classes)
+    val = coco_set(options.val, options.images, train.classes, limit)
+    if common := same_files(val.files, train.files):
+        some = ", ".join(map(str, common[:3])) + (", ..." if len(common) > 3 else "")
+        logger.warning("%s: %d picture(s) are trained on too: %s", options.val, len(common), some)
+    return train, val
+
+
+def coco_set(
+    path: str, images: str | None, classes: Sequence[str] | None, limit: int
+) -> CocoDataset:
+    """A data set whose pictures are all there and of the right sizes. Raises InputError."""
+    dataset = CocoDataset(path, images, classes=classes, max_pixels=limit)
+    dataset.check_pictures()
+    return dataset
 
 
 def shape_sets(recipe: Recipe) -> tuple[ToyShapes, ToyShapes]:

@@ -4,24 +4,46 @@ JPEG, PNG, WebP, BMP, TIFF, GIF (its first frame) and PPM. Pictures are turned a
 orientation says, transparency is laid over white, and 16-bit or float grey is stretched so that the
 picture's own darkest value is 0 and its brightest 1, because such files rarely fill their range.
 Colour profiles are ignored; colour with 16 bits per channel is read with 8.
+
+A picture is decoded once and taken over strip by strip, so that reading needs no more memory than
+the decoded picture (4 bytes a pixel) and the result (12).
 """
 
+import io
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from ..errors import InputError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
+SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+SUFFIXES |= {".ppm", ".pgm", ".pbm", ".pnm"}
+# Pictures too, but of kinds that are not read: whoever has them in a folder should hear of it.
+FOREIGN_SUFFIXES = {".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".svg", ".dcm", ".exr"}
+FOREIGN_SUFFIXES |= {".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".raf"}
 MAX_PIXELS = 64_000_000
-BYTES_PER_PIXEL = 16  # 3 float32 and the decoded bytes
+BYTES_PER_PIXEL = 32  # what `predict` needs to read a picture (16) and to draw on it
+STRIP_PIXELS = 1 << 20
 WIDE_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+ORIENTATION = 0x0112  # the EXIF tag
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SWAPPED = (5, 6, 7, 8)  # orientations that make rows of columns
 _pillow_limit = threading.Lock()
+log = logging.getLogger(__name__)
 
 
 def read_image(path: str | Path, channels: int = 3, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -32,13 +54,39 @@ def read_image(path: str | Path, channels: int = 3, max_pixels: int = MAX_PIXELS
     """
     if channels not in (1, 3):
         raise InputError(f"channels {channels}: a picture is read as grey (1) or RGB (3)")
+    with opened(path) as image:
+        check_size(path, image.size, max_pixels)
+        image.load()
+        return to_array(upright(image), channels)
+
+
+def picture_size(path: str | Path, content: bytes | None = None) -> tuple[int, int]:
+    """Height and width that `read_image` will give, from the file's header where it tells.
+
+    - `content`: of the file, where there is none of that name yet.
+
+    Raises InputError, naming the file and the reason, where the header cannot be read.
+    """
+    with opened(path, content) as image:
+        swapped = "exif" in image.info and orientation(image) in SWAPPED
+        if image.format == "TIFF":  # Pillow itself turns these, some versions only in loading
+            if orientation(image) in SWAPPED:
+                image.load()
+            swapped = False
+        width, height = image.size
+        return (width, height) if swapped else (height, width)
+
+
+@contextmanager
+def opened(path: str | Path, content: bytes | None = None) -> Iterator[Image.Image]:
+    """A picture file, its header read; whatever goes wrong with it becomes an InputError."""
     path = Path(path)
-    check_file(path)
+    if content is None:
+        check_file(path)
     try:
-        with open_lazily(path) as image:
-            check_size(path, image.size, max_pixels)
-            return to_array(ImageOps.exif_transpose(image), channels)
-    except InputError:
+        with open_lazily(path if content is None else io.BytesIO(content)) as image:
+            yield image
+    except (InputError, MemoryError):
         raise
     except UnidentifiedImageError:
         raise InputError(f"{path}: not a picture of a known kind ({', '.join(FORMATS)})") from None
@@ -60,16 +108,17 @@ def check_file(path: Path) -> None:
 def check_size(path: Path | str, size: tuple[int, int], max_pixels: int) -> None:
     """Refuse a picture that is too large, before any of it is decoded."""
     width, height = size
-    if width * height > max_pixels:
+    pixels = width * height
+    if pixels > max_pixels:
         raise InputError(
-            f"{path}: {width} x {height} = {width * height} pixels, more than the limit of "
-            f"{max_pixels}; allow it with max_pixels={width * height} "
-            f"(about {width * height * BYTES_PER_PIXEL / 2**30:.1f} GiB of memory)"
+            f"{path}: {width} x {height} = {pixels} pixels, more than the limit of {max_pixels}; "
+            f"allow it with --max-pixels {pixels}, in Python max_pixels={pixels} "
+            f"(about {pixels * BYTES_PER_PIXEL / 2**30:.1f} GiB of memory)"
         )
 
 
 @contextmanager
-def open_lazily(path: Path) -> Iterator[Image.Image]:
+def open_lazily(path: Path | io.BytesIO) -> Iterator[Image.Image]:
     """Open a picture, its header only, with Pillow's own size limit out of the way of ours."""
     with _pillow_limit:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -81,23 +130,58 @@ def open_lazily(path: Path) -> Iterator[Image.Image]:
         yield image
 
 
+def upright(image: Image.Image) -> Image.Image:
+    """The picture turned as its EXIF orientation says."""
+    method = UPRIGHT.get(orientation(image))
+    if method is None:
+        return image
+    turned = image.transpose(method)
+    image.close()  # gives back its memory
+    return turned
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation; 1, upright, where there is none or the EXIF part is damaged."""
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # whatever a damaged tag makes of the reader, the pixels are still good
+        name = getattr(image, "filename", "picture")
+        log.warning("%s: its EXIF part is damaged; taken as upright", name)
+        return 1
+
+
 def to_array(image: Image.Image, channels: int) -> np.ndarray:
-    """A Pillow image of any mode as float32 (channels, H, W) in 0..1."""
+    """A loaded Pillow image of any mode as float32 (channels, H, W) in 0..1."""
+    width, height = image.size
+    array = np.empty((channels, height, width), np.float32)
     if image.mode in WIDE_MODES:
-        grey = stretch(np.asarray(image).astype(np.float64))
-        return np.repeat(grey[None], channels, axis=0)
-    image = over_white(image).convert("RGB" if channels == 3 else "L")
-    pixels = np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)  # (H, W, C) -> (C, H, W)
-    array = np.empty(pixels.shape, np.float32)
-    return np.divide(pixels, np.float32(255), out=array)
+        stretch(np.asarray(image), array[0], image.info.get("transparency"))
+        array[1:] = array[0]
+        return array
+    rows = max(1, STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        strip = over_white(strip).convert("RGB" if channels == 3 else "L")
+        pixels = np.atleast_3d(np.asarray(strip)).transpose(2, 0, 1)  # (h, W, C) -> (C, h, W)
+        np.divide(pixels, np.float32(255), out=array[:, top : top + rows])
+    return array
 
 
-def stretch(values: np.ndarray) -> np.ndarray:
-    """Values of any range as float32 in 0..1; a picture of one value only becomes 0."""
-    if not np.isfinite(values).all():
+def stretch(values: np.ndarray, grey: np.ndarray, transparent: int | None) -> None:
+    """Values (H, W) of any range into `grey` (H, W) float32 in 0..1; one value only becomes 0.
+
+    - `transparent`: a value that stands for "nothing here"; it becomes white.
+    """
+    seen = values if transparent is None else values[values != transparent]
+    low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
+    if not np.isfinite([low, high]).all():  # of a NaN among the values, both are NaN
         raise ValueError("it holds values that are not finite")
-    low, high = values.min(), values.max()
-    return ((values - low) / max(high - low, np.finfo(float).tiny)).astype(np.float32)
+    rows = max(1, STRIP_PIXELS // values.shape[1])
+    for top in range(0, len(values), rows):  # differences in double: they may be small
+        strip = values[top : top + rows].astype(np.float64) - low
+        grey[top : top + rows] = strip / max(high - low, np.finfo(float).tiny)
+    if transparent is not None:
+        grey[values == transparent] = 1
 
 
 def over_white(image: Image.Image) -> Image.Image:

@@ -11,7 +11,6 @@ from ..ops.box_iou.op import box_iou
 from .boxes import covered_share
 
 BELOW, BETWEEN = -1, -2  # background; neither background nor object, hence ignored
-CROWD_COVER = 0.5  # of a box's own area, above which a crowd region makes it ignored
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,9 @@ class Matcher:
 
         Args:
             iscrowd: (G,) bool. A crowd region stands for many objects: nothing is matched to it,
-                and a box that would be background but lies in it by more than half is ignored.
+                and a box of whose area it covers `low` or more is not background but ignored. This
+                is the overlap with a crowd that pycocotools uses, and it is just enough: a box may
+                overlap an object inside the crowd, of whatever size, by no more than that share.
         """
         if iscrowd is None or not iscrowd.any():
             return self._match_objects(boxes, ground_truth)
@@ -71,7 +72,7 @@ class Matcher:
         matches = self._match_objects(boxes, ground_truth[objects])
         matched = matches >= 0
         matches[matched] = objects[matches[matched]]
-        crowded = covered_share(boxes, ground_truth[iscrowd]) > CROWD_COVER
+        crowded = covered_share(boxes, ground_truth[iscrowd]) >= self.low
         matches[crowded & (matches == BELOW)] = BETWEEN
         return matches
 

@@ -47,6 +47,11 @@ class MaskRCNN(Module):
         self.backbone, self.rpn, self.roi_heads = backbone, rpn, roi_heads
         self._rng = np.random.default_rng(0)
 
+    @property
+    def in_channels(self) -> int:
+        """Channels of the pictures that the model takes."""
+        return len(self.transform.config.image_mean)
+
     def forward(
         self,
         images: Sequence[np.ndarray],

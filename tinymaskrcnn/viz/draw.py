@@ -36,12 +36,14 @@ COLOURS = (
     (173, 216, 230),
 )
 SHORT_SIDE = 384  # pictures below this are enlarged up to it
+LONG_SIDE = 4096  # but never beyond this: a picture may be one pixel high
 FILL = 0.38  # opacity of a mask
 PAPER = (255, 255, 255)
 INK = (30, 30, 30)
 
 
 Box = tuple[float, float, float, float]
+Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class _Instance:
     left: int
     top: int
     caption: str
-    colour: tuple[int, int, int]
+    colour: Colour
 
 
 def draw_detections(
@@ -93,20 +95,35 @@ def draw_target(image: np.ndarray, target: dict[str, Any], classes: Sequence[str
         image, classes: as for draw_detections. target: boxes (G, 4), labels (G,), masks (G, H, W).
     """
     scale = enlargement(_size(image))
-    instances = (
-        _Instance(
-            _scaled(box, scale),
-            mask.astype(bool).repeat(scale, 0).repeat(scale, 1),
-            0,
-            0,
-            _class_name(classes, label),
-            COLOURS[i % len(COLOURS)],
-        )
-        for i, (box, label, mask) in enumerate(
-            zip(target["boxes"], target["labels"], target["masks"], strict=True)
-        )
+    return draw_objects(
+        enlarged(image, scale),
+        target["boxes"] * np.float32(scale),
+        (mask.astype(bool).repeat(scale, 0).repeat(scale, 1) for mask in target["masks"]),
+        [_class_name(classes, label) for label in target["labels"]],
+        [COLOURS[i % len(COLOURS)] for i in range(len(target["labels"]))],
     )
-    return _draw(enlarged(image, scale), instances)
+
+
+def draw_objects(
+    picture: Image.Image,
+    boxes: np.ndarray,
+    masks: Iterable[np.ndarray],
+    captions: Sequence[str],
+    colours: Sequence[Colour],
+) -> Image.Image:
+    """The picture with objects on it.
+
+    Args:
+        boxes: (G, 4) in its pixels. masks: (h, w) bool, one an object. captions: "" for none.
+    """
+    objects = zip(boxes, masks, captions, colours, strict=True)
+    return _draw(
+        picture,
+        (
+            _Instance(_scaled(box, 1), mask, 0, 0, caption, colour)
+            for box, mask, caption, colour in objects
+        ),
+    )
 
 
 def side_by_side(truth: Image.Image, prediction: Image.Image) -> Image.Image:
@@ -133,7 +150,7 @@ def contact_sheet(images: Sequence[Image.Image], columns: int = 4, margin: int =
 
 def titled(image: Image.Image, title: str) -> Image.Image:
     """The picture with a line of text above it, on white."""
-    font = _font(max(14, image.height // 24))
+    font = text_font(max(14, image.height // 24))
     _, top, _, bottom = font.getbbox("Ag")
     band = int((bottom + top) * 1.15)
     out = Image.new("RGB", (image.width, image.height + band), PAPER)
@@ -144,7 +161,7 @@ def titled(image: Image.Image, title: str) -> Image.Image:
 
 def enlargement(size: tuple[int, ...]) -> int:
     """The factor by which a picture of this height and width is enlarged; 1 for large ones."""
-    return max(1, SHORT_SIDE // max(1, min(size)))
+    return max(1, min(SHORT_SIDE // max(1, min(size)), LONG_SIDE // max(1, *size)))
 
 
 def enlarged(image: np.ndarray, scale: int) -> Image.Image:
@@ -154,12 +171,22 @@ def enlarged(image: np.ndarray, scale: int) -> Image.Image:
         image: (C, H, W) float 0..1, or (H, W, 3) uint8.
     """
     if image.dtype != np.uint8:
-        rgb = image[:3] if len(image) >= 3 else image[[0, 0, 0]]
-        image = (np.clip(np.nan_to_num(rgb), 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
+        image = as_bytes(image[:3] if len(image) >= 3 else image[[0, 0, 0]])
     picture = Image.fromarray(image)
     if scale == 1:
         return picture
     return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.BICUBIC)
+
+
+def as_bytes(image: np.ndarray) -> np.ndarray:
+    """A picture (3, H, W) in 0..1 as (H, W, 3) uint8, some rows at a time, for it may be large."""
+    _, height, width = image.shape
+    out = np.empty((height, width, 3), np.uint8)
+    rows = max(1, (1 << 20) // width)
+    for top in range(0, height, rows):
+        strip = np.clip(np.nan_to_num(image[:, top : top + rows]), 0, 1)
+        out[top : top + rows] = (strip * 255 + 0.5).transpose(1, 2, 0)
+    return out
 
 
 def _size(image: np.ndarray) -> tuple[int, ...]:
@@ -201,7 +228,7 @@ def _draw(picture: Image.Image, instances: Iterable[_Instance]) -> Image.Image:
     for instance in drawn:
         draw.rectangle(instance.box, outline=instance.colour, width=width)
     taken: list[Box] = []
-    for instance in reversed(drawn):
+    for instance in reversed([one for one in drawn if one.caption]):
         _tag(draw, instance, picture.size, taken)
     return picture
 
@@ -212,10 +239,12 @@ def _blend(canvas: np.ndarray, instance: _Instance) -> None:
     height, width = mask.shape
     view = canvas[instance.top : instance.top + height, instance.left : instance.left + width]
     mask = mask[: view.shape[0], : view.shape[1]]
-    colour = np.array(instance.colour, np.float32)
     thickness = max(1, round(min(canvas.shape[:2]) / 200))
     inside = _eroded(mask, thickness)
-    view[inside] = (view[inside] * (1 - FILL) + colour * FILL).astype(np.uint8)
+    for channel, value in enumerate(instance.colour):  # by table: pictures may be large
+        table = (np.arange(256) * (1 - FILL) + value * FILL).astype(np.uint8)
+        plane = view[:, :, channel]
+        np.copyto(plane, table[plane], where=inside)
     view[_eroded(~mask, 1) ^ ~mask] = INK  # a dark hairline, so that every colour shows on its own
     view[mask & ~inside] = instance.colour
 
@@ -232,7 +261,7 @@ def _tag(
     draw: ImageDraw.ImageDraw, instance: _Instance, size: tuple[int, int], taken: list[Box]
 ) -> None:
     """The caption on a filled tag at its box, clear of the `taken` places if it can be."""
-    font = _font(max(13, round(min(size) / 30)))
+    font = text_font(max(13, round(min(size) / 30)))
     _, top, right, bottom = font.getbbox(instance.caption)
     place = _free_place(instance.box, (right + 8, bottom + top), size, taken)
     taken.append(place)
@@ -272,7 +301,7 @@ def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _luminance(colour: tuple[int, int, int]) -> float:
+def _luminance(colour: Colour) -> float:
     red, green, blue = colour
     return 0.299 * red + 0.587 * green + 0.114 * blue
 
@@ -281,5 +310,6 @@ def _class_name(classes: Sequence[str], label: int) -> str:
     return classes[label - 1] if 0 < label <= len(classes) else f"class {label}"
 
 
-def _font(size: int) -> Any:
+def text_font(size: int) -> Any:
+    """The font of all figures, at this height in pixels."""
     return ImageFont.load_default(size)

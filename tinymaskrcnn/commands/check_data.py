@@ -1,0 +1,284 @@
+"""`tinymaskrcnn check-data`: what is wrong with a data set, before it is trained on."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ..datasets.checking import CheckedSet, check_set, leaks
+from ..datasets.defects import ERRORS, ODD, Defect, by_kind, examples
+from ..datasets.images import MAX_PIXELS, read_image
+from ..detection.anchor_fit import best_overlaps, suggested_sizes
+from ..detection.anchors import AnchorGenerator
+from ..detection.boxes import scale_boxes
+from ..errors import InputError
+from ..models.builders import build
+from ..models.mask_rcnn import MaskRCNN
+from ..training.recipes import named, with_settings
+from ..viz.data_sheet import Cell, Summary, data_sheet
+
+logger = logging.getLogger(__name__)
+COVERED = 0.5  # overlap with an anchor from which a box counts as covered
+MANY = 0.1  # share of boxes that may be uncovered before it is a warning
+BETTER = 0.02  # what other anchor sizes must bring to be suggested
+SHRUNK, SMALL = 1.2, 16  # from which shrinking is spoken of, and below which a box is small
+PICTURES = 16  # on a sheet
+MOST_WRONG = 12  # of them, those that something is wrong with
+
+
+def run(options: argparse.Namespace) -> int:
+    model = model_of(options)
+    paths = [Path(path) for path in options.data]
+    sheets = sheet_paths(paths, options.sheet)
+    errors = warnings = 0
+    checked: list[CheckedSet] = []
+    for path, sheet in zip(paths, sheets, strict=True):
+        classes = checked[0].file.classes if checked else None
+        limit = options.max_pixels or MAX_PIXELS
+        one = check_set(path, options.images, classes, limit, progress_bar)
+        for other in checked:
+            one.defects += leaks(one, other)
+        checked.append(one)
+        fit = AnchorFit(one, model)
+        one.defects += fit.defects()
+        print(f"{path}: {sizes_of(one)}")
+        trained_on = one is checked[0]
+        for line in (*findings(one.defects), *fit.lines(suggest=trained_on)):
+            print(f"  {line}")
+        save_sheet(one, fit, sheet, limit)
+        print(f"  pictures: {sheet}", flush=True)
+        errors += sum(defect.level in ERRORS for defect in one.defects)
+        warnings += sum(defect.level == ODD for defect in one.defects)
+    return verdict(", ".join(options.data), errors, warnings, options.strict)
+
+
+def verdict(what: str, errors: int, warnings: int, strict: bool) -> int:
+    """The exit status. Raises InputError, a line and status 2, for a set that is not fit."""
+    if errors:
+        raise InputError(f"{what}: {errors} error(s), {warnings} warning(s)")
+    if warnings and strict:
+        raise InputError(f"{what}: {warnings} warning(s), which --strict does not accept")
+    print(f"no errors, {warnings} warning(s)" if warnings else "nothing wrong was found")
+    return 0
+
+
+def model_of(options: argparse.Namespace) -> MaskRCNN:
+    """The recipe's model, for its anchors and for the size at which it sees pictures."""
+    recipe = with_settings(named(options.recipe), options.settings)
+    return build({"builder": recipe.model, "num_classes": 2, **recipe.model_settings})
+
+
+def sheet_paths(paths: list[Path], given: str | None) -> list[Path]:
+    """Where each contact sheet goes. Raises InputError where that cannot be."""
+    if given is None:
+        names = [path.stem for path in paths]
+        if len(set(names)) < len(names):
+            names = [f"{path.resolve().parent.name}-{path.stem}" for path in paths]
+        return [Path(f"{name}_check.png") for name in names]
+    sheet = Path(given)
+    if not sheet.parent.is_dir():
+        raise InputError(f"--sheet {given}: there is no folder {sheet.parent}")
+    if sheet.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise InputError(f"--sheet {given}: expected a name that ends in .png or .jpg")
+    if len(paths) == 1:
+        return [sheet]
+    return [sheet.with_stem(f"{sheet.stem}-{number}") for number in range(1, len(paths) + 1)]
+
+
+def progress_bar(pictures: Any) -> Any:
+    """A bar on standard error, where somebody sees it."""
+    return tqdm(pictures, unit="image", disable=not sys.stderr.isatty(), leave=False)
+
+
+def sizes_of(checked: CheckedSet) -> str:
+    """Such as "11 pictures, 102 objects in 3 classes: date 40, fig 30, hazelnut 32"."""
+    counts = class_counts(checked)
+    met = [f"{name} {count}" for name, count in counts.items() if count]
+    shown = ", ".join(met[:10]) + (", ..." if len(met) > 10 else "")
+    total = f"{len(checked.file.images)} pictures, {sum(counts.values())} usable objects"
+    unused = f", {len(counts) - len(met)} without objects" if len(met) < len(counts) else ""
+    return f"{total}, {len(counts)} classes{unused}" + (f": {shown}" if met else "")
+
+
+def class_counts(checked: CheckedSet) -> dict[str, int]:
+    """How many usable objects every class has, in label order."""
+    labels = Counter(t["label"] for things in checked.file.objects.values() for t in things)
+    return {name: labels[k] for k, name in enumerate(checked.file.classes, start=1)}
+
+
+def findings(defects: list[Defect]) -> list[str]:
+    """One line a kind, errors first."""
+    kinds = sorted(by_kind(defects).items(), key=lambda item: item[1][0].level == ODD)
+    return [
+        f"{'warning' if some[0].level == ODD else 'error'}: {kind} ({len(some)}): "
+        f"{examples(some, with_details=True)}"
+        for kind, some in kinds
+    ]
+
+
+class AnchorFit:
+    """The boxes of a set at the size at which a model sees them, and how its anchors cover them."""
+
+    def __init__(self, checked: CheckedSet, model: MaskRCNN) -> None:
+        self.anchors: AnchorGenerator = model.rpn.anchor_generator
+        divisor = model.transform.config.size_divisor
+        self.shrunk, self.full_size = 1.0, (0, 0)  # of the pictures that are shrunk most
+        boxes, shapes, self.ids = [np.zeros((0, 4))], [np.zeros((0, 2), np.int64)], []
+        for entry in checked.file.images:
+            things = [t for t in checked.file.objects[entry["id"]] if not t["iscrowd"]]
+            if not things:
+                continue
+            size = entry["height"], entry["width"]
+            resized = model.transform.resized_size(size)
+            if max(size) / max(resized) > self.shrunk:
+                self.shrunk, self.full_size = max(size) / max(resized), (min(size), max(size))
+            padded = [-(-side // divisor) * divisor for side in resized]
+            boxes.append(scale_boxes(np.array([t["box"] for t in things], float), size, resized))
+            shapes.append(np.tile(padded, (len(things), 1)))
+            self.ids += [t["id"] for t in things]
+        self.boxes, self.shapes = np.concatenate(boxes), np.concatenate(shapes)
+        self.overlaps = best_overlaps(self.boxes, self.shapes, self.anchors)
+
+    def sides(self) -> np.ndarray:
+        """Square roots of the boxes' areas (G,)."""
+        return np.sqrt(np.prod(self.boxes[:, 2:] - self.boxes[:, :2], axis=1))
+
+    def sizes(self) -> list[float]:
+        """The anchors' sizes."""
+        return [size for level in self.anchors.sizes for size in level]
+
+    def defects(self) -> list[Defect]:
+        """Boxes without an anchor, where they are many."""
+        poor = np.flatnonzero(self.overlaps < COVERED)
+        if len(poor) <= MANY * len(self.boxes):
+            return []
+        kind = f"boxes that no anchor overlaps by {COVERED:g}"
+        return [
+            Defect(ODD, kind, f"annotation {self.ids[i]}", annotation=self.ids[i])
+            for i in poor[np.argsort(self.overlaps[poor], kind="stable")]
+        ]
+
+    def lines(self, suggest: bool) -> list[str]:
+        """How well the boxes are covered, and what would do better."""
+        if len(self.boxes) == 0:
+            return []
+        sizes = ", ".join(f"{size:g}" for size in self.sizes())
+        lines = [f"anchors {sizes}: {self.coverage(self.anchors)}"]
+        if suggest and all(len(level) == 1 for level in self.anchors.sizes):
+            better = suggested_sizes(self.boxes, self.shapes, self.anchors)
+            trial = AnchorGenerator(tuple((s,) for s in better), self.anchors.aspect_ratios)
+            gain = best_overlaps(self.boxes, self.shapes, trial).mean() - self.overlaps.mean()
+            if gain >= BETTER:
+                text = ",".join(map(str, better))
+                lines.append(f"better: --set model.anchor_sizes={text}: {self.coverage(trial)}")
+        if suggest and self.shrunk > SHRUNK and np.median(self.sides()) < SMALL:
+            low, high = self.full_size
+            lines.append(
+                f"most boxes are below {SMALL} pixels, for the model shrinks the pictures "
+                f"{self.shrunk:.1f} times: --set model.min_size={low} --set model.max_size={high} "
+                "does not, and takes longer"
+            )
+        return lines
+
+    def coverage(self, anchors: AnchorGenerator) -> str:
+        """How much boxes and their best anchors overlap, in words."""
+        overlaps = best_overlaps(self.boxes, self.shapes, anchors)
+        shares = [f"{np.mean(overlaps >= level):.0%} by {level:g}" for level in (0.5, 0.7)]
+        return (
+            f"the best one overlaps a box by {overlaps.mean():.2f} on average, "
+            f"{' and '.join(shares)} or more"
+        )
+
+
+def save_sheet(checked: CheckedSet, fit: AnchorFit, path: Path, max_pixels: int) -> None:
+    """Write the contact sheet."""
+    lines = findings(checked.defects)
+    summary = Summary(
+        title=str(checked.file.path),
+        subtitle=sizes_of(checked),
+        counts=class_counts(checked),
+        findings=[(line.startswith("error"), line) for line in lines],
+        sides=fit.sides(),
+        anchors=fit.sizes(),
+    )
+    cells = [cell_of(checked, entry, max_pixels) for entry in shown_pictures(checked)]
+    data_sheet(summary, cells).save(path)
+
+
+def shown_pictures(checked: CheckedSet) -> list[dict]:
+    """The entries of pictures for the sheet: of those that something is wrong with, of every kind
+    in turn; then others from all over the set.
+    """
+    readable = [entry for entry in checked.file.images if entry["id"] in checked.digests]
+    entries = {entry["id"]: entry for entry in readable}
+    annotations = checked.file.annotations
+    rows = [
+        [
+            defect.image
+            if defect.annotation is None
+            else annotations[defect.annotation].get("image_id")
+            for defect in some
+        ]
+        for some in by_kind(checked.defects).values()
+    ]
+    turns = [row[turn] for turn in range(MOST_WRONG) for row in rows if turn < len(row)]
+    wrong = [id_ for id_ in dict.fromkeys(map(_hashable, turns)) if id_ in entries][:MOST_WRONG]
+    others = [id_ for id_ in entries if id_ not in wrong]
+    count = min(PICTURES - len(wrong), len(others))
+    spread = [others[k * len(others) // count] for k in range(count)]
+    return [entries[id_] for id_ in (*wrong, *spread)]
+
+
+def _hashable(value: Any) -> Any:
+    """An id as it is; a value that is none as its text."""
+    return value if isinstance(value, int | str) else repr(value)
+
+
+def cell_of(checked: CheckedSet, entry: dict, max_pixels: int) -> Cell:
+    """One picture of the sheet with its objects, and what is wrong with them."""
+    from pycocotools import mask as rle_tools
+
+    id_, file = entry["id"], checked.file
+    image = read_image(file.files[id_], max_pixels=max_pixels)
+    things = file.objects[id_] if image.shape[1:] == (entry["height"], entry["width"]) else []
+    places = {thing["id"]: index for index, thing in enumerate(things)}
+    wrong: dict[int, str] = {}
+    unusable, notes = [], []
+    for defect in checked.defects:
+        if defect.image == id_:
+            notes.append(defect.kind)
+        elif defect.annotation in places:
+            wrong.setdefault(places[defect.annotation], defect.kind)
+        elif defect.annotation is not None:
+            annotation = file.annotations[defect.annotation]
+            if annotation.get("image_id") == id_:
+                unusable.append((stated_box(annotation), defect.kind))
+    return Cell(
+        name=entry["file_name"],
+        image=image,
+        boxes=np.array([thing["box"] for thing in things], np.float32).reshape(-1, 4),
+        labels=np.array([thing["label"] for thing in things], np.int64),
+        masks=[rle_tools.decode(thing["rle"]) for thing in things],
+        wrong=wrong,
+        unusable=[(box, why) for box, why in unusable],
+        note=", ".join(notes),
+    )
+
+
+def stated_box(annotation: dict) -> list[float]:
+    """The corners of an annotation's own bbox, or of its outline; all 0 where it has neither."""
+    box = annotation.get("bbox")
+    try:
+        x, y, width, height = (float(number) for number in box or ())
+        if all(abs(number) < 1e9 for number in (x, y, width, height)):
+            return [x, y, x + width, y + height]
+    except (TypeError, ValueError):
+        pass
+    return [0.0, 0.0, 0.0, 0.0]

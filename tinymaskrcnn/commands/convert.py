@@ -1,0 +1,102 @@
+"""`tinymaskrcnn convert`: annotations of other tools as COCO json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..datasets.defects import LEFT_OUT, by_kind, examples
+from ..datasets.formats import AnnotatedPicture, Annotations, Options, as_coco_json, read
+from ..errors import InputError
+from ..training.checkpoint import write_atomic
+
+logger = logging.getLogger(__name__)
+
+
+def run(options: argparse.Namespace) -> int:
+    source, out = Path(options.source), Path(options.out)
+    check_out(source, out, options.force)
+    settings = Options(
+        Path(options.images) if options.images else None,
+        options.class_name,
+        options.class_attribute,
+        options.split,
+    )
+    annotations = read(source, options.format, settings)
+    annotations = with_pictures_placed(annotations, out, options.force)
+    content = as_coco_json(annotations, out.parent)
+    report(source, annotations)
+    if options.strict and annotations.defects:
+        raise InputError(f"{source}: nothing is written, because of --strict")
+    write_pictures(annotations)
+    check_out(source, out, options.force)  # once more: reading may have taken long
+    write_atomic(out, (json.dumps(content) + "\n").encode())
+    print(f"{out}: {summary(content)}")
+    return 0
+
+
+def check_out(source: Path, out: Path, force: bool) -> None:
+    """Raises InputError where the result cannot be written, or would replace what is there."""
+    if not out.parent.is_dir():
+        raise InputError(f"--out {out}: there is no folder {out.parent}")
+    if out.is_dir():
+        raise InputError(f"--out {out}: a folder, expected a file such as {out}/annotations.json")
+    if out.exists() and source.exists() and out.samefile(source):
+        raise InputError(f"--out {out}: this is the source")
+    if out.exists() and not force:
+        raise InputError(f"--out {out}: there is such a file; --force replaces it")
+
+
+def with_pictures_placed(annotations: Annotations, out: Path, force: bool) -> Annotations:
+    """Pictures that came inside the annotations get a file each, in a folder beside `out`.
+
+    Raises InputError where there is such a file with another content.
+    """
+    folder = out.parent / f"{out.stem}_pictures"
+    pictures: list[AnnotatedPicture] = []
+    taken: set[Path] = set()
+    for picture in annotations.pictures:
+        if picture.content is None:
+            pictures.append(picture)
+            continue
+        file = folder / picture.file.name
+        if file in taken:
+            raise InputError(f"two pictures inside the annotations are called {file.name}")
+        if file.exists() and not force and file.read_bytes() != picture.content:
+            raise InputError(f"{file}: there is such a file; --force replaces it")
+        taken.add(file)
+        pictures.append(replace(picture, file=file))
+    return replace(annotations, pictures=pictures)
+
+
+def write_pictures(annotations: Annotations) -> None:
+    """Write the pictures that came inside the annotations."""
+    inside = [picture for picture in annotations.pictures if picture.content is not None]
+    for picture in inside:
+        picture.file.parent.mkdir(exist_ok=True)
+        write_atomic(picture.file, picture.content or b"")
+    if inside:
+        logger.info(
+            "%d picture(s) from the annotations are in %s", len(inside), inside[0].file.parent
+        )
+
+
+def report(source: Path, annotations: Annotations) -> None:
+    """One line of log for each kind of thing that is left out, or may be meant otherwise."""
+    for kind, some in by_kind(annotations.defects).items():
+        what = "left out, " if some[0].level == LEFT_OUT else ""
+        logger.warning("%s: %s%s (%d): %s", source, what, kind, len(some), examples(some, True))
+
+
+def summary(content: dict[str, Any]) -> str:
+    """Such as "11 pictures, 102 objects: date 40, fig 30, hazelnut 32"."""
+    names = {entry["id"]: entry["name"] for entry in content["categories"]}
+    counts = Counter(names[entry["category_id"]] for entry in content["annotations"])
+    classes = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+    total = f"{len(content['images'])} pictures, {len(content['annotations'])} objects"
+    return f"{total}: {classes}" if classes else total

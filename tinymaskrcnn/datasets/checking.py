@@ -1,0 +1,119 @@
+"""What `tinymaskrcnn check-data` finds out about a COCO json: the file's own defects, those of the
+pictures, which are read one by one, and pictures that another set has too.
+
+Nothing is printed or drawn here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from .coco import wrong_size
+from .coco_file import CocoFile, picture
+from .defects import ODD, REFUSED, Defect
+from .images import MAX_PIXELS, read_image
+
+
+@dataclass
+class CheckedSet:
+    """A data set and all that is wrong with it.
+
+    - `digests`: of each picture that could be read, by its id; equal ones are equal pictures.
+    """
+
+    file: CocoFile
+    defects: list[Defect]
+    digests: dict[Any, bytes]
+
+
+def check_set(
+    path: str | Path,
+    images_dir: str | Path | None = None,
+    classes: Sequence[str] | None = None,
+    max_pixels: int = MAX_PIXELS,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> CheckedSet:
+    """Read a COCO json and every picture of it.
+
+    - `classes`: of the set that is trained on, where this is another. `progress`: wraps the row of
+      pictures, for a bar.
+
+    Raises InputError for a file that is no COCO json at all.
+    """
+    file = CocoFile(path, images_dir, classes, max_pixels)
+    defects, digests = list(file.defects), {}
+    if not file.images:
+        defects.append(Defect(REFUSED, "no pictures", "images", "there is none that can be used"))
+    for entry in progress([entry for entry in file.images if entry["id"] in file.files]):
+        where, id_ = picture(entry), entry["id"]
+        try:
+            image = read_image(file.files[id_], max_pixels=max_pixels)
+        except InputError as problem:
+            detail = str(problem).removeprefix(f"{file.files[id_]}: ")
+            kind = "pictures that cannot be read"
+            defects.append(Defect(REFUSED, kind, where, detail, image=id_))
+            continue
+        if wrong := wrong_size(file.path, entry, image.shape[1:]):
+            kind = "pictures of another size than the json says"
+            defects.append(Defect(REFUSED, kind, where, wrong, image=id_))
+        digests[id_] = digest(image)
+    return CheckedSet(file, defects + twins(file, digests), digests)
+
+
+def digest(image: np.ndarray) -> bytes:
+    """A fingerprint of the pixels: files may differ where pictures are equal."""
+    return hashlib.blake2b(image.data, key=str(image.shape).encode(), digest_size=16).digest()
+
+
+def twins(file: CocoFile, digests: dict[Any, bytes]) -> list[Defect]:
+    """Pictures of one set that are equal to an earlier one in another file."""
+    entries = {entry["id"]: entry for entry in file.images}
+    first: dict[bytes, Any] = {}
+    defects = []
+    for id_, value in digests.items():
+        other = first.setdefault(value, id_)
+        if entries[other]["file_name"] != entries[id_]["file_name"]:
+            detail = f"as {entries[other]['file_name']}"
+            kind = "identical pictures in the set"
+            defects.append(Defect(ODD, kind, picture(entries[id_]), detail, image=id_))
+    return defects
+
+
+def leaks(checked: CheckedSet, other: CheckedSet) -> list[Defect]:
+    """Pictures of a set that another one has too, which makes its figures too good."""
+    names = {entry["id"]: entry["file_name"] for entry in other.file.images}
+    theirs = {value: names[id_] for id_, value in other.digests.items()}
+    kind = f"train/val leak: pictures that are also in {other.file.path}"
+    return [
+        Defect(ODD, kind, picture(entry), f"as {theirs[value]}", image=entry["id"])
+        for entry in checked.file.images
+        if (value := checked.digests.get(entry["id"])) in theirs
+    ]
+
+
+def same_files(files: Sequence[Path], others: Sequence[Path]) -> list[Path]:
+    """Those of `files` whose bytes are equal to those of one of `others`. Only files of equal
+    length are read.
+    """
+    by_length: dict[int, list[Path]] = {}
+    for file in others:
+        by_length.setdefault(file.stat().st_size, []).append(file)
+    contents: dict[Path, bytes] = {}
+
+    def content(file: Path) -> bytes:
+        if file not in contents:
+            contents[file] = hashlib.blake2b(file.read_bytes()).digest()
+        return contents[file]
+
+    return [
+        file
+        for file in files
+        if any(content(file) == content(other) for other in by_length.get(file.stat().st_size, []))
+    ]

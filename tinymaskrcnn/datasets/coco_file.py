@@ -1,0 +1,252 @@
+"""A COCO json file, read to its end whatever is wrong with it; every defect is noted.
+
+`CocoDataset` is the data set made of one. Pictures are looked for here, but not opened.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .coco_objects import Thing, read_object
+from .defects import ODD, REFUSED, Defect, brief
+from .images import MAX_PIXELS, check_size
+
+FIELDS = {
+    "categories": ("name",),
+    "images": ("file_name", "height", "width"),
+    "annotations": (),
+}
+SINGULAR = {"categories": "category", "images": "image", "annotations": "annotation"}
+BACKGROUND = ("background", "__background__", "_background_")
+
+
+class CocoFile:
+    """What a COCO json says, without what cannot be understood.
+
+    - `images_dir`: where the pictures are; otherwise `images/` beside the json, then beside it.
+    - `classes`: names in label order; otherwise the categories in the order of their ids.
+    - `content`: what the file holds, where it has been read already.
+
+    `images` are the usable entries in file order, `files[id]` the picture of each that was found,
+    `objects[id]` its usable objects (`coco_objects.Thing` with `label`), `annotations[id]` the
+    entries as they stand in the file, `defects` all that is wrong. `classes[k - 1]` is the name of
+    label k and `category_ids[k - 1]` its id in the file, None where it is not in it. Raises
+    InputError for a file that is no COCO json at all.
+    """
+
+    def __init__(
+        self,
+        json_path: str | Path,
+        images_dir: str | Path | None = None,
+        classes: Sequence[str] | None = None,
+        max_pixels: int = MAX_PIXELS,
+        content: dict[str, list[dict]] | None = None,
+    ):
+        self.path = Path(json_path)
+        self.defects: list[Defect] = []
+        self._unusable: dict[str, set] = {}  # ids of entries that are there, but not usable
+        content = read_json(self.path) if content is None else content
+        self.categories = self._entries("categories", content["categories"])
+        self.classes, self.category_ids = self._class_order(classes)
+        self.images = list(self._entries("images", content["images"]).values())
+        self.files = self._find_pictures(images_dir)
+        self._check_sizes(max_pixels)
+        self.objects = self._read_objects(content["annotations"])
+        self._check_pictures()
+
+    def _add(self, level: str, kind: str, where: str, detail: str = "", **ids: Any) -> None:
+        self.defects.append(Defect(level, kind, where, detail, **ids))
+
+    def _entries(self, kind: str, entries: list[dict]) -> dict[Any, dict]:
+        """The usable entries by their id, in file order."""
+        found: dict[Any, dict] = {}
+        bad = self._unusable.setdefault(kind, set())
+        for number, entry in enumerate(entries):
+            id_ = entry.get("id")
+            if not is_id(id_):
+                detail = "it has no id" if id_ is None else f"its id is {brief(id_)}"
+                self._add(REFUSED, f"{kind} without an id", f"{kind}[{number}]", detail)
+                continue
+            where = f"{SINGULAR[kind]} {brief(id_)}"
+            if id_ in found or id_ in bad:
+                self._add(REFUSED, f"two {kind} of the same id", where)
+                continue
+            wrong = [w for field in FIELDS[kind] if (w := wrong_field(field, entry.get(field)))]
+            for field, detail in wrong:
+                self._add(REFUSED, f"{kind} with a missing or wrong {field}", where, detail)
+            if wrong:
+                bad.add(id_)
+            else:
+                found[id_] = entry
+        return found
+
+    def _class_order(self, classes: Sequence[str] | None) -> tuple[list[str], list[Any]]:
+        """Class names and the category id of each, in label order."""
+        ids: dict[str, Any] = {}
+        for id_, entry in self.categories.items():
+            name, where = entry["name"], f"category {brief(id_)}"
+            if name in ids:
+                self._add(REFUSED, "two categories of the same name", where, f"named {brief(name)}")
+            elif name.lower() in BACKGROUND:
+                detail = f"label 0 is the background, but {brief(name)} becomes a class of its own"
+                self._add(ODD, "labels off by one: a class called background", where, detail)
+            ids.setdefault(name, id_)
+        if not ids:
+            self._add(REFUSED, "no categories", "categories", "there is none that can be used")
+        if 0 in self.categories:
+            kind, where = "labels off by one: category ids from 0", "category 0"
+            self._add(ODD, kind, where, "right here, but elsewhere 0 is the background")
+        by_number = sorted(ids, key=lambda name: (isinstance(ids[name], str), ids[name]))
+        names = by_number if classes is None else list(classes)
+        for name in sorted(set(ids) - set(names)):
+            where = f"category {brief(ids[name])}"
+            detail = f"{brief(name)} is not among the classes {brief(names)}"
+            self._add(REFUSED, "categories that are not among the classes", where, detail)
+        return names, [ids.get(name) for name in names]
+
+    def _find_pictures(self, images_dir: str | Path | None) -> dict[Any, Path]:
+        """The file of every picture that is there."""
+        folders = [Path(images_dir)] if images_dir else [self.path.parent / "images"]
+        folders += [] if images_dir else [self.path.parent]
+        tried = " or ".join(str(folder) for folder in folders)
+        files: dict[Any, Path] = {}
+        for entry in self.images:
+            places = [folder / entry["file_name"] for folder in folders]
+            file = next(filter(os.path.isfile, places), None)
+            if file is None:
+                where, id_ = picture(entry), entry["id"]
+                self._add(REFUSED, "missing pictures", where, f"not in {tried}", image=id_)
+            else:
+                files[entry["id"]] = file
+        return files
+
+    def _check_sizes(self, max_pixels: int) -> None:
+        """Note pictures that would not be read because of their size."""
+        usable = []
+        for entry in self.images:
+            try:
+                check_size(picture(entry), (entry["width"], entry["height"]), max_pixels)
+            except InputError as problem:
+                where = picture(entry)
+                detail = str(problem).removeprefix(f"{where}: ")
+                self._unusable["images"].add(id_ := entry["id"])
+                self._add(REFUSED, "pictures larger than the limit", where, detail, image=id_)
+            else:
+                usable.append(entry)
+        self.images = usable
+
+    def _read_objects(self, annotations: list[dict]) -> dict[Any, list[Thing]]:
+        """The usable objects of every picture, by picture id."""
+        entries = {entry["id"]: entry for entry in self.images}
+        objects: dict[Any, list[Thing]] = {id_: [] for id_ in entries}
+        labels = {id_: label for label, id_ in enumerate(self.category_ids, start=1)}
+        self.annotations = self._entries("annotations", annotations)
+        self._check_shift(self.annotations.values())
+        seen: set = set()
+        for id_, annotation in self.annotations.items():
+            where = f"annotation {brief(id_)}"
+            entry = self._look_up(where, annotation, "image_id", "images", entries)
+            label = self._look_up(where, annotation, "category_id", "categories", labels)
+            if entry is None or label is None:
+                continue
+            thing, defects = read_object(annotation, entry["height"], entry["width"])
+            self.defects += [replace(defect, annotation=id_) for defect in defects]
+            if thing is None:
+                continue
+            objects[entry["id"]].append({**thing, "label": label})
+            key = (entry["id"], label, thing["iscrowd"], thing["rle"]["counts"])
+            if key in seen:
+                self._add(ODD, "objects that are there twice", where, annotation=id_)
+            seen.add(key)
+        return objects
+
+    def _look_up(self, where: str, annotation: dict, field: str, kind: str, known: dict) -> Any:
+        """What the annotation's `field` refers to, None where that is nothing usable."""
+        value = annotation.get(field)
+        if is_id(value) and value in known:
+            return known[value]
+        reported = self._unusable[kind] | (set(self.categories) if kind == "categories" else set())
+        if not is_id(value) or value not in reported:
+            detail = f"{field} is {brief(value)}, which the file does not define"
+            detail = f"{field} is missing" if value is None else detail
+            self._add(REFUSED, f"unknown {kind}", where, detail, annotation=annotation["id"])
+        return None
+
+    def _check_shift(self, annotations: Iterable[dict]) -> None:
+        """Note category ids of annotations that would all be right if one more or less."""
+        used = Counter(a["category_id"] for a in annotations if type(a.get("category_id")) is int)
+        known = {id_ for id_ in self.categories if type(id_) is int}
+        for shift in (1, -1):
+            if used and known and not set(used) <= known and {u + shift for u in used} <= known:
+                detail = (
+                    f"category_id is {min(used)} to {max(used)}, but the categories are "
+                    f"{min(known)} to {max(known)}; all would fit if they were one "
+                    f"{'more' if shift > 0 else 'less'}"
+                )
+                kind = "labels off by one: category ids of annotations"
+                self._add(REFUSED, kind, "annotations", detail)
+
+    def _check_pictures(self) -> None:
+        """Note pictures without objects, and picture files that are listed twice."""
+        seen: set = set()
+        for entry in self.images:
+            if not self.objects[entry["id"]]:
+                self._add(ODD, "pictures without objects", picture(entry), image=entry["id"])
+            if entry["file_name"] in seen:
+                where, id_ = picture(entry), entry["id"]
+                self._add(ODD, "picture files that are listed twice", where, image=id_)
+            seen.add(entry["file_name"])
+
+
+def read_json(path: Path) -> dict[str, list[dict]]:
+    """The content of a COCO json file, its three lists present and made of dicts."""
+    content = parse_json(path)
+    for name in ("images", "annotations", "categories"):
+        entries = content.get(name) if isinstance(content, dict) else None
+        if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+            raise InputError(
+                f"{path}: not COCO json: no list of objects named {name!r} (tinymaskrcnn convert "
+                "makes COCO json of VIA and labelme json)"
+            )
+    return content
+
+
+def parse_json(path: Path) -> Any:
+    """The content of any json file. Raises InputError, naming the file, where it is none."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the file: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not a json file: {error}") from None
+
+
+def is_id(value: Any) -> bool:
+    """Whether a value can be an id: a whole number or a text."""
+    return isinstance(value, int | str) and not isinstance(value, bool)
+
+
+def wrong_field(field: str, value: Any) -> tuple[str, str] | None:
+    """The field and what is wrong: a name that is no text, or a length that is no whole number
+    above 0. None where it is right.
+    """
+    if field in ("height", "width"):
+        fits, expected = type(value) is int and 0 < value < 2**31, "a whole number above 0"
+    else:
+        fits, expected = isinstance(value, str) and value != "", "a text"
+    state = "missing" if value is None else brief(value)
+    return None if fits else (field, f"{field} is {state}, expected {expected}")
+
+
+def picture(entry: dict) -> str:
+    """An entry of `images`, in messages."""
+    return f"picture {entry['file_name']}"

@@ -1,0 +1,123 @@
+"""One annotation of a COCO json: its mask, box, area and crowd flag, and everything that is wrong
+with them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as rle_tools
+
+from ..errors import InputError
+from . import polygons
+from .defects import INCOMPLETE, LEFT_OUT, ODD, REFUSED, Defect, brief
+from .segmentation import UnusableObject, is_numbers, read_segmentation
+
+SLACK = 2.0  # pixels by which sides may differ before boxes are compared
+CLOSE, FAR = 0.9, 0.5  # overlap (IoU) with the mask's box below which a box is odd, or unusable
+OUTSIDE = 1.0  # pixels that a polygon may reach past the picture
+AREA_FACTOR, AREA_SLACK = 2.0, 10.0
+BAD_BOX = "a box without area inside its picture"
+
+Thing = dict[str, Any]  # id, rle, box (x1, y1, x2, y2), area, iscrowd; later also label
+
+
+def read_object(annotation: dict, height: int, width: int) -> tuple[Thing | None, list[Defect]]:
+    """What training needs of an annotation, None if it cannot be used, and its defects."""
+    where = f"annotation {annotation['id']}"
+    try:
+        rle = read_segmentation(where, annotation.get("segmentation"), height, width)
+    except UnusableObject as problem:
+        return None, [Defect(LEFT_OUT, str(problem), where)]
+    except InputError as problem:
+        detail = str(problem).removeprefix(f"{where}: ")
+        return None, [Defect(REFUSED, "a segmentation of the wrong form", where, detail)]
+    mask_box = rle_tools.toBbox(rle).tolist()
+    mask_area = float(rle_tools.area(rle))
+    area, iscrowd = annotation.get("area", mask_area), annotation.get("iscrowd", 0)
+    box = annotation.get("bbox", mask_box)
+    defects = [Defect(REFUSED, *found) for found in wrong_fields(where, box, area, iscrowd)]
+    if defects:
+        return None, defects
+    for field in ("bbox", "area", "iscrowd"):
+        if field not in annotation:
+            defects.append(Defect(INCOMPLETE, f"no {field}, which evaluation needs", where))
+    corners = clipped(box, height, width)
+    defects += box_defects(where, box, corners, mask_box)
+    defects += oddities(where, annotation["segmentation"], height, width)
+    if abs(area - mask_area) > max(AREA_SLACK, (1 - 1 / AREA_FACTOR) * max(area, mask_area)):
+        detail = f"area {area:g}, its mask {mask_area:g}"
+        defects.append(Defect(ODD, "an area that disagrees with its mask", where, detail))
+    if any(defect.level == LEFT_OUT for defect in defects):
+        return None, defects
+    crowd = bool(iscrowd)
+    thing = {"id": annotation["id"], "box": corners, "rle": rle, "area": area, "iscrowd": crowd}
+    return thing, defects
+
+
+def wrong_fields(where: str, box: Any, area: Any, iscrowd: Any) -> list[tuple[str, str, str]]:
+    """Kind, place and detail of each field that is not of its form."""
+    wrong = []
+    if not is_numbers(box) or len(box) != 4:
+        wrong.append(("bbox", box, "four numbers x, y, width, height"))
+    if not is_numbers([area]):
+        wrong.append(("area", area, "a number"))
+    if iscrowd not in (0, 1):
+        wrong.append(("iscrowd", iscrowd, "0 or 1"))
+    return [
+        (f"a wrong {field}", where, f"{field} is {brief(value)}, expected {expected}")
+        for field, value, expected in wrong
+    ]
+
+
+def clipped(box: list[float], height: int, width: int) -> tuple[float, float, float, float]:
+    """A bbox field x, y, width, height as x1, y1, x2, y2 cut off at the picture's borders."""
+    x, y, w, h = box
+    return max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height)
+
+
+def box_defects(
+    where: str, box: list[float], corners: tuple[float, ...], mask_box: list[float]
+) -> list[Defect]:
+    """How a box fails its picture, or its mask."""
+    if corners[2] <= corners[0] or corners[3] <= corners[1]:
+        detail = f"bbox {box} has no area inside its picture"
+        return [Defect(LEFT_OUT, BAD_BOX, where, detail)]
+    x, y, w, h = mask_box
+    tight = (x, y, x + w, y + h)
+    agreement = overlap(corners, tight)
+    off = max(abs(side - other) for side, other in zip(corners, tight, strict=True))
+    if agreement >= CLOSE or off <= SLACK:
+        return []
+    stated = ", ".join(f"{number:g}" for number in box)
+    detail = f"bbox {stated}; the mask's is {', '.join(f'{number:g}' for number in mask_box)}"
+    if overlap(tuple(box), tight) >= CLOSE:
+        detail += "; it fits if read as x1, y1, x2, y2"
+    if agreement < FAR:
+        return [Defect(LEFT_OUT, "a box far from its mask", where, detail)]
+    return [Defect(ODD, "a box that disagrees with its mask", where, detail)]
+
+
+def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    """The IoU of two boxes x1, y1, x2, y2."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    shared = max(width, 0.0) * max(height, 0.0)
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    return shared / max(sum(areas) - shared, 1e-9)
+
+
+def oddities(where: str, segmentation: Any, height: int, width: int) -> list[Defect]:
+    """What is odd about polygons that still make a mask."""
+    if isinstance(segmentation, dict):
+        return []
+    kinds = {}
+    for part in segmentation:
+        points = np.array(part, float).reshape(-1, 2)
+        if polygons.area(points) == 0:
+            kinds["a polygon without area beside others"] = True
+        if polygons.crosses_itself(points):
+            kinds["a polygon that crosses itself"] = True
+        if points.min() < -OUTSIDE or (points > (width + OUTSIDE, height + OUTSIDE)).any():
+            kinds["a polygon that reaches outside its picture"] = True
+    return [Defect(ODD, kind, where) for kind in kinds]

@@ -1,0 +1,71 @@
+"""What can be wrong with a data set: one record a finding, and what is done about it.
+
+`CocoFile` collects them, `CocoDataset` acts on them, `tinymaskrcnn check-data` prints them: all
+three from the same findings, so that what one of them says holds for the others.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+REFUSED = "refused"  # the file contradicts itself: there is no data set
+LEFT_OUT = "left out"  # the object cannot be trained on
+INCOMPLETE = "incomplete"  # completed from what is there; pycocotools' evaluation would stop
+ODD = "odd"  # used as it is
+ERRORS = (REFUSED, LEFT_OUT, INCOMPLETE)
+EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One thing that is wrong.
+
+    - `level`: REFUSED, LEFT_OUT, INCOMPLETE or ODD.
+    - `kind`: in the same words for all of its kind. `where`: such as "annotation 12".
+    - `detail`: what it is in this case, where the kind does not say it all.
+    - `annotation`, `image`: the id of what is wrong, where it is one of these.
+    """
+
+    level: str
+    kind: str
+    where: str
+    detail: str = ""
+    annotation: Any = None
+    image: Any = None
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.detail or self.kind}"
+
+
+def by_kind(defects: Iterable[Defect]) -> dict[str, list[Defect]]:
+    """The defects of every kind, kinds in the order in which they were met."""
+    kinds: dict[str, list[Defect]] = {}
+    for defect in defects:
+        kinds.setdefault(defect.kind, []).append(defect)
+    return kinds
+
+
+def examples(defects: list[Defect], with_details: bool = False) -> str:
+    """Where the first few are, such as "annotation 3, annotation 5, ...".
+
+    A detail that all of them share is said once.
+    """
+    shown = defects[:EXAMPLES]
+    details = list(dict.fromkeys(defect.detail for defect in shown)) if with_details else [""]
+    one_by_one = with_details and len(details) > 1
+    places = [f"{d.where} ({d.detail})" if one_by_one and d.detail else d.where for d in shown]
+    more = ", ..." if len(defects) > len(shown) else ""
+    shared = f" ({details[0]})" if not one_by_one and details[0] else ""
+    return ", ".join(places) + more + shared
+
+
+def brief(value: object) -> str:
+    """A value as Python writes it, cut where it is long."""
+    return _repr.repr(value)
+
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 60

@@ -1,0 +1,87 @@
+"""Annotations of other tools: which format a source has, and its pictures and objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ...errors import InputError
+from ..coco_file import parse_json
+from . import coco_json, labelme, mask_pictures, via
+from .annotations import AnnotatedPicture, Annotations, Options
+from .writer import coco_json as as_coco_json
+
+__all__ = [
+    "FORMATS",
+    "AnnotatedPicture",
+    "Annotations",
+    "Options",
+    "as_coco_json",
+    "detect",
+    "read",
+]
+
+FORMATS: dict[str, Callable[[Path, Options], Annotations]] = {
+    "coco": coco_json.read,
+    "via": via.read,
+    "labelme": labelme.read,
+    "masks": mask_pictures.read,
+}
+KNOWN = {"coco": coco_json.is_coco, "via": via.is_via, "labelme": labelme.is_labelme}
+
+
+def read(source: Path, format: str | None, options: Options) -> Annotations:
+    """The annotations of a file or folder, of this format or of the one that it seems to have.
+
+    Raises InputError for a source that is not there, or of no known format.
+    """
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder")
+    if format is None:
+        source, format = detect(source, options)
+    elif source.is_dir() and format in ("coco", "via"):
+        source = only_json(source, format)
+    elif not source.is_dir() and format == "masks":
+        raise InputError(f"{source}: masks are read from a folder")
+    return FORMATS[format](source, options)
+
+
+def detect(source: Path, options: Options) -> tuple[Path, str]:
+    """The file or folder to read and its format.
+
+    Raises InputError where none fits, or several do.
+    """
+    if not source.is_dir():
+        format = json_format(source)
+        if format is None:
+            raise InputError(f"{source}: neither COCO, VIA (1 or 2) nor labelme json")
+        return source, format
+    formats = {file: json_format(file) for file in sorted(source.glob("*.json"))}
+    if "labelme" in formats.values():
+        return source, "labelme"
+    known = {file: format for file, format in formats.items() if format}
+    if len(known) > 1:
+        names = ", ".join(file.name for file in known)
+        raise InputError(f"{source}: several json files ({names}); name the one to convert")
+    for file, format in known.items():
+        return file, format
+    if options.images_dir or mask_pictures.is_masks(source):
+        return source, "masks"
+    raise InputError(
+        f"{source}: no annotations found; expected COCO, VIA or labelme json, or masks: ID/masks/ "
+        "for each picture, or NAME_mask.png beside NAME, or masks/ beside images/"
+    )
+
+
+def json_format(file: Path) -> str | None:
+    """The format of a json file, None of others."""
+    content = parse_json(file)
+    return next((format for format, fits in KNOWN.items() if fits(content)), None)
+
+
+def only_json(folder: Path, format: str) -> Path:
+    """The one json of a format in a folder. Raises InputError where there are none or several."""
+    found = [file for file in sorted(folder.glob("*.json")) if KNOWN[format](parse_json(file))]
+    if len(found) != 1:
+        raise InputError(f"{folder}: {len(found)} json files of the format {format}, expected one")
+    return found[0]

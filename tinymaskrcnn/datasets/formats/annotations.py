@@ -1,0 +1,157 @@
+"""What every reader of annotations makes of its source: pictures with named, outlined objects.
+
+Not here: the readers (via.py, labelme.py, mask_pictures.py, coco_json.py), and COCO json made of
+what they give (writer.py).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ...errors import InputError
+from ..defects import EXAMPLES, LEFT_OUT, Defect
+from ..images import SUFFIXES
+
+DEFAULT_CLASS = "object"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person can say about a source.
+
+    - `images_dir`: where the pictures are, if not where the source says.
+    - `class_name`: the class of objects that come without one.
+    - `class_attribute`: which attribute of a VIA region is its class.
+    - `split`: make every separate piece of a mask an object.
+    """
+
+    images_dir: Path | None = None
+    class_name: str | None = None
+    class_attribute: str | None = None
+    split: bool = False
+
+
+@dataclass(frozen=True)
+class AnnotatedObject:
+    """One object: the name of its class and its segmentation as COCO json has it.
+
+    - `where`: what it is called in messages. `id`, `extra`: what a COCO json said besides.
+    """
+
+    label: str
+    segmentation: Any
+    where: str
+    iscrowd: bool = False
+    id: Any = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AnnotatedPicture:
+    """One picture file, its size as it is read, and its objects.
+
+    - `content`: where there is no such file yet, what is to be written to it.
+    """
+
+    file: Path
+    height: int
+    width: int
+    objects: Sequence[AnnotatedObject]
+    content: bytes | None = None
+    id: Any = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """All of a source.
+
+    - `defects`: what was not taken over and why (LEFT_OUT), and what may be meant otherwise (ODD).
+    - `categories`: entries of COCO json, where their ids are fixed; otherwise the classes that
+      occur, by name. `extra`: further lists of a COCO json.
+    """
+
+    pictures: Sequence[AnnotatedPicture]
+    defects: list[Defect]
+    categories: Sequence[dict[str, Any]] | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def left_out(kind: str, where: str, detail: str = "") -> Defect:
+    """Something that is not taken over."""
+    return Defect(LEFT_OUT, kind, where, detail)
+
+
+def locate(name: str, folders: Sequence[Path]) -> Path | None:
+    """The file that a source calls `name`, maybe with another machine's folders before it."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    for folder in folders:
+        for candidate in (folder / path, folder / path.name):
+            if is_file(candidate):
+                return candidate
+    return None
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; names that no file can have are no error."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def refuse_missing(source: Path, missing: Sequence[str], folders: Sequence[Path]) -> None:
+    """Raises InputError that names the pictures which were not found, if there are any."""
+    if missing:
+        some = ", ".join(missing[:EXAMPLES]) + (", ..." if len(missing) > EXAMPLES else "")
+        tried = " or ".join(map(str, folders))
+        raise InputError(
+            f"{source}: {len(missing)} picture(s) not in {tried}: {some}; --images says where "
+            "they are"
+        )
+
+
+def embedded(text: Any) -> bytes | None:
+    """The file that a text holds in base 64, maybe as a data URL; None where it holds none."""
+    if not isinstance(text, str) or not text:
+        return None
+    try:
+        return base64.b64decode(text.rpartition(",")[2], validate=True) or None
+    except (binascii.Error, ValueError):
+        return None
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The picture files of a folder, by name."""
+    return sorted(
+        file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file()
+    )
+
+
+def numbers(*values: Any) -> list[float]:
+    """The values as floats. Raises ValueError where one is no finite number."""
+    result = []
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e30:
+            raise ValueError(f"{value!r} is not a number")
+        if value != value:
+            raise ValueError("NaN is not a number")
+        result.append(float(value))
+    return result
+
+
+def flat(points: Any) -> list[float]:
+    """Corners (n, 2) as x, y, x, y, ..., to a hundredth of a pixel."""
+    return [round(float(number), 2) for point in points for number in point]
+
+
+def as_text(rle: Mapping[str, Any]) -> dict[str, Any]:
+    """A compressed RLE of pycocotools in the form that json can hold."""
+    counts = rle["counts"]
+    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
+    return {"size": [int(side) for side in rle["size"]], "counts": text}

@@ -1,0 +1,228 @@
+"""Annotations that are pictures themselves: masks as PNG, TIFF, BMP or GIF, which lose nothing.
+
+Three layouts:
+
+- a folder a picture, as in the 2018 Data Science Bowl: `ID/images/ID.png` (or one picture in `ID`)
+  and `ID/masks/`, one file an object; files in `ID/masks/NAME/` are of the class NAME;
+- instance ids: one file a picture, in which each object has a value of its own and 0 is none. It
+  has the picture's name, maybe with one of `SUFFIXES` after it, and lies beside the picture, in
+  `masks/` beside `images/`, or anywhere when `images_dir` says where the pictures are.
+
+Values are grey (8, 16 or 32 bits), palette entries (of which 255 is the border that Pascal VOC
+draws around objects), or colours. Not here: class maps, which do not tell objects apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from pycocotools import mask as rle_tools
+from scipy import ndimage
+
+from ...errors import InputError
+from ..defects import ODD, Defect
+from ..images import opened, picture_size
+from .annotations import (
+    DEFAULT_CLASS,
+    AnnotatedObject,
+    AnnotatedPicture,
+    Annotations,
+    Options,
+    as_text,
+    left_out,
+    pictures_in,
+)
+
+SUFFIXES = ("", "_mask", "_masks", "_instances", "_instance_ids", "_labels")
+PICTURE_FOLDERS = ("images", "imgs", "image", "pictures", "PNGImages", "JPEGImages")
+MASK_FOLDERS = ("masks", "mask", "instances", "labels", "PedMasks", "SegmentationObject")
+LOSSLESS = ("PNG", "TIFF", "BMP", "GIF", "PPM")
+BORDER = 255  # in pictures with a palette
+MOST_IDS = 10_000
+
+
+def read(source: Path, options: Options) -> Annotations:
+    """The pictures of a folder in one of the three layouts.
+
+    Raises InputError for another layout, masks of another size than their picture, and files that
+    are no masks.
+    """
+    defects: list[Defect] = []
+    samples = sample_folders(source)
+    if samples:
+        pictures = [read_sample(folder, options, defects) for folder in samples]
+        return Annotations([picture for picture in pictures if picture], defects)
+    folders = split_folders(source, options)
+    if folders is None:
+        raise InputError(
+            f"{source}: no masks found; expected ID/masks/ for each picture, or one mask NAME.png "
+            "or NAME_mask.png for each picture: beside it, in masks/ beside images/, or here with "
+            "--images DIR for the pictures"
+        )
+    pairs = pair(*folders, defects)
+    return Annotations([read_ids(*both, options, defects) for both in pairs], defects)
+
+
+def is_masks(source: Path) -> bool:
+    """Whether a folder has one of the layouts."""
+    return bool(sample_folders(source)) or split_folders(source, Options()) is not None
+
+
+def sample_folders(source: Path) -> list[Path]:
+    """The folders with one picture and `masks/`: those in `source`, or itself."""
+    inside = sorted(folder for folder in source.iterdir() if (folder / "masks").is_dir())
+    if inside:
+        return inside
+    if (source / "masks").is_dir() and len(sample_pictures(source)) == 1:
+        (picture,), masks = sample_pictures(source), pictures_in(source / "masks")
+        if [mask.stem for mask in masks] not in [[picture.stem + suffix] for suffix in SUFFIXES]:
+            return [source]
+    return []
+
+
+def sample_pictures(folder: Path) -> list[Path]:
+    """The pictures of one sample: in `images/`, or in the folder itself."""
+    images = folder / "images"
+    return pictures_in(images if images.is_dir() else folder)
+
+
+def split_folders(source: Path, options: Options) -> tuple[Path, Path] | None:
+    """Where the pictures and where their instance ids are, None where none go together."""
+    choices = [(options.images_dir, source)] if options.images_dir else [(source, source)]
+    if not options.images_dir:
+        choices += [(source / a, source / b) for a in PICTURE_FOLDERS for b in MASK_FOLDERS]
+    for images, masks in choices:
+        if images.is_dir() and masks.is_dir() and list(pair(images, masks, [])):
+            return images, masks
+    return None
+
+
+def pair(images: Path, masks: Path, defects: list[Defect]) -> Iterator[tuple[Path, Path]]:
+    """Every picture with the file of its instance ids; others are added to `defects`."""
+    files = {file.stem: file for file in pictures_in(masks)}
+    suffixes = SUFFIXES[1:] if images == masks else SUFFIXES
+    pictures = pictures_in(images)
+    if images == masks:  # what is the mask of another is no picture
+        stems = set(files)
+        pictures = [p for p in pictures if not any(is_mask(p.stem, s, stems) for s in suffixes)]
+    used = set()
+    for picture in pictures:
+        names = [picture.stem + suffix for suffix in suffixes if picture.stem + suffix in files]
+        if names:
+            used.add(names[0])
+            yield picture, files[names[0]]
+        else:
+            defects.append(left_out("pictures without a mask", picture.name))
+    if images != masks:
+        for stem in sorted(set(files) - used):
+            defects.append(left_out("masks without a picture", files[stem].name))
+
+
+def is_mask(stem: str, suffix: str, stems: set[str]) -> bool:
+    """Whether a file is the mask, by this suffix, of another."""
+    return stem.endswith(suffix) and stem.removesuffix(suffix) in stems
+
+
+def read_sample(folder: Path, options: Options, defects: list[Defect]) -> AnnotatedPicture | None:
+    """One picture and its masks, one file an object."""
+    pictures = sample_pictures(folder)
+    if len(pictures) != 1:
+        kind = "folders with masks but not one picture"
+        defects.append(left_out(kind, folder.name, f"{len(pictures)} pictures"))
+        return None
+    size = picture_size(pictures[0])
+    masks = folder / "masks"
+    places = {masks: options.class_name or DEFAULT_CLASS}
+    places |= {place: place.name for place in sorted(masks.iterdir()) if place.is_dir()}
+    objects = []
+    for place, label in places.items():
+        for file in pictures_in(place):
+            values = read_values(file, size)
+            inside = values > values.max() // 2
+            where = f"{folder.name}/{file.name}"
+            for rle in pieces(inside) if options.split else [encode(inside)]:
+                objects.append(AnnotatedObject(label, rle, where))
+    return AnnotatedPicture(pictures[0], *size, objects)
+
+
+def read_ids(
+    picture: Path, file: Path, options: Options, defects: list[Defect]
+) -> AnnotatedPicture:
+    """One picture and its instance ids."""
+    size = picture_size(picture)
+    values = read_values(file, size)
+    label = options.class_name or DEFAULT_CLASS
+    objects = []
+    for value, rle in instances(file, values).items():
+        where = f"{file.name} value {value}"
+        if options.split:
+            parts = pieces(values == value)
+            objects += [AnnotatedObject(label, part, where) for part in parts]
+        else:
+            objects.append(AnnotatedObject(label, rle, where))
+    if len(objects) == 1 and ndimage.label(values, np.ones((3, 3)))[1] > 1:
+        kind = "masks with one value in separate pieces, taken as one object (--split parts them)"
+        defects.append(Defect(ODD, kind, file.name))
+    return AnnotatedPicture(picture, *size, objects)
+
+
+def read_values(file: Path, size: tuple[int, int]) -> np.ndarray:
+    """The values of a mask (H, W), colours as one number; 0 is nothing.
+
+    Raises InputError for a picture of another size (height, width), or that cannot be a mask.
+    """
+    with opened(file) as image:
+        if image.format not in LOSSLESS:
+            raise InputError(f"{file}: masks in {image.format} are blurred; expected PNG or TIFF")
+        if image.size != size[::-1]:
+            raise InputError(
+                f"{file}: the mask is {image.width} x {image.height}, its picture {size[1]} x "
+                f"{size[0]}"
+            )
+        if image.mode in ("F", "CMYK", "YCbCr", "LAB"):
+            raise InputError(f"{file}: expected whole numbers, palette or RGB, got {image.mode}")
+        values = np.asarray(image)
+        if image.mode == "P":
+            return np.where(values == BORDER, 0, values)
+    if values.ndim == 2:
+        return values.astype(np.uint8) if values.dtype == bool else values
+    colours = values[:, :, : 3 if values.shape[2] >= 3 else 1].astype(np.int64)
+    return colours @ (256 ** np.arange(colours.shape[2]))
+
+
+def instances(file: Path, values: np.ndarray) -> dict[int, dict]:
+    """The RLE of every value but 0, by value, ascending.
+
+    COCO's runs go down the columns: one pass over the picture gives the runs of all values.
+    """
+    height, width = values.shape
+    flat = values.T.ravel()
+    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
+    ends = np.append(starts[1:], flat.size)
+    owners = flat[starts]
+    ids, first = np.unique(owners, return_inverse=True)
+    if len(ids) > MOST_IDS:
+        raise InputError(f"{file}: {len(ids)} different values, expected one for each object")
+    result = {}
+    for number, value in enumerate(ids.tolist()):
+        if value == 0:
+            continue
+        own = np.flatnonzero(first == number)
+        edges = np.stack([starts[own], ends[own]], axis=1).ravel()  # begin, end, begin, end, ...
+        counts = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
+        rle = {"size": [height, width], "counts": counts}
+        result[int(value)] = as_text(rle_tools.frPyObjects(rle, height, width))
+    return result
+
+
+def pieces(mask: np.ndarray) -> list[dict]:
+    """The RLE of every connected piece of a mask (H, W); corners connect."""
+    labelled, _ = ndimage.label(mask, np.ones((3, 3)))
+    return list(instances(Path(), labelled).values())
+
+
+def encode(mask: np.ndarray) -> dict:
+    """The RLE of a mask (H, W) bool."""
+    return as_text(rle_tools.encode(np.asfortranarray(mask, np.uint8)))

@@ -1,0 +1,83 @@
+"""COCO json of what a reader gives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pycocotools import mask as rle_tools
+
+from ...errors import InputError
+from ..segmentation import UnusableObject, read_segmentation
+from .annotations import AnnotatedObject, AnnotatedPicture, Annotations, left_out
+
+
+def coco_json(annotations: Annotations, folder: Path) -> dict[str, Any]:
+    """The content of a COCO json that will lie in `folder`; file names are relative to it.
+
+    Boxes and areas are those of the masks. Objects that make no mask are added to
+    `annotations.defects`. Raises InputError where there are no pictures or no classes, or a
+    picture would be mistaken for one of the same name in `images/`.
+    """
+    if not annotations.pictures:
+        raise InputError("no pictures to convert")
+    categories = annotations.categories or named(annotations.pictures)
+    ids = {entry["name"]: entry["id"] for entry in categories}
+    images: list[dict[str, Any]] = []
+    objects: list[dict[str, Any]] = []
+    for number, picture in enumerate(annotations.pictures, start=1):
+        image_id = number if picture.id is None else picture.id
+        name = relative_name(picture.file, folder)
+        sizes = {"height": picture.height, "width": picture.width}
+        images.append({**picture.extra, "id": image_id, "file_name": name, **sizes})
+        for thing in picture.objects:
+            try:
+                entry = coco_annotation(thing, picture.height, picture.width)
+            except UnusableObject as problem:
+                annotations.defects.append(left_out(str(problem), thing.where))
+                continue
+            id_ = len(objects) + 1 if thing.id is None else thing.id
+            own = {"id": id_, "image_id": image_id, "category_id": ids[thing.label]}
+            objects.append({**thing.extra, **own, **entry})
+    return {
+        **annotations.extra,
+        "images": images,
+        "annotations": objects,
+        "categories": list(categories),
+    }
+
+
+def named(pictures: Sequence[AnnotatedPicture]) -> list[dict[str, Any]]:
+    """The categories of all objects, by name, with ids from 1."""
+    names = sorted({thing.label for picture in pictures for thing in picture.objects})
+    if not names:
+        raise InputError("no objects to convert")
+    return [{"id": id_, "name": name} for id_, name in enumerate(names, start=1)]
+
+
+def coco_annotation(thing: AnnotatedObject, height: int, width: int) -> dict[str, Any]:
+    """The entries of an annotation that follow from its segmentation."""
+    try:
+        rle = read_segmentation(thing.where, thing.segmentation, height, width)
+    except InputError as problem:
+        raise UnusableObject("a segmentation of the wrong form") from problem
+    return {
+        "segmentation": thing.segmentation,
+        "bbox": rle_tools.toBbox(rle).tolist(),
+        "area": int(rle_tools.area(rle)),
+        "iscrowd": int(thing.iscrowd),
+    }
+
+
+def relative_name(file: Path, folder: Path) -> str:
+    """The picture's name as seen from the json's folder."""
+    try:
+        name = Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix()
+    except ValueError:  # on another drive
+        return file.resolve().as_posix()
+    other = folder / "images" / name  # which is where a reader of the json looks first
+    if other.is_file() and other.resolve() != file.resolve():
+        raise InputError(f"{file}: readers would take {other} for it; give --out another folder")
+    return name

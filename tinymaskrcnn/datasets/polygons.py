@@ -1,0 +1,86 @@
+"""Small geometry of polygons: arrays (n, 2) of x, y in continuous pixels, closed from last to
+first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+ROUNDNESS = 0.1  # pixels: how far a round outline may lie from its polygon
+PAIRS = 1 << 20  # pairs of edges that are compared at a time
+
+
+def rectangle(x1: float, y1: float, x2: float, y2: float) -> np.ndarray:
+    """The four corners of a box."""
+    return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], float)
+
+
+def ellipse(x: float, y: float, rx: float, ry: float, angle: float = 0.0) -> np.ndarray:
+    """An ellipse about (x, y), with as many corners as keep it within `ROUNDNESS` of the curve.
+
+    - `angle`: by which the axis rx is turned from x towards y, in radians.
+    """
+    radius = max(abs(rx), abs(ry), ROUNDNESS)
+    step = 2 * math.acos(max(1 - ROUNDNESS / radius, -1.0))
+    corners = min(max(12, math.ceil(2 * math.pi / step)), 1000)
+    turns = np.arange(corners) * (2 * math.pi / corners)
+    along, across = rx * np.cos(turns), ry * np.sin(turns)
+    cosine, sine = math.cos(angle), math.sin(angle)
+    return np.stack([x + along * cosine - across * sine, y + along * sine + across * cosine], 1)
+
+
+def area(points: np.ndarray) -> float:
+    """The area enclosed, by the shoelace formula; what is run round the other way counts less."""
+    x, y = points.T
+    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+
+
+def crosses_itself(points: np.ndarray) -> bool:
+    """Whether two edges cross in a point inside both. Edges that only touch do not count, because
+    outlines rounded to whole pixels touch themselves all the time.
+    """
+    starts, ends = points, np.roll(points, -1, axis=0)
+    return any(
+        _cross(starts[i], ends[i], starts[j], ends[j]).any() for i, j in _near_pairs(starts, ends)
+    )
+
+
+def _cross(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
+    """Whether edges a-b and c-d, each (m, 2), cross: the ends of each lie on both sides of the
+    other.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        sides_of_ab = _side(a, b, c) * _side(a, b, d)
+        return (sides_of_ab < 0) & (_side(c, d, a) * _side(c, d, b) < 0)
+
+
+def _side(a: np.ndarray, b: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """1, 0 or -1: left of the line from a to b, on it, or right of it."""
+    along, to = b - a, point - a
+    return np.sign(along[:, 0] * to[:, 1] - along[:, 1] * to[:, 0])
+
+
+def _near_pairs(starts: np.ndarray, ends: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """All pairs of edges whose extents meet, on the axis that leaves fewer, some at a time.
+
+    With edges sorted by where they begin, those that meet edge k are the ones after it that begin
+    before it ends.
+    """
+    low, high = np.minimum(starts, ends), np.maximum(starts, ends)
+    orders = np.argsort(low, axis=0)
+    counts = []
+    for axis in (0, 1):
+        begin = low[orders[:, axis], axis]
+        last = np.searchsorted(begin, high[orders[:, axis], axis], side="right")
+        counts.append(last - np.arange(1, len(low) + 1))
+    axis = int(np.argmin([count.sum() for count in counts]))
+    order, count = orders[:, axis], counts[axis]
+    cuts = np.searchsorted(np.cumsum(count), np.arange(PAIRS, count.sum(), PAIRS))
+    for block in np.split(np.arange(len(order)), np.unique(cuts)):
+        first = np.repeat(block, count[block])
+        begin = np.cumsum(count[block]) - count[block]
+        second = first + 1 + np.arange(len(first)) - np.repeat(begin, count[block])
+        yield order[first], order[second]

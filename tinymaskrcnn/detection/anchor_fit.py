@@ -1,0 +1,111 @@
+"""How well a model's anchors cover the boxes of a data set, and which sizes would cover more.
+
+A box that no anchor overlaps much is learnt from a single poor anchor, the closest one, or hardly
+at all (Faster R-CNN, section 3.1.2). Not here: learning anchors of other ratios.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from .anchors import AnchorGenerator, cell_anchors
+
+STRIDES = (4, 8, 16, 32)  # of the pyramid's levels; a further level has half the cells of the last
+SAMPLE = 4000  # boxes that sizes are fitted to, of more every k-th
+STEPS = (0.7, 0.84, 0.92, 1.08, 1.19, 1.42)  # by which a size is tried to change
+ROUNDS, WORTHWHILE = 8, 2e-3  # the most rounds, and the mean overlap that another must bring
+SMALLEST = 4  # pixels
+
+
+def best_overlaps(
+    boxes: np.ndarray, image_shapes: np.ndarray, anchors: AnchorGenerator
+) -> np.ndarray:
+    """The overlap (IoU) of each box with the anchor that overlaps it most.
+
+    Args:
+        boxes: (G, 4) x1, y1, x2, y2 in pixels of the resized pictures, each with an area.
+        image_shapes: (G, 2) height and width of the padded picture of each box.
+
+    Of all anchors of one form, the one whose centre is nearest overlaps most, so that only those
+    need be looked at: (G, levels, A) instead of every cell.
+    """
+    boxes = np.asarray(boxes, np.float64)
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    best = np.zeros(len(boxes))
+    levels = zip(anchors.sizes, anchors.aspect_ratios, strict=True)
+    for number, (sizes, ratios) in enumerate(levels):
+        cells = level_shapes(image_shapes, number)
+        strides = image_shapes // cells
+        nearest = np.rint(middle[:, ::-1] / strides).astype(np.int64)
+        centre = (np.clip(nearest, 0, cells - 1) * strides)[:, ::-1]
+        forms = cell_anchors(sizes, ratios)
+        placed = np.tile(centre, 2)[:, None] + forms  # G, A, 4
+        best = np.maximum(best, paired_iou(boxes[:, None], placed).max(axis=1))
+    return best
+
+
+def level_shapes(image_shapes: np.ndarray, level: int) -> np.ndarray:
+    """Height and width of a pyramid level's map, (G, 2), for padded pictures (G, 2)."""
+    cells = image_shapes // STRIDES[min(level, len(STRIDES) - 1)]
+    for _ in range(level - len(STRIDES) + 1):
+        cells = -(-cells // 2)
+    return np.maximum(cells, 1)
+
+
+def paired_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The overlap of boxes (..., 4) with boxes (..., 4), one to one."""
+    low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=-1)
+    areas = [np.prod(box[..., 2:] - box[..., :2], axis=-1) for box in (a, b)]
+    return shared / np.maximum(sum(areas) - shared, 1e-12)
+
+
+def suggested_sizes(
+    boxes: np.ndarray, image_shapes: np.ndarray, anchors: AnchorGenerator
+) -> tuple[int, ...]:
+    """Sizes, one a level and rising, with which the mean of `best_overlaps` is higher, if there
+    are any; otherwise those that the anchors have.
+
+    Found by moving one size at a time, from the present sizes and from quantiles of the boxes.
+    """
+    every = max(1, -(-len(boxes) // SAMPLE))
+    boxes, image_shapes = boxes[::every], image_shapes[::every]
+    count = len(anchors.sizes)
+    sides = np.sqrt(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
+    quantiles = np.quantile(sides, (np.arange(count) + 0.5) / count)
+    present = [level[0] for level in anchors.sizes]
+
+    def score(sizes: tuple[int, ...]) -> float:
+        trial = replace(anchors, sizes=tuple((size,) for size in sizes))
+        return float(best_overlaps(boxes, image_shapes, trial).mean())
+
+    starts = [tuple(round(size) for size in present), rising(quantiles)]
+    return max((climb(start, score) for start in starts), key=score)
+
+
+def climb(sizes: tuple[int, ...], score: Callable[[tuple[int, ...]], float]) -> tuple[int, ...]:
+    """Where changing one size at a time leads to, as long as that makes a difference."""
+    best = score(sizes)
+    for _ in range(ROUNDS):
+        before = best
+        for level in range(len(sizes)):
+            others = [size for k, size in enumerate(sizes) if k != level]
+            trials = [rising([*others, sizes[level] * step]) for step in STEPS]
+            value, trial = max((score(trial), trial) for trial in trials)
+            if value > best:
+                sizes, best = trial, value
+        if best < before + WORTHWHILE:
+            break
+    return sizes
+
+
+def rising(sizes: Sequence[float]) -> tuple[int, ...]:
+    """Whole sizes, each larger than the one before."""
+    result: list[int] = []
+    for size in sorted(sizes):
+        least = result[-1] + 1 if result else SMALLEST
+        result.append(max(round(float(size)), least))
+    return tuple(result)

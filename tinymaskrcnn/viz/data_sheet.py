@@ -1,0 +1,236 @@
+"""The contact sheet of a data set: its classes, its box sizes against the anchors, what is wrong
+with it, and pictures with their objects in the colours of the classes; what is wrong is red.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from .draw import COLOURS, INK, PAPER, Colour, as_bytes, draw_objects, text_font
+
+COLUMNS, CELL, MARGIN = 4, (384, 288), 16
+WIDTH = COLUMNS * (CELL[0] + MARGIN) + MARGIN
+RED, AMBER, GREY, FRAME = (200, 30, 45), (176, 108, 0), (110, 110, 110), (245, 245, 245)
+LINE = 24  # height of a line of text
+MOST_BARS = 12
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One picture of the sheet.
+
+    - `image`: (3, H, W) float32 0..1. `boxes` (G, 4), `labels` (G,), `masks` (G, H, W).
+    - `wrong`: the objects among them that something is wrong with, by index: what, in few words.
+    - `unusable`: boxes of objects that are left out, and why. `note`: what is wrong with the
+      picture itself.
+    """
+
+    name: str
+    image: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    masks: Sequence[np.ndarray]
+    wrong: Mapping[int, str]
+    unusable: Sequence[tuple[Sequence[float], str]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What stands above the pictures.
+
+    - `counts`: objects of every class, in label order. `findings`: (whether it is an error, line).
+    - `sides`: (G,) square root of each box's area in pixels of the model. `anchors`: its sizes.
+    """
+
+    title: str
+    subtitle: str
+    counts: Mapping[str, int]
+    findings: Sequence[tuple[bool, str]]
+    sides: np.ndarray
+    anchors: Sequence[float]
+
+
+def data_sheet(summary: Summary, cells: Sequence[Cell]) -> Image.Image:
+    """The whole sheet, `WIDTH` pixels wide."""
+    parts = [_heading(summary), _charts(summary), _findings(summary.findings)]
+    parts += [_row(cells[start : start + COLUMNS]) for start in range(0, len(cells), COLUMNS)]
+    sheet = Image.new("RGB", (WIDTH, sum(part.height for part in parts) + MARGIN), PAPER)
+    top = 0
+    for part in parts:
+        sheet.paste(part, (0, top))
+        top += part.height
+    return sheet
+
+
+def class_colour(label: int) -> Colour:
+    """The colour of label 1, 2, ..."""
+    return COLOURS[(label - 1) % len(COLOURS)]
+
+
+def fitted(text: str, width: float, font: Any) -> str:
+    """The text, cut in its middle to this many pixels."""
+    if font.getlength(text) <= width:
+        return text
+    kept = len(text)
+    while kept > 2 and font.getlength(text[: kept // 2] + "…" + text[-(kept // 2) :]) > width:
+        kept -= 1
+    return text[: kept // 2] + "…" + text[-(kept // 2) :]
+
+
+def _heading(summary: Summary) -> Image.Image:
+    part = Image.new("RGB", (WIDTH, 84), PAPER)
+    draw = ImageDraw.Draw(part)
+    large, small = text_font(30), text_font(18)
+    draw.text((MARGIN, 18), fitted(summary.title, WIDTH - 2 * MARGIN, large), INK, large)
+    draw.text((MARGIN, 56), fitted(summary.subtitle, WIDTH - 2 * MARGIN, small), GREY, small)
+    return part
+
+
+def _charts(summary: Summary) -> Image.Image:
+    """Bars of the classes, and the boxes' sizes with the anchors."""
+    from matplotlib.figure import Figure  # late, and without pyplot: no window, no global state
+
+    figure = Figure(figsize=(WIDTH / 100, 2.7), dpi=100, layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.6])
+    _class_bars(left, summary.counts)
+    _size_histogram(right, summary.sides, summary.anchors)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, metadata={"Software": None})
+    with Image.open(buffer) as image:
+        return image.convert("RGB")
+
+
+def _class_bars(axis: Any, counts: Mapping[str, int]) -> None:
+    """The most frequent classes, longest bar on top, in their colours."""
+    labels = {name: label for label, name in enumerate(counts, start=1)}
+    shown = sorted(counts, key=lambda name: -counts[name])[:MOST_BARS]
+    colours = [[part / 255 for part in class_colour(labels[name])] for name in shown]
+    names = [name if len(name) <= 24 else f"{name[:22]}…" for name in shown]
+    places = np.arange(len(shown))
+    bars = axis.barh(places, [counts[name] for name in shown], color=colours, height=0.7)
+    axis.set_yticks(places, names)
+    axis.bar_label(bars, padding=3, fontsize=9, color="#444444")
+    axis.invert_yaxis()
+    axis.margins(x=0.15)
+    hidden = len(counts) - len(shown)
+    axis.set_title("objects" + (f" ({hidden} more classes)" if hidden else ""), loc="left", size=10)
+    axis.spines[["top", "right", "bottom"]].set_visible(False)
+    axis.tick_params(left=False, bottom=False, labelbottom=False)
+
+
+def _size_histogram(axis: Any, sides: np.ndarray, anchors: Sequence[float]) -> None:
+    """How large boxes are where the model sees them, and where its anchors are."""
+    low = min([*anchors, *sides[:1]]) if len(sides) == 0 else min(sides.min(), min(anchors))
+    high = max(max(anchors), sides.max(initial=1.0))
+    edges = np.geomspace(max(low, 0.5) / 1.15, high * 1.15, 41)
+    axis.hist(np.clip(sides, edges[0], edges[-1]), edges, color="#9bb7cf")
+    for size in anchors:
+        axis.axvline(size, color="#d55e00", lw=1.3)
+        axis.annotate(
+            f"{size:g}",
+            (size, 1),
+            (3, -3),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            va="top",
+            fontsize=9,
+            color="#d55e00",
+        )
+    axis.set_xscale("log")
+    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if low <= tick <= high]
+    axis.set_xticks(ticks, [str(tick) for tick in ticks])
+    axis.minorticks_off()
+    title = "box sizes (square root of area) in the model's pixels, and its anchors"
+    axis.set_title(title, loc="left", size=10)
+    axis.set_ylabel("boxes")
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _findings(findings: Sequence[tuple[bool, str]]) -> Image.Image:
+    """One line a finding; a green one where there is none."""
+    lines = findings or [(False, "nothing wrong was found")]
+    part = Image.new("RGB", (WIDTH, len(lines) * LINE + MARGIN), PAPER)
+    draw, font = ImageDraw.Draw(part), text_font(16)
+    for number, (is_error, line) in enumerate(lines):
+        colour = (RED if is_error else AMBER) if findings else (0, 120, 80)
+        middle = 8 + number * LINE + LINE / 2
+        draw.ellipse((MARGIN, middle - 5, MARGIN + 10, middle + 5), fill=colour)
+        text = fitted(line, WIDTH - 3 * MARGIN - 18, font)
+        draw.text((MARGIN + 20, middle), text, INK, font, anchor="lm")
+    return part
+
+
+def _row(cells: Sequence[Cell]) -> Image.Image:
+    """Up to four pictures next to each other."""
+    drawn = [_cell(cell) for cell in cells]
+    part = Image.new("RGB", (WIDTH, max(cell.height for cell in drawn) + MARGIN), PAPER)
+    for number, cell in enumerate(drawn):
+        part.paste(cell, (MARGIN + number * (CELL[0] + MARGIN), MARGIN // 2))
+    return part
+
+
+def _cell(cell: Cell) -> Image.Image:
+    """A picture in its frame, its name and what is wrong below."""
+    wrong = [cell.note, *cell.wrong.values(), *(why for _, why in cell.unusable)]
+    lines = [part for part in dict.fromkeys(wrong) if part]
+    out = Image.new("RGB", (CELL[0], CELL[1] + LINE * (1 + len(lines))), PAPER)
+    draw, font = ImageDraw.Draw(out), text_font(15)
+    draw.rectangle((0, 0, CELL[0] - 1, CELL[1] - 1), fill=FRAME)
+    shown = _thumbnail(cell)
+    out.paste(shown, ((CELL[0] - shown.width) // 2, (CELL[1] - shown.height) // 2))
+    count = len(cell.boxes)
+    tail = f"   {count} object{'' if count == 1 else 's'}"
+    name = fitted(cell.name, CELL[0] - font.getlength(tail), font)
+    draw.text((0, CELL[1] + LINE / 2), name, INK, font, anchor="lm")
+    draw.text((CELL[0], CELL[1] + LINE / 2), tail, GREY, font, anchor="rm")
+    for number, line in enumerate(lines, start=1):
+        place = (0, CELL[1] + LINE * (number + 0.5))
+        draw.text(place, fitted(line, CELL[0], font), RED, font, anchor="lm")
+    return out
+
+
+def _thumbnail(cell: Cell) -> Image.Image:
+    """The picture as large as its cell allows, with its objects."""
+    _, height, width = cell.image.shape
+    scale = min(CELL[0] / width, CELL[1] / height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    picture = Image.fromarray(as_bytes(cell.image)).resize(size, Image.Resampling.LANCZOS)
+    rows = ((np.arange(size[1]) + 0.5) * height / size[1]).astype(np.int64)
+    columns = ((np.arange(size[0]) + 0.5) * width / size[0]).astype(np.int64)
+    masks = [mask[rows][:, columns].astype(bool) for mask in cell.masks]
+    boxes = np.reshape(cell.boxes, (-1, 4)) * np.float32(scale)
+    colours = [class_colour(int(label)) for label in cell.labels]
+    for index in cell.wrong:
+        colours[index] = RED
+    order = sorted(range(len(masks)), key=lambda index: index in cell.wrong)  # what is wrong on top
+    drawn = draw_objects(
+        picture,
+        boxes[order],
+        [masks[i] for i in order],
+        [""] * len(order),
+        [colours[i] for i in order],
+    )
+    draw = ImageDraw.Draw(drawn)
+    for index in cell.wrong:
+        draw.rectangle(boxes[index].tolist(), outline=RED, width=3)
+    for box, _ in cell.unusable:
+        _crossed(draw, [float(side) * scale for side in box], size)
+    return drawn
+
+
+def _crossed(draw: ImageDraw.ImageDraw, box: list[float], size: tuple[int, int]) -> None:
+    """A box crossed out, moved to the picture's border where it is outside."""
+    x1, y1, x2, y2 = (
+        min(max(value, 1.0), side - 2.0) for value, side in zip(box, size * 2, strict=True)
+    )
+    x1, x2, y1, y2 = min(x1, x2), max(x1, x2), min(y1, y2), max(y1, y2)
+    draw.rectangle((x1, y1, x2, y2), outline=RED, width=3)
+    draw.line((x1, y1, x2, y2), RED, 2)
+    draw.line((x1, y2, x2, y1), RED, 2)
