@@ -6,13 +6,19 @@ singular values, so five times x -> a x + b x^3 + c x^5 does it, from values bel
 ever computing them. The three factors give up an exact 1 to lift small values fast.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 FACTORS = ((3.4445, -4.7750, 2.0315),) * 5
 
 
-def orthogonalize(matrix: np.ndarray) -> np.ndarray:
-    """A matrix (m, n) of any scale to its rough U V' (m, n); zeros stay zeros."""
+def orthogonalize(matrices: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Of each matrix (m, n), of any scale, its rough U V' (m, n); zeros stay zeros."""
+    return [_orthogonalize(matrix) for matrix in matrices]
+
+
+def _orthogonalize(matrix):
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x = wide / max(np.linalg.norm(wide), np.finfo(wide.dtype).tiny)
     for a, b, c in FACTORS:
