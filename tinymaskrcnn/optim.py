@@ -131,6 +131,7 @@ class Muon(SGD):
     velocity = momentum * velocity + grad; d = grad + momentum * velocity (Nesterov's look ahead);
     p -= lr * (sqrt(M / N) * orthogonalize(d) + weight_decay * p).
 
+    The step has that length whatever the gradient's scale, unless its norm is far below 1e-7.
     Vectors (biases, norms) are changed as in SGD, with the same lr. Arguments as for SGD.
     """
 

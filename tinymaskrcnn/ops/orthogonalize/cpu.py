@@ -28,7 +28,7 @@ from ..simd_transforms import transpose_block
 FACTORS = ((3.4445, -4.7750, 2.0315),) * 5
 STRETCH = 256  # of the inner axis: two panels of that depth stay in the second-level cache
 GRAM, STEP, TOTAL, OTHER_TOTAL, PRODUCT = range(5)  # places for (m, m) matrices
-TINY = 1e-18  # whose square a float32 still holds
+SMALLEST_NORM = 1e-7  # the reason stands in reference.py
 
 Plan = namedtuple(
     "Plan",
@@ -181,7 +181,7 @@ def _normalize(plan, room, norms):
         size, start, trace = plan.sizes[matrix], plan.starts[matrix], 0.0
         for i in range(size):
             trace += room[start + i // PANEL * size * PANEL + i * PANEL + i % PANEL]
-        norms[matrix] = max(np.sqrt(trace), TINY)
+        norms[matrix] = max(np.sqrt(trace), SMALLEST_NORM)
         scale = np.float32(1 / norms[matrix] ** 2)
         for i in range(plan.pitches[matrix]):
             room[start + i] *= scale

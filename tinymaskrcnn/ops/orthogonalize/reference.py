@@ -11,16 +11,21 @@ from collections.abc import Sequence
 import numpy as np
 
 FACTORS = ((3.4445, -4.7750, 2.0315),) * 5
+# Of a smaller norm than this, a gradient is that of something long learnt, and its direction noise.
+# Steps of full length along it never end: logits that were sure ran away until they overflowed.
+SMALLEST_NORM = 1e-7
 
 
 def orthogonalize(matrices: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Of each matrix (m, n), of any scale, its rough U V' (m, n); zeros stay zeros."""
+    """Of each matrix (m, n), of any scale, its rough U V' (m, n); one whose norm is far below
+    SMALLEST_NORM stays small, and zeros stay zeros.
+    """
     return [_orthogonalize(matrix) for matrix in matrices]
 
 
 def _orthogonalize(matrix):
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    x = wide / max(np.linalg.norm(wide), np.finfo(wide.dtype).tiny)
+    x = wide / max(np.linalg.norm(wide), SMALLEST_NORM)
     for a, b, c in FACTORS:
         gram = x @ x.T
         x = a * x + (b * gram + c * (gram @ gram)) @ x
