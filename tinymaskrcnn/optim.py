@@ -135,29 +135,44 @@ class Muon(SGD):
     Vectors (biases, norms) are changed as in SGD, with the same lr. Arguments as for SGD.
     """
 
-    def _change(
-        self, parameter: Parameter, velocity: np.ndarray, weight_decay: float, grad_scale: float
-    ) -> None:
-        if parameter.ndim < 2:
-            return super()._change(parameter, velocity, weight_decay, grad_scale)
+    def step(self, grad_scale: float = 1.0) -> None:
+        """As SGD's; all matrices are made orthogonal together, which keeps every thread busy."""
+        turns: list[tuple[Parameter, np.ndarray, float]] = []
+        for group in self.groups:
+            for parameter, velocity in zip(group.parameters, group.velocities, strict=True):
+                if parameter.grad is None:
+                    continue
+                if parameter.ndim < 2:
+                    self._change(parameter, velocity, group.weight_decay, grad_scale)
+                else:
+                    ahead = self._look_ahead(parameter, velocity, grad_scale)
+                    turns.append((parameter, ahead, group.weight_decay))
+                parameter.changed()
+        for dtype in {parameter.dtype for parameter, _, _ in turns}:
+            self._turn([turn for turn in turns if turn[0].dtype == dtype])
+
+    def _look_ahead(
+        self, parameter: Parameter, velocity: np.ndarray, grad_scale: float
+    ) -> np.ndarray:
+        """Where the velocity will be a step later, as a matrix (M, N)."""
         assert parameter.grad is not None
-        grad = parameter.grad * parameter.dtype.type(grad_scale)
-        velocity *= parameter.dtype.type(self.momentum)
-        velocity += grad
-        grad += parameter.dtype.type(self.momentum) * velocity
-        matrix = grad.reshape(len(grad), -1)
-        direction = kernels(_ORTHOGONAL, matrix).orthogonalize(matrix)
-        # The plain update, without momentum, in the direction found: `grad` serves as its velocity.
-        kernels(_KERNELS, matrix).sgd_step(
-            parameter.data.reshape(-1),
-            direction.reshape(-1),
-            grad.reshape(-1),
-            self.lr,
-            0.0,
-            weight_decay,
-            sqrt(matrix.shape[0] / matrix.shape[1]),
+        ahead = kernels(_KERNELS, parameter.data).look_ahead(
+            parameter.grad.reshape(-1), velocity.reshape(-1), self.momentum, grad_scale
         )
-        return None
+        return ahead.reshape(len(parameter.data), -1)
+
+    def _turn(self, turns: list[tuple[Parameter, np.ndarray, float]]) -> None:
+        """Change each parameter along its direction, made orthogonal."""
+        matrices = [matrix for _, matrix, _ in turns]
+        directions = kernels(_ORTHOGONAL, matrices[0]).orthogonalize(matrices)
+        for (parameter, matrix, weight_decay), direction in zip(turns, directions, strict=True):
+            kernels(_KERNELS, matrix).descend(
+                parameter.data.reshape(-1),
+                direction.reshape(-1),
+                self.lr,
+                weight_decay,
+                sqrt(matrix.shape[0] / max(matrix.shape[1], 1)),
+            )
 
 
 def grad_norm(parameters: Iterable[Parameter]) -> float:

@@ -1,14 +1,20 @@
 """The rough orthogonalisation of Muon: five polynomial steps on the singular values."""
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tinymaskrcnn import jit
 from tinymaskrcnn.ops.orthogonalize import cpu, reference
 
 MODULES = pytest.mark.parametrize("module", [reference, cpu], ids=["reference", "cpu"])
 SIZES = st.integers(1, 70)
+
+
+def orthogonalize(module, matrix):
+    return module.orthogonalize([matrix])[0]
 
 
 def random(shape, seed=0):
@@ -23,7 +29,7 @@ def test_one_number_goes_through_the_polynomial(module):
     value = 1.0
     for _ in range(5):
         value = 3.4445 * value - 4.7750 * value**3 + 2.0315 * value**5
-    np.testing.assert_allclose(module.orthogonalize(np.array([[7.0]], np.float32)), value, 1e-5)
+    np.testing.assert_allclose(orthogonalize(module, np.array([[7.0]], np.float32)), value, 1e-5)
 
 
 # Specification: on the singular values, one at a time
@@ -44,7 +50,7 @@ def specification(matrix):
 def test_specification(rows, columns, seed, scale):
     matrix = random((rows, columns), seed) * np.float32(scale)
     for module in (reference, cpu):
-        result = module.orthogonalize(matrix)
+        result = orthogonalize(module, matrix)
         assert result.dtype == np.float32
         np.testing.assert_allclose(result, specification(matrix), atol=2e-4)
 
@@ -53,7 +59,7 @@ def test_specification(rows, columns, seed, scale):
 def test_deep_and_wide(module):
     for shape in ((130, 600), (40, 3136), (300, 7)):
         matrix = random(shape)
-        np.testing.assert_allclose(module.orthogonalize(matrix), specification(matrix), atol=1e-4)
+        np.testing.assert_allclose(orthogonalize(module, matrix), specification(matrix), atol=1e-4)
 
 
 # Laws
@@ -61,7 +67,7 @@ def test_deep_and_wide(module):
 
 @MODULES
 def test_singular_values_come_to_about_one(module):
-    values = np.linalg.svd(module.orthogonalize(random((64, 576))), compute_uv=False)
+    values = np.linalg.svd(orthogonalize(module, random((64, 576))), compute_uv=False)
     assert values.min() > 0.66 and values.max() < 1.16
 
 
@@ -69,9 +75,20 @@ def test_singular_values_come_to_about_one(module):
 def test_one_strong_direction_does_not_hide_the_others(module):
     matrix = random((32, 100)) + 50 * random((32, 1)) @ random((1, 100), 1)
     before, after = (
-        np.linalg.svd(x, compute_uv=False) for x in (matrix, module.orthogonalize(matrix))
+        np.linalg.svd(x, compute_uv=False) for x in (matrix, orthogonalize(module, matrix))
     )
     assert before[0] / before[1] > 100 and after.max() / after.min() < 4
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.tuples(SIZES, SIZES), max_size=5))
+def test_matrices_do_not_meet(shapes):
+    matrices = [random(shape, seed) for seed, shape in enumerate(shapes)]
+    for module in (reference, cpu):
+        together = module.orthogonalize(matrices)
+        assert len(together) == len(matrices)
+        for matrix, result in zip(matrices, together, strict=True):
+            np.testing.assert_array_equal(result, orthogonalize(module, matrix))
 
 
 @settings(deadline=None, max_examples=20)
@@ -79,8 +96,16 @@ def test_one_strong_direction_does_not_hide_the_others(module):
 def test_transposing_commutes(rows, columns, seed):
     matrix = random((rows, columns), seed)
     for module in (reference, cpu):
-        turned = module.orthogonalize(np.ascontiguousarray(matrix.T)).T
-        np.testing.assert_allclose(module.orthogonalize(matrix), turned, atol=1e-4)
+        turned = orthogonalize(module, np.ascontiguousarray(matrix.T)).T
+        np.testing.assert_allclose(orthogonalize(module, matrix), turned, atol=1e-4)
+
+
+def test_any_number_of_threads_gives_the_same_bits():
+    matrices, results = [random((130, 600)), random((64, 64)), random((300, 40))], []
+    for threads in (1, 2):
+        jit.set_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+        results.append(b"".join(x.tobytes() for x in cpu.orthogonalize(matrices)))
+    assert results[0] == results[1]
 
 
 # Edges
@@ -90,8 +115,15 @@ def test_transposing_commutes(rows, columns, seed):
 def test_zeros_stay_zeros(module):
     matrix = random((20, 40))
     matrix[3] = 0
-    assert not module.orthogonalize(matrix)[3].any()
-    assert not module.orthogonalize(np.zeros((5, 9), np.float32)).any()
+    assert not orthogonalize(module, matrix)[3].any()
+    assert not orthogonalize(module, np.zeros((5, 9), np.float32)).any()
+
+
+@MODULES
+@pytest.mark.parametrize("scale", [1e-44, 1e-30, 1e-20, 1e-13])
+def test_noise_is_not_made_a_step(module, scale):
+    matrix = random((64, 100)) * np.float32(scale)
+    assert np.abs(orthogonalize(module, matrix)).max() < 0.01
 
 
 @MODULES
@@ -105,5 +137,5 @@ def test_noise_is_not_made_a_step(module, scale):
 def test_the_matrix_is_left_alone(module):
     matrix = random((9, 5))
     before = matrix.copy()
-    module.orthogonalize(matrix)
+    orthogonalize(module, matrix)
     np.testing.assert_array_equal(matrix, before)

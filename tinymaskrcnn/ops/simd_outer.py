@@ -1,11 +1,12 @@
-"""The register tile of the weight gradients: a sum of outer products of packed rows.
+"""Register tiles that are sums of outer products of packed rows: transpose(left) @ right.
 
-A weight gradient is transpose(left) @ right with few rows and columns and a very long inner axis
-(the pixels). Both operands are packed in panels, so that every step k of the inner loop reads one
-short stretch of each. Panels of the left operand are LEFT floats wide, those of the right one
-PANEL; both are whole vectors, so that packing copies vectors.
+Both operands are packed in panels, so that every step k of the inner loop reads one short stretch
+of each. `outer_tile` serves the weight gradients, which have few rows and columns and a very long
+inner axis (the pixels): panels of the left operand are LEFT floats wide, those of the right one
+PANEL; both are whole vectors, so that packing copies vectors. `square_tile` serves products of
+matrices that are left operand and right one in turn: both have panels of PANEL floats.
 
-Not here: packing itself, blocking, threads (ops/conv2d/grad_weight*.py).
+Not here: packing itself, blocking, threads (ops/conv2d/grad_weight*.py, ops/orthogonalize).
 """
 
 from math import lcm
@@ -18,46 +19,56 @@ from .simd import INT, LANES, PANEL, TILE_ROWS, Emitter, data_pointer, emit_prod
 
 OUTER_ROWS = 8 if TILE_ROWS == 12 else 6  # 8 divides 64, 128, 256; 6 is what 16 registers hold
 LEFT = lcm(OUTER_ROWS, LANES)
+SQUARE_ROWS = 8 if TILE_ROWS >= 8 else 4  # divides PANEL; 4 x 2 sums hide the latency of AVX's
 
 
-@intrinsic
-def outer_tile(typing, depth, left, left_at, right, right_at, out, out_at, add):
-    """OUTER_ROWS x PANEL sums of a product of panels, in place of what is there or added to it.
+def tile_maker(tile_rows, left_width):
+    """An intrinsic: tile_rows x PANEL sums of a product of panels, in place of what is there or
+    added to it.
 
-    for i < OUTER_ROWS, j < PANEL:
-        sum = sum over k < depth of left[left_at + k*LEFT + i] * right[right_at + k*PANEL + j]
+    for i < tile_rows, j < PANEL:
+        sum = sum over k < depth of left[left_at + k*left_width + i] * right[right_at + k*PANEL + j]
         out[out_at + i*PANEL + j] = sum + (out[out_at + i*PANEL + j] if add else 0)
 
     The sums start at zero, in registers: rounding grows with the depth of a block and with the
     number of blocks, not with their product.
     """
-    number = types.intp
-    signature = types.void(number, left, number, right, number, out, number, number)
 
-    def code(context, builder, signature, args):
-        def pointer(i):
-            return data_pointer(context, builder, signature.args[i], args[i], args[i + 1])
+    @intrinsic
+    def tile(typing, depth, left, left_at, right, right_at, out, out_at, add):
+        number = types.intp
+        signature = types.void(number, left, number, right, number, out, number, number)
 
-        emit, rows, columns, target = Emitter(builder), pointer(1), pointer(3), pointer(5)
-        width = PANEL // LANES
-        sums = emit_products(
-            emit,
-            [emit.constant(0)] * (OUTER_ROWS * width),
-            args[0],
-            lambda i, k: emit.at(emit.at(rows, builder.mul(k, INT(LEFT))), i),
-            lambda k: emit.at(columns, builder.mul(k, INT(PANEL))),
-            width,
-        )
-        places = [emit.at(target, n * LANES) for n in range(len(sums))]
-        pairs = list(zip(sums, places, strict=True))
-        added = emit.choose(
-            args[7], sums, lambda _: [builder.fadd(emit.load(place), sum) for sum, place in pairs]
-        )
-        for value, place in zip(added, places, strict=True):
-            emit.store(value, place)
-        return context.get_dummy_value()
+        def code(context, builder, signature, args):
+            def pointer(i):
+                return data_pointer(context, builder, signature.args[i], args[i], args[i + 1])
 
-    return signature, code
+            emit, rows, columns, target = Emitter(builder), pointer(1), pointer(3), pointer(5)
+            width = PANEL // LANES
+            sums = emit_products(
+                emit,
+                [emit.constant(0)] * (tile_rows * width),
+                args[0],
+                lambda i, k: emit.at(emit.at(rows, builder.mul(k, INT(left_width))), i),
+                lambda k: emit.at(columns, builder.mul(k, INT(PANEL))),
+                width,
+            )
+            places = [emit.at(target, n * LANES) for n in range(len(sums))]
+            pairs = list(zip(sums, places, strict=True))
+            added = emit.choose(
+                args[7], sums, lambda _: [builder.fadd(emit.load(at), sum) for sum, at in pairs]
+            )
+            for value, place in zip(added, places, strict=True):
+                emit.store(value, place)
+            return context.get_dummy_value()
+
+        return signature, code
+
+    return tile
+
+
+outer_tile = tile_maker(OUTER_ROWS, LEFT)
+square_tile = tile_maker(SQUARE_ROWS, PANEL)
 
 
 @intrinsic

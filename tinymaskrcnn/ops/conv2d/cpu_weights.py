@@ -46,6 +46,13 @@ def pack(weight: np.ndarray, order: tuple[int, ...] | None = None, swap: bool = 
     return panels
 
 
+def pack_into(matrix: np.ndarray, panels: np.ndarray) -> None:
+    """matrix (O, C), contiguous -> the flat panels (ceil(O/PANEL), C, PANEL), zero beyond O."""
+    depth = matrix.shape[1]
+    places = _places(depth, depth, (0,))
+    _pack(matrix, depth, 1, False, places, panels.reshape(-1, depth * PANEL))
+
+
 @lru_cache(maxsize=1024)
 def _places(channels, depth, order):
     """(channels*taps,): where in a panel element (c, tap) of a weight's row belongs."""

@@ -1,70 +1,221 @@
-"""Newton and Schulz's iteration on the small side of the matrix.
+"""Newton and Schulz's iteration on the small sides of all matrices at once.
 
 Same names, arguments and results as reference.py, for float32. Every step multiplies x (m, n) from
 the left by a polynomial of its Gram matrix x x' (m, m), and all these polynomials commute. So the
 wide matrix is read twice only: for the Gram matrix, and for the product with the accumulated
-polynomial. The products of m x m matrices in between are too small to be worth waking a second
-thread for, and being symmetric they are packed into panels without a transposition.
+polynomial.
+
+The products in between are small, some thousand to some million multiplications, and there are
+17 of them: so each goes through all matrices in one parallel region. They are symmetric: only
+blocks on and above the diagonal are computed, and stored twice. A matrix is stored as panels
+(ceil(m/PANEL), m, PANEL), and since it is symmetric, a panel serves as left operand too.
 """
 
+from collections import namedtuple
+from collections.abc import Sequence
+from functools import lru_cache
+
 import numpy as np
+from numba import get_num_threads, prange
 
-from ...jit import serial
-from ..linear.cpu import linear, linear_grad_input
-from ..simd import PANEL, TILE_ROWS, address, row_tile
+from ... import memory
+from ...jit import kernel, serial
+from ..conv2d.cpu_weights import pack_into
+from ..simd import LANES, PANEL, address, copy_row
+from ..simd_outer import SQUARE_ROWS, square_tile
+from ..simd_transforms import transpose_block
 
-FACTORS = np.array(((3.4445, -4.7750, 2.0315),) * 5, np.float32)
+FACTORS = ((3.4445, -4.7750, 2.0315),) * 5
+STRETCH = 256  # of the inner axis: two panels of that depth stay in the second-level cache
+GRAM, STEP, TOTAL, OTHER_TOTAL, PRODUCT = range(5)  # places for (m, m) matrices
 SMALLEST_NORM = 1e-7  # the reason stands in reference.py
 
+Plan = namedtuple(
+    "Plan",
+    "sizes lengths "  # m and n of each matrix
+    "starts pitches "  # of its five (m, m) matrices in the room, and from one to the next
+    "panels "  # where its panels (ceil(m/PANEL), n, PANEL) start
+    "blocks columns "  # (matrix, block row, block column) and (matrix, panel of the n columns)
+    "room scratch "  # floats of all (m, m) matrices, and of all panels
+    "turned",  # where a transposed vector goes in a panel
+)
 
-def orthogonalize(matrix):
-    if matrix.shape[0] > matrix.shape[1]:
-        return orthogonalize(np.ascontiguousarray(matrix.T)).T
-    norm = float(np.sqrt(np.sum(np.square(matrix))))  # not linalg.norm: it wakes BLAS's threads
-    matrix = matrix * np.float32(1 / max(norm, SMALLEST_NORM))
-    return linear_grad_input(_polynomial(linear(matrix, matrix, None, False), FACTORS), matrix)
+
+def orthogonalize(matrices: Sequence[np.ndarray]) -> list[np.ndarray]:
+    tall = [matrix.shape[0] > matrix.shape[1] for matrix in matrices]
+    turned = [m.T if high else m for m, high in zip(matrices, tall, strict=True)]
+    wide = [np.ascontiguousarray(m, np.float32) for m in turned if m.size]
+    results = iter(_orthogonalize_wide(wide) if wide else [])
+    out = [next(results) if m.size else np.empty_like(m) for m in turned]
+    return [y.T if high else y for y, high in zip(out, tall, strict=True)]
 
 
-@serial
-def _polynomial(gram, factors):
-    """P (m, m) such that P x is the result, for gram = x x': the product of the steps' a + b gram +
-    c gram^2, where every step makes gram <- step gram step.
+def _orthogonalize_wide(matrices):
+    plan = _plan(tuple(matrix.shape for matrix in matrices))
+    panels, room = memory.empty((plan.scratch,)), memory.empty((plan.room,))
+    for matrix, start in zip(matrices, plan.panels, strict=True):
+        size, length = matrix.shape
+        pack_into(matrix, panels[start : start + _panel_floats(size, length)])
+    blocks = np.empty((get_num_threads(), PANEL * PANEL), np.float32)  # one for each thread
+    _gram(plan, panels, room, blocks)
+    norms = np.empty(len(matrices))
+    _normalize(plan, room, norms)
+    total = _polynomials(plan, room, blocks)
+    results = [memory.empty(matrix.shape) for matrix in matrices]
+    sources, targets = (np.array([a.ctypes.data for a in many]) for many in (matrices, results))
+    panels = memory.empty((len(blocks), int(max(plan.sizes)) * PANEL))
+    scales = (1 / norms).astype(np.float32)
+    _apply(plan, room, total, scales, sources, targets, panels, blocks)
+    return results
+
+
+@lru_cache(maxsize=64)
+def _plan(shapes):
+    """Where everything is, and the tasks of one pass, for wide matrices of these shapes."""
+    sizes, lengths = np.array(shapes).T.copy()
+    pitches = np.array([_panel_floats(m, m) for m in sizes.tolist()])
+    panels = np.array([_panel_floats(*shape) for shape in shapes])
+    blocks, columns = [], []
+    for matrix, (size, length) in enumerate(shapes):
+        count = -(-size // PANEL)
+        blocks += [(matrix, row, column) for column in range(count) for row in range(column + 1)]
+        columns += [(matrix, panel) for panel in range(-(-length // PANEL))]
+    room = 5 * np.cumsum(pitches)
+    ends = np.cumsum(panels)
+    return Plan(
+        sizes, lengths, room - 5 * pitches, pitches, ends - panels,
+        np.array(blocks), np.array(columns), int(room[-1]), int(ends[-1]),
+        np.arange(LANES) * PANEL,
+    )  # fmt: skip
+
+
+def _panel_floats(size, length):
+    return -(-size // PANEL) * length * PANEL
+
+
+def _polynomials(plan, room, blocks):
+    """Compute P with P x the result; returns its place.
+
+    For every step s = a + b g + c g^2 of a Gram matrix g: P <- P s, and g <- (s g) s. In this order
+    rounding leaves the small singular values alone; g <- (g s) s would cost two digits.
     """
-    total, step = np.eye(len(gram), dtype=np.float32), np.empty_like(gram)
-    square, panels = np.empty_like(gram), np.empty((len(gram) + PANEL) * len(gram), np.float32)
-    for number in range(len(factors)):
-        a, b, c = factors[number]
-        _multiply(gram, gram, panels, square)
-        for i in range(len(gram)):
-            for j in range(len(gram)):
-                step[i, j] = b * gram[i, j] + c * square[i, j]
-            step[i, i] += a
-        _multiply(step, total, panels, square)
-        total, square = square, total
-        if number < len(factors) - 1:
-            _multiply(step, gram, panels, square)
-            _multiply(square, step, panels, gram)
+    zero, one = np.float32(0), np.float32(1)
+    total, spare = TOTAL, OTHER_TOTAL
+    for number, (a, b, c) in enumerate(np.array(FACTORS, np.float32)):
+        step = STEP if number else total
+        _multiply(plan, room, GRAM, GRAM, step, c, b, a, blocks)
+        if number:
+            _multiply(plan, room, total, step, spare, one, zero, zero, blocks)
+            total, spare = spare, total
+        if number < len(FACTORS) - 1:
+            _multiply(plan, room, GRAM, step, PRODUCT, one, zero, zero, blocks)
+            _multiply(plan, room, PRODUCT, step, GRAM, one, zero, zero, blocks)
     return total
 
 
+@kernel
+def _gram(plan, panels, room, blocks):
+    """x x' of every matrix, in blocks of PANEL x PANEL, from the panels of x'."""
+    workers = len(blocks)
+    for worker in prange(workers):
+        block = blocks[worker]
+        for item in range(worker, len(plan.blocks), workers):
+            matrix, row, column = plan.blocks[item]
+            length, start = plan.lengths[matrix], plan.panels[matrix]
+            left, right = start + row * length * PANEL, start + column * length * PANEL
+            _block(length, panels, left, panels, right, block)
+            _store(plan, block, plan.sizes[matrix], row, column, room, plan.starts[matrix])
+
+
+@kernel
+def _multiply(plan, room, left, right, out, scale, slope, shift, blocks):
+    """out = scale * left' @ right + slope * GRAM + shift * identity, for every matrix."""
+    workers = len(blocks)
+    for worker in prange(workers):
+        block = blocks[worker]
+        for item in range(worker, len(plan.blocks), workers):
+            matrix, row, column = plan.blocks[item]
+            size, start, pitch = plan.sizes[matrix], plan.starts[matrix], plan.pitches[matrix]
+            first, second = start + left * pitch, start + right * pitch
+            _block(
+                size, room, first + row * size * PANEL, room, second + column * size * PANEL, block
+            )
+            gram_at = start + (column * size + row * PANEL) * PANEL
+            gram = room[gram_at : gram_at + min(PANEL, size - row * PANEL) * PANEL]
+            for i in range(len(gram)):
+                block[i] = scale * block[i] + slope * gram[i]
+            if row == column:
+                for i in range(PANEL):
+                    block[i * PANEL + i] += shift
+            _store(plan, block, size, row, column, room, start + out * pitch)
+
+
+@kernel
+def _apply(plan, room, total, scales, sources, targets, panels, blocks):
+    """scale * P x of every matrix: a panel of x's columns, then all of P past it."""
+    workers = len(blocks)
+    for worker in prange(workers):
+        panel, block = panels[worker], blocks[worker]
+        for item in range(worker, len(plan.columns), workers):
+            matrix, column = plan.columns[item]
+            size, length = plan.sizes[matrix], plan.lengths[matrix]
+            width, first = min(PANEL, length - column * PANEL), 4 * column * PANEL
+            for k in range(size):
+                source = sources[matrix] + first + 4 * k * length
+                copy_row(source, address(panel) + 4 * k * PANEL, width)
+            start, scale = plan.starts[matrix] + total * plan.pitches[matrix], scales[matrix]
+            for row in range(0, size, PANEL):
+                _block(size, room, start + row * size, panel, 0, block)
+                for i in range(len(block)):
+                    block[i] *= scale
+                for i in range(min(PANEL, size - row)):
+                    target = targets[matrix] + first + 4 * (row + i) * length
+                    copy_row(address(block) + 4 * i * PANEL, target, width)
+
+
 @serial
-def _multiply(left, right, panels, out):
-    """out = left @ right, all (m, m), `right` symmetric up to rounding; `panels` is room."""
-    size = len(left)
-    zeros = np.zeros(PANEL, np.float32)
-    tiles = (size + TILE_ROWS - 1) // TILE_ROWS
-    row = np.minimum(np.arange(tiles * TILE_ROWS), size - 1)
-    sources, targets = address(left) + 4 * size * row, address(out) + 4 * size * row
-    for first in range(0, size, PANEL):
-        columns = min(PANEL, size - first)
-        for k in range(size):
-            for j in range(columns):
-                panels[k * PANEL + j] = right[k, first + j]
-        for tile in range(tiles):
-            row_tile(
-                sources, tile * TILE_ROWS, 1, size, 0,
-                panels, 0,
-                targets, tile * TILE_ROWS, first,
-                zeros, 0, columns,
-                0, False, False,
+def _normalize(plan, room, norms):
+    """Find the Frobenius norm of every x, whose square is the trace of x x', and divide x x' by
+    that square: all singular values of x / norm are below 1."""
+    for matrix in range(len(norms)):
+        size, start, trace = plan.sizes[matrix], plan.starts[matrix], 0.0
+        for i in range(size):
+            trace += room[start + i // PANEL * size * PANEL + i * PANEL + i % PANEL]
+        norms[matrix] = max(np.sqrt(trace), SMALLEST_NORM)
+        scale = np.float32(1 / norms[matrix] ** 2)
+        for i in range(plan.pitches[matrix]):
+            room[start + i] *= scale
+
+
+@serial
+def _block(depth, left, left_at, right, right_at, block):
+    """block[i, j] = sum over k < depth of left[left_at + k*PANEL + i] * right[right_at + ... + j],
+    for i, j < PANEL."""
+    for start in range(0, depth, STRETCH):
+        stretch, shift = min(STRETCH, depth - start), start * PANEL
+        for i in range(0, PANEL, SQUARE_ROWS):
+            square_tile(
+                stretch, left, left_at + shift + i, right, right_at + shift,
+                block, i * PANEL, start > 0,
             )  # fmt: skip
+
+
+@serial
+def _store(plan, block, size, row, column, room, start):
+    """Put a block of a symmetric matrix into the panels at `start`, and its mirror image too."""
+    place = start + (column * size + row * PANEL) * PANEL
+    if row == column:
+        for i in range(PANEL):
+            for j in range(i):
+                block[i * PANEL + j] = block[j * PANEL + i]
+    whole = room[place : place + min(PANEL, size - row * PANEL) * PANEL]
+    for i in range(len(whole)):
+        whole[i] = block[i]
+    if row != column:
+        mirrored = start + (row * size + column * PANEL) * PANEL
+        for j in range(0, min(PANEL, size - column * PANEL), LANES):
+            for i in range(0, PANEL, LANES):
+                transpose_block(
+                    block, i * PANEL + j, PANEL, LANES, size - column * PANEL - j,
+                    room, mirrored + j * PANEL + i, plan.turned, 0,
+                )  # fmt: skip

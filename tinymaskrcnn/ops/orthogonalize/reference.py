@@ -6,6 +6,8 @@ singular values, so five times x -> a x + b x^3 + c x^5 does it, from values bel
 ever computing them. The three factors give up an exact 1 to lift small values fast.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 FACTORS = ((3.4445, -4.7750, 2.0315),) * 5
@@ -14,10 +16,14 @@ FACTORS = ((3.4445, -4.7750, 2.0315),) * 5
 SMALLEST_NORM = 1e-7
 
 
-def orthogonalize(matrix: np.ndarray) -> np.ndarray:
-    """A matrix (m, n) of any scale to its rough U V' (m, n); one whose norm is far below
+def orthogonalize(matrices: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Of each matrix (m, n), of any scale, its rough U V' (m, n); one whose norm is far below
     SMALLEST_NORM stays small, and zeros stay zeros.
     """
+    return [_orthogonalize(matrix) for matrix in matrices]
+
+
+def _orthogonalize(matrix):
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x = wide / max(np.linalg.norm(wide), SMALLEST_NORM)
     for a, b, c in FACTORS:

@@ -1,4 +1,4 @@
-"""SGD's update, the sum of squares and the moving average in one pass over memory each.
+"""The updates of SGD and Muon, sums of squares and moving averages in one pass over memory each.
 
 NumPy writes a temporary for every operator: ten passes over the parameters instead of the five
 (three read, two written) that the update needs. Bound by memory, which one core nearly fills, and
@@ -7,6 +7,7 @@ called for many small arrays, which threads would only slow down: hence one thre
 
 import numpy as np
 
+from ... import memory
 from ...jit import serial
 
 
@@ -21,6 +22,22 @@ def sgd_step(
 ) -> None:
     factors = np.array([lr, momentum, weight_decay, grad_scale], np.float32)
     _sgd_step(parameter, np.ascontiguousarray(grad), velocity, factors)
+
+
+def look_ahead(
+    grad: np.ndarray, velocity: np.ndarray, momentum: float, grad_scale: float
+) -> np.ndarray:
+    direction = memory.empty(grad.shape)
+    factors = np.array([momentum, grad_scale], np.float32)
+    _look_ahead(np.ascontiguousarray(grad), velocity, factors, direction)
+    return direction
+
+
+def descend(
+    parameter: np.ndarray, direction: np.ndarray, lr: float, weight_decay: float, scale: float
+) -> None:
+    factors = np.array([1 - lr * weight_decay, lr * scale], np.float32)
+    _descend(parameter, np.ascontiguousarray(direction), factors)
 
 
 def sum_of_squares(array: np.ndarray) -> float:
@@ -40,6 +57,23 @@ def _sgd_step(parameter, grad, velocity, factors):
     for i in range(parameter.size):
         velocity[i] = momentum * velocity[i] + (scale * grad[i] + decay * parameter[i])
         parameter[i] -= lr * velocity[i]
+
+
+@serial
+def _look_ahead(grad, velocity, factors, direction):
+    momentum, scale = factors[0], factors[1]
+    for i in range(grad.size):
+        scaled = scale * grad[i]
+        velocity[i] = momentum * velocity[i] + scaled
+        direction[i] = scaled + momentum * velocity[i]
+
+
+@serial
+def _descend(parameter, direction, factors):
+    """parameter = (1 - lr * decay) * parameter - lr * scale * direction."""
+    keep, step = factors[0], factors[1]
+    for i in range(parameter.size):
+        parameter[i] = keep * parameter[i] - step * direction[i]
 
 
 @serial

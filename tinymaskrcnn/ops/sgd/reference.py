@@ -1,5 +1,5 @@
-"""SGD's update, the sum of squares and the moving average in NumPy. All arrays are (n,) and are
-changed in place.
+"""The updates of SGD and Muon, sums of squares and moving averages in NumPy. All arrays are (n,)
+and are changed in place.
 """
 
 import numpy as np
@@ -21,6 +21,25 @@ def sgd_step(
     velocity *= momentum
     velocity += direction
     parameter -= velocity * lr
+
+
+def look_ahead(
+    grad: np.ndarray, velocity: np.ndarray, momentum: float, grad_scale: float
+) -> np.ndarray:
+    """velocity = momentum * velocity + g with g = grad_scale * grad; returns g + momentum *
+    velocity, where Nesterov's momentum will be a step later.
+    """
+    scaled = grad * grad_scale
+    velocity *= momentum
+    velocity += scaled
+    return scaled + velocity * momentum
+
+
+def descend(
+    parameter: np.ndarray, direction: np.ndarray, lr: float, weight_decay: float, scale: float
+) -> None:
+    """parameter -= lr * (scale * direction + weight_decay * parameter)."""
+    parameter -= lr * (direction * scale + parameter * weight_decay)
 
 
 def sum_of_squares(array: np.ndarray) -> float:
