@@ -26,6 +26,13 @@ def test_anchors_sit_on_the_corner_of_their_cell():
     assert anchors.tolist() == [[x - 2, y - 2, x + 2, y + 2] for y in (0, 10) for x in (0, 10, 20)]
 
 
+def test_nine_anchors_of_a_small_picture():
+    """Ten pixels square on a grid of five, half of the first ones outside."""
+    (anchors,) = AnchorGenerator(((10,),), ((1.0,),))([(3, 3)], (15, 15))
+    expected = [[x - 5, y - 5, x + 5, y + 5] for y in (0, 5, 10) for x in (0, 5, 10)]
+    assert anchors.tolist() == expected and anchors.dtype == np.float32
+
+
 def test_the_stride_is_a_whole_number():
     anchors = AnchorGenerator(((512,),), ((1.0,),))([(13, 17)], (800, 1088))[0]
     rows = anchors.reshape(13, 17, 4)

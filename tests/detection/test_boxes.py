@@ -37,6 +37,15 @@ def test_area_clip_and_scale_by_hand():
     assert scale_boxes(boxes, (10, 10), (20, 5)).tolist() == [[-1.5, 4, 2.5, 16]]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_areas_of_large_small_and_empty_boxes(dtype):
+    boxes = np.array(
+        [[285.3538, 185.5758, 1193.511, 851.4551], [2.825, 1.8625, 3.9, 4.85], [7, 7, 7, 7]], dtype
+    )
+    assert box_area(boxes).dtype == dtype
+    assert np.allclose(box_area(boxes), [604723.0806, 3.2115625, 0], rtol=1e-6)
+
+
 def test_a_side_of_exactly_the_least_size_stays():
     boxes = np.array([[0, 0, 2, 2], [0, 0, 1.999, 9], [1, 1, 3, 9]], np.float32)
     assert remove_small_boxes(boxes, 2.0).tolist() == [0, 2]

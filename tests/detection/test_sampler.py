@@ -28,6 +28,14 @@ def test_positives_are_limited_to_their_share():
     assert (len(positive), len(negative)) == (2, 6)
 
 
+def test_what_is_ignored_is_never_drawn():
+    labels = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, -1, -1])
+    for seed in range(20):
+        positive, negative = BalancedSampler(4, 0.25).sample(labels, np.random.default_rng(seed))
+        assert len(positive) == 1 and 6 <= positive[0] < 9
+        assert len(negative) == 3 and (negative < 6).all()
+
+
 def test_top_k_by_hand():
     scores = np.array([[1, 3, 3, -2, 0], [-1, -1, -5, 2, -0.0]], np.float32)
     assert top_k(scores, 3).tolist() == [[1, 2, 0], [3, 4, 0]]

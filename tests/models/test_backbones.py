@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tinymaskrcnn.autograd import no_grad
+from tinymaskrcnn.models.builders import BUILDERS, maskrcnn_resnet50_fpn
 from tinymaskrcnn.models.fpn import BackboneWithFPN, FeaturePyramid
 from tinymaskrcnn.models.resnet import DEPTHS, ResNet, norm_maker, resnet
 from tinymaskrcnn.models.vgg import VGG16
@@ -76,6 +77,22 @@ def test_names_and_sizes_are_torchvisions(rng):
     ]
     assert len(names) == 26
     assert names[-1] == "features.28.bias"
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_the_five_maps_of_a_picture_whose_sides_do_not_divide(name):
+    model = BUILDERS[f"maskrcnn_{name}_fpn"](num_classes=2)
+    with no_grad():
+        maps = model.backbone(Tensor(np.zeros((1, 300, 300, 3), np.float32)))
+    assert [m.shape for m in maps] == [(1, n, n, 256) for n in (75, 38, 19, 10, 5)]
+
+
+@pytest.mark.parametrize(("trained", "kept"), [(0, 53), (1, 43), (2, 24), (3, 11), (4, 1), (5, 0)])
+def test_the_first_convolutions_stay_as_they_are(trained, kept):
+    """As many as in torchvision; everything behind them trains."""
+    model = maskrcnn_resnet50_fpn(num_classes=2, trainable_backbone_layers=trained)
+    flags = [parameter.requires_grad for _, parameter in model.backbone.named_parameters()]
+    assert flags == [False] * kept + [True] * (len(flags) - kept)
 
 
 def test_all_depths_are_built(rng):

@@ -63,7 +63,10 @@ def test_pictures_without_objects_train(shapes, backend):
         losses = model(images, some)
         total(losses).backward()
         assert all(np.isfinite(loss.item()) for loss in losses.values())
-    assert losses["loss_mask"].item() > 0
+        about_objects = [
+            losses[f"loss_{name}"].item() for name in ("box_reg", "rpn_box_reg", "mask")
+        ]
+        assert all(about_objects) if some[1] is targets[1] else about_objects == [0, 0, 0]
 
 
 def test_detections_have_torchvisions_form(shapes, backend):
@@ -100,9 +103,27 @@ def test_losses_and_detections_from_one_call(shapes):
         np.testing.assert_array_equal(one.mask_probabilities, other.mask_probabilities)
 
 
-def test_training_without_targets_is_an_error(shapes):
-    with pytest.raises(ValueError, match="targets"):
+def test_losses_without_targets_are_an_error(shapes):
+    with pytest.raises(tm.InputError, match="need targets"):
         tiny()(shapes[0])
+    with pytest.raises(tm.InputError, match="need targets"):
+        tiny().eval().evaluate_losses(shapes[0], None)
+
+
+def test_a_label_without_a_class_is_named(shapes):
+    images, targets = shapes
+    wrong = [targets[0], targets[1] | {"labels": np.full_like(targets[1]["labels"], 4)}]
+    with pytest.raises(tm.InputError, match="target 1: label 4, expected 1 to 3"):
+        tiny()(images, wrong)
+
+
+def test_pictures_of_different_sizes_train_together(shapes, backend):
+    images, targets = shapes
+    cut = {**targets[1], "masks": targets[1]["masks"][:, :48, :40]}
+    cut["boxes"] = np.clip(cut["boxes"], 0, [39, 47, 40, 48]) + np.float32([[0, 0, 0.5, 0.5]])
+    losses = tiny()([images[0], images[1][:, :48, :40]], [targets[0], cut])
+    assert sorted(losses) == FIVE
+    assert all(np.isfinite(loss.item()) for loss in losses.values())
 
 
 def test_training_is_repeatable_bit_for_bit(shapes):

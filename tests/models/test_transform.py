@@ -211,6 +211,18 @@ def test_unusable_pictures(image, message):
     [
         ({"boxes": [[1, 1, 1, 3]]}, r"target 0: box \[1.0, 1.0, 1.0, 3.0\], expected x1 < x2"),
         ({"boxes": [[1, 1, np.nan, 3]]}, "target 0: box"),
+        ({"boxes": [[2, 0, 3, 3], [3, 3, 1, 4]]}, r"target 0: box \[3.0, 3.0, 1.0, 4.0\]"),
+        ({"boxes": 0.0}, r"target 0: expected boxes \(G, 4\), .* got shape \(\)"),
+        ({"boxes": [1, 1, 3, 3]}, r"got shape \(4,\)"),
+        ({"boxes": [[1, 1, 3, 3, 3]]}, r"got shape \(1, 5\)"),
+        ({"boxes": np.ones((4, 5))}, r"got shape \(4, 5\)"),
+        ({"boxes": "x"}, "target 0: boxes are not numbers"),
+        ({"boxes": [[1, 2, 3], [1]]}, "target 0: boxes are not numbers"),
+        ({"boxes": np.zeros((0, 4))}, r"for 0 boxes expected labels \(0,\)"),
+        ({"labels": [1.5]}, "target 0: expected whole numbers as labels, got float64"),
+        ({"labels": [[1]]}, r"expected labels \(1,\)"),
+        ({"masks": None}, r"and masks \(1, 4, 4\), got .*\(\)"),
+        ({"iscrowd": [True, False]}, r"for 1 boxes expected iscrowd \(1,\), got \(2,\)"),
         ({"labels": [0]}, "target 0: label 0, expected 1 or above"),
         ({"labels": [1, 2]}, r"for 1 boxes expected labels \(1,\)"),
         ({"masks": np.zeros((1, 3, 4), np.uint8)}, r"and masks \(1, 4, 4\), got .*\(1, 3, 4\)"),
@@ -222,12 +234,43 @@ def test_unusable_targets(change, message):
         plain()([np.zeros((1, 4, 4), np.float32)], [target])
 
 
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (None, "expected a list of pictures, got NoneType"),
+        ("photo.jpg", "expected a list of pictures, got str"),
+        (np.zeros((1, 4, 4), np.float32), r"expected a list of pictures .*, got one array \(1, 4"),
+        (np.zeros((0, 1, 4, 4), np.float32), "at least one image"),
+        ([np.full((1, 4, 4), np.nan, np.float32)], "image 0: expected finite numbers"),
+    ],
+)
+def test_what_is_not_a_list_of_pictures(images, message):
+    with pytest.raises(InputError, match=message):
+        plain()(images)
+
+
+def test_one_array_of_pictures_of_one_size():
+    batch, _ = plain(4)(np.ones((2, 1, 4, 4), np.float32))
+    assert batch.sizes == [(4, 4)] * 2
+
+
+def test_no_objects_in_any_form():
+    image = np.zeros((1, 4, 4), np.float32)
+    for masks in ([], np.zeros((0, 4, 4)), np.zeros((0, 9, 9))):
+        target = {"boxes": [], "labels": [], "masks": masks}
+        _, (moved,) = plain(8)([image], [target])
+        assert moved["boxes"].shape == (0, 4) and moved["masks"].shape == (0, 8, 8)
+        assert moved["labels"].shape == (0,) and moved["labels"].dtype == np.int64
+
+
 def test_missing_targets():
     image = np.zeros((1, 4, 4), np.float32)
     with pytest.raises(InputError, match="target 0: no labels, masks"):
         plain()([image], [{"boxes": np.zeros((0, 4))}])
     with pytest.raises(InputError, match="1 images, but 0 targets"):
         plain()([image], [])
+    with pytest.raises(InputError, match="target 0: expected a dict, got NoneType"):
+        plain()([image], [None])
     with pytest.raises(InputError, match="at least one image"):
         plain()([])
 

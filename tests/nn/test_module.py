@@ -94,6 +94,20 @@ def test_a_folded_norm_computes_the_same(backend, rng, norm):
     np.testing.assert_allclose(folded.data, apart.data, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("eps", [None, 1e-3, 0.0])
+def test_a_frozen_norm_is_a_norm_in_eval_mode(backend, rng, eps):
+    """Also with the same default epsilon, and from a state that counts batches."""
+    settings = {} if eps is None else {"eps": eps}
+    norms = [nn.FrozenBatchNorm2d(32, **settings), nn.BatchNorm2d(32, **settings).eval()]
+    names = ("weight", "bias", "running_mean", "running_var")
+    state = {name: rng.random(32).astype(np.float32) for name in names}
+    for norm in norms:
+        norm.load_state_dict(state | {"num_batches_tracked": np.int64(100)})
+    x = Tensor(rng.random((4, 28, 28, 32), np.float32))
+    frozen, trained = (norm(x).data for norm in norms)
+    np.testing.assert_allclose(frozen, trained, rtol=1e-5, atol=1e-6)
+
+
 def test_a_folded_norm_follows_its_parameters(backend, rng):
     conv, bn = nn.Conv2d(3, 4, 1, bias=False, rng=rng), nn.BatchNorm2d(4)
     x = Tensor(rng.standard_normal((1, 2, 2, 3)).astype(np.float32))

@@ -31,6 +31,23 @@ def test_known_overlaps(backend):
     np.testing.assert_array_equal(box_iou(a, b), np.float32([[1, 1 / 7, 0.5, 0, 0, 0]]))
 
 
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.int64, np.float32, np.float64])
+def test_boxes_of_whole_numbers(backend, dtype):
+    a = np.array([[0, 0, 100, 100], [0, 0, 50, 50], [200, 200, 300, 300], [0, 0, 25, 25]], dtype)
+    expected = [[1, 0.25, 0], [0.25, 1, 0], [0, 0, 1], [0.0625, 0.25, 0]]
+    np.testing.assert_array_equal(box_iou(a, a[:3]), expected)
+
+
+def test_large_boxes_that_are_nearly_equal(backend):
+    boxes = [
+        [285.3538, 185.5758, 1193.5110, 851.4551],
+        [285.1472, 188.7374, 1192.4984, 851.0669],
+        [279.2440, 197.9812, 1189.4746, 849.2019],
+    ]
+    expected = [[1, 0.9933, 0.9673], [0.9933, 1, 0.9737], [0.9673, 0.9737, 1]]
+    np.testing.assert_allclose(box_iou(boxes, boxes), expected, atol=1e-4)
+
+
 # Specification
 
 

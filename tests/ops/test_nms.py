@@ -90,6 +90,50 @@ def test_equals_the_greedy_loop(backend, count, threshold):
         )
 
 
+@pytest.mark.parametrize("threshold", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("above", [1e-5, -1e-5])
+def test_an_overlap_barely_beside_the_threshold_among_a_thousand(backend, threshold, above):
+    """The last box is the first, widened until their overlap misses the threshold by a hair."""
+    rng = np.random.default_rng(7)
+    boxes = rng.uniform(0, 100, (1000, 4)).astype(np.float32)
+    boxes[:, 2:] += boxes[:, :2]
+    boxes[-1] = boxes[0]
+    overlap = threshold + above
+    boxes[-1, 2] += (boxes[0, 2] - boxes[0, 0]) * (1 - overlap) / overlap
+    scores = rng.random(1000).astype(np.float32)
+    scores[[0, -1]] = 3, 2
+    kept = nms(boxes, scores, threshold)
+    assert kept[0] == 0 and (999 in kept) == (above < 0)
+    np.testing.assert_array_equal(kept, greedy(boxes, scores, threshold))
+
+
+def test_large_boxes_that_are_nearly_equal(backend):
+    boxes = np.float32(
+        [
+            [285.3538, 185.5758, 1193.5110, 851.4551],
+            [285.1472, 188.7374, 1192.4984, 851.0669],
+            [279.2440, 197.9812, 1189.4746, 849.2019],
+        ]
+    )
+    np.testing.assert_array_equal(nms(boxes, [0.6370, 0.7569, 0.3966], 0.2), [1])
+
+
+@pytest.mark.parametrize("count", [999, 1000, 1001])
+def test_both_ways_to_part_labels_agree_where_rounding_does_not_matter(backend, count):
+    """Up to 1000 boxes are shifted apart, more are grouped; all of these overlap."""
+    rng = np.random.default_rng(count)
+    boxes = np.hstack((rng.random((count, 2)), 10 + rng.random((count, 2)))).astype(np.float32)
+    scores, labels = rng.random(count).astype(np.float32), rng.integers(0, 4, count)
+    expected = [
+        int(i)
+        for label in range(4)
+        for members in [np.flatnonzero(labels == label)]
+        for i in members[greedy(boxes[members], scores[members], 0.9)]
+    ]
+    expected.sort(key=lambda i: -scores[i])
+    np.testing.assert_array_equal(batched_nms(boxes, scores, labels, 0.9), expected)
+
+
 def test_many_boxes_are_suppressed_label_by_label(backend):
     rng = np.random.default_rng(3)
     boxes = np.tile(random_boxes(rng, 101), (10, 1))
@@ -210,6 +254,8 @@ def test_boxes_without_area_and_infinite_boxes_are_kept(backend):
     ("arguments", "message"),
     [
         ((np.zeros((2, 5)), [1, 2], 0.5), r"boxes: expected shape \(N, 4\)"),
+        ((np.zeros(4), [1, 2, 3], 0.5), r"boxes: expected shape \(N, 4\).*got \(4,\)"),
+        ((np.zeros((3, 4)), np.zeros((3, 2)), 0.5), r"scores: .* got \(3, 2\)"),
         ((np.zeros((2, 4)), [1], 0.5), r"scores: expected one per box, shape \(2,\), got \(1,\)"),
         ((np.zeros((2, 4)), [1, 2], 1.5), "iou_threshold: expected a number in 0 .. 1, got 1.5"),
         ((np.zeros((2, 4)), [1, 2], float("nan")), "got nan"),

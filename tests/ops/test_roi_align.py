@@ -104,6 +104,21 @@ def test_equals_the_one_sample_loops(backend, sampling, aligned):
             np.testing.assert_allclose(got[r, i, j], expected, rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_regions_that_end_on_the_last_pixel(backend, aligned, dtype):
+    """Some samples of the last bins lie beyond the last pixel's centre, and are held to it."""
+    rng = np.random.default_rng(11)
+    features = rng.random((2, 10, 10, 3)).astype(dtype).transpose(0, 2, 1, 3)  # not contiguous
+    rois = [[0, 0, 0, 9, 9], [0, 0, 5, 4, 9], [0, 5, 5, 9, 9], [1, 0, 0, 9, 9], [1, 9, 9, 10, 10]]
+    got = roi_align(features, np.array(rois, dtype), 5, 1.0, -1, aligned).data
+    assert got.dtype == dtype
+    for r, i, j in np.ndindex(len(rois), 5, 5):
+        image = features[rois[r][0]].astype(np.float64)
+        expected = align_one(image, rois[r][1:], i, j, (5, 5), 1.0, -1, aligned)
+        np.testing.assert_allclose(got[r, i, j], expected, rtol=0, atol=2e-6)
+
+
 @pytest.mark.parametrize("sampling", [2, -1])
 @pytest.mark.parametrize("shape", [(2, 9, 8, 1), (3, 9, 8, 5), (1, 20, 40, 64), (4, 12, 10, 32)])
 def test_kernels_equal_the_reference(shape, sampling):
@@ -239,6 +254,9 @@ def test_a_list_of_boxes_is_the_same_as_indexed_rois(backend):
     np.testing.assert_array_equal(
         roi_align(features, boxes, 2).data, roi_align(features, rois, 2).data
     )
+    np.testing.assert_array_equal(
+        roi_align(features, tuple(boxes), 2).data, roi_align(features, rois, 2).data
+    )
 
 
 def test_features_and_gradients_need_not_be_contiguous(backend):
@@ -260,6 +278,7 @@ MAP = np.zeros((2, 8, 8, 3), np.float32)
     [
         (MAP[0], np.zeros((1, 5)), 2, "shape \\(N, H, W, C\\)"),
         (MAP, np.zeros((1, 4)), 2, "shape \\(R, 5\\)"),
+        (MAP, [np.zeros((1, 3))] * 2, 2, "rois\\[0\\].*shape \\(N, 4\\)"),
         (MAP, [np.zeros((1, 4))], 2, "one array of boxes per image, 2"),
         (MAP, [np.zeros((1, 4)), np.zeros((1, 5))], 2, "rois\\[1\\].*shape \\(N, 4\\)"),
         (MAP, [[2, 0, 0, 4, 4]] * np.ones((1, 5)), 2, "image index 2, expected 0 to 1"),

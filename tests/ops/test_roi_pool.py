@@ -81,6 +81,16 @@ def test_equals_the_one_bin_loops(backend):
             np.testing.assert_array_equal(got[r, i, j], expected)
 
 
+def test_regions_that_end_on_the_last_pixel(backend):
+    rng = np.random.default_rng(4)
+    features = rng.random((2, 10, 10, 3)).astype(np.float32).transpose(0, 2, 1, 3)
+    rois = [[0, 0, 0, 9, 9], [0, 0, 5, 4, 9], [0, 5, 5, 9, 9], [1, 0, 0, 9, 9], [1, 9, 9, 10, 10]]
+    got = roi_pool(features, np.array(rois, np.float32), 5).data
+    for r, i, j in np.ndindex(len(rois), 5, 5):
+        expected = pool_one(features[rois[r][0]], rois[r][1:], i, j, (5, 5), 1.0)
+        np.testing.assert_array_equal(got[r, i, j], expected)
+
+
 # Gradient
 
 
@@ -140,6 +150,30 @@ def test_no_rois(backend, images):
     assert y.shape == (0, 7, 7, 3)
     y.sum().backward()
     np.testing.assert_array_equal(x.grad, np.zeros(x.shape))
+
+
+def test_lists_and_tuples_of_boxes_are_the_same_as_indexed_rois(backend):
+    rng = np.random.default_rng(5)
+    features = rng.standard_normal((2, 6, 6, 2)).astype(np.float32)
+    rois = random_rois(rng, 7, 2, 6, 6)
+    rois = rois[np.argsort(rois[:, 0], kind="stable")]
+    boxes = [rois[rois[:, 0] == n, 1:] for n in range(2)]
+    expected = roi_pool(features, rois, (2, 3)).data
+    for form in (boxes, tuple(boxes)):
+        np.testing.assert_array_equal(roi_pool(features, form, (2, 3)).data, expected)
+
+
+@pytest.mark.parametrize(
+    ("rois", "message"),
+    [
+        (np.zeros((1, 4)), r"shape \(R, 5\)"),
+        ([np.zeros((1, 3))], r"rois\[0\]: expected shape \(N, 4\)"),
+        ([np.zeros((1, 4))] * 2, "one array of boxes per image, 1"),
+    ],
+)
+def test_rois_of_another_shape_are_named(backend, rois, message):
+    with pytest.raises(ValueError, match=message):
+        roi_pool(np.zeros((1, 8, 8, 1), np.float32), rois, 2)
 
 
 def test_an_image_index_out_of_range_is_named(backend):

@@ -4,6 +4,7 @@ one is wrong.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,28 @@ from ..errors import InputError
 Target = dict[str, Any]
 
 
+def check_images(images: Any, channels: int) -> list[np.ndarray]:
+    """The pictures as float32 (C, H, W), each its own size.
+
+    Raises:
+        InputError: no sequence of pictures, or none in it, or one that cannot be used.
+    """
+    if not isinstance(images, Sequence | np.ndarray) or isinstance(images, str):
+        raise InputError(f"images: expected a list of pictures, got {type(images).__name__}")
+    if len(images) == 0:
+        raise InputError("expected at least one image")
+    if isinstance(images, np.ndarray) and images.ndim != 4:
+        raise InputError(
+            f"images: expected a list of pictures (C, H, W), got one array {images.shape}"
+        )
+    return [check_image(image, i, channels) for i, image in enumerate(images)]
+
+
 def check_image(image: Any, number: int, channels: int) -> np.ndarray:
     """The picture as float32 (C, H, W). `number` is its place in the batch, for the message.
 
     Raises:
-        InputError: not an array of floats, or not of shape (channels, H, W).
+        InputError: not an array of floats, not of shape (channels, H, W), or not finite.
     """
     image = np.asarray(image)
     if image.dtype.kind != "f":
@@ -27,37 +45,81 @@ def check_image(image: Any, number: int, channels: int) -> np.ndarray:
         )
     if image.ndim != 3 or image.shape[0] != channels or 0 in image.shape:
         raise InputError(f"image {number}: expected shape ({channels}, H, W), got {image.shape}")
+    if not np.isfinite(image).all():
+        raise InputError(f"image {number}: expected finite numbers, got NaN or infinity")
     return image.astype(np.float32, copy=False)
 
 
-def check_target(target: Target, number: int, size: Size) -> Target:
+def check_target(target: Any, number: int, size: Size) -> Target:
     """The target with boxes as float32 (G, 4) and labels as int64 (G,); other entries
     as they are, but `iscrowd` as bool.
 
     Raises:
-        InputError: an entry is missing, numbers of objects differ, masks are not of the picture's
-            size, a label is not 1 or above, or a box is empty or not finite.
+        InputError: not a dict, an entry is missing or of another shape, numbers of objects differ,
+            masks are not of the picture's size, a label is not 1 or above, or a box is empty or
+            not finite.
     """
+    if not isinstance(target, dict):
+        raise InputError(f"target {number}: expected a dict, got {type(target).__name__}")
     missing = [key for key in ("boxes", "labels", "masks") if key not in target]
     if missing:
         raise InputError(f"target {number}: no {', '.join(missing)}")
-    boxes = np.asarray(target["boxes"], np.float32).reshape(-1, 4)
+    boxes = _boxes(target["boxes"], f"target {number}")
     count = len(boxes)
-    labels, masks = np.asarray(target["labels"], np.int64), np.asarray(target["masks"])
-    if count == 0:
-        masks = masks.reshape(0, *size)
+    labels, masks = np.asarray(target["labels"]), np.asarray(target["masks"])
+    if count == labels.size == masks.size == 0:  # empty lists have no types or shapes
+        labels, masks = np.zeros(0, np.int64), masks.reshape(0, *size)
     if labels.shape != (count,) or masks.shape != (count, *size):
         raise InputError(
             f"target {number}: for {count} boxes expected labels ({count},) and masks "
             f"{(count, *size)}, got {labels.shape} and {masks.shape}"
         )
+    if labels.dtype.kind not in "iu":
+        raise InputError(f"target {number}: expected whole numbers as labels, got {labels.dtype}")
     if count and labels.min() < 1:
         raise InputError(f"target {number}: label {labels.min()}, expected 1 or above")
+    checked = {**target, "boxes": boxes, "labels": labels.astype(np.int64), "masks": masks}
+    if "iscrowd" in target:
+        checked["iscrowd"] = _flags(target["iscrowd"], count, f"target {number}")
+    return checked
+
+
+def check_labels(targets: Sequence[Target], num_classes: int) -> None:
+    """Raise InputError for a label that the model has no class for.
+
+    Args:
+        targets: as from `check_target`. num_classes: K, background included.
+    """
+    for number, target in enumerate(targets):
+        highest = target["labels"].max(initial=0)
+        if highest >= num_classes:
+            raise InputError(
+                f"target {number}: label {highest}, expected 1 to {num_classes - 1}: the model has "
+                f"{num_classes} classes, background included"
+            )
+
+
+def _boxes(boxes: Any, where: str) -> np.ndarray:
+    try:
+        boxes = np.asarray(boxes, np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where}: boxes are not numbers (G, 4): {error}") from None
+    if boxes.shape == (0,):  # an empty list
+        boxes = boxes.reshape(0, 4)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise InputError(f"{where}: expected boxes (G, 4), x1 y1 x2 y2, got shape {boxes.shape}")
     wrong = ~((boxes[:, 2:] > boxes[:, :2]).all(axis=1) & np.isfinite(boxes).all(axis=1))
     if wrong.any():
-        box = boxes[wrong][0].tolist()
-        raise InputError(f"target {number}: box {box}, expected x1 < x2 and y1 < y2")
-    checked = {**target, "boxes": boxes, "labels": labels, "masks": masks}
-    if "iscrowd" in target:
-        checked["iscrowd"] = np.asarray(target["iscrowd"], bool).reshape(count)
-    return checked
+        raise InputError(
+            f"{where}: box {boxes[wrong][0].tolist()}, expected x1 < x2 and y1 < y2, both finite"
+        )
+    return boxes
+
+
+def _flags(values: Any, count: int, where: str) -> np.ndarray:
+    flags = np.asarray(values, bool)
+    if flags.shape != (count,) and flags.size != count:
+        raise InputError(
+            f"{where}: for {count} boxes expected iscrowd ({count},), got {flags.shape}"
+        )
+    return flags.reshape(count)

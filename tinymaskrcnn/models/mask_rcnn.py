@@ -15,8 +15,10 @@ import numpy as np
 
 from ..autograd import no_grad
 from ..detection.detections import Detections
+from ..errors import InputError
 from ..nn import Module
 from ..tensor import Tensor
+from .inputs import check_labels
 from .roi_heads import RoIHeads
 from .rpn import RegionProposalNetwork
 from .transform import ImageBatch, Transform
@@ -77,11 +79,7 @@ class MaskRCNN(Module):
         """
         if not self.training:
             return [detections.as_dict() for detections in self.detect(images)]
-        if targets is None:
-            raise ValueError(
-                "in training mode the model needs targets; call model.eval() to predict"
-            )
-        batch, resized_targets = self.transform(images, targets, rng or self._rng)
+        batch, resized_targets = self._prepare(images, targets, rng)
         features = self.backbone(Tensor(batch.tensor))
         proposals, losses = self._propose(batch, features, resized_targets, rng)
         return losses | self._heads_losses(batch, features, proposals, resized_targets, rng)
@@ -114,12 +112,23 @@ class MaskRCNN(Module):
             The five losses as numbers, and the detections of every picture.
         """
         with no_grad():
-            batch, resized_targets = self.transform(images, targets, rng or self._rng)
+            batch, resized_targets = self._prepare(images, targets, rng)
             features = self.backbone(Tensor(batch.tensor))
             proposals, losses = self._propose(batch, features, resized_targets, rng)
             losses |= self._heads_losses(batch, features, proposals, resized_targets, rng)
             detections = self._detections(batch, features, proposals)
         return {name: loss.item() for name, loss in losses.items()}, detections
+
+    def _prepare(
+        self, images: Sequence[np.ndarray], targets: Sequence[Target] | None, rng: Any
+    ) -> tuple[ImageBatch, list[Target]]:
+        """The batch, and its targets in pixels of the resized pictures."""
+        if targets is None:
+            raise InputError("losses need targets; call model.eval() to predict without")
+        batch, resized = self.transform(images, targets, rng or self._rng)
+        assert resized is not None
+        check_labels(resized, self.roi_heads.num_classes)
+        return batch, resized
 
     def _propose(
         self, batch: ImageBatch, features: list[Tensor], targets: Any, rng: Any

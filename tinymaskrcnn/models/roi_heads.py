@@ -99,6 +99,11 @@ class RoIHeads(Module):
         self.matcher = Matcher(config.fg_iou_thresh, config.bg_iou_thresh)
         self.sampler = BalancedSampler(config.batch_size_per_image, config.positive_fraction)
 
+    @property
+    def num_classes(self) -> int:
+        """K, background included."""
+        return self.mask_predictor.mask_fcn_logits.weight.shape[0]
+
     def losses(
         self,
         features: Sequence[Tensor],

@@ -17,7 +17,7 @@ from ..detection.boxes import Size, scale_boxes
 from ..detection.detections import Detections, Found
 from ..errors import InputError
 from ..ops.resize_normalize.op import resize_normalize
-from .inputs import Target, check_image, check_target
+from .inputs import Target, check_images, check_target
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,9 @@ class Transform:
         Raises:
             InputError: a picture or target that cannot be used; says which, and why.
         """
-        if not images:
-            raise InputError("expected at least one image")
+        images = check_images(images, len(self.config.image_mean))
         if targets is not None and len(targets) != len(images):
             raise InputError(f"{len(images)} images, but {len(targets)} targets")
-        channels = len(self.config.image_mean)
-        images = [check_image(image, i, channels) for i, image in enumerate(images)]
         original_sizes = [image.shape[1:] for image in images]
         sizes = [self.resized_size(size, rng) for size in original_sizes]
         batch = ImageBatch(self._pad_together(images, sizes), sizes, original_sizes)
