@@ -1,3 +1,4 @@
+from itertools import islice
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,15 +8,20 @@ from hypothesis import strategies as st
 
 from tinymaskrcnn.datasets.augment import (
     Augmentation,
+    copy_paste,
     crop_or_pad,
     flip,
+    free_offset,
     jitter_colour,
     jitter_scale,
+    random_crop,
     resize,
     transpose,
     vertical_flip,
 )
+from tinymaskrcnn.datasets.loader import Loader
 from tinymaskrcnn.datasets.targets import boxes_from_masks, target_from_masks
+from tinymaskrcnn.errors import InputError
 
 
 def picture(height, width, objects, seed):
@@ -36,6 +42,24 @@ def picture(height, width, objects, seed):
     image = np.zeros((3, height, width), np.float32)
     image[0] = owner / np.float32(8)
     return image, target_from_masks(masks, labels, image_id=5)
+
+
+class Pictures:
+    """A data set of such pictures, of different sizes; `broken` one cannot be read."""
+
+    def __init__(self, count, broken=None):
+        self.count, self.broken = count, broken
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        if index == self.broken:
+            raise InputError(f"picture {index} is broken")
+        return picture(24 + 5 * index, 40 - 3 * index, 1 + index % 4, seed=index)
+
+    def describe(self, index):
+        return f"number {index}"
 
 
 pictures = st.builds(
@@ -112,6 +136,36 @@ def test_objects_of_too_few_pixels_are_dropped():
     assert len(crop_or_pad(image, target, 1, 0, 4, 4)[1]["labels"]) == 1  # 12 pixels
 
 
+def test_a_pasted_object_covers_what_is_below():
+    masks = np.zeros((2, 8, 20))
+    masks[0, :, :10] = masks[1, :, 10:] = 1
+    target = target_from_masks(masks, np.array([1, 2]), image_id=5)
+    image = np.zeros((3, 8, 20), np.float32)
+    square = np.zeros((1, 8, 20))
+    square[0, :, 4:12] = 1
+    other = target_from_masks(square, np.array([3]), image_id=7)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        pasted, after = copy_paste(image, target, np.ones_like(image), other, rng)
+        place = np.flatnonzero(pasted[0, 0])
+        assert len(place) == 8 and (pasted == pasted[0, 0]).all()
+        left, right = np.arange(10), np.arange(10, 20)
+        visible = [len(np.setdiff1d(part, place)) * 8 for part in (left, right)]
+        kept = [label for label, pixels in zip((1, 2), visible, strict=True) if pixels >= 10]
+        np.testing.assert_array_equal(after["labels"], [*kept, 3])
+        np.testing.assert_array_equal(after["area"], [v for v in visible if v >= 10] + [64])
+        assert after["image_id"] == 5
+
+
+def test_crowds_are_never_pasted_and_stay_below():
+    image, target = picture(20, 30, 2, seed=3)
+    crowd = target | {"iscrowd": np.ones(len(target["labels"]), bool)}
+    rng = np.random.default_rng(0)
+    assert_equal_pairs(copy_paste(image, target, image + 1, crowd, rng), (image, target))
+    _, after = copy_paste(image, crowd, image + 1, target, rng)
+    assert after["iscrowd"][0] and not after["iscrowd"][-1]
+
+
 # laws
 
 
@@ -177,9 +231,83 @@ def test_colour_jitter_of_strength_zero_changes_nothing():
 
 
 @law
+@given(pictures, st.integers(0, 10**6), st.floats(0.01, 0.9))
+def test_crops_are_windows_of_picture_and_masks(pair, seed, strength):
+    image, target = pair
+    height, width = image.shape[1:]
+    image = image.copy()
+    image[1], image[2] = np.mgrid[:height, :width]  # where each pixel came from
+    cropped, after = random_crop(image, target, np.random.default_rng(seed), strength)
+    assert_consistent(cropped, after)
+    rows, columns = cropped[1, :, 0].astype(int), cropped[2, 0].astype(int)
+    for kept, side in ((rows, height), (columns, width)):
+        assert kept.tolist() == list(range(kept[0], kept[0] + len(kept)))
+        assert round(side * (1 - strength)) <= max(len(kept), 1) <= side
+    window = image[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    np.testing.assert_array_equal(cropped, window)
+    masks = target["masks"][:, rows][:, :, columns]
+    large = masks.sum(axis=(1, 2)) >= 10
+    np.testing.assert_array_equal(after["masks"], masks[large])
+    np.testing.assert_array_equal(after["labels"], target["labels"][large])
+
+
+def painted(pair, values):
+    """The picture with each object in a value of its own in channel 1, and -1 elsewhere."""
+    image, target = pair
+    image = image.copy()
+    image[1] = -1
+    for value, mask in zip(values, target["masks"].astype(bool), strict=True):
+        image[1][mask] = value
+    return image, target
+
+
+@law
+@given(pictures, pictures, st.integers(0, 10**6))
+def test_pasting_keeps_boxes_and_masks_right(pair, other, seed):
+    """Every mask covers exactly the pixels of its own object; what is pasted lies on top, and is
+    whole wherever there is room.
+    """
+    own, pasted = 10 + np.arange(len(pair[1]["labels"])), 50 + np.arange(len(other[1]["labels"]))
+    pair, other = painted(pair, own), painted(other, pasted)
+    image, target = copy_paste(*pair, *other, np.random.default_rng(seed))
+    if len(pasted) == 0:
+        assert_equal_pairs((image, target), pair)
+        return
+    assert_consistent(image, target)
+    assert image.shape == pair[0].shape
+    assert target["masks"].sum(axis=0).max(initial=0) <= 1
+    kept, values = [], image[1]
+    for label, mask in zip(target["labels"], target["masks"].astype(bool), strict=True):
+        (value,) = np.unique(values[mask])
+        np.testing.assert_array_equal(mask, values == value)
+        source, first = (pair, 10) if value < 50 else (other, 50)
+        assert label == source[1]["labels"][int(value) - first]
+        kept.append(value)
+    for value in np.setdiff1d(np.unique(values), [-1, *kept]):
+        assert (values == value).sum() < 10  # too little was left
+    fits = all(a >= b for a, b in zip(pair[0].shape[1:], other[0].shape[1:], strict=True))
+    for value in kept:
+        if value >= 50 and fits:
+            assert (values == value).sum() == (other[0][1] == value).sum()
+
+
+@law
+@given(st.sets(st.integers(0, 30), min_size=1), st.integers(1, 40), st.integers(0, 10**6))
+def test_offsets_show_as_much_as_there_is_room_for(used, side, seed):
+    places = np.array(sorted(used))
+    start = free_offset(places, side, np.random.default_rng(seed))
+    extent = places[-1] - places[0] + 1
+    first, last = places[0] - start, places[-1] - start
+    if extent <= side:
+        assert first >= 0 and last < side
+    else:
+        assert first <= 0 and last >= side - 1
+
+
+@law
 @given(pictures, st.integers(0, 10**6))
 def test_the_whole_chain_is_consistent_and_repeatable(pair, seed):
-    augmentation = Augmentation(0.5, 0.5, 0.5, scale_jitter=0.3, colour_jitter=0.2)
+    augmentation = Augmentation(0.5, 0.5, 0.5, 0.3, 0.2, 0.4, 0.7, Pictures(4))
     before = [pair[0].copy(), {name: np.copy(value) for name, value in pair[1].items()}]
     once = augmentation(*pair, np.random.default_rng(seed))
     assert_consistent(*once)
@@ -187,7 +315,50 @@ def test_the_whole_chain_is_consistent_and_repeatable(pair, seed):
     assert_equal_pairs(pair, before)
 
 
+@pytest.mark.parametrize("settings", [{"crop": 0.5}, {"copy_paste": 0.8}, {"flip": 0.5}])
+def test_what_a_step_sees_depends_on_seed_and_step_alone(settings):
+    dataset = Pictures(7)
+    partners = {"partners": dataset} if "copy_paste" in settings else {}
+    augment = Augmentation(**{"flip": 0.0, **settings, **partners})
+
+    def batches(seed, start, count):
+        return list(islice(Loader(dataset, 3, seed, augment, start_step=start), count))
+
+    whole, rest = batches(5, 0, 6), batches(5, 4, 2)
+    for ours, theirs in zip(whole[4:], rest, strict=True):
+        for pair in zip(zip(ours.images, ours.targets), zip(theirs.images, theirs.targets)):  # noqa: B905
+            assert_equal_pairs(*pair)
+    other = batches(6, 0, 6)
+    shapes = [[image.sum() for batch in b for image in batch.images] for b in (whole, other)]
+    assert shapes[0] != shapes[1]
+
+
+def test_new_settings_take_no_chances_from_the_old_ones():
+    """Recipes from before them give the same pictures as ever."""
+    pair = picture(20, 30, 3, seed=2)
+    once = Augmentation(0.5, scale_jitter=0.3, colour_jitter=0.3)(*pair, np.random.default_rng(1))
+    rng = np.random.default_rng(1)
+    image, target = pair
+    for change, chance in ((flip, 0.5), (vertical_flip, 0), (transpose, 0)):
+        if rng.random() < chance:
+            image, target = change(image, target)
+    image, target = jitter_scale(image, target, rng, 0.3)
+    assert_equal_pairs(once, (jitter_colour(image, rng, 0.3), target))
+
+
 # edges
+
+
+def test_pasting_needs_pictures_to_paste_from():
+    with pytest.raises(InputError, match="copy_paste needs partners"):
+        Augmentation(copy_paste=0.5)
+
+
+def test_a_broken_partner_is_named():
+    augmentation = Augmentation(copy_paste=1.0, partners=Pictures(1, broken=0))
+    with pytest.raises(InputError, match="picture 0 is broken") as caught:
+        augmentation(*picture(20, 30, 3, seed=2), np.random.default_rng(0))
+    assert caught.value.__notes__ == ["while pasting from number 0"]
 
 
 def test_without_any_setting_nothing_changes():

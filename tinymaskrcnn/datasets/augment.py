@@ -1,23 +1,26 @@
 """Random changes to a picture and its target that keep boxes and masks right.
 
 Every function takes (image float32 (C, H, W) in 0..1, target) and returns a new pair; what it was
-given stays as it was. A flip mirrors boxes as they are. Where a picture is resized or cropped,
-boxes and areas are taken anew from the masks, and objects of which too little is left are
-dropped. Not here: rotations by other than right angles, elastic changes, and mixing pictures.
+given stays as it was. A flip mirrors boxes as they are. Where a picture is resized or cropped, or
+gets objects of another, boxes and areas are taken anew from the masks, and objects of which too
+little is left are dropped. Not here: rotations by other than right angles, and elastic changes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from .targets import Target, with_masks
+from ..errors import InputError
+from .targets import Target, crowd_flags, select_objects, with_masks
 
 Pair = tuple[np.ndarray, Target]
 MULTIPLE = 32  # the stride of the coarsest feature map; canvases are multiples of it
 MIN_PIXELS = 10  # an object with fewer pixels left is dropped
+PASTED = 0.5  # chance of each of another picture's objects to be pasted
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,12 @@ class Augmentation:
     - `scale_jitter`: 0.2 resizes by a factor from 0.8 to 1.25, then crops or pads at random back to
       the picture's size, rounded up to a multiple of 32.
     - `colour_jitter`: strength of random brightness, contrast and saturation, 0 for none.
+    - `crop`: 0.3 cuts each side to a random share from 0.7 to 1, anywhere; the model then sees what
+      is left larger.
+    - `copy_paste`: probability that objects of another picture, out of `partners`, are pasted onto
+      it (Ghiasi et al. 2021). They have gone through the other changes themselves.
+
+    Raises InputError for `copy_paste` without `partners`.
     """
 
     flip: float = 0.5
@@ -36,17 +45,43 @@ class Augmentation:
     transpose: float = 0.0
     scale_jitter: float = 0.0
     colour_jitter: float = 0.0
+    crop: float = 0.0
+    copy_paste: float = 0.0
+    partners: Any = None
+
+    def __post_init__(self) -> None:
+        if self.copy_paste and self.partners is None:
+            raise InputError("copy_paste needs partners: a data set to take objects from")
 
     def __call__(self, image: np.ndarray, target: Target, rng: np.random.Generator) -> Pair:
+        image, target = self._moved(image, target, rng)
+        if self.copy_paste and rng.random() < self.copy_paste:
+            other = self._moved(*self._partner(rng), rng)
+            image, target = copy_paste(image, target, *other, rng)
+        if self.colour_jitter:
+            image = jitter_colour(image, rng, self.colour_jitter)
+        return image, target
+
+    def _moved(self, image: np.ndarray, target: Target, rng: np.random.Generator) -> Pair:
+        """What changes where things are; each takes from `rng` only if it is asked for."""
         chances = {flip: self.flip, vertical_flip: self.vertical_flip, transpose: self.transpose}
         for change, chance in chances.items():
             if rng.random() < chance:
                 image, target = change(image, target)
+        if self.crop:
+            image, target = random_crop(image, target, rng, self.crop)
         if self.scale_jitter:
             image, target = jitter_scale(image, target, rng, self.scale_jitter)
-        if self.colour_jitter:
-            image = jitter_colour(image, rng, self.colour_jitter)
         return image, target
+
+    def _partner(self, rng: np.random.Generator) -> Pair:
+        """Any picture of `partners`."""
+        index = int(rng.integers(len(self.partners)))
+        try:
+            return self.partners[index]
+        except Exception as error:
+            error.add_note(f"while pasting from {self.partners.describe(index)}")
+            raise
 
 
 def flip(image: np.ndarray, target: Target) -> Pair:
@@ -99,6 +134,61 @@ def jitter_scale(
     ]
     image, target = resize(image, target, *resized)
     return crop_or_pad(image, target, *corner, *canvas)
+
+
+def random_crop(
+    image: np.ndarray, target: Target, rng: np.random.Generator, strength: float
+) -> Pair:
+    """A window anywhere in the picture, each side a share drawn from (1 - strength) to 1 of it."""
+    sides = image.shape[1:]
+    kept = [max(1, round(side * rng.uniform(1 - strength, 1))) for side in sides]
+    corner = [int(rng.integers(side - k + 1)) for side, k in zip(sides, kept, strict=True)]
+    return crop_or_pad(image, target, *corner, *kept)
+
+
+def copy_paste(
+    image: np.ndarray,
+    target: Target,
+    other_image: np.ndarray,
+    other_target: Target,
+    rng: np.random.Generator,
+) -> Pair:
+    """The picture with some of another's objects on it, moved together to where there is room.
+
+    Each object but crowds is chosen with probability one half, one at least. What they cover is
+    taken from the masks below.
+    """
+    single = np.flatnonzero(~crowd_flags(other_target)["iscrowd"])
+    if len(single) == 0:
+        return image, target
+    chosen = single[rng.random(len(single)) < PASTED]
+    chosen = chosen if len(chosen) else single[[int(rng.integers(len(single)))]]
+    objects = select_objects(other_target, chosen)
+    height, width = image.shape[1:]
+    top = free_offset(np.flatnonzero(objects["masks"].any(axis=(0, 2))), height, rng)
+    left = free_offset(np.flatnonzero(objects["masks"].any(axis=(0, 1))), width, rng)
+    pasted, objects = crop_or_pad(other_image, objects, top, left, height, width)
+    covered = objects["masks"].any(axis=0)
+    below = with_masks(target, target["masks"] * ~covered, MIN_PIXELS)
+    return np.where(covered, pasted, image), joined(below, objects)
+
+
+def free_offset(used: np.ndarray, side: int, rng: np.random.Generator) -> int:
+    """Where a window of this length begins, so that the `used` places of an axis come to lie
+    anywhere in it; all of them if there is room, and as many as there is otherwise.
+    """
+    if len(used) == 0:
+        return 0
+    first, length = int(used[0]), int(used[-1]) + 1 - int(used[0])
+    room = side - length
+    return first - int(rng.integers(min(room, 0), max(room, 0) + 1))
+
+
+def joined(target: Target, more: Target) -> Target:
+    """The objects of both; whatever is not per object is the first's."""
+    both = ("boxes", "labels", "masks", "area", "iscrowd")
+    kept = {name: value for name, value in target.items() if not isinstance(value, np.ndarray)}
+    return kept | {name: np.concatenate([target[name], more[name]]) for name in both}
 
 
 def resize(image: np.ndarray, target: Target, height: int, width: int) -> Pair:

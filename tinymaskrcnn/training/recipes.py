@@ -26,8 +26,8 @@ class Recipe:
     The data
         shapes: keyword settings of ToyShapes, where toy shapes are what is learnt; `--set
             shapes.NAME=VALUE`.
-        batch_size: pictures a step. flip, vertical_flip, transpose, scale_jitter, colour_jitter: of
-            Augmentation.
+        batch_size: pictures a step. flip, vertical_flip, transpose, scale_jitter, colour_jitter,
+            crop, copy_paste: of Augmentation.
     The steps
         optimizer: "sgd" or "muon". steps, lr, momentum, weight_decay: of it. decay_vectors: whether
             biases and norms decay too.
@@ -54,6 +54,8 @@ class Recipe:
     transpose: float = 0.0
     scale_jitter: float = 0.0
     colour_jitter: float = 0.0
+    crop: float = 0.0
+    copy_paste: float = 0.0
     optimizer: str = "sgd"
     steps: int = 1000
     lr: float = 0.02
@@ -93,6 +95,8 @@ _RANGES = (
     ("transpose", 0, 1),
     ("scale_jitter", 0, 0.9),
     ("colour_jitter", 0, 1),
+    ("crop", 0, 0.9),
+    ("copy_paste", 0, 1),
     ("steps", 1, _MANY),
     ("lr", 0, _MANY),
     ("momentum", 0, 1),

@@ -132,6 +132,9 @@ class Trainer:
             recipe.transpose,
             recipe.scale_jitter,
             recipe.colour_jitter,
+            recipe.crop,
+            recipe.copy_paste,
+            self.dataset,
         )
         loader = Loader(self.dataset, recipe.batch_size, recipe.seed, augment, self.step)
         batches: Any = iter(loader)
