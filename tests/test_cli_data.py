@@ -167,7 +167,7 @@ def test_a_good_set(capsys):
     assert (status, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == "train.json: 3 pictures, 6 usable objects, 1 classes: cell 6"
-    assert lines[1].startswith("  anchors 12, 24, 48, 96, 192: the best one overlaps a box by 0.")
+    assert lines[1].startswith("  anchors 24, 48, 96, 192, 384: the best one overlaps a box by 0.")
     assert lines[-2:] == ["  pictures: train_check.png", "nothing wrong was found"]
     with Image.open("train_check.png") as sheet:
         assert sheet.width > 1000 and sheet.height > 500
@@ -249,7 +249,7 @@ def test_large_pictures_that_the_model_shrinks(capsys):
 
     out = run(capsys, "check-data", data_set(change=change))[1]
     assert (
-        "shrinks the pictures 5.0 times: --set model.min_size=480 --set model.max_size=640" in out
+        "shrinks the pictures 2.5 times: --set model.min_size=480 --set model.max_size=640" in out
     )
 
 

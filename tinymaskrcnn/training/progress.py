@@ -48,6 +48,8 @@ class ProgressBar:
 
     def update(self, row: Mapping[str, float]) -> None:
         """One step on, with its row of metrics."""
+        if self._bar.disable:
+            return
         for name in ("loss", *_SHORT):
             old = self._smooth.get(name, row.get(name, 0.0))
             self._smooth[name] = old + _SMOOTHING * (row.get(name, 0.0) - old)
