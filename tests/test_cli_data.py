@@ -10,6 +10,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from tinymaskrcnn.commands import convert
+from tinymaskrcnn.commands.report import counted
 
 from .test_cli import SETTINGS, picture, run
 
@@ -130,7 +131,7 @@ def test_a_picture_inside_the_annotations_gets_a_file(capsys, folder):
     original = Path("a.png").read_bytes()
     call = ["convert", ".", "--out", "out.json"]
     status, _, err = run(capsys, *call)
-    assert (status, err) == (0, "2 picture(s) from the annotations are in out_pictures\n")
+    assert (status, err) == (0, "2 pictures from the annotations in out_pictures\n")
     assert Path("out_pictures/two.png").read_bytes() == original
     assert run(capsys, "check-data", "out.json")[0] == 0
     Path("out_pictures/one.png").write_bytes(b"mine")
@@ -159,6 +160,11 @@ def test_classes_by_frequency_in_the_summary():
     assert convert.summary(content) == "2 pictures, 3 objects: b 2, a 1"
 
 
+def test_numbers_in_words():
+    words = [counted(n, noun) for n in (0, 1, 2) for noun in ("class", "object")]
+    assert words == ["0 classes", "0 objects", "1 class", "1 object", "2 classes", "2 objects"]
+
+
 # check-data
 
 
@@ -166,7 +172,7 @@ def test_a_good_set(capsys):
     status, out, err = run(capsys, "check-data", data_set())
     assert (status, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0] == "train.json: 3 pictures, 6 usable objects, 1 classes: cell 6"
+    assert lines[0] == "train.json: 3 pictures, 6 usable objects, 1 class: cell 6"
     assert lines[1].startswith("  anchors 24, 48, 96, 192, 384: the best one overlaps a box by 0.")
     assert lines[-2:] == ["  pictures: train_check.png", "nothing wrong was found"]
     with Image.open("train_check.png") as sheet:
@@ -183,10 +189,10 @@ def test_warnings_are_status_0_and_with_strict_2(capsys):
     status, out, _ = run(capsys, "check-data", path)
     assert status == 0
     assert "  warning: pictures without objects (1): picture train/1.png\n" in out
-    assert out.endswith("no errors, 1 warning(s)\n")
+    assert out.endswith("no errors, 1 warning\n")
     status, _, err = run(capsys, "check-data", path, "--strict")
     assert status == 2
-    assert err == "tinymaskrcnn: train.json: 1 warning(s), which --strict does not accept\n"
+    assert err == "tinymaskrcnn: train.json: 1 warning, which --strict does not accept\n"
 
 
 def test_errors_come_first_with_counts_and_examples(capsys):
@@ -198,7 +204,7 @@ def test_errors_come_first_with_counts_and_examples(capsys):
 
     status, out, err = run(capsys, "check-data", data_set(change=change))
     assert status == 2
-    assert err.startswith("tinymaskrcnn: train.json: 4 error(s), ") and err.count("\n") == 1
+    assert err.startswith("tinymaskrcnn: train.json: 4 errors, ") and err.count("\n") == 1
     lines = [line.split(":")[0].strip() for line in out.splitlines()[1:]]
     assert lines[:4] == ["error", "error", "warning", "warning"]
     assert (

@@ -23,6 +23,7 @@ from ..models.builders import build
 from ..models.mask_rcnn import MaskRCNN
 from ..training.recipes import named, with_settings
 from ..viz.data_sheet import Cell, Summary, data_sheet
+from .report import counted
 
 logger = logging.getLogger(__name__)
 COVERED = 0.5  # overlap with an anchor from which a box counts as covered
@@ -62,10 +63,10 @@ def run(options: argparse.Namespace) -> int:
 def verdict(what: str, errors: int, warnings: int, strict: bool) -> int:
     """The exit status. Raises InputError, a line and status 2, for a set that is not fit."""
     if errors:
-        raise InputError(f"{what}: {errors} error(s), {warnings} warning(s)")
+        raise InputError(f"{what}: {counted(errors, 'error')}, {counted(warnings, 'warning')}")
     if warnings and strict:
-        raise InputError(f"{what}: {warnings} warning(s), which --strict does not accept")
-    print(f"no errors, {warnings} warning(s)" if warnings else "nothing wrong was found")
+        raise InputError(f"{what}: {counted(warnings, 'warning')}, which --strict does not accept")
+    print(f"no errors, {counted(warnings, 'warning')}" if warnings else "nothing wrong was found")
     return 0
 
 
@@ -102,9 +103,14 @@ def sizes_of(checked: CheckedSet) -> str:
     counts = class_counts(checked)
     met = [f"{name} {count}" for name, count in counts.items() if count]
     shown = ", ".join(met[:10]) + (", ..." if len(met) > 10 else "")
-    total = f"{len(checked.file.images)} pictures, {sum(counts.values())} usable objects"
-    unused = f", {len(counts) - len(met)} without objects" if len(met) < len(counts) else ""
-    return f"{total}, {len(counts)} classes{unused}" + (f": {shown}" if met else "")
+    total = [
+        counted(len(checked.file.images), "picture"),
+        counted(sum(counts.values()), "usable object"),
+        counted(len(counts), "class"),
+    ]
+    if len(met) < len(counts):
+        total.append(f"{len(counts) - len(met)} of them without objects")
+    return ", ".join(total) + (f": {shown}" if met else "")
 
 
 def class_counts(checked: CheckedSet) -> dict[str, int]:
@@ -279,6 +285,6 @@ def stated_box(annotation: dict) -> list[float]:
         x, y, width, height = (float(number) for number in box or ())
         if all(abs(number) < 1e9 for number in (x, y, width, height)):
             return [x, y, x + width, y + height]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
     return [0.0, 0.0, 0.0, 0.0]

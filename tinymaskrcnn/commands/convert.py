@@ -14,6 +14,7 @@ from ..datasets.defects import LEFT_OUT, by_kind, examples
 from ..datasets.formats import AnnotatedPicture, Annotations, Options, as_coco_json, read
 from ..errors import InputError
 from ..training.checkpoint import write_atomic
+from .report import counted
 
 logger = logging.getLogger(__name__)
 
@@ -81,9 +82,8 @@ def write_pictures(annotations: Annotations) -> None:
         picture.file.parent.mkdir(exist_ok=True)
         write_atomic(picture.file, picture.content or b"")
     if inside:
-        logger.info(
-            "%d picture(s) from the annotations are in %s", len(inside), inside[0].file.parent
-        )
+        count = counted(len(inside), "picture")
+        logger.info("%s from the annotations in %s", count, inside[0].file.parent)
 
 
 def report(source: Path, annotations: Annotations) -> None:
@@ -98,5 +98,6 @@ def summary(content: dict[str, Any]) -> str:
     names = {entry["id"]: entry["name"] for entry in content["categories"]}
     counts = Counter(names[entry["category_id"]] for entry in content["annotations"])
     classes = ", ".join(f"{name} {count}" for name, count in counts.most_common())
-    total = f"{len(content['images'])} pictures, {len(content['annotations'])} objects"
+    pictures, objects = (len(content[name]) for name in ("images", "annotations"))
+    total = f"{counted(pictures, 'picture')}, {counted(objects, 'object')}"
     return f"{total}: {classes}" if classes else total

@@ -1,4 +1,4 @@
-"""COCO's figures as a table of text."""
+"""COCO's figures as a table of text, and numbers of things in words."""
 
 from __future__ import annotations
 
@@ -27,6 +27,12 @@ def figures_table(result: Mapping[str, Any], classes: Sequence[str]) -> str:
             figures = per_class.get(name, {})
             lines.append(_row(name, [_number(figures.get(f"{kind}_AP", -1)) for kind, _ in KINDS]))
     return "\n".join(lines)
+
+
+def counted(count: int, noun: str) -> str:
+    """Such as "1 class", "2 classes"."""
+    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count} {noun}{ending}"
 
 
 def _row(label: str, cells: Sequence[str]) -> str:

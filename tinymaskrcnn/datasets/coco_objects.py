@@ -33,34 +33,31 @@ def read_object(annotation: dict, height: int, width: int) -> tuple[Thing | None
     except InputError as problem:
         detail = str(problem).removeprefix(f"{where}: ")
         return None, [Defect(REFUSED, "a segmentation of the wrong form", where, detail)]
-    mask_box = rle_tools.toBbox(rle).tolist()
-    mask_area = float(rle_tools.area(rle))
-    area, iscrowd = annotation.get("area", mask_area), annotation.get("iscrowd", 0)
-    box = annotation.get("bbox", mask_box)
-    defects = [Defect(REFUSED, *found) for found in wrong_fields(where, box, area, iscrowd)]
-    if defects:
-        return None, defects
-    for field in ("bbox", "area", "iscrowd"):
-        if field not in annotation:
-            defects.append(Defect(INCOMPLETE, f"no {field}, which evaluation needs", where))
-    corners = clipped(box, height, width)
-    defects += box_defects(where, box, corners, mask_box)
+    own = {"bbox": rle_tools.toBbox(rle).tolist(), "area": float(rle_tools.area(rle)), "iscrowd": 0}
+    stated = {field: annotation.get(field, value) for field, value in own.items()}
+    wrong = [Defect(REFUSED, *found) for found in wrong_fields(where, **stated)]
+    if wrong:
+        return None, wrong
+    corners = clipped(stated["bbox"], height, width)
+    defects = [
+        Defect(INCOMPLETE, f"no {field}, which evaluation needs", where)
+        for field in own
+        if field not in annotation
+    ]
+    defects += box_defects(where, stated["bbox"], corners, own["bbox"])
+    defects += area_defects(where, stated["area"], own["area"])
     defects += oddities(where, annotation["segmentation"], height, width)
-    if abs(area - mask_area) > max(AREA_SLACK, (1 - 1 / AREA_FACTOR) * max(area, mask_area)):
-        detail = f"area {area:g}, its mask {mask_area:g}"
-        defects.append(Defect(ODD, "an area that disagrees with its mask", where, detail))
     if any(defect.level == LEFT_OUT for defect in defects):
         return None, defects
-    crowd = bool(iscrowd)
-    thing = {"id": annotation["id"], "box": corners, "rle": rle, "area": area, "iscrowd": crowd}
-    return thing, defects
+    kept = {"id": annotation["id"], "box": corners, "rle": rle, "area": stated["area"]}
+    return {**kept, "iscrowd": bool(stated["iscrowd"])}, defects
 
 
-def wrong_fields(where: str, box: Any, area: Any, iscrowd: Any) -> list[tuple[str, str, str]]:
+def wrong_fields(where: str, bbox: Any, area: Any, iscrowd: Any) -> list[tuple[str, str, str]]:
     """Kind, place and detail of each field that is not of its form."""
     wrong = []
-    if not is_numbers(box) or len(box) != 4:
-        wrong.append(("bbox", box, "four numbers x, y, width, height"))
+    if not is_numbers(bbox) or len(bbox) != 4:
+        wrong.append(("bbox", bbox, "four numbers x, y, width, height"))
     if not is_numbers([area]):
         wrong.append(("area", area, "a number"))
     if iscrowd not in (0, 1):
@@ -97,6 +94,15 @@ def box_defects(
     if agreement < FAR:
         return [Defect(LEFT_OUT, "a box far from its mask", where, detail)]
     return [Defect(ODD, "a box that disagrees with its mask", where, detail)]
+
+
+def area_defects(where: str, area: float, mask_area: float) -> list[Defect]:
+    """How an area fails its mask."""
+    slack = max(AREA_SLACK, (1 - 1 / AREA_FACTOR) * max(area, mask_area))
+    if abs(area - mask_area) <= slack:
+        return []
+    detail = f"area {area:g}, its mask {mask_area:g}"
+    return [Defect(ODD, "an area that disagrees with its mask", where, detail)]
 
 
 def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:

@@ -57,8 +57,10 @@ def metadata(content: Any) -> dict[str, dict]:
     project = isinstance(content, dict) and "_via_img_metadata" in content
     entries = content["_via_img_metadata"] if project else content
     if not isinstance(entries, dict) or not all(
-        isinstance(e, dict) and isinstance(e.get("filename"), str) and "regions" in e
-        for e in entries.values()
+        isinstance(entry, dict)
+        and isinstance(entry.get("filename"), str)
+        and isinstance(entry.get("regions"), dict | list)
+        for entry in entries.values()
     ):
         raise InputError("not VIA json: expected pictures with filename and regions")
     return entries
@@ -101,7 +103,7 @@ def read(source: Path, options: Options) -> Annotations:
 
 def regions_of(entry: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """The regions of a picture with their names: a dict in version 1, a list in version 2."""
-    regions = entry["regions"] or []
+    regions = entry["regions"]
     numbered = regions.items() if isinstance(regions, dict) else enumerate(regions)
     return [(f"{entry['filename']} region {number}", region) for number, region in numbered]
 
