@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tinymaskrcnn.detection.anchor_fit import (
     best_overlaps,
+    coverage,
     level_shapes,
     paired_iou,
     rising,
@@ -34,6 +35,10 @@ def test_a_box_that_is_an_anchor_is_covered_wholly():
     boxes = np.array([[26, 26, 38, 38], [26, 28, 38, 40], [40, 40, 88, 88]])
     overlaps = best_overlaps(boxes, np.full((3, 2), 128), SMALL)
     assert overlaps == pytest.approx([1, 12 * 10 / (12 * 14), 1])
+
+
+def test_coverage_is_mean_and_share():
+    assert coverage(np.array([0.2, 0.5, 0.8])) == pytest.approx(0.5 + 2 / 3)
 
 
 def test_sizes_rise():
@@ -79,7 +84,7 @@ def test_suggested_sizes_never_cover_less(seed, count, shape):
     sizes = suggested_sizes(boxes, shapes, SMALL)
     assert len(sizes) == 5 and list(sizes) == sorted(set(sizes))
     better = AnchorGenerator(tuple((s,) for s in sizes), SMALL.aspect_ratios)
-    before, after = (best_overlaps(boxes, shapes, a).mean() for a in (SMALL, better))
+    before, after = (coverage(best_overlaps(boxes, shapes, a)) for a in (SMALL, better))
     assert after >= before - 1e-9
 
 

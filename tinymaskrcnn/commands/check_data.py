@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ..datasets.checking import CheckedSet, check_set, leaks
 from ..datasets.defects import ERRORS, ODD, Defect, by_kind, examples
 from ..datasets.images import MAX_PIXELS, read_image
-from ..detection.anchor_fit import best_overlaps, suggested_sizes
+from ..detection.anchor_fit import best_overlaps, coverage, suggested_sizes
 from ..detection.anchors import AnchorGenerator
 from ..detection.boxes import scale_boxes
 from ..errors import InputError
@@ -28,7 +28,7 @@ from .report import counted
 logger = logging.getLogger(__name__)
 COVERED = 0.5  # overlap with an anchor from which a box counts as covered
 MANY = 0.1  # share of boxes that may be uncovered before it is a warning
-BETTER = 0.02  # what other anchor sizes must bring to be suggested
+BETTER = 0.03  # what other anchor sizes must bring in coverage to be suggested
 SHRUNK, SMALL = 1.2, 16  # from which shrinking is spoken of, and below which a box is small
 PICTURES = 16  # on a sheet
 MOST_WRONG = 12  # of them, those that something is wrong with
@@ -176,14 +176,14 @@ class AnchorFit:
         if len(self.boxes) == 0:
             return []
         sizes = ", ".join(f"{size:g}" for size in self.sizes())
-        lines = [f"anchors {sizes}: {self.coverage(self.anchors)}"]
+        lines = [f"anchors {sizes}: {in_words(self.overlaps)}"]
         if suggest and all(len(level) == 1 for level in self.anchors.sizes):
             better = suggested_sizes(self.boxes, self.shapes, self.anchors)
             trial = AnchorGenerator(tuple((s,) for s in better), self.anchors.aspect_ratios)
-            gain = best_overlaps(self.boxes, self.shapes, trial).mean() - self.overlaps.mean()
-            if gain >= BETTER:
+            after = best_overlaps(self.boxes, self.shapes, trial)
+            if coverage(after) >= coverage(self.overlaps) + BETTER:
                 text = ",".join(map(str, better))
-                lines.append(f"better: --set model.anchor_sizes={text}: {self.coverage(trial)}")
+                lines.append(f"better: --set model.anchor_sizes={text}: {in_words(after)}")
         if suggest and self.shrunk > SHRUNK and np.median(self.sides()) < SMALL:
             low, high = self.full_size
             lines.append(
@@ -193,14 +193,14 @@ class AnchorFit:
             )
         return lines
 
-    def coverage(self, anchors: AnchorGenerator) -> str:
-        """How much boxes and their best anchors overlap, in words."""
-        overlaps = best_overlaps(self.boxes, self.shapes, anchors)
-        shares = [f"{np.mean(overlaps >= level):.0%} by {level:g}" for level in (0.5, 0.7)]
-        return (
-            f"the best one overlaps a box by {overlaps.mean():.2f} on average, "
-            f"{' and '.join(shares)} or more"
-        )
+
+def in_words(overlaps: np.ndarray) -> str:
+    """How much boxes and their best anchors overlap (G,)."""
+    shares = [f"{np.mean(overlaps >= level):.0%} by {level:g}" for level in (0.5, 0.7)]
+    return (
+        f"the best one overlaps a box by {overlaps.mean():.2f} on average, "
+        f"{' and '.join(shares)} or more"
+    )
 
 
 def save_sheet(checked: CheckedSet, fit: AnchorFit, path: Path, max_pixels: int) -> None:

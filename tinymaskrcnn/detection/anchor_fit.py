@@ -16,7 +16,7 @@ from .anchors import AnchorGenerator, cell_anchors
 STRIDES = (4, 8, 16, 32)  # of the pyramid's levels; a further level has half the cells of the last
 SAMPLE = 4000  # boxes that sizes are fitted to, of more every k-th
 STEPS = (0.7, 0.84, 0.92, 1.08, 1.19, 1.42)  # by which a size is tried to change
-ROUNDS, WORTHWHILE = 8, 2e-3  # the most rounds, and the mean overlap that another must bring
+ROUNDS, WORTHWHILE = 8, 4e-3  # the most rounds, and the coverage that another must bring
 SMALLEST = 4  # pixels
 
 
@@ -47,6 +47,13 @@ def best_overlaps(
     return best
 
 
+def coverage(overlaps: np.ndarray) -> float:
+    """How well boxes are covered, 0 to 2: the mean of their best overlaps (G,), and the share of
+    those of a half or more. The mean alone would give up small boxes for many that fit already.
+    """
+    return float(overlaps.mean() + (overlaps >= 0.5).mean())
+
+
 def level_shapes(image_shapes: np.ndarray, level: int) -> np.ndarray:
     """Height and width of a pyramid level's map, (G, 2), for padded pictures (G, 2)."""
     cells = image_shapes // STRIDES[min(level, len(STRIDES) - 1)]
@@ -66,8 +73,8 @@ def paired_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def suggested_sizes(
     boxes: np.ndarray, image_shapes: np.ndarray, anchors: AnchorGenerator
 ) -> tuple[int, ...]:
-    """Sizes, one a level and rising, with which the mean of `best_overlaps` is higher, if there
-    are any; otherwise those that the anchors have.
+    """Sizes, one a level and rising, with which the `coverage` is higher, if there are any;
+    otherwise those that the anchors have.
 
     Found by moving one size at a time, from the present sizes and from quantiles of the boxes.
     """
@@ -80,7 +87,7 @@ def suggested_sizes(
 
     def score(sizes: tuple[int, ...]) -> float:
         trial = replace(anchors, sizes=tuple((size,) for size in sizes))
-        return float(best_overlaps(boxes, image_shapes, trial).mean())
+        return coverage(best_overlaps(boxes, image_shapes, trial))
 
     starts = [tuple(round(size) for size in present), rising(quantiles)]
     return max((climb(start, score) for start in starts), key=score)

@@ -18,7 +18,7 @@ COLUMNS, CELL, MARGIN = 4, (384, 288), 16
 WIDTH = COLUMNS * (CELL[0] + MARGIN) + MARGIN
 RED, AMBER, GREY, FRAME = (200, 30, 45), (176, 108, 0), (110, 110, 110), (245, 245, 245)
 LINE = 24  # height of a line of text
-MOST_BARS = 12
+LEAST_BARS, MOST_BARS = 5, 12
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _class_bars(axis: Any, counts: Mapping[str, int]) -> None:
     bars = axis.barh(places, [counts[name] for name in shown], color=colours, height=0.7)
     axis.set_yticks(places, names)
     axis.bar_label(bars, padding=3, fontsize=9, color="#444444")
-    axis.invert_yaxis()
+    axis.set_ylim(max(len(shown), LEAST_BARS) - 0.5, -0.5)
     axis.margins(x=0.15)
     hidden = len(counts) - len(shown)
     axis.set_title("objects" + (f" ({hidden} more classes)" if hidden else ""), loc="left", size=10)
