@@ -39,7 +39,7 @@ _HOMES = {  # where each public name lives; loaded when first asked for
     "models.mask_rcnn": ("MaskRCNN",),
     "ops.conv2d.winograd": ("set_winograd", "winograd"),
     "optim": ("SGD", "Muon"),
-    "weights": ("load_weights", "save_weights"),
+    "weights": ("backbone_state", "load_weights", "save_weights"),
     "datasets": ("CocoDataset", "ToyShapes", "read_image"),
     "training": ("Recipe", "Trainer"),
     "evaluation": ("evaluate",),

@@ -1,6 +1,7 @@
 """The parity report: every stage beside torchvision's, whole pictures, and training steps.
 
     python -m tests.parity [--photos DIR] [--arch v1 v2] [--seeds 0 1 2] [--out DIR]
+    python -m tests.parity --seeds --steps 0 --checkpoint maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth
 
 Needs torch and torchvision. Writes parity.md and parity.json into the output folder, after every
 picture, so that an interrupted run leaves what it has.
@@ -9,6 +10,7 @@ picture, so that an interrupted run leaves what it has.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tqdm import tqdm
 from tinymaskrcnn.datasets.images import read_image
 from tinymaskrcnn.models.builders import BUILDERS
 from tinymaskrcnn.ops.conv2d.winograd import winograd
+from tinymaskrcnn.weights import load_weights
 
 from . import peer, report, stages, steps
 from .difference import UNITS, difference
@@ -27,13 +30,21 @@ ARCHITECTURES = {"v1": "maskrcnn_resnet50_fpn", "v2": "maskrcnn_resnet50_fpn_v2"
 CLASSES = 91
 SCORE_LIMITS = {0: 1e-4, 4: 1e-3}  # by Winograd's size: direct sums, and the fast default
 PHOTOS = Path(__file__).parents[2] / "data" / "coco_demo"
+Photos = dict[str, np.ndarray]
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.parity", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.parity",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--photos", type=Path, default=PHOTOS, help="a folder of pictures")
     parser.add_argument("--arch", nargs="+", default=["v1", "v2"], choices=ARCHITECTURES)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0], help="of calm checkpoints")
+    parser.add_argument(
+        "--checkpoint", nargs="*", type=Path, default=[], help=".pth files with 91 classes"
+    )
     parser.add_argument("--min-size", type=int, default=800)
     parser.add_argument("--max-size", type=int, default=1333)
     parser.add_argument("--steps", type=int, default=10, help="SGD steps; 0 leaves training out")
@@ -54,18 +65,17 @@ def main() -> None:
         "steps": {},
     }
     options.out.mkdir(parents=True, exist_ok=True)
-    for version in options.arch:
-        for seed in options.seeds:
-            compare_pictures(version, seed, photos, options, results)
-        if options.steps:
-            results["steps"][version] = steps.compare_steps(
-                ARCHITECTURES[version], list(photos.values())[:2], options
-            )
-            report.write(results, options.out)
+    for pair in pairs(options, photos):
+        compare_pictures(*pair, photos, options, results)
+    for version in options.arch if options.steps else []:
+        results["steps"][version] = steps.compare_steps(
+            ARCHITECTURES[version], list(photos.values())[:2], options
+        )
+        report.write(results, options.out)
     print(options.out / "parity.md")
 
 
-def settings_of(options: argparse.Namespace, photos: dict[str, np.ndarray]) -> dict[str, Any]:
+def settings_of(options: argparse.Namespace, photos: Photos) -> dict[str, Any]:
     import torch
     import torchvision
 
@@ -79,33 +89,47 @@ def settings_of(options: argparse.Namespace, photos: dict[str, np.ndarray]) -> d
     }
 
 
+def pairs(options: argparse.Namespace, photos: Photos) -> Iterator[tuple[dict[str, Any], Any, Any]]:
+    """What a checkpoint is, torchvision's model with it, and the package's with the same."""
+    sizes = {"min_size": options.min_size, "max_size": options.max_size}
+    for version in options.arch:
+        for seed in options.seeds:
+            theirs = peer.build(ARCHITECTURES[version], CLASSES, **sizes)
+            peer.busy(theirs, list(photos.values())[:2], seed, calm=True)
+            ours = BUILDERS[ARCHITECTURES[version]](CLASSES, **sizes).eval()
+            ours.load_state_dict(peer.state_of(theirs))
+            yield {"version": version, "checkpoint": "calm", "seed": seed}, theirs, ours
+    for path in options.checkpoint:
+        state = load_weights(path)
+        version = "v2" if "backbone.fpn.inner_blocks.0.1.weight" in state else "v1"
+        theirs = peer.load_file(peer.build(ARCHITECTURES[version], CLASSES, **sizes), path).eval()
+        ours = BUILDERS[ARCHITECTURES[version]](CLASSES, **sizes).eval()
+        ours.load_state_dict(state)
+        yield {"version": version, "checkpoint": path.name, "seed": None}, theirs, ours
+
+
 def compare_pictures(
-    version: str,
-    seed: int,
-    photos: dict[str, np.ndarray],
+    about: dict[str, Any],
+    theirs: Any,
+    ours: Any,
+    photos: Photos,
     options: argparse.Namespace,
     results: dict[str, Any],
 ) -> None:
     """Add every photo's stages and detections to the results."""
-    arch, sizes = (
-        ARCHITECTURES[version],
-        {"min_size": options.min_size, "max_size": options.max_size},
-    )
-    theirs = peer.busy(
-        peer.build(arch, CLASSES, **sizes), list(photos.values())[:2], seed, calm=True
-    )
-    ours = BUILDERS[arch](CLASSES, **sizes).eval()
-    ours.load_state_dict(peer.state_of(theirs))
-    for name, photo in tqdm(photos.items(), desc=f"{version}, seed {seed}"):
+    title = " ".join(str(value) for value in about.values() if value is not None)
+    for name, photo in tqdm(photos.items(), desc=title):
         given, expected = peer.trace(theirs, [photo])
-        found = {"version": version, "seed": seed, "photo": name}
-        found["stages"] = {size: compare_stages(ours, given, expected, size) for size in (0, 4)}
+        found = about | {"photo": name}
+        found["stages"] = {
+            str(size): compare_stages(ours, given, expected, size) for size in SCORE_LIMITS
+        }
         prediction = peer.predict(theirs, photo)
         with_noise = peer.predict(theirs, nudge(photo))
         found["detections"] = {
             "itself": compare_detections(with_noise, prediction, SCORE_LIMITS[0])
         } | {
-            size: compare_detections(predict(ours, photo, size), prediction, limit)
+            str(size): compare_detections(predict(ours, photo, size), prediction, limit)
             for size, limit in SCORE_LIMITS.items()
         }
         results["pictures"].append(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 UNITS = {  # result: unit, and the difference that is allowed
     "batch": ("relative", 1e-5),
@@ -76,9 +77,8 @@ def thin(maps: np.ndarray, channels: int) -> np.ndarray:
 
 
 def nearest_rows(boxes: np.ndarray, to: np.ndarray) -> np.ndarray:
-    """The boxes in an order in which each is the nearest to its counterpart, if that uses each box
-    once; else as they are.
+    """The boxes in the order in which they are nearest to their counterparts, all taken together:
+    several may be equal.
     """
     apart = np.abs(boxes[None] - to[:, None]).max(axis=2)  # counterpart, box
-    order = apart.argmin(axis=1) if len(boxes) else np.zeros(0, int)
-    return boxes[order] if len(np.unique(order)) == len(boxes) else boxes
+    return boxes[linear_sum_assignment(apart)[1]]

@@ -56,36 +56,43 @@ def match(ours: dict[str, Any], theirs: dict[str, Any], score: float) -> Match:
     )
 
 
-def explain(i: int, ours: dict[str, Any], theirs: dict[str, Any], score: float) -> str:
-    """Why their detection i has no partner, with the margin of the decision that rounding turned.
+NEAR = 1e-3  # how near to an overlap's threshold rounding can turn a decision
 
-    Three thresholds decide about a detection: the overlap with a better one of its class (0.5), its
-    rank among the best 100, and a score above 0.05. A fourth, the overlap of proposals (0.7), is
-    further up and shows as a detection that moved.
+
+def explain(
+    i: int, ours: dict[str, Any], theirs: dict[str, Any], score: float
+) -> dict[str, str | float]:
+    """Why their detection i has no partner: its kind, the margin of the decision that rounding
+    turned, and both as a text.
+
+    Three thresholds decide about a detection: its rank among the best 100, a score above 0.05, and
+    the overlap with a better one of its class (0.5), which may itself have come or gone. Decisions
+    about proposals are further up, and show as a detection that moved or has no likeness.
     """
     box, label, value = (theirs[key][i] for key in ("boxes", "labels", "scores"))
     same = ours["labels"] == label
     overlap = np.where(same, box_iou(box[None], ours["boxes"])[0], 0)
-    about = f"label {label}, score {value:.4f}"
-    if len(overlap) and overlap.max() > 0.9:
-        j = int(overlap.argmax())
-        differs = abs(float(ours["scores"][j] - value))
-        mask = _mask_difference(ours, theirs, j, i)
-        return f"{about}: moved, IoU {overlap[j]:.4f}, score off by {differs:.1e}, mask {mask:.1e}"
     last = float(theirs["scores"].min())
-    if len(theirs["scores"]) >= 100 and value - last < 10 * score:
-        return f"{about}: last of the best 100 by {value - last:.1e}"
-    if value - 0.05 < 10 * score:
-        return f"{about}: above the score of 0.05 by {value - 0.05:.1e}"
-    better = same & (ours["scores"] > value - score)
-    if better.any():
-        nearest = float(overlap[better][np.abs(overlap[better] - 0.5).argmin()])
-        return (
-            f"{about}: overlap {nearest:.4f} with a better one, {abs(nearest - 0.5):.1e} from 0.5"
-        )
-    return (
-        f"{about}: a proposal was chosen otherwise (overlap at most {overlap.max(initial=0):.3f})"
-    )
+    beside = np.abs(overlap[same & (ours["scores"] > value - score)] - 0.5)
+    if len(overlap) and overlap.max() > 0.9:
+        kind, margin = "moved", 1 - float(overlap.max())
+        differs = abs(float(ours["scores"][overlap.argmax()] - value))
+        mask = _mask_difference(ours, theirs, int(overlap.argmax()), i)
+        text = f"moved, IoU {1 - margin:.4f}, score off by {differs:.1e}, mask {mask:.1e}"
+    elif len(theirs["scores"]) >= 100 and value - last < 10 * score:
+        kind, margin = "last of the best 100", value - last
+        text = f"{kind} by {margin:.1e}"
+    elif value - 0.05 < 10 * score:
+        kind, margin = "barely above the least score", value - 0.05
+        text = f"above the score of 0.05 by {margin:.1e}"
+    elif beside.min(initial=1) < NEAR:
+        kind, margin = "overlap with a better one", float(beside.min())
+        text = f"overlap with a better one {margin:.1e} from 0.5"
+    else:
+        kind, margin = "proposals", 1 - float(overlap.max(initial=0))
+        text = f"proposals were chosen otherwise (overlap at most {1 - margin:.3f})"
+    about = f"label {label}, score {value:.4f}: "
+    return {"kind": kind, "margin": float(margin), "text": about + text}
 
 
 def _mask_difference(ours: dict[str, Any], theirs: dict[str, Any], i: int, j: int) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,12 @@ def _spread(layer: Any, logits: torch.Tensor, deviation: float) -> None:
     factor = deviation / (logits - centre).std()
     layer.bias.copy_((layer.bias - centre) * factor)
     layer.weight.mul_(factor)
+
+
+def load_file(model: nn.Module, path: Path) -> nn.Module:
+    """The model with a file's weights, as torch reads them."""
+    model.load_state_dict(torch.load(path, map_location="cpu"))
+    return model
 
 
 def state_of(model: nn.Module) -> dict[str, np.ndarray]:

@@ -151,6 +151,13 @@ def test_bfloat16_in_safetensors(tmp_path):
     np.testing.assert_array_equal(state["w"], np.array([1.5, -2], np.float32))
 
 
+@pytest.mark.parametrize("text", ["{", "[1]", '{"a": 1}', "[" * 100_000])
+def test_metadata_of_another_form_is_refused(text, tmp_path):
+    save_file({"w": np.ones(2, np.float32)}, tmp_path / "a", {"tinymaskrcnn": text})
+    with pytest.raises(WeightsError, match="its metadata is no"):
+        read_metadata(tmp_path / "a")
+
+
 def test_torch_files_have_no_metadata():
     assert read_metadata(FILES / "zip.pth") == {}
 

@@ -89,5 +89,8 @@ def test_the_backbone_of_a_detector():
 def test_a_state_without_the_backbone_is_an_error():
     with pytest.raises(WeightsError, match=r"features\.0\.weight is missing"):
         backbone_state({"conv1.weight": np.ones(1)}, "vgg16")
+    with_norms = {"features.0.weight": np.ones(1), "features.1.running_mean": np.ones(1)}
+    with pytest.raises(WeightsError, match="vgg16 with batch norms"):
+        backbone_state(with_norms, "vgg16")
     with pytest.raises(WeightsError, match="no backbone 'vit'"):
         backbone_state({}, "vit")

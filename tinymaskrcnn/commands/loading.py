@@ -14,6 +14,7 @@ from ..datasets.coco_names import COCO_NAMES
 from ..errors import InputError
 from ..models.builders import build
 from ..models.mask_rcnn import MaskRCNN
+from ..models.resnet import DEPTHS
 from ..weights import load_weights, read_metadata
 
 SHIPPED = ("shapes", "nuclei")
@@ -31,8 +32,8 @@ def load_model(weights: str) -> tuple[MaskRCNN, list[str]]:
     path = weights_path(weights)
     state = load_weights(path)
     config, classes = describe_weights(path, state)
-    model = build(config)
     try:
+        model = build(config)
         model.load_state_dict(state)
     except InputError as problem:
         raise InputError(f"{path}: {problem}") from problem
@@ -63,29 +64,65 @@ def describe_weights(
         InputError: neither tells.
     """
     metadata = read_metadata(path)
-    try:
-        config = (
-            json.loads(metadata["config"]) if "config" in metadata else _recognised(path, state)
-        )
-        names = json.loads(metadata["classes"]) if "classes" in metadata else None
-    except ValueError as problem:
-        raise InputError(f"{path}: its metadata is damaged ({problem})") from problem
-    count = config["num_classes"] - 1
+    config = _json(path, metadata, "config", dict) or _recognised(path, state)
+    names = _json(path, metadata, "classes", list)
+    count = config.get("num_classes", 0)
+    if not isinstance(count, int) or count < 1:
+        raise InputError(f"{path}: its metadata is damaged (num_classes is {count!r})")
     if names is None:
-        published = count == len(COCO_NAMES)
-        names = COCO_NAMES if published else [f"class {k}" for k in range(1, count + 1)]
-    if len(names) != count:
-        raise InputError(f"{path}: names {len(names)} classes, its model has {count}")
-    return config, list(names)
+        published = count - 1 == len(COCO_NAMES)
+        names = COCO_NAMES if published else [f"class {k}" for k in range(1, count)]
+    if len(names) != count - 1:
+        raise InputError(f"{path}: names {len(names)} classes, its model has {count - 1}")
+    return config, [str(name) for name in names]
+
+
+def _json(path: Path, metadata: Mapping[str, str], key: str, kind: type) -> Any:
+    """A value of this kind from the metadata, None where there is none. Raises InputError."""
+    if key not in metadata:
+        return None
+    try:
+        value = json.loads(metadata[key])
+    except (ValueError, RecursionError) as problem:
+        raise InputError(f"{path}: its metadata is damaged ({key}: {problem})") from problem
+    if not isinstance(value, kind):
+        raise InputError(
+            f"{path}: its metadata is damaged ({key} is a {type(value).__name__}, "
+            f"expected a {kind.__name__})"
+        )
+    return value
 
 
 def _recognised(path: Path, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Of torchvision's published models, by what only they have."""
+    """Of torchvision's models, by names that only they have. Raises InputError for any other."""
     score = state.get("roi_heads.box_predictor.cls_score.weight")
     if score is None:
         raise InputError(
             f"{path}: not a Mask R-CNN, roi_heads.box_predictor.cls_score.weight is missing"
         )
-    second_version = any(name.startswith("roi_heads.box_head.5") for name in state)
-    builder = "maskrcnn_resnet50_fpn_v2" if second_version else "maskrcnn_resnet50_fpn"
-    return {"builder": builder, "num_classes": len(score)}
+    config = {"builder": "maskrcnn_resnet50_fpn_v2", "num_classes": len(score)}
+    if any(name.startswith("roi_heads.box_head.5") for name in state):
+        return config
+    config["builder"] = f"maskrcnn_{_backbone(path, state)}_fpn"
+    if "backbone.body.bn1.num_batches_tracked" in state:  # trained norms, whose epsilon is not 0
+        config["norm"] = "batch"
+    return config
+
+
+def _backbone(path: Path, state: Mapping[str, np.ndarray]) -> str:
+    """ "resnet50" or the like, by the number and kind of blocks."""
+    if "backbone.body.features.0.weight" in state:
+        return "vgg16"
+    stages = [f"backbone.body.layer{i}." for i in (1, 2, 3, 4)]
+    blocks = tuple(
+        len({name[len(stage) :].split(".")[0] for name in state if name.startswith(stage)})
+        for stage in stages
+    )
+    bottleneck = f"{stages[0]}0.conv3.weight" in state
+    for name, shape in DEPTHS.items():
+        if shape == (blocks, bottleneck):
+            return name
+    raise InputError(
+        f"{path}: stages of {blocks} blocks, which is none of {', '.join(DEPTHS)}; files of other "
+        "models need metadata, as this package's own have"
+    )

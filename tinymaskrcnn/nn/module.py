@@ -106,9 +106,9 @@ class Module:
         problems += _listing(
             "of another shape",
             [
-                f"{k} {given[k].shape}, expected {own[k].shape}"
+                f"{k} {np.shape(given[k])}, expected {own[k].shape}"
                 for k in own
-                if k in given and given[k].shape != own[k].shape
+                if k in given and np.shape(given[k]) != own[k].shape
             ],
         )
         if problems:

@@ -58,7 +58,13 @@ def backbone_state(state: Mapping[str, np.ndarray], kind: str) -> dict[str, np.n
         kind: "resnet" (any depth; `fc` is dropped) or "vgg16" (`classifier` is dropped).
 
     Raises:
-        WeightsError: there is no such kind, or the state has no such backbone.
+        WeightsError: there is no such kind, or the state has no such backbone, or one with norms
+            where the builder's has none.
+
+    Example:
+        model = tm.maskrcnn_resnet50_fpn(num_classes=3, norm_eps=1e-5)
+        state = tm.backbone_state(tm.load_weights("resnet50-0676ba61.pth"), "resnet")
+        model.backbone.body.load_state_dict(state)
     """
     if kind not in _CLASSIFIERS:
         raise WeightsError(f"no backbone {kind!r}: expected one of {', '.join(_CLASSIFIERS)}")
@@ -67,4 +73,6 @@ def backbone_state(state: Mapping[str, np.ndarray], kind: str) -> dict[str, np.n
     first = "conv1.weight" if kind == "resnet" else "features.0.weight"
     if first not in state:
         raise WeightsError(f"the weights hold no {kind} backbone: {first} is missing")
+    if kind == "vgg16" and "features.1.running_mean" in state:
+        raise WeightsError("the weights are of a vgg16 with batch norms: expected one without")
     return {k: v for k, v in canonical(state).items() if not k.startswith(_CLASSIFIERS[kind])}

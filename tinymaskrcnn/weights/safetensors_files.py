@@ -79,9 +79,12 @@ def read_safetensors_metadata(path: Path) -> dict[str, str]:
     if METADATA not in metadata:
         return metadata
     try:
-        return json.loads(metadata[METADATA])
-    except json.JSONDecodeError as error:
+        texts = json.loads(metadata[METADATA])
+    except (json.JSONDecodeError, RecursionError) as error:
         raise WeightsError(f"its metadata is not JSON: {error}") from error
+    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
+        raise WeightsError(f"its metadata is no dict of texts: {metadata[METADATA][:60]!r}")
+    return texts
 
 
 def write_safetensors(

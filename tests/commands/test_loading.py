@@ -1,0 +1,72 @@
+"""commands/loading.py: which model a file of weights belongs to."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinymaskrcnn.commands.loading import describe_weights, load_model
+from tinymaskrcnn.errors import InputError
+from tinymaskrcnn.models.builders import BUILDERS, maskrcnn_tiny
+from tinymaskrcnn.weights import save_weights
+
+FROM_TORCHVISION = sorted(set(BUILDERS) - {"maskrcnn_tiny"})
+
+
+def bare(path: Path, state) -> Path:
+    """A file without metadata, as torchvision's are."""
+    save_weights(path, state)
+    return path
+
+
+@pytest.mark.parametrize("builder", FROM_TORCHVISION)
+def test_torchvisions_models_are_recognised(builder, tmp_path):
+    state = BUILDERS[builder](num_classes=3).state_dict()
+    config, classes = describe_weights(bare(tmp_path / "a", {"w": np.ones(1)}), state)
+    assert config == {"builder": builder, "num_classes": 3}
+    assert classes == ["class 1", "class 2"]
+
+
+def test_norms_that_counted_batches_are_trained_ones(tmp_path):
+    """torchvision builds such a model where it is given no weights."""
+    model = BUILDERS["maskrcnn_resnet18_fpn"](num_classes=91, norm="batch", seed=3)
+    counts = {"backbone.body.bn1.num_batches_tracked": np.int64(7)}
+    path = bare(tmp_path / "a", model.state_dict() | counts)
+    loaded, classes = load_model(str(path))
+    assert loaded.config["norm"] == "batch"
+    assert loaded.backbone.body.bn1.eps == 1e-5
+    assert classes[0] == "person" and len(classes) == 90
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        ({"conv1.weight": np.ones(1)}, "not a Mask R-CNN"),
+        (maskrcnn_tiny(num_classes=2).state_dict(), r"stages of \(1, 1, 1, 1\) blocks"),
+    ],
+)
+def test_other_files_are_refused(state, reason, tmp_path):
+    with pytest.raises(InputError, match=f"a.safetensors: .*{reason}"):
+        load_model(str(bare(tmp_path / "a.safetensors", state)))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "reason"),
+    [
+        ({"config": "{"}, "config: "),
+        ({"config": "[]"}, "config is a list, expected a dict"),
+        ({"config": "[" * 100_000}, "config: "),
+        ({"config": '{"builder": "maskrcnn_tiny"}'}, "num_classes is 0"),
+        ({"config": '{"builder": "maskrcnn_tiny", "num_classes": "two"}'}, "num_classes is 'two'"),
+        ({"config": '{"builder": "maskrcnn_huge", "num_classes": 2}'}, "no model 'maskrcnn_huge'"),
+        ({"classes": "7"}, "classes is a int, expected a list"),
+        ({"classes": json.dumps(["a"] * 9)}, "names 9 classes, its model has 1"),
+    ],
+)
+def test_damaged_metadata_is_named(metadata, reason, tmp_path):
+    model = maskrcnn_tiny(num_classes=2)
+    whole = {"config": json.dumps(model.config), "classes": '["a"]'}
+    save_weights(tmp_path / "a.safetensors", model.state_dict(), whole | metadata)
+    with pytest.raises(InputError, match=f"a.safetensors: .*{reason}"):
+        load_model(str(tmp_path / "a.safetensors"))
