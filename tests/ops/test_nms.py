@@ -107,13 +107,15 @@ def test_an_overlap_barely_beside_the_threshold_among_a_thousand(backend, thresh
     np.testing.assert_array_equal(kept, greedy(boxes, scores, threshold))
 
 
-def test_large_boxes_that_are_nearly_equal(backend):
-    boxes = np.float32(
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_large_boxes_that_are_nearly_equal(backend, dtype):
+    boxes = np.array(
         [
             [285.3538, 185.5758, 1193.5110, 851.4551],
             [285.1472, 188.7374, 1192.4984, 851.0669],
             [279.2440, 197.9812, 1189.4746, 849.2019],
-        ]
+        ],
+        dtype,
     )
     np.testing.assert_array_equal(nms(boxes, [0.6370, 0.7569, 0.3966], 0.2), [1])
 

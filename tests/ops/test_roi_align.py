@@ -270,6 +270,17 @@ def test_features_and_gradients_need_not_be_contiguous(backend):
     np.testing.assert_array_equal(x.grad, copy.grad)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.int32, np.uint8])
+def test_features_of_other_numbers(backend, dtype):
+    rng = np.random.default_rng(12)
+    features = rng.integers(0, 99, (1, 6, 6, 2)).astype(dtype)
+    rois = [np.array([[0.3, 0.6, 4.9, 5.2]])]
+    pooled = roi_align(features, rois, 2)
+    assert pooled.dtype == np.float32
+    expected = roi_align(features.astype(np.float32), rois, 2).data
+    np.testing.assert_array_equal(pooled.data, expected)
+
+
 MAP = np.zeros((2, 8, 8, 3), np.float32)
 
 

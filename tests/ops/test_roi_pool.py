@@ -163,6 +163,16 @@ def test_lists_and_tuples_of_boxes_are_the_same_as_indexed_rois(backend):
         np.testing.assert_array_equal(roi_pool(features, form, (2, 3)).data, expected)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.int32])
+def test_features_of_other_numbers(backend, dtype):
+    features = np.random.default_rng(6).integers(0, 99, (1, 6, 6, 2)).astype(dtype)
+    rois = [np.array([[0.6, 1.5, 4.4, 4.6]])]
+    pooled = roi_pool(features, rois, 2)
+    assert pooled.dtype == np.float32
+    expected = roi_pool(features.astype(np.float32), rois, 2).data
+    np.testing.assert_array_equal(pooled.data, expected)
+
+
 @pytest.mark.parametrize(
     ("rois", "message"),
     [

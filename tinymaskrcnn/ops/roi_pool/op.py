@@ -45,7 +45,7 @@ def roi_pool(
     arithmetic is that of torchvision's RoIPool.
 
     Args:
-        features: (N, H, W, C) float32, channels last, finite.
+        features: (N, H, W, C) float32 (other numbers are turned into it), channels last, finite.
         rois: (R, 5) image index, x1, y1, x2, y2 in picture pixels, or a list with one (n, 4) array
             of boxes per image.
         output_size: (h, w), or one number for both.
@@ -58,8 +58,9 @@ def roi_pool(
         ValueError: a shape is wrong, the features look channels-first, an image index is out of
             range, or a coordinate is not finite.
     """
-    array = features.data if isinstance(features, Tensor) else features
-    rois = as_rois(rois, array)
-    check_channels_last(array, rois, spatial_scale)
+    if not isinstance(features, Tensor):
+        features = Tensor(features)  # whole numbers and half precision become float32
+    rois = as_rois(rois, features.data)
+    check_channels_last(features.data, rois, spatial_scale)
     size = as_pair(output_size, "roi_pool: output_size", least=1)
     return RoIPool(size, float(spatial_scale))(features, rois)
