@@ -235,5 +235,5 @@ def _multiply(g, v, weight, m, zeros, count):
                     rows, t, 1, g.channels, q * g.v_pitch,
                     flat, q * pitch + p * g.channels * PANEL,
                     targets, t, q * g.m_pitch + p * PANEL,
-                    zeros, 0, PANEL, 0, 0, 0,
+                    zeros, 0, g.outs - p * PANEL, 0, 0, 0,
                 )  # fmt: skip
