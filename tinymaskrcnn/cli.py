@@ -86,7 +86,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tinymaskrcnn {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_train, _add_predict, _add_evaluate, _add_check, _add_convert, _add_warmup):
+    adders = (_add_train, _add_predict, _add_evaluate, _add_check, _add_convert, _add_warmup)
+    for add in (*adders, _add_bench):
         add(commands)
     return parser
 
@@ -267,6 +268,27 @@ def _add_warmup(commands: argparse._SubParsersAction) -> None:
         "all at once.",
     )
     _add_machine(warmup)
+
+
+def _add_bench(commands: argparse._SubParsersAction) -> None:
+    bench = _command(
+        commands,
+        "bench",
+        "measure how fast everything is (from a clone of the repository)",
+        "Validates, then times whole models, layers, operators, scaling and start-up, and prints "
+        "tables with GF/s and the share of this machine's peak; all rows take about ten minutes.",
+    )
+    bench.add_argument(
+        "names", nargs="*", metavar="NAME", help="parts of rows' or sections' names (default: all)"
+    )
+    bench.add_argument("--list", action="store_true", help="show the rows' names")
+    bench.add_argument(
+        "--peer", metavar="PYTHON", help="also measure torch and torchvision, in this interpreter"
+    )
+    bench.add_argument("--rounds", type=_positive, metavar="N", help="of every row (default: 5)")
+    bench.add_argument("--seconds", type=float, help="of timed calls, a round (default: 0.3)")
+    bench.add_argument("--threads", type=_positive, metavar="N", help="CPU threads (default: all)")
+    bench.add_argument("--json", metavar="FILE", help="write the figures there, too")
 
 
 def _command(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import autograd
+from . import autograd, memory
 
 
 def _basic() -> Any:
@@ -130,14 +130,17 @@ class Tensor:
             )
         autograd.backward(self, grad)
 
-    def accumulate_grad(self, grad: np.ndarray) -> None:
+    def accumulate_grad(self, grad: np.ndarray, fresh: bool = False) -> None:
         """Add to `.grad`. The first gradient is copied, since the array may be shared with other
-        Tensors.
+        Tensors; unless it is `fresh`, that is, nobody else has it.
         """
-        if self.grad is None:
-            self.grad = np.array(grad, dtype=self.dtype)
-        else:
+        if self.grad is not None:
             self.grad += grad
+        elif fresh and grad.dtype == self.dtype and grad.flags.c_contiguous:
+            self.grad = grad
+        else:
+            self.grad = memory.empty(grad.shape, self.dtype)
+            self.grad[...] = grad
 
     def __add__(self, other: Any) -> Tensor:
         return _basic().add(self, other)
