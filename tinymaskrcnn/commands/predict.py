@@ -16,7 +16,7 @@ from ..datasets.images import FOREIGN_SUFFIXES, MAX_PIXELS, SUFFIXES, read_image
 from ..detection.detections import Detections
 from ..errors import InputError
 from ..evaluation.results import coco_results
-from ..training.checkpoint import write_atomic
+from ..files import write_atomic
 from ..viz.draw import draw_detections
 from .loading import load_model
 from .machine import prepare

@@ -25,11 +25,11 @@ import numpy as np
 from .. import __version__
 from ..datasets.augment import Augmentation
 from ..datasets.loader import Batch, Loader
-from ..errors import NonFiniteError
+from ..errors import InputError, NonFiniteError
 from ..models.mask_rcnn import MaskRCNN
 from ..optim import SGD, Muon, clip_scale, grad_norm, without_decay_of_vectors
 from . import diagnosis, pictures
-from .checkpoint import load_newest, save_checkpoint
+from .checkpoint import Checkpoint, load_newest, save_checkpoint
 from .ema import MovingAverage
 from .interrupts import Interrupts, TrainingStopped
 from .progress import ProgressBar
@@ -245,15 +245,23 @@ class Trainer:
         """Go back to the newest good checkpoint, if there is one."""
         checkpoint = load_newest(folder.checkpoints)
         if checkpoint is not None:
-            arrays = checkpoint.arrays
-            self.step = self._saved_step = checkpoint.step
-            self._seconds_before = float(arrays["seconds"][0])
-            self.model.load_state_dict(_part(arrays, "model/"))
-            self.optimizer.load_state_dict(_part(arrays, "optimizer/"))
-            if self.average:
-                self.average.load(_part(arrays, "average/"), self.step)
+            try:
+                self._take(checkpoint)
+            except (InputError, LookupError) as problem:
+                where = f"{folder.checkpoints}: step {checkpoint.step}"
+                raise InputError(f"{where} is of another run ({problem})") from problem
             logger.info("%s: going on after step %d", self.out, self.step)
         self._started = perf_counter()
+
+    def _take(self, checkpoint: Checkpoint) -> None:
+        """Become what the checkpoint holds. Raises InputError or LookupError if it does not fit."""
+        arrays = checkpoint.arrays
+        self.model.load_state_dict(_part(arrays, "model/"))
+        self.optimizer.load_state_dict(_part(arrays, "optimizer/"))
+        if self.average:
+            self.average.load(_part(arrays, "average/"), checkpoint.step)
+        self._seconds_before = float(arrays["seconds"][0])
+        self.step = self._saved_step = checkpoint.step
 
     def _finish(self, folder: RunFolder) -> dict[str, Any]:
         """Final weights, pictures and figures. result.json comes last: it is what says that a run
@@ -270,10 +278,13 @@ class Trainer:
         return result
 
     def _write_weights(self, path: Path) -> None:
-        from ..weights import save_weights
+        from ..weights import WeightsError, save_weights
 
         metadata = {"config": json.dumps(self.model.config), "classes": json.dumps(self.classes)}
-        save_weights(path, self.model.state_dict(), metadata)
+        try:
+            save_weights(path, self.model.state_dict(), metadata)
+        except WeightsError as problem:  # not the user's input: the disk is full, or the like
+            raise OSError(str(problem)) from problem
 
     def _settings(self) -> dict[str, Any]:
         return {
