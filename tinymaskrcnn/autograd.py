@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from . import memory
+from . import memory, tracing
 
 _grad_enabled = True
 
@@ -134,6 +134,7 @@ def backward(root: Any, grad: np.ndarray) -> None:
         grads = [None if s is None else s.value for s in sums]
         if all(g is None for g in grads):
             continue
+        tracing.note_gradients(node, grads)
         dtype = next(g.dtype for g in grads if g is not None)
         node.totals = tuple(_total(tensor, dtype, pending) for tensor in node.inputs)
         fresh = node.fresh or (False,) * len(node.inputs)
