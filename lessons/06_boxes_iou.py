@@ -30,9 +30,9 @@ from tinymaskrcnn.viz.diagrams import (
     PROPOSAL,
     boxes_on_grid,
     boxes_on_picture,
-    curves,
     number_tables,
 )
+from tinymaskrcnn.viz.plots import curves
 from tinymaskrcnn.viz.show import show
 
 # %% [markdown]

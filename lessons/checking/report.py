@@ -26,7 +26,7 @@ def verdict_lines(task: Task, names: Sequence[str], verdict: Verdict) -> list[st
     if fault.has_expected:
         lines += value_lines("expected", fault.expected)
     if fault.has_got:
-        lines += value_lines("got", fault.got)
+        lines += value_lines("got     ", fault.got)
     lines += ["", *wrapped(fault.reason, "  ")]
     if fault.printed.strip():
         lines += ["  it printed", textwrap.indent(fault.printed.rstrip()[-600:], "    ")]

@@ -1,13 +1,12 @@
-"""Diagrams of small things: boxes on a grid of pixels, tables of numbers as heat maps, curves, and
-boxes on pictures in the colours of their roles.
+"""Diagrams of small things: boxes on a grid of pixels, tables of numbers as heat maps, and boxes on
+pictures in the colours of their roles.
 
 Every function gives a PIL picture; the caller shows or saves it. Not here: instances with masks
-(viz/draw.py).
+(viz/draw.py), curves, rows of pictures and graphs (viz/plots.py).
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .draw import INK, Colour, draw_objects, enlarged, enlargement
+from .figure import as_picture, bare, new_figure
 
 GROUND_TRUTH: Colour = (0, 158, 115)
 ANCHOR: Colour = (86, 180, 233)
@@ -22,7 +22,6 @@ PROPOSAL: Colour = (230, 159, 0)
 DETECTION: Colour = (213, 94, 0)
 OVERLAP: Colour = (204, 121, 167)
 
-DPI = 110
 Group = tuple[np.ndarray, Colour, Sequence[str]]
 
 
@@ -53,12 +52,14 @@ def boxes_on_grid(
     titles: Sequence[str],
     shaded: Sequence[Sequence[float] | None] | None = None,
     shade: Colour = OVERLAP,
+    pixels: np.ndarray | None = None,
 ) -> Image.Image:
     """Boxes on a grid of unit pixels, y downwards, panels next to each other on one scale.
 
     Args:
         panels: for each, its boxes by name: ((x1, y1, x2, y2), colour). titles: one a panel.
         shaded: a box of each panel that is filled with `shade`, None for none.
+        pixels: (H, W) bool, those that are filled with grey in all panels.
     """
     from matplotlib.patches import Rectangle
 
@@ -69,9 +70,11 @@ def boxes_on_grid(
     for i, (axis, panel, title) in enumerate(zip(axes, panels, titles, strict=True)):
         if shaded is not None and shaded[i] is not None:
             _add_box(axis, Rectangle, shaded[i], shade, fill=0.55)
-        for name, (box, colour) in panel.items():
+        for y, x in np.argwhere(pixels) if pixels is not None else ():
+            axis.add_patch(Rectangle((x, y), 1, 1, fc="0.75", ec="0.85"))
+        for number, (name, (box, colour)) in enumerate(panel.items()):
             _add_box(axis, Rectangle, box, colour, fill=0.12)
-            axis.text(box[0] + 0.12, box[1] + 0.12, name, color=_dark(colour), va="top", size=12)
+            _name_box(axis, name, box, colour, number)
         axis.set_xlim(low[0], high[0])
         axis.set_ylim(high[1], low[1])
         axis.set_xticks(np.arange(low[0], high[0] + 1))
@@ -80,9 +83,9 @@ def boxes_on_grid(
         axis.grid(color="0.88", lw=0.8)
         axis.set_axisbelow(True)
         axis.tick_params(length=0, labelsize=8, colors="0.4")
-        _bare(axis)
+        bare(axis)
         axis.set_title(title, size=11)
-    return _picture(figure)
+    return as_picture(figure)
 
 
 def number_tables(
@@ -105,7 +108,7 @@ def number_tables(
     cell = min(0.62, 9.0 / (wide * len(arrays)))
     margin = 0.35 + 0.07 * max(map(len, rows or [""]))
     width = len(arrays) * (margin + max(cell * wide, 0.08 * max(map(len, arrays)), 1.6))
-    figure = _new_figure(width, cell * min(tall, wide * 3) * 0.85 + 0.8)
+    figure = new_figure(width, cell * min(tall, wide * 3) * 0.85 + 0.8)
     axes = figure.subplots(1, len(arrays), squeeze=False)[0]
     for axis, (title, array) in zip(axes, arrays.items(), strict=True):
         axis.imshow(array, cmap="cividis", vmin=low, vmax=high, aspect="auto")
@@ -120,78 +123,15 @@ def number_tables(
                 if side == "x" and max(map(len, given)) > 5:
                     axis.tick_params("x", labelrotation=30)
         axis.tick_params(length=0, labelsize=8, colors="0.4")
-        _bare(axis)
+        bare(axis)
         axis.set_title(title, size=11)
-    return _picture(figure)
-
-
-def curves(
-    lines: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    x_label: str,
-    y_label: str,
-    marks: bool = False,
-    log: str = "",
-) -> Image.Image:
-    """Curves by name in one frame.
-
-    Args:
-        lines: name: (x (n,), y (n,)). marks: a dot at each point. log: "x", "y" or "xy".
-    """
-    from .draw import COLOURS
-
-    figure, (axis,) = _axes(1, 7.0, 1.9)
-    for i, (name, (x, y)) in enumerate(lines.items()):
-        colour = [c / 255 for c in COLOURS[(6, 5, 2, 0, 4, 1)[i % 6]]]
-        axis.plot(x, y, "o-" if marks else "-", ms=4, lw=1.8, color=colour, label=name)
-    axis.set(xlabel=x_label, ylabel=y_label)
-    for side in log:
-        axis.set(**{f"{side}scale": "log"})
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(alpha=0.25)
-    if len(lines) > 1:
-        axis.legend(frameon=False, fontsize=9)
-    return _picture(figure)
-
-
-def picture_row(pictures: Mapping[str, Any], columns: int = 4, side: float = 2.6) -> Image.Image:
-    """Pictures or maps under their titles, in rows.
-
-    Args:
-        pictures: title: a PIL picture, (C, H, W) float 0..1, or one map (H, W) of any range.
-        columns: in a row. side: inches of one.
-    """
-    count = len(pictures)
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    figure = _new_figure(side * columns, (side + 0.3) * rows)
-    for i, (title, picture) in enumerate(pictures.items()):
-        axis = figure.add_subplot(rows, columns, i + 1)
-        array = np.asarray(picture)
-        if array.ndim == 3 and array.dtype != np.uint8:
-            array = np.clip(array, 0, 1).transpose(1, 2, 0)
-        axis.imshow(array, cmap="cividis", interpolation="nearest")
-        axis.set_title(title, size=9)
-        axis.set(xticks=[], yticks=[])
-        _bare(axis)
-    return _picture(figure)
+    return as_picture(figure)
 
 
 def _axes(count: int, width: float, across: float) -> tuple[Any, Any]:
     """A figure and its row of axes, each `across` times as wide as high."""
-    figure = _new_figure(width, max(1.2, width / count / across + 0.45))
+    figure = new_figure(width, max(1.2, width / count / across + 0.45))
     return figure, figure.subplots(1, count, squeeze=False)[0]
-
-
-def _new_figure(width: float, height: float) -> Any:
-    from matplotlib.figure import Figure  # late, and without pyplot: no window, no global state
-
-    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-
-
-def _picture(figure: Any) -> Image.Image:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", facecolor="white")
-    return Image.open(buffer).convert("RGB")
 
 
 def _add_box(axis: Any, shape: Any, box: Any, colour: Colour, fill: float) -> None:
@@ -201,12 +141,19 @@ def _add_box(axis: Any, shape: Any, box: Any, colour: Colour, fill: float) -> No
     axis.add_patch(frame)
 
 
+def _name_box(axis: Any, name: str, box: Sequence[float], colour: Colour, corner: int) -> None:
+    """Write the name into a corner of the box, another for each box of a panel."""
+    right, bottom = ((0, 0), (1, 1), (1, 0), (0, 1))[corner % 4]
+    x, y = (box[2] - 0.1 if right else box[0] + 0.1), (box[3] - 0.1 if bottom else box[1] + 0.1)
+    sides: dict[str, Any] = {
+        "ha": "right" if right else "left",
+        "va": "bottom" if bottom else "top",
+    }
+    axis.text(x, y, name, color=_dark(colour), size=11, **sides)
+
+
 def _dark(colour: Colour) -> tuple[float, ...]:
     return tuple(c / 255 * 0.65 for c in colour)
-
-
-def _bare(axis: Any) -> None:
-    axis.spines[["top", "right", "bottom", "left"]].set_visible(False)
 
 
 def _write_numbers(axis: Any, array: np.ndarray, form: str, limits: tuple[float, float]) -> None:

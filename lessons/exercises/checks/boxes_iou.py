@@ -23,14 +23,10 @@ def box_from_mask(mask):
 
 
 def mask_picture(arguments, expected, got):
-    """The pixels as small squares, with the right box and the answer's."""
-    mask = arguments[0]
-    panel = {
-        f"{'':{i}}": ((x, y, x + 1, y + 1), (150, 150, 150))
-        for i, (y, x) in enumerate(np.argwhere(mask))
-    }
-    panel |= {"expected": (expected, GROUND_TRUTH), " got": (np.reshape(got, 4), DETECTION)}
-    return boxes_on_grid([panel], [f"expected {expected.tolist()}"])
+    """The object's pixels in grey, the right box and the answer's."""
+    panel = {"expected": (expected, GROUND_TRUTH), "got": (np.reshape(got, 4), DETECTION)}
+    title = "expected " + " ".join(f"{v:g}" for v in expected)
+    return boxes_on_grid([panel], [title], pixels=arguments[0])
 
 
 MASKS = hnp.arrays(bool, st.tuples(st.integers(1, 5), st.integers(1, 5))).filter(np.any)
