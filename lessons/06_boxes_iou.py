@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 06 · Boxes and their overlap
 #
-# **One number says how well two boxes agree; a table of it for all pairs decides almost everything
-# that a detector does.**
+# **One number says how well two boxes agree; a table of it for all pairs decides almost
+# everything that a detector does.**
 #
 # | needs | minutes | exercises |
 # |---|---|---|
@@ -11,7 +11,8 @@
 # Afterwards you can
 #
 # - say what the four numbers of a box mean, to the half pixel;
-# - compute the intersection over union (IoU) of two boxes on paper, and of all pairs in five lines;
+# - compute the intersection over union (IoU) of two boxes on paper, and of all pairs in five
+#   lines;
 # - tell why a shift of four pixels ruins a small box and not a large one;
 # - find where training, suppression and evaluation ask for this table.
 
@@ -42,9 +43,9 @@ from tinymaskrcnn.viz.show import show
 # Guess A has the right size and sits too far left. Guess B contains the whole bus and a lot of
 # sky. Which one is better?
 #
-# "Better" needs a number. The distance of the centres prefers B, whose centre is nearly right. The
-# difference of the areas prefers A, which has exactly the right area. Neither looks at what we
-# care about: how much of the two boxes is the same place.
+# "Better" needs a number. The distance of the centres prefers B, whose centre is nearly right.
+# The difference of the areas prefers A, which has exactly the right area. Neither looks at what
+# we care about: how much of the two boxes is the same place.
 
 # %%
 bus = sample_photo("bus")
@@ -61,17 +62,17 @@ show(boxes_on_picture(bus, *groups), "A bus with its true box and two guesses")
 # %% [markdown]
 # ## By hand
 #
-# A box is four numbers, `x1 y1 x2 y2`: its left, upper, right and lower **edge**. `x` grows to the
-# right, `y` grows downwards. Coordinates are continuous: the first pixel of a row covers 0 to 1,
-# its centre is at 0.5. So a box from 0 to 4 is exactly 4 wide, and no formula ever adds one.
+# A box is four numbers, `x1 y1 x2 y2`: its left, upper, right and lower **edge**. `x` grows to
+# the right, `y` grows downwards. Coordinates are continuous: the first pixel of a row covers 0 to
+# 1, its centre is at 0.5. So a box from 0 to 4 is exactly 4 wide, and no formula ever adds one.
 #
 # Box *p* below is 4 wide and 3 high, area 12. Box *q* is 4 wide and 4 high, area 16. What they
 # share reaches from x = 2 to 4 and from y = 1 to 3: area 4. Together they cover 12 + 16 - 4 = 24,
 # because the shared part was counted twice. Their IoU is 4 / 24, one sixth.
 #
 # The second panel is the trap. The boxes lie apart in both directions. "Right edge minus left
-# edge" of the shared part is 2 - 3 = -1, and for y it is 1 - 3 = -2. Multiply them without looking,
-# and two boxes that never meet share an area of **+2**.
+# edge" of the shared part is 2 - 3 = -1, and for y it is 1 - 3 = -2. Multiply them without
+# looking, and two boxes that never meet share an area of **+2**.
 
 # %%
 p, q = (0, 0, 4, 3), (2, 1, 6, 5)
@@ -103,9 +104,9 @@ assert (min(2, 5) - max(0, 3)) * (min(1, 5) - max(0, 3)) == 2  # the trap: minus
 # | w h | `intersection` | (N, M) |
 # | IoU | `table` | (N, M), 0 to 1 |
 #
-# The number is 1 where two boxes are equal and 0 where they share nothing. It does not change when
-# both are shifted or scaled together: a metre or a pixel, the agreement is the same. It is also
-# strict. Slide a box off a copy of itself along one side, and look how the number falls.
+# The number is 1 where two boxes are equal and 0 where they share nothing. It does not change
+# when both are shifted or scaled together: a metre or a pixel, the agreement is the same. It is
+# also strict. Slide a box off a copy of itself along one side, and look how the number falls.
 
 # %%
 shift = np.arange(0, 17)
@@ -163,8 +164,8 @@ assert np.isclose(scores["A"], 0.734, atol=5e-4)
 assert np.isclose(scores["B"], 0.420, atol=5e-4)
 
 # %% [markdown]
-# Guess A, 70 pixels off, has 0.73. Guess B, with the whole bus inside, has 0.42 and would count as
-# a miss: more than half of what it covers is not bus.
+# Guess A, 70 pixels off, has 0.73. Guess B, with the whole bus inside, has 0.42 and would count
+# as a miss: more than half of what it covers is not bus.
 #
 # ## All items, in NumPy
 #
@@ -177,10 +178,10 @@ show(reference.box_iou)
 
 # %% [markdown]
 # Read it by its shapes. `a[:, None, :2]` has shape (N, 1, 2): all upper left corners of `a`, with
-# an empty axis for the other set. `b[:, :2]` has shape (M, 2). NumPy lines shapes up from the right
-# and stretches what is 1 or missing, so `np.maximum` of the two has shape (N, M, 2): for each pair
-# the corner where the shared part begins. Both axes, x and y, are done in one go, because min and
-# max do not care which axis they work on.
+# an empty axis for the other set. `b[:, :2]` has shape (M, 2). NumPy lines shapes up from the
+# right and stretches what is 1 or missing, so `np.maximum` of the two has shape (N, M, 2): for
+# each pair the corner where the shared part begins. Both axes, x and y, are done in one go,
+# because min and max do not care which axis they work on.
 #
 # `np.maximum(bottom_right - top_left, 0)` is the trap's cure: clamp each side *before* they are
 # multiplied. The last line divides by 1 where the union is 0: two boxes without area agree by 0,
@@ -214,18 +215,18 @@ show(cpu.box_iou)
 show(cpu._fill)
 
 # %% [markdown]
-# **Which loop is split, and why that is safe.** `prange` hands tasks to the threads; a task is one
-# row, or 4096 columns of one. Each cell `table[i, j]` is written by exactly one task, and no task
-# reads what another wrote. So threads need no locks, and the result is the same for any number of
-# them.
+# **Which loop is split, and why that is safe.** `prange` hands tasks to the threads; a task is
+# one row, or 4096 columns of one. Each cell `table[i, j]` is written by exactly one task, and no
+# task reads what another wrote. So threads need no locks, and the result is the same for any
+# number of them.
 #
-# **What makes it fast.** `b` comes in as (4, M), so that neighbouring `j` lie next to each other in
-# memory and the processor handles 8 or 16 of them with one instruction. `max(..., 0)` has no branch
-# in it.
+# **What makes it fast.** `b` comes in as (4, M), so that neighbouring `j` lie next to each other
+# in memory and the processor handles 8 or 16 of them with one instruction. `max(..., 0)` has no
+# branch in it.
 #
 # **What is deliberately slow.** `exact_kernel` forbids the compiler to reorder the arithmetic. An
-# IoU is compared with thresholds, and where 0.7 becomes 0.6999999 an anchor changes from object to
-# not. This kernel equals the NumPy form bit for bit:
+# IoU is compared with thresholds, and where 0.7 becomes 0.6999999 an anchor changes from object
+# to not. This kernel equals the NumPy form bit for bit:
 
 # %%
 starts = rng.uniform(0, 500, (1000, 2))
@@ -297,8 +298,8 @@ assert sum(best.min() >= threshold for threshold in np.arange(0.5, 0.96, 0.05)) 
 # and are not 0 where two objects overlap. COCO's measure asks ten times, at IoU 0.50, 0.55, up to
 # 0.95, and averages: the worst of these five boxes is a hit eight times and a miss twice.
 #
-# The same on a photo from a microscope, with the model for cell nuclei. Each found box has its best
-# IoU written on it.
+# The same on a photo from a microscope, with the model for cell nuclei. Each found box has its
+# best IoU written on it.
 
 # %%
 nuclei_model, _ = load_model("nuclei")
@@ -339,9 +340,9 @@ assert (agreement[:6] > 0.79).all() and agreement[6] == 0
 # table of IoU by which everything from matching to AP is decided.
 #
 # **Common mistakes.** Adding one to widths (a habit from times when coordinates were pixel
-# numbers). Multiplying two negative sides. Clamping the product and not the sides. Mixing up
-# `x1 y1 x2 y2` with COCO's `x y width height`. Reading the table's axes the wrong way round: rows
-# are the first set.
+# numbers). Multiplying two negative sides. Clamping the product and not the sides. Mixing up `x1
+# y1 x2 y2` with COCO's `x y width height`. Reading the table's axes the wrong way round: rows are
+# the first set.
 #
 # **Read next.** `tinymaskrcnn/ops/box_iou/op.py`, where the choice between the forms is made, and
 # `tests/ops/test_box_iou.py`, where they are compared. COCO's definition of its measure:

@@ -104,14 +104,17 @@ def number_tables(
     arrays = {k: np.atleast_2d(np.asarray(v, float)) for k, v in tables.items()}
     finite = np.concatenate([a[np.isfinite(a)].ravel() for a in arrays.values()] + [np.zeros(1)])
     low, high = finite.min(), max(finite.max(), finite.min() + 1e-9)
-    wide, tall = (max(a.shape[side] for a in arrays.values()) for side in (1, 0))
-    cell = min(0.62, 9.0 / (wide * len(arrays)))
-    margin = 0.35 + 0.07 * max(map(len, rows or [""]))
-    width = len(arrays) * (margin + max(cell * wide, 0.08 * max(map(len, arrays)), 1.6))
-    figure = new_figure(width, cell * min(tall, wide * 3) * 0.85 + 0.8)
-    axes = figure.subplots(1, len(arrays), squeeze=False)[0]
+    widths, heights = ([a.shape[axis] for a in arrays.values()] for axis in (1, 0))
+    cell = min(0.62, 9.0 / sum(widths))
+    margin = 0.3 + 0.07 * max(map(len, rows or [""]))
+    panels = [
+        max(cell * width, 0.085 * len(title)) for width, title in zip(widths, arrays, strict=True)
+    ]
+    figure = new_figure(sum(panels) + margin * len(panels), cell * max(heights) + 0.75)
+    axes = figure.subplots(1, len(arrays), squeeze=False, width_ratios=panels)[0]
     for axis, (title, array) in zip(axes, arrays.items(), strict=True):
-        axis.imshow(array, cmap="cividis", vmin=low, vmax=high, aspect="auto")
+        axis.imshow(array, cmap="cividis", vmin=low, vmax=high)
+        axis.set_anchor("N")
         if numbers:
             _write_numbers(axis, array, form, (low, high))
         names = (columns, rows)

@@ -53,7 +53,10 @@ def picture_row(pictures: Mapping[str, Any], columns: int = 4, side: float = 2.6
     count = len(pictures)
     columns = min(columns, count)
     rows = -(-count // columns)
-    figure = new_figure(side * columns, (side + 0.3) * rows)
+    _, height, width = (1, *np.asarray(next(iter(pictures.values()))).shape)[-3:]
+    if isinstance(next(iter(pictures.values())), Image.Image):
+        width, height = next(iter(pictures.values())).size
+    figure = new_figure(side * columns, (side * height / width + 0.3) * rows)
     for i, (title, picture) in enumerate(pictures.items()):
         axis = figure.add_subplot(rows, columns, i + 1)
         array = np.asarray(picture)
