@@ -45,7 +45,8 @@ def kernels(package: str, array: Any) -> ModuleType:
         array: the array whose dtype decides.
     """
     name = _forced or "cpu"
-    if isinstance(array, np.ndarray) and array.dtype == np.float64:
+    # NumPy's arithmetic on arrays without axes gives scalars
+    if isinstance(array, (np.ndarray, np.generic)) and array.dtype == np.float64:
         name = "reference"
     key = (package, name)
     if key not in _modules:
