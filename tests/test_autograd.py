@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import lessons
 from tinymaskrcnn.autograd import Function, is_grad_enabled, no_grad
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.tensor import Tensor
@@ -187,3 +188,28 @@ def test_gradcheck_finds_a_wrong_derivative():
         gradcheck(lambda x: Wrong()(x), np.array([1.0, 2.0]))
     with pytest.raises(TypeError, match="float64"):
         gradcheck(lambda x: x, np.ones(2, np.float32))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_equals_an_engine_of_single_numbers(seed):
+    """Lesson 01's Scalar on random expressions that use their values several times."""
+    rng = np.random.default_rng(seed)
+    numbers = rng.uniform(0.5, 2.0, 4)
+    scalars = [lessons.load("gradients").Scalar(float(n)) for n in numbers]
+    tensors = [Tensor(np.float64(n), requires_grad=True) for n in numbers]
+    values = list(zip(scalars, tensors, strict=True))
+    for _ in range(8):
+        (a, x), (b, y) = (values[i] for i in rng.integers(0, len(values), 2))
+        kind = rng.integers(3)
+        values.append(
+            (a + b, x + y) if kind == 0 else (a * b, x * y) if kind == 1 else (a**-2.0, x**-2.0)
+        )
+    total, expected = values[-1][0], values[-1][1]
+    for a, x in values[4:-1]:
+        total, expected = total + a, expected + x
+    total.backward()
+    expected.backward()
+    np.testing.assert_allclose(expected.item(), total.value, rtol=1e-12)
+    for scalar, tensor in zip(scalars, tensors, strict=True):
+        got = 0.0 if tensor.grad is None else float(tensor.grad)
+        np.testing.assert_allclose(got, scalar.grad, rtol=1e-10)

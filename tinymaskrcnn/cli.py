@@ -86,8 +86,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tinymaskrcnn {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    adders = (_add_train, _add_predict, _add_evaluate, _add_check, _add_convert, _add_warmup)
-    for add in (*adders, _add_bench):
+    for add in (
+        _add_train,
+        _add_predict,
+        _add_evaluate,
+        _add_check,
+        _add_convert,
+        _add_learn,
+        _add_bench,
+        _add_warmup,
+    ):
         add(commands)
     return parser
 
@@ -257,6 +265,18 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     convert.add_argument(
         "--strict", action="store_true", help="write nothing if anything would be left out"
     )
+
+
+def _add_learn(commands: argparse._SubParsersAction) -> None:
+    learn = _command(
+        commands,
+        "learn",
+        "the lessons' exercises: what is next, and whether an answer is right",
+        "Without a name: every exercise, and the next one. With a lesson's topic (boxes_iou, or "
+        "06) or an exercise's name: checks the answers in lessons/exercises/, and where one is "
+        "wrong shows the smallest input on which it is. The status is 1 then. Works from a clone.",
+    )
+    learn.add_argument("name", nargs="?", metavar="NAME", help="a topic or an exercise")
 
 
 def _add_warmup(commands: argparse._SubParsersAction) -> None:

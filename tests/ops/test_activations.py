@@ -118,6 +118,15 @@ def test_laws(x, c):
 # Edges
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_single_number(backend, dtype):
+    for function, value, slope in ((relu, 3.0, 1.0), (sigmoid, 0.5, 0.25)):
+        x = Tensor(dtype(3.0 if function is relu else 0.0), requires_grad=True)
+        y = function(x * 1.0)
+        y.backward()
+        assert (y.shape, float(y), float(x.grad)) == ((), value, slope)
+
+
 def test_what_is_not_a_number_shows(backend):
     assert np.isnan(relu(array(np.nan)).data)
     assert np.isnan(sigmoid(array(np.nan)).data)

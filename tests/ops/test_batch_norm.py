@@ -5,11 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import lessons
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.jit import numba, set_threads
 from tinymaskrcnn.ops.batch_norm import cpu, reference
 from tinymaskrcnn.ops.batch_norm.op import affine, batch_norm, frozen_batch_norm
 from tinymaskrcnn.tensor import Tensor
+
+normalise = lessons.load("pool_norm_residual").normalise
 
 
 def column(*values):
@@ -85,13 +88,8 @@ def test_a_constant_gradient_reaches_only_the_bias(backend):
 
 def normalise_one_channel(values, residual, weight, bias, eps, relu):
     """The values of one channel, in float64: output, mean, biased variance."""
-    values = [float(v) for v in values]
-    mean = sum(values) / len(values)
-    var = sum((v - mean) ** 2 for v in values) / len(values)
-    y = [
-        weight * (v - mean) / (var + eps) ** 0.5 + bias + r
-        for v, r in zip(values, residual, strict=True)
-    ]
+    normalised, mean, var = normalise(values, eps)
+    y = [weight * v + bias + r for v, r in zip(normalised, residual, strict=True)]
     return [max(v, 0) for v in y] if relu else y, mean, var
 
 

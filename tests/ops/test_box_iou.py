@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
+import lessons
 from tinymaskrcnn.backend import use
 from tinymaskrcnn.ops.box_iou import cpu, reference
 from tinymaskrcnn.ops.box_iou.op import box_iou
@@ -51,11 +52,7 @@ def test_large_boxes_that_are_nearly_equal(backend):
 # Specification
 
 
-def iou_one(a, b):
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    inter = width * height if width > 0 and height > 0 else 0.0
-    return inter / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter)
+iou_one = lessons.load("boxes_iou").iou_one
 
 
 def test_equals_the_one_pair_loops(backend):

@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import lessons
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.ops.conv2d import cpu, reference
 from tinymaskrcnn.ops.conv2d.op import conv2d
 from tinymaskrcnn.ops.conv2d.winograd import winograd
 
+conv_weight_gradient = lessons.load("convolution").conv_weight_gradient
 ONE = (1, 1)
 NONE = (0, 0)
 SAME = (ONE, (1, 1), ONE, 1)
@@ -33,15 +35,11 @@ def grad_shape(x_shape, weight_shape, stride, padding, dilation):
 
 def specification(grad, x, weight_shape, stride, padding, dilation, groups):
     """One product of numbers at a time, in float64."""
-    outs, ins, kernel_h, kernel_w = weight_shape
     dw = np.zeros(weight_shape)
-    for n, i, j, o in np.ndindex(*grad.shape):
-        first = o // (outs // groups) * ins
-        for c, r, s in np.ndindex(ins, kernel_h, kernel_w):
-            h = i * stride[0] + r * dilation[0] - padding[0]
-            w = j * stride[1] + s * dilation[1] - padding[1]
-            if 0 <= h < x.shape[1] and 0 <= w < x.shape[2]:
-                dw[o, c, r, s] += float(grad[n, i, j, o]) * float(x[n, h, w, first + c])
+    geometry = (weight_shape[0], stride, padding, dilation, groups)
+    for o, c, r, s in np.ndindex(*weight_shape):
+        for n in range(len(x)):
+            dw[o, c, r, s] += conv_weight_gradient(grad[n], x[n], o, c, r, s, *geometry)
     return dw
 
 

@@ -11,7 +11,7 @@ _PARALLEL = 1 << 17  # values below which a parallel region costs more than it g
 
 
 def relu(x):
-    x = np.ascontiguousarray(x)
+    x = np.require(x, requirements="C")  # ascontiguousarray would give a number an axis
     y = memory.empty(x.shape)
     if x.size < _PARALLEL:
         return np.maximum(x, 0, out=y)
@@ -20,7 +20,7 @@ def relu(x):
 
 
 def relu_grad(grad, y):
-    grad, y = np.ascontiguousarray(grad), np.ascontiguousarray(y)
+    grad, y = (np.require(a, requirements="C") for a in (grad, y))
     dx = memory.empty(grad.shape)
     run = _relu_grad_parallel if grad.size >= _PARALLEL else _relu_grad
     run(grad.reshape(-1), y.reshape(-1), dx.reshape(-1))

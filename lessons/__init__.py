@@ -1,0 +1,60 @@
+"""The course: NN_topic.py in reading order, exercises/, solutions/, checking/ (their engine).
+
+`load` gives the definitions of a lesson without running it, so that tests and checks can use its
+one-item versions: they stand in the lesson and nowhere else. How a lesson is written: README.md.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+FOLDER = Path(__file__).resolve().parent
+
+_DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
+
+
+def lesson_files() -> list[Path]:
+    """The lessons in reading order."""
+    return sorted(FOLDER.glob("[0-9][0-9]_*.py"))
+
+
+def topic_of(path: Path) -> str:
+    """ "boxes_iou" of 06_boxes_iou.py."""
+    return path.stem[3:]
+
+
+@cache
+def load(topic: str) -> ModuleType:
+    """What a lesson defines: its imports, functions, classes and UPPER_CASE constants; nothing else
+    of it is run.
+
+    Args:
+        topic: the file's name without number and ending, such as "boxes_iou".
+
+    Raises:
+        LookupError: there is no such lesson; names those that there are.
+    """
+    files = {topic_of(path): path for path in lesson_files()}
+    if topic not in files:
+        raise LookupError(f"no lesson {topic!r}: expected one of {', '.join(files)}")
+    path = files[topic]
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    tree.body = [node for node in tree.body if _is_definition(node)]
+    module = ModuleType(f"{__name__}.{topic}", ast.get_docstring(tree))
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses look their own module up
+    exec(compile(tree, str(path), "exec"), module.__dict__)
+    return module
+
+
+def _is_definition(node: ast.stmt) -> bool:
+    """Whether a top-level statement defines something that others may use."""
+    if isinstance(node, ast.Assign):
+        return all(isinstance(target, ast.Name) and target.id.isupper() for target in node.targets)
+    if isinstance(node, ast.AnnAssign):
+        return isinstance(node.target, ast.Name) and node.target.id.isupper()
+    return isinstance(node, _DEFINITIONS)

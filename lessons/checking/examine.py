@@ -1,0 +1,252 @@
+"""Try an answer on many inputs, shrink the first failure, and name the mistake if it is a known
+one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import inspect
+import io
+import traceback
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Flaky
+
+from .compare import difference
+from .task import Answer, Task
+
+Arguments = tuple[Any, ...]
+Announce = Callable[[Arguments], contextlib.AbstractContextManager[None]]
+_PROBES = 40  # inputs on which an answer is compared with the known mistakes
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An input on which the answer is wrong.
+
+    Args:
+        arguments: the input. reason: what is wrong, one sentence. printed: what the answer printed.
+        expected, got: results, where there are any (`has_expected`, `has_got`).
+    """
+
+    arguments: Arguments
+    reason: str
+    printed: str = ""
+    expected: Any = None
+    got: Any = None
+    has_expected: bool = False
+    has_got: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Args: fault: None if the answer is right. hint: of the mistake that it is, "" if unknown.
+    certain: whether it agrees with that mistake on everything tried, or only on the fault.
+    """
+
+    fault: Fault | None = None
+    hint: str = ""
+    certain: bool = True
+
+
+class NotWritten(Exception):
+    """The answer still raises NotImplementedError."""
+
+
+class _Found(Exception):
+    """Tells Hypothesis that an input fails."""
+
+
+@dataclass
+class _Trial:
+    task: Task
+    answer: Answer
+    announce: Announce
+
+    def fault(self, arguments: Arguments) -> Fault | None:
+        """What is wrong with the answer for these arguments. Raises NotWritten."""
+        given, printed = copy.deepcopy(arguments), io.StringIO()
+        try:
+            with self.announce(arguments), _quiet(printed):
+                got = self.answer(*given)
+        except NotImplementedError as problem:
+            raise NotWritten from problem
+        except (Exception, SystemExit) as problem:
+            return Fault(arguments, _raised(problem, self.answer), printed.getvalue())
+        for name, before, after in zip(_names(self.answer), arguments, given, strict=False):
+            if not callable(before) and difference(after, before, 0.0) is not None:
+                reason = f"it changes its argument {name}; compute in a new array instead"
+                return Fault(arguments, reason, printed.getvalue())
+        return self._differs(arguments, got, printed) or self._lawless(arguments, got, printed)
+
+    def _differs(self, arguments: Arguments, got: Any, printed: io.StringIO) -> Fault | None:
+        if self.task.specification is None:
+            return None
+        expected = self.task.specification(*copy.deepcopy(arguments))
+        reason = self.task.same(got, expected)
+        if reason is None:
+            return None
+        return Fault(arguments, reason, printed.getvalue(), expected, got, True, True)
+
+    def _lawless(self, arguments: Arguments, got: Any, printed: io.StringIO) -> Fault | None:
+        for law in self.task.laws:
+            try:
+                with self.announce(arguments), _quiet(printed):
+                    holds = bool(law.holds(self.answer, *copy.deepcopy(arguments)))
+            except Exception as problem:
+                reason = f"{law.text}; checking this, it {_raised(problem, self.answer)[3:]}"
+                return Fault(arguments, reason, printed.getvalue(), got=got, has_got=True)
+            if not holds:
+                reason = f"this must hold, and does not: {law.text}"
+                return Fault(arguments, reason, printed.getvalue(), got=got, has_got=True)
+        return None
+
+
+@contextlib.contextmanager
+def _unannounced(arguments: Arguments) -> Any:
+    yield
+
+
+def examine(task: Task, answer: Answer, announce: Announce = _unannounced) -> Verdict:
+    """Whether the answer is right, and if not, on which small input, and which mistake it is.
+
+    Args:
+        announce: entered around every call of the answer, with its arguments.
+
+    Raises:
+        NotWritten: the answer raises NotImplementedError.
+    """
+    trial = _Trial(task, answer, announce)
+    for arguments in task.examples:
+        if fault := trial.fault(arguments):
+            return _recognised(trial, fault)
+    fault = _search(trial)
+    return _recognised(trial, fault) if fault else Verdict()
+
+
+def _search(trial: _Trial) -> Fault | None:
+    """The smallest input found on which the answer is wrong; the same in every run."""
+    last: list[Fault] = []
+
+    @_settings(trial.task.max_cases)
+    @given(trial.task.cases)
+    def attempt(arguments: Arguments) -> None:
+        if fault := trial.fault(arguments):
+            last.append(fault)
+            raise _Found
+
+    try:
+        attempt()
+    except _Found:  # Hypothesis ends with the smallest
+        return last[-1]
+    except Flaky:
+        fault = last[-1]
+        return Fault(fault.arguments, "it gives different results for the same input")
+    return None
+
+
+def _samples(task: Task) -> list[Arguments]:
+    """Some inputs of all kinds."""
+    some: list[Arguments] = []
+
+    @_settings(_PROBES)
+    @given(task.cases)
+    def collect(arguments: Arguments) -> None:
+        some.append(copy.deepcopy(arguments))
+
+    collect()
+    return some
+
+
+def _settings(count: int) -> Any:
+    return settings(
+        max_examples=count,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, Phase.shrink],
+    )
+
+
+def _recognised(trial: _Trial, fault: Fault) -> Verdict:
+    """Which listed mistake agrees with the answer: on everything tried, else on the fault alone."""
+    probes = [*trial.task.examples, *_samples(trial.task), fault.arguments]
+    answers: dict[int, Any] = {}
+
+    def agrees(wrong: Answer, numbers: range) -> bool:
+        for i in numbers:
+            if i not in answers:
+                answers[i] = _outcome(trial.answer, probes[i], trial.announce)
+            if not _same_outcome(trial.task, answers[i], _outcome(wrong, probes[i])):
+                return False
+        return True
+
+    last = len(probes) - 1
+    likely = [w for w in trial.task.wrong if agrees(w.answer, range(last, last + 1))]
+    for wrong in likely:
+        if agrees(wrong.answer, range(last)):
+            return Verdict(fault, wrong.hint)
+    if len(likely) == 1 and fault.has_got:
+        return Verdict(fault, likely[0].hint, certain=False)
+    return Verdict(fault)
+
+
+def _outcome(
+    answer: Answer, arguments: Arguments, announce: Announce = _unannounced
+) -> tuple[str, Any]:
+    """("gives", result), ("raises", kind of error) or ("changes", ...) its arguments."""
+    given = copy.deepcopy(arguments)
+    try:
+        with announce(arguments), _quiet(io.StringIO()):
+            got = answer(*given)
+    except (Exception, SystemExit) as problem:
+        return "raises", type(problem)
+    return "gives", (got, given)
+
+
+def _same_outcome(task: Task, mine: tuple[str, Any], known: tuple[str, Any]) -> bool:
+    if mine[0] != known[0]:
+        return False
+    if mine[0] == "raises":
+        return mine[1] is known[1]
+    (got, left), (wrong, wrong_left) = mine[1], known[1]
+    try:
+        if task.same(got, wrong) is not None:
+            return False
+    except Exception:  # a comparison of its own that expects a right answer's form
+        return False
+    kept = zip(left, wrong_left, strict=True)
+    return all(callable(a) or difference(a, b, 0.0) is None for a, b in kept)
+
+
+def _raised(problem: BaseException, answer: Answer) -> str:
+    """Such as "it raises ZeroDivisionError (division by zero) in line 23: return a / b"."""
+    file = inspect.unwrap(answer).__code__.co_filename
+    frames = [f for f in traceback.extract_tb(problem.__traceback__) if f.filename == file]
+    place = f" in line {frames[-1].lineno}: {frames[-1].line}" if frames else ""
+    text = " ".join(str(problem).split())
+    return f"it raises {type(problem).__name__}{f' ({text})' if text else ''}{place}"
+
+
+def _names(answer: Answer) -> list[str]:
+    return list(inspect.signature(answer).parameters)
+
+
+@contextlib.contextmanager
+def _quiet(printed: io.StringIO) -> Any:
+    """Keep what is printed; no warnings: a NaN shows in the result."""
+    with (
+        contextlib.redirect_stdout(printed),
+        warnings.catch_warnings(),
+        np.errstate(all="ignore"),
+    ):
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,141 @@
+"""What can be known of the exercise files without running them: which tasks there are, where, and
+which are still as they were handed out.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from lessons import FOLDER
+from tinymaskrcnn.errors import InputError
+
+from .task import Task
+
+CHECKS = FOLDER / "exercises" / "checks"
+
+
+def exercises_folder() -> Path:
+    """Where the learner's answers are: lessons/exercises, or what TINYMASKRCNN_EXERCISES names."""
+    return Path(os.environ.get("TINYMASKRCNN_EXERCISES") or FOLDER / "exercises")
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A lesson that has exercises. number: "06". name: "boxes_iou"."""
+
+    number: str
+    name: str
+
+    @property
+    def file(self) -> Path:
+        """The learner's file; the stubs as they are handed out where there is none."""
+        own = exercises_folder() / f"{self.number}_{self.name}.py"
+        return own if own.exists() else FOLDER / "exercises" / own.name
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        return tuple(importlib.import_module(f"lessons.exercises.checks.{self.name}").TASKS)
+
+    def task(self, name: str) -> Task:
+        return next(task for task in self.tasks if task.name == name)
+
+
+@cache
+def topics() -> tuple[Topic, ...]:
+    """All that have checks, in reading order."""
+    files = sorted((FOLDER / "exercises").glob("[0-9][0-9]_*.py"))
+    known = [Topic(file.stem[:2], file.stem[3:]) for file in files]
+    return tuple(topic for topic in known if (CHECKS / f"{topic.name}.py").exists())
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be typed."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+class ExerciseFile:
+    """A learner's file, read and not run.
+
+    Raises:
+        InputError: it cannot be read, or is not Python; names the line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            source = path.read_text(encoding="utf-8")
+            self.tree = ast.parse(source, str(path))
+        except SyntaxError as problem:
+            line = (problem.text or "").strip()
+            raise InputError(
+                f"{shown(path)}, line {problem.lineno}: {problem.msg}: {line}"
+            ) from problem
+        except (OSError, ValueError) as problem:
+            raise InputError(f"{shown(path)}: {problem}") from problem
+        self.functions = {n.name: n for n in self.tree.body if isinstance(n, ast.FunctionDef)}
+
+    def line(self, name: str) -> int:
+        """The line in which a function begins. Raises InputError if there is none of that name."""
+        if name not in self.functions:
+            raise InputError(f"{shown(self.path)}: there is no function {name} any more")
+        return self.functions[name].lineno
+
+    def is_untouched(self, name: str) -> bool:
+        """Whether the function does nothing but raise NotImplementedError."""
+        self.line(name)
+        body = statements(self.functions[name])
+        return len(body) == 1 and "NotImplementedError" in ast.unparse(body[0])
+
+    def loop(self, name: str) -> tuple[int, str] | None:
+        """The first loop in the function or in what it calls of this file: (line, what it is)."""
+        for function in self._reached(name):
+            for node in ast.walk(function):
+                if what := _loop(node):
+                    return node.lineno, what  # type: ignore[attr-defined]
+        return None
+
+    def _reached(self, name: str) -> list[ast.FunctionDef]:
+        names = [name]
+        for known in names:
+            for node in ast.walk(self.functions[known]):
+                is_new = isinstance(node, ast.Name) and node.id not in names
+                if is_new and node.id in self.functions:  # type: ignore[attr-defined]
+                    names.append(node.id)  # type: ignore[attr-defined]
+        return [self.functions[known] for known in names]
+
+
+def statements(function: ast.FunctionDef) -> list[ast.stmt]:
+    """The body without its docstring."""
+    has_docstring = ast.get_docstring(function) is not None
+    return function.body[1:] if has_docstring else function.body
+
+
+_LOOPS = {
+    ast.For: "a for loop",
+    ast.While: "a while loop",
+    ast.ListComp: "a comprehension",
+    ast.SetComp: "a comprehension",
+    ast.DictComp: "a comprehension",
+    ast.GeneratorExp: "a comprehension",
+}
+_HIDDEN_LOOPS = ("map", "vectorize", "apply_along_axis", "frompyfunc", "fromfunction", "fromiter")
+
+
+def _loop(node: ast.AST) -> str | None:
+    for kind, what in _LOOPS.items():
+        if isinstance(node, kind):
+            return what
+    if isinstance(node, ast.Call):
+        called = node.func
+        name = getattr(called, "id", None) or getattr(called, "attr", None)
+        if name in _HIDDEN_LOOPS:
+            return f"{name}, which is a loop"
+    return None

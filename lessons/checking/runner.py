@@ -1,0 +1,93 @@
+"""Check answers in processes of their own, so that none can hang or end the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lessons import FOLDER
+
+from .files import Topic, shown
+
+SECONDS = 10.0  # that one call of an answer may take; right ones take milliseconds
+
+
+@dataclass(frozen=True)
+class Result:
+    """Args: status: "done", "untouched" or "wrong". lines: what is wrong. picture: PNG bytes."""
+
+    status: str
+    lines: list[str] = field(default_factory=list)
+    picture: bytes | None = None
+
+
+def check(topic: Topic, names: Sequence[str], seconds: float = SECONDS) -> dict[str, Result]:
+    """The results of some of a topic's tasks, by name."""
+    results: dict[str, Result] = {}
+    while remaining := [name for name in names if name not in results]:
+        with tempfile.TemporaryDirectory() as folder:
+            results |= _run(topic, remaining, Path(folder), seconds)
+    return results
+
+
+def check_all(jobs: Sequence[tuple[Topic, Sequence[str]]]) -> dict[str, Result]:
+    """The results of tasks of several topics, as many at a time as there are processors."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        parts = pool.map(lambda job: check(*job), jobs)
+        return {name: result for part in parts for name, result in part.items()}
+
+
+def _run(topic: Topic, names: Sequence[str], folder: Path, seconds: float) -> dict[str, Result]:
+    """Results up to the first answer that ends its process; at least one."""
+    paths = [str(FOLDER.parent), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    call = [sys.executable, "-P", "-m", "lessons.checking.worker"]
+    process = subprocess.run(
+        [*call, topic.name, str(folder), str(seconds), *names],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    file = folder / "results.jsonl"
+    rows = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    results = {row["task"]: _result(row) for row in map(json.loads, rows)}
+    if process.returncode and len(results) < len(names):
+        stopped = next(name for name in names if name not in results)
+        results[stopped] = Result("wrong", _ended(topic, folder, process, seconds))
+    return results
+
+
+def _result(row: dict) -> Result:
+    picture = row.get("picture")
+    return Result(
+        row["status"], row.get("lines", []), Path(picture).read_bytes() if picture else None
+    )
+
+
+def _ended(
+    topic: Topic, folder: Path, process: subprocess.CompletedProcess[str], seconds: float
+) -> list[str]:
+    """Why the process ended early: the watch stopped it, or the answer did."""
+    call, where = folder / "call.txt", folder / "where.txt"
+    trace = where.read_text(encoding="utf-8") if where.exists() else ""
+    if not trace:
+        last = (process.stderr.strip().splitlines() or ["no message"])[-1]
+        return [f"  its process ended with status {process.returncode}: {last}"]
+    place = re.search(rf'"[^"]*{re.escape(topic.file.name)}", line (\d+)', trace)
+    line = f", in line {place[1]} of {shown(topic.file)}" if place else ""
+    arguments = call.read_text(encoding="utf-8").splitlines() if call.exists() else []
+    return [
+        f"  it was still running after {seconds:g} seconds{line}: does the loop end?",
+        *(["  for", *arguments] if arguments else []),
+    ]

@@ -1,0 +1,383 @@
+"""Checks of lesson 06: boxes and their overlap."""
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from lessons import load
+from lessons.checking import Law, Task, Wrong
+from lessons.checking.pictures import tables, two_boxes
+from lessons.checking.strategies import box, boxes
+from tinymaskrcnn.viz.diagrams import DETECTION, GROUND_TRUTH, boxes_on_grid
+
+iou_one = load("boxes_iou").iou_one
+
+# box_from_mask
+
+
+def box_from_mask(mask):
+    """The edges, looked for row by row and column by column."""
+    rows = [y for y in range(mask.shape[0]) if mask[y].any()]
+    columns = [x for x in range(mask.shape[1]) if mask[:, x].any()]
+    return np.float32([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+
+
+def mask_picture(arguments, expected, got):
+    """The object's pixels in grey, the right box and the answer's."""
+    panel = {"expected": (expected, GROUND_TRUTH), "got": (np.reshape(got, 4), DETECTION)}
+    title = "expected " + " ".join(f"{v:g}" for v in expected)
+    return boxes_on_grid([panel], [title], pixels=arguments[0])
+
+
+MASKS = hnp.arrays(bool, st.tuples(st.integers(1, 5), st.integers(1, 5))).filter(np.any)
+
+BOX_FROM_MASK = Task(
+    name="box_from_mask",
+    kind="fill",
+    specification=box_from_mask,
+    cases=st.tuples(MASKS),
+    picture=mask_picture,
+    after="That is how this package's readers make boxes of masks, so that the two never disagree. "
+    "An object of one pixel has a box with sides of 1, and so an area.",
+    link="tinymaskrcnn/datasets/targets.py",
+    wrong=[
+        Wrong(
+            lambda mask: box_from_mask(mask) - np.float32([0, 0, 1, 1]),
+            "Your right and lower edges are the numbers of the last column and row. A pixel has a "
+            "width: where does the last one end?",
+        ),
+        Wrong(
+            lambda mask: box_from_mask(mask)[[1, 0, 3, 2]],
+            "x and y are swapped. The first axis of an array is the row, and that is y.",
+        ),
+        Wrong(
+            lambda mask: (box_from_mask(mask) - np.float32([0, 0, 1, 1]))[[1, 0, 3, 2]],
+            "Two things: x and y are swapped (the first axis of an array is y), and the last pixel "
+            "ends one further than its number.",
+        ),
+        Wrong(
+            lambda mask: np.array([0, 0, *mask.shape[::-1]], np.float32),
+            "That is the box of the whole picture. Only the pixels that are True count.",
+        ),
+    ],
+)
+
+# iou_xywh
+
+
+def corners(a):
+    return a[0], a[1], a[0] + a[2], a[1] + a[3]
+
+
+def iou_xywh(a, b):
+    return float(iou_one(corners(a), corners(b)))
+
+
+def unclamped(a, b):
+    p, q = corners(a), corners(b)
+    inter = (min(p[2], q[2]) - max(p[0], q[0])) * (min(p[3], q[3]) - max(p[1], q[1]))
+    return float(inter / (a[2] * a[3] + b[2] * b[3] - inter))
+
+
+def plus_one(a, b):
+    p, q = corners(a), corners(b)
+    width = max(0, min(p[2], q[2]) - max(p[0], q[0]) + 1)
+    height = max(0, min(p[3], q[3]) - max(p[1], q[1]) + 1)
+    inter = width * height
+    return float(inter / ((a[2] + 1) * (a[3] + 1) + (b[2] + 1) * (b[3] + 1) - inter))
+
+
+def over_sum(a, b):
+    inter = shared(a, b)
+    return float(inter / (a[2] * a[3] + b[2] * b[3]))
+
+
+def over_smaller(a, b):
+    return float(shared(a, b) / min(a[2] * a[3], b[2] * b[3]))
+
+
+def shared(a, b):
+    p, q = corners(a), corners(b)
+    width = max(0, min(p[2], q[2]) - max(p[0], q[0]))
+    return width * max(0, min(p[3], q[3]) - max(p[1], q[1]))
+
+
+def xywh(corner_box):
+    x1, y1, x2, y2 = corner_box
+    return np.float32([x1, y1, x2 - x1, y2 - y1])
+
+
+def xywh_picture(arguments, expected, got):
+    return two_boxes(tuple(np.float32(corners(a)) for a in arguments), expected, got)
+
+
+IOU_XYWH = Task(
+    name="iou_xywh",
+    kind="fill",
+    specification=iou_xywh,
+    cases=st.tuples(box().map(xywh), box().map(xywh)),
+    picture=xywh_picture,
+    after="COCO's files and its evaluation (pycocotools) write boxes this way, this package by "
+    "their edges. Converting once, where files are read, is cheaper than being careful everywhere.",
+    link="tinymaskrcnn/datasets/coco_objects.py, where the conversion is made",
+    wrong=[
+        Wrong(
+            lambda a, b: float(iou_one(a, b)),
+            "You read the last two numbers as right and lower edges. In this form they are width "
+            "and height.",
+        ),
+        Wrong(
+            unclamped,
+            "Boxes that lie apart get a number. Where they do not meet, a side of the shared part "
+            "comes out negative: what must it be instead, before the sides are multiplied?",
+        ),
+        Wrong(
+            plus_one,
+            "You add one to widths and heights. That is right where coordinates are pixel numbers; "
+            "here they are edges, and right minus left is the width.",
+        ),
+        Wrong(
+            over_sum,
+            "You divide by the sum of the two areas. The shared part is counted twice in it.",
+        ),
+        Wrong(
+            over_smaller,
+            "You divide by the smaller area: any box that contains the other gets 1. The union is "
+            "what at least one of them covers.",
+        ),
+    ],
+)
+
+# covered_by
+
+
+def covered_by(a, b):
+    shares = [[shared(xywh(p), xywh(q)) / float(np.prod(p[2:] - p[:2])) for q in b] for p in a]
+    return np.array(shares, np.float32).reshape(len(a), len(b))
+
+
+def covered_unclamped(a, b):
+    low, high = np.maximum(a[:, None, :2], b[:, :2]), np.minimum(a[:, None, 2:], b[:, 2:])
+    return np.prod(high - low, axis=2) / np.prod(a[:, 2:] - a[:, :2], axis=1)[:, None]
+
+
+def clamped_late(a, b):
+    return np.maximum(covered_unclamped(a, b), 0)
+
+
+def of_the_other(a, b):
+    return np.ascontiguousarray(covered_by(b, a).T)
+
+
+def as_iou(a, b):
+    return np.array([[iou_one(p, q) for q in b] for p in a], np.float32).reshape(len(a), len(b))
+
+
+def area_along_columns(a, b):
+    inter = covered_by(a, b) * np.prod(a[:, 2:] - a[:, :2], axis=1)[:, None]
+    return inter / np.prod(a[:, 2:] - a[:, :2], axis=1)
+
+
+COVERED_BY = Task(
+    name="covered_by",
+    kind="vectorise",
+    specification=covered_by,
+    cases=st.tuples(boxes(1, 4), boxes(1, 4)),
+    picture=tables,
+    after="A box inside a crowd has 1 here, however large the crowd is; its IoU would be nearly 0. "
+    "You wrote what COCO's evaluation calls the overlap with `iscrowd`.",
+    link="covered_share in tinymaskrcnn/detection/boxes.py",
+    wrong=[
+        Wrong(
+            covered_unclamped,
+            "Two negative sides multiply to a positive area. Boxes that do not meet share nothing.",
+        ),
+        Wrong(
+            clamped_late,
+            "You clamp the product. When both sides are negative it is positive already; clamp the "
+            "sides before they are multiplied.",
+        ),
+        Wrong(
+            of_the_other,
+            "You divide by the areas of `b`. The question is which share of `a[i]` is covered.",
+        ),
+        Wrong(
+            as_iou,
+            "That is the IoU. Here only the area of `a[i]` stands below the line.",
+        ),
+        Wrong(
+            area_along_columns,
+            "The areas of `a` run along the wrong axis. They belong to the rows of an (N, M) "
+            "table, so their shape must be (N, 1).",
+        ),
+    ],
+)
+
+# mask_iou
+
+
+def mask_iou(a, b):
+    out = np.zeros((len(a), len(b)))
+    for i, j in np.ndindex(out.shape):
+        either = (a[i] | b[j]).sum()
+        out[i, j] = (a[i] & b[j]).sum() / either if either else 0
+    return out
+
+
+def mask_iou_overflowing(a, b):
+    a, b = (m.reshape(len(m), -1).astype(np.uint8) for m in (a, b))
+    both = (a @ b.T).astype(float)
+    either = a.sum(axis=1, dtype=float)[:, None] + b.sum(axis=1, dtype=float) - both
+    return both / np.maximum(either, 1)
+
+
+def mask_iou_of_bools(a, b):
+    a, b = (m.reshape(len(m), -1) for m in (a, b))
+    both = (a @ b.T).astype(float)
+    either = a.sum(axis=1)[:, None] + b.sum(axis=1) - both
+    return both / np.maximum(either, 1)
+
+
+def mask_iou_nan(a, b):
+    out = mask_iou(a, b)
+    empty = ~a.any(axis=(1, 2))[:, None] & ~b.any(axis=(1, 2))
+    return np.where(empty, np.nan, out)
+
+
+def mask_iou_over_sum(a, b):
+    iou = mask_iou(a, b)
+    return iou / (1 + iou)  # both / (|a| + |b|)
+
+
+def dice(a, b):
+    iou = mask_iou(a, b)
+    return 2 * iou / (1 + iou)
+
+
+@st.composite
+def two_sets(draw):
+    shape = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
+    counts = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    return tuple(draw(hnp.arrays(bool, (count, *shape))) for count in counts)
+
+
+LARGE = np.ones((1, 20, 20), bool)
+
+MASK_IOU = Task(
+    name="mask_iou",
+    kind="vectorise",
+    specification=mask_iou,
+    cases=two_sets(),
+    examples=[
+        (
+            np.array([[[True, True, False]]]),
+            np.array([[[False, True, True]], [[True, True, False]]]),
+        ),
+        (LARGE, LARGE),
+    ],
+    picture=tables,
+    after="This is the overlap of mask AP, and one matrix product computes it for all pairs. "
+    "Evaluation works on run lengths instead, for a thousand masks of a photo would not fit.",
+    link="tinymaskrcnn/evaluation/coco_metrics.py",
+    wrong=[
+        Wrong(
+            mask_iou_overflowing,
+            "Your counts wrap around at 256: a product of uint8 arrays is uint8. Count in a wider "
+            "type.",
+        ),
+        Wrong(
+            mask_iou_of_bools,
+            "The product of two bool arrays is bool: it says whether the masks meet, and does not "
+            "count where.",
+        ),
+        Wrong(
+            mask_iou_over_sum,
+            "You divide by the sum of the two areas. The shared pixels are in it twice.",
+        ),
+        Wrong(
+            dice,
+            "That is the Dice coefficient: twice the shared pixels over the sum of the areas. IoU "
+            "divides the shared pixels by those of the union.",
+        ),
+        Wrong(
+            mask_iou_nan,
+            "Two empty masks give 0 / 0. Say 0 there: what is not there agrees with nothing.",
+        ),
+    ],
+)
+
+# giou
+
+
+def hull(p, q):
+    return (max(p[2], q[2]) - min(p[0], q[0])) * (max(p[3], q[3]) - min(p[1], q[1]))
+
+
+def union_of(p, q):
+    inter = shared(xywh(p), xywh(q))
+    return float(np.prod(p[2:] - p[:2]) + np.prod(q[2:] - q[:2])) - inter
+
+
+def pairwise(one):
+    """The table of a function of two boxes."""
+    return lambda a, b: np.array([[float(one(p, q)) for q in b] for p in a]).reshape(len(a), len(b))
+
+
+def giou_one(p, q):
+    return iou_one(p, q) - (hull(p, q) - union_of(p, q)) / hull(p, q)
+
+
+GIOU = Task(
+    name="giou",
+    kind="extend",
+    specification=pairwise(giou_one),
+    cases=st.tuples(boxes(1, 3), boxes(1, 3)),
+    examples=[(np.float32([[0, 0, 2, 2]]), np.float32([[0, 0, 2, 2]]))],
+    laws=[
+        Law("a box has GIoU 1 with itself", lambda f, a, b: np.allclose(np.diagonal(f(a, a)), 1)),
+        Law(
+            "GIoU of b with a is the transposed table",
+            lambda f, a, b: np.allclose(f(a, b), f(b, a).T),
+        ),
+        Law(
+            "GIoU does not change when both are shifted or doubled",
+            lambda f, a, b: np.allclose(f(2 * a + 3, 2 * b + 3), f(a, b), atol=1e-5),
+        ),
+    ],
+    picture=two_boxes,
+    after="One minus this is a loss that pulls boxes together even before they touch. DIoU and "
+    "CIoU add the distance of the centres and the difference of the shapes.",
+    link="Rezatofighi et al. 2019, section 3: https://arxiv.org/abs/1902.09630",
+    wrong=[
+        Wrong(
+            pairwise(iou_one),
+            "That is the plain IoU: it is 0 for all boxes that do not touch. The part about the "
+            "enclosing box is missing.",
+        ),
+        Wrong(
+            pairwise(lambda p, q: iou_one(p, q) - (hull(p, q) - union_of(p, q)) / union_of(p, q)),
+            "You divide what neither covers by the union. It is a share of the enclosing box.",
+        ),
+        Wrong(
+            pairwise(lambda p, q: iou_one(p, q) - union_of(p, q) / hull(p, q)),
+            "You subtract the share of the enclosing box that is covered. Subtract the share that "
+            "is not: a box with itself must come out as 1.",
+        ),
+        Wrong(
+            pairwise(lambda p, q: iou_one(p, q) + (hull(p, q) - union_of(p, q)) / hull(p, q)),
+            "The empty part of the enclosing box is added. Boxes further apart must get less.",
+        ),
+        Wrong(
+            pairwise(
+                lambda p, q: (
+                    iou_one(p, q)
+                    - (hull(p, q) - np.prod(p[2:] - p[:2]) - np.prod(q[2:] - q[:2])) / hull(p, q)
+                )
+            ),
+            "You subtract both areas from the enclosing box: what they share leaves twice. "
+            "Subtract the union.",
+        ),
+    ],
+)
+
+TASKS = [BOX_FROM_MASK, IOU_XYWH, COVERED_BY, MASK_IOU, GIOU]

@@ -1,0 +1,408 @@
+"""Checks of lesson 01: gradients."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from lessons import load
+from lessons.checking import Law, Task, Wrong
+from lessons.checking.compare import difference
+from lessons.checking.pictures import tables
+from lessons.checking.strategies import arrays
+
+Scalar = load("gradients").Scalar
+
+# divide_gradient
+
+
+def divide_gradient(a, b, grad):
+    """Each element by the lesson's engine: a / b is a times b to the power of -1."""
+    da, db = np.zeros(a.shape), np.zeros(a.shape)
+    for i in np.ndindex(a.shape):
+        p, q = Scalar(float(a[i])), Scalar(float(b[i]))
+        (p * q**-1.0 * float(grad[i])).backward()
+        da[i], db[i] = p.grad, q.grad
+    return da, db
+
+
+@st.composite
+def quotients(draw):
+    count = draw(st.integers(1, 3))
+    signs = draw(arrays((count,), 0, 1)) * 2 - 1
+    return (
+        draw(arrays((count,))),
+        draw(arrays((count,), 1, 5)) * signs,
+        draw(arrays((count,), -3, 3)),
+    )
+
+
+DIVIDE_GRADIENT = Task(
+    name="divide_gradient",
+    kind="fill",
+    specification=divide_gradient,
+    cases=quotients(),
+    examples=[(np.float32([6]), np.float32([2]), np.float32([1]))],
+    after="With a rule for each operation, any formula can be differentiated. Only one of the two "
+    "results needs the other operand squared, so this package saves both operands.",
+    link="Divide in tinymaskrcnn/ops/basic/op.py",
+    wrong=[
+        Wrong(
+            lambda a, b, grad: (grad / b, grad * a / b**2),
+            "A larger denominator makes the quotient smaller: the sign of what b receives is "
+            "wrong.",
+        ),
+        Wrong(
+            lambda a, b, grad: (1 / b + 0 * grad, -a / b**2 + 0 * grad),
+            "Those are the slopes of the step itself. What y received from behind must be "
+            "multiplied in.",
+        ),
+        Wrong(
+            lambda a, b, grad: (grad / b, -grad * a / b),
+            "1 / b has the slope -1 / b²: the power falls by one.",
+        ),
+        Wrong(
+            lambda a, b, grad: (grad * b, grad * a),
+            "That is the rule of the product.",
+        ),
+        Wrong(
+            lambda a, b, grad: (-grad * a / b**2, grad / b),
+            "The two results are in the wrong order: first what a receives.",
+        ),
+    ],
+)
+
+# central_difference
+
+FUNCTIONS = {
+    "squares": lambda x: float((x**2).sum()),
+    "product": lambda x: float(np.prod(x)),
+    "weighted": lambda x: float((np.arange(1, len(x) + 1) * x).sum()),
+    "cubes": lambda x: float((x**3).sum()),
+}
+
+
+class Named:
+    """A function that says what it is where it is shown."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __call__(self, x):
+        return FUNCTIONS[self.name](x)
+
+    def __repr__(self):
+        return f"<function: {self.name} of x>"
+
+
+def central_difference(function, x, step):
+    out = []
+    for i in range(len(x)):
+        move = step * np.eye(len(x))[i]
+        out.append((function(x + move) - function(x - move)) / (2 * step))
+    return np.array(out)
+
+
+def one_sided(function, x, step):
+    moves = step * np.eye(len(x))
+    return np.array([(function(x + move) - function(x)) / step for move in moves])
+
+
+def all_together(function, x, step):
+    slope = (function(x + step) - function(x - step)) / (2 * step)
+    return np.full(len(x), slope)
+
+
+CENTRAL_DIFFERENCE = Task(
+    name="central_difference",
+    kind="fill",
+    specification=central_difference,
+    cases=st.tuples(
+        st.sampled_from(list(FUNCTIONS)).map(Named),
+        arrays(st.tuples(st.integers(1, 3)), -4, 4).map(np.float64),
+        st.sampled_from([0.5, 0.25, 1e-3]),
+    ),
+    after="Both sides instead of one: the error falls with the square of the step. In double "
+    "precision a step of a millionth leaves about nine digits, in single precision three.",
+    link="tinymaskrcnn/gradcheck.py",
+    wrong=[
+        Wrong(
+            one_sided,
+            "You go to one side only. The curve bends, so that is off by about half the step times "
+            "the bend; go the same way to the other side, too.",
+        ),
+        Wrong(
+            lambda f, x, step: 2 * central_difference(f, x, step),
+            "The two places are two steps apart.",
+        ),
+        Wrong(
+            all_together,
+            "You move all elements at once. Each has a slope of its own: move one, leave the rest.",
+        ),
+        Wrong(
+            lambda f, x, step: -central_difference(f, x, step),
+            "The sign is wrong: up minus down.",
+        ),
+    ],
+)
+
+# sum_to_shape
+
+
+def sum_to_shape(grad, shape):
+    """Add each element of the gradient to the element that it came from."""
+    out = np.zeros(shape)
+    source = np.arange(int(np.prod(shape))).reshape(shape)
+    for value, index in zip(grad.ravel(), np.broadcast_to(source, grad.shape).ravel(), strict=True):
+        out.reshape(-1)[index] += value
+    return out
+
+
+@st.composite
+def stretched(draw):
+    full = draw(st.lists(st.integers(1, 3), min_size=0, max_size=3))
+    kept = full[draw(st.integers(0, len(full))) :]
+    shape = tuple(1 if draw(st.booleans()) else size for size in kept)
+    return draw(arrays(tuple(full))), shape
+
+
+def averaged(grad, shape):
+    count = grad.size / max(1, int(np.prod(shape)))
+    return sum_to_shape(grad, shape) / count
+
+
+def only_in_front(grad, shape):
+    return grad.sum(axis=tuple(range(grad.ndim - len(shape))))
+
+
+def only_ones(grad, shape):
+    """Sums the axes of size 1, and leaves new axes in front."""
+    front = grad.ndim - len(shape)
+    axes = tuple(front + i for i, size in enumerate(shape) if size == 1)
+    return grad.sum(axis=axes, keepdims=True)
+
+
+def without_keeping(grad, shape):
+    grad = only_in_front(grad, shape)
+    return grad.sum(axis=tuple(i for i, size in enumerate(shape) if size == 1))
+
+
+def first_of(grad, shape):
+    """Takes one of the copies."""
+    grad = grad[(0,) * (grad.ndim - len(shape))]
+    return grad[tuple(slice(0, size) for size in shape)]
+
+
+SUM_TO_SHAPE = Task(
+    name="sum_to_shape",
+    kind="fill",
+    specification=sum_to_shape,
+    cases=stretched(),
+    examples=[(np.float32([[1, 2], [3, 4]]), (2,)), (np.float32([[1, 2], [3, 4]]), (2, 1))],
+    picture=lambda arguments, expected, got: tables(arguments, np.atleast_1d(expected), got),
+    after="A layer's bias receives the sum over all pictures and pixels this way. Every operation "
+    "that stretches its inputs needs it, so it is written once.",
+    link="_unbroadcast in tinymaskrcnn/ops/basic/op.py",
+    wrong=[
+        Wrong(
+            averaged,
+            "You take the mean. The element was used in each of those places, so what they receive "
+            "adds up.",
+        ),
+        Wrong(
+            only_in_front,
+            "New axes in front are summed; axes that were stretched from 1 are not.",
+        ),
+        Wrong(
+            only_ones,
+            "Stretched axes are summed; the new axes in front are still there.",
+        ),
+        Wrong(
+            without_keeping,
+            "The values are right, the shape is not: axes of size 1 must stay.",
+        ),
+        Wrong(first_of, "You take the gradient of one of the copies, and lose the others."),
+    ],
+)
+
+# softmax_gradient
+
+
+def softmax_gradient(y, grad):
+    out = np.zeros(y.shape)
+    for n, j in np.ndindex(y.shape):
+        for i in range(y.shape[1]):
+            out[n, j] += grad[n, i] * (y[n, i] * (i == j) - y[n, i] * y[n, j])
+    return out
+
+
+@st.composite
+def probabilities(draw):
+    shape = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    parts = draw(arrays(shape, 1, 4)).astype(np.float64)
+    return parts / parts.sum(axis=1, keepdims=True), draw(arrays(shape, -3, 3)).astype(np.float64)
+
+
+SOFTMAX_GRADIENT = Task(
+    name="softmax_gradient",
+    kind="vectorise",
+    specification=softmax_gradient,
+    cases=probabilities(),
+    examples=[(np.array([[0.5, 0.5]]), np.array([[1.0, 0.0]]))],
+    picture=tables,
+    after="The result of each row sums to 0: what one class wins, the others lose. Together with "
+    "the logarithm in the cross-entropy it shrinks to `y - goal`, so the package fuses the two.",
+    link="tinymaskrcnn/ops/losses/op.py",
+    wrong=[
+        Wrong(
+            lambda y, grad: y * (1 - y) * grad,
+            "That is the sigmoid's rule: it forgets that each input also changes the other outputs "
+            "of its row.",
+        ),
+        Wrong(
+            lambda y, grad: y * (grad - (y * grad).sum()),
+            "You sum over the whole table. Each row is a softmax of its own.",
+        ),
+        Wrong(
+            lambda y, grad: y * (grad - (y * grad).sum(axis=0, keepdims=True)),
+            "You sum along the wrong axis: classes run along axis 1.",
+        ),
+        Wrong(
+            lambda y, grad: y * (grad - grad.sum(axis=1, keepdims=True)),
+            "What is subtracted must be weighted: each output counts by its share y.",
+        ),
+        Wrong(
+            lambda y, grad: grad - (y * grad).sum(axis=1, keepdims=True),
+            "Everything must be multiplied by y once more.",
+        ),
+    ],
+)
+
+# walk_order
+
+
+def fits(order, made_of, end):
+    """Whether it has the end and all it depends on, once each, users first."""
+    needed, stack = {end}, [end]
+    while stack:
+        for name in made_of.get(stack.pop(), []):
+            if name not in needed:
+                needed.add(name)
+                stack.append(name)
+    if sorted(order) != sorted(needed):
+        return False
+    place = {name: i for i, name in enumerate(order)}
+    return all(place[user] < place[name] for user in needed for name in made_of.get(user, []))
+
+
+@st.composite
+def graphs(draw):
+    count = draw(st.integers(1, 5))
+    names = "abcde"[:count]
+    made_of = {}
+    for i, name in enumerate(names):
+        later = list(names[i + 1 :])
+        if later:
+            made_of[name] = draw(st.lists(st.sampled_from(later), unique=True, max_size=3))
+    return {k: v for k, v in made_of.items() if v}, "a"
+
+
+DIAMOND = ({"e": ["l", "r"], "l": ["x"], "r": ["l"]}, "e")
+DEEP = ({str(i): [str(i + 1)] for i in range(3000)}, "0")
+
+
+def breadth_first(made_of, end):
+    order, queue = [], [end]
+    while queue:
+        name = queue.pop(0)
+        if name not in order:
+            order.append(name)
+            queue += made_of.get(name, [])
+    return order
+
+
+def depth_first(made_of, end):
+    order, stack = [], [end]
+    while stack:
+        name = stack.pop()
+        if name not in order:
+            order.append(name)
+            stack += reversed(made_of.get(name, []))
+    return order
+
+
+def start_first(made_of, end):
+    return sorted_walk(made_of, end)[::-1]
+
+
+def sorted_walk(made_of, end):
+    done, seen, stack = [], set(), [(end, False)]
+    while stack:
+        name, expanded = stack.pop()
+        if expanded:
+            done.append(name)
+        elif name not in seen:
+            seen.add(name)
+            stack += [(name, True), *((other, False) for other in made_of.get(name, []))]
+    return done[::-1]
+
+
+def every_path(made_of, end):
+    order, queue = [], [end]
+    while queue and len(order) < 200:
+        name = queue.pop(0)
+        order.append(name)
+        queue += made_of.get(name, [])
+    return order
+
+
+def recursive(made_of, end):
+    order = []
+
+    def visit(name):
+        if name not in order:
+            for other in made_of.get(name, []):
+                visit(other)
+            order.append(name)
+
+    visit(end)
+    return order[::-1]
+
+
+WALK_ORDER = Task(
+    name="walk_order",
+    kind="extend",
+    cases=graphs(),
+    examples=[DIAMOND, DEEP],
+    laws=[
+        Law(
+            "the end and all that it depends on, each once, and each after everything that was "
+            "made of it",
+            lambda f, made_of, end: fits(f(made_of, end), made_of, end),
+        )
+    ],
+    same=lambda got, expected: difference([str(g) for g in got], [str(e) for e in expected]),
+    after="You wrote the heart of every deep-learning library: a topological sort. Any order that "
+    "fits gives the same gradients, but for rounding.",
+    link="_reverse_topological in tinymaskrcnn/autograd.py",
+    wrong=[
+        Wrong(
+            breadth_first,
+            "You go level by level from the end. A value can be near the end on one path and "
+            "far on another; it has to wait for the farther one.",
+        ),
+        Wrong(
+            depth_first,
+            "You list a value when you first meet it. A value that is used twice has to wait "
+            "until both users are listed: list it when everything behind it is finished, and "
+            "turn around.",
+        ),
+        Wrong(start_first, "The order is the wrong way round: the end comes first."),
+        Wrong(every_path, "A value that is used twice is listed twice. Each comes once."),
+        Wrong(
+            recursive,
+            "Python stops a recursion after about a thousand calls, and a network's graph is "
+            "deeper. Keep a stack of your own.",
+        ),
+    ],
+)
+
+TASKS = [DIVIDE_GRADIENT, CENTRAL_DIFFERENCE, SUM_TO_SHAPE, SOFTMAX_GRADIENT, WALK_ORDER]

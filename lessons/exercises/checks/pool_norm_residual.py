@@ -1,0 +1,375 @@
+"""Checks of lesson 03: pooling, normalisation, residual blocks."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from lessons import load
+from lessons.checking import Law, Task, Wrong
+from lessons.checking.pictures import tables
+from lessons.checking.strategies import arrays
+
+LESSON = load("pool_norm_residual")
+Scalar = load("gradients").Scalar
+
+# running_statistics
+
+
+def running_statistics(mean, var, batch, momentum):
+    new_mean, new_var = [], []
+    for c in range(len(mean)):
+        values = batch[..., c].ravel()
+        _, its_mean, biased = LESSON.normalise(values, 1.0)
+        unbiased = biased * len(values) / (len(values) - 1)
+        new_mean.append((1 - momentum) * mean[c] + momentum * its_mean)
+        new_var.append((1 - momentum) * var[c] + momentum * unbiased)
+    return np.array(new_mean), np.array(new_var)
+
+
+def with_ddof(mean, var, batch, momentum, ddof=0, root=False):
+    values = batch.reshape(-1, batch.shape[-1]).astype(float)
+    spread = values.var(axis=0, ddof=ddof) ** (0.5 if root else 1)
+    return mean + momentum * (values.mean(0) - mean), var + momentum * (spread - var)
+
+
+def over_the_batch_only(mean, var, batch, momentum):
+    """Statistics of each pixel over the pictures, then their means."""
+    its = batch.astype(float)
+    spread = its.var(axis=(1, 2), ddof=1).mean(axis=0) if its[0, ..., 0].size > 1 else 0 * var
+    return mean + momentum * (its.mean((0, 1, 2)) - mean), var + momentum * (spread - var)
+
+
+@st.composite
+def batches(draw):
+    count, height, width, channels = (draw(st.integers(1, 2)) for _ in range(4))
+    height += count * height * width == 1
+    c = (channels,)
+    batch = draw(arrays((count, height, width, channels)))
+    return draw(arrays(c)), draw(arrays(c, 0)), batch, draw(st.sampled_from([0.5, 0.1, 0.25]))
+
+
+RUNNING = Task(
+    name="running_statistics",
+    kind="fill",
+    specification=running_statistics,
+    cases=batches(),
+    examples=[
+        (np.float32([1]), np.float32([2]), np.float32([1, 3, 5, 7]).reshape(4, 1, 1, 1), 0.1)
+    ],
+    after="With momentum 0.1 a batch's share has halved after about seven more. These two "
+    "arrays are saved with the weights; forgetting them is a classic reason why a reloaded "
+    "model is bad.",
+    link="batch_norm in tinymaskrcnn/ops/batch_norm/op.py",
+    wrong=[
+        Wrong(
+            with_ddof,
+            "Your variance is the mean over n. What is remembered is the sum of squares over n "
+            "- 1.",
+        ),
+        Wrong(
+            lambda mean, var, batch, m: running_statistics(mean, var, batch, 1 - m),
+            "The weights are swapped: momentum is the weight of the new batch (as in PyTorch; "
+            "elsewhere it is the weight of the old).",
+        ),
+        Wrong(
+            lambda mean, var, batch, m: with_ddof(mean, var, batch, m, 1, True),
+            "That is the standard deviation. The variance is remembered, without a root.",
+        ),
+        Wrong(
+            lambda mean, var, batch, m: running_statistics(mean, var, batch, 1.0),
+            "You forget what was remembered. The batch moves it by a share only.",
+        ),
+        Wrong(
+            over_the_batch_only,
+            "You take a variance for each picture and average. All values of a channel, over all "
+            "pictures and pixels, are one set.",
+        ),
+    ],
+)
+
+# fold_norm
+
+
+def fold_norm(weight, gamma, beta, mean, var, eps):
+    folded, bias = np.zeros(weight.shape), np.zeros(len(weight))
+    for o in range(len(weight)):
+        deviation = (float(var[o]) + eps) ** 0.5
+        for c, r, s in np.ndindex(weight.shape[1:]):
+            folded[o, c, r, s] = gamma[o] * float(weight[o, c, r, s]) / deviation
+        bias[o] = beta[o] - gamma[o] * float(mean[o]) / deviation
+    return folded, bias
+
+
+@st.composite
+def convolutions_and_norms(draw):
+    outs, ins, size = draw(st.integers(1, 2)), draw(st.integers(1, 2)), draw(st.integers(1, 2))
+    o = (outs,)
+    weight = draw(arrays((outs, ins, size, size), -4, 4))
+    parts = [draw(arrays(o, low, high)) for low, high in ((-3, 3), (-3, 3), (-3, 3), (1, 5))]
+    return weight, *parts, draw(st.sampled_from([1.0, 0.0, 0.25]))
+
+
+SQUARE = np.arange(1, 9, dtype=np.float32).reshape(2, 2, 2, 1)[:, :, :, [0, 0]]
+TWO = [np.float32(v) for v in ([1, 2], [0, 1], [3, 1], [3, 8])]
+
+FOLD = Task(
+    name="fold_norm",
+    kind="fill",
+    specification=fold_norm,
+    cases=convolutions_and_norms(),
+    examples=[(SQUARE, *TWO, 1.0)],
+    after="This makes the norms of a trained network free. A frozen norm can be folded in "
+    "training, too: the gradient then flows through the multiplied weights.",
+    link="conv_norm in tinymaskrcnn/nn/layers.py",
+    wrong=[
+        Wrong(
+            lambda w, g, b, m, v, e: (fold_norm(w, g, b, m, v, e)[0], b),
+            "The mean is not in your bias: it was subtracted before the scale, so it arrives "
+            "multiplied by the scale.",
+        ),
+        Wrong(
+            lambda w, g, b, m, v, e: (fold_norm(w, g, b, m, v, e)[0], b - m),
+            "The mean was subtracted before the scale: multiply it, too.",
+        ),
+        Wrong(
+            lambda w, g, b, m, v, e: fold_norm(w, g, b, m, (v + e) ** 2, 0.0),
+            "You divide by the variance. The norm divides by its root.",
+        ),
+        Wrong(
+            lambda w, g, b, m, v, e: fold_norm(w, g, b, m, v, 0.0),
+            "eps is missing.",
+        ),
+        Wrong(
+            lambda w, g, b, m, v, e: fold_norm(w, g, b, m, (np.sqrt(v) + e) ** 2, 0.0),
+            "eps is added to the variance, inside the root.",
+        ),
+        Wrong(
+            lambda w, g, b, m, v, e: (
+                w * (g / np.sqrt(v + e)),
+                fold_norm(w, g, b, m, v, e)[1],
+            ),
+            "Your scale runs along the last axis of the weight, the kernel's columns. It "
+            "belongs to output channels, the first axis.",
+        ),
+    ],
+)
+
+# max_pool_halves
+
+
+def max_pool_halves(x):
+    out = np.zeros((x.shape[0] // 2, x.shape[1] // 2, x.shape[2]), x.dtype)
+    for i, j, c in np.ndindex(out.shape):
+        out[i, j, c] = LESSON.pool_window(x, i, j, c, (2, 2), (2, 2), (0, 0))[0]
+    return out
+
+
+def regrouped(x):
+    """A reshape that does not keep neighbours together."""
+    h, w = x.shape[0] // 2, x.shape[1] // 2
+    return x[: 2 * h, : 2 * w].reshape(h, w, 4, -1).max(axis=2)
+
+
+def overlapping(x):
+    return np.maximum(np.maximum(x[:-1, :-1], x[1:, :-1]), np.maximum(x[:-1, 1:], x[1:, 1:]))
+
+
+def rounded_up(x):
+    padded = np.pad(x, ((0, x.shape[0] % 2), (0, x.shape[1] % 2), (0, 0)), constant_values=-np.inf)
+    return max_pool_halves(padded)
+
+
+MAX_POOL = Task(
+    name="max_pool_halves",
+    kind="vectorise",
+    specification=max_pool_halves,
+    cases=st.tuples(
+        st.tuples(st.integers(2, 5), st.integers(2, 5), st.integers(1, 2)).flatmap(arrays)
+    ),
+    examples=[(np.arange(16, dtype=np.float32).reshape(4, 4, 1),)],
+    picture=lambda arguments, expected, got: tables(
+        arguments, expected[..., 0], np.asarray(got)[..., 0]
+    ),
+    after="VGG halves its maps like this, five times. ResNets let a stride do it, and keep one "
+    "pooling, of 3x3 windows that overlap.",
+    link="tinymaskrcnn/ops/max_pool2d/reference.py, which takes any window",
+    wrong=[
+        Wrong(
+            regrouped,
+            "Your reshape takes four numbers that follow one another in memory: one row, not a "
+            "square. Cut each of the two axes into pairs.",
+        ),
+        Wrong(overlapping, "Your windows overlap. The next one starts two pixels on."),
+        Wrong(
+            lambda x: max_pool_halves(x[::2, ::2].repeat(2, 0).repeat(2, 1)[: len(x)]),
+            "You take every second pixel. That one may not be the largest of its window.",
+        ),
+        Wrong(
+            rounded_up,
+            "A last row or column without a partner is left out; you keep it.",
+        ),
+    ],
+)
+
+# group_normalise
+
+
+def group_normalise(x, groups, eps):
+    out = np.zeros(x.shape)
+    size = x.shape[3] // groups
+    for n, g in np.ndindex(len(x), groups):
+        part = x[n, :, :, g * size : (g + 1) * size]
+        values, _, _ = LESSON.normalise(part.ravel(), eps)
+        out[n, :, :, g * size : (g + 1) * size] = np.reshape(values, part.shape)
+    return out
+
+
+@st.composite
+def grouped_maps(draw):
+    groups, size = draw(st.integers(1, 2)), draw(st.integers(1, 3))
+    count, height, width = (draw(st.integers(1, 2)) for _ in range(3))
+    return draw(arrays((count, height, width, groups * size), -4, 4)), groups, 0.5
+
+
+def interleaved(x, groups, eps):
+    order = np.arange(x.shape[3]).reshape(-1, groups).T.ravel()
+    return group_normalise(x[..., order], groups, eps)[..., np.argsort(order)]
+
+
+def of_batch(x, groups, eps):
+    flat = x.reshape(1, -1, 1, x.shape[3])
+    return group_normalise(flat, groups, eps).reshape(x.shape)
+
+
+def of_pixel(x, groups, eps):
+    flat = x.reshape(-1, 1, 1, x.shape[3])
+    return group_normalise(flat, groups, eps).reshape(x.shape)
+
+
+GROUP = Task(
+    name="group_normalise",
+    kind="vectorise",
+    specification=group_normalise,
+    cases=grouped_maps(),
+    examples=[(np.arange(16, dtype=np.float32).reshape(2, 1, 2, 4) ** 2, 2, 0.5)],
+    after="One group is layer norm, as many groups as channels is instance norm. A picture's "
+    "result no longer depends on what else is in the batch, in training either.",
+    link="Wu and He 2018, https://arxiv.org/abs/1803.08494",
+    wrong=[
+        Wrong(
+            of_batch,
+            "Your statistics run over all pictures. Each picture has its own.",
+        ),
+        Wrong(
+            of_pixel,
+            "Your statistics are of one pixel. They run over all pixels of the picture.",
+        ),
+        Wrong(
+            interleaved,
+            "Your groups take every so-manieth channel. A group is neighbouring channels: which of "
+            "the two parts of a reshaped channel axis comes first?",
+        ),
+        Wrong(
+            lambda x, groups, eps: group_normalise(x, x.shape[3], eps),
+            "Each channel is normalised alone (instance norm). Channels of a group share one mean "
+            "and one variance.",
+        ),
+        Wrong(
+            lambda x, groups, eps: group_normalise(x, 1, eps),
+            "All channels are one group in your answer (layer norm).",
+        ),
+    ],
+)
+
+# norm_gradient
+
+
+def norm_gradient(x, grad, eps):
+    """By lesson 01's engine, one number at a time."""
+    out = np.zeros(x.shape)
+    for c in range(x.shape[1]):
+        values = [Scalar(float(v)) for v in x[:, c]]
+        mean = sum(values) * (1 / len(values))
+        variance = sum((v + mean * -1.0) ** 2 for v in values) * (1 / len(values))
+        inverse = (variance + eps) ** -0.5
+        end = sum(
+            (v + mean * -1.0) * inverse * float(g) for v, g in zip(values, grad[:, c], strict=True)
+        )
+        end.backward()
+        out[:, c] = [v.grad for v in values]
+    return out
+
+
+def parts(x, eps):
+    deviation = np.sqrt(x.var(axis=0) + eps)
+    return (x - x.mean(axis=0)) / deviation, deviation
+
+
+def fixed_statistics(x, grad, eps):
+    return grad / parts(x, eps)[1]
+
+
+def fixed_variance(x, grad, eps):
+    return (grad - grad.mean(axis=0)) / parts(x, eps)[1]
+
+
+def fixed_mean(x, grad, eps):
+    y, deviation = parts(x, eps)
+    return (grad - y * (grad * y).mean(axis=0)) / deviation
+
+
+def with_sums(x, grad, eps):
+    y, deviation = parts(x, eps)
+    return (grad - grad.sum(axis=0) - y * (grad * y).sum(axis=0)) / deviation
+
+
+def undivided(x, grad, eps):
+    y, _ = parts(x, eps)
+    return grad - grad.mean(axis=0) - y * (grad * y).mean(axis=0)
+
+
+@st.composite
+def channels_and_gradients(draw):
+    shape = (draw(st.integers(2, 4)), draw(st.integers(1, 2)))
+    x, grad = (draw(arrays(shape, -3, 3)).astype(np.float64) for _ in range(2))
+    return x, grad, draw(st.sampled_from([1.0, 0.25]))
+
+
+NORM_GRADIENT = Task(
+    name="norm_gradient",
+    kind="extend",
+    specification=norm_gradient,
+    cases=channels_and_gradients(),
+    laws=[
+        Law(
+            "what a channel receives sums to 0, since a shift of all values changes nothing",
+            lambda f, x, grad, eps: np.allclose(f(x, grad, eps).sum(axis=0), 0, atol=1e-6),
+        )
+    ],
+    picture=tables,
+    after="The two means are why batch norm couples the pictures of a batch in the backward pass, "
+    "and why distributed training has to exchange them. With frozen statistics both terms vanish.",
+    link="batch_norm_grad in tinymaskrcnn/ops/batch_norm/reference.py",
+    wrong=[
+        Wrong(
+            fixed_statistics,
+            "You treat mean and variance as constants. They are made of x, too.",
+        ),
+        Wrong(
+            fixed_variance,
+            "The mean is taken care of. The variance is made of x as well: each value also "
+            "moves the common divisor.",
+        ),
+        Wrong(
+            fixed_mean,
+            "The variance is taken care of. The mean is made of x as well.",
+        ),
+        Wrong(
+            with_sums,
+            "You subtract sums. Each value has the share 1/n in mean and variance, so they are "
+            "means.",
+        ),
+        Wrong(undivided, "The division by the deviation at the end is missing."),
+    ],
+)
+
+TASKS = [RUNNING, FOLD, MAX_POOL, GROUP, NORM_GRADIENT]

@@ -1,0 +1,103 @@
+"""Every lesson has the form that lessons/README.md describes."""
+
+import ast
+import re
+
+import pytest
+
+from lessons import lesson_files
+
+PARTS = [
+    "The question",
+    "By hand",
+    "The maths",
+    "One item, in loops",
+    "All items, in NumPy",
+    "The CPU kernel",
+    "The GPU kernel",
+    "The gradient",
+    "In the model",
+    "Exercises",
+    "Recap",
+]
+REQUIRED = {"The question", "By hand", "Exercises", "Recap"}
+LESSONS = pytest.mark.parametrize("path", lesson_files(), ids=lambda path: path.stem)
+
+
+def prose(path):
+    """The markdown of all prose cells."""
+    cells = re.split(r"^# %%(.*)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    kinds, bodies = cells[1::2], cells[2::2]
+    texts = [body for kind, body in zip(kinds, bodies, strict=True) if "[markdown]" in kind]
+    lines = [line for text in texts for line in text.strip().splitlines()]
+    assert all(line.startswith("#") for line in lines), "prose outside a comment"
+    return "\n".join(line[2:] for line in lines)
+
+
+@LESSONS
+def test_header(path):
+    text = prose(path)
+    assert path.read_text(encoding="utf-8").startswith("# %% [markdown]\n# # ")
+    assert re.match(rf"# {path.stem[:2]} · \S.*\n\n\*\*.+?\*\*\n", text, re.DOTALL)
+    assert re.search(r"^\| needs \| minutes \| exercises \|$", text, re.MULTILINE)
+    header = text.split("\n## ")[0]
+    assert "Afterwards you can" in header
+    assert 2 <= len(re.findall(r"^- ", header, re.MULTILINE)) <= 4
+
+
+@LESSONS
+def test_parts_in_their_order(path):
+    headings = re.findall(r"^## ([^:\n]+)", prose(path), re.MULTILINE)
+    places = [PARTS.index(heading) for heading in headings]
+    assert places == sorted(set(places))
+    assert set(headings) >= REQUIRED
+
+
+@LESSONS
+def test_length(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    tree = ast.parse("\n".join(lines))
+    imports = [n for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom))]
+    code = [line for line in lines if line.strip() and not line.startswith("#")]
+    assert 200 <= len(lines) <= 400
+    assert len(code) - sum(n.end_lineno - n.lineno + 1 for n in imports) <= 150
+    assert max(map(len, lines)) <= 100
+
+
+@LESSONS
+def test_no_name_is_given_two_meanings(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = []
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.append(node.name)
+        if isinstance(node, ast.Assign):
+            inside = [n for target in node.targets for n in ast.walk(target)]
+            names += [n.id for n in inside if isinstance(n, ast.Name) and _is_stored(n)]
+    repeated = {name for name in names if names.count(name) > 1 and name != "_"}
+    assert not repeated
+
+
+def _is_stored(name):
+    return isinstance(name.ctx, ast.Store)
+
+
+@LESSONS
+def test_figures_and_checks(path):
+    source = path.read_text(encoding="utf-8")
+    assert "matplotlib" not in source and "plt." not in source, "figures only through viz"
+    assert not re.search(r"^\s*[%!]\w", source, re.MULTILINE), "no magics"
+    tree = ast.parse(source)
+    assert sum(isinstance(node, ast.Assert) for node in ast.walk(tree)) >= 5
+
+
+@LESSONS
+def test_the_exercises_that_it_names_are_there(path):
+    from lessons.checking.files import topics
+
+    (topic,) = [t for t in topics() if t.number == path.stem[:2]]
+    section = prose(path).split("\n## Exercises")[1]
+    named = re.findall(r"^\| `(\w+)` \| (\w+) \|", section, re.MULTILINE)
+    assert named == [(task.name, task.kind) for task in topic.tasks]
+    count = re.search(r"^\| .+ \| \d+ \| (\d+) \|$", prose(path), re.MULTILINE)
+    assert int(count[1]) == len(named) >= 3

@@ -1,0 +1,87 @@
+"""Figures and source code where a lesson is read: inline in a notebook and on a built page; in a
+script as one line that says where to look.
+
+Nothing opens a window. A script's figures are written to runs/lessons/NAME/ of the clone that it
+stands in, or to the folder that TINYMASKRCNN_FIGURES names.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_count = 0
+
+
+def show(thing: Any, caption: str = "") -> None:
+    """Show a picture, or the source of a function, class or module of this package.
+
+    Args:
+        thing: a PIL picture; or a function (compiled or not), class or module.
+        caption: of a picture: what can be seen on it, in words that serve who cannot see it.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if isinstance(thing, Image.Image):
+        _show_picture(thing, caption)
+    else:
+        _show_source(thing)
+
+
+def _show_picture(picture: Image.Image, caption: str) -> None:
+    if _in_notebook():
+        from IPython.display import Image as Inline
+        from IPython.display import display
+
+        display(Inline(_png(picture), alt=caption))
+        return
+    global _count
+    _count += 1
+    folder = _figure_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"figure_{_count}.png"
+    path.write_bytes(_png(picture))
+    print(f"figure {_count}: {caption} -> {path}")
+
+
+def _show_source(thing: Any) -> None:
+    thing = getattr(thing, "py_func", thing)  # of a Numba kernel, the function that was compiled
+    lines, start = inspect.getsourcelines(thing)
+    path = Path(inspect.getfile(thing)).resolve()
+    place = f"{path.relative_to(_PACKAGE.parent)}, line {max(start, 1)}"
+    if _in_notebook():
+        from IPython.display import Markdown, display
+
+        display(Markdown(f"`{place}`\n\n```python\n{inspect.cleandoc(''.join(lines))}\n```"))
+    else:
+        print(f"read {thing.__name__}: {place}")
+
+
+def _in_notebook() -> bool:
+    """Whether the outputs of a kernel are being shown to someone."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell is not None and hasattr(shell, "kernel")
+
+
+def _figure_folder() -> Path:
+    if given := os.environ.get("TINYMASKRCNN_FIGURES"):
+        return Path(given)
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if script is None:
+        return Path("runs") / "lessons"
+    return Path(script).resolve().parents[1] / "runs" / "lessons" / Path(script).stem
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
