@@ -16,11 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import functional as F
+from .. import parallel
 from ..detection.box_coder import BoxCoder
 from ..detection.boxes import Size, clip_boxes, is_large_enough
 from ..detection.detections import Found
 from ..detection.matcher import Matcher
-from ..detection.sampler import BalancedSampler
+from ..detection.sampler import BalancedSampler, Generators, per_picture
 from ..nn import Module
 from ..tensor import Tensor
 from .inputs import Target
@@ -110,7 +111,7 @@ class RoIHeads(Module):
         proposals: Sequence[np.ndarray],
         image_sizes: Sequence[Size],
         targets: Sequence[Target],
-        rng: np.random.Generator,
+        rng: Generators,
     ) -> dict[str, Tensor]:
         """How wrong the heads are about a balanced sample of proposals.
 
@@ -119,16 +120,17 @@ class RoIHeads(Module):
             image_sizes: height and width of each picture, without padding.
             targets: of each picture boxes (G, 4), labels (G,), masks (G, H, W), and maybe
                 `iscrowd` (G,) bool; G may be 0. All in pixels of the resized picture.
-            rng: draws the sample.
+            rng: draws the samples; or one for each picture.
 
         Returns:
             loss_classifier: mean over the sample of the cross-entropy. loss_box_reg: smooth L1 of
             the true class's offsets, summed over objects, divided by the size of the whole sample.
             loss_mask: mean binary cross-entropy of the true class's mask over objects and pixels.
         """
+        rngs = per_picture(rng, len(targets))
         samples = [
-            self._sample_proposals(boxes, target, rng)
-            for boxes, target in zip(proposals, targets, strict=True)
+            self._sample_proposals(boxes, target, own)
+            for boxes, target, own in zip(proposals, targets, rngs, strict=True)
         ]
         losses = self._box_losses(features, samples, image_sizes)
         return losses | self._mask_loss(features, samples, image_sizes, targets)
@@ -208,10 +210,11 @@ class RoIHeads(Module):
         # offsets of class k of box r stand in row r * K + k of the offsets as (R * K, 4)
         own_deltas = deltas.reshape(-1, 4)[objects * classes + labels[objects]]
         box_loss = F.smooth_l1(own_deltas, goals[objects], SMOOTH_L1_BETA, reduction="sum")
-        return {
+        means = {
             "loss_classifier": F.cross_entropy(logits, labels),
             "loss_box_reg": box_loss / max(len(labels), 1),
         }
+        return parallel.weighted(means, len(labels))
 
     def _mask_loss(
         self,
@@ -231,7 +234,8 @@ class RoIHeads(Module):
             mask_goals(target["masks"], s.boxes[o], s.matches[o], logits.shape[1])
             for target, (s, o) in zip(targets, pairs, strict=True)
         ]
-        return {"loss_mask": F.binary_cross_entropy_with_logits(logits, np.concatenate(goals))}
+        mean = F.binary_cross_entropy_with_logits(logits, np.concatenate(goals))
+        return parallel.weighted({"loss_mask": mean}, len(labels))
 
     def _select_detections(
         self, scores: np.ndarray, deltas: np.ndarray, proposals: np.ndarray, image_size: Size

@@ -21,12 +21,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import functional as F
+from .. import parallel
 from ..detection.anchors import AnchorGenerator
 from ..detection.box_coder import BoxCoder
 from ..detection.boxes import Size, clip_boxes, is_large_enough
 from ..detection.matcher import Matcher
 from ..detection.ranking import top_k
-from ..detection.sampler import BalancedSampler
+from ..detection.sampler import BalancedSampler, Generators, per_picture
 from ..nn import Conv2d, ConvNorm, Module, Sequential
 from ..nn.init import normal, zeros
 from ..tensor import Tensor
@@ -202,21 +203,25 @@ class RegionProposalNetwork(Module):
         return boxes[F.batched_nms(boxes, scores[kept], level[kept], config.nms_thresh)[:limit]]
 
     def losses(
-        self, output: RPNOutput, targets: Sequence[Target], rng: np.random.Generator
+        self, output: RPNOutput, targets: Sequence[Target], rng: Generators
     ) -> dict[str, Tensor]:
         """How wrong the head is about a balanced sample of anchors.
 
         Args:
             targets: of each picture `boxes` (G, 4) in pixels of the resized picture, and maybe
                 `iscrowd` (G,) bool. G may be 0.
-            rng: draws the sample.
+            rng: draws the samples; or one for each picture.
 
         Returns:
             loss_objectness: mean over the sample of the binary cross-entropy. loss_rpn_box_reg:
             smooth L1 of the offsets, summed over the objects in the sample, divided by the size of
             the whole sample.
         """
-        samples = [self._sample_anchors(output.anchors, target, rng) for target in targets]
+        rngs = per_picture(rng, len(targets))
+        samples = [
+            self._sample_anchors(output.anchors, target, own)
+            for target, own in zip(targets, rngs, strict=True)
+        ]
         count = len(output.anchors)
         judged = np.concatenate([count * i + s.indices for i, s in enumerate(samples)])
         is_object = np.concatenate([s.is_object for s in samples])
@@ -224,10 +229,11 @@ class RegionProposalNetwork(Module):
         logits = output.objectness.reshape(-1)[judged]
         deltas = output.deltas.reshape(-1, 4)[judged[is_object]]
         box_loss = F.smooth_l1(deltas, goals, SMOOTH_L1_BETA, reduction="sum")
-        return {
+        means = {
             "loss_objectness": F.binary_cross_entropy_with_logits(logits, is_object),
             "loss_rpn_box_reg": box_loss / max(len(judged), 1),
         }
+        return parallel.weighted(means, len(judged))
 
     def _sample_anchors(
         self, anchors: np.ndarray, target: Target, rng: np.random.Generator
