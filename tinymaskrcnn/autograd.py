@@ -11,7 +11,7 @@ Not here: the Tensor itself (tensor.py) and every derivative's rule (ops/*/op.py
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -120,30 +120,49 @@ class Function:
         return results
 
 
-def backward(root: Any, grad: np.ndarray) -> None:
+def backward(root: Any, grad: np.ndarray, on_leaf: Callable[[Any], None] | None = None) -> None:
     """Add d root / d leaf, times `grad`, to `.grad` of every leaf Tensor that requires it.
 
     Args:
         root: the Tensor to differentiate; root.node is None where it is itself a leaf.
         grad: array of root's shape and dtype.
+        on_leaf: called with each leaf once nothing more will be added to its `.grad`.
     """
     pending: dict[tuple[int, int], _Sum] = {}
     _deliver(root, grad, False, pending)
-    for node in _reverse_topological(root.node):
-        sums = [pending.pop((id(node), i), None) for i in range(node.output_count)]
-        grads = [None if s is None else s.value for s in sums]
-        if all(g is None for g in grads):
-            continue
-        tracing.note_gradients(node, grads)
-        dtype = next(g.dtype for g in grads if g is not None)
-        node.totals = tuple(_total(tensor, dtype, pending) for tensor in node.inputs)
-        fresh = node.fresh or (False,) * len(node.inputs)
-        results = zip(node.inputs, node._pull_back(grads), fresh, node.totals, strict=True)
-        for tensor, result, new, total in results:
-            if tensor is not None and result is not None and result is not total:
-                _deliver(tensor, result, new, pending)
-        node.totals = ()
-        node.inputs = (None,) * len(node.inputs)  # lets go of activations that nothing else holds
+    order = _reverse_topological(root.node)
+    leaves = _leaves_by_last_use(order) if on_leaf else {}
+    for node in order:
+        _visit(node, pending)
+        for leaf in leaves.get(id(node), ()):
+            on_leaf(leaf)  # type: ignore[misc]
+
+
+def _visit(node: Function, pending: dict[tuple[int, int], _Sum]) -> None:
+    """Pull one node's gradients back to its inputs."""
+    sums = [pending.pop((id(node), i), None) for i in range(node.output_count)]
+    grads = [None if s is None else s.value for s in sums]
+    if all(g is None for g in grads):
+        return
+    tracing.note_gradients(node, grads)
+    dtype = next(g.dtype for g in grads if g is not None)
+    node.totals = tuple(_total(tensor, dtype, pending) for tensor in node.inputs)
+    fresh = node.fresh or (False,) * len(node.inputs)
+    results = zip(node.inputs, node._pull_back(grads), fresh, node.totals, strict=True)
+    for tensor, result, new, total in results:
+        if tensor is not None and result is not None and result is not total:
+            _deliver(tensor, result, new, pending)
+    node.totals = ()
+    node.inputs = (None,) * len(node.inputs)  # lets go of activations that nothing else holds
+
+
+def _leaves_by_last_use(order: list[Function]) -> dict[int, list[Any]]:
+    """By the id of each node those leaves whose last use in backward it is."""
+    last = {id(t): (t, node) for node in order for t in node.inputs if t is not None and not t.node}
+    leaves: dict[int, list[Any]] = {}
+    for leaf, node in last.values():
+        leaves.setdefault(id(node), []).append(leaf)
+    return leaves
 
 
 class _Sum:

@@ -17,7 +17,9 @@ from typing import NoReturn
 
 from . import __version__
 from .errors import InputError, NonFiniteError
+from .launcher import launched_rank
 
+_OF_ALL_RANKS = ("train", "predict", "evaluate", "warmup")
 _STATUS = """\
 exit status: 0 done; 1 the work failed; 2 the call or the input was wrong; 130 or 143 stopped by
 Ctrl-C or SIGTERM
@@ -27,6 +29,8 @@ Ctrl-C or SIGTERM
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (sys.argv by default) and return its exit status."""
     options = _parser().parse_args(arguments)
+    if not _leads() and options.command not in _OF_ALL_RANKS:
+        return 0  # the first rank does it
     _show_log()
     module = options.command.replace("-", "_")
     try:
@@ -49,21 +53,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(status: int, message: object) -> int:
-    print(f"tinymaskrcnn: {' '.join(str(message).split())}", file=sys.stderr)
+    if _leads():  # every rank that comes here fails alike
+        print(f"tinymaskrcnn: {' '.join(str(message).split())}", file=sys.stderr)
     return status
+
+
+def _leads() -> bool:
+    """Whether this is the process that speaks: the first, or the only one."""
+    return not launched_rank()
 
 
 class _OneLineParser(argparse.ArgumentParser):
     """Says what is wrong with a call in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n" if _leads() else None)
 
 
 def _show_log() -> None:
     """The package's log from INFO on, of other packages only what Python shows by itself."""
     logger = logging.getLogger(__package__)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.INFO if _leads() else logging.ERROR)
     logger.handlers = [_BarFriendlyHandler()]
     # Pillow warns of damaged files in lines of its own; we say in one what is wrong with a file
     warnings.filterwarnings("ignore", module=r"PIL\.")

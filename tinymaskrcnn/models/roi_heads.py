@@ -16,13 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import functional as F
-from .. import tracing
+from .. import parallel, tracing
 from ..detection.box_coder import BoxCoder
 from ..detection.boxes import Size, clip_boxes, is_large_enough
 from ..detection.detections import Found
 from ..detection.fates import record_fates
 from ..detection.matcher import Matcher
-from ..detection.sampler import BalancedSampler
+from ..detection.sampler import BalancedSampler, Generators, per_picture
 from ..nn import Module
 from ..tensor import Tensor
 from .inputs import Target
@@ -113,7 +113,7 @@ class RoIHeads(Module):
         proposals: Sequence[np.ndarray],
         image_sizes: Sequence[Size],
         targets: Sequence[Target],
-        rng: np.random.Generator,
+        rng: Generators,
     ) -> dict[str, Tensor]:
         """How wrong the heads are about a balanced sample of proposals.
 
@@ -122,18 +122,16 @@ class RoIHeads(Module):
             image_sizes: height and width of each picture, without padding.
             targets: of each picture boxes (G, 4), labels (G,), masks (G, H, W), and maybe
                 `iscrowd` (G,) bool; G may be 0. All in pixels of the resized picture.
-            rng: draws the sample.
+            rng: draws the samples; or one for each picture.
 
         Returns:
             loss_classifier: mean over the sample of the cross-entropy. loss_box_reg: smooth L1 of
             the true class's offsets, summed over objects, divided by the size of the whole sample.
             loss_mask: mean binary cross-entropy of the true class's mask over objects and pixels.
         """
+        pictures = zip(proposals, targets, per_picture(rng, len(targets)), strict=True)
         with tracing.scope("roi"):
-            samples = [
-                self._sample_proposals(boxes, target, rng)
-                for boxes, target in tracing.pictures(zip(proposals, targets, strict=True))
-            ]
+            samples = [self._sample_proposals(*given) for given in tracing.pictures(pictures)]
             losses = self._box_losses(features, samples, image_sizes)
             return losses | self._mask_loss(features, samples, image_sizes, targets)
 
@@ -235,10 +233,11 @@ class RoIHeads(Module):
             tracing.record("terms.classifier", cross_entropy_terms(logits.data, labels))
             terms = smooth_l1_terms(own_deltas.data, goals[objects], SMOOTH_L1_BETA)
             tracing.record("terms.box", terms / max(len(labels), 1))
-        return {
+        means = {
             "loss_classifier": F.cross_entropy(logits, labels),
             "loss_box_reg": box_loss / max(len(labels), 1),
         }
+        return parallel.weighted(means, len(labels))
 
     def _mask_loss(
         self,
@@ -265,7 +264,8 @@ class RoIHeads(Module):
             tracing.record("mask_logits", logits)
             tracing.record("mask_goals", goals)
             tracing.record("terms.mask", binary_cross_entropy_terms(logits.data, goals))
-        return {"loss_mask": F.binary_cross_entropy_with_logits(logits, goals)}
+        mean = F.binary_cross_entropy_with_logits(logits, goals)
+        return parallel.weighted({"loss_mask": mean}, len(labels))
 
     def _select_detections(
         self, scores: np.ndarray, deltas: np.ndarray, proposals: np.ndarray, image_size: Size

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .. import functional as F
-from .. import memory, tracing
+from .. import memory, parallel, tracing
 from ..autograd import Function
 from ..detection.boxes import Size, box_area, boxes_to_rois
 from ..nn import Module
@@ -113,7 +113,7 @@ def map_scales(features: Sequence[Tensor], image_sizes: Sequence[Size]) -> list[
     great. torchvision keeps the scales of its first batch for life; here every batch has its own,
     so that no result depends on what the model has seen before.
     """
-    height = max(height for height, _ in image_sizes)
+    height, _ = parallel.largest_size(image_sizes)
     ratios = np.array([feature.shape[1] / height for feature in features], np.float32)
     return (2.0 ** np.round(np.log2(ratios))).tolist()
 

@@ -21,14 +21,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import functional as F
-from .. import tracing
+from .. import parallel, tracing
 from ..detection.anchors import AnchorGenerator
 from ..detection.box_coder import BoxCoder
 from ..detection.boxes import Size, clip_boxes, is_large_enough
 from ..detection.fates import record_fates
 from ..detection.matcher import Matcher
 from ..detection.ranking import top_k
-from ..detection.sampler import BalancedSampler
+from ..detection.sampler import BalancedSampler, Generators, per_picture
 from ..nn import Conv2d, ConvNorm, Module, Sequential
 from ..nn.init import normal, zeros
 from ..tensor import Tensor
@@ -221,24 +221,24 @@ class RegionProposalNetwork(Module):
         return proposals
 
     def losses(
-        self, output: RPNOutput, targets: Sequence[Target], rng: np.random.Generator
+        self, output: RPNOutput, targets: Sequence[Target], rng: Generators
     ) -> dict[str, Tensor]:
         """How wrong the head is about a balanced sample of anchors.
 
         Args:
             targets: of each picture `boxes` (G, 4) in pixels of the resized picture, and maybe
                 `iscrowd` (G,) bool. G may be 0.
-            rng: draws the sample.
+            rng: draws the samples; or one for each picture.
 
         Returns:
             loss_objectness: mean over the sample of the binary cross-entropy. loss_rpn_box_reg:
             smooth L1 of the offsets, summed over the objects in the sample, divided by the size of
             the whole sample.
         """
+        pictures = zip(targets, per_picture(rng, len(targets)), strict=True)
         with tracing.scope("rpn"):
             samples = [
-                self._sample_anchors(output.anchors, target, rng)
-                for target in tracing.pictures(targets)
+                self._sample_anchors(output.anchors, *given) for given in tracing.pictures(pictures)
             ]
         count = len(output.anchors)
         judged = np.concatenate([count * i + s.indices for i, s in enumerate(samples)])
@@ -249,10 +249,11 @@ class RegionProposalNetwork(Module):
         box_loss = F.smooth_l1(deltas, goals, SMOOTH_L1_BETA, reduction="sum")
         if tracing.recording():
             _record_terms(samples, logits.data, is_object, deltas.data, goals)
-        return {
+        means = {
             "loss_objectness": F.binary_cross_entropy_with_logits(logits, is_object),
             "loss_rpn_box_reg": box_loss / max(len(judged), 1),
         }
+        return parallel.weighted(means, len(judged))
 
     def _sample_anchors(
         self, anchors: np.ndarray, target: Target, rng: np.random.Generator

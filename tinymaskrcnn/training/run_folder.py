@@ -25,6 +25,11 @@ from .recipes import REPORTING
 
 logger = logging.getLogger(__name__)
 LOCK = "lock"
+_OTHER_RANKS = (
+    "%s: goes on with %d rank(s) after %d: batches, draws and steps are the same, but sums are "
+    "rounded in another order, so the weights will not be, bit for bit, those of a run that kept "
+    "its ranks"
+)
 
 
 class RunFolder:
@@ -97,11 +102,15 @@ class RunFolder:
         """
         path = self.path / "settings.json"
         if path.exists():
-            differing = _differences(read_json(path), settings)
+            before = read_json(path)
+            differing = _differences(before, settings)
             if differing:
                 raise InputError(
                     f"{self.path}: cannot be resumed with other settings: {'; '.join(differing)}"
                 )
+            ranks = before.get("ranks", 1), settings.get("ranks", 1)
+            if ranks[0] != ranks[1]:
+                logger.warning(_OTHER_RANKS, self.path, ranks[1], ranks[0])
         self.write_json("settings.json", settings)
 
     def result(self) -> dict[str, Any] | None:
@@ -112,6 +121,22 @@ class RunFolder:
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a file of this folder, whole or not at all."""
         write_atomic(self.path / name, (json.dumps(content, indent=2) + "\n").encode())
+
+
+class NoFolder(RunFolder):
+    """What ranks other than the first have for a RunFolder: nothing is read or written."""
+
+    def __enter__(self) -> NoFolder:
+        return self
+
+    def settle(self, settings: Mapping[str, Any]) -> None:
+        pass
+
+    def result(self) -> None:
+        return None
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        pass
 
 
 class RowLog:
@@ -144,6 +169,22 @@ class RowLog:
     def close(self) -> None:
         if self._file:
             self._file.close()
+
+
+class NoLog(RowLog):
+    """What ranks other than the first have for a RowLog."""
+
+    def __init__(self, path: Path, after: int) -> None:
+        pass
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        pass
+
+    def sync(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -181,7 +222,8 @@ def _step(line: bytes) -> float:
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Of all settings that decide the weights, as "lr is 0.01, was 0.02"."""
     before, now = _flat(old), _flat(json.loads(json.dumps(new)))
-    names = [n for n in now | before if n not in REPORTING and now.get(n) != before.get(n)]
+    free = (*REPORTING, "ranks")
+    names = [n for n in now | before if n not in free and now.get(n) != before.get(n)]
     return [f"{name} is {now.get(name)}, was {before.get(name)}" for name in names]
 
 
