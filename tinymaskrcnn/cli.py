@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from . import __version__
-from .errors import InputError, NonFiniteError
+from .errors import outcome
 from .launcher import launched_rank
 
 _OF_ALL_RANKS = ("train", "predict", "evaluate", "warmup")
@@ -37,25 +37,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = importlib.import_module(f".commands.{module}", __package__).run(options)
         sys.stdout.flush()
         return status
-    except InputError as problem:
-        return _fail(2, problem)
-    except NonFiniteError as problem:
-        return _fail(1, problem)
-    except KeyboardInterrupt:
-        return _fail(130, "stopped")
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as problem:
-        return _fail(1, f"{problem.filename}: {problem.strerror}" if problem.filename else problem)
-    except MemoryError:
-        return _fail(1, "not enough memory; smaller pictures or --batch-size would need less")
-
-
-def _fail(status: int, message: object) -> int:
-    if _leads():  # every rank that comes here fails alike
-        print(f"tinymaskrcnn: {' '.join(str(message).split())}", file=sys.stderr)
-    return status
+    except BaseException as problem:
+        told = outcome(problem)
+        if told is None:
+            raise
+        if _leads():  # every rank that comes here fails alike
+            print(f"tinymaskrcnn: {told[1]}", file=sys.stderr)
+        return told[0]
 
 
 def _leads() -> bool:
