@@ -1,7 +1,10 @@
-"""A model over a whole data set: detect in every picture, compare, give COCO's figures."""
+"""A model over a whole data set: detect in every picture, compare, give COCO's figures and the
+errors behind them.
+"""
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,7 +13,19 @@ from tqdm import tqdm
 from ..datasets.targets import Target
 from ..errors import InputError
 from .coco_metrics import coco_metrics
+from .error_analysis import SCORE, count_errors
 from .results import coco_annotations, coco_results
+
+
+@dataclass
+class Findings:
+    """What is in the pictures of a data set and what a model found there, as COCO's dicts; picture
+    i has the id i + 1. Masks are run lengths.
+    """
+
+    images: list[dict[str, Any]] = field(default_factory=list)
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+    results: list[dict[str, Any]] = field(default_factory=list)
 
 
 def evaluate(
@@ -20,7 +35,8 @@ def evaluate(
     progress: bool = False,
     batch_size: int = 1,
 ) -> dict[str, Any]:
-    """COCO's figures of `model` on the first `max_images` pictures of `dataset`, or on all.
+    """COCO's figures of `model` on the first `max_images` pictures of `dataset`, or on all, and its
+    errors.
 
     - `model`: anything with `detect(images) -> one detections object per image`. One that knows
       training from inference is set to inference and afterwards set back.
@@ -28,14 +44,35 @@ def evaluate(
     - `batch_size`: only pictures of equal size share a batch, because padding changes answers.
 
     Returns what `coco_metrics` returns (-1 stands for "nothing to find", with its reason under
-    "undefined"), and "images" and "seconds", reading and comparing included. Raises InputError
-    where the model or a target has a label that is none of the data set's classes.
+    "undefined"), under "errors" what `count_errors` returns, and "images" and "seconds", reading
+    and comparing included. Raises InputError where the model or a target has a label that is none
+    of the data set's classes, or there are no pictures.
     """
     start = time.perf_counter()
+    found = detect_all(model, dataset, max_images, progress, batch_size)
+    return figures(found, dataset.classes) | {"seconds": time.perf_counter() - start}
+
+
+def figures(found: Findings, classes: Sequence[str], score: float = SCORE) -> dict[str, Any]:
+    """What `evaluate` returns but for the seconds; `score` is that of `count_errors`."""
+    everything = (found.images, found.annotations, found.results, classes)
+    errors = count_errors(*everything, score)
+    return {**coco_metrics(*everything), "errors": errors, "images": len(found.images)}
+
+
+def detect_all(
+    model: Any,
+    dataset: Any,
+    max_images: int | None = None,
+    progress: bool = False,
+    batch_size: int = 1,
+) -> Findings:
+    """The first part of `evaluate`, with the same arguments and errors."""
     count = len(dataset) if max_images is None else min(max_images, len(dataset))
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    results: list[dict[str, Any]] = []
+    if not count:
+        raise InputError("there are no pictures to evaluate on")
+    everything = Findings()
+    images, annotations, results = vars(everything).values()
     with Inference(model), tqdm(total=count, unit="image", disable=not progress) as bar:
         for batch in batches(dataset, count, batch_size):
             found = model.detect([image for image, _ in batch])
@@ -48,8 +85,7 @@ def evaluate(
                 annotations += coco_annotations(target, id_)
                 results += coco_results(detections, id_)
                 bar.update()
-    figures = coco_metrics(images, annotations, results, dataset.classes)
-    return {**figures, "images": count, "seconds": time.perf_counter() - start}
+    return everything
 
 
 def check_labels(labels: np.ndarray, classes: Sequence[str], where: str) -> None:
