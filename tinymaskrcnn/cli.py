@@ -186,14 +186,28 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate = _command(
         commands,
         "evaluate",
-        "COCO's twelve figures for boxes and masks",
-        "Without --data: on 200 toy-shape pictures that training never sees.",
+        "COCO's figures for boxes and masks, and why what is wrong is wrong",
+        "Without --data: on 200 toy-shape pictures that training never sees. Below the figures it "
+        "counts, of each class, the objects that were missed and the detections that are wrong, by "
+        "the kinds of TIDE: location (IoU 0.1 to 0.5), class, duplicate, background, or both class "
+        "and location.",
     )
     _add_weights(evaluate)
     evaluate.add_argument("--data", metavar="JSON", help="annotations to compare with (COCO json)")
     _add_images(evaluate)
     evaluate.add_argument(
         "--json", action="store_true", help="print the figures as JSON on standard output"
+    )
+    evaluate.add_argument(
+        "--score",
+        type=float,
+        default=0.5,
+        help="errors are of what is at least as sure (default: 0.5); the figures take all",
+    )
+    evaluate.add_argument(
+        "--errors",
+        metavar="DIR",
+        help="folder for worst.png, the pictures with most errors, and errors.json with every one",
     )
     _add_machine(evaluate)
 
