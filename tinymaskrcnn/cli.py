@@ -86,7 +86,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tinymaskrcnn {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_train, _add_predict, _add_evaluate, _add_check, _add_convert, _add_warmup):
+    for add in (
+        _add_train,
+        _add_predict,
+        _add_evaluate,
+        _add_explain,
+        _add_check,
+        _add_convert,
+        _add_warmup,
+    ):
         add(commands)
     return parser
 
@@ -186,6 +194,27 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         "--json", action="store_true", help="print the figures as JSON on standard output"
     )
     _add_machine(evaluate)
+
+
+def _add_explain(commands: argparse._SubParsersAction) -> None:
+    explain = _command(
+        commands,
+        "explain",
+        "write a page that shows every stage of one picture",
+        "One HTML file without any other: anchors, proposals, crops, classes, masks, and why each "
+        "box stayed or went, with sliders that decide again. With --targets also matching, losses, "
+        "gradients, and the reason of each mistake.",
+    )
+    explain.add_argument("picture", metavar="PICTURE", help="a picture file")
+    explain.add_argument(
+        "--out", metavar="HTML", default="report.html", help="the page (default: report.html)"
+    )
+    _add_weights(explain)
+    explain.add_argument(
+        "--targets", metavar="JSON", help="annotations that know this picture (COCO json)"
+    )
+    _add_images(explain)
+    _add_machine(explain)
 
 
 def _add_check(commands: argparse._SubParsersAction) -> None:
