@@ -32,6 +32,7 @@ from . import diagnosis, pictures
 from .checkpoint import load_newest, save_checkpoint
 from .ema import MovingAverage
 from .interrupts import Interrupts, TrainingStopped
+from .moments import Moments, moment_steps
 from .progress import ProgressBar
 from .recipes import Recipe, as_json, named
 from .run_folder import RowLog, RunFolder
@@ -110,6 +111,7 @@ class Trainer:
 
     def _train(self, folder: RunFolder) -> None:
         self.model.train()
+        self._explain(folder)  # at the start, and where a crash came between checkpoint and page
         bar = ProgressBar(self.recipe, self.step, self.show_progress)
         with Interrupts() as interrupts, bar, closing(self._batches()) as batches:
             for batch in batches:
@@ -185,6 +187,7 @@ class Trainer:
         """Sample pictures, the curve and evaluations on the way."""
         if self._due(self.recipe.sample_every):
             self._draw(folder)
+        self._explain(folder)
         if self._due(self.recipe.evaluate_every) and self.val_dataset is not None:
             self.evaluations.append({"step": self.step, **self._evaluate()})
 
@@ -194,6 +197,15 @@ class Trainer:
             with self._best_weights():
                 path = folder.samples / f"step-{self.step:08d}.png"
                 pictures.draw_samples(self.model, self.val_dataset, self.classes, path)
+
+    def _explain(self, folder: RunFolder, at_last: bool = False) -> None:
+        """The pages of every stage, at their moments; only a Mask R-CNN has these stages."""
+        recipe = self.recipe
+        on_the_way = self.step in moment_steps(recipe.steps, recipe.moments) - {recipe.steps}
+        if recipe.moments and (on_the_way or at_last) and isinstance(self.model, MaskRCNN):
+            pictures = self.dataset if self.val_dataset is None else self.val_dataset
+            with self._best_weights():
+                Moments(folder.path / "explain", pictures).write(self.model, self.step)
 
     def _evaluate(self) -> dict[str, Any]:
         from ..evaluation import evaluate  # late: training itself needs no pycocotools
@@ -260,6 +272,7 @@ class Trainer:
         is finished.
         """
         self._draw(folder)
+        self._explain(folder, at_last=True)
         with self._best_weights():
             self._write_weights(folder.path / "model.safetensors")
         result: dict[str, Any] = {}

@@ -53,7 +53,7 @@ def collect(
                 ("hidden", "rpn.hidden"),
             )
         },
-        "anchors": _anchors(pack, model, t),
+        "anchors": levels_of_anchors(pack, model, t),
         "rpn": _proposals(pack, t),
         "regions": _regions(pack, model, t),
         "candidates": _candidates(pack, model, t),
@@ -62,6 +62,7 @@ def collect(
 
 def _model(model: MaskRCNN, classes: Sequence[str]) -> dict[str, Any]:
     rpn, roi = model.rpn.config, model.roi_heads.config
+    pool: Any = model.roi_heads.box_pool
     return {
         "name": model.config["builder"],
         "classes": list(classes),
@@ -81,8 +82,8 @@ def _model(model: MaskRCNN, classes: Sequence[str]) -> dict[str, Any]:
             "foreground": roi.fg_iou_thresh,
             "minSize": MIN_SIZE,
         },
-        "canonicalScale": model.roi_heads.box_pool.canonical_scale,
-        "canonicalLevel": model.roi_heads.box_pool.canonical_level,
+        "canonicalScale": pool.canonical_scale,
+        "canonicalLevel": pool.canonical_level,
         "floor": min(FLOOR, roi.score_thresh),
     }
 
@@ -120,6 +121,7 @@ def _levels(pack: Pack, level: np.ndarray) -> dict[str, Any]:
 
 def as_levels(pack: Pack, planes: np.ndarray) -> dict[str, Any]:
     """Planes (n, h, w) as bytes, each stretched to its own range."""
+    planes = np.nan_to_num(planes)
     low = planes.min(axis=(1, 2), keepdims=True) if planes.size else np.zeros((len(planes), 1, 1))
     high = planes.max(axis=(1, 2), keepdims=True) if planes.size else low
     scaled = (planes - low) / np.maximum(high - low, 1e-30) * 255
@@ -130,7 +132,10 @@ def as_levels(pack: Pack, planes: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _anchors(pack: Pack, model: MaskRCNN, t: Trace) -> list[dict[str, Any]]:
+def levels_of_anchors(
+    pack: Pack, model: MaskRCNN, t: Trace, with_logits: bool = True
+) -> list[dict[str, Any]]:
+    """How each level's anchors are laid, and unless told otherwise their objectness."""
     generator = model.rpn.anchor_generator
     padded = t["transform.batch"].shape[1:3]
     ends = np.cumsum(t["rpn.level_sizes"])
@@ -138,17 +143,17 @@ def _anchors(pack: Pack, model: MaskRCNN, t: Trace) -> list[dict[str, Any]]:
     levels = []
     for i, level in enumerate(t["backbone.pyramid"]):
         _, height, width, _ = level.shape
-        levels.append(
-            {
-                "rows": height,
-                "columns": width,
-                "stride": [padded[0] // height, padded[1] // width],
-                "cell": cell_anchors(generator.sizes[i], generator.aspect_ratios[i]).tolist(),
-                "sizes": list(generator.sizes[i]),
-                "ratios": list(generator.aspect_ratios[i]),
-                "logits": pack.array(np.clip(logits[i], -6e4, 6e4), "f2"),
-            }
-        )
+        laid = {
+            "rows": height,
+            "columns": width,
+            "stride": [padded[0] // height, padded[1] // width],
+            "cell": cell_anchors(generator.sizes[i], generator.aspect_ratios[i]).tolist(),
+            "sizes": list(generator.sizes[i]),
+            "ratios": list(generator.aspect_ratios[i]),
+        }
+        if with_logits:
+            laid["logits"] = pack.array(np.clip(logits[i], -6e4, 6e4), "f2")
+        levels.append(laid)
     return levels
 
 
@@ -181,7 +186,7 @@ def _regions(pack: Pack, model: MaskRCNN, t: Trace) -> dict[str, Any]:
     crops = t["detect.box_pool.crops"]
     strides = [t["transform.batch"].shape[1] / level.shape[1] for level in t["backbone.pyramid"]]
     rows = np.unique(t["detect.candidates.rows"][0][t["detect.kept"][0]])
-    pool = model.roi_heads.box_pool
+    pool: Any = model.roi_heads.box_pool
     return {
         "levels": pack.array(t["detect.box_pool.levels"], "u1"),
         "strides": [2.0 ** round(np.log2(stride)) for stride in strides],

@@ -45,7 +45,7 @@ class Pack:
 
     def text(self, content: Any) -> str:
         """Everything as base64: length of the JSON (4 bytes), JSON, block; gzipped."""
-        head = json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
+        head = json.dumps(_finite(content), allow_nan=False, separators=(",", ":")).encode()
         head += b" " * (-(len(head) + 4) % ALIGN)
         whole = len(head).to_bytes(4, "little") + head + b"".join(self._parts)
         return base64.b64encode(gzip.compress(whole, 6, mtime=0)).decode("ascii")
@@ -62,3 +62,12 @@ def number(value: Any) -> float | None:
     """A float that JSON can hold: None for NaN and infinities."""
     value = float(value)
     return value if np.isfinite(value) else None
+
+
+def _finite(content: Any) -> Any:
+    """The same with None for every float that JSON cannot hold."""
+    if isinstance(content, float):
+        return number(content)
+    if isinstance(content, dict):
+        return {name: _finite(part) for name, part in content.items()}
+    return [_finite(part) for part in content] if isinstance(content, list | tuple) else content

@@ -30,6 +30,7 @@ def explain_page(
     title: str = "picture",
     gradients: bool = True,
     weights: bool = True,
+    t: Trace | None = None,
 ) -> str:
     """The page of one picture, as HTML.
 
@@ -40,24 +41,27 @@ def explain_page(
             losses and mistakes. title: what the picture is called.
         gradients: with a target, also run backward and show where gradients go.
         weights: whether the model's weights are summed up.
+        t: what `trace_of` gave for the same picture, where it is at hand.
 
     Raises:
         InputError: a picture or target that cannot be used.
     """
     pack = Pack()
-    t = _trace_of(model, image, target)
+    t = trace_of(model, image, target) if t is None else t
     content: dict[str, Any] = {"title": title, "version": __version__, "colours": colours.THINGS}
     content |= collect(pack, model, t, image, classes)
     content |= {"levelColours": colours.LEVELS, "lossColours": colours.LOSSES, "learning": None}
     if target is not None:
         slopes = _gradients_of(model, image, target) if gradients else None
         content["learning"] = collect_learning(pack, model, t, slopes)
-        model.zero_grad()
+        if gradients:
+            model.zero_grad()
     content["weights"] = collect_weights(pack, model.state_dict()) if weights else []
     return page("every stage of", title, SCRIPTS, pack.text(content))
 
 
-def _trace_of(model: MaskRCNN, image: np.ndarray, target: Mapping[str, Any] | None) -> Trace:
+def trace_of(model: MaskRCNN, image: np.ndarray, target: Mapping[str, Any] | None) -> Trace:
+    """What the page shows: detections of one picture, with a target losses too."""
     with trace() as t:
         if target is None:
             model.detect([image])
@@ -79,9 +83,10 @@ def timeline_page(moments: Sequence[str], title: str) -> str:
     """The page that scrubs through moments of a training run.
 
     Args:
-        moments: texts of `timeline.moment`, in the order of their steps. title: of the run.
+        moments: texts of `timeline.moment`, in the order of their steps. title: what the picture is
+            called.
     """
-    return page("how it was learnt:", title, TIMELINE_SCRIPTS, "\n".join(moments))
+    return page("learning to see", title, TIMELINE_SCRIPTS, "\n".join(moments))
 
 
 def page(lead: str, title: str, scripts: Sequence[str], data: str) -> str:

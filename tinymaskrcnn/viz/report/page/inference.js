@@ -204,7 +204,7 @@ const INFERENCE = [
         },
         panel: () => [heading("Candidates"), facts([["pairs of proposal and class", (content.regions.scores.length * content.model.classes.length).toLocaleString("en")], [`below ${content.model.floor}: not in this page`, below.toLocaleString("en")]]),
           bars(Object.entries(FATES).map(([key, name]) => [key === "kept" ? "detection" : name, kinds[key].length, String(kinds[key].length), key === "kept" ? COLOUR.detection : COLOUR.dropped, key]), c.rows.length, (key) => { view.pinned = null; view.set("fate", key); }, state.fate),
-          heading("Rows that go on, class by class"), grid(["class", "before NMS", "after"], indexLists(content, fates))],
+          heading("Rows that go on, class by class"), facts(indexLists(content, fates))],
       };
     },
   },
@@ -220,7 +220,7 @@ const INFERENCE = [
         noChips: true,
         controls: [slider("mask threshold", "mask-threshold", state.mask, [0.02, 0.98, 0.01], (v) => view.set("mask", v, false)), ...sliders(view)],
         legend: [["box", COLOUR.detection], ["whole pixels it is pasted to", COLOUR.mask, "dashed"], ["mask", COLOUR.mask]],
-        count: countLine(content.candidates ? selectDetections(content, state.score, state.nms).shown.length : 0),
+        count: countLine(selectDetections(content, state.score, state.nms).shown.length),
         paint: (stage) => {
           if (mine === undefined) return;
           stage.mask(view.paste(mine), state.mask, COLOUR.mask);
@@ -476,5 +476,5 @@ function indexLists(content, fates) {
     if (fate === "kept") list[1].push(c.rows.at(i));
   });
   const text = (rows) => rows.slice(0, 12).sort((a, b) => a - b).join(" ") + (rows.length > 12 ? ` … (${rows.length})` : "");
-  return [...lists].sort((a, b) => a[0] - b[0]).map(([k, [before, after]]) => [className(content, k), text(before), text(after)]);
+  return [...lists].sort((a, b) => a[0] - b[0]).map(([k, [before, after]]) => [className(content, k), `${text(before)} → after NMS: ${text(after) || "none"}`]);
 }

@@ -29,7 +29,7 @@ const LEARNING = [
   },
   {
     id: "matching", group: "Learning", title: "Matching anchors",
-    text: (c) => `An anchor that overlaps an object by IoU ${c.model.rpn.foreground} or more, or more than any other anchor does, <b>stands for it</b>; below ${c.model.rpn.background} it is background; between the two nothing is asked of it. Move over the picture, or look at one object's best anchors.`,
+    text: (c) => `An anchor that overlaps an object by IoU ${c.model.rpn.foreground} or more, or more than any other anchor does, <b>stands for it</b>; below ${c.model.rpn.background} it is background; between the two nothing is asked of it. Look at one object's closest anchors, or at the decisions of a whole level.`,
     build: (view) => {
       const { content, state } = view, l = content.learning, a = l.anchors, n = l.truth.labels.length, kind = state.match || "objects";
       const closest = n ? [...a.closest.data.keys()].filter((k) => bestRow(a.iou, k) === Math.min(state.truth, n - 1)).sort((x, y) => a.iou.row(Math.min(state.truth, n - 1))[y] - a.iou.row(Math.min(state.truth, n - 1))[x]) : [];
@@ -72,7 +72,7 @@ const LEARNING = [
           stage.fade(0.35);
           for (const k of rows) {
             const dim = view.focused !== null && view.focused !== k ? 0.2 : 1;
-            stage.box(a.sampleBoxes.row(k), goal[k] >= 0 ? COLOUR.anchor : COLOUR.dropped, "dotted", 1.2, dim);
+            stage.box(a.sampleBoxes.row(k), goal[k] >= 0 ? COLOUR.anchor : COLOUR.dropped, "dotted", 1.7, dim);
             if (goal[k] >= 0) stage.box(a.sampleGoals.row(goal[k]), COLOUR.truth, "solid", 1.5, dim);
           }
         },
@@ -141,7 +141,7 @@ const LEARNING = [
         count: map ? `|gradient| up to ${tiny(map.high[0])}` : "no gradient came here",
         paint: (stage) => { if (map) stage.overlay(plane(map, 0), [0, 0, ...content.input.padded], 0.86); for (let k = 0; k < content.learning.truth.labels.length; k++) stage.box(truthBox(content, k), COLOUR.truth, "solid", 1.4); },
         panel: () => [heading("All levels"), el("div", { class: "thumbs" }, maps.map((m, k) => m && thumb(plane(m, 0), `${k}: to ${tiny(m.high[0])}`))),
-          heading("Gradient of each parameter (norm)"), el("div", { class: "scroll" }, bars(g.parameters.map((p) => [p.name, p.norm, tiny(p.norm), COLOUR.mask]), most))],
+          heading("Gradient of each parameter (norm)"), el("div", { class: "scroll names" }, bars(g.parameters.map((p) => [p.name, p.norm, tiny(p.norm), COLOUR.mask]), most))],
       };
     },
   },
@@ -155,13 +155,18 @@ const LEARNING = [
       const hits = [...m.missed.map((x) => ({ key: `miss ${x.truth}`, colour: COLOUR.truth, style: "dashed", box: truthBox(content, x.truth), tag: `missed ${truthName(content, x.truth)}`, text: `missed ${truthName(content, x.truth)}`,
         details: () => [heading(`Missed: ${truthName(content, x.truth)}`, COLOUR.truth), el("p", { class: "why", "data-field": "why" }, missText(content, x.why)), facts([["object", String(x.truth)], ["box", boxText(truthBox(content, x.truth))], ["pixels", l.truth.areas[x.truth].toLocaleString("en")]])] })),
       ...wrong.map(([i, k]) => ({ key: i, colour: COLOUR.detection, style: "solid", box: c.boxes.row(i), tag: `${className(content, c.labels.at(i))} ${fixed(c.scores.at(i))}: ${m.reasons[k]}`, text: `${m.reasons[k]} ${fixed(c.scores.at(i))}`, details: () => detectionDetails(view, i, { fate: "kept" }) })),
-      ...found.map(([i, k]) => ({ key: i, colour: COLOUR.truth, style: "solid", box: c.boxes.row(i), text: `right ${fixed(c.scores.at(i))}`, details: () => detectionDetails(view, i, { fate: "kept" }), fine: m.matches[k] }))];
+      ...found.map(([i, k]) => ({ key: i, colour: COLOUR.truth, style: "solid", box: c.boxes.row(i), text: `right ${fixed(c.scores.at(i))}`, details: () => detectionDetails(view, i, { fate: "kept" }) }))];
       return {
         hits, legend: [["right", COLOUR.truth], ["false alarm", COLOUR.detection], ["missed", COLOUR.truth, "dashed"]],
         count: `${found.length} right, ${wrong.length} false, ${m.missed.length} missed`,
         paint: (stage) => {
           stage.fade(0.15);
-          for (const h of [...hits].reverse()) { const dim = view.focused !== null && view.focused !== h.key; stage.box(h.box, h.colour, h.style, h.tag ? 2 : 1.2, dim ? 0.2 : 1); if (h.tag && hits.length < 25 && !dim && c.scores.at(h.key) !== undefined ? c.scores.at(h.key) > 0.3 : h.tag && typeof h.key === "string") stage.tag(h.box, h.tag, h.colour); }
+          for (const h of [...hits].reverse()) {
+            const dim = view.focused !== null && view.focused !== h.key;
+            stage.box(h.box, h.colour, h.style, h.tag ? 2 : 1.2, dim ? 0.2 : 1);
+            const weighty = typeof h.key === "string" || c.scores.at(h.key) > 0.3 || h.key === view.focused;
+            if (h.tag && weighty && !dim) stage.tag(h.box, h.tag, h.colour);
+          }
         },
         panel: () => [heading("Objects × detections: IoU"), m.iou.length && l.truth.labels.length ? truthTable(content) : el("p", { class: "quiet" }, "There are no objects, or no detections."),
           el("p", { class: "fine" }, "Bold: the classes agree. Detections are sorted by score, best left."),
@@ -180,9 +185,9 @@ const WEIGHTS = [
       return {
         noChips: true,
         count: odd.length ? `${odd.length} of ${rows.length} arrays look odd: ${odd.slice(0, 4).map((r) => `${r.name} (${r.odd})`).join(", ")}${odd.length > 4 ? ", …" : ""}` : `None of the ${rows.length} arrays looks odd.`,
-        paint: (stage) => stage.fade(0.6),
+        wide: [grid(["array", "shape", "least", "largest", "mean", "deviation", ""], rows.map((r) => [r.name, r.shape.join(" × "), ...[r.least, r.largest, r.mean, r.std].map((v) => tiny(v ?? 0)), r.odd]))],
         panel: () => [heading(mine.name), histogram([mine.histogram.data], [mine.least ?? 0, mine.largest ?? 0], [COLOUR.mask], 96), facts([["shape", mine.shape.join(" × ") || "one number"], ["least", tiny(mine.least ?? 0)], ["largest", tiny(mine.largest ?? 0)], ["mean", tiny(mine.mean ?? 0)], ["deviation", tiny(mine.std ?? 0)], ["odd", mine.odd || "no"]]),
-          heading("All arrays: deviation"), el("div", { class: "scroll" }, bars(rows.map((r, i) => [r.name, r.std ?? 0, tiny(r.std ?? 0), r.odd ? COLOUR.detection : COLOUR.mask, i]), Math.max(...rows.map((r) => r.std ?? 0), 1e-30), (i) => view.set("array", i), state.array || 0))],
+          heading("All arrays: deviation"), el("div", { class: "scroll names" }, bars(rows.map((r, i) => [r.name, r.std ?? 0, tiny(r.std ?? 0), r.odd ? COLOUR.detection : COLOUR.mask, i]), Math.max(...rows.map((r) => r.std ?? 0), 1e-30), (i) => view.set("array", i), state.array || 0))],
       };
     },
   },

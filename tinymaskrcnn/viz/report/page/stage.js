@@ -1,6 +1,6 @@
 // The picture with what lies over it. Boxes are in pixels of the resized picture.
 
-const DASHES = { solid: [], dotted: [1.5, 3.5], dashed: [7, 4] };
+const DASHES = { solid: [], dotted: [2.5, 3], dashed: [7, 4] };
 
 class Stage {
   constructor(holder, photo, [width, height], original) {
@@ -72,7 +72,7 @@ class Stage {
     c.save();
     c.globalAlpha = alpha;
     c.setLineDash(DASHES[style].map((d) => d * this.dots));
-    if (alpha > 0.5) {
+    if (width >= 1.8 && alpha > 0.5) {
       c.strokeStyle = "rgba(0,0,0,.45)";
       c.lineWidth = (width + 1.4) * this.dots;
       c.strokeRect(x, y, w, h);

@@ -28,7 +28,7 @@ class View {
     const holder = el("div", { class: "stage" });
     this.main = el("main", { class: "main" }, part("title", "h2", { id: "title", tabindex: -1 }), part("say", "p", { class: "say" }),
       holder, part("controls", "div", { class: "controls" }), part("legend"), part("count", "p", { class: "count", id: "count", "aria-live": "polite" }),
-      part("chips", "div", { class: "chips" }), part("hand", "div", { class: "hand" }));
+      part("chips", "div", { class: "chips" }), part("wide", "div"), part("hand", "div", { class: "hand" }));
     part("aside", "aside", { id: "details", "aria-label": "details", tabindex: -1 });
     app.replaceChildren(el("div", { class: "walk" }, this.nav, this.main, this.aside));
     this.stage = new Stage(holder, photo, this.content.input.resized, this.content.input.original);
@@ -117,6 +117,8 @@ class View {
     this.legend.replaceChildren(...(this.built.legend ? [legend(this.built.legend)] : []));
     this.count.replaceChildren(...[this.built.count || []].flat());
     this.count.hidden = !this.built.count;
+    this.wide.replaceChildren(...(this.built.wide || []));
+    this.stage.holder.hidden = !this.built.paint;
     this.chipsOf(this.built.hits || []);
     if (this.focused !== null && !this.hit) this.focused = this.pinned = null;
     this.showDetails();
