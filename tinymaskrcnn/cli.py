@@ -91,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_train,
         _add_predict,
         _add_evaluate,
+        _add_explain,
         _add_check,
         _add_convert,
         _add_learn,
@@ -210,6 +211,27 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         help="folder for worst.png, the pictures with most errors, and errors.json with every one",
     )
     _add_machine(evaluate)
+
+
+def _add_explain(commands: argparse._SubParsersAction) -> None:
+    explain = _command(
+        commands,
+        "explain",
+        "write a page that shows every stage of one picture",
+        "One HTML file without any other: anchors, proposals, crops, classes, masks, and why each "
+        "box stayed or went, with sliders that decide again. With --targets also matching, losses, "
+        "gradients, and the reason of each mistake.",
+    )
+    explain.add_argument("picture", metavar="PICTURE", help="a picture file")
+    explain.add_argument(
+        "--out", metavar="HTML", default="report.html", help="the page (default: report.html)"
+    )
+    _add_weights(explain)
+    explain.add_argument(
+        "--targets", metavar="JSON", help="annotations that know this picture (COCO json)"
+    )
+    _add_images(explain)
+    _add_machine(explain)
 
 
 def _add_check(commands: argparse._SubParsersAction) -> None:

@@ -82,6 +82,20 @@ class MaskRCNN(Module):
         """
         if not self.training:
             return [detections.as_dict() for detections in self.detect(images)]
+        return self.losses(images, targets, rng)
+
+    def losses(
+        self,
+        images: Sequence[np.ndarray],
+        targets: Sequence[Target] | None,
+        rng: np.random.Generator | None = None,
+    ) -> Losses:
+        """The five losses of `forward`, to run backward from, in the present mode: in eval mode the
+        norms keep their statistics and the proposals are as many as in inference.
+
+        Args:
+            images, targets, rng: as for `forward`.
+        """
         batch, resized_targets = self._prepare(images, targets, rng)
         features = self.backbone(Tensor(batch.tensor))
         proposals, losses = self._propose(batch, features, resized_targets, rng)

@@ -64,6 +64,7 @@ class Recipe:
     What is written
         checkpoint_every, sample_every, evaluate_every: steps between them, 0 for only at the end.
         eval_images: how many of the validation pictures evaluations use, 0 for all.
+        moments: how often the pages of every stage of one picture are written, 0 for never.
     """
 
     model: str = "maskrcnn_tiny"
@@ -95,6 +96,7 @@ class Recipe:
     sample_every: int = 500
     evaluate_every: int = 0
     eval_images: int = 0
+    moments: int = 8
 
     def __post_init__(self) -> None:
         for setting in fields(self):
@@ -137,11 +139,12 @@ _RANGES = (
     ("sample_every", 0, _MANY),
     ("evaluate_every", 0, _MANY),
     ("eval_images", 0, _MANY),
+    ("moments", 0, 1000),
 )
 
 # Settings that decide what is written along the way, not what is learnt: a resumed run may change
 # them.
-REPORTING = ("checkpoint_every", "sample_every", "evaluate_every", "eval_images")
+REPORTING = ("checkpoint_every", "sample_every", "evaluate_every", "eval_images", "moments")
 
 RECIPES: dict[str, Recipe] = {
     "shapes": Recipe(

@@ -34,6 +34,7 @@ from .checkpoint import Checkpoint, load_newest, save_checkpoint
 from .distributed import end_together, gradient_sums, require_same_weights, world
 from .ema import MovingAverage
 from .interrupts import Interrupts, TrainingStopped
+from .moments import Moments, moment_steps
 from .progress import ProgressBar
 from .recipes import Recipe, as_json, named
 from .run_folder import NoFolder, NoLog, RowLog, RunFolder
@@ -125,8 +126,9 @@ class Trainer:
 
     def _train(self, folder: RunFolder) -> None:
         self.model.train()
-        bar = ProgressBar(self.recipe, self.step, self.show_progress and self.group.leads)
         self._sums = gradient_sums(self.optimizer.parameters(), self.group)
+        self._explain(folder)  # at the start, and where a crash came between checkpoint and page
+        bar = ProgressBar(self.recipe, self.step, self.show_progress and self.group.leads)
         with Interrupts() as interrupts, bar, closing(self._batches()) as batches:
             for batch in batches:
                 row = self._train_on(batch)
@@ -215,6 +217,7 @@ class Trainer:
         """Sample pictures, the curve and evaluations on the way."""
         if self._due(self.recipe.sample_every):
             self._draw(folder)
+        self._explain(folder)
         if self._due(self.recipe.evaluate_every) and self.val_dataset is not None:
             self.evaluations.append({"step": self.step, **self._evaluate()})
 
@@ -226,6 +229,16 @@ class Trainer:
             if self.val_dataset is not None:
                 path = folder.samples / f"step-{self.step:08d}.png"
                 pictures.draw_samples(self.model, self.val_dataset, self.classes, path)
+
+    def _explain(self, folder: RunFolder, at_last: bool = False) -> None:
+        """The pages of every stage, at their moments; only a Mask R-CNN has these stages."""
+        recipe = self.recipe
+        on_the_way = self.step in moment_steps(recipe.steps, recipe.moments) - {recipe.steps}
+        if recipe.moments and (on_the_way or at_last) and isinstance(self.model, MaskRCNN):
+            pictures = self.dataset if self.val_dataset is None else self.val_dataset
+            with self._best_weights(), parallel.shared_by(parallel.Alone()):
+                if self.group.leads:
+                    Moments(folder.path / "explain", pictures).write(self.model, self.step)
 
     def _evaluate(self) -> dict[str, Any]:
         from ..evaluation import evaluate  # late: training itself needs no pycocotools
@@ -320,6 +333,7 @@ class Trainer:
         is finished.
         """
         self._draw(folder)
+        self._explain(folder, at_last=True)
         with self._best_weights():
             if self.group.leads:
                 self._write_weights(folder.path / "model.safetensors")
