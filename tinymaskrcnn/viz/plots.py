@@ -33,6 +33,9 @@ def curves(
     for i, (name, (x, y)) in enumerate(lines.items()):
         colour = [c / 255 for c in COLOURS[(6, 5, 2, 0, 4, 1)[i % 6]]]
         axis.plot(x, y, "o-" if marks else "-", ms=4, lw=1.8, color=colour, label=name)
+    places = np.unique(np.concatenate([x for x, _ in lines.values()]))
+    if len(places) <= 10 and (places == places.astype(int)).all():
+        axis.set_xticks(places)
     axis.set(xlabel=x_label, ylabel=y_label)
     for side in log:
         axis.set(**{f"{side}scale": "log"})
