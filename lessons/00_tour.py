@@ -239,8 +239,8 @@ assert sum(p.size for _, p in model.named_parameters()) // 10_000 == 86
 # %% [markdown]
 # ## Exercises
 #
-# Write them in `lessons/exercises/00_tour.py`; `tinymaskrcnn learn 00` checks. They work on
-# results, and need nothing of what comes later.
+# Write them in [lessons/exercises/00_tour.py](exercises/00_tour.py); `tinymaskrcnn learn 00`
+# checks. They work on results, and need nothing of what comes later.
 #
 # | exercise | kind | what |
 # |---|---|---|

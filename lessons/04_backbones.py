@@ -282,7 +282,8 @@ assert [m.shape for m in list(seen.values())[3::4]] == [(64, 64), (32, 32), (16,
 #
 # ## Exercises
 #
-# Write them in `lessons/exercises/04_backbones.py`; `tinymaskrcnn learn 04` checks.
+# Write them in [lessons/exercises/04_backbones.py](exercises/04_backbones.py); `tinymaskrcnn
+# learn 04` checks.
 #
 # | exercise | kind | what |
 # |---|---|---|
