@@ -57,6 +57,41 @@ def test_shared_gradients_are_not_written_into():
     np.testing.assert_array_equal(y.grad, [1.0])
 
 
+class Fresh(Double):
+    """y = 2 x; backward adds to the total where it may."""
+
+    fresh = (True,)
+
+    def backward(self, grad):
+        (total,) = self.totals
+        return 2 * grad if total is None else np.add(total, 2 * grad, out=total)
+
+
+def test_gradients_are_gathered_in_place_where_they_may_be():
+    x = Tensor([1.0], requires_grad=True)
+    hidden = x + 0.0
+    (Fresh()(hidden) + Fresh()(hidden) + hidden + Double()(hidden)).backward()
+    np.testing.assert_array_equal(x.grad, [7.0])
+
+
+def test_no_total_is_offered_that_others_may_hold():
+    x = Tensor([1.0], requires_grad=True)
+    hidden, grad = x + 0.0, np.array([1.0], np.float32)
+    (hidden + Fresh()(hidden)).backward(grad)  # the first to come is `grad` itself
+    np.testing.assert_array_equal(x.grad, [3.0])
+    np.testing.assert_array_equal(grad, [1.0])
+
+
+def test_a_leaf_keeps_a_fresh_gradient_and_copies_others():
+    x = Tensor([1.0], requires_grad=True)
+    grad = np.array([1.0], np.float32)
+    (x + 0.0).backward(grad)
+    assert not np.shares_memory(x.grad, grad)
+    for expected in (3.0, 5.0):
+        Fresh()(x).backward(grad)
+        np.testing.assert_array_equal(x.grad, [expected])
+
+
 def test_deep_graphs_need_no_recursion():
     x = Tensor([1.0], requires_grad=True)
     y = x

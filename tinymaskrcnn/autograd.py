@@ -11,13 +11,13 @@ Not here: the Tensor itself (tensor.py) and every derivative's rule (ops/*/op.py
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from . import memory
+from . import memory, tracing
 
 _grad_enabled = True
 
@@ -44,9 +44,18 @@ class Function:
 
     Calling an instance on Tensors (or plain arrays, or None) runs `forward` and returns one Tensor,
     or a tuple of them. An instance is used once: it is the node of the graph.
+
+    Attributes:
+        needs: of each input whether its gradient is wanted.
+        fresh: of each input whether `backward` makes its gradient anew and keeps no hold of it, so
+            that it may be added to; () for none.
+        totals: in `backward`, of each input what other operations have sent to it so far, where
+            that may be added to, else None. A backward that adds to it returns the total itself.
     """
 
     needs: tuple[bool, ...] = ()
+    fresh: tuple[bool, ...] = ()
+    totals: tuple[np.ndarray | None, ...] = ()
     _saved: tuple[Any, ...] | None = ()
 
     def forward(self, *arrays: Any) -> Any:
@@ -57,7 +66,8 @@ class Function:
         """From the gradient of each output, the gradient of each input (or None): one array, or a
         tuple.
 
-        It may return the very array it was given, or a view of it, but never writes into it.
+        It may return the very array it was given, or a view of it, but never writes into it. What
+        it may write into are `totals`.
         """
         raise NotImplementedError
 
@@ -110,35 +120,60 @@ class Function:
         return results
 
 
-def backward(root: Any, grad: np.ndarray) -> None:
+def backward(root: Any, grad: np.ndarray, on_leaf: Callable[[Any], None] | None = None) -> None:
     """Add d root / d leaf, times `grad`, to `.grad` of every leaf Tensor that requires it.
 
     Args:
         root: the Tensor to differentiate; root.node is None where it is itself a leaf.
         grad: array of root's shape and dtype.
+        on_leaf: called with each leaf once nothing more will be added to its `.grad`.
     """
     pending: dict[tuple[int, int], _Sum] = {}
-    _deliver(root, grad, pending)
-    for node in _reverse_topological(root.node):
-        sums = [pending.pop((id(node), i), None) for i in range(node.output_count)]
-        grads = [None if s is None else s.value for s in sums]
-        if all(g is None for g in grads):
-            continue
-        for tensor, result in zip(node.inputs, node._pull_back(grads), strict=True):
-            if tensor is not None and result is not None:
-                _deliver(tensor, result, pending)
-        node.inputs = (None,) * len(node.inputs)  # lets go of activations that nothing else holds
+    _deliver(root, grad, False, pending)
+    order = _reverse_topological(root.node)
+    leaves = _leaves_by_last_use(order) if on_leaf else {}
+    for node in order:
+        _visit(node, pending)
+        for leaf in leaves.get(id(node), ()):
+            on_leaf(leaf)  # type: ignore[misc]
+
+
+def _visit(node: Function, pending: dict[tuple[int, int], _Sum]) -> None:
+    """Pull one node's gradients back to its inputs."""
+    sums = [pending.pop((id(node), i), None) for i in range(node.output_count)]
+    grads = [None if s is None else s.value for s in sums]
+    if all(g is None for g in grads):
+        return
+    tracing.note_gradients(node, grads)
+    dtype = next(g.dtype for g in grads if g is not None)
+    node.totals = tuple(_total(tensor, dtype, pending) for tensor in node.inputs)
+    fresh = node.fresh or (False,) * len(node.inputs)
+    results = zip(node.inputs, node._pull_back(grads), fresh, node.totals, strict=True)
+    for tensor, result, new, total in results:
+        if tensor is not None and result is not None and result is not total:
+            _deliver(tensor, result, new, pending)
+    node.totals = ()
+    node.inputs = (None,) * len(node.inputs)  # lets go of activations that nothing else holds
+
+
+def _leaves_by_last_use(order: list[Function]) -> dict[int, list[Any]]:
+    """By the id of each node those leaves whose last use in backward it is."""
+    last = {id(t): (t, node) for node in order for t in node.inputs if t is not None and not t.node}
+    leaves: dict[int, list[Any]] = {}
+    for leaf, node in last.values():
+        leaves.setdefault(id(node), []).append(leaf)
+    return leaves
 
 
 class _Sum:
-    """A gradient being gathered. The first arrival may be shared with others, so only our own
-    second sum is added to in place.
+    """A gradient being gathered. The first arrival may be shared with others; if so, a second one
+    is not added to it but to a sum of our own.
     """
 
     __slots__ = ("owned", "value")
 
-    def __init__(self, value: np.ndarray) -> None:
-        self.value, self.owned = value, False
+    def __init__(self, value: np.ndarray, owned: bool) -> None:
+        self.value, self.owned = value, owned
 
     def add(self, other: np.ndarray) -> None:
         if self.owned:
@@ -148,15 +183,27 @@ class _Sum:
             self.value, self.owned = np.add(self.value, other, out=out), True
 
 
-def _deliver(tensor: Any, grad: np.ndarray, pending: dict[tuple[int, int], _Sum]) -> None:
+def _total(tensor: Any, dtype: np.dtype, pending: dict[tuple[int, int], _Sum]) -> np.ndarray | None:
+    """What has come for a Tensor inside the graph, where such numbers may be added to it."""
+    if tensor is None or tensor.node is None:
+        return None
+    gathered = pending.get((id(tensor.node), tensor.output_index))
+    if gathered is None or not gathered.owned or gathered.value.dtype != dtype:
+        return None
+    return gathered.value
+
+
+def _deliver(
+    tensor: Any, grad: np.ndarray, fresh: bool, pending: dict[tuple[int, int], _Sum]
+) -> None:
     if tensor.node is None:
-        tensor.accumulate_grad(grad)
+        tensor.accumulate_grad(grad, fresh)
         return
     key = (id(tensor.node), tensor.output_index)
     if key in pending:
         pending[key].add(grad)
     else:
-        pending[key] = _Sum(grad)
+        pending[key] = _Sum(grad, fresh)
 
 
 def _reverse_topological(root: Function | None) -> list[Function]:

@@ -45,8 +45,7 @@ def kernels(package: str, array: Any) -> ModuleType:
         array: the array whose dtype decides.
     """
     name = _forced or "cpu"
-    # NumPy's arithmetic on arrays without axes gives scalars
-    if isinstance(array, (np.ndarray, np.generic)) and array.dtype == np.float64:
+    if isinstance(array, np.ndarray | np.generic) and array.dtype == np.float64:
         name = "reference"
     key = (package, name)
     if key not in _modules:

@@ -17,7 +17,9 @@ from typing import NoReturn
 
 from . import __version__
 from .errors import InputError, NonFiniteError
+from .launcher import launched_rank
 
+_OF_ALL_RANKS = ("train", "predict", "evaluate", "warmup")
 _STATUS = """\
 exit status: 0 done; 1 the work failed; 2 the call or the input was wrong; 130 or 143 stopped by
 Ctrl-C or SIGTERM
@@ -27,6 +29,8 @@ Ctrl-C or SIGTERM
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (sys.argv by default) and return its exit status."""
     options = _parser().parse_args(arguments)
+    if not _leads() and options.command not in _OF_ALL_RANKS:
+        return 0  # the first rank does it
     _show_log()
     module = options.command.replace("-", "_")
     try:
@@ -49,21 +53,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(status: int, message: object) -> int:
-    print(f"tinymaskrcnn: {' '.join(str(message).split())}", file=sys.stderr)
+    if _leads():  # every rank that comes here fails alike
+        print(f"tinymaskrcnn: {' '.join(str(message).split())}", file=sys.stderr)
     return status
+
+
+def _leads() -> bool:
+    """Whether this is the process that speaks: the first, or the only one."""
+    return not launched_rank()
 
 
 class _OneLineParser(argparse.ArgumentParser):
     """Says what is wrong with a call in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n" if _leads() else None)
 
 
 def _show_log() -> None:
     """The package's log from INFO on, of other packages only what Python shows by itself."""
     logger = logging.getLogger(__package__)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.INFO if _leads() else logging.ERROR)
     logger.handlers = [_BarFriendlyHandler()]
     # Pillow warns of damaged files in lines of its own; we say in one what is wrong with a file
     warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -93,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_check,
         _add_convert,
         _add_learn,
+        _add_bench,
         _add_warmup,
     ):
         add(commands)
@@ -287,6 +298,27 @@ def _add_warmup(commands: argparse._SubParsersAction) -> None:
         "all at once.",
     )
     _add_machine(warmup)
+
+
+def _add_bench(commands: argparse._SubParsersAction) -> None:
+    bench = _command(
+        commands,
+        "bench",
+        "measure how fast everything is (from a clone of the repository)",
+        "Validates, then times whole models, layers, operators, scaling and start-up, and prints "
+        "tables with GF/s and the share of this machine's peak; all rows take about ten minutes.",
+    )
+    bench.add_argument(
+        "names", nargs="*", metavar="NAME", help="parts of rows' or sections' names (default: all)"
+    )
+    bench.add_argument("--list", action="store_true", help="show the rows' names")
+    bench.add_argument(
+        "--peer", metavar="PYTHON", help="also measure torch and torchvision, in this interpreter"
+    )
+    bench.add_argument("--rounds", type=_positive, metavar="N", help="of every row (default: 5)")
+    bench.add_argument("--seconds", type=float, help="of timed calls, a round (default: 0.3)")
+    bench.add_argument("--threads", type=_positive, metavar="N", help="CPU threads (default: all)")
+    bench.add_argument("--json", metavar="FILE", help="write the figures there, too")
 
 
 def _command(

@@ -75,10 +75,15 @@ def exact_serial(function: Callable) -> Any:
     return numba.njit(fastmath=False, **_OPTIONS)(function)
 
 
+def max_threads() -> int:
+    """How many threads this machine has for kernels."""
+    return numba.config.NUMBA_NUM_THREADS
+
+
 def set_threads(count: int) -> None:
     """Use this many threads. Raises ValueError below one or above what the machine has."""
-    if not 1 <= count <= numba.config.NUMBA_NUM_THREADS:
-        raise ValueError(f"threads: expected 1 to {numba.config.NUMBA_NUM_THREADS}, got {count}")
+    if not 1 <= count <= max_threads():
+        raise ValueError(f"threads: expected 1 to {max_threads()}, got {count}")
     numba.set_num_threads(count)
 
 

@@ -7,12 +7,12 @@ take the Tensor's dtype.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from . import autograd
+from . import autograd, memory
 
 
 def _basic() -> Any:
@@ -100,13 +100,14 @@ class Tensor:
         """The same array, cut off from the graph."""
         return Tensor(self.data)
 
-    def backward(self, grad: Any = None) -> None:
+    def backward(self, grad: Any = None, on_leaf: Callable[[Tensor], None] | None = None) -> None:
         """Add the gradient of this Tensor to `.grad` of every leaf that requires one (Paszke et al.
         2017, section 3).
 
         Args:
             grad: gradient of whatever comes after, of this Tensor's shape; 1 for a Tensor of one
                 element.
+            on_leaf: called with each leaf as soon as its gradient is complete.
 
         Raises:
             RuntimeError: nothing here requires a gradient, or a part of the graph was already
@@ -128,16 +129,19 @@ class Tensor:
             raise ValueError(
                 f"backward() got a gradient of shape {grad.shape}, expected {self.shape}"
             )
-        autograd.backward(self, grad)
+        autograd.backward(self, grad, on_leaf)
 
-    def accumulate_grad(self, grad: np.ndarray) -> None:
+    def accumulate_grad(self, grad: np.ndarray, fresh: bool = False) -> None:
         """Add to `.grad`. The first gradient is copied, since the array may be shared with other
-        Tensors.
+        Tensors; unless it is `fresh`, that is, nobody else has it.
         """
-        if self.grad is None:
-            self.grad = np.array(grad, dtype=self.dtype)
-        else:
+        if self.grad is not None:
             self.grad += grad
+        elif fresh and grad.dtype == self.dtype and grad.flags.c_contiguous:
+            self.grad = grad
+        else:
+            self.grad = memory.empty(grad.shape, self.dtype)
+            self.grad[...] = grad
 
     def __add__(self, other: Any) -> Tensor:
         return _basic().add(self, other)

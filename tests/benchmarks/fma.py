@@ -1,6 +1,8 @@
 """The two rates that other figures are shares of: fused multiply-adds from registers alone, and the
 register tile with its operands in the first-level cache."""
 
+import time
+
 import numpy as np
 from numba import prange, types
 from numba.extending import intrinsic
@@ -71,3 +73,23 @@ def _aligned(*shape):
     raw = np.zeros(4 * int(np.prod(shape)) + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + 4 * int(np.prod(shape))].view(np.float32).reshape(shape)
+
+
+def measure_peak(threads, seconds):
+    """FLOP/s of independent fused multiply-adds on all threads, and of the register tile in cache
+    as a share of that; each the best of `seconds`."""
+    steps, count = 20_000, 200
+    peak = FLOPS * steps * threads / _shortest(lambda: burn(threads, steps), seconds)
+    tile = TILE_FLOPS * count * threads / _shortest(lambda: tiles(threads, count), seconds)
+    return peak, tile / peak
+
+
+def _shortest(call, seconds):
+    """The shortest of the calls that fit into that time, after two that warm up."""
+    call(), call()
+    times, stop = [], time.perf_counter() + seconds
+    while time.perf_counter() < stop or len(times) < 3:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)

@@ -133,6 +133,11 @@ def test_cpu_is_reference(problem, relu, with_residual, size):
     assert_near(y, expected, tolerance)
     expected = reference.conv2d_grad_input(*double(grad, weight), x.shape, *geometry)
     assert_near(dx, expected, tolerance)
+    total = normal(x.shape, 9)
+    expected = expected + total
+    with winograd(size):
+        assert cpu.conv2d_grad_input(grad, weight, x.shape, *geometry, total) is total
+    assert_near(total, expected, tolerance)
     masked, dbias = cpu.conv2d_grad_output(grad, y, relu)
     assert np.array_equal(masked, grad * (y > 0) if relu else grad)
     assert_near(dbias, masked.astype(np.float64).sum(axis=(0, 1, 2)))

@@ -231,3 +231,10 @@ def test_errors():
         smooth_l1(x, np.zeros((2, 3)), -1)
     with pytest.raises(ValueError, match="requires a gradient"):
         smooth_l1(x, Tensor(np.zeros((2, 3)), requires_grad=True))
+
+
+def test_a_divided_loss_stays_in_double_precision():
+    """Its gradient is a number, not an array, which once led to the float32 kernels."""
+    prediction = Tensor(np.array([0.1, 2.0]), requires_grad=True)
+    (smooth_l1(prediction, np.zeros(2), 0.5) / 3).backward()
+    np.testing.assert_allclose(prediction.grad, [0.2 / 3, 1 / 3], rtol=1e-15)

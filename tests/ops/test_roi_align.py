@@ -135,6 +135,11 @@ def test_kernels_equal_the_reference(shape, sampling):
         reference.roi_align_grad(grad, shape, *rest),
         atol=1e-5,
     )
+    for module in (reference, cpu):
+        total = np.ones(shape, np.float32)
+        assert module.roi_align_grad(grad, shape, *rest, total) is total
+        gradient = module.roi_align_grad(grad, shape, *rest)
+        np.testing.assert_allclose(total, gradient + 1, atol=1e-5)
 
 
 # Gradient

@@ -150,7 +150,8 @@ def test_tile_shape(features, machine, shape):
         ("aarch64-linux-gnu", "+neon", 4, 8, "fmla", ".4s"),
     ],
 )
-def test_row_tile_on_other_processors(triple, features, lanes, rows, product, register):
+@pytest.mark.parametrize("width", [1, 2])
+def test_row_tile_on_other_processors(triple, features, lanes, rows, product, register, width):
     """The tile compiles for them, multiplies whole vectors, and holds its sums in registers."""
     llvmlite.binding.initialize_all_targets()
     llvmlite.binding.initialize_all_asmprinters()
@@ -158,12 +159,14 @@ def test_row_tile_on_other_processors(triple, features, lanes, rows, product, re
         target = llvmlite.binding.Target.from_triple(triple)
     except RuntimeError:
         pytest.skip(f"this llvmlite knows no {triple}")
-    module = llvmlite.binding.parse_assembly(_row_tile_module(triple, lanes, rows))
+    module = llvmlite.binding.parse_assembly(_row_tile_module(triple, lanes, rows, width))
     assembly = target.create_target_machine(features=features, opt=3).emit_assembly(module)
     products = [line for line in assembly.splitlines() if product in line and register in line]
-    assert len(products) == 2 * rows * (4 + 1)  # a turn of four steps, and the rest's single steps
+    assert len(products) == width * rows * (
+        4 + 1
+    )  # a turn of four steps, and the rest's single steps
     first = assembly.index(products[0])
-    turn = assembly[first : assembly.index(products[8 * rows - 1])]
+    turn = assembly[first : assembly.index(products[4 * width * rows - 1])]
     stored = [f"{register}{i}, " for i in range(32)]
     spills = [
         line
@@ -174,7 +177,7 @@ def test_row_tile_on_other_processors(triple, features, lanes, rows, product, re
     assert not spills
 
 
-def _row_tile_module(triple, lanes, rows):
+def _row_tile_module(triple, lanes, rows, width):
     """LLVM's text of a function that is one row tile."""
     tables, floats = ir.IntType(64).as_pointer(), ir.FloatType().as_pointer()
     names = [
@@ -188,7 +191,8 @@ def _row_tile_module(triple, lanes, rows):
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), "tile")
     builder = ir.IRBuilder(function.append_basic_block())
     emitter = simd.Emitter(builder, lanes)
-    simd.emit_row_tile(emitter, rows, 2, dict(zip(names, function.args, strict=True)))
+    named = dict(zip(names, function.args, strict=True))
+    simd.emit_row_tile(emitter, rows, width, 2 * lanes, named)
     builder.ret_void()
     return str(module)
 

@@ -4,12 +4,13 @@
     python -m tests.parity --seeds --steps 0 --checkpoint maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth
 
 Needs torch and torchvision. Writes parity.md and parity.json into the output folder, after every
-picture, so that an interrupted run leaves what it has.
+picture; the same call goes on where an interrupted one ended.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,20 +60,26 @@ def main() -> None:
     if not paths:
         raise SystemExit(f"{options.photos}: no pictures")
     photos = {path.stem: read_image(path) for path in paths}
-    results: dict[str, Any] = {
-        "settings": settings_of(options, photos),
-        "pictures": [],
-        "steps": {},
-    }
     options.out.mkdir(parents=True, exist_ok=True)
+    results = results_so_far(options.out, settings_of(options, photos))
     for pair in pairs(options, photos):
         compare_pictures(*pair, photos, options, results)
     for version in options.arch if options.steps else []:
-        results["steps"][version] = steps.compare_steps(
-            ARCHITECTURES[version], list(photos.values())[:2], options
-        )
-        report.write(results, options.out)
+        if version not in results["steps"]:
+            results["steps"][version] = steps.compare_steps(
+                ARCHITECTURES[version], list(photos.values())[:2], options
+            )
+            report.write(results, options.out)
     print(options.out / "parity.md")
+
+
+def results_so_far(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Those of an interrupted run with these settings, or none yet."""
+    path = folder / "parity.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    if results.get("settings") == settings:
+        return results
+    return {"settings": settings, "pictures": [], "steps": {}}
 
 
 def settings_of(options: argparse.Namespace, photos: Photos) -> dict[str, Any]:
@@ -119,8 +126,10 @@ def compare_pictures(
     """Add every photo's stages and detections to the results."""
     title = " ".join(str(value) for value in about.values() if value is not None)
     for name, photo in tqdm(photos.items(), desc=title):
-        given, expected = peer.trace(theirs, [photo])
         found = about | {"photo": name}
+        if any(found.items() <= known.items() for known in results["pictures"]):
+            continue
+        given, expected = peer.trace(theirs, [photo])
         found["stages"] = {
             str(size): compare_stages(ours, given, expected, size) for size in SCORE_LIMITS
         }

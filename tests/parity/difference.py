@@ -51,7 +51,7 @@ class Difference(NamedTuple):
 def difference(name: str, actual: Any, expected: Any) -> Difference:
     """The largest difference of a result; inf where shapes differ.
 
-    Of a map, `expected` may hold every n-th channel only.
+    Of a map, `expected` may hold every n-th channel only; of proposals, NaN where any box will do.
     """
     unit, limit = UNITS[name]
     if isinstance(expected, list):
@@ -66,6 +66,9 @@ def difference(name: str, actual: Any, expected: Any) -> Difference:
         actual = nearest_rows(actual, expected)
     if unit == "different":
         return Difference(float((actual != expected).sum()), unit, limit)
+    if name == "proposals":
+        actual = np.where(np.isnan(expected), 0, actual)
+        expected = np.nan_to_num(expected)
     largest = np.abs(actual.astype(np.float64) - expected).max(initial=0)
     scale = np.abs(expected).max(initial=1e-12) if unit == "relative" else 1
     return Difference(float(largest / scale), unit, limit)
@@ -78,7 +81,8 @@ def thin(maps: np.ndarray, channels: int) -> np.ndarray:
 
 def nearest_rows(boxes: np.ndarray, to: np.ndarray) -> np.ndarray:
     """The boxes in the order in which they are nearest to their counterparts, all taken together:
-    several may be equal.
+    several may be equal. A counterpart of NaN is equally near to all.
     """
     apart = np.abs(boxes[None] - to[:, None]).max(axis=2)  # counterpart, box
+    apart[np.isnan(apart)] = 0
     return boxes[linear_sum_assignment(apart)[1]]

@@ -201,8 +201,8 @@ def trace(
 
     expected |= _trace_rpn(model.rpn, batch, features)
     given |= {key: expected[key] for key in ("anchors", "objectness", "deltas", "best")}
-    given["proposals"] = expected["proposals"]
-    proposals = [torch.from_numpy(p) for p in expected["proposals"]]
+    proposals = expected.pop("all_proposals")
+    given["proposals"] = as_arrays(proposals)
     levels = OrderedDict(zip("0123", features[:4], strict=True))
 
     crops = heads.box_roi_pool(levels, proposals, sizes)
@@ -248,7 +248,8 @@ def _trace_rpn(rpn: Any, batch: Any, features: list[torch.Tensor]) -> Values:
     count = len(anchors)
     decoded = rpn.box_coder.decode(offsets, anchors).view(count, -1, 4)
     best = rpn._get_top_n_idx(logits.reshape(count, -1), level_sizes)
-    proposals, _ = rpn.filter_proposals(decoded, logits, batch.image_sizes, level_sizes)
+    proposals, scores = rpn.filter_proposals(decoded, logits, batch.image_sizes, level_sizes)
+    candidates = logits.reshape(count, -1).gather(1, best).sigmoid()
     return {
         "anchors": anchors[0].numpy(),
         "level_sizes": np.array(level_sizes),
@@ -256,8 +257,25 @@ def _trace_rpn(rpn: Any, batch: Any, features: list[torch.Tensor]) -> Values:
         "deltas": offsets.reshape(count, -1, 4).numpy(),
         "best": best.numpy(),
         "moved": decoded.gather(1, best[..., None].expand(-1, -1, 4)).numpy(),
-        "proposals": as_arrays(proposals),
+        "all_proposals": proposals,
+        "proposals": [
+            _without_ties(*picture, rpn.post_nms_top_n())
+            for picture in zip(as_arrays(proposals), scores, candidates, strict=True)
+        ],
     }
+
+
+def _without_ties(
+    boxes: np.ndarray, scores: torch.Tensor, candidates: torch.Tensor, most: int
+) -> np.ndarray:
+    """NaN for those boxes whose place another could take: where there are `most`, those that are as
+    good as the last one if there are more candidates like that.
+    """
+    last = scores[-1:]
+    free = scores == last
+    if len(scores) == most and int((candidates == last).sum()) > int(free.sum()):
+        boxes = np.where(free.numpy()[:, None], np.float32(np.nan), boxes)
+    return boxes
 
 
 def as_arrays(value: Any) -> Any:

@@ -2,17 +2,11 @@
 
 import json
 import os
-import random
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
 from tinymaskrcnn.errors import InputError, NonFiniteError
 from tinymaskrcnn.training import Trainer, TrainingStopped
@@ -158,17 +152,6 @@ def test_resume_cuts_rows_that_are_ahead_of_the_checkpoint(tmp_path):
     assert rows[5]["loss"] > 0
 
 
-def test_resume_after_damage_goes_further_back_and_ends_the_same(tmp_path):
-    make(tmp_path / "whole").run()
-    with pytest.raises(TrainingStopped):
-        make(tmp_path / "parts", model=Interrupting(5)).run()
-    newest = tmp_path / "parts/checkpoints/step-00000005.safetensors"
-    newest.write_bytes(newest.read_bytes()[:-7])
-    make(tmp_path / "parts", resume=True).run()
-    whole, parts = (learnt(tmp_path / name / "metrics.jsonl") for name in ("whole", "parts"))
-    assert whole == parts
-
-
 def test_sigterm_saves_too_and_handlers_are_given_back(tmp_path):
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with pytest.raises(TrainingStopped, match=r"SIGTERM after step 2; everything is saved"):
@@ -285,40 +268,3 @@ def test_a_recipe_by_name(tmp_path):
     assert Trainer(StubModel(), stub_pictures(), None, "small", tmp_path).recipe.steps > 1
     with pytest.raises(InputError, match="no recipe"):
         Trainer(StubModel(), stub_pictures(), None, "large", tmp_path)
-
-
-ROOT = Path(__file__).parents[2]
-CHILD = """
-import sys
-from pathlib import Path
-from dataclasses import replace
-from tests.training.stub import *
-from tinymaskrcnn.training import Trainer
-recipe = replace(RECIPE, steps=60, checkpoint_every=1)
-Trainer(StubModel(), stub_pictures(), None, recipe, Path(sys.argv[1]), True, False).run()
-"""
-
-
-def test_killed_at_random_moments_it_ends_as_if_it_never_was(tmp_path):
-    """SIGKILL in the middle of a step or of a write: a checkpoint is written after every step."""
-
-    def child(out):
-        command = [sys.executable, "-c", CHILD, str(out)]
-        return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
-
-    assert child(tmp_path / "whole").wait() == 0
-    out, rng, kills = tmp_path / "killed", random.Random(0), 0
-    while kills < 5:
-        process = child(out)
-        while not (out / "settings.json").exists() and process.poll() is None:
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.5))
-        process.kill()
-        kills += 1
-        if process.wait() == 0:
-            break
-    last = child(out)
-    assert last.wait() == 0, last.stderr.read().decode()
-    whole, killed = (learnt(tmp_path / name / "metrics.jsonl") for name in ("whole", "killed"))
-    assert whole == killed
-    assert load_file(out / "checkpoints/step-00000060.safetensors").keys()

@@ -13,7 +13,7 @@ from typing import Any
 from ..datasets.defects import LEFT_OUT, by_kind, examples
 from ..datasets.formats import AnnotatedPicture, Annotations, Options, as_coco_json, read
 from ..errors import InputError
-from ..training.checkpoint import write_atomic
+from ..files import write_atomic
 from .report import counted
 
 logger = logging.getLogger(__name__)

@@ -11,6 +11,9 @@ from ..datasets.images import MAX_PIXELS
 from ..datasets.outlines import OUTLINES
 from ..errors import InputError
 from ..evaluation import evaluate
+from ..models.mask_rcnn import MaskRCNN
+from ..parallel import shared_by
+from ..training.distributed import end_together, world
 from .loading import load_model
 from .machine import prepare
 from .report import figures_table
@@ -18,6 +21,21 @@ from .train import HELD_BACK
 
 
 def run(options: argparse.Namespace) -> int:
+    group = world()
+    with end_together(group), shared_by(group):
+        with group.together():
+            model, dataset, classes = model_and_pictures(options)
+            prepare(options)
+        result = evaluate(model, dataset, progress=group.leads and sys.stderr.isatty())
+    if group.leads:
+        print(json.dumps(result, indent=2) if options.json else figures_table(result, classes))
+    return 0
+
+
+def model_and_pictures(
+    options: argparse.Namespace,
+) -> tuple[MaskRCNN, CocoDataset | ToyShapes, list[str]]:
+    """The model, what to evaluate it on, and the classes. Raises InputError."""
     if options.images and not options.data:
         raise InputError("--images goes with --data")
     model, classes = load_model(options.weights)
@@ -31,7 +49,4 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(
             f"{options.weights}: knows {', '.join(classes[:5])}, give --data with them"
         )
-    prepare(options)
-    result = evaluate(model, dataset, progress=sys.stderr.isatty())
-    print(json.dumps(result, indent=2) if options.json else figures_table(result, classes))
-    return 0
+    return model, dataset, classes

@@ -1,4 +1,7 @@
-"""What every command does before its work: threads, device, and a word about compiling."""
+"""What every command does before its work: threads, device, and a word about compiling.
+
+Under MPI the ranks of a machine share its threads, and one of them compiles.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import logging
 
 from .. import jit
 from ..errors import InputError
+from ..training.distributed import MPIGroup, world
 
 logger = logging.getLogger(__name__)
 
@@ -19,10 +23,23 @@ def prepare(options: argparse.Namespace) -> None:
     """
     if options.device != "cpu":
         raise InputError(f"--device {options.device}: this version computes on the cpu only")
+    group = world()
     if options.threads is not None:
         try:
             jit.set_threads(options.threads)
         except ValueError as problem:
             raise InputError(f"--{problem}") from problem
-    if jit.cache_is_cold():
+    elif isinstance(group, MPIGroup):
+        jit.set_threads(max(1, jit.max_threads() // group.local.size))
+    cold = jit.cache_is_cold()
+    if cold:
         logger.info("compiling the kernels for this machine, once; this takes about a minute")
+    if isinstance(group, MPIGroup):
+        group.first_here(compile_everything if cold else lambda: None)
+
+
+def compile_everything() -> None:
+    from .warmup import compile_inference, compile_training
+
+    compile_training()
+    compile_inference()

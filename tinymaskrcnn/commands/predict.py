@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pycocotools import mask as rle_tools
@@ -16,7 +16,9 @@ from ..datasets.images import FOREIGN_SUFFIXES, MAX_PIXELS, SUFFIXES, read_image
 from ..detection.detections import Detections
 from ..errors import InputError
 from ..evaluation.results import coco_results
-from ..training.checkpoint import write_atomic
+from ..files import write_atomic
+from ..models.mask_rcnn import MaskRCNN
+from ..training.distributed import end_together, world
 from ..viz.draw import draw_detections
 from .loading import load_model
 from .machine import prepare
@@ -27,33 +29,52 @@ logger = logging.getLogger(__name__)
 def run(options: argparse.Namespace) -> int:
     if not 0 <= options.score <= 1:
         raise InputError(f"--score {options.score}: expected 0 to 1")
-    inputs = pictures(options.pictures)
-    model, classes = load_model(options.weights)
-    out = output_folder(options.out)
-    prepare(options)
-    results = CocoResults(classes)
-    failures = 0
-    for path, target in zip(inputs, output_names(inputs, out), strict=True):
-        try:
-            image = read_image(path, model.in_channels, options.max_pixels or MAX_PIXELS)
-            (detections,) = model.detect([image])
-            detections = detections[detections.scores >= options.score]
-            draw_detections(image, detections, classes, 0.0).save(target, compress_level=3)
-        except InputError as problem:
-            failures += 1
-            logger.error("%s", problem)
-            continue
-        except MemoryError:
-            failures += 1
-            logger.error("%s: not enough memory for this picture", path)
-            continue
-        print(f"{path}: {summary(detections, classes)} -> {target}", flush=True)
-        if options.json:
-            results.add(path, detections)
-    if options.json:
-        write_atomic(out / "predictions.json", json.dumps(results.content).encode())
+    group = world()
+    with end_together(group):
+        with group.together():
+            inputs = pictures(options.pictures)
+            model, classes = load_model(options.weights)
+            out = output_folder(options.out)
+            prepare(options)
+        pairs = list(zip(inputs, output_names(inputs, out), strict=True))
+        own = [predict(model, classes, *pair, options) for pair in pairs[group.rank :: group.size]]
+        every = group.gathered(own)  # by rank; picture i is rank i % size's
+    results = [every[i % group.size][i // group.size] for i in range(len(inputs))]
+    if options.json and group.leads:
+        content = coco_json(inputs, results, classes)
+        write_atomic(out / "predictions.json", json.dumps(content).encode())
     from_folder = len(inputs) > 1 or any(Path(given).is_dir() for given in options.pictures)
+    failures = sum(result is None for result in results)
     return status(len(inputs), failures, from_folder)
+
+
+class Prediction(NamedTuple):
+    """What --json tells of one picture: its size, and COCO results without ids, masks as run
+    lengths, so that thousands of pictures fit in memory.
+    """
+
+    size: tuple[int, int]
+    results: list[dict[str, Any]]
+
+
+def predict(
+    model: MaskRCNN, classes: Sequence[str], path: Path, target: Path, options: argparse.Namespace
+) -> Prediction | None:
+    """Read one picture, draw what is found, and say it. None where the picture cannot be used."""
+    try:
+        image = read_image(path, model.in_channels, options.max_pixels or MAX_PIXELS)
+        (detections,) = model.detect([image])
+        detections = detections[detections.scores >= options.score]
+        draw_detections(image, detections, classes, 0.0).save(target, compress_level=3)
+    except InputError as problem:
+        logger.error("%s", problem)
+        return None
+    except MemoryError:
+        logger.error("%s: not enough memory for this picture", path)
+        return None
+    print(f"{path}: {summary(detections, classes)} -> {target}", flush=True)
+    results = coco_results(detections, 0) if options.json else []
+    return Prediction(detections.image_size, results)
 
 
 def status(total: int, failures: int, of_many: bool) -> int:
@@ -62,7 +83,7 @@ def status(total: int, failures: int, of_many: bool) -> int:
     """
     if not failures:
         return 0
-    if of_many:
+    if of_many and world().leads:
         logger.error("%d of %d pictures could not be read", failures, total)
     return 1 if of_many else 2
 
@@ -118,26 +139,27 @@ def summary(detections: Detections, classes: Sequence[str]) -> str:
     return f"{len(detections)} objects" + (f" ({kinds})" if kinds else "")
 
 
-class CocoResults:
+def coco_json(
+    inputs: Sequence[Path], predictions: Sequence[Prediction | None], classes: Sequence[str]
+) -> dict[str, list[dict[str, Any]]]:
     """A COCO json of what is found: its annotations have scores, and are what loadRes takes.
 
     Args:
         classes: names in label order; they become categories 1, 2, ...
     """
-
-    def __init__(self, classes: Sequence[str]) -> None:
-        categories = [{"id": k, "name": name} for k, name in enumerate(classes, start=1)]
-        self.content: dict[str, list[dict[str, Any]]]
-        self.content = {"images": [], "annotations": [], "categories": categories}
-
-    def add(self, path: Path, detections: Detections) -> None:
-        """Take in one picture. Masks are kept as run lengths, so that thousands fit in memory."""
-        images, annotations = self.content["images"], self.content["annotations"]
-        image_id, (height, width) = len(images) + 1, detections.image_size
-        images.append({"id": image_id, "file_name": str(path), "width": width, "height": height})
-        for result in coco_results(detections, image_id):
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for path, prediction in zip(inputs, predictions, strict=True):
+        if prediction is None:
+            continue
+        height, width = prediction.size
+        image = {"id": len(images) + 1, "file_name": str(path), "width": width, "height": height}
+        images.append(image)
+        for result in prediction.results:
             extra = {"id": len(annotations) + 1, "iscrowd": 0, "area": area(result["segmentation"])}
-            annotations.append({**result, **extra})
+            annotations.append({**result, "image_id": image["id"], **extra})
+    categories = [{"id": k, "name": name} for k, name in enumerate(classes, start=1)]
+    return {"images": images, "annotations": annotations, "categories": categories}
 
 
 def area(rle: dict[str, Any]) -> float:

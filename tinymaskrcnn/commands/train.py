@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..models.builders import build
 from ..models.mask_rcnn import MaskRCNN
 from ..training import Recipe, Trainer, TrainingStopped
+from ..training.distributed import end_together, world
 from ..training.recipes import named, with_settings
 from ..training.start import load_for_fine_tuning
 from ..weights import load_weights
@@ -32,25 +33,33 @@ HELD_BACK = 200
 
 
 def run(options: argparse.Namespace) -> int:
+    group = world()
+    with end_together(group), group.together():
+        trainer = make_trainer(options)
+        prepare(options)
+    try:
+        result = trainer.run()
+    except TrainingStopped as stop:
+        return stopped(str(stop), stop.signal) if group.leads else 128 + stop.signal
+    except KeyboardInterrupt:  # a second Ctrl-C, or the first during the evaluation at the end
+        return stopped("stopped at once; the last checkpoint stays", signal.SIGINT)
+    if group.leads:
+        print(figures_table(result, trainer.classes))
+        print(f"{result['steps']} steps, {result['seconds']:.0f} s; everything is in {trainer.out}")
+    return 0
+
+
+def make_trainer(options: argparse.Namespace) -> Trainer:
+    """What the command line asks for. Raises InputError."""
     name = options.recipe or ("small" if options.data else "shapes")
     recipe = recipe_of(name, options)
     out = Path(options.out or f"runs/{name}")
-    prepare(options)
     dataset, val_dataset = datasets(options, recipe)
     model = initial_model(options.weights, recipe, len(dataset.classes) + 1)
     for pictures in (dataset, val_dataset):
         if isinstance(pictures, CocoDataset):
             pictures.channels = model.in_channels
-    trainer = Trainer(model, dataset, val_dataset, recipe, out, resume=options.resume)
-    try:
-        result = trainer.run()
-    except TrainingStopped as stop:
-        return stopped(str(stop), stop.signal)
-    except KeyboardInterrupt:  # a second Ctrl-C, or the first during the evaluation at the end
-        return stopped("stopped at once; the last checkpoint stays", signal.SIGINT)
-    print(figures_table(result, dataset.classes))
-    print(f"{result['steps']} steps, {result['seconds']:.0f} s; everything is in {out}")
-    return 0
+    return Trainer(model, dataset, val_dataset, recipe, out, resume=options.resume)
 
 
 def recipe_of(name: str, options: argparse.Namespace) -> Recipe:

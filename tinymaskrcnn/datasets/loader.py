@@ -39,6 +39,7 @@ class Loader:
       the end of one epoch and the start of the next, so all have `batch_size` pictures.
     - `augment(image, target, rng)` gets a generator of its own for every picture.
     - `prefetch`: how many batches may wait, ready or in the making.
+    - `part`: which places of each batch are made, of 0 to batch_size - 1; all by default.
 
     An error in reading or augmenting a picture comes out of the iteration, with a note that names
     the picture. Raises InputError for an empty data set.
@@ -52,11 +53,13 @@ class Loader:
         augment: Augment | None = None,
         start_step: int = 0,
         prefetch: int = 4,
+        part: range | None = None,
     ):
         if len(dataset) == 0:
             raise InputError("the data set has no pictures to train on")
         self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
         self.augment, self.start_step, self.prefetch = augment, start_step, max(1, prefetch)
+        self.part = range(batch_size) if part is None else part
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))  # the epoch last used
 
     def __iter__(self) -> Iterator[Batch]:
@@ -74,7 +77,7 @@ class Loader:
 
     def batch(self, step: int) -> Batch:
         """The batch of one step."""
-        positions = range(step * self.batch_size, (step + 1) * self.batch_size)
+        positions = [step * self.batch_size + place for place in self.part]
         indices = [self.index(position) for position in positions]
         pairs = [self.read(*place) for place in zip(positions, indices, strict=True)]
         return Batch(step, [image for image, _ in pairs], [target for _, target in pairs], indices)

@@ -4,9 +4,12 @@ drown the positives.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+Generators = np.random.Generator | Sequence[np.random.Generator]
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,15 @@ class BalancedSampler:
         positives = min(len(positive), int(self.batch_size * self.positive_fraction))
         negatives = min(len(negative), self.batch_size - positives)
         return _draw(positive, positives, rng), _draw(negative, negatives, rng)
+
+
+def per_picture(rng: Generators, count: int) -> Sequence[np.random.Generator]:
+    """A generator for each picture, so that what is drawn in one does not depend on the others.
+
+    Args:
+        rng: one, of which they are spawned; or they themselves.
+    """
+    return rng.spawn(count) if isinstance(rng, np.random.Generator) else rng
 
 
 def _draw(indices: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

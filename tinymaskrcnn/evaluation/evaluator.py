@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from .. import parallel
 from ..datasets.targets import Target
 from ..errors import InputError
 from .coco_metrics import coco_metrics
@@ -27,29 +29,45 @@ def evaluate(
     - `dataset`: see `tinymaskrcnn.datasets`; its labels must be the model's.
     - `batch_size`: only pictures of equal size share a batch, because padding changes answers.
 
+    Where processes share the batch (parallel.py), each looks at some of the pictures, and all get
+    the figures.
+
     Returns what `coco_metrics` returns (-1 stands for "nothing to find", with its reason under
     "undefined"), and "images" and "seconds", reading and comparing included. Raises InputError
     where the model or a target has a label that is none of the data set's classes.
     """
     start = time.perf_counter()
     count = len(dataset) if max_images is None else min(max_images, len(dataset))
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    results: list[dict[str, Any]] = []
-    with Inference(model), tqdm(total=count, unit="image", disable=not progress) as bar:
-        for batch in batches(dataset, count, batch_size):
-            found = model.detect([image for image, _ in batch])
-            for (image, target), detections in zip(batch, found, strict=True):
-                where = f"the target of {dataset.describe(len(images))} has"
+    group = parallel.group()
+    own = detect_all(model, dataset, range(group.rank, count, group.size), batch_size, progress)
+    parts = zip(*group.gathered(own), strict=True)
+    images, annotations, results = (list(chain.from_iterable(part)) for part in parts)
+    images.sort(key=lambda image: image["id"])
+    figures = coco_metrics(images, annotations, results, dataset.classes) if group.leads else None
+    return {**group.agreed(figures), "images": count, "seconds": time.perf_counter() - start}
+
+
+Records = list[dict[str, Any]]
+
+
+def detect_all(
+    model: Any, dataset: Any, indices: range, batch_size: int, progress: bool
+) -> tuple[Records, Records, Records]:
+    """COCO's records of some pictures, of their ground truth, and of what the model finds."""
+    images, annotations, results = [], [], []  # type: Records, Records, Records
+    with Inference(model), tqdm(total=len(indices), unit="image", disable=not progress) as bar:
+        for batch in batches(dataset, indices, batch_size):
+            found = model.detect([image for _, image, _ in batch])
+            for (index, image, target), detections in zip(batch, found, strict=True):
+                where = f"the target of {dataset.describe(index)} has"
                 check_labels(target["labels"], dataset.classes, where)
                 check_labels(detections.labels, dataset.classes, "the model found")
-                id_ = len(images) + 1
+                id_ = index + 1
                 images.append({"id": id_, "height": image.shape[1], "width": image.shape[2]})
                 annotations += coco_annotations(target, id_)
                 results += coco_results(detections, id_)
                 bar.update()
-    figures = coco_metrics(images, annotations, results, dataset.classes)
-    return {**figures, "images": count, "seconds": time.perf_counter() - start}
+    return images, annotations, results
 
 
 def check_labels(labels: np.ndarray, classes: Sequence[str], where: str) -> None:
@@ -63,16 +81,16 @@ def check_labels(labels: np.ndarray, classes: Sequence[str], where: str) -> None
 
 
 def batches(
-    dataset: Any, count: int, batch_size: int
-) -> Iterator[Sequence[tuple[np.ndarray, Target]]]:
-    """The first `count` pictures in order, neighbours of equal size together."""
-    batch: list[tuple[np.ndarray, Target]] = []
-    for index in range(count):
+    dataset: Any, indices: range, batch_size: int
+) -> Iterator[list[tuple[int, np.ndarray, Target]]]:
+    """These pictures in order, neighbours of equal size together: index, picture, target."""
+    batch: list[tuple[int, np.ndarray, Target]] = []
+    for index in indices:
         image, target = dataset[index]
-        if batch and (len(batch) == batch_size or batch[0][0].shape != image.shape):
+        if batch and (len(batch) == batch_size or batch[0][1].shape != image.shape):
             yield batch
             batch = []
-        batch.append((image, target))
+        batch.append((index, image, target))
     if batch:
         yield batch
 

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from .. import parallel, tracing
 from ..autograd import no_grad
 from ..detection.detections import Detections
+from ..detection.sampler import Generators
 from ..errors import InputError
 from ..nn import Module
 from ..tensor import Tensor
@@ -58,7 +60,7 @@ class MaskRCNN(Module):
         self,
         images: Sequence[np.ndarray],
         targets: Sequence[Target] | None = None,
-        rng: np.random.Generator | None = None,
+        rng: Generators | None = None,
     ) -> Losses | list[dict[str, np.ndarray]]:
         """In training mode the five losses, in eval mode the detections.
 
@@ -66,7 +68,8 @@ class MaskRCNN(Module):
             images: float32 arrays (3, H, W), RGB, 0..1; each its own size.
             targets: one dict a picture, in training: boxes (G, 4) float32 x1 y1 x2 y2 in pixels,
                 labels (G,) int64 from 1, masks (G, H, W) uint8; G may be 0.
-            rng: source of the samplers' choices in training; the model's own generator if None.
+            rng: source of the samplers' choices in training, or one for each picture; the model's
+                own generator if None.
 
         Returns:
             Training: loss_objectness, loss_rpn_box_reg, loss_classifier, loss_box_reg, loss_mask,
@@ -82,16 +85,19 @@ class MaskRCNN(Module):
         batch, resized_targets = self._prepare(images, targets, rng)
         features = self.backbone(Tensor(batch.tensor))
         proposals, losses = self._propose(batch, features, resized_targets, rng)
-        return losses | self._heads_losses(batch, features, proposals, resized_targets, rng)
+        losses |= self._heads_losses(batch, features, proposals, resized_targets, rng)
+        tracing.record("losses", losses)
+        return losses
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
         """Detections in compact form (masks as 28x28 probabilities), in the pictures' own pixels,
         best first.
 
-        Runs without recording gradients. Pictures are batched together: padding to a common size
-        moves results slightly, so give pictures one by one where that matters.
+        Runs without recording gradients, and for this process alone (parallel.py). Pictures are
+        batched together: padding to a common size moves results slightly, so give pictures one by
+        one where that matters.
         """
-        with no_grad():
+        with no_grad(), parallel.shared_by(parallel.Alone()):
             batch, _ = self.transform(images)
             features = self.backbone(Tensor(batch.tensor))
             output = self.rpn(batch, features)
@@ -101,7 +107,7 @@ class MaskRCNN(Module):
         self,
         images: Sequence[np.ndarray],
         targets: Sequence[Target],
-        rng: np.random.Generator | None = None,
+        rng: Generators | None = None,
     ) -> tuple[dict[str, float], list[Detections]]:
         """Losses and detections from one pass, without gradients: validation loss in eval mode.
 
@@ -116,6 +122,7 @@ class MaskRCNN(Module):
             features = self.backbone(Tensor(batch.tensor))
             proposals, losses = self._propose(batch, features, resized_targets, rng)
             losses |= self._heads_losses(batch, features, proposals, resized_targets, rng)
+            tracing.record("losses", losses)
             detections = self._detections(batch, features, proposals)
         return {name: loss.item() for name, loss in losses.items()}, detections
 

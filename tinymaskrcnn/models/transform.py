@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import memory
+from .. import memory, parallel, tracing
 from ..detection.boxes import Size, scale_boxes
 from ..detection.detections import Detections, Found
+from ..detection.sampler import Generators, per_picture
 from ..errors import InputError
 from ..ops.resize_normalize.op import resize_normalize
 from .inputs import Target, check_images, check_target
@@ -68,14 +69,14 @@ class Transform:
         self,
         images: Sequence[np.ndarray],
         targets: Sequence[Target] | None = None,
-        rng: np.random.Generator | None = None,
+        rng: Generators | None = None,
     ) -> tuple[ImageBatch, list[Target] | None]:
         """A batch, and the targets in its coordinates.
 
         Args:
             images: float arrays (C, H, W) in 0..1, each its own size.
             targets: a dict a picture; those given are left as they are.
-            rng: draws one of several `min_size`; None takes the last.
+            rng: draws one of several `min_size` (or one for each picture); None takes the last.
 
         Raises:
             InputError: a picture or target that cannot be used; says which, and why.
@@ -84,15 +85,19 @@ class Transform:
         if targets is not None and len(targets) != len(images):
             raise InputError(f"{len(images)} images, but {len(targets)} targets")
         original_sizes = [image.shape[1:] for image in images]
-        sizes = [self.resized_size(size, rng) for size in original_sizes]
+        rngs = [None] * len(images) if rng is None else per_picture(rng, len(images))
+        sizes = [self.resized_size(*pair) for pair in zip(original_sizes, rngs, strict=True)]
         batch = ImageBatch(self._pad_together(images, sizes), sizes, original_sizes)
+        self._record(batch)
         if targets is None:
             return batch, None
         paired = zip(targets, original_sizes, sizes, strict=True)
-        return batch, [
+        resized = [
             resize_target(check_target(target, i, original), original, size)
             for i, (target, original, size) in enumerate(paired)
         ]
+        tracing.record("transform.targets", resized)
+        return batch, resized
 
     def resized_size(self, size: Size, rng: np.random.Generator | None = None) -> Size:
         """Height and width after resizing, for a picture of this height and width.
@@ -108,12 +113,19 @@ class Transform:
     def _pad_together(self, images: Sequence[np.ndarray], sizes: Sequence[Size]) -> np.ndarray:
         """Resized, normalised pictures in one array (N, H, W, C)."""
         divisor = self.config.size_divisor
-        height, width = (-(-max(side) // divisor) * divisor for side in zip(*sizes, strict=True))
+        height, width = (-(-side // divisor) * divisor for side in parallel.largest_size(sizes))
         mean, std = self.config.image_mean, self.config.image_std
         tensor = memory.empty((len(images), height, width, len(mean)))
         for image, size, out in zip(images, sizes, tensor, strict=True):
             resize_normalize(image, size, mean, std, out)
         return tensor
+
+    def _record(self, batch: ImageBatch) -> None:
+        with tracing.scope("transform"):
+            tracing.record("batch", batch.tensor)
+            tracing.record("sizes", batch.sizes)
+            tracing.record("original_sizes", batch.original_sizes)
+            tracing.record("normalisation", (self.config.image_mean, self.config.image_std))
 
     def restore(self, found: Sequence[Found], batch: ImageBatch) -> list[Detections]:
         """Detections in the pictures' own pixels.
@@ -123,10 +135,14 @@ class Transform:
                 mask probabilities.
         """
         pictures = zip(found, batch.sizes, batch.original_sizes, strict=True)
-        return [
+        detections = [
             Detections(scale_boxes(boxes, size, original), labels, scores, masks, original)
             for (boxes, labels, scores, masks), size, original in pictures
         ]
+        if tracing.recording():
+            tracing.record("detections.boxes", [d.boxes for d in detections])
+            tracing.record("detections.paste_boxes", [d.paste_boxes() for d in detections])
+        return detections
 
 
 def resize_target(target: Target, from_size: Size, to_size: Size) -> Target:

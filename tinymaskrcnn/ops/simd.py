@@ -207,8 +207,9 @@ def emit_products(emit, sums, depth, left, panel, width, unroll=4):
     return emit.loop(whole, depth, 1, sums, step)
 
 
-def emit_row_tile(emit, tile_rows, width, arguments):
-    """The code of `row_tile` for any tile; arguments by name, arrays as pointers."""
+def emit_row_tile(emit, tile_rows, width, pitch, arguments):
+    """The code of `row_tile` for tiles of `width` vectors out of panels of `pitch` floats;
+    arguments by name, arrays as pointers."""
     a, builder, full = arguments, emit.builder, emit.lanes * width
     starts = [j * emit.lanes for j in range(width)]
     masks = [emit.mask_below(builder.sub(a["columns"], INT(start))) for start in starts]
@@ -218,13 +219,13 @@ def emit_row_tile(emit, tile_rows, width, arguments):
         row = emit.at(a["rows"], builder.mul(t, INT(tile_rows)))
         addresses = [builder.load(emit.at(row, i)) for i in range(tile_rows)]
         pixels = [emit.at(emit.pointer(address), a["shift"]) for address in addresses]
-        panel = emit.at(a["panel"], builder.mul(t, builder.mul(a["depth"], INT(full))))
+        panel = emit.at(a["panel"], builder.mul(t, builder.mul(a["depth"], INT(pitch))))
         return emit_products(
             emit,
             flat,
             a["depth"],
             lambda i, k: emit.at(pixels[i], k),
-            lambda k: emit.at(panel, builder.mul(k, INT(full))),
+            lambda k: emit.at(panel, builder.mul(k, INT(pitch))),
             width,
         )
 
@@ -288,7 +289,7 @@ def row_tile(
     rows and targets are int64 tables of byte addresses: pixels may lie anywhere, which makes this
     one tile serve every kernel size, stride and dilation. Rows beyond the last are repeated by the
     caller; columns beyond `columns` are neither read nor written. All TILE_ROWS x PANEL sums stay
-    in registers over taps and depth.
+    in registers over taps and depth; where `columns` fit into one vector, there is one to a row.
     """
     numbers = types.intp
     signature = types.void(
@@ -306,7 +307,12 @@ def row_tile(
             "bias": pointer(10), "columns": args[12], "residual": args[13],
             "add_residual": args[14], "relu": args[15],
         }  # fmt: skip
-        emit_row_tile(Emitter(builder), TILE_ROWS, PANEL // LANES, named)
+        narrow = builder.icmp_signed("<=", args[12], INT(LANES))
+        with builder.if_else(narrow) as (then, otherwise):
+            with then:
+                emit_row_tile(Emitter(builder), TILE_ROWS, 1, PANEL, named)
+            with otherwise:
+                emit_row_tile(Emitter(builder), TILE_ROWS, PANEL // LANES, PANEL, named)
         return context.get_dummy_value()
 
     return signature, code

@@ -24,9 +24,9 @@ SQUARE_ROWS = 8 if TILE_ROWS >= 8 else 4  # divides PANEL; 4 x 2 sums hide the l
 
 def tile_maker(tile_rows, left_width):
     """An intrinsic: tile_rows x PANEL sums of a product of panels, in place of what is there or
-    added to it.
+    added to it; only the first LANES columns where no more than that are asked for.
 
-    for i < tile_rows, j < PANEL:
+    for i < tile_rows, j < (LANES if columns <= LANES else PANEL):
         sum = sum over k < depth of left[left_at + k*left_width + i] * right[right_at + k*PANEL + j]
         out[out_at + i*PANEL + j] = sum + (out[out_at + i*PANEL + j] if add else 0)
 
@@ -35,36 +35,49 @@ def tile_maker(tile_rows, left_width):
     """
 
     @intrinsic
-    def tile(typing, depth, left, left_at, right, right_at, out, out_at, add):
+    def tile(typing, depth, left, left_at, right, right_at, columns, out, out_at, add):
         number = types.intp
-        signature = types.void(number, left, number, right, number, out, number, number)
+        signature = types.void(number, left, number, right, number, number, out, number, number)
 
         def code(context, builder, signature, args):
             def pointer(i):
                 return data_pointer(context, builder, signature.args[i], args[i], args[i + 1])
 
-            emit, rows, columns, target = Emitter(builder), pointer(1), pointer(3), pointer(5)
-            width = PANEL // LANES
-            sums = emit_products(
-                emit,
-                [emit.constant(0)] * (tile_rows * width),
-                args[0],
-                lambda i, k: emit.at(emit.at(rows, builder.mul(k, INT(left_width))), i),
-                lambda k: emit.at(columns, builder.mul(k, INT(PANEL))),
-                width,
-            )
-            places = [emit.at(target, n * LANES) for n in range(len(sums))]
-            pairs = list(zip(sums, places, strict=True))
-            added = emit.choose(
-                args[7], sums, lambda _: [builder.fadd(emit.load(at), sum) for sum, at in pairs]
-            )
-            for value, place in zip(added, places, strict=True):
-                emit.store(value, place)
+            named = {
+                "depth": args[0], "left": pointer(1), "right": pointer(3), "out": pointer(6),
+                "add": args[8],
+            }  # fmt: skip
+            narrow = builder.icmp_signed("<=", args[5], INT(LANES))
+            with builder.if_else(narrow) as (then, otherwise):
+                with then:
+                    _emit_tile(Emitter(builder), tile_rows, left_width, 1, named)
+                with otherwise:
+                    _emit_tile(Emitter(builder), tile_rows, left_width, PANEL // LANES, named)
             return context.get_dummy_value()
 
         return signature, code
 
     return tile
+
+
+def _emit_tile(emit, rows, left_width, width, arguments):
+    """The code of a tile, `width` vectors wide; arguments by name, arrays as pointers."""
+    a, builder = arguments, emit.builder
+    sums = emit_products(
+        emit,
+        [emit.constant(0)] * (rows * width),
+        a["depth"],
+        lambda i, k: emit.at(emit.at(a["left"], builder.mul(k, INT(left_width))), i),
+        lambda k: emit.at(a["right"], builder.mul(k, INT(PANEL))),
+        width,
+    )
+    places = [emit.at(a["out"], i * PANEL + j * LANES) for i in range(rows) for j in range(width)]
+    pairs = list(zip(sums, places, strict=True))
+    added = emit.choose(
+        a["add"], sums, lambda _: [builder.fadd(emit.load(at), sum) for sum, at in pairs]
+    )
+    for value, place in zip(added, places, strict=True):
+        emit.store(value, place)
 
 
 outer_tile = tile_maker(OUTER_ROWS, LEFT)
@@ -108,7 +121,8 @@ def outer_products(
 
     left: panels (ceil(rows/LEFT), block, LEFT). right: panels (ceil(columns/PANEL), block, PANEL).
     out: from out_at on, panels of `pitch` floats with rows of PANEL floats; whole tiles are
-    written. An odd `block` keeps the panels of one row out of each other's way in the cache.
+    written, of one vector's width where that holds the last columns. An odd `block` keeps the
+    panels of one row out of each other's way in the cache.
     """
     for panel in range((columns + PANEL - 1) // PANEL):
         for row in range(0, rows, OUTER_ROWS):
@@ -118,6 +132,7 @@ def outer_products(
                 left_at + row // LEFT * block * LEFT + row % LEFT,
                 right,
                 right_at + panel * block * PANEL,
+                columns - panel * PANEL,
                 out,
                 out_at + panel * pitch + row * PANEL,
                 add,

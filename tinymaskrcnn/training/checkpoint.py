@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from ..errors import InputError
+from ..files import write_atomic
 
 logger = logging.getLogger(__name__)
 KEPT = 2
@@ -33,26 +33,6 @@ class Checkpoint:
 
     step: int
     arrays: dict[str, np.ndarray]
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that, whatever happens, `path` holds either all of the old content or all of
-    the new.
-
-    Raises:
-        OSError: as the system says (disk full, no permission); then nothing has changed.
-    """
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
 
 
 def save_checkpoint(folder: Path, step: int, arrays: Mapping[str, np.ndarray]) -> Path:
@@ -89,7 +69,10 @@ def load_newest(folder: Path) -> Checkpoint | None:
             logger.warning("%s; trying the one before", problem)
             damaged.append(path.name)
     if damaged:
-        raise InputError(f"{folder}: every checkpoint is damaged ({', '.join(damaged)})")
+        raise InputError(
+            f"{folder}: every checkpoint is damaged ({', '.join(damaged)}); without this folder "
+            "the run starts over"
+        )
     return None
 
 
@@ -129,12 +112,3 @@ def _remove_others(folder: Path, newest: Path) -> None:
 
 def _checksum_path(path: Path) -> Path:
     return path.with_suffix(".sha256")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable: the folder's entry is data of the folder."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

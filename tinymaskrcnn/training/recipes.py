@@ -35,6 +35,8 @@ class Recipe:
             tenth at each milestone).
         milestones: for "step", as shares of all steps. clip_norm: largest norm of all gradients
             together, 0 for any.
+        sync_norms: under MPI, whether batch norms take the statistics of all ranks' pictures, not
+            of each rank's own.
         ema: decay of the moving average of the weights that evaluation and the final weights use, 0
             for none.
         seed: of initial weights, data order, augmentation and sampling.
@@ -66,6 +68,7 @@ class Recipe:
     schedule: str = "cosine"
     milestones: tuple[float, ...] = (0.7, 0.9)
     clip_norm: float = 5.0
+    sync_norms: bool = False
     ema: float = 0.99
     seed: int = 0
     time_budget: float = 0.0

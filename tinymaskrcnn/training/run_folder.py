@@ -15,15 +15,21 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import IO, Any
 
 from ..errors import InputError
-from .checkpoint import write_atomic
+from ..files import naming, write_atomic
 from .recipes import REPORTING
 
 logger = logging.getLogger(__name__)
 LOCK = "lock"
+_OTHER_RANKS = (
+    "%s: goes on with %d rank(s) after %d: batches, draws and steps are the same, but sums are "
+    "rounded in another order, so the weights will not be, bit for bit, those of a run that kept "
+    "its ranks"
+)
 
 
 class RunFolder:
@@ -56,6 +62,7 @@ class RunFolder:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._refuse_contents()
+            self._remove_leftovers()
         except BlockingIOError:
             self._lock.close()
             raise InputError(f"{self.path}: another run is using this folder") from None
@@ -81,6 +88,12 @@ class RunFolder:
                 f"{self.path}: not a run folder, it holds {sorted(others)[0]}; choose another"
             )
 
+    def _remove_leftovers(self) -> None:
+        """What a killed run had begun to write; nobody else writes here while we have the lock."""
+        for leftover in (*self.path.rglob("*.partial"), *self.path.glob(".model.*.tmp")):
+            with naming(leftover):
+                leftover.unlink()
+
     def settle(self, settings: Mapping[str, Any]) -> None:
         """Write settings.json; where there is one, see that it asks for the same weights.
 
@@ -89,11 +102,15 @@ class RunFolder:
         """
         path = self.path / "settings.json"
         if path.exists():
-            differing = _differences(read_json(path), settings)
+            before = read_json(path)
+            differing = _differences(before, settings)
             if differing:
                 raise InputError(
                     f"{self.path}: cannot be resumed with other settings: {'; '.join(differing)}"
                 )
+            ranks = before.get("ranks", 1), settings.get("ranks", 1)
+            if ranks[0] != ranks[1]:
+                logger.warning(_OTHER_RANKS, self.path, ranks[1], ranks[0])
         self.write_json("settings.json", settings)
 
     def result(self) -> dict[str, Any] | None:
@@ -106,6 +123,22 @@ class RunFolder:
         write_atomic(self.path / name, (json.dumps(content, indent=2) + "\n").encode())
 
 
+class NoFolder(RunFolder):
+    """What ranks other than the first have for a RunFolder: nothing is read or written."""
+
+    def __enter__(self) -> NoFolder:
+        return self
+
+    def settle(self, settings: Mapping[str, Any]) -> None:
+        pass
+
+    def result(self) -> None:
+        return None
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        pass
+
+
 class RowLog:
     """A file of JSON lines, each a dict with the `step` it belongs to.
 
@@ -115,24 +148,43 @@ class RowLog:
     """
 
     def __init__(self, path: Path, after: int) -> None:
-        self._path, self._file = path, None  # type: Path, IO[str] | None
+        self._path, self._file = path, None  # type: Path, IO[bytes] | None
         if path.exists():
             _cut(path, after)
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Write one row; the first makes the file."""
-        self._file = self._file or self._path.open("a")
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        with naming(self._path):
+            self._file = self._file or self._path.open("ab", buffering=0)
+            line = json.dumps(row).encode() + b"\n"
+            while line:  # a disk that is almost full takes a part
+                line = line[self._file.write(line) :]
 
     def sync(self) -> None:
         """Flush to the disk, so that a checkpoint never is ahead of its rows."""
         if self._file:
-            os.fsync(self._file.fileno())
+            with naming(self._path):
+                os.fsync(self._file.fileno())
 
     def close(self) -> None:
         if self._file:
             self._file.close()
+
+
+class NoLog(RowLog):
+    """What ranks other than the first have for a RowLog."""
+
+    def __init__(self, path: Path, after: int) -> None:
+        pass
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        pass
+
+    def sync(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -144,7 +196,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises InputError that names the file."""
     try:
         content = json.loads(path.read_text())
-    except (ValueError, OSError) as problem:
+    except (ValueError, RecursionError, OSError) as problem:
         raise InputError(f"{path}: cannot be read ({problem})") from problem
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a JSON object")
@@ -152,27 +204,30 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _cut(path: Path, after: int) -> None:
-    """Truncate before the first line that is torn or of a later step."""
-    kept = 0
-    for line in path.read_bytes().splitlines(keepends=True):
-        if not _whole(line) or json.loads(line)["step"] > after:
-            break
-        kept += len(line)
-    os.truncate(path, kept)
+    """Remove the rows of later steps, and what is none: a crash can leave half a row, or zeros."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if _step(line) <= after]
+    if len(kept) < len(lines):
+        write_atomic(path, b"".join(kept))
 
 
-def _whole(line: bytes) -> bool:
-    """Whether a line is a JSON object with its end; a crash can leave half of one, or zeros."""
-    return line.startswith(b"{") and line.endswith(b"}\n")
+def _step(line: bytes) -> float:
+    """The step of a row, infinite where it is none."""
+    try:
+        return float(json.loads(line)["step"]) if line.endswith(b"\n") else inf
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return inf
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Of all settings that decide the weights, as "lr is 0.01, was 0.02"."""
     before, now = _flat(old), _flat(json.loads(json.dumps(new)))
-    names = [n for n in now | before if n not in REPORTING and now.get(n) != before.get(n)]
+    free = (*REPORTING, "ranks")
+    names = [n for n in now | before if n not in free and now.get(n) != before.get(n)]
     return [f"{name} is {now.get(name)}, was {before.get(name)}" for name in names]
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    recipe = settings.get("recipe", {})
-    return {k: v for k, v in settings.items() if k != "recipe"} | recipe
+    recipe = settings.get("recipe")
+    own = {k: v for k, v in settings.items() if k != "recipe"}
+    return own | recipe if isinstance(recipe, dict) else own

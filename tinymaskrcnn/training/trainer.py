@@ -2,10 +2,11 @@
 a result.
 
 All randomness is derived from (seed, step), so a resumed run continues, bit for bit, as if it had
-never stopped.
+never stopped. Under MPI every rank does all of this with its share of each batch, and the first one
+alone reads and writes the run folder.
 
 Not here: files of the run folder (run_folder.py, checkpoint.py), pictures (pictures.py), the causes
-of NaN (diagnosis.py).
+of NaN (diagnosis.py), how ranks talk (distributed.py).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 import logging
 import sys
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from math import isfinite
 from pathlib import Path
 from time import perf_counter
@@ -22,19 +23,20 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
+from .. import __version__, parallel
 from ..datasets.augment import Augmentation
 from ..datasets.loader import Batch, Loader
-from ..errors import NonFiniteError
+from ..errors import InputError, NonFiniteError
 from ..models.mask_rcnn import MaskRCNN
 from ..optim import SGD, Muon, clip_scale, grad_norm, without_decay_of_vectors
 from . import diagnosis, pictures
-from .checkpoint import load_newest, save_checkpoint
+from .checkpoint import Checkpoint, load_newest, save_checkpoint
+from .distributed import end_together, gradient_sums, require_same_weights, world
 from .ema import MovingAverage
 from .interrupts import Interrupts, TrainingStopped
 from .progress import ProgressBar
 from .recipes import Recipe, as_json, named
-from .run_folder import RowLog, RunFolder
+from .run_folder import NoFolder, NoLog, RowLog, RunFolder
 from .schedule import learning_rate, progress
 from .start import named_datasets
 
@@ -76,6 +78,7 @@ class Trainer:
         self.classes = self.dataset.classes
         self.optimizer = make_optimizer(model, self.recipe)
         self.average = MovingAverage(model, self.recipe.ema) if self.recipe.ema else None
+        self.group = parallel.Alone()
         self.step, self._saved_step = 0, -1
         self._seconds_before, self._started = 0.0, perf_counter()
 
@@ -93,12 +96,20 @@ class Trainer:
             TrainingStopped: SIGINT or SIGTERM came; everything is saved.
             OSError: a file could not be written; the last good checkpoint stays.
         """
-        with RunFolder(self.out, self.resume) as folder:
-            folder.settle(self._settings())
-            if (result := folder.result()) is not None:
+        self.group = group = world(self.recipe.sync_norms)
+        with end_together(group), parallel.shared_by(group), ExitStack() as stack:
+            with group.together():
+                self._check_batch_size()
+                kind = RunFolder if group.leads else NoFolder
+                folder = stack.enter_context(kind(self.out, self.resume))
+                folder.settle(self._settings())
+                result = folder.result()
+            if (result := group.agreed(result)) is not None:
                 logger.info("%s: this run is finished", self.out)
                 return result
-            self._restore(folder)
+            with group.together():
+                self._restore(folder)
+            self._start_alike()
             with self._logs(folder):
                 self._train(folder)
             return self._finish(folder)
@@ -108,18 +119,24 @@ class Trainer:
         """Training so far, earlier sittings of this run included."""
         return self._seconds_before + perf_counter() - self._started
 
+    def _time(self) -> float:
+        """`seconds`, the same on every rank where they decide something."""
+        return self.group.agreed(self.seconds) if self.recipe.time_budget else self.seconds
+
     def _train(self, folder: RunFolder) -> None:
         self.model.train()
-        bar = ProgressBar(self.recipe, self.step, self.show_progress)
+        bar = ProgressBar(self.recipe, self.step, self.show_progress and self.group.leads)
+        self._sums = gradient_sums(self.optimizer.parameters(), self.group)
         with Interrupts() as interrupts, bar, closing(self._batches()) as batches:
             for batch in batches:
                 row = self._train_on(batch)
                 self.metrics.append(row)
                 bar.update(row)
-                if interrupts.signal or self._due(self.recipe.checkpoint_every):
+                signal = int(self.group.largest(np.array([interrupts.signal or 0]))[0])
+                if signal or self._due(self.recipe.checkpoint_every):
                     self._save(folder)
-                if interrupts.signal:
-                    raise TrainingStopped(self.step, interrupts.signal)
+                if signal:
+                    raise TrainingStopped(self.step, signal)
                 self._report(folder)
         self._save(folder)
 
@@ -136,47 +153,60 @@ class Trainer:
             recipe.copy_paste,
             self.dataset,
         )
-        loader = Loader(self.dataset, recipe.batch_size, recipe.seed, augment, self.step)
+        part = parallel.share(recipe.batch_size)
+        loader = Loader(self.dataset, recipe.batch_size, recipe.seed, augment, self.step, part=part)
         batches: Any = iter(loader)
         with closing(batches):
-            while progress(recipe, self.step, self.seconds) < 1:
+            while progress(recipe, self.step, self._time()) < 1:
                 yield next(batches)
 
     def _train_on(self, batch: Batch) -> dict[str, float]:
         """One step; returns its row of metrics."""
-        losses = self.model(batch.images, batch.targets, self._rng())
-        terms = {name: loss.item() for name, loss in losses.items()}
+        waited = self.group.seconds
+        losses = self.model(batch.images, batch.targets, self._rngs())
+        own = {name: loss.item() for name, loss in losses.items()}
+        terms = dict(zip(own, self.group.total(np.array([*own.values()])).tolist(), strict=True))
         if not all(map(isfinite, terms.values())):
-            self._fail_on_loss(batch, terms)
-        sum(losses.values()).backward()  # type: ignore[union-attr]
+            self._fail_on_loss(batch, own)
+        self._sums.backward(sum(losses.values()))
         norm = grad_norm(self.optimizer.parameters())
         if not isfinite(norm):
             raise NonFiniteError(
                 f"step {self.step + 1}: {diagnosis.explain_gradient(self.model.named_parameters())}"
             )
-        self.optimizer.lr = learning_rate(self.recipe, self.step, self.seconds)
+        self.optimizer.lr = learning_rate(self.recipe, self.step, self._time())
         self.optimizer.step(clip_scale(norm, self.recipe.clip_norm))
         self.optimizer.zero_grad()
         if self.average:
             self.average.update()
         self.step += 1
         row = {"step": self.step, "loss": sum(terms.values()), **terms, "lr": self.optimizer.lr}
-        return row | {"grad_norm": norm, "seconds": round(self.seconds, 3)}
+        row |= {"grad_norm": norm, "seconds": round(self.seconds, 3)}
+        if self.group.size > 1:
+            row["waited"] = round(self.group.seconds - waited, 4)
+        return row
 
-    def _rng(self) -> np.random.Generator:
-        """The samplers' generator for the present step."""
-        return np.random.default_rng((self.recipe.seed, SAMPLING, self.step))
+    def _rngs(self) -> list[np.random.Generator]:
+        """The samplers' generators for the present step, one for each picture of this rank."""
+        rng = np.random.default_rng((self.recipe.seed, SAMPLING, self.step))
+        everyone, part = rng.spawn(self.recipe.batch_size), parallel.share(self.recipe.batch_size)
+        return everyone[part.start : part.stop]
 
     def _fail_on_loss(self, batch: Batch, terms: Mapping[str, float]) -> None:
-        cause = diagnosis.explain_loss(
-            self.model,
-            lambda some, of_them: self.model(some, of_them, self._rng()),
-            batch.images,
-            batch.targets,
-            [self.dataset.describe(i) for i in batch.indices],
-            terms,
-        )
-        raise NonFiniteError(f"step {self.step + 1}: {cause}")
+        """Raise what every rank that has such a loss says about it."""
+        cause = None
+        if not all(map(isfinite, terms.values())):
+            with parallel.shared_by(parallel.Alone()):
+                cause = diagnosis.explain_loss(
+                    self.model,
+                    lambda some, of_them: self.model(some, of_them, self._rngs()[: len(some)]),
+                    batch.images,
+                    batch.targets,
+                    [self.dataset.describe(i) for i in batch.indices],
+                    terms,
+                )
+        causes = [other for other in self.group.gathered(cause) if other is not None]
+        raise NonFiniteError(f"step {self.step + 1}: {'; '.join(causes)}")
 
     def _due(self, every: int) -> bool:
         return bool(every) and self.step % every == 0
@@ -189,9 +219,11 @@ class Trainer:
             self.evaluations.append({"step": self.step, **self._evaluate()})
 
     def _draw(self, folder: RunFolder) -> None:
-        pictures.draw_curve(folder.path)
-        if self.val_dataset is not None:
-            with self._best_weights():
+        with self._best_weights():
+            if not self.group.leads:
+                return
+            pictures.draw_curve(folder.path)
+            if self.val_dataset is not None:
                 path = folder.samples / f"step-{self.step:08d}.png"
                 pictures.draw_samples(self.model, self.val_dataset, self.classes, path)
 
@@ -200,22 +232,26 @@ class Trainer:
 
         with self._best_weights():
             limit = self.recipe.eval_images or None
-            shown = self.show_progress and sys.stderr.isatty()
+            shown = self.show_progress and self.group.leads and sys.stderr.isatty()
             return evaluate(self.model, self.val_dataset, max_images=limit, progress=shown)
 
     @contextmanager
     def _best_weights(self) -> Iterator[None]:
-        """Eval mode, with the averaged weights where there are any."""
+        """Eval mode, with the averaged weights where there are any; the norms' statistics, which
+        each rank may have from its own pictures, are the first one's.
+        """
         self.model.eval()
         with self.average.applied() if self.average else nullcontext():
+            self.group.copy_first(array for _, array in self.model.named_buffers())
             yield
         self.model.train()
 
     @contextmanager
     def _logs(self, folder: RunFolder) -> Iterator[None]:
         """The row files, cut where the checkpoint stands."""
-        self.metrics = RowLog(folder.path / "metrics.jsonl", self.step)
-        self.evaluations = RowLog(folder.path / "evaluations.jsonl", self.step)
+        kind = RowLog if self.group.leads else NoLog
+        self.metrics = kind(folder.path / "metrics.jsonl", self.step)
+        self.evaluations = kind(folder.path / "evaluations.jsonl", self.step)
         try:
             yield
         finally:
@@ -231,6 +267,10 @@ class Trainer:
             raise NonFiniteError(
                 f"step {self.step}: not saved, weights are not finite: {', '.join(bad[:5])}"
             )
+        self._saved_step = self.step
+        require_same_weights(self.model.parameters(), self.group)
+        if not self.group.leads:
+            return
         arrays = {f"model/{name}": array for name, array in state.items()}
         arrays |= {f"optimizer/{n}": array for n, array in self.optimizer.state_dict().items()}
         if self.average:
@@ -239,21 +279,41 @@ class Trainer:
         self.metrics.sync()
         self.evaluations.sync()
         save_checkpoint(folder.checkpoints, self.step, arrays)
-        self._saved_step = self.step
 
     def _restore(self, folder: RunFolder) -> None:
         """Go back to the newest good checkpoint, if there is one."""
-        checkpoint = load_newest(folder.checkpoints)
+        checkpoint = load_newest(folder.checkpoints) if self.group.leads else None
         if checkpoint is not None:
-            arrays = checkpoint.arrays
-            self.step = self._saved_step = checkpoint.step
-            self._seconds_before = float(arrays["seconds"][0])
-            self.model.load_state_dict(_part(arrays, "model/"))
-            self.optimizer.load_state_dict(_part(arrays, "optimizer/"))
-            if self.average:
-                self.average.load(_part(arrays, "average/"), self.step)
+            try:
+                self._take(checkpoint)
+            except (InputError, LookupError) as problem:
+                where = f"{folder.checkpoints}: step {checkpoint.step}"
+                raise InputError(f"{where} is of another run ({problem})") from problem
             logger.info("%s: going on after step %d", self.out, self.step)
+
+    def _start_alike(self) -> None:
+        """Every rank takes over the first one's state, and its clock starts."""
+        arrays = [*self.model.state_dict().values(), *self.optimizer.state_dict().values()]
+        arrays += self.average.averages.values() if self.average else []
+        self.group.copy_first(arrays)
+        for parameter in self.model.parameters():
+            parameter.changed()
+        self.step, self._saved_step, self._seconds_before = self.group.agreed(
+            (self.step, self._saved_step, self._seconds_before)
+        )
+        if self.average:
+            self.average.updates = self.step
         self._started = perf_counter()
+
+    def _take(self, checkpoint: Checkpoint) -> None:
+        """Become what the checkpoint holds. Raises InputError or LookupError if it does not fit."""
+        arrays = checkpoint.arrays
+        self.model.load_state_dict(_part(arrays, "model/"))
+        self.optimizer.load_state_dict(_part(arrays, "optimizer/"))
+        if self.average:
+            self.average.load(_part(arrays, "average/"), checkpoint.step)
+        self._seconds_before = float(arrays["seconds"][0])
+        self.step = self._saved_step = checkpoint.step
 
     def _finish(self, folder: RunFolder) -> dict[str, Any]:
         """Final weights, pictures and figures. result.json comes last: it is what says that a run
@@ -261,7 +321,8 @@ class Trainer:
         """
         self._draw(folder)
         with self._best_weights():
-            self._write_weights(folder.path / "model.safetensors")
+            if self.group.leads:
+                self._write_weights(folder.path / "model.safetensors")
         result: dict[str, Any] = {}
         if self.val_dataset is not None:
             result |= self._evaluate()
@@ -270,10 +331,20 @@ class Trainer:
         return result
 
     def _write_weights(self, path: Path) -> None:
-        from ..weights import save_weights
+        from ..weights import WeightsError, save_weights
 
         metadata = {"config": json.dumps(self.model.config), "classes": json.dumps(self.classes)}
-        save_weights(path, self.model.state_dict(), metadata)
+        try:
+            save_weights(path, self.model.state_dict(), metadata)
+        except WeightsError as problem:  # not the user's input: the disk is full, or the like
+            raise OSError(str(problem)) from problem
+
+    def _check_batch_size(self) -> None:
+        if self.recipe.batch_size < self.group.size:
+            raise InputError(
+                f"batch_size {self.recipe.batch_size} is the number of all pictures of a step: "
+                f"expected at least {self.group.size}, one for each rank"
+            )
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -281,6 +352,7 @@ class Trainer:
             "model": getattr(self.model, "config", type(self.model).__name__),
             "classes": self.classes,
             "pictures": len(self.dataset),
+            "ranks": self.group.size,
             "version": __version__,
         }
 

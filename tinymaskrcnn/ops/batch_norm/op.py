@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import parallel
 from ...autograd import Function
 from ...backend import kernels
 from ...errors import InputError
@@ -20,6 +21,7 @@ class BatchNorm(Function):
 
     def __init__(self, eps, relu):
         self.eps, self.relu = eps, relu
+        self.fresh = (True, True, True, relu)
 
     def forward(self, x, weight, bias, residual):
         forward = kernels(__package__, x).batch_norm
@@ -54,6 +56,16 @@ class Affine(Function):
         return self.needs[1] or self.needs[2]
 
 
+class Total(Function):
+    """The sum over all processes. What each of them makes of it depends on every process's x."""
+
+    def forward(self, x):
+        return parallel.group().total(x)
+
+    def backward(self, grad):
+        return parallel.group().total(grad)
+
+
 def batch_norm(
     x: Any,
     weight: Any,
@@ -70,7 +82,8 @@ def batch_norm(
 
     Training uses the statistics of this batch and moves the running ones, in place, by `momentum`
     towards them (towards the unbiased variance, as torch). Otherwise the running statistics
-    normalise and stay as they are. An empty batch moves nothing.
+    normalise and stay as they are. An empty batch moves nothing. Where processes share their norms
+    (parallel.py), the batch is that of all of them.
 
     Source: Ioffe & Szegedy 2015, Batch Normalization, algorithm 1.
 
@@ -96,16 +109,34 @@ def batch_norm(
         x, residual, weight=weight, bias=bias, running_mean=running_mean, running_var=running_var
     )
     count = x.shape[0] * x.shape[1] * x.shape[2]
+    shared = parallel.group().shares_norms
+    if shared:
+        count = int(parallel.group().total(np.array([count]))[0])
     if count == 1:
         raise InputError(
             f"batch_norm: training wants more than one value per channel, got x of shape {x.shape}"
         )
-    node = BatchNorm(eps, relu)
-    y = node(x, weight, bias, residual)
+    if shared:
+        y, mean, var = _shared_norm(x, weight, bias, residual, count, eps, relu)
+    else:
+        node = BatchNorm(eps, relu)
+        y = node(x, weight, bias, residual)
+        mean, var = node.mean, node.var
     if count:
-        running_mean += momentum * (node.mean - running_mean)
-        running_var += momentum * (node.var * (count / (count - 1)) - running_var)
+        running_mean += momentum * (mean - running_mean)
+        running_var += momentum * (var * (count / (count - 1)) - running_var)
     return y
+
+
+def _shared_norm(
+    x: Any, weight: Any, bias: Any, residual: Any, count: int, eps: float, relu: bool
+) -> tuple[Tensor, np.ndarray, np.ndarray]:
+    """BatchNorm over the `count` values of all processes, from simpler operations: y, mean, var."""
+    mean = Total()(x.sum((0, 1, 2))) / max(count, 1)
+    centred = x - mean
+    var = Total()((centred * centred).sum((0, 1, 2))) / max(count, 1)
+    y = affine(centred, weight / (var + eps) ** 0.5, bias, residual, relu)
+    return y, mean.data, var.data
 
 
 def frozen_batch_norm(

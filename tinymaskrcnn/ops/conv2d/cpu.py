@@ -29,14 +29,14 @@ def conv2d(x, weight, bias, residual, stride, padding, dilation, groups, relu):
     return y
 
 
-def conv2d_grad_input(grad, weight, input_shape, stride, padding, dilation, groups):
+def conv2d_grad_input(grad, weight, input_shape, stride, padding, dilation, groups, total=None):
     grad = _ready(grad)
-    dx = memory.empty(input_shape)
+    dx = memory.empty(input_shape) if total is None else total
     size = winograd.winograd_size()
     if cpu_winograd.suits(grad.shape, weight.shape, stride, dilation, groups, size):
-        cpu_winograd.backward(grad, weight, dx, padding, size)
+        cpu_winograd.backward(grad, weight, dx, total, padding, size)
     else:
-        cpu_direct.backward(grad, weight, dx, stride, padding, dilation, groups)
+        cpu_direct.backward(grad, weight, dx, total, stride, padding, dilation, groups)
     return dx
 
 

@@ -50,15 +50,17 @@ def forward(x, weight, bias, y, residual, relu, stride, padding, dilation, group
         convolve(x, panels, bias, y, residual, relu, *plan)
 
 
-def backward(grad, weight, dx, stride, padding, dilation, groups):
-    """dx = the gradient of the input, group by group and remainder by remainder."""
+def backward(grad, weight, dx, total, stride, padding, dilation, groups):
+    """dx = the gradient of the input + total, which may be dx itself, group by group and remainder
+    by remainder."""
     for group, part in enumerate(_parts(weight, groups)):
         order, plans = backward_plans(
             grad.shape, weight.shape, dx.shape, stride, dilation, padding, group
         )
         panels = pack(part, order=order, swap=True)
         for plan in plans:
-            convolve(grad, panels, zeros(dx.shape[3]), dx, None, False, *plan)
+            if total is not dx or len(plan[1]):  # else there is nothing to add
+                convolve(grad, panels, zeros(dx.shape[3]), dx, total, False, *plan)
 
 
 def _parts(weight, groups):

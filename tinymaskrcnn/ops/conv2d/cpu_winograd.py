@@ -55,12 +55,13 @@ def forward(x, weight, bias, y, residual, relu, padding, size):
     convolve(x, form, bias, y, residual, relu, padding, size)
 
 
-def backward(grad, weight, dx, padding, size):
-    """dx = grad * the weight turned round and transposed, with the rest of the padding."""
+def backward(grad, weight, dx, total, padding, size):
+    """dx = grad * the weight turned round and transposed, with the rest of the padding, + total,
+    which may be dx itself."""
     panels = pack(weight, order=tuple(range(8, -1, -1)), swap=True)
     form = transform_weight(panels, size)
     around = 2 - padding[0], 2 - padding[1]
-    convolve(grad, form, _nothing(dx.shape[3]), dx, None, False, around, size)
+    convolve(grad, form, _nothing(dx.shape[3]), dx, total, False, around, size)
 
 
 def transform_weight(panels, size):
@@ -235,5 +236,5 @@ def _multiply(g, v, weight, m, zeros, count):
                     rows, t, 1, g.channels, q * g.v_pitch,
                     flat, q * pitch + p * g.channels * PANEL,
                     targets, t, q * g.m_pitch + p * PANEL,
-                    zeros, 0, PANEL, 0, 0, 0,
+                    zeros, 0, g.outs - p * PANEL, 0, 0, 0,
                 )  # fmt: skip

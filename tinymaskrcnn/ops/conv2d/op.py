@@ -20,6 +20,7 @@ class Conv2d(Function):
     def __init__(self, stride, padding, dilation, groups, relu=False):
         self.geometry = (stride, padding, dilation, groups)
         self.relu = relu
+        self.fresh = (True, True, True, relu)
 
     def forward(self, x, weight, bias, residual):
         y = kernels(__package__, x).conv2d(x, weight, bias, residual, *self.geometry, self.relu)
@@ -34,7 +35,7 @@ class Conv2d(Function):
         if self.relu or needs_bias:
             grad, dbias = run.conv2d_grad_output(grad, y, self.relu)
         if needs_x:
-            dx = run.conv2d_grad_input(grad, weight, x.shape, *self.geometry)
+            dx = run.conv2d_grad_input(grad, weight, x.shape, *self.geometry, self.totals[0])
         if needs_weight:
             dw = run.conv2d_grad_weight(grad, x, weight.shape, *self.geometry)
         return dx, dw, dbias if needs_bias else None, grad if needs_residual else None

@@ -38,10 +38,11 @@ def conv2d_grad_output(grad, y, relu):
     return grad, grad.sum(axis=(0, 1, 2))
 
 
-def conv2d_grad_input(grad, weight, input_shape, stride, padding, dilation, groups):
+def conv2d_grad_input(grad, weight, input_shape, stride, padding, dilation, groups, total=None):
     """dx: every tap sends grad back to the pixel that it read.
 
     grad (N, outH, outW, O), weight (O, C/groups, kH, kW) -> dx of shape `input_shape` (N, H, W, C).
+    Where a total of that shape is given, dx is added to it, in place, and it is returned.
     """
     n, height, width, channels = input_shape
     top, left = padding
@@ -49,7 +50,8 @@ def conv2d_grad_input(grad, weight, input_shape, stride, padding, dilation, grou
     for r, s, rows, columns in _taps(grad.shape, weight.shape, stride, dilation):
         for inside, outside in _group_slices(weight.shape, groups):
             padded[:, rows, columns, inside] += grad[..., outside] @ weight[outside, :, r, s]
-    return np.ascontiguousarray(padded[:, top : top + height, left : left + width])
+    dx = padded[:, top : top + height, left : left + width]
+    return np.ascontiguousarray(dx) if total is None else np.add(total, dx, out=total)
 
 
 def conv2d_grad_weight(grad, x, weight_shape, stride, padding, dilation, groups):

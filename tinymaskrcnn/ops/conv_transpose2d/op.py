@@ -13,6 +13,8 @@ from ..pairs import as_pair
 class ConvTranspose2d(Function):
     """relu?(transposed convolution(x, weight) + bias) as one node."""
 
+    fresh = (True, True, True)
+
     def __init__(self, stride, padding, relu=False):
         self.geometry = (stride, padding)
         self.relu = relu

@@ -35,6 +35,8 @@ class Bilinear(Function):
 
 
 class UpsampleAdd(Function):
+    fresh = (True, False)
+
     def forward(self, top, lateral):
         self.top_size = top.shape[1:3]
         return kernels(__package__, lateral).upsample_add(top, lateral)

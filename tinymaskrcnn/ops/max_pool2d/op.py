@@ -13,6 +13,8 @@ _MOST_TAPS = 1 << 16  # the winner's position inside its window is kept as uint1
 
 
 class MaxPool2d(Function):
+    fresh = (True,)
+
     def __init__(self, kernel_size, stride, padding):
         self.settings = (kernel_size, stride, padding)
 

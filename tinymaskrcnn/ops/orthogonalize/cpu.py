@@ -195,7 +195,7 @@ def _block(depth, left, left_at, right, right_at, block):
         stretch, shift = min(STRETCH, depth - start), start * PANEL
         for i in range(0, PANEL, SQUARE_ROWS):
             square_tile(
-                stretch, left, left_at + shift + i, right, right_at + shift,
+                stretch, left, left_at + shift + i, right, right_at + shift, PANEL,
                 block, i * PANEL, start > 0,
             )  # fmt: skip
 

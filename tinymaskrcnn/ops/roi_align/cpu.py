@@ -22,17 +22,22 @@ def roi_align(features, rois, output_size, spatial_scale, sampling_ratio, aligne
     return output
 
 
-def roi_align_grad(grad, features_shape, rois, output_size, spatial_scale, sampling_ratio, aligned):
-    """The gradient of the features (N, H, W, C), from the output's gradient (R, h, w, C)."""
-    gradient = memory.empty(features_shape)
+def roi_align_grad(
+    grad, features_shape, rois, output_size, spatial_scale, sampling_ratio, aligned, total=None
+):
+    """The gradient of the features (N, H, W, C), from the output's gradient (R, h, w, C); added to
+    the total, in place, where there is one."""
+    gradient = memory.empty(features_shape) if total is None else total
     if gradient.size == 0 or len(rois) == 0:
-        gradient.fill(0)
+        if total is None:
+            gradient.fill(0)
         return gradient
     tables = _tables(rois, features_shape, output_size, spatial_scale, sampling_ratio, aligned)
     order = np.argsort(rois[:, 0], kind="stable")
     bounds = np.searchsorted(rois[order, 0], np.arange(features_shape[0] + 1))
     parts = _channel_parts(features_shape[0], features_shape[3])
-    _unpool(np.ascontiguousarray(grad), order, bounds, *tables, parts, gradient)
+    clear = total is None
+    _unpool(np.ascontiguousarray(grad), order, bounds, *tables, parts, clear, gradient)
     return gradient
 
 
@@ -255,6 +260,7 @@ def _unpool(
     runs,
     most,
     parts,
+    clear,
     gradient,
 ):
     """_pool backwards. A task owns some channels of one image and goes through that image's rois in
@@ -265,7 +271,8 @@ def _unpool(
     for task in prange(len(gradient) * parts):
         image, part = task // parts, task % parts
         first, last = part * channels // parts, (part + 1) * channels // parts
-        gradient[image, :, :, first:last] = 0
+        if clear:
+            gradient[image, :, :, first:last] = 0
         line = np.empty(most * (last - first), np.float32)
         for q in range(bounds[image], bounds[image + 1]):
             r = order[q]

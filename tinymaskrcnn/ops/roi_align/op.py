@@ -16,6 +16,8 @@ from ..regions import as_rois, check_channels_last
 class RoIAlign(Function):
     """features (N, H, W, C), rois (R, 5) -> (R, h, w, C)."""
 
+    fresh = (True, False)
+
     def __init__(
         self,
         output_size: tuple[int, int],
@@ -33,7 +35,8 @@ class RoIAlign(Function):
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray, None]:
         (rois,) = self.saved
         implementation = kernels(__package__, grad)
-        return implementation.roi_align_grad(grad, self.features_shape, rois, *self.settings), None
+        shape, total = self.features_shape, self.totals[0]
+        return implementation.roi_align_grad(grad, shape, rois, *self.settings, total), None
 
 
 def roi_align(

@@ -31,9 +31,13 @@ def roi_align(features, rois, output_size, spatial_scale, sampling_ratio, aligne
     return output
 
 
-def roi_align_grad(grad, features_shape, rois, output_size, spatial_scale, sampling_ratio, aligned):
-    """The gradient of the features (N, H, W, C), from the output's gradient (R, h, w, C)."""
-    gradient = np.zeros(features_shape, grad.dtype)
+def roi_align_grad(
+    grad, features_shape, rois, output_size, spatial_scale, sampling_ratio, aligned, total=None
+):
+    """The gradient of the features (N, H, W, C), from the output's gradient (R, h, w, C); added to
+    the total, in place, where there is one.
+    """
+    gradient = np.zeros(features_shape, grad.dtype) if total is None else total
     for r, roi in enumerate(rois):
         weights_y, weights_x = _weights(
             roi, features_shape, output_size, spatial_scale, sampling_ratio, aligned

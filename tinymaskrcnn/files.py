@@ -1,0 +1,55 @@
+"""Writing files whole or not at all, with errors that name them.
+
+Not here: weight files, whose library writes them itself (weights/safetensors_files.py).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file so that, whatever happens, `path` holds either all of the old content or all of
+    the new.
+
+    Raises:
+        OSError: as the system says (disk full, no permission), with the file's name; then nothing
+            has changed.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    with naming(path):
+        try:
+            with open(partial, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Within this context an OSError names this file: where a write fails, as on a full disk, the
+    system does not say of which.
+    """
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno is None:
+            raise
+        raise OSError(problem.errno, problem.strerror, str(path)) from problem
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable: the folder's entry is data of the folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
