@@ -309,7 +309,8 @@ assert sum(param.grad is not None for param in parameters) > 20
 #
 # ## Exercises
 #
-# Write them in `lessons/exercises/01_gradients.py`; `tinymaskrcnn learn 01` checks.
+# Write them in [lessons/exercises/01_gradients.py](exercises/01_gradients.py); `tinymaskrcnn
+# learn 01` checks.
 #
 # | exercise | kind | what |
 # |---|---|---|

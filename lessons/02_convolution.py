@@ -288,7 +288,8 @@ assert responses.shape == (64, 64, 16)
 #
 # ## Exercises
 #
-# Write them in `lessons/exercises/02_convolution.py`; `tinymaskrcnn learn 02` checks.
+# Write them in [lessons/exercises/02_convolution.py](exercises/02_convolution.py); `tinymaskrcnn
+# learn 02` checks.
 #
 # | exercise | kind | what |
 # |---|---|---|

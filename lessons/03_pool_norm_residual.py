@@ -290,7 +290,8 @@ assert np.allclose(out.data, np.maximum(added.data + kept.data, 0), atol=1e-4)
 #
 # ## Exercises
 #
-# Write them in `lessons/exercises/03_pool_norm_residual.py`; `tinymaskrcnn learn 03` checks.
+# Write them in [lessons/exercises/03_pool_norm_residual.py](exercises/03_pool_norm_residual.py);
+# `tinymaskrcnn learn 03` checks.
 #
 # | exercise | kind | what |
 # |---|---|---|

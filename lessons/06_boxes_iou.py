@@ -92,8 +92,9 @@ assert (min(2, 5) - max(0, 3)) * (min(1, 5) - max(0, 3)) == 2  # the trap: minus
 # %% [markdown]
 # ## The maths
 #
-# $$ w = \max(0,\ \min(x_2^p, x_2^q) - \max(x_1^p, x_1^q)) \qquad
-#    h = \max(0,\ \min(y_2^p, y_2^q) - \max(y_1^p, y_1^q)) $$
+# $$ w = \max(0,\ \min(x_2^p, x_2^q) - \max(x_1^p, x_1^q)) $$
+#
+# $$ h = \max(0,\ \min(y_2^p, y_2^q) - \max(y_1^p, y_1^q)) $$
 #
 # $$ \mathrm{IoU}(p, q) = \frac{|p \cap q|}{|p \cup q|} = \frac{w h}{|p| + |q| - w h} $$
 #
@@ -323,8 +324,9 @@ assert (agreement[:6] > 0.79).all() and agreement[6] == 0
 #
 # ## Exercises
 #
-# Write them in `lessons/exercises/06_boxes_iou.py`, in any order. `tinymaskrcnn learn 06` tells
-# which one is next and, for a wrong answer, the smallest input on which it fails.
+# Write them in [lessons/exercises/06_boxes_iou.py](exercises/06_boxes_iou.py), in any order.
+# `tinymaskrcnn learn 06` tells which one is next and, for a wrong answer, the smallest input on
+# which it fails.
 #
 # | exercise | kind | what |
 # |---|---|---|

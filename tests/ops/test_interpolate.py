@@ -1,18 +1,18 @@
 """Resizing and the pyramid's upsample-and-add."""
 
-from math import floor
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import lessons
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.jit import numba, set_threads
 from tinymaskrcnn.ops.interpolate import cpu, reference
 from tinymaskrcnn.ops.interpolate.op import interpolate, upsample_add
 from tinymaskrcnn.tensor import Tensor
 
+LESSON = lessons.load("feature_pyramid")
 SIZES = st.tuples(st.integers(1, 9), st.integers(1, 9))
 
 
@@ -60,27 +60,10 @@ def test_upsample_add(backend):
 # Specification
 
 
-def nearest_pixel(image, i, j, size):
-    h, w = image.shape[:2]
-    return image[floor(i * h / size[0]), floor(j * w / size[1])]
-
-
-def bilinear_pixel(image, i, j, size):
-    """The output's centre in input pixels, kept inside, and the four pixels around it."""
-    h, w = image.shape[:2]
-    y = min(max((i + 0.5) * h / size[0] - 0.5, 0), h - 1)
-    x = min(max((j + 0.5) * w / size[1] - 0.5, 0), w - 1)
-    top, left = floor(y), floor(x)
-    bottom, right = min(top + 1, h - 1), min(left + 1, w - 1)
-    above = image[top, left] * (1 - (x - left)) + image[top, right] * (x - left)
-    below = image[bottom, left] * (1 - (x - left)) + image[bottom, right] * (x - left)
-    return above * (1 - (y - top)) + below * (y - top)
-
-
 @settings(deadline=None, max_examples=40)
 @given(maps(), SIZES)
 def test_one_pixel_at_a_time(x, size):
-    for name, pixel in (("nearest", nearest_pixel), ("bilinear", bilinear_pixel)):
+    for name, pixel in (("nearest", LESSON.nearest_pixel), ("bilinear", LESSON.bilinear_pixel)):
         for module in (reference, cpu):
             y = getattr(module, name)(x, size)
             assert y.shape == (len(x), *size, x.shape[3])

@@ -11,16 +11,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor, ImageDraw
 
+from . import colours
 from .draw import INK, Colour, draw_objects, enlarged, enlargement
 from .figure import as_picture, bare, new_figure
 
-GROUND_TRUTH: Colour = (0, 158, 115)
-ANCHOR: Colour = (86, 180, 233)
-PROPOSAL: Colour = (230, 159, 0)
-DETECTION: Colour = (213, 94, 0)
-OVERLAP: Colour = (204, 121, 167)
+# the colours of viz/colours.py, as PIL and NumPy want them
+GROUND_TRUTH, ANCHOR, PROPOSAL, DETECTION, OVERLAP = (
+    ImageColor.getrgb(name)[:3]
+    for name in (
+        colours.GROUND_TRUTH,
+        colours.ANCHOR,
+        colours.PROPOSAL,
+        colours.DETECTION,
+        colours.MASK,
+    )
+)
 
 Group = tuple[np.ndarray, Colour, Sequence[str]]
 

@@ -33,6 +33,9 @@ def curves(
     for i, (name, (x, y)) in enumerate(lines.items()):
         colour = [c / 255 for c in COLOURS[(6, 5, 2, 0, 4, 1)[i % 6]]]
         axis.plot(x, y, "o-" if marks else "-", ms=4, lw=1.8, color=colour, label=name)
+    places = np.unique(np.concatenate([x for x, _ in lines.values()]))
+    if len(places) <= 10 and (places == places.astype(int)).all():
+        axis.set_xticks(places)
     axis.set(xlabel=x_label, ylabel=y_label)
     for side in log:
         axis.set(**{f"{side}scale": "log"})
@@ -83,18 +86,21 @@ def graph(
     """
     figure = new_figure(*size)
     axis = figure.subplots()
+    boxes = {}
+    for name, (x, y, text) in nodes.items():
+        frame = {"boxstyle": "round,pad=0.45", "fc": _share((235, 243, 250)), "ec": "0.4"}
+        style = {"ha": "center", "va": "center", "size": 10, "color": _share(INK)}
+        boxes[name] = axis.text(x, y, text, bbox=frame, zorder=3, **style).get_bbox_patch()
     for start, end, text in edges:
         (x1, y1, _), (x2, y2, _) = nodes[start], nodes[end]
-        arrow = {"arrowstyle": "-|>", "color": "0.45", "lw": 1.3, "shrinkA": 26, "shrinkB": 30}
-        axis.annotate("", (x2, y2), (x1, y1), arrowprops=arrow)
+        arrow = {"arrowstyle": "-|>", "color": "0.45", "lw": 1.3, "shrinkA": 2, "shrinkB": 2}
+        ends = {"patchA": boxes[start], "patchB": boxes[end]}
+        axis.annotate("", (x2, y2), (x1, y1), arrowprops=arrow | ends)
         middle = ((x1 + x2) / 2, (y1 + y2) / 2)
         paper = {"fc": "white", "ec": "none", "pad": 1.0}
         axis.text(
             *middle, text, ha="center", va="center", size=9, color=_share(COLOURS[5]), bbox=paper
         )
-    for x, y, text in nodes.values():
-        frame = {"boxstyle": "round,pad=0.45", "fc": _share((235, 243, 250)), "ec": "0.4"}
-        axis.text(x, y, text, ha="center", va="center", size=10, color=_share(INK), bbox=frame)
     places = np.array([(x, y) for x, y, _ in nodes.values()])
     low, high = places.min(0) - 0.6, places.max(0) + 0.6
     axis.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), xticks=[], yticks=[])

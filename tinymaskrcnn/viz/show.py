@@ -16,6 +16,8 @@ from typing import Any
 
 from PIL import Image
 
+from .figure import as_picture
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 _count = 0
 
@@ -24,7 +26,8 @@ def show(thing: Any, caption: str = "") -> None:
     """Show a picture, or the source of a function, class or module of this package.
 
     Args:
-        thing: a PIL picture; or a function (compiled or not), class or module.
+        thing: a PIL picture or a matplotlib figure; or a function (compiled or not), a class, a
+            module.
         caption: of a picture: what can be seen on it, in words that serve who cannot see it.
 
     Raises:
@@ -32,6 +35,8 @@ def show(thing: Any, caption: str = "") -> None:
     """
     if isinstance(thing, Image.Image):
         _show_picture(thing, caption)
+    elif hasattr(thing, "savefig"):
+        _show_picture(as_picture(thing), caption)
     else:
         _show_source(thing)
 

@@ -1,0 +1,308 @@
+# %% [markdown]
+# # 04 · Backbones: ResNet and VGG
+#
+# **Pixels go in; maps come out that are smaller, deeper, and know more: the first half of every
+# detector.**
+#
+# | needs | minutes | exercises |
+# |---|---|---|
+# | lessons 02 (convolution) and 03 (norms, pooling, shortcuts) | 35 | 5 |
+#
+# Afterwards you can
+#
+# - draw a ResNet and a VGG from memory, with the size and depth of every map;
+# - count their parameters and their work before running them;
+# - say how much of the picture one number of a map has seen, and how much it really uses;
+# - look at a trained network's maps and tell early from late ones.
+
+# %%
+import numpy as np
+
+from tinymaskrcnn.commands.loading import load_model
+from tinymaskrcnn.datasets.samples import sample_photo, sample_set
+from tinymaskrcnn.models import resnet, vgg
+from tinymaskrcnn.tensor import Tensor
+from tinymaskrcnn.viz.diagrams import ANCHOR, boxes_on_picture
+from tinymaskrcnn.viz.plots import curves, graph, picture_row
+from tinymaskrcnn.viz.show import show
+
+# %% [markdown]
+# ## The question
+#
+# "There is a wheel here" cannot be said of a pixel, nor of nine. It takes a look at a few
+# thousand of them. A kernel of 64x64 could look that far, but it would have 4096 weights for each
+# pair of channels and would learn wheels of one size in one pose. Below are squares of the sizes
+# that one number of each map of a ResNet *stands for*: 4, 8, 16 and 32 pixels a side. How do
+# small kernels come to see that much, and how much work is it?
+
+# %%
+bus = sample_photo("bus")
+STRIDES = (4, 8, 16, 32)
+corner = np.array([[170, 200], [190, 230], [235, 255], [330, 150]])
+cells = np.array(
+    [[x, y, x + s, y + s] for (x, y), s in zip(corner.tolist(), STRIDES, strict=True)], np.float32
+)
+marked = boxes_on_picture(bus, (cells, ANCHOR, [f"{s}x{s}" for s in STRIDES]))
+show(marked, "A bus with squares of 4, 8, 16 and 32 pixels: one cell of each map")
+assert 64 * 64 == 4096
+
+# %% [markdown]
+# ## By hand
+#
+# The recipe has been the same since 2014: **halve the map, double the channels**. Halving comes
+# from a stride or a pooling of 2. Each halving leaves a quarter of the places; twice the channels
+# on both sides of a convolution make four times the work at each. So every stage costs about the
+# same.
+#
+# A picture of 224x224 through a ResNet: the first convolution (7x7, stride 2) leaves 112x112, the
+# pooling 56x56. Stage 1 keeps that, stages 2, 3 and 4 halve it: 28, 14, 7. Each of the 49 last
+# cells stands for 32x32 pixels.
+#
+# And the parameters of one basic block of 64 channels: two convolutions of 3x3 over 64 channels
+# into 64, 2 · 9 · 64 · 64 = 73 728 numbers. A **bottleneck** of 256 channels squeezes them to 64
+# with a 1x1, works there, and widens again: 16 384 + 36 864 + 16 384 = 69 632. Four times the
+# channels for less.
+
+# %%
+sizes = [224]
+for _ in range(5):
+    sizes.append((sizes[-1] + 1) // 2)
+assert sizes == [224, 112, 56, 28, 14, 7] and (799 + 2 * 3 - 7) // 2 + 1 == 400
+assert 2 * 9 * 64 * 64 == 73_728
+assert (256 * 64, 9 * 64 * 64, 64 * 256) == (16_384, 36_864, 16_384)
+assert 256 * 64 + 9 * 64 * 64 + 64 * 256 == 69_632
+
+nodes = {
+    "x": (0, 0, "x  (256)"),
+    "a": (1.5, 0.9, "1x1 to 64\nnorm, ReLU"),
+    "b": (3.0, 0.9, "3x3, 64\nnorm, ReLU"),
+    "c": (4.5, 0.9, "1x1 to 256\nnorm"),
+    "plus": (6.0, 0, "+"),
+    "y": (7.2, 0, "ReLU, y  (256)"),
+}
+edges = [
+    ("x", "a", ""),
+    ("a", "b", ""),
+    ("b", "c", ""),
+    ("c", "plus", ""),
+    ("x", "plus", "shortcut"),
+]
+show(graph(nodes, [*edges, ("plus", "y", "")], (9.5, 2.4)), "A bottleneck block and its shortcut")
+
+# %% [markdown]
+# ## The maths
+#
+# For a convolution with kernel K, from C to O channels, on an H' by W' result:
+#
+# $$ \text{parameters} = K^2\, C\, O \qquad\qquad \text{multiply-adds} = K^2\, C\, O\; H' W' $$
+#
+# | network | stem | stages: blocks | channels out | strides |
+# |---|---|---|---|---|
+# | ResNet-18 | 7x7 stride 2, pool | 2, 2, 2, 2 basic | 64, 128, 256, 512 | 4, 8, 16, 32 |
+# | ResNet-50 | the same | 3, 4, 6, 3 bottlenecks | 256, 512, 1024, 2048 | 4, 8, 16, 32 |
+# | VGG-16 | none | 2, 2, 3, 3, 3 convolutions, pools | 128, 256, 512, 512 | 4, 8, 16, 32 |
+# | our tiny one | 3x3 stride 2 | 1, 1, 1, 1 basic | 16, 32, 64, 96 | 4, 8, 16, 32 |
+#
+# Where a block halves the map or changes the channels, its shortcut is a 1x1 convolution with the
+# same stride. In torchvision, and here, a bottleneck's stride sits on its 3x3; in the paper on
+# its first 1x1.
+#
+# ## One item, in loops: count before you run
+
+
+# %%
+def convolutions(blocks, bottleneck, widths=(64, 128, 256, 512)):
+    """(in channels, out channels, kernel, stride of the result in the picture) of a ResNet's."""
+    layers = [(3, 64, 7, 2)]
+    channels, stride = 64, 4
+    for stage, (count, width) in enumerate(zip(blocks, widths, strict=True)):
+        for block in range(count):
+            halves = stage > 0 and block == 0
+            before, stride = stride, stride * 2 if halves else stride
+            out = 4 * width if bottleneck else width
+            if bottleneck:
+                layers += [(channels, width, 1, before), (width, width, 3, stride)]
+                layers += [(width, out, 1, stride)]
+            else:
+                layers += [(channels, width, 3, stride), (width, out, 3, stride)]
+            if channels != out or halves:
+                layers += [(channels, out, 1, stride)]  # the shortcut
+            channels = out
+    return layers
+
+
+def count(layers, side):
+    """(parameters, multiply-adds) of convolutions on a picture of side x side."""
+    parameters = sum(kernel**2 * c * o for c, o, kernel, _ in layers)
+    work = sum(k**2 * c * o * (side // stride) ** 2 for c, o, k, stride in layers)
+    return parameters, work
+
+
+VGG_CHANNELS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
+VGG_STRIDES = (1, 1, 2, 2, 4, 4, 4, 8, 8, 8, 16, 16, 16)
+vgg_layers = [
+    (c, o, 3, s) for c, o, s in zip((3, *VGG_CHANNELS), VGG_CHANNELS, VGG_STRIDES, strict=False)
+]
+counts = {
+    "ResNet-18": count(convolutions((2, 2, 2, 2), False), 224),
+    "ResNet-50": count(convolutions((3, 4, 6, 3), True), 224),
+    "VGG-16": count(vgg_layers, 224),
+}
+for name, (parameters, work) in counts.items():
+    print(
+        f"{name}: {parameters / 1e6:.1f} million parameters, {work / 1e9:.1f} billion multiply-adds"
+    )
+assert [round(p / 1e6, 1) for p, _ in counts.values()] == [11.2, 23.5, 14.7]
+assert [round(w / 1e9, 1) for _, w in counts.values()] == [1.8, 4.1, 15.3]
+
+# %% [markdown]
+# ResNet-50 has more parameters than VGG-16 (23.5 to 14.7 million) and less than a third of its
+# work (4.1 to 15.3 billion), because VGG works at full resolution with 64 channels where a ResNet
+# has long halved twice. That, and the shortcuts, is why ResNets replaced it.
+#
+# ## All items, in NumPy: the modules
+#
+# The package's blocks read like the drawing. `conv_norm` is a convolution, a norm, the shortcut
+# and a ReLU in one call.
+
+# %%
+show(resnet.Bottleneck)
+show(resnet.ResNet.forward)
+show(vgg.VGG16.forward)
+
+# %%
+norm = resnet.norm_maker("frozen", 1e-5)
+built = {
+    "ResNet-18": resnet.resnet("resnet18", norm, rng=np.random.default_rng(0)),
+    "ResNet-50": resnet.resnet("resnet50", norm, rng=np.random.default_rng(0)),
+    "VGG-16": vgg.VGG16(rng=np.random.default_rng(0)),
+}
+picture = Tensor(np.random.default_rng(1).normal(size=(1, 64, 96, 3)).astype(np.float32))
+for name, network in built.items():
+    weights = [p for key, p in network.named_parameters() if p.ndim == 4]
+    assert sum(p.size for p in weights) == counts[name][0]
+    maps = network(picture)
+    assert [m.shape[1:3] for m in maps] == [(16, 24), (8, 12), (4, 6), (2, 3)]
+    assert [m.shape[3] for m in maps] == network.out_channels
+
+# %% [markdown]
+# Our count and the modules agree to the last parameter, and all three give maps at strides 4, 8,
+# 16 and 32. That is all that the rest of the detector wants to know of a backbone.
+#
+# ## The gradient: what does one number see?
+#
+# By counting kernels and strides (an exercise of lesson 02) one finds how far a number *can* see:
+# its receptive field. How far it *does* see, the gradient tells: walk back from one number in the
+# middle of a map to the pixels, and look where something arrives. Here for the trained shapes
+# model.
+
+# %%
+model, _ = load_model("shapes")
+body = model.backbone.body
+
+
+def influence(stage, side=256):
+    """Mean gradient of the middle cell's channels of a stage, by pixel: (side, side)."""
+    total = np.zeros((side, side))
+    for seed in range(4):
+        noise = np.random.default_rng(seed).normal(size=(1, side, side, 3)).astype(np.float32)
+        pixels = Tensor(noise, requires_grad=True)
+        output = body(pixels)[stage]
+        middle = output.shape[1] // 2
+        slope = np.zeros(output.shape, np.float32)
+        slope[0, middle, middle] = np.random.default_rng(seed + 9).normal(size=output.shape[3])
+        output.backward(slope)
+        total += np.abs(pixels.grad[0]).sum(axis=2)
+    return total / total.max()
+
+
+fields = [influence(stage) for stage in range(4)]
+show(
+    picture_row({f"stage {i + 1}": np.sqrt(f[64:192, 64:192]) for i, f in enumerate(fields)}),
+    "The pixels that one number of each stage depends on: a spot that grows",
+)
+extents = [int((f.max(axis=0) > 0).sum()) for f in fields]
+halves = [int((np.cumsum(np.sort(f.ravel())[::-1]) < f.sum() / 2).sum() ** 0.5) for f in fields]
+at = np.arange(1, 5)
+show(
+    curves(
+        {"can see": (at, np.array(extents)), "half of it within": (at, np.array(halves))},
+        "stage",
+        "pixels a side",
+        marks=True,
+    ),
+    "The field grows with each stage; half of the influence comes from a small part of it",
+)
+assert extents == sorted(extents) and halves == sorted(halves)
+assert all(half < extent / 2 for half, extent in zip(halves, extents, strict=True))
+assert extents[3] > 100
+
+# %% [markdown]
+# A number of stage 4 can see more than 100 pixels a side. Yet half of its influence comes from a
+# part that is less than half as wide: many paths lead to the middle, few to the rim. A detector's
+# objects must fit into the part that is really used.
+#
+# ## In the model
+#
+# The same picture at all four stages of the trained model, the channels that vary most in each,
+# and below a photo of cell nuclei through the model that was trained on those.
+
+
+# %%
+def busiest(network_model, image):
+    """The picture, and of each stage the channels that vary most inside it, as maps by title."""
+    batch, _ = network_model.transform([image])
+    found = {"picture": image}
+    for stage, values in enumerate(network_model.backbone.body(Tensor(batch.tensor)), start=1):
+        rim = values.shape[1] // 8
+        spread = values.data[0, rim:-rim, rim:-rim].std(axis=(0, 1))
+        for channel in np.argsort(spread)[::-1][: 3 if stage == 1 else 4]:
+            found[f"stage {stage}, channel {channel}"] = values.data[0, :, :, channel]
+    return found
+
+
+shapes_image, _ = sample_set("shapes")[3]
+seen = busiest(model, shapes_image)
+show(
+    picture_row(seen, columns=4, side=2),
+    "Maps of the shapes model: edges, then parts, then blobs",
+)
+nuclei_model, _ = load_model("nuclei")
+photo, _ = sample_set("nuclei")[4]
+show(
+    picture_row(busiest(nuclei_model, photo), columns=4, side=2),
+    "Maps of the nuclei model on a photo",
+)
+assert [m.shape for m in list(seen.values())[3::4]] == [(64, 64), (32, 32), (16, 16), (8, 8)]
+
+# %% [markdown]
+# Stage 1 still draws the picture: outlines, colours. Stage 4 has 8x8 numbers a channel; they say
+# *that* something is there, and hardly where. A detector needs both, *what* and *where*, and no
+# single map has both. That is the next lesson.
+#
+# ## Exercises
+#
+# Write them in [lessons/exercises/04_backbones.py](exercises/04_backbones.py); `tinymaskrcnn
+# learn 04` checks.
+#
+# | exercise | kind | what |
+# |---|---|---|
+# | `stage_sizes` | fill | the sizes of all maps for any picture |
+# | `block_parameters` | fill | what a basic block has to learn, to the last number |
+# | `multiply_adds` | fill | the work of a stack of convolutions |
+# | `padded_shortcut` | vectorise | a shortcut without parameters |
+# | `bottleneck_block` | extend | the block itself |
+#
+# ## Recap
+#
+# You now own a backbone: stem, stages, blocks, and four maps at strides 4, 8, 16, 32.
+#
+# **Common mistakes.** Rounding down where padding makes a convolution round up: a side of 799
+# gives 400, not 399. Forgetting the shortcut's convolution where the channels stay and the map is
+# halved. Counting a stride's work at the size before it. Loading weights whose stride sits on
+# another convolution: all shapes fit, and all results are wrong.
+#
+# **Read next.** He et al. 2015, sections 3 and 4, https://arxiv.org/abs/1512.03385; Simonyan and
+# Zisserman 2014, https://arxiv.org/abs/1409.1556; Luo et al. 2016 on what is really seen,
+# https://arxiv.org/abs/1701.04128; `tinymaskrcnn/models/resnet.py`. Then lesson 05: one map that
+# knows both.

@@ -1,0 +1,355 @@
+"""Checks of lesson 04: backbones."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from lessons import load
+from lessons.checking import Law, Task, Wrong
+from lessons.checking.strategies import arrays
+
+conv_pixel = load("convolution").conv_pixel
+
+# stage_sizes
+
+
+def stage_sizes(height, width):
+    """Layer by layer, with the convolution's own formula."""
+    sizes = [(height, width)]
+    for kernel, padding in ((7, 3), (3, 1), (3, 1), (3, 1), (3, 1)):
+        sizes.append(tuple((side + 2 * padding - kernel) // 2 + 1 for side in sizes[-1]))
+    return sizes[2:]
+
+
+def repeated(height, width, halve, skip=2, count=4):
+    sizes = [(height, width)]
+    for _ in range(skip + count - 1):
+        sizes.append(tuple(halve(side) for side in sizes[-1]))
+    return sizes[skip:]
+
+
+STAGE_SIZES = Task(
+    name="stage_sizes",
+    kind="fill",
+    specification=stage_sizes,
+    cases=st.tuples(st.integers(1, 200), st.integers(1, 200)),
+    examples=[(224, 224), (64, 96)],
+    after="Pictures whose sides are no multiples of 32 give maps whose sizes are no exact halves. "
+    "That is why a detector pads its batches to multiples of 32.",
+    link="tinymaskrcnn/models/transform.py",
+    wrong=[
+        Wrong(
+            lambda h, w: repeated(h, w, lambda side: side // 2),
+            "You round down. With padding, a kernel that starts on the last pixel still fits: what "
+            "does a side of 5 become?",
+        ),
+        Wrong(
+            lambda h, w: repeated(h, w, lambda side: (side + 1) // 2, 1),
+            "You count the stem's halving alone. The pooling behind it halves again before "
+            "stage 1.",
+        ),
+        Wrong(
+            lambda h, w: repeated(h, w, lambda side: (side + 1) // 2, 3),
+            "Stage 1 does not halve; it keeps what stem and pooling leave.",
+        ),
+        Wrong(
+            lambda h, w: stage_sizes(h, w)[::-1],
+            "The order is wrong: the largest map comes first.",
+        ),
+        Wrong(
+            lambda h, w: stage_sizes(w, h),
+            "Height and width are swapped.",
+        ),
+    ],
+)
+
+# block_parameters
+
+
+def block_parameters(in_channels, width, stride):
+    convolutions = [(in_channels, width, 3), (width, width, 3)]
+    if stride != 1 or in_channels != width:
+        convolutions.append((in_channels, width, 1))
+    return sum(i * o * k * k + 2 * o for i, o, k in convolutions)
+
+
+def shortcut_if(needed, kernel=1, norms=2, with_norm=True):
+    def answer(in_channels, width, stride):
+        total = 9 * width * (in_channels + width) + 2 * norms * width
+        extra = kernel**2 * in_channels * width + (norms * width if with_norm else 0)
+        return total + (extra if needed(in_channels, width, stride) else 0)
+
+    return answer
+
+
+def changes(i, w, s):
+    return s != 1 or i != w
+
+
+BLOCK_PARAMETERS = Task(
+    name="block_parameters",
+    kind="fill",
+    specification=block_parameters,
+    cases=st.tuples(st.sampled_from([1, 2, 3, 64]), st.sampled_from([1, 2, 64]), st.integers(1, 2)),
+    examples=[(64, 64, 1), (64, 128, 2), (64, 64, 2), (64, 128, 1)],
+    after="The second block of ResNet-18's first stage has 73 984: two convolutions and 256 "
+    "numbers of norms. What norms remember (means and variances) is saved with the weights, and "
+    "not learnt.",
+    link="BasicBlock in tinymaskrcnn/models/resnet.py",
+    wrong=[
+        Wrong(
+            shortcut_if(lambda i, w, s: False),
+            "The shortcut is missing where the block changes the map's shape.",
+        ),
+        Wrong(
+            shortcut_if(lambda i, w, s: i != w),
+            "A block that halves the map needs a convolution in its shortcut even where the "
+            "channels stay.",
+        ),
+        Wrong(
+            shortcut_if(lambda i, w, s: s != 1),
+            "A block that changes the channels needs a convolution in its shortcut even where the "
+            "size stays.",
+        ),
+        Wrong(
+            shortcut_if(changes, norms=0),
+            "The norms are missing: a scale and a shift for each channel.",
+        ),
+        Wrong(
+            shortcut_if(changes, with_norm=False),
+            "The shortcut's convolution has a norm, too.",
+        ),
+        Wrong(
+            shortcut_if(changes, kernel=3),
+            "The shortcut's convolution is 1x1.",
+        ),
+        Wrong(
+            shortcut_if(changes, norms=4),
+            "Means and variances are measured, not learnt. They do not count.",
+        ),
+    ],
+)
+
+# multiply_adds
+
+
+def multiply_adds(layers, height, width):
+    total = 0
+    for ins, outs, kernel, stride in layers:
+        height, width = (
+            (side + 2 * (kernel // 2) - kernel) // stride + 1 for side in (height, width)
+        )
+        total += kernel * kernel * ins * outs * height * width
+    return total
+
+
+def at_the_size_before(layers, height, width):
+    total = 0
+    for ins, outs, kernel, stride in layers:
+        total += kernel * kernel * ins * outs * height * width
+        height, width = -(-height // stride), -(-width // stride)
+    return total
+
+
+def rounded_down(layers, height, width):
+    total = 0
+    for ins, outs, kernel, stride in layers:
+        height, width = height // stride, width // stride
+        total += kernel * kernel * ins * outs * height * width
+    return total
+
+
+@st.composite
+def stacks(draw):
+    layers, channels = [], draw(st.integers(1, 3))
+    for _ in range(draw(st.integers(1, 3))):
+        outs = draw(st.integers(1, 3))
+        layers.append((channels, outs, draw(st.sampled_from([1, 3])), draw(st.integers(1, 2))))
+        channels = outs
+    return layers, draw(st.integers(1, 9)), draw(st.integers(1, 9))
+
+
+MULTIPLY_ADDS = Task(
+    name="multiply_adds",
+    kind="fill",
+    specification=multiply_adds,
+    cases=stacks(),
+    examples=[([(3, 64, 7, 2)], 224, 224), ([(3, 4, 3, 2), (4, 4, 1, 2)], 7, 5)],
+    after="Divided by what a processor can do in a second this gives the least time a network "
+    "needs. This package's benchmarks print both, and how near they are.",
+    link="tests/benchmarks/conv.py",
+    wrong=[
+        Wrong(
+            at_the_size_before,
+            "You count each layer at the size of its input. There is one sum for each number of "
+            "the result, which a stride makes fewer.",
+        ),
+        Wrong(
+            rounded_down,
+            "You round the size down. With this padding a side of 5 becomes 3.",
+        ),
+        Wrong(
+            lambda layers, h, w: multiply_adds([(1, o, k, s) for _, o, k, s in layers], h, w),
+            "Each number of the result is a sum over all input channels.",
+        ),
+        Wrong(
+            lambda layers, h, w: sum(
+                k * k * i * o * (-(-h // s)) * (-(-w // s)) for i, o, k, s in layers
+            ),
+            "Each layer works on the result of the one before: strides add up.",
+        ),
+        Wrong(
+            lambda layers, h, w: 2 * multiply_adds(layers, h, w),
+            "You count multiplications and additions separately. A multiply-add is one.",
+        ),
+    ],
+)
+
+# padded_shortcut
+
+
+def padded_shortcut(x, channels):
+    count, height, width, before = x.shape
+    out = np.zeros((count, (height + 1) // 2, (width + 1) // 2, channels), x.dtype)
+    for n, i, j, c in np.ndindex(*out.shape[:3], before):
+        out[n, i, j, c] = x[n, 2 * i, 2 * j, c]
+    return out
+
+
+@st.composite
+def maps_to_widen(draw):
+    count, height, width, channels = (draw(st.integers(1, n)) for n in (2, 4, 4, 2))
+    return draw(arrays((count, height, width, channels))), channels + draw(st.integers(0, 3))
+
+
+def zeros_around(x, channels):
+    extra = channels - x.shape[3]
+    return np.roll(padded_shortcut(x, channels), extra // 2, axis=3)
+
+
+def averaged(x, channels):
+    even = np.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)), mode="edge")
+    mean = (even[:, ::2, ::2] + even[:, 1::2, ::2] + even[:, ::2, 1::2] + even[:, 1::2, 1::2]) / 4
+    return np.pad(mean, ((0, 0), (0, 0), (0, 0), (0, channels - x.shape[3])))
+
+
+PADDED_SHORTCUT = Task(
+    name="padded_shortcut",
+    kind="vectorise",
+    specification=padded_shortcut,
+    cases=maps_to_widen(),
+    examples=[(np.arange(1, 19, dtype=np.float32).reshape(1, 3, 3, 2), 4)],
+    after="ResNets for CIFAR-10 use it, and lose little: the shortcut is there for the "
+    "gradient, not for its weights. Detectors use the 1x1 convolution.",
+    link="He et al. 2015, section 3.3, https://arxiv.org/abs/1512.03385",
+    wrong=[
+        Wrong(
+            lambda x, channels: np.roll(padded_shortcut(x, channels), channels - x.shape[3], 3),
+            "Your zeros stand before the channels. They come behind.",
+        ),
+        Wrong(zeros_around, "Your zeros stand on both sides of the channels. They come behind."),
+        Wrong(
+            lambda x, channels: padded_shortcut(x[:, 1:, 1:], channels),
+            "You begin with the second row and column.",
+        ),
+        Wrong(
+            lambda x, channels: np.pad(x, ((0, 0), (0, 0), (0, 0), (0, channels - x.shape[3]))),
+            "The map is not halved.",
+        ),
+        Wrong(averaged, "You average each square. The rule takes one pixel of it."),
+        Wrong(
+            lambda x, channels: padded_shortcut(x, channels)[
+                :, : x.shape[1] // 2, : x.shape[2] // 2
+            ],
+            "A last row or column without a partner is kept: ceil, not floor.",
+        ),
+    ],
+)
+
+# bottleneck_block
+
+
+def layer(x, weight, padding=0):
+    out = np.zeros((*x.shape[:3], len(weight)))
+    for _, i, j, o in np.ndindex(out.shape):
+        out[0, i, j, o] = conv_pixel(x[0], weight, i, j, o, padding=(padding, padding))
+    return out
+
+
+def positive(x):
+    return np.maximum(x, 0)
+
+
+def bottleneck_block(x, down, middle, up):
+    y = positive(layer(x, down))
+    y = positive(layer(y, middle, 1))
+    return positive(layer(y, up) + x)
+
+
+def variant(first=positive, second=positive, before=lambda y: y, last=positive, skip=1):
+    def answer(x, down, middle, up):
+        y = second(layer(first(layer(x, down)), middle, 1))
+        return last(before(layer(y, up)) + skip * x)
+
+    return answer
+
+
+def as_it_is(y):
+    return y
+
+
+@st.composite
+def small_blocks(draw):
+    height, width, channels, inner = (draw(st.integers(1, 2)) for _ in range(4))
+    shapes = [(1, height, width, channels), (inner, channels, 1, 1), (inner, inner, 3, 3)]
+    return tuple(draw(arrays(shape, -2, 2)) for shape in [*shapes, (channels, inner, 1, 1)])
+
+
+ONE = np.ones((1, 1, 1, 1), np.float32)
+CENTRE = np.zeros((1, 1, 3, 3), np.float32)
+CENTRE[0, 0, 1, 1] = 1
+
+BOTTLENECK = Task(
+    name="bottleneck_block",
+    kind="extend",
+    specification=bottleneck_block,
+    cases=small_blocks(),
+    examples=[(ONE, ONE, CENTRE, ONE), (ONE, ONE, CENTRE, -ONE)],
+    laws=[
+        Law(
+            "with `up` all zeros the block is a ReLU: it starts out as nearly nothing",
+            lambda f, x, d, m, u: np.allclose(
+                getattr(f(x, d, m, 0 * u), "data", f(x, d, m, 0 * u)), positive(x)
+            ),
+        )
+    ],
+    max_cases=60,
+    after="Sixteen of these, with norms, are ResNet-50. Training often starts the last norm's "
+    "scale at 0, so that every block is the identity at first, as in the law that was checked.",
+    link="Bottleneck in tinymaskrcnn/models/resnet.py",
+    wrong=[
+        Wrong(
+            variant(skip=0),
+            "The shortcut is missing: what came in is added before the last ReLU.",
+        ),
+        Wrong(
+            variant(before=positive, last=as_it_is),
+            "Your last ReLU comes before the sum. Then a block can only ever add, never take away.",
+        ),
+        Wrong(variant(last=as_it_is), "The last ReLU, after the sum, is missing."),
+        Wrong(
+            variant(before=positive),
+            "There is a ReLU between `up` and the sum. A block must be able to subtract.",
+        ),
+        Wrong(
+            variant(first=as_it_is),
+            "The ReLU between `down` and `middle` is missing. Without it the two are one linear "
+            "map.",
+        ),
+        Wrong(
+            variant(second=as_it_is),
+            "The ReLU between `middle` and `up` is missing. Without it the two are one linear map.",
+        ),
+    ],
+)
+
+TASKS = [STAGE_SIZES, BLOCK_PARAMETERS, MULTIPLY_ADDS, PADDED_SHORTCUT, BOTTLENECK]

@@ -1,0 +1,351 @@
+"""Checks of lesson 05: the feature pyramid."""
+
+from itertools import pairwise
+from math import ceil, floor
+
+import numpy as np
+from hypothesis import strategies as st
+
+from lessons import load
+from lessons.checking import Law, Task, Wrong
+from lessons.checking.pictures import tables
+from lessons.checking.strategies import arrays
+
+LESSON = load("feature_pyramid")
+
+# nearest_index
+
+
+def nearest_index(in_size, out_size):
+    row = np.arange(in_size)[None]
+    return [int(LESSON.nearest_pixel(row, 0, j, (1, out_size))) for j in range(out_size)]
+
+
+def by_rule(rule):
+    def answer(in_size, out_size):
+        return [min(max(int(rule(i, in_size, out_size)), 0), in_size - 1) for i in range(out_size)]
+
+    return answer
+
+
+NEAREST_INDEX = Task(
+    name="nearest_index",
+    kind="fill",
+    specification=nearest_index,
+    cases=st.tuples(st.integers(1, 9), st.integers(1, 12)),
+    examples=[(2, 4), (3, 5), (4, 2)],
+    after="The package works in single precision here, because torch does, and that decides ties. "
+    "For sizes that double there are none.",
+    link="_nearest_index in tinymaskrcnn/ops/interpolate/reference.py",
+    wrong=[
+        Wrong(
+            by_rule(lambda i, m, n: floor(i * m / n + 0.5)),
+            "You round to the nearest whole number. The pixel in which the edge falls begins at "
+            "the number below.",
+        ),
+        Wrong(
+            by_rule(lambda i, m, n: floor((i + 0.5) * m / n)),
+            "You ask where the pixel's centre falls. The rule (of torch's nearest) is its left "
+            "edge.",
+        ),
+        Wrong(
+            by_rule(lambda i, m, n: floor(i * (m - 1) / max(n - 1, 1))),
+            "You stretch first to first and last to last. Sizes are in the ratio of all pixels, "
+            "not of the gaps between them.",
+        ),
+        Wrong(
+            by_rule(lambda i, m, n: i % m),
+            "You repeat the row as a whole. Each pixel is repeated in its place.",
+        ),
+        Wrong(
+            by_rule(lambda i, m, n: ceil(i * m / n)),
+            "You round up.",
+        ),
+    ],
+)
+
+# top_down
+
+
+def enlarge(x):
+    return np.array([[x[i // 2, j // 2] for j in range(2 * x.shape[1])] for i in range(2 * len(x))])
+
+
+def top_down(laterals):
+    levels = [np.array(laterals[-1], float)]
+    for lateral in reversed(laterals[:-1]):
+        levels.insert(0, lateral + enlarge(levels[0]))
+    return levels
+
+
+def only_the_next(laterals):
+    return [fine + enlarge(above) for fine, above in pairwise(laterals)] + [laterals[-1]]
+
+
+def coarsest_to_all(laterals):
+    levels = []
+    for number, lateral in enumerate(laterals):
+        above = laterals[-1]
+        for _ in range(len(laterals) - 1 - number):
+            above = enlarge(above)
+        levels.append(lateral + above if number < len(laterals) - 1 else lateral)
+    return levels
+
+
+def averaged(laterals):
+    levels = [np.array(laterals[-1], float)]
+    for lateral in reversed(laterals[:-1]):
+        levels.insert(0, (lateral + enlarge(levels[0])) / 2)
+    return levels
+
+
+def in_place(laterals):
+    for i in reversed(range(len(laterals) - 1)):
+        laterals[i] += enlarge(laterals[i + 1])
+    return laterals
+
+
+@st.composite
+def pyramids(draw):
+    count, height, width = draw(st.integers(1, 3)), draw(st.integers(1, 2)), draw(st.integers(1, 2))
+    sizes = [(height << k, width << k) for k in reversed(range(count))]
+    return ([draw(arrays(size, -4, 4)) for size in sizes],)
+
+
+THREE = [np.ones((4, 4), np.float32), 10 * np.ones((2, 2), np.float32), np.float32([[100]])]
+
+TOP_DOWN = Task(
+    name="top_down",
+    kind="fill",
+    specification=top_down,
+    cases=pyramids(),
+    examples=[(THREE,)],
+    after="Four lines of the model, and the reason why small objects are found: what the coarsest "
+    "map knows reaches every level. In the real one each lateral is a 1x1 convolution first.",
+    link="FeaturePyramid in tinymaskrcnn/models/fpn.py",
+    wrong=[
+        Wrong(
+            only_the_next,
+            "Each level gets the lateral above it, and not the sum that was made there: what is "
+            "two levels up never arrives.",
+        ),
+        Wrong(
+            coarsest_to_all,
+            "Each level gets the coarsest map only. What the levels between have added is lost.",
+        ),
+        Wrong(averaged, "You take the mean of the two. They are added."),
+        Wrong(lambda laterals: top_down(laterals)[::-1], "The order is wrong: the finest first."),
+        Wrong(in_place, "You write into the laterals that you were given. Make new arrays."),
+    ],
+)
+
+# double
+
+
+def double(x):
+    return np.stack([enlarge(x[:, :, c]) for c in range(x.shape[2])], axis=2)
+
+
+SMALL_MAPS = st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 2)).flatmap(arrays)
+CORNER = np.float32([[1, 2], [3, 4]])[:, :, None]
+
+
+def first_channel(arguments, expected, got):
+    return tables(arguments, expected[..., 0], np.asarray(got)[..., 0])
+
+
+DOUBLE = Task(
+    name="double",
+    kind="vectorise",
+    specification=double,
+    cases=st.tuples(SMALL_MAPS),
+    examples=[(CORNER,)],
+    picture=first_channel,
+    after="Copies cost memory traffic and nothing else. The package never makes them: it adds "
+    "while it reads.",
+    link="upsample_add in tinymaskrcnn/ops/interpolate/op.py",
+    wrong=[
+        Wrong(
+            lambda x: np.tile(x, (2, 2, 1)),
+            "You put the whole map beside itself. Each number must be repeated in its place.",
+        ),
+        Wrong(
+            lambda x: x.repeat(2, axis=0),
+            "Only the rows are doubled.",
+        ),
+        Wrong(
+            lambda x: x.repeat(2, axis=1),
+            "Only the columns are doubled.",
+        ),
+        Wrong(
+            lambda x: x.repeat(4, axis=1).reshape(2 * x.shape[0], 2 * x.shape[1], x.shape[2]),
+            "Your reshape puts the copies into one row and breaks it in two. Repeat along each "
+            "axis.",
+        ),
+        Wrong(
+            lambda x: np.where(
+                (np.indices((2 * x.shape[0], 2 * x.shape[1])).sum(0) % 2 == 0)[:, :, None]
+                & (np.arange(2 * x.shape[0]) % 2 == 0)[:, None, None],
+                double(x),
+                0,
+            ),
+            "You fill one pixel of each square. All four get the number.",
+        ),
+    ],
+)
+
+# double_gradient
+
+
+def double_gradient(grad):
+    out = np.zeros((grad.shape[0] // 2, grad.shape[1] // 2, grad.shape[2]))
+    for i, j, c in np.ndindex(grad.shape):
+        out[i // 2, j // 2, c] += grad[i, j, c]
+    return out
+
+
+@st.composite
+def gradients(draw):
+    height, width, channels = (draw(st.integers(1, 2)) for _ in range(3))
+    return (draw(arrays((2 * height, 2 * width, channels))),)
+
+
+def halves(grad):
+    h, w = grad.shape[0] // 2, grad.shape[1] // 2
+    return grad[:h, :w] + grad[h:, :w] + grad[:h, w:] + grad[h:, w:]
+
+
+def regrouped(grad):
+    h, w, c = grad.shape
+    return grad.reshape(h // 2, w // 2, 4, c).sum(axis=2)
+
+
+DOUBLE_GRADIENT = Task(
+    name="double_gradient",
+    kind="vectorise",
+    specification=double_gradient,
+    cases=gradients(),
+    examples=[(np.arange(16, dtype=np.float32).reshape(4, 4, 1),)],
+    picture=first_channel,
+    after="A copy forward is a sum backward, always. The other way round holds as well: a sum's "
+    "gradient is copied to all that were summed.",
+    link="nearest_grad in tinymaskrcnn/ops/interpolate/reference.py",
+    wrong=[
+        Wrong(
+            lambda grad: double_gradient(grad) / 4,
+            "You take the mean. The number was used four times, so all four gradients add up.",
+        ),
+        Wrong(
+            lambda grad: grad[::2, ::2] * 1.0,
+            "You take one of the four. The others are lost.",
+        ),
+        Wrong(
+            halves,
+            "You add pixels that lie half a map apart. Those of one square lie side by side.",
+        ),
+        Wrong(
+            regrouped,
+            "Your reshape takes four numbers of one row. A square has two of each of two rows: cut "
+            "both axes into pairs.",
+        ),
+    ],
+)
+
+# bilinear_resize
+
+
+def bilinear_resize(image, height, width):
+    out = np.zeros((height, width))
+    for i, j in np.ndindex(height, width):
+        out[i, j] = LESSON.bilinear_pixel(image, i, j, (height, width))
+    return out
+
+
+def with_centres(rule):
+    """Resizing where pixel i of n lies at rule(i, m, n) of the old one's m."""
+
+    def weights(m, n):
+        table = np.zeros((n, m))
+        for i in range(n):
+            centre = min(max(rule(i, m, n), 0), m - 1)
+            low = min(int(centre), m - 1)
+            table[i, low] += 1 - (centre - low)
+            table[i, min(low + 1, m - 1)] += centre - low
+        return table
+
+    def answer(image, height, width):
+        return weights(image.shape[0], height) @ image @ weights(image.shape[1], width).T
+
+    return answer
+
+
+def nearest_resize(image, height, width):
+    return np.array(
+        [
+            [LESSON.nearest_pixel(image, i, j, (height, width)) for j in range(width)]
+            for i in range(height)
+        ],
+        float,
+    )
+
+
+def zero_outside(image, height, width):
+    """Beyond the outermost centres the image fades into zeros."""
+    padded = np.pad(image, 1)
+    out = np.zeros((height, width))
+    for i, j in np.ndindex(height, width):
+        y = (i + 0.5) * image.shape[0] / height + 0.5
+        x = (j + 0.5) * image.shape[1] / width + 0.5
+        top, left = floor(y), floor(x)
+        square = padded[top : top + 2, left : left + 2]
+        rows, columns = np.array([1 - y + top, y - top]), np.array([1 - x + left, x - left])
+        out[i, j] = rows[: len(square)] @ square @ columns[: square.shape[1]]
+    return out
+
+
+@st.composite
+def images_and_sizes(draw):
+    image = draw(arrays((draw(st.integers(1, 4)), draw(st.integers(1, 4))), -8, 8))
+    return image.astype(np.float64), draw(st.integers(1, 6)), draw(st.integers(1, 6))
+
+
+BILINEAR = Task(
+    name="bilinear_resize",
+    kind="extend",
+    specification=bilinear_resize,
+    cases=images_and_sizes(),
+    examples=[(np.array([[0.0, 4.0]]), 1, 4), (np.array([[0.0, 4.0], [8.0, 0.0]]), 4, 4)],
+    laws=[
+        Law(
+            "a resized mirror image is the mirrored resized image",
+            lambda f, image, h, w: np.allclose(f(image[:, ::-1], h, w), f(image, h, w)[:, ::-1]),
+        )
+    ],
+    picture=tables,
+    after="The half pixel is the reason why two libraries resize the same picture differently. "
+    "RoIAlign, in lesson 11, is this rule inside a box.",
+    link="tinymaskrcnn/ops/interpolate/reference.py",
+    wrong=[
+        Wrong(
+            with_centres(lambda i, m, n: i * m / n),
+            "You forget the half pixel: the centre of pixel i lies at i + 0.5, in the new image as "
+            "in the old.",
+        ),
+        Wrong(
+            with_centres(lambda i, m, n: i * (m - 1) / max(n - 1, 1)),
+            "You lay corner on corner (align_corners). Here the images' edges lie on each "
+            "other, and the centres half a pixel inside.",
+        ),
+        Wrong(
+            with_centres(lambda i, m, n: (i + 0.5) * m / n),
+            "You add the half pixel of the new image, and forget to take off that of the old.",
+        ),
+        Wrong(nearest_resize, "You copy the nearest pixel. Blend the four around."),
+        Wrong(
+            zero_outside,
+            "At the rim your image fades to 0. Outside the outermost centres their value counts.",
+        ),
+    ],
+)
+
+TASKS = [NEAREST_INDEX, TOP_DOWN, DOUBLE, DOUBLE_GRADIENT, BILINEAR]

@@ -1,0 +1,248 @@
+"""Checks of lesson 00: the tour."""
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from lessons.checking import Task, Wrong
+from lessons.checking.pictures import tables
+from lessons.checking.strategies import arrays, boxes
+
+# count_by_class
+
+CLASSES = ["square", "circle", "triangle"]
+
+
+def count_by_class(labels, scores, classes, least):
+    counts = dict.fromkeys(classes, 0)
+    for label, score in zip(labels, scores, strict=True):
+        if score >= least:
+            counts[classes[int(label) - 1]] += 1
+    return counts
+
+
+@st.composite
+def results(draw):
+    count = draw(st.integers(0, 4))
+    labels = [draw(st.integers(1, 3)) for _ in range(count)]
+    scores = [draw(st.sampled_from([0.5, 0.25, 0.75])) for _ in range(count)]
+    return np.array(labels, np.int64), np.array(scores), CLASSES, 0.5
+
+
+def shifted(labels, scores, classes, least):
+    counts = dict.fromkeys(classes, 0)
+    for label, score in zip(labels, scores, strict=True):
+        if score >= least:
+            counts[classes[int(label) % len(classes)]] += 1
+    return counts
+
+
+def only_those_found(labels, scores, classes, least):
+    return {k: v for k, v in count_by_class(labels, scores, classes, least).items() if v}
+
+
+COUNT = Task(
+    name="count_by_class",
+    kind="fill",
+    specification=count_by_class,
+    cases=results(),
+    examples=[(np.array([1, 3, 1]), np.array([0.75, 0.5, 0.25]), CLASSES, 0.5)],
+    after="Label 0 is kept for the background, which is never an object; so names start at 1. "
+    "`tinymaskrcnn predict` prints such a count for each picture.",
+    link="summary in tinymaskrcnn/commands/predict.py",
+    wrong=[
+        Wrong(
+            shifted,
+            "Your names are off by one: label 1 is the first name of the list.",
+        ),
+        Wrong(
+            lambda labels, scores, classes, least: count_by_class(labels, scores, classes, 0.0),
+            "You count objects that are not sure enough, too.",
+        ),
+        Wrong(
+            lambda labels, scores, classes, least: count_by_class(
+                labels, scores, classes, least + 1e-9
+            ),
+            "An object with exactly the least score counts.",
+        ),
+        Wrong(
+            only_those_found,
+            "Classes of which there is no object are missing. They have the count 0.",
+        ),
+    ],
+)
+
+# objects_at
+
+
+def objects_at(boxes, x, y):
+    return [i for i, (x1, y1, x2, y2) in enumerate(boxes) if x1 <= x < x2 and y1 <= y < y2]
+
+
+def closed(boxes, x, y):
+    return [i for i, (x1, y1, x2, y2) in enumerate(boxes) if x1 <= x <= x2 and y1 <= y <= y2]
+
+
+def opened(boxes, x, y):
+    return [i for i, (x1, y1, x2, y2) in enumerate(boxes) if x1 < x < x2 and y1 < y < y2]
+
+
+SIDE_BY_SIDE = np.float32([[0, 0, 2, 2], [2, 0, 4, 2], [0, 0, 4, 2]])
+
+OBJECTS_AT = Task(
+    name="objects_at",
+    kind="fill",
+    specification=objects_at,
+    cases=st.tuples(boxes(0, 4, 6), st.integers(0, 6), st.integers(0, 6)),
+    examples=[(SIDE_BY_SIDE, 2, 1), (SIDE_BY_SIDE, 1, 0), (SIDE_BY_SIDE, 3, 2)],
+    after="Edges that belong to one side only: the same rule makes pixels tile a picture. "
+    "Lesson 06 says what a coordinate is, to the half pixel.",
+    link="lessons/06_boxes_iou.py",
+    wrong=[
+        Wrong(
+            lambda boxes, x, y: objects_at(boxes, y, x),
+            "x and y are swapped: x is compared with the first and third number of a box.",
+        ),
+        Wrong(
+            closed,
+            "You count the right and lower edges in: a point there would lie in both of "
+            "two boxes side by side.",
+        ),
+        Wrong(opened, "You leave out the left and upper edges. They belong to the box."),
+        Wrong(
+            lambda boxes, x, y: [
+                i for i, (x1, y1, w, h) in enumerate(boxes) if x1 <= x < x1 + w and y1 <= y < y1 + h
+            ],
+            "You read the last two numbers as width and height. They are the right and lower edge.",
+        ),
+    ],
+)
+
+# covered_area
+
+
+def covered_area(masks, threshold):
+    count, height, width = masks.shape
+    covered = 0
+    for y, x in np.ndindex(height, width):
+        covered += any(masks[n, y, x] >= threshold for n in range(count))
+    return covered
+
+
+@st.composite
+def probabilities(draw):
+    shape = (draw(st.integers(0, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    return draw(arrays(shape, 0, 4, 4.0)), 0.5
+
+
+COVERED = Task(
+    name="covered_area",
+    kind="vectorise",
+    specification=covered_area,
+    cases=probabilities(),
+    examples=[(np.float32([[[0.5, 1, 0]], [[0.75, 0, 0.25]]]), 0.5)],
+    after="Divided by the picture's pixels this is what a biologist calls confluence. With no "
+    "masks at all NumPy's `any` over an axis of length 0 is False everywhere, which is just "
+    "right.",
+    link="binary_masks in tinymaskrcnn/detection/detections.py",
+    wrong=[
+        Wrong(
+            lambda masks, threshold: int((masks >= threshold).sum()),
+            "Pixels that belong to two objects are counted twice.",
+        ),
+        Wrong(
+            lambda masks, threshold: int((masks > threshold).any(axis=0).sum()),
+            "A pixel with exactly the threshold is counted in.",
+        ),
+        Wrong(
+            lambda masks, threshold: int((masks.sum(axis=0) >= threshold).sum()),
+            "You add the probabilities of different objects. A pixel that is a little of each "
+            "of two belongs to neither.",
+        ),
+        Wrong(
+            lambda masks, threshold: int((masks >= threshold).all(axis=0).sum()) * (len(masks) > 0),
+            "You count the pixels that belong to all objects. One is enough.",
+        ),
+    ],
+)
+
+# overlay
+
+
+def overlay(image, masks, colours, opacity):
+    out = np.array(image, float)
+    for y, x in np.ndindex(image.shape[:2]):
+        for n in reversed(range(len(masks))):
+            if masks[n, y, x]:
+                out[y, x] = (1 - opacity) * out[y, x] + opacity * colours[n]
+    return out
+
+
+def last_on_top(image, masks, colours, opacity):
+    return overlay(image, masks[::-1], colours[::-1], opacity)
+
+
+def from_the_original(image, masks, colours, opacity):
+    """Only the topmost mask shows."""
+    out = np.array(image, float)
+    for n in reversed(range(len(masks))):
+        out[masks[n]] = (1 - opacity) * image[masks[n]] + opacity * colours[n]
+    return out
+
+
+def in_place(image, masks, colours, opacity):
+    image[:] = overlay(image, masks, colours, opacity)
+    return image
+
+
+@st.composite
+def pictures_and_masks(draw):
+    height, width, count = (draw(st.integers(1, 2)) for _ in range(3))
+    image = draw(arrays((height, width, 3), 0, 4, 4.0))
+    masks = draw(hnp.arrays(bool, (count, height, width)))
+    return image, masks, draw(arrays((count, 3), 0, 4, 4.0)), draw(st.sampled_from([0.5, 0.25]))
+
+
+def of_red(arguments, expected, got):
+    """The red channel of both."""
+    return tables(arguments, expected[..., 0], np.asarray(got)[..., 0])
+
+
+BOTH = np.ones((2, 1, 1), bool)
+
+OVERLAY = Task(
+    name="overlay",
+    kind="extend",
+    specification=overlay,
+    cases=pictures_and_masks(),
+    examples=[(np.zeros((1, 1, 3), np.float32), BOTH, np.float32([[1, 0, 0], [0, 1, 0]]), 0.5)],
+    picture=of_red,
+    after="The package's figures are drawn like this, with a dark line around each mask. "
+    "Painting in order of falling depth is the painter's algorithm.",
+    link="tinymaskrcnn/viz/draw.py",
+    wrong=[
+        Wrong(
+            last_on_top,
+            "The first mask is painted first, and ends up below the others.",
+        ),
+        Wrong(
+            lambda image, masks, colours, opacity: overlay(image, masks, colours, 1 - opacity),
+            "Opacity is the colour's share; you use it as the picture's.",
+        ),
+        Wrong(
+            from_the_original,
+            "You mix each colour with the untouched picture, so a mask below shows nothing through "
+            "the one on top. Mix with what is there already.",
+        ),
+        Wrong(
+            lambda image, masks, colours, opacity: overlay(image, masks, colours, 1.0),
+            "You replace the pixels. They are mixed with the colour.",
+        ),
+        Wrong(
+            in_place,
+            "You paint on the picture that you were given. Paint on a copy.",
+        ),
+    ],
+)
+
+TASKS = [COUNT, OBJECTS_AT, COVERED, OVERLAY]

@@ -1,0 +1,35 @@
+"""Settings of the course's site. Sources are the lessons themselves; build with
+`python -m lessons.site`.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # reading.py and formulas.py
+
+project = "tinymaskrcnn: the course"
+html_title = "Mask R-CNN from scratch"
+extensions = ["myst_nb", "sphinx_copybutton", "formulas"]
+root_doc = "index"
+include_patterns = ["index.md", "[0-9][0-9]_*.py", "exercises/[0-9][0-9]_*.py"]
+
+html_theme = "sphinx_book_theme"
+html_theme_options = {"show_navbar_depth": 1, "use_download_button": False}
+html_context = {"default_mode": "light"}
+html_static_path = ["static"]
+html_css_files = ["course.css"]
+html_show_copyright = False
+html_show_sphinx = False
+html_copy_source = False
+html_show_search_summary = False  # it would fetch pages, which a browser forbids to local files
+html_math_renderer = "mathml"
+
+nb_custom_formats = {".py": ["reading.read", {}]}
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(Path(os.environ["LESSONS_SITE_CACHE"]) / "runs")
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600
+nb_merge_streams = True
+myst_enable_extensions = ["dollarmath"]
+suppress_warnings = ["mystnb.unknown_mime_type"]

@@ -1,0 +1,92 @@
+"""The course's site, built and clicked through in a browser from the first page to the last."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from lessons import FOLDER, lesson_files
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
+OUT = FOLDER.parent / "build" / "site"  # kept: lessons that have not changed are not run again
+
+MISSING_PICTURES = """() => [...document.images].filter(i => !i.complete || !i.naturalWidth)
+    .map(i => i.src)"""
+OVERFLOW = "() => document.documentElement.scrollWidth - window.innerWidth"
+
+
+@pytest.fixture(scope="module")
+def site():
+    pytest.importorskip("myst_nb")
+    done = subprocess.run(
+        [sys.executable, "-m", "lessons.site", str(OUT)],
+        cwd=FOLDER.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return OUT
+
+
+@pytest.fixture(params=WIDTHS)
+def page(request, site):
+    """A page in a browser window; afterwards, what the browser complained of."""
+    api = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    width, height = WIDTHS[request.param]
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = browser.new_page(viewport={"width": width, "height": height})
+        complaints = []
+        opened.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+        opened.on("pageerror", lambda error: complaints.append(str(error)))
+        opened.on("requestfailed", lambda request: complaints.append(request.url))
+        opened.on(
+            "request",
+            lambda request: (
+                complaints.append(request.url) if request.url.startswith("http") else None
+            ),
+        )
+        yield opened
+        browser.close()
+        assert not complaints
+
+
+def test_from_the_first_page_to_the_last(page, site):
+    page.goto((site / "index.html").as_uri())
+    visited = []
+    while True:
+        page.wait_for_load_state()
+        visited.append(page.url.rpartition("/")[2])
+        assert page.evaluate(MISSING_PICTURES) == [], page.url
+        assert page.evaluate(OVERFLOW) <= 0, page.url
+        following = page.locator("a.right-next")
+        if not following.count():
+            break
+        following.click()
+    lessons = [path.with_suffix(".html").name for path in lesson_files()]
+    assert visited == ["index.html", *lessons, *lessons]  # the exercise pages have the same names
+
+
+def test_lessons_have_figures_and_link_their_exercises(page, site):
+    for path in lesson_files():
+        page.goto((site / f"{path.stem}.html").as_uri())
+        pictures = page.locator("article img")
+        assert pictures.count() >= 2
+        assert all(pictures.nth(i).get_attribute("alt") for i in range(pictures.count()))
+        assert page.locator("button.copybtn").count() >= 5
+        assert page.locator("a.left-prev").count() == 1
+        page.locator(f"article a[href='exercises/{path.stem}.html']").first.click()
+        assert "tinymaskrcnn learn" in page.locator("article").inner_text()
+
+
+def test_search_finds_a_lesson(page, site):
+    page.goto((site / "search.html").as_uri() + "?q=padding")
+    page.wait_for_selector("#search-results li a")
+    assert "02_convolution.html" in page.locator("#search-results").inner_html()
