@@ -264,7 +264,7 @@ for k in range(5):  # on each level its size, half its stride off
 # 56.3 percent average recall; anchors of all sizes on one level of stride 4, 750 thousand of them,
 # gave 51.3. More anchors are not the same as better ones.
 #
-# `tinymaskrcnn check-data` draws this comparison for your own data set and suggests sizes.
+# `tinymaskrcnn check-data` makes this comparison for your own data set and suggests sizes.
 #
 # ## Exercises
 #

@@ -15,7 +15,7 @@ from PIL import Image
 from .diagrams import Colour
 from .figure import as_picture, new_figure
 
-DROPPED: Colour = (130, 130, 130)  # whatever a filter removed, and background
+DROPPED: Colour = (75, 75, 75)  # whatever a filter removed, and background
 LEVELS: tuple[Colour, ...] = (  # P2 to P6; none of the roles' colours
     (0, 90, 181),
     (136, 46, 160),
