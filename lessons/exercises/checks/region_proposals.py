@@ -380,9 +380,9 @@ AVERAGE_RECALL = Task(
         ),
     ],
     picture=boxes_picture,
-    after="COCO's AR does this at ten thresholds; FPN's table 1 is made of it. Of all measures for "
-    "proposals it foretells best how well a detector built on them will do.",
-    link="Hosang et al. 2015, section 5, https://arxiv.org/abs/1502.05082",
+    after="COCO's AR does this at ten thresholds, and FPN's table 1 is made of it. It goes along "
+    "with how well a detector built on the proposals will do, better than recall at 0.5 does.",
+    link="Hosang et al. 2015, https://arxiv.org/abs/1502.05082",
     wrong=[
         Wrong(
             shared_proposals,
