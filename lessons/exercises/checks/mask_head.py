@@ -60,8 +60,8 @@ CROP_GOAL = Task(
         (DIAGONAL, np.array([-1.5, 0.2, 2.1, 2.6]), 4),
     ],
     picture=tables,
-    after="The package reads the mask between its pixels, with RoIAlign, so that goals are not only "
-    "0 and 1. Where an edge runs through a cell, the goal says how much of it is object.",
+    after="The package reads the mask between its pixels, with RoIAlign, so that goals are not "
+    "only 0 and 1. Where an edge runs through a cell, the goal says how much of it is object.",
     link="mask_goals in tinymaskrcnn/models/roi_heads.py",
     wrong=[
         Wrong(
