@@ -71,6 +71,15 @@ LEVEL_BY_CELLS = Task(
             "that is not whole be rounded, so that the box fits?",
         ),
         Wrong(
+            level_with(lambda w, h, cells: int(np.round(np.log2(max(w, h) / cells)))),
+            "You round to the nearest level. A box that is a little too long for a level would "
+            "stay on it: which way must you round so that it always fits?",
+        ),
+        Wrong(
+            level_with(lambda w, h, cells: up(w, cells)),
+            "You look at the width alone. The longer of the two sides decides.",
+        ),
+        Wrong(
             level_with(lambda w, h, cells: int(np.ceil(np.log(max(w, h) / cells)))),
             "That is the natural logarithm. From level to level the stride doubles.",
         ),
@@ -147,6 +156,11 @@ SPREAD = Task(
             "You give all to the nearest cell. Everyone who was read gets as much as it counted.",
         ),
         Wrong(
+            spread_with(lambda down, across: np.array([1, 0, 0, 0])),
+            "You give all to the cell above and left of the point. The value was a mix of four "
+            "cells, and each gets as much as it counted in it.",
+        ),
+        Wrong(
             lambda shape, y, x, slope: spread_with(shares)(shape, y, x, 1.0),
             "These are the weights alone. By what is the gradient of the value multiplied?",
         ),
@@ -185,6 +199,21 @@ def of_cells(image, y, x):
 
 def rounded_reading(image, y, x):
     return image[int(y + 0.5), int(x + 0.5)]
+
+
+def edge_to_edge(features, box, bins, samples):
+    """Samples at the ends of the box, too."""
+    count = bins * samples
+    x1, y1, x2, y2 = (float(v) for v in box)
+    ys, xs = np.linspace(y1, y2, count), np.linspace(x1, x2, count)
+    grid = [[float(bilinear_at(features[..., None], y, x)[0]) for x in xs] for y in ys]
+    return np.reshape(grid, (bins, samples, bins, samples)).max(axis=(1, 3))
+
+
+def cut_in_fours(features, box, bins, samples):
+    """As if the grid of samples could be seen as bins by bins of samples by samples."""
+    grid = pooled(features, box, bins * samples, 1)
+    return grid.reshape(bins, bins, samples, samples).max(axis=(2, 3))
 
 
 def bins_and_samples_mixed(features, box, bins, samples):
@@ -227,6 +256,11 @@ ALIGN_MAX = Task(
             "from either edge.",
         ),
         Wrong(
+            edge_to_edge,
+            "Your samples reach from edge to edge of the box. The first lies half a step inside, "
+            "and so does the last.",
+        ),
+        Wrong(
             lambda *given: pooled(*given, read=of_cells),
             "You take the maximum of the cells. First a value is read between the cells, then the "
             "largest of these is taken.",
@@ -238,6 +272,12 @@ ALIGN_MAX = Task(
         Wrong(
             lambda *given: pooled(*given).T,
             "Rows and columns are swapped: the first axis of the result goes down.",
+        ),
+        Wrong(
+            cut_in_fours,
+            "You cut the grid of points into (bins, bins, samples, samples). Its first axis runs "
+            "over bins and their samples along y, its second likewise along x: name the four "
+            "lengths in that order.",
         ),
         Wrong(
             bins_and_samples_mixed,
@@ -282,6 +322,10 @@ def other_way(u, v, cosine, sine):
     return u * cosine + v * sine, -u * sine + v * cosine
 
 
+def in_degrees(features, box, bins, samples):
+    return rotated(features, np.append(box[:4], np.deg2rad(box[4])), bins, samples)
+
+
 ANGLES = [0.0, np.pi / 2, np.pi, 0.5, -1.2]
 
 
@@ -311,8 +355,8 @@ ALIGN_ROTATED = Task(
     specification=rotated,
     cases=turned_boxes(),
     examples=[
-        (RAMP, np.array([3.0, 2.5, 4.0, 2.0, 0.0]), 2, 2),
         (RAMP, np.array([3.0, 2.5, 2.0, 1.0, np.pi / 2]), 2, 1),
+        (RAMP, np.array([3.0, 2.5, 4.0, 2.0, 0.0]), 2, 2),
         (RAMP, np.array([0.0, 2.5, 4.0, 1.0, 0.3]), 2, 2),
     ],
     laws=[Law("turning map and box together changes nothing", quarter_turn)],
@@ -325,6 +369,10 @@ ALIGN_ROTATED = Task(
             lambda *given: rotated(*given, turn=not_turned),
             "The angle does nothing. Where does a point of the upright box go when the box is "
             "turned about its centre?",
+        ),
+        Wrong(
+            in_degrees,
+            "The angle hardly does anything in yours. It is in radians.",
         ),
         Wrong(
             lambda *given: rotated(*given, turn=other_way),
