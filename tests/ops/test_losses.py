@@ -67,6 +67,8 @@ def test_beta_zero_is_the_absolute_difference(backend):
 
 # Specification
 
+cross_entropy_one = lessons.load("box_head").cross_entropy_one
+
 
 @settings(deadline=None, max_examples=30)
 @given(st.data())
@@ -76,7 +78,7 @@ def test_cross_entropy_one_row_at_a_time(data):
     labels = data.draw(arrays(np.int64, rows, elements=st.integers(0, classes - 1)))
     losses = []
     for row, label in zip(logits.tolist(), labels, strict=True):
-        losses.append(log(sum(exp(v - row[label]) for v in row)))
+        losses.append(cross_entropy_one(row, label))
     for module in (reference, cpu):
         loss, probabilities = module.cross_entropy(logits, labels)
         np.testing.assert_allclose(loss, sum(losses) / rows, rtol=1e-5, atol=4e-6)
