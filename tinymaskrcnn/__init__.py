@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 _HOMES = {  # where each public name lives; loaded when first asked for
     "tensor": ("Tensor",),
+    "tracing": ("Trace", "trace"),
     "autograd": ("Function", "is_grad_enabled", "no_grad"),
     "backend": ("use",),
     "gradcheck": ("gradcheck",),
@@ -46,7 +47,7 @@ _HOMES = {  # where each public name lives; loaded when first asked for
     "viz.draw": ("draw_detections",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = ("functional", "nn")
+_MODULES = ("functional", "nn", "viz")
 
 __all__ = [*_HOME_OF, *_MODULES, "__version__"]
 

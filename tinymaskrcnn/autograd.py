@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from . import memory
+from . import memory, tracing
 
 _grad_enabled = True
 
@@ -124,6 +124,7 @@ def backward(root: Any, grad: np.ndarray) -> None:
         grads = [None if s is None else s.value for s in sums]
         if all(g is None for g in grads):
             continue
+        tracing.note_gradients(node, grads)
         for tensor, result in zip(node.inputs, node._pull_back(grads), strict=True):
             if tensor is not None and result is not None:
                 _deliver(tensor, result, pending)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ops.paste_masks.op import paste_masks, paste_masks_binary
+from ..ops.paste_masks.op import paste_boxes, paste_masks, paste_masks_binary
 from .boxes import Size
 
 Found = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # boxes, labels, scores, masks
@@ -59,6 +59,10 @@ class Detections:
         """
         height, width = self.image_size
         return paste_masks(self.mask_probabilities, self.boxes, height, width)[:, None]
+
+    def paste_boxes(self) -> np.ndarray:
+        """The whole pixels that each mask is resized to, (N, 4) int64: `paste_boxes` of ops."""
+        return paste_boxes(self.boxes, self.mask_probabilities.shape[1])
 
     def binary_masks(self, threshold: float = 0.5) -> np.ndarray:
         """Which pixels belong to each object, (N, H, W) bool: those with a probability above the

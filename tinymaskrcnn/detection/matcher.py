@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .. import tracing
 from ..errors import InputError
 from ..ops.box_iou.op import box_iou
 from .boxes import covered_share
@@ -66,6 +67,13 @@ class Matcher:
                 is the overlap with a crowd that pycocotools uses, and it is just enough: a box may
                 overlap an object inside the crowd, of whatever size, by no more than that share.
         """
+        matches = self._match(boxes, ground_truth, iscrowd)
+        tracing.record("match.decisions", matches)
+        return matches
+
+    def _match(
+        self, boxes: np.ndarray, ground_truth: np.ndarray, iscrowd: np.ndarray | None
+    ) -> np.ndarray:
         if iscrowd is None or not iscrowd.any():
             return self._match_objects(boxes, ground_truth)
         objects = np.flatnonzero(~iscrowd)
@@ -77,9 +85,11 @@ class Matcher:
         return matches
 
     def _match_objects(self, boxes: np.ndarray, ground_truth: np.ndarray) -> np.ndarray:
+        iou = box_iou(ground_truth, boxes)
+        tracing.record("match.iou", iou)
         if len(ground_truth) == 0:
             return np.full(len(boxes), BELOW, np.int64)
-        return self.match(box_iou(ground_truth, boxes))
+        return self.match(iou)
 
 
 def _best_row(iou: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .. import functional as F
+from .. import tracing
 from ..nn import Conv2d, ConvNorm, Module, ModuleList
 from ..nn.init import kaiming_uniform_fan_in, zeros
 from ..tensor import Tensor
@@ -62,6 +63,8 @@ class FeaturePyramid(Module):
         for lateral in laterals[-2::-1]:
             merged.insert(0, F.upsample_add(merged[0], lateral))
         levels = [block(m) for block, m in zip(self.layer_blocks, merged, strict=True)]
+        tracing.record("laterals", laterals)
+        tracing.record("merged", merged)
         return [*levels, F.max_pool2d(levels[-1], 1, 2, 0)]
 
 
@@ -79,4 +82,9 @@ class BackboneWithFPN(Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """x (N, H, W, C) to the pyramid's levels, finest first."""
-        return self.fpn(self.body(x))
+        with tracing.scope("backbone"):
+            maps = self.body(x)
+            tracing.record("body", maps)
+            levels = self.fpn(maps)
+            tracing.record("pyramid", levels)
+        return levels

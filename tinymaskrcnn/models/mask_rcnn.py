@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import tracing
 from ..autograd import no_grad
 from ..detection.detections import Detections
 from ..errors import InputError
@@ -82,7 +83,9 @@ class MaskRCNN(Module):
         batch, resized_targets = self._prepare(images, targets, rng)
         features = self.backbone(Tensor(batch.tensor))
         proposals, losses = self._propose(batch, features, resized_targets, rng)
-        return losses | self._heads_losses(batch, features, proposals, resized_targets, rng)
+        losses |= self._heads_losses(batch, features, proposals, resized_targets, rng)
+        tracing.record("losses", losses)
+        return losses
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
         """Detections in compact form (masks as 28x28 probabilities), in the pictures' own pixels,
@@ -116,6 +119,7 @@ class MaskRCNN(Module):
             features = self.backbone(Tensor(batch.tensor))
             proposals, losses = self._propose(batch, features, resized_targets, rng)
             losses |= self._heads_losses(batch, features, proposals, resized_targets, rng)
+            tracing.record("losses", losses)
             detections = self._detections(batch, features, proposals)
         return {name: loss.item() for name, loss in losses.items()}, detections
 

@@ -16,14 +16,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import functional as F
+from .. import tracing
 from ..detection.box_coder import BoxCoder
 from ..detection.boxes import Size, clip_boxes, is_large_enough
 from ..detection.detections import Found
+from ..detection.fates import record_fates
 from ..detection.matcher import Matcher
 from ..detection.sampler import BalancedSampler
 from ..nn import Module
 from ..tensor import Tensor
 from .inputs import Target
+from .loss_terms import binary_cross_entropy_terms, cross_entropy_terms, smooth_l1_terms
 from .mask_head import MaskPredictor
 
 MIN_SIZE = 1e-2  # pixels; a detection with a shorter side is dropped
@@ -126,12 +129,13 @@ class RoIHeads(Module):
             the true class's offsets, summed over objects, divided by the size of the whole sample.
             loss_mask: mean binary cross-entropy of the true class's mask over objects and pixels.
         """
-        samples = [
-            self._sample_proposals(boxes, target, rng)
-            for boxes, target in zip(proposals, targets, strict=True)
-        ]
-        losses = self._box_losses(features, samples, image_sizes)
-        return losses | self._mask_loss(features, samples, image_sizes, targets)
+        with tracing.scope("roi"):
+            samples = [
+                self._sample_proposals(boxes, target, rng)
+                for boxes, target in tracing.pictures(zip(proposals, targets, strict=True))
+            ]
+            losses = self._box_losses(features, samples, image_sizes)
+            return losses | self._mask_loss(features, samples, image_sizes, targets)
 
     def detect(
         self,
@@ -145,6 +149,15 @@ class RoIHeads(Module):
             a tuple a picture: boxes (n, 4), labels (n,) int64, scores (n,), mask probabilities
             (n, 28, 28).
         """
+        with tracing.scope("detect"):
+            return self._detect(features, proposals, image_sizes)
+
+    def _detect(
+        self,
+        features: Sequence[Tensor],
+        proposals: Sequence[np.ndarray],
+        image_sizes: Sequence[Size],
+    ) -> list[Found]:
         logits, deltas = self._judge(features, proposals, image_sizes)
         scores = F.softmax(logits).data
         ends = np.cumsum([len(boxes) for boxes in proposals])[:-1]
@@ -155,7 +168,7 @@ class RoIHeads(Module):
             image_sizes,
             strict=True,
         )
-        found = [self._select_detections(*picture) for picture in pictures]
+        found = [self._select_detections(*picture) for picture in tracing.pictures(pictures)]
         masks = self._draw_masks(features, found, image_sizes)
         return [(*picture, mask) for picture, mask in zip(found, masks, strict=True)]
 
@@ -163,8 +176,12 @@ class RoIHeads(Module):
         self, features: Sequence[Tensor], boxes: Sequence[np.ndarray], image_sizes: Sequence[Size]
     ) -> tuple[Tensor, Tensor]:
         """Class logits (R, K) and offsets (R, 4K) of the boxes of all pictures together."""
-        crops = self.box_pool(features, boxes, image_sizes)
-        return self.box_predictor(self.box_head(crops))
+        with tracing.scope("box_pool"):
+            crops = self.box_pool(features, boxes, image_sizes)
+        logits, deltas = self.box_predictor(self.box_head(crops))
+        tracing.record("class_logits", logits)
+        tracing.record("box_deltas", deltas)
+        return logits, deltas
 
     def _sample_proposals(
         self, proposals: np.ndarray, target: Target, rng: np.random.Generator
@@ -180,7 +197,13 @@ class RoIHeads(Module):
         matches = self.matcher.match_boxes(candidates, boxes, iscrowd)
         labels = np.minimum(matches + 1, 1)  # 1 an object, 0 background, -1 not judged
         drawn = np.sort(np.concatenate(self.sampler.sample(labels, rng)))
-        return self._with_targets(candidates[drawn], matches[drawn], target)
+        sample = self._with_targets(candidates[drawn], matches[drawn], target)
+        tracing.record("candidates", candidates)
+        with tracing.scope("sample"):
+            tracing.record("indices", drawn)
+            for name in ("boxes", "labels", "matches", "goals"):
+                tracing.record(name, getattr(sample, name))
+        return sample
 
     def _with_targets(
         self, boxes: np.ndarray, matches: np.ndarray, target: Target
@@ -208,6 +231,10 @@ class RoIHeads(Module):
         # offsets of class k of box r stand in row r * K + k of the offsets as (R * K, 4)
         own_deltas = deltas.reshape(-1, 4)[objects * classes + labels[objects]]
         box_loss = F.smooth_l1(own_deltas, goals[objects], SMOOTH_L1_BETA, reduction="sum")
+        if tracing.recording():
+            tracing.record("terms.classifier", cross_entropy_terms(logits.data, labels))
+            terms = smooth_l1_terms(own_deltas.data, goals[objects], SMOOTH_L1_BETA)
+            tracing.record("terms.box", terms / max(len(labels), 1))
         return {
             "loss_classifier": F.cross_entropy(logits, labels),
             "loss_box_reg": box_loss / max(len(labels), 1),
@@ -225,13 +252,20 @@ class RoIHeads(Module):
         pairs = list(zip(samples, objects, strict=True))
         boxes = [s.boxes[o] for s, o in pairs]
         labels = np.concatenate([s.labels[o] for s, o in pairs])
-        crops = self.mask_pool(features, boxes, image_sizes)
+        with tracing.scope("mask_pool"):
+            crops = self.mask_pool(features, boxes, image_sizes)
         logits = self.mask_predictor.of_labels(self.mask_head(crops), labels)
-        goals = [
-            mask_goals(target["masks"], s.boxes[o], s.matches[o], logits.shape[1])
-            for target, (s, o) in zip(targets, pairs, strict=True)
-        ]
-        return {"loss_mask": F.binary_cross_entropy_with_logits(logits, np.concatenate(goals))}
+        goals = np.concatenate(
+            [
+                mask_goals(target["masks"], s.boxes[o], s.matches[o], logits.shape[1])
+                for target, (s, o) in zip(targets, pairs, strict=True)
+            ]
+        )
+        if tracing.recording():
+            tracing.record("mask_logits", logits)
+            tracing.record("mask_goals", goals)
+            tracing.record("terms.mask", binary_cross_entropy_terms(logits.data, goals))
+        return {"loss_mask": F.binary_cross_entropy_with_logits(logits, goals)}
 
     def _select_detections(
         self, scores: np.ndarray, deltas: np.ndarray, proposals: np.ndarray, image_size: Size
@@ -246,12 +280,34 @@ class RoIHeads(Module):
         row, label = np.nonzero(scores[:, 1:] > config.score_thresh)  # row by row
         label += 1
         offsets = deltas.reshape(*scores.shape, 4)[row, label]
-        boxes = self.box_coder.decode(offsets, proposals[row])[:, 0]
-        boxes = clip_boxes(boxes, image_size)
-        large = is_large_enough(boxes, MIN_SIZE)
-        boxes, label, score = boxes[large], label[large], scores[row, label][large]
-        kept = F.batched_nms(boxes, score, label, config.nms_thresh)[: config.detections_per_img]
+        moved = self.box_coder.decode(offsets, proposals[row])[:, 0]
+        boxes, score = clip_boxes(moved, image_size), scores[row, label]
+        large = np.flatnonzero(is_large_enough(boxes, MIN_SIZE))
+        best = F.batched_nms(boxes[large], score[large], label[large], config.nms_thresh)
+        winners = large[best]
+        kept = winners[: config.detections_per_img]
+        if tracing.recording():
+            self._record_selection(scores, row, label, moved, boxes, winners)
         return boxes[kept], label[kept], score[kept]
+
+    def _record_selection(
+        self,
+        scores: np.ndarray,
+        row: np.ndarray,
+        label: np.ndarray,
+        moved: np.ndarray,
+        boxes: np.ndarray,
+        winners: np.ndarray,
+    ) -> None:
+        limit = self.config.detections_per_img
+        tracing.record("scores", scores)
+        tracing.record("kept", winners[:limit])
+        with tracing.scope("candidates"):
+            large, sure = is_large_enough(boxes, MIN_SIZE), np.ones(len(boxes), bool)
+            record_fates(boxes, label, large, sure, winners, limit, self.config.nms_thresh)
+            values = {"rows": row, "labels": label, "moved": moved, "clipped": boxes}
+            for name, value in values.items():
+                tracing.record(name, value)
 
     def _draw_masks(
         self,
@@ -262,9 +318,14 @@ class RoIHeads(Module):
         """Mask probabilities (n, 28, 28) of each picture's detections."""
         boxes = [b for b, *_ in found]
         labels = np.concatenate([label for _, label, _ in found])
-        crops = self.mask_pool(features, boxes, image_sizes)
-        logits = self.mask_predictor.of_labels(self.mask_head(crops), labels)
-        return np.split(F.sigmoid(logits).data, np.cumsum([len(b) for b in boxes])[:-1])
+        with tracing.scope("mask_pool"):
+            crops = self.mask_pool(features, boxes, image_sizes)
+        hidden = self.mask_head(crops)
+        probabilities = F.sigmoid(self.mask_predictor.of_labels(hidden, labels)).data
+        if tracing.recording():
+            tracing.record("mask_logits", self.mask_predictor(hidden))  # of all classes
+            tracing.record("mask_probabilities", probabilities)
+        return np.split(probabilities, np.cumsum([len(b) for b in boxes])[:-1])
 
 
 def mask_goals(masks: np.ndarray, boxes: np.ndarray, matches: np.ndarray, size: int) -> np.ndarray:

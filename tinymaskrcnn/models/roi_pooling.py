@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .. import functional as F
-from .. import memory
+from .. import memory, tracing
 from ..autograd import Function
 from ..detection.boxes import Size, box_area, boxes_to_rois
 from ..nn import Module
@@ -57,7 +57,22 @@ class MultiScaleRoIAlign(Module):
             F.roi_align(feature, rois[place], self.output_size, scale, self.sampling_ratio)
             for feature, place, scale in zip(features, places, scales, strict=True)
         ]
-        return _PutInOrder(places)(*crops)
+        ordered = _PutInOrder(places)(*crops)
+        if tracing.recording():
+            self._record(rois, level, np.array(scales, np.float32)[level], ordered)
+        return ordered
+
+    def _record(
+        self, rois: np.ndarray, level: np.ndarray, scale: np.ndarray, crops: Tensor
+    ) -> None:
+        tracing.record("rois", rois)
+        tracing.record("levels", level)
+        for name, low, high in (("points_x", 1, 3), ("points_y", 2, 4)):
+            points = sampling_points(
+                rois[:, low], rois[:, high], scale, self.output_size, self.sampling_ratio
+            )
+            tracing.record(name, points)
+        tracing.record("crops", crops)
 
     def level_of(self, boxes: np.ndarray, scales: Sequence[float]) -> np.ndarray:
         """For each box (R, 4) the index of its level: (R,).
@@ -70,6 +85,24 @@ class MultiScaleRoIAlign(Module):
             doublings = np.log2(np.sqrt(box_area(boxes)) / self.canonical_scale)
         level = np.floor(self.canonical_level + doublings + 1e-6)
         return np.clip(level, finest, coarsest).astype(np.int64) - finest
+
+
+def sampling_points(
+    start: np.ndarray, end: np.ndarray, scale: np.ndarray, bins: int, samples: int
+) -> np.ndarray:
+    """Where RoIAlign looks along one axis (He et al. 2017, section 3; not `aligned`).
+
+    Args:
+        start, end: (R,) edges of the boxes in picture pixels. scale: (R,) map pixels per picture
+            pixel. bins: of the crop. samples: per bin, above 0.
+
+    Returns:
+        (R, bins * samples) float32 in picture pixels: map coordinates divided by the scale.
+    """
+    first = start * scale
+    length = np.maximum(end * scale - first, 1)  # a region is at least one map pixel wide
+    share = (np.arange(bins * samples, dtype=np.float32) + 0.5) / (bins * samples)
+    return (first[:, None] + length[:, None] * share) / scale[:, None]
 
 
 def map_scales(features: Sequence[Tensor], image_sizes: Sequence[Size]) -> list[float]:

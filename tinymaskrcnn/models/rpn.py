@@ -21,9 +21,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import functional as F
+from .. import tracing
 from ..detection.anchors import AnchorGenerator
 from ..detection.box_coder import BoxCoder
 from ..detection.boxes import Size, clip_boxes, is_large_enough
+from ..detection.fates import record_fates
 from ..detection.matcher import Matcher
 from ..detection.ranking import top_k
 from ..detection.sampler import BalancedSampler
@@ -31,6 +33,7 @@ from ..nn import Conv2d, ConvNorm, Module, Sequential
 from ..nn.init import normal, zeros
 from ..tensor import Tensor
 from .inputs import Target
+from .loss_terms import binary_cross_entropy_terms, smooth_l1_terms
 from .transform import ImageBatch
 
 MIN_SIZE = 1e-3  # pixels; a proposal with a shorter side is dropped
@@ -124,6 +127,7 @@ class RPNHead(Module):
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Levels (N, H, W, C) to logits (N, H, W, A) and offsets (N, H, W, 4A) of each."""
         hidden = [self.conv(level) for level in features]
+        tracing.record("rpn.hidden", hidden)
         return [self.cls_logits(h) for h in hidden], [self.bbox_pred(h) for h in hidden]
 
 
@@ -149,13 +153,17 @@ class RegionProposalNetwork(Module):
         objectness, deltas = self.head(features)
         (count, height, width, _), maps = batch.tensor.shape, [f.shape for f in features]
         anchors = self.anchor_generator([(h, w) for _, h, w, _ in maps], (height, width))
-        return RPNOutput(
+        output = RPNOutput(
             objectness=F.concat([o.reshape(count, -1) for o in objectness], axis=1),
             deltas=F.concat([d.reshape(count, -1, 4) for d in deltas], axis=1),
             anchors=np.concatenate(anchors),
             level_sizes=[len(level) for level in anchors],
             image_sizes=batch.sizes,
         )
+        with tracing.scope("rpn"):
+            for name in ("objectness", "deltas", "anchors", "level_sizes"):
+                tracing.record(name, getattr(output, name))
+        return output
 
     def proposals(self, output: RPNOutput) -> list[np.ndarray]:
         """For each picture its boxes (n, 4), best first, in pixels of the resized picture.
@@ -166,10 +174,14 @@ class RegionProposalNetwork(Module):
         boxes = self._moved_anchors(output, anchors)
         logits = np.take_along_axis(output.objectness.data, anchors, axis=1)
         scores = F.sigmoid(logits).data
-        return [
-            self._select_proposals(*picture, level)
-            for picture in zip(boxes, scores, output.image_sizes, strict=True)
-        ]
+        with tracing.scope("rpn"):
+            steps = {"top_k": anchors, "top_k_levels": level, "scores": scores, "moved": boxes}
+            for name, value in steps.items():
+                tracing.record(name, value)
+            return [
+                self._select_proposals(*picture, level)
+                for picture in tracing.pictures(zip(boxes, scores, output.image_sizes, strict=True))
+            ]
 
     def _best_anchors(self, output: RPNOutput) -> tuple[np.ndarray, np.ndarray]:
         """The best-scored anchors of each level: indices (N, m), and the level of each (m,)."""
@@ -197,9 +209,16 @@ class RegionProposalNetwork(Module):
         config = self.config
         limit = config.post_nms_top_n_train if self.training else config.post_nms_top_n_test
         boxes = clip_boxes(boxes, image_size)
-        kept = np.flatnonzero(is_large_enough(boxes, MIN_SIZE) & (scores >= config.score_thresh))
-        boxes = boxes[kept]
-        return boxes[F.batched_nms(boxes, scores[kept], level[kept], config.nms_thresh)[:limit]]
+        large, sure = is_large_enough(boxes, MIN_SIZE), scores >= config.score_thresh
+        fit = np.flatnonzero(large & sure)
+        winners = fit[F.batched_nms(boxes[fit], scores[fit], level[fit], config.nms_thresh)]
+        proposals = boxes[winners[:limit]]
+        if tracing.recording():
+            record_fates(boxes, level, large, sure, winners, limit, config.nms_thresh)
+            tracing.record("clipped", boxes)
+            tracing.record("proposal_rows", winners[:limit])
+            tracing.record("proposals", proposals)
+        return proposals
 
     def losses(
         self, output: RPNOutput, targets: Sequence[Target], rng: np.random.Generator
@@ -216,7 +235,11 @@ class RegionProposalNetwork(Module):
             smooth L1 of the offsets, summed over the objects in the sample, divided by the size of
             the whole sample.
         """
-        samples = [self._sample_anchors(output.anchors, target, rng) for target in targets]
+        with tracing.scope("rpn"):
+            samples = [
+                self._sample_anchors(output.anchors, target, rng)
+                for target in tracing.pictures(targets)
+            ]
         count = len(output.anchors)
         judged = np.concatenate([count * i + s.indices for i, s in enumerate(samples)])
         is_object = np.concatenate([s.is_object for s in samples])
@@ -224,6 +247,8 @@ class RegionProposalNetwork(Module):
         logits = output.objectness.reshape(-1)[judged]
         deltas = output.deltas.reshape(-1, 4)[judged[is_object]]
         box_loss = F.smooth_l1(deltas, goals, SMOOTH_L1_BETA, reduction="sum")
+        if tracing.recording():
+            _record_terms(samples, logits.data, is_object, deltas.data, goals)
         return {
             "loss_objectness": F.binary_cross_entropy_with_logits(logits, is_object),
             "loss_rpn_box_reg": box_loss / max(len(judged), 1),
@@ -238,4 +263,25 @@ class RegionProposalNetwork(Module):
         objects, background = self.sampler.sample(labels, rng)
         indices = np.sort(np.concatenate([objects, background]))
         goals = self.box_coder.encode(target["boxes"][matches[objects]], anchors[objects])
-        return AnchorSample(indices, labels[indices] == 1, goals)
+        sample = AnchorSample(indices, labels[indices] == 1, goals)
+        with tracing.scope("sample"):
+            for name in ("indices", "is_object", "goals"):
+                tracing.record(name, getattr(sample, name))
+        return sample
+
+
+def _record_terms(
+    samples: Sequence[AnchorSample],
+    logits: np.ndarray,
+    is_object: np.ndarray,
+    deltas: np.ndarray,
+    goals: np.ndarray,
+) -> None:
+    """What each judged anchor adds to the two losses, a picture at a time."""
+    judged = np.cumsum([len(s.indices) for s in samples])[:-1]
+    objects = np.cumsum([len(s.goals) for s in samples])[:-1]
+    with tracing.scope("rpn.terms"):
+        objectness = binary_cross_entropy_terms(logits, is_object)
+        tracing.record("objectness", np.split(objectness, judged))
+        box = smooth_l1_terms(deltas, goals, SMOOTH_L1_BETA) / max(len(logits), 1)
+        tracing.record("box", np.split(box, objects))

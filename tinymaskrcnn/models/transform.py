@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import memory
+from .. import memory, tracing
 from ..detection.boxes import Size, scale_boxes
 from ..detection.detections import Detections, Found
 from ..errors import InputError
@@ -86,13 +86,16 @@ class Transform:
         original_sizes = [image.shape[1:] for image in images]
         sizes = [self.resized_size(size, rng) for size in original_sizes]
         batch = ImageBatch(self._pad_together(images, sizes), sizes, original_sizes)
+        self._record(batch)
         if targets is None:
             return batch, None
         paired = zip(targets, original_sizes, sizes, strict=True)
-        return batch, [
+        resized = [
             resize_target(check_target(target, i, original), original, size)
             for i, (target, original, size) in enumerate(paired)
         ]
+        tracing.record("transform.targets", resized)
+        return batch, resized
 
     def resized_size(self, size: Size, rng: np.random.Generator | None = None) -> Size:
         """Height and width after resizing, for a picture of this height and width.
@@ -115,6 +118,13 @@ class Transform:
             resize_normalize(image, size, mean, std, out)
         return tensor
 
+    def _record(self, batch: ImageBatch) -> None:
+        with tracing.scope("transform"):
+            tracing.record("batch", batch.tensor)
+            tracing.record("sizes", batch.sizes)
+            tracing.record("original_sizes", batch.original_sizes)
+            tracing.record("normalisation", (self.config.image_mean, self.config.image_std))
+
     def restore(self, found: Sequence[Found], batch: ImageBatch) -> list[Detections]:
         """Detections in the pictures' own pixels.
 
@@ -123,10 +133,14 @@ class Transform:
                 mask probabilities.
         """
         pictures = zip(found, batch.sizes, batch.original_sizes, strict=True)
-        return [
+        detections = [
             Detections(scale_boxes(boxes, size, original), labels, scores, masks, original)
             for (boxes, labels, scores, masks), size, original in pictures
         ]
+        if tracing.recording():
+            tracing.record("detections.boxes", [d.boxes for d in detections])
+            tracing.record("detections.paste_boxes", [d.paste_boxes() for d in detections])
+        return detections
 
 
 def resize_target(target: Target, from_size: Size, to_size: Size) -> Target:

@@ -11,7 +11,7 @@ from .layers import (
     MaxPool2d,
     ReLU,
 )
-from .module import Module, ModuleList, Parameter, Sequential
+from .module import Module, ModuleList, Parameter, Sequential, watch_layers
 
 __all__ = [
     "BatchNorm2d",
@@ -27,4 +27,5 @@ __all__ = [
     "Parameter",
     "ReLU",
     "Sequential",
+    "watch_layers",
 ]

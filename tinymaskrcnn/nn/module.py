@@ -7,7 +7,8 @@ trained), and child Modules.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,29 @@ class Sequential(ModuleList):
         for module in self:
             x = module(x)
         return x
+
+
+@contextmanager
+def watch_layers(look: Callable[[Module, Any], None]) -> Iterator[None]:
+    """Within this context `look` sees every module and its output, inner modules before outer ones.
+
+    >>> seen = {}
+    >>> names = {id(module): name for name, module in model.named_modules()}
+    >>> with watch_layers(lambda module, output: seen.update({names[id(module)]: output})):
+    ...     model.detect([image])
+    """
+    original = Module.__call__
+
+    def watched(module: Module, *args: Any, **kwargs: Any) -> Any:
+        output = original(module, *args, **kwargs)
+        look(module, output)
+        return output
+
+    Module.__call__ = watched  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        Module.__call__ = original  # type: ignore[method-assign]
 
 
 def _listing(what: str, names: list[str], shown: int = 5) -> list[str]:

@@ -8,7 +8,6 @@ module's output looked at.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import is_dataclass
 from math import isfinite
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import no_grad
-from ..nn import Module, Parameter
+from ..nn import Module, Parameter, watch_layers
 from ..tensor import Tensor
 
 Forward = Callable[[Sequence[Any], Sequence[Any]], Mapping[str, Tensor]]
@@ -87,7 +86,7 @@ def _first_bad_layer(model: Module, run: Callable[[], Any]) -> str:
         ):
             bad.append(module)
 
-    with _watching(look):
+    with watch_layers(look):
         run()
     if not bad or bad[0] is model:
         return "every layer's output was finite, the loss itself was not: look at the targets"
@@ -96,23 +95,6 @@ def _first_bad_layer(model: Module, run: Callable[[], Any]) -> str:
     why = f", whose {' and '.join(bad_arrays(own))} is not finite" if bad_arrays(own) else ""
     layer = f"{names[id(module)]} ({type(module).__name__})"
     return f"first layer whose output was not finite: {layer}{why}"
-
-
-@contextmanager
-def _watching(look: Callable[[Module, Any], None]) -> Iterator[None]:
-    """Within this context `look` sees every module's output, inner modules before outer ones."""
-    original = Module.__call__
-
-    def watched(module: Module, *args: Any, **kwargs: Any) -> Any:
-        output = original(module, *args, **kwargs)
-        look(module, output)
-        return output
-
-    Module.__call__ = watched  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        Module.__call__ = original  # type: ignore[method-assign]
 
 
 def _arrays(output: Any) -> Iterator[np.ndarray]:

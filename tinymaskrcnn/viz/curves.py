@@ -10,17 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from .colours import LOSSES
+
 LEAST = 1e-6  # a loss of zero has no place on a logarithmic axis
 
 Rows = Sequence[Mapping[str, Any]]
 
 TERMS = {  # name in metrics.jsonl: (name in the legend, colour)
     "loss": ("sum", "#222222"),
-    "loss_objectness": ("objectness", "#e69f00"),
-    "loss_rpn_box_reg": ("RPN boxes", "#56b4e9"),
-    "loss_classifier": ("classes", "#009e73"),
-    "loss_box_reg": ("boxes", "#d55e00"),
-    "loss_mask": ("masks", "#cc79a7"),
+    "loss_objectness": ("objectness", LOSSES["loss_objectness"]),
+    "loss_rpn_box_reg": ("RPN boxes", LOSSES["loss_rpn_box_reg"]),
+    "loss_classifier": ("classes", LOSSES["loss_classifier"]),
+    "loss_box_reg": ("boxes", LOSSES["loss_box_reg"]),
+    "loss_mask": ("masks", LOSSES["loss_mask"]),
 }
 
 

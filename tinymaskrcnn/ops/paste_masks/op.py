@@ -8,6 +8,7 @@ import numpy as np
 
 from ...backend import kernels
 from ..regions import as_boxes
+from . import reference
 
 
 def paste_masks(probabilities: Any, boxes: Any, height: int, width: int) -> np.ndarray:
@@ -52,6 +53,18 @@ def paste_masks_binary(
     return kernels(__package__, probabilities).paste_masks_binary(
         probabilities, boxes, int(height), int(width), float(threshold)
     )
+
+
+def paste_boxes(boxes: Any, mask_size: int) -> np.ndarray:
+    """The whole pixels that `paste_masks` resizes each padded mask to.
+
+    Args:
+        boxes: (N, 4) x1 y1 x2 y2 in pixels of the picture. mask_size: M, before the padding.
+
+    Returns:
+        (N, 4) int64: first column, first row, last column, last row; not cut off at the picture.
+    """
+    return np.array(reference._whole(as_boxes(boxes), mask_size + 2), np.int64).reshape(-1, 4)
 
 
 def _checked(probabilities: Any, boxes: Any) -> tuple[np.ndarray, np.ndarray]:

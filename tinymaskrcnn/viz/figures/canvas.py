@@ -1,0 +1,128 @@
+"""What the figures share: a figure without pyplot, the picture under the boxes, boxes, titles.
+
+Figures show in a notebook by themselves; `figure.savefig("name.png")` writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...tracing import Trace
+from ..colours import DROPPED, INK, LINES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CELL = 2.6  # inches of one picture in a grid
+
+
+def panels(
+    count: int, columns: int = 4, size: float = CELL, titles: Sequence[str] = (), **settings: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` empty axes in rows, those left over switched off.
+
+    Args:
+        size: width and height of each in inches. settings: of `subplots`.
+    """
+    from matplotlib.figure import Figure  # late, and without pyplot: no window, no global state
+
+    columns = max(1, min(columns, count))
+    rows = max(1, -(-count // columns))
+    figure = Figure(figsize=(columns * size, rows * size), dpi=110, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **settings).ravel().tolist()
+    for axis in axes[count:]:
+        axis.set_axis_off()
+    for axis, title in zip(axes, titles, strict=False):
+        axis.set_title(title, fontsize=9, color=INK)
+    return figure, axes[:count]
+
+
+def chart(width: float = 6.0, height: float = 3.4) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes for a plot."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    axis = figure.subplots()
+    plain(axis)
+    return figure, axis
+
+
+def plain(axis: Axes) -> None:
+    """Two spines, a faint grid."""
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.2)
+
+
+def picture_of(t: Trace, picture: int = 0) -> np.ndarray:
+    """The resized picture as the network got it, normalisation undone: (H, W, 3) in 0..1."""
+    mean, std = (np.array(v, np.float32) for v in t["transform.normalisation"])
+    height, width = t["transform.sizes"][picture]
+    image = t["transform.batch"][picture, :height, :width] * std + mean
+    return np.clip(_three_channels(image), 0, 1)
+
+
+def _three_channels(image: np.ndarray) -> np.ndarray:
+    return image[..., :3] if image.shape[-1] >= 3 else image[..., :1].repeat(3, axis=-1)
+
+
+def show_picture(axis: Axes, t: Trace, picture: int = 0, faded: float = 0.0) -> None:
+    """Draw the picture under what follows; `faded` mixes it with white."""
+    image = picture_of(t, picture)
+    height, width = image.shape[:2]
+    axis.imshow(image * (1 - faded) + faded, extent=(0, width, height, 0), interpolation="nearest")
+    axis.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+
+
+def show_map(axis: Axes, values: np.ndarray, cmap: str, **settings: Any) -> Any:
+    """Draw one channel (H, W); returns the image, for a colour bar."""
+    axis.set(xticks=[], yticks=[])
+    return axis.imshow(values, cmap=cmap, interpolation="nearest", **settings)
+
+
+def draw_boxes(
+    axis: Axes,
+    boxes: np.ndarray,
+    colour: str,
+    style: Any = None,
+    width: float = 1.3,
+    captions: Sequence[str] = (),
+    alpha: float = 1.0,
+) -> None:
+    """Boxes (n, 4) in one colour, in its own line style unless another is given."""
+    from matplotlib.patches import Rectangle
+
+    style = LINES.get(colour, "-") if style is None else style
+    for i, (x1, y1, x2, y2) in enumerate(np.asarray(boxes, float)):
+        axis.add_patch(
+            Rectangle(
+                (x1, y1), x2 - x1, y2 - y1, fill=False, ec=colour, ls=style, lw=width, alpha=alpha
+            )
+        )
+        if i < len(captions):
+            tag(axis, x1, y1, captions[i], colour)
+
+
+def tag(axis: Axes, x: float, y: float, caption: str, colour: str) -> None:
+    """A small caption on a filled tag."""
+    paper = {"facecolor": colour, "edgecolor": "none", "pad": 1.2, "alpha": 0.9}
+    axis.text(x, y, caption, fontsize=6.5, color="white", bbox=paper, va="bottom", clip_on=True)
+
+
+def keep_in_view(axis: Axes, *boxes: np.ndarray) -> None:
+    """Widen the axes so that these boxes can be seen, wherever they are."""
+    every = np.concatenate([np.asarray(b, float).reshape(-1, 4) for b in boxes])
+    if not len(every):
+        return
+    (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
+    axis.set_xlim(min(left, every[:, 0].min()) - 2, max(right, every[:, 2].max()) + 2)
+    axis.set_ylim(max(bottom, every[:, 3].max()) + 2, min(top, every[:, 1].min()) - 2)
+
+
+def nothing(axis: Axes, why: str) -> None:
+    """Say in the middle of the axes why there is nothing to see."""
+    axis.set(xticks=[], yticks=[])
+    axis.text(0.5, 0.5, why, ha="center", va="center", color=DROPPED, transform=axis.transAxes)

@@ -1,0 +1,184 @@
+"""The first stage: anchors, objectness, offsets, and how they become proposals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import expit as sigmoid
+
+from ...detection.fates import Fate
+from ...ops.box_iou.op import box_iou
+from ...tracing import Trace
+from ..colours import ANCHOR, DROPPED, HEAT, INK, LEVELS, PROPOSAL
+from .canvas import chart, draw_boxes, keep_in_view, panels, plain, show_map, show_picture
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FATES = {
+    Fate.KEPT: "proposal",
+    Fate.SMALL: "too small",
+    Fate.UNSURE: "score too low",
+    Fate.OVERLAP: "overlaps a better one",
+    Fate.RANK: "not among the best",
+}
+
+
+def centre_anchors(t: Trace, picture: int = 0) -> Figure:
+    """The anchors of the middle cell of each level, a colour a level."""
+    figure, (axis,) = panels(1, size=5, titles=("anchors of each level's middle cell",))
+    show_picture(axis, t, picture, faded=0.4)
+    ends = np.cumsum(t["rpn.level_sizes"])
+    shown = []
+    for level, (start, end) in enumerate(zip(ends - t["rpn.level_sizes"], ends, strict=True)):
+        _, rows, columns, _ = t["backbone.pyramid"][level].shape
+        per_cell = (end - start) // (rows * columns)
+        first = start + (rows // 2 * columns + columns // 2) * per_cell
+        shown.append(t["rpn.anchors"][first : first + per_cell])
+        draw_boxes(axis, shown[-1], LEVELS[level % len(LEVELS)], "-")
+    keep_in_view(axis, *shown)
+    return figure
+
+
+def anchor_counts(t: Trace) -> Figure:
+    """How many anchors each level has."""
+    figure, axis = chart(5, 2.6)
+    sizes = t["rpn.level_sizes"]
+    names = [f"level {i}" for i in range(len(sizes))]
+    axis.bar_label(axis.bar(names, sizes, color=LEVELS[: len(sizes)]), fontsize=8)
+    axis.set_title(f"{sum(sizes)} anchors", fontsize=9, color=INK)
+    return figure
+
+
+def objectness(t: Trace, picture: int = 0) -> Figure:
+    """The highest probability of any anchor of each cell, level by level."""
+    ends = np.cumsum(t["rpn.level_sizes"])
+    parts = np.split(t["rpn.objectness"][picture], ends[:-1])
+    figure, axes = panels(len(parts), size=2.4)
+    for level, (axis, logits) in enumerate(zip(axes, parts, strict=True)):
+        _, rows, columns, _ = t["backbone.pyramid"][level].shape
+        best = logits.reshape(rows, columns, -1).max(axis=2)
+        drawn = show_map(axis, sigmoid(best), HEAT, vmin=0, vmax=1)
+        axis.set_title(f"level {level}: to {sigmoid(best.max()):.2f}", fontsize=8)
+    figure.colorbar(drawn, ax=axes, shrink=0.7, label="objectness")
+    return figure
+
+
+def top_anchors(t: Trace, count: int = 100, picture: int = 0) -> Figure:
+    """The best-scored anchors, where they lie before any offset."""
+    figure, (axis,) = panels(1, size=5, titles=(f"the {count} best anchors",))
+    show_picture(axis, t, picture, faded=0.2)
+    best = _best_rows(t, count, picture)
+    anchors = t["rpn.anchors"][t["rpn.top_k"][picture, best]]
+    draw_boxes(axis, anchors, ANCHOR, "-", 0.8)
+    keep_in_view(axis, anchors)
+    return figure
+
+
+def refined_anchors(t: Trace, count: int = 50, clipped: bool = False, picture: int = 0) -> Figure:
+    """The best anchors (dotted) and the boxes that the offsets make of them (solid).
+
+    Args:
+        clipped: show the boxes after they were cut off at the picture's borders.
+    """
+    figure, (axis,) = panels(1, size=5, titles=("anchors (dotted), moved (solid)",))
+    show_picture(axis, t, picture, faded=0.2)
+    best = _best_rows(t, count, picture)
+    anchors = t["rpn.anchors"][t["rpn.top_k"][picture, best]]
+    boxes = (t["rpn.clipped"] if clipped else t["rpn.moved"])[picture][best]
+    draw_boxes(axis, anchors, ANCHOR, width=0.7)
+    draw_boxes(axis, boxes, PROPOSAL, "-", 1)
+    keep_in_view(axis, anchors, boxes)
+    return figure
+
+
+def proposal_fates(t: Trace, picture: int = 0) -> Figure:
+    """How many of the best anchors each filter removed."""
+    figure, axis = chart(6, 2.4)
+    fates = t["rpn.fates"][picture]
+    counts = [int((fates == fate).sum()) for fate in FATES]
+    colours = [PROPOSAL if fate == Fate.KEPT else DROPPED for fate in FATES]
+    bars = axis.barh(list(FATES.values()), counts, color=colours)
+    axis.bar_label(bars, padding=3, fontsize=8)
+    axis.invert_yaxis()
+    total = len(t["rpn.anchors"])
+    axis.set_title(f"{total} anchors, {len(fates)} by top-k", fontsize=9, color=INK)
+    return figure
+
+
+def proposal_stages(t: Trace, count: int = 60, picture: int = 0) -> Figure:
+    """The best of every stage side by side: moved, clipped, after NMS, final."""
+    rows = _best_rows(t, count, picture)
+    survivors = np.isin(t["rpn.fates"][picture], (Fate.KEPT, Fate.RANK))
+    after_nms = rows[survivors[rows]]
+    final = t["rpn.proposals"][picture]
+    stages = {
+        f"moved: best {len(rows)}": t["rpn.moved"][picture][rows],
+        "clipped": t["rpn.clipped"][picture][rows],
+        f"of these after NMS: {len(after_nms)}": t["rpn.clipped"][picture][after_nms],
+        f"all {len(final)} proposals": final,
+    }
+    figure, axes = panels(4, 2, 3.4, titles=list(stages))
+    for axis, boxes in zip(axes, stages.values(), strict=True):
+        show_picture(axis, t, picture, faded=0.3)
+        draw_boxes(axis, boxes, PROPOSAL, "-", 0.8)
+    keep_in_view(axes[0], t["rpn.moved"][picture][rows])
+    return figure
+
+
+def delta_histograms(t: Trace, picture: int = 0) -> Figure:
+    """The four offsets of the best anchors."""
+    figure, axes = panels(4, titles=("dx", "dy", "dw", "dh"))
+    chosen = t["rpn.deltas"][picture, t["rpn.top_k"][picture]]
+    for axis, values in zip(axes, chosen.T, strict=True):
+        axis.hist(values, bins=40, color=ANCHOR)
+        plain(axis)
+    return figure
+
+
+def proposal_corners(t: Trace, picture: int = 0) -> Figure:
+    """Upper left and lower right corners of all moved boxes, before clipping."""
+    figure, (axis,) = panels(1, size=5, titles=("corners of the moved boxes",))
+    show_picture(axis, t, picture, faded=0.5)
+    x1, y1, x2, y2 = t["rpn.moved"][picture].T
+    axis.plot(x1, y1, "o", ms=2, color=ANCHOR, label="upper left", clip_on=True)
+    axis.plot(x2, y2, "x", ms=3, color=PROPOSAL, label="lower right", clip_on=True)
+    axis.legend(fontsize=8, loc="upper right")
+    return figure
+
+
+def recalls(t: Trace, threshold: float = 0.7, picture: int = 0) -> dict[str, float]:
+    """The share of ground-truth boxes that some box of each stage overlaps by `threshold` or more:
+    all anchors, moved boxes, proposals. NaN where there is no ground truth.
+    """
+    truth = t["transform.targets"][picture]["boxes"]
+    stages = {
+        "anchors": t["rpn.anchors"],
+        "moved": t["rpn.clipped"][picture],
+        "proposals": t["rpn.proposals"][picture],
+    }
+    if len(truth) == 0:
+        return dict.fromkeys(stages, float("nan"))
+    return {
+        name: float((box_iou(truth, boxes).max(axis=1, initial=0) >= threshold).mean())
+        for name, boxes in stages.items()
+    }
+
+
+def proposal_recall(t: Trace, picture: int = 0) -> Figure:
+    """Recall of anchors, moved boxes and proposals over all thresholds of overlap."""
+    figure, axis = chart()
+    thresholds = np.linspace(0.3, 0.95, 27)
+    lines = [recalls(t, threshold, picture) for threshold in thresholds]
+    for name, colour in (("anchors", ANCHOR), ("moved", DROPPED), ("proposals", PROPOSAL)):
+        axis.plot(thresholds, [line[name] for line in lines], color=colour, label=name)
+    axis.axvline(0.7, color=DROPPED, lw=0.8, ls=":")
+    axis.set(xlabel="IoU", ylabel="recall", ylim=(-0.03, 1.03))
+    axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _best_rows(t: Trace, count: int, picture: int) -> np.ndarray:
+    """Rows of the best-scored of all levels' top anchors."""
+    return np.argsort(-t["rpn.scores"][picture], kind="stable")[:count]
