@@ -1,0 +1,78 @@
+"""Functions of one float32 that kernels call.
+
+Where the simulator runs kernels as Python, these are NumPy's: Python's own raise where a GPU gives
+infinity, and compute in float64.
+"""
+
+import math
+
+import numpy as np
+from numba import float32
+
+from . import toolkit
+from .launch import cuda, device_function
+
+if toolkit.is_simulator():
+
+    def exp(x):
+        return np.exp(np.float32(x))
+
+    def log(x):
+        return np.log(np.float32(x))
+
+    def log1p(x):
+        return np.log1p(np.float32(x))
+
+    def power(x, exponent):
+        return np.power(np.float32(x), np.float32(exponent))
+
+    def product(a, b):
+        return np.float32(a) * np.float32(b)
+
+    def divided(a, b):
+        return np.float32(a) / np.float32(b)
+
+    def square_root(x):
+        return np.sqrt(np.float32(x))
+else:
+    from numba.cuda import libdevice
+
+    @device_function
+    def exp(x):
+        return math.exp(x)
+
+    @device_function
+    def log(x):
+        return math.log(x)
+
+    @device_function
+    def log1p(x):
+        return math.log1p(x)
+
+    @device_function
+    def power(x, exponent):
+        return math.pow(x, exponent)
+
+    @device_function
+    def product(a, b):
+        """a * b, rounded: never fused with a sum that follows, which decides ties otherwise."""
+        return libdevice.fmul_rn(a, b)
+
+    @device_function
+    def divided(a, b):
+        """a / b; by zero infinity or NaN."""
+        return libdevice.fdiv_rn(a, b)
+
+    @device_function
+    def square_root(x):
+        return libdevice.fsqrt_rn(x)
+
+
+@device_function
+def sigmoid(x):
+    """1 / (1 + e^-x), with the exponent always negative so that nothing overflows."""
+    e = exp(-abs(x))
+    return (float32(1) if x >= float32(0) else e) / (float32(1) + e)
+
+
+__all__ = ["cuda", "divided", "exp", "log", "log1p", "power", "product", "sigmoid", "square_root"]
