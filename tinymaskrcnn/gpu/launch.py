@@ -88,7 +88,7 @@ class Kernel:
 
 
 def kernel(
-    *types: Any, threads: int | tuple[int, ...] = 256, registers: int = 40
+    *types: Any, threads: int | tuple[int, ...] = 256, registers: int = 48
 ) -> Callable[[Callable], Kernel]:
     """Declare a kernel: the types of its arguments, and its budget."""
     block = (threads,) if isinstance(threads, int) else threads

@@ -7,10 +7,10 @@ infinity, and compute in float64.
 import math
 
 import numpy as np
-from numba import float32
+from numba import float32, int32, uint32
 
 from . import toolkit
-from .launch import cuda, device_function
+from .launch import device_function
 
 if toolkit.is_simulator():
 
@@ -75,4 +75,33 @@ def sigmoid(x):
     return (float32(1) if x >= float32(0) else e) / (float32(1) + e)
 
 
-__all__ = ["cuda", "divided", "exp", "log", "log1p", "power", "product", "sigmoid", "square_root"]
+@device_function
+def place_of(cell, height, width, channels):
+    """Picture, row, column and channel of a cell of (N, height, width, channels), in 32 bits: a
+    division of 64 bits takes three times as long.
+    """
+    rest, c = uint32(cell), uint32(channels)
+    pixel = uint32(rest // c)
+    channel = uint32(rest - uint32(pixel * c))
+    row = uint32(pixel // uint32(width))
+    column = uint32(pixel - uint32(row * uint32(width)))
+    picture = uint32(row // uint32(height))
+    return (
+        int32(picture),
+        int32(row - uint32(picture * uint32(height))),
+        int32(column),
+        int32(channel),
+    )
+
+
+__all__ = [
+    "divided",
+    "exp",
+    "log",
+    "log1p",
+    "place_of",
+    "power",
+    "product",
+    "sigmoid",
+    "square_root",
+]

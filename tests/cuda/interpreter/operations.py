@@ -14,6 +14,14 @@ from .program import DTYPES
 _ARGUMENT = re.compile(r"\{[^}]*\}|\[[^\]]*\]|[^,\s][^,]*")
 _ADDRESS = re.compile(r"\[\s*(.+?)\s*(?:\+\s*(-?\d+))?\s*\]$")
 _SPACES = ("global", "const", "shared", "local")
+_KNOWN = {  # what may stand between an opcode's dots; anything else could change what it means
+    *DTYPES, *_SPACES, "param", "generic", "to", "v2", "v4", "nc", "volatile", "relaxed", "gpu",
+    "cta", "sys", "gl", "lo", "hi", "wide", "uni", "full", "approx", "ftz", "rn", "rz", "rm", "rp",
+    "rzi", "rmi", "rpi", "rni", "sat", "and", "or", "xor", "add", "min", "max", "exch", "cas",
+    "lt", "le", "gt", "ge", "eq", "ne", "ls", "hs", "num", "nan", "equ", "neu", "ltu",
+    "leu", "gtu", "geu",
+}  # fmt: skip
+_TOWARDS = {"rz": 0.0, "rm": -np.inf, "rp": np.inf}
 _ROUNDINGS = {"rzi": np.trunc, "rmi": np.floor, "rpi": np.ceil, "rni": np.rint}
 _U4, _U8 = np.dtype("u4"), np.dtype("u8")
 
@@ -100,8 +108,12 @@ class Operations:
     def _emit(self, fields, arguments, line):
         name = fields[0]
         dtype = DTYPES.get(fields[-1])
+        if not _KNOWN.issuperset(fields[1:]):
+            raise NotImplementedError(f"PTX: {line}")
         maker = getattr(self, f"_{name}", None)
-        if maker is not None:
+        if name != "cvt" and name != "fma" and {"sat", "rz", "rm", "rp"} & set(fields):
+            made = self._directed(name, fields, arguments, dtype)
+        elif maker is not None:
             made = maker(fields, arguments, dtype, line)
         elif name in _ONE:
             made = self._apply(_ONE[name], arguments, dtype)
@@ -117,7 +129,7 @@ class Operations:
         """A function from a mask to an operand's values: a register's, or a constant."""
         if text in self.registers:
             bits = self.registers[text]
-            if bits.dtype == bool or dtype == bool or bits.itemsize != dtype.itemsize:
+            if "b" in (bits.dtype.kind, dtype.kind) or bits.itemsize != dtype.itemsize:
                 return lambda mask: bits[mask].astype(dtype)
             values = bits.view(dtype)
             return lambda mask: values[mask]
@@ -267,10 +279,14 @@ class Operations:
         target, source = DTYPES[fields[-2]], dtype
         rounding = next((_ROUNDINGS[f] for f in fields if f in _ROUNDINGS), None)
 
+        if {"rz", "rm", "rp"} & set(fields) or ("sat" in fields and target.kind != "f"):
+            return None
+
         def convert(x):
             if source.kind == "f" and target.kind in "iu":
                 return _to_whole(rounding(np.asarray(x).astype("f8")), target)
-            return (rounding(x) if rounding else np.asarray(x)).astype(target)
+            value = (rounding(x) if rounding else np.asarray(x)).astype(target)
+            return _saturated(value) if "sat" in fields else value
 
         return self._apply(convert, arguments, source, target)
 
@@ -294,16 +310,25 @@ class Operations:
         """a * b + c; whole numbers of twice the width with .wide, floats by way of float64."""
         result = _wider(dtype) if "wide" in fields else dtype
         inner = np.dtype("f8") if dtype.kind == "f" else result
+        is_float = dtype.kind == "f"
         a, b = (self.get(text, dtype) for text in arguments[1:3])
         c, put = self.get(arguments[3], result), self.put(arguments[0], result)
 
         def run(mask):
             x, y, z = (np.asarray(get(mask)).astype(inner) for get in (a, b, c))
-            put(mask, (x * y + z).astype(result))
+            put(mask, _rounded(x * y + z, result, fields) if is_float else x * y + z)
 
         return run
 
     _mad = _fma
+
+    def _directed(self, name, fields, arguments, dtype):
+        """Sums and products of float32 that do not round to nearest, or saturate."""
+        function = {"add": np.add, "sub": np.subtract, "mul": np.multiply}.get(name)
+        if function is None or dtype != np.float32:
+            return None
+        wide = lambda a, b: function(np.asarray(a, "f8"), np.asarray(b, "f8"))  # noqa: E731
+        return self._apply(lambda a, b: _rounded(wide(a, b), dtype, fields), arguments, dtype)
 
     def _mul(self, fields, arguments, dtype, line):
         if "wide" in fields:
@@ -321,7 +346,7 @@ class Operations:
             "sub": np.subtract,
             "min": np.fmin if dtype.kind == "f" else np.minimum,
             "max": np.fmax if dtype.kind == "f" else np.maximum,
-            "and": np.bitwise_and if dtype != bool else np.logical_and,
+            "and": np.bitwise_and if dtype.kind != "b" else np.logical_and,
             "or": np.bitwise_or,
             "xor": np.bitwise_xor,
             "div": np.divide if dtype.kind == "f" else _quotient,
@@ -416,6 +441,23 @@ def _comparison(name, is_float):
     if is_float and name == "ne":
         return lambda x, y: (x != y) & ~_unordered(x, y)
     return _COMPARISONS[name]
+
+
+def _rounded(exact, dtype, fields):
+    """A float64 to a narrower float, in the direction that the instruction names."""
+    value = np.asarray(exact).astype(dtype)
+    for name, goal in _TOWARDS.items():
+        if name in fields:
+            back = value.astype("f8")
+            beyond = np.abs(back) > np.abs(exact) if goal == 0 else (back - exact) * goal < 0
+            beyond &= np.isfinite(value)
+            value = np.where(beyond, np.nextafter(value, dtype.type(goal)), value)
+    return _saturated(value) if "sat" in fields else value
+
+
+def _saturated(value):
+    """Between 0 and 1, NaN as 0."""
+    return np.clip(np.nan_to_num(value, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
 
 
 def _to_whole(values, target):

@@ -103,8 +103,9 @@ def batch_norm(
     node = BatchNorm(eps, relu)
     y = node(x, weight, bias, residual)
     if count:
-        running_mean += momentum * (node.mean - running_mean)
-        running_var += momentum * (node.var * (count / (count - 1)) - running_var)
+        move = kernels(__package__, running_mean).move_statistics
+        move(running_mean, node.mean, momentum, 1.0)
+        move(running_var, node.var, momentum, count / (count - 1))
     return y
 
 
