@@ -32,6 +32,7 @@ def run(options: argparse.Namespace) -> int:
             f"{options.weights}: knows {', '.join(classes[:5])}, give --data with them"
         )
     prepare(options)
+    model.to(options.device)
     result = evaluate(model, dataset, progress=sys.stderr.isatty())
     print(json.dumps(result, indent=2) if options.json else figures_table(result, classes))
     return 0

@@ -31,6 +31,7 @@ def run(options: argparse.Namespace) -> int:
     model, classes = load_model(options.weights)
     out = output_folder(options.out)
     prepare(options)
+    model.to(options.device)
     results = CocoResults(classes)
     failures = 0
     for path, target in zip(inputs, output_names(inputs, out), strict=True):

@@ -38,6 +38,7 @@ def run(options: argparse.Namespace) -> int:
     prepare(options)
     dataset, val_dataset = datasets(options, recipe)
     model = initial_model(options.weights, recipe, len(dataset.classes) + 1)
+    model.to(options.device)
     for pictures in (dataset, val_dataset):
         if isinstance(pictures, CocoDataset):
             pictures.channels = model.in_channels

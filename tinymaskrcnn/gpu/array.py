@@ -83,6 +83,9 @@ class GpuArray:
         if self.size:
             self._block.owner.upload(self.view, np.ascontiguousarray(host, self.dtype))
 
+    def __array__(self, *arguments: Any, **settings: Any) -> np.ndarray:
+        raise TypeError(f"{self!r} is on the device: copy it to the host with .numpy()")
+
     def __len__(self) -> int:
         return self.shape[0]
 
@@ -147,6 +150,20 @@ def to_device(host: Any, dtype: DTypeLike | None = None) -> GpuArray:
 def to_host(array: Any) -> np.ndarray:
     """A host array as it is, a device array copied."""
     return array.numpy() if isinstance(array, GpuArray) else np.asarray(array)
+
+
+def assign(array: Any, values: Any) -> None:
+    """array[...] = values, wherever either of them is."""
+    if isinstance(array, GpuArray):
+        array.fill_from(to_host(values))
+    else:
+        array[...] = to_host(values)
+
+
+def zeros_like(array: Any) -> Any:
+    """Zeros of an array's shape and dtype, where it is."""
+    zeros = np.zeros(array.shape, array.dtype)
+    return to_device(zeros) if isinstance(array, GpuArray) else zeros
 
 
 def _kernel_dtype(dtype: np.dtype) -> np.dtype:

@@ -112,7 +112,8 @@ class FlattenLinear(Linear):
         version = self.weight.version
         if self._kept is None or self._kept[0] != version:
             weight = self._reordered(pixels, channels)
-            weight.data.flags.writeable = False  # kernels may then keep what they derive from it
+            if weight.device == "cpu":  # kernels may then keep what they derive from it
+                weight.data.flags.writeable = False
             self._kept = version, weight
         return self._kept[1]
 

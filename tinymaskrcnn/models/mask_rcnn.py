@@ -92,7 +92,7 @@ class MaskRCNN(Module):
         moves results slightly, so give pictures one by one where that matters.
         """
         with no_grad():
-            batch, _ = self.transform(images)
+            batch, _ = self.transform(images, device=self.device)
             features = self.backbone(Tensor(batch.tensor))
             output = self.rpn(batch, features)
             return self._detections(batch, features, self.rpn.proposals(output))
@@ -125,7 +125,7 @@ class MaskRCNN(Module):
         """The batch, and its targets in pixels of the resized pictures."""
         if targets is None:
             raise InputError("losses need targets; call model.eval() to predict without")
-        batch, resized = self.transform(images, targets, rng or self._rng)
+        batch, resized = self.transform(images, targets, rng or self._rng, self.device)
         assert resized is not None
         check_labels(resized, self.roi_heads.num_classes)
         return batch, resized

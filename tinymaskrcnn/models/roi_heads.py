@@ -146,11 +146,11 @@ class RoIHeads(Module):
             (n, 28, 28).
         """
         logits, deltas = self._judge(features, proposals, image_sizes)
-        scores = F.softmax(logits).data
+        scores = F.softmax(logits).numpy()
         ends = np.cumsum([len(boxes) for boxes in proposals])[:-1]
         pictures = zip(
             np.split(scores, ends),
-            np.split(deltas.data, ends),
+            np.split(deltas.numpy(), ends),
             proposals,
             image_sizes,
             strict=True,
@@ -264,7 +264,7 @@ class RoIHeads(Module):
         labels = np.concatenate([label for _, label, _ in found])
         crops = self.mask_pool(features, boxes, image_sizes)
         logits = self.mask_predictor.of_labels(self.mask_head(crops), labels)
-        return np.split(F.sigmoid(logits).data, np.cumsum([len(b) for b in boxes])[:-1])
+        return np.split(F.sigmoid(logits).numpy(), np.cumsum([len(b) for b in boxes])[:-1])
 
 
 def mask_goals(masks: np.ndarray, boxes: np.ndarray, matches: np.ndarray, size: int) -> np.ndarray:

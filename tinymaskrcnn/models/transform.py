@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from .. import memory
+from ..backend import check_device
 from ..detection.boxes import Size, scale_boxes
 from ..detection.detections import Detections, Found
 from ..errors import InputError
+from ..gpu import array as gpu_array
 from ..ops.resize_normalize.op import resize_normalize
 from .inputs import Target, check_images, check_target
 
@@ -48,12 +50,13 @@ class ImageBatch:
     """Pictures ready for the backbone.
 
     Args:
-        tensor: (N, H, W, C) float32, normalised, each picture in the top left corner, zeros around.
+        tensor: (N, H, W, C) float32, on the host or the device: normalised, each picture in the top
+            left corner, zeros around.
         sizes: height and width of each picture after resizing, without the padding.
         original_sizes: height and width of each picture as it came.
     """
 
-    tensor: np.ndarray
+    tensor: Any
     sizes: list[Size]
     original_sizes: list[Size]
 
@@ -69,6 +72,7 @@ class Transform:
         images: Sequence[np.ndarray],
         targets: Sequence[Target] | None = None,
         rng: np.random.Generator | None = None,
+        device: str = "cpu",
     ) -> tuple[ImageBatch, list[Target] | None]:
         """A batch, and the targets in its coordinates.
 
@@ -76,6 +80,7 @@ class Transform:
             images: float arrays (C, H, W) in 0..1, each its own size.
             targets: a dict a picture; those given are left as they are.
             rng: draws one of several `min_size`; None takes the last.
+            device: where the batch is made.
 
         Raises:
             InputError: a picture or target that cannot be used; says which, and why.
@@ -85,7 +90,7 @@ class Transform:
             raise InputError(f"{len(images)} images, but {len(targets)} targets")
         original_sizes = [image.shape[1:] for image in images]
         sizes = [self.resized_size(size, rng) for size in original_sizes]
-        batch = ImageBatch(self._pad_together(images, sizes), sizes, original_sizes)
+        batch = ImageBatch(self._pad_together(images, sizes, device), sizes, original_sizes)
         if targets is None:
             return batch, None
         paired = zip(targets, original_sizes, sizes, strict=True)
@@ -105,14 +110,19 @@ class Transform:
         scale = min(shorter / min(size), self.config.max_size / max(size))
         return max(int(size[0] * scale), 1), max(int(size[1] * scale), 1)
 
-    def _pad_together(self, images: Sequence[np.ndarray], sizes: Sequence[Size]) -> np.ndarray:
+    def _pad_together(
+        self, images: Sequence[np.ndarray], sizes: Sequence[Size], device: str
+    ) -> Any:
         """Resized, normalised pictures in one array (N, H, W, C)."""
         divisor = self.config.size_divisor
         height, width = (-(-max(side) // divisor) * divisor for side in zip(*sizes, strict=True))
         mean, std = self.config.image_mean, self.config.image_std
-        tensor = memory.empty((len(images), height, width, len(mean)))
+        on_device = check_device(device) == "cuda"
+        make = gpu_array.empty if on_device else memory.empty
+        tensor: Any = make((len(images), height, width, len(mean)))
         for image, size, out in zip(images, sizes, tensor, strict=True):
-            resize_normalize(image, size, mean, std, out)
+            given: Any = gpu_array.to_device(image) if on_device else image
+            resize_normalize(given, size, mean, std, out)
         return tensor
 
     def restore(self, found: Sequence[Found], batch: ImageBatch) -> list[Detections]:

@@ -26,6 +26,7 @@ from .. import __version__
 from ..datasets.augment import Augmentation
 from ..datasets.loader import Batch, Loader
 from ..errors import NonFiniteError
+from ..gpu.array import to_host
 from ..models.mask_rcnn import MaskRCNN
 from ..optim import SGD, Muon, clip_scale, grad_norm, without_decay_of_vectors
 from . import diagnosis, pictures
@@ -234,7 +235,7 @@ class Trainer:
         arrays = {f"model/{name}": array for name, array in state.items()}
         arrays |= {f"optimizer/{n}": array for n, array in self.optimizer.state_dict().items()}
         if self.average:
-            arrays |= {f"average/{name}": a for name, a in self.average.averages.items()}
+            arrays |= {f"average/{n}": to_host(a) for n, a in self.average.averages.items()}
         arrays["seconds"] = np.array([self.seconds])
         self.metrics.sync()
         self.evaluations.sync()

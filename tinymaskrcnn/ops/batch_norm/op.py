@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ...autograd import Function
-from ...backend import kernels
+from ...backend import constant, kernels
 from ...errors import InputError
+from ...gpu.array import to_host
 from ...tensor import Tensor
 
 
@@ -135,8 +136,10 @@ def frozen_batch_norm(
     Raises:
         ValueError: shapes do not fit together.
     """
-    scale = weight * (1 / np.sqrt(running_var + eps))
-    return affine(x, scale, bias - scale * running_mean, residual, relu)
+    inverse_std = constant(1 / np.sqrt(to_host(running_var) + eps), x)
+    mean = constant(running_mean, x)
+    scale = weight * inverse_std
+    return affine(x, scale, bias - scale * mean, residual, relu)
 
 
 def affine(x: Any, scale: Any, shift: Any, residual: Any = None, relu: bool = False) -> Tensor:

@@ -50,7 +50,7 @@ def _by_falling_score(scores):
 
 
 def _below_or_equal(threshold):
-    """The greatest float32 <= threshold: a float32 is above the one exactly when above the other."""
+    """The greatest float32 <= threshold: a float32 is above one exactly when above the other."""
     nearest = np.float32(threshold)
     return nearest if float(nearest) <= threshold else np.nextafter(nearest, np.float32(-1))
 

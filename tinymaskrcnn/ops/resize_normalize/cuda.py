@@ -26,8 +26,8 @@ def _taps(length, new_length):
 
 @kernel(F3, F1, F1, I1, F1, I1, F1, F3, registers=64)
 def _resize(image, mean, std, rows, down, columns, right, out):
-    """out[i, j, c] = the blend of four pixels of image[c], normalised; 0 outside: one thread a cell."""
-    height, width, channels = out.shape
+    """out[i, j, c] = the blend of four pixels of image[c], normalised: one thread a cell."""
+    _, width, channels = out.shape
     for cell in range(cuda.grid(1), out.size, cuda.gridsize(1)):
         pixel, c = cell // channels, cell % channels
         i, j = pixel // width, pixel % width
