@@ -83,7 +83,8 @@ class Kernel:
                 return np.int32(given)
         elif declared == F and isinstance(given, int | float | np.floating):
             return np.float32(given)
-        what = f"{given!r}" if np.ndim(given) == 0 else f"a host array {np.shape(given)}"
+        is_host_array = isinstance(given, np.ndarray) and given.ndim > 0
+        what = f"a host array {given.shape}" if is_host_array else repr(given)
         raise TypeError(f"{self.name}: argument {number} is {what}, compiled for {declared}")
 
 

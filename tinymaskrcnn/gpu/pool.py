@@ -15,7 +15,8 @@ from . import device
 
 SMALLEST = 512  # bytes; blocks of this size and multiples of it begin aligned for every dtype
 
-_free: dict[tuple[int, int], list[Any]] = {}  # by device and size
+_free: weakref.WeakKeyDictionary[device.Device, dict[int, list[Any]]]
+_free = weakref.WeakKeyDictionary()  # memory by device and size
 
 
 class Block:
@@ -25,7 +26,7 @@ class Block:
 
     def __init__(self, size: int) -> None:
         self.owner, self.size = device.current(), rounded(size)
-        spare = _free.setdefault((id(self.owner), self.size), [])
+        spare = _free.setdefault(self.owner, {}).setdefault(self.size, [])
         self.memory = spare.pop() if spare else _allocate(self.owner, self.size)
         weakref.finalize(self, spare.append, self.memory).atexit = False
 
@@ -38,8 +39,14 @@ def rounded(size: int) -> int:
 
 def release() -> None:
     """Give all blocks that no array uses back to the driver."""
-    for spare in _free.values():
-        spare.clear()
+    for by_size in _free.values():
+        for spare in by_size.values():
+            spare.clear()
+
+
+def spare_bytes() -> int:
+    """What the pool holds and no array uses."""
+    return sum(size * len(spare) for by_size in _free.values() for size, spare in by_size.items())
 
 
 def _allocate(owner: device.Device, size: int) -> Any:

@@ -54,12 +54,13 @@ class Heap:
                 f"global access out of bounds or misaligned, {bad.sum()} thread(s): {line}"
             )
 
-    def note_store(self, address, threads, clashing, line):
-        """Remember who wrote; nobody else may, without atomics."""
+    def note_store(self, address, threads, line):
+        """Remember who wrote; nobody else may without atomics, not even the same value."""
         words = address // 4
         before = self.writer[words]
         self.writer[words] = threads
-        if clashing or ((before >= 0) & (before != threads)).any():
+        clash = (self.writer[words] != threads) | ((before >= 0) & (before != threads))
+        if clash.any():
             raise PtxFault(f"two threads store to one global word without atomics: {line}")
 
 
@@ -127,12 +128,9 @@ class Memory:
         if space == "shared" and self.check_races:
             epoch = self.shared.epoch[self.block_of[mask]]
             self.shared.note_write(address // 4, epoch, self.thread[mask], line)
-        cells, index = _as(bytes_, dtype), address // dtype.itemsize
-        cells[index] = value
+        _as(bytes_, dtype)[address // dtype.itemsize] = value
         if space == "global" and self.check_races and dtype.itemsize >= 4:
-            raw = f"u{dtype.itemsize}"
-            clashing = (cells[index].view(raw) != value.view(raw)).any()
-            self.heap.note_store(address, self.thread[mask], clashing, line)
+            self.heap.note_store(address, self.thread[mask], line)
 
     def atomic(self, space, address, mask, dtype, change, line):
         """One thread after the other: old = cell; cell = change(old, i). Returns the old values."""
