@@ -33,15 +33,23 @@ def gpu():
     if mode() is None:
         pytest.skip("numba-cuda and its compiler are not installed")
     from tinymaskrcnn.gpu import pool
-    from tinymaskrcnn.gpu.device import NumbaDevice, use_device
+    from tinymaskrcnn.gpu.device import use_device
 
     pool.release()  # fresh memory holds NaN: a cell that nobody writes is seen
-    with use_device(NumbaDevice() if mode() != "compiled" else _interpreter()) as device:
+    with use_device(_device()) as device:
         yield device
     pool.release()
 
 
-def _interpreter():
-    from tests.cuda.interpreted import InterpretedDevice
+def _device():
+    if mode() == "compiled":
+        from tests.cuda.interpreted import InterpretedDevice
 
-    return InterpretedDevice()
+        return InterpretedDevice()
+    if mode() == "simulator":
+        from tests.cuda.simulated import SimulatedDevice
+
+        return SimulatedDevice()
+    from tinymaskrcnn.gpu.device import NumbaDevice
+
+    return NumbaDevice()

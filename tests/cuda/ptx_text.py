@@ -45,7 +45,7 @@ def element(array, size):
 
 
 def apply(instruction, kinds, result, *values):
-    """Instructions on every thread: $0 is the result, $1, $2, ... the values, of the given types."""
+    """Instructions on every thread: $0 is the result, $1, $2, ... the values of these types."""
     arrays = [np.array(v, DTYPES[k]) for v, k in zip(values, kinds, strict=True)]
     out = np.zeros(len(arrays[0]), DTYPES[result])
     body, names = "", [f"{KINDS[result][1]}1"]

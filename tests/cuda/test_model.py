@@ -10,6 +10,8 @@ from tinymaskrcnn.models.builders import maskrcnn_tiny
 from tinymaskrcnn.optim import SGD, Muon, grad_norm
 from tinymaskrcnn.training.ema import MovingAverage
 
+from .modes import mode
+
 pytestmark = pytest.mark.cuda
 
 SMALLEST = {  # the fewest numbers with which every part still has something to do
@@ -55,7 +57,22 @@ def step(model, optimizer):
     return {name: loss.item() for name, loss in losses.items()}, gradients
 
 
-@pytest.mark.parametrize("norm, kind", [("batch", SGD), ("frozen", Muon), ("group", SGD)])
+@pytest.fixture(autouse=True)
+def _whole(gpu):
+    gpu.limited = False  # in the simulator: minutes
+
+
+ONLY_COMPILED = pytest.mark.skipif(mode() == "simulator", reason="one step there takes minutes")
+
+
+@pytest.mark.parametrize(
+    "norm, kind",
+    [
+        ("batch", SGD),
+        pytest.param("frozen", Muon, marks=ONLY_COMPILED),
+        pytest.param("group", SGD, marks=ONLY_COMPILED),
+    ],
+)
 def test_training_step(gpu, norm, kind):
     here = maskrcnn_tiny(4, norm=norm, **SMALLEST)
     there = maskrcnn_tiny(4, norm=norm, **SMALLEST).to("cuda")

@@ -7,7 +7,7 @@ simulator would allow what a GPU does not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any
 
@@ -24,16 +24,20 @@ class GpuArray:
     `to_device`.
 
     Attributes:
-        shape, dtype, ndim, size: as of a NumPy array.
+        shape, dtype, ndim, size: as of a NumPy array. frozen: whether it keeps its values from now
+            on, so that what is derived from it may be kept too (`kept`).
     """
 
-    __slots__ = ("__weakref__", "_block", "_start", "_view", "dtype", "shape", "size")
+    __slots__ = (
+        "__weakref__", "_block", "_kept", "_start", "_view", "dtype", "frozen", "shape", "size",
+    )  # fmt: skip
     __array_ufunc__ = None  # NumPy's operators refuse it, and do not take it for an object
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, block: Block, start: int, dtype: np.dtype, shape: tuple[int, ...]) -> None:
         self._block, self._start, self._view = block, start, None
         self.dtype, self.shape, self.size = dtype, shape, prod(shape)
+        self.frozen, self._kept = False, {}  # type: bool, dict[Any, GpuArray]
 
     @property
     def ndim(self) -> int:
@@ -69,6 +73,16 @@ class GpuArray:
         """The same bytes, zeros and ones of uint8, as bool."""
         return GpuArray(self._block, self._start, np.dtype(np.bool_), self.shape)
 
+    def kept(self, name: Any, make: Callable[[], GpuArray]) -> GpuArray:
+        """What `make` derives from this array, such as a weight in another order; made once where
+        the array is frozen.
+        """
+        if not self.frozen:
+            return make()
+        if name not in self._kept:
+            self._kept[name] = make()
+        return self._kept[name]
+
     def numpy(self) -> np.ndarray:
         """A copy on the host; waits until the device has computed it."""
         host = np.empty(self.shape, self.dtype)
@@ -78,6 +92,8 @@ class GpuArray:
 
     def fill_from(self, host: np.ndarray) -> None:
         """Copy a host array of this shape into the memory, turned into this dtype."""
+        if self.frozen:
+            raise ValueError(f"{self!r} is frozen: it keeps its values")
         if np.shape(host) != self.shape:
             raise ValueError(f"a device array of shape {self.shape} cannot take {np.shape(host)}")
         if self.size:
@@ -158,6 +174,14 @@ def assign(array: Any, values: Any) -> None:
         array.fill_from(to_host(values))
     else:
         array[...] = to_host(values)
+
+
+def freeze(array: Any) -> None:
+    """From now on the array keeps its values, so that kernels may keep what they derive from it."""
+    if isinstance(array, GpuArray):
+        array.frozen = True
+    else:
+        array.flags.writeable = False
 
 
 def zeros_like(array: Any) -> Any:

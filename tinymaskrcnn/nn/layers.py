@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import functional as F
 from ..autograd import is_grad_enabled
-from ..gpu.array import to_host
+from ..gpu.array import freeze, to_host
 from ..tensor import Tensor
 from .init import Initializer, torch_default, torch_default_bias
 from .module import Module, Parameter
@@ -264,8 +264,9 @@ def _folded(conv: Conv2d, norm: Any) -> tuple[Tensor, Tensor]:
     if getattr(norm, "_folded_key", None) != key:
         scale, shift = _scale_and_shift(conv, norm)
         weight = conv.weight.numpy() * scale.reshape(-1, 1, 1, 1)
-        weight.flags.writeable = shift.flags.writeable = False
-        folded = Tensor(weight).to(conv.weight.device), Tensor(shift).to(conv.weight.device)
+        folded = tuple(Tensor(a).to(conv.weight.device) for a in (weight, shift))
+        for tensor in folded:
+            freeze(tensor.data)
         norm._folded_key, norm._folded_weights = key, folded
     return norm._folded_weights
 

@@ -115,7 +115,8 @@ def pack_forward(weight, groups):
     """(O, C, kH, kW) -> (groups, kH * kW * C, O of a group)."""
     grouped = _grouped(weight, groups)
     outs, ins, taps = grouped.shape[1:]
-    return transpose(grouped, (0, 3, 2, 1)).reshape(groups, taps * ins, outs)
+    packed = weight.kept(("forward", groups), lambda: transpose(grouped, (0, 3, 2, 1)))
+    return packed.reshape(groups, taps * ins, outs)
 
 
 def pack_backward(weight, groups):
