@@ -189,3 +189,38 @@ def test_operands_in_different_places(gpu):
 def test_an_unknown_device():
     with pytest.raises(InputError, match="device 'tpu': expected one of cpu, cuda"):
         Tensor(ramp(2)).to("tpu")
+
+
+# Boxes and masks, which have no gradients
+
+
+def test_boxes_on_the_device(gpu):
+    from tinymaskrcnn import batched_nms, box_iou, nms, paste_masks
+    from tinymaskrcnn.functional import paste_masks_binary
+
+    boxes = np.array([[0, 0, 4, 4], [1, 0, 5, 4], [6, 6, 9, 9]], np.float32)
+    scores, labels = np.array([0.5, 0.9, 0.7], np.float32), [1, 1, 2]
+    there, scores_there = to_device(boxes), to_device(scores)
+    np.testing.assert_array_equal(box_iou(there, there).numpy(), box_iou(boxes, boxes))
+    assert nms(there, scores_there, 0.3).tolist() == [1, 2]
+    assert batched_nms(there, scores_there, labels, 0.3).tolist() == [1, 2]
+    masks = ramp(3, 2, 2) / 12
+    pasted = paste_masks(to_device(masks), there, 10, 10)
+    np.testing.assert_allclose(pasted.numpy(), paste_masks(masks, boxes, 10, 10), atol=1e-6)
+    binary = paste_masks_binary(to_device(masks), boxes, 10, 10, 0.4)
+    assert np.array_equal(binary.numpy(), paste_masks_binary(masks, boxes, 10, 10, 0.4))
+
+
+def test_boxes_in_different_places(gpu):
+    from tinymaskrcnn import box_iou, nms
+
+    boxes = np.array([[0, 0, 4, 4]], np.float32)
+    with pytest.raises(InputError, match=r"a \(1, 4\) on cuda, b \(1, 4\) on cpu"):
+        box_iou(to_device(boxes), boxes)
+    with pytest.raises(InputError, match=r"boxes \(1, 4\) on cpu, scores \(1,\) on cuda"):
+        nms(boxes, to_device(np.ones(1)), 0.5)
+
+
+def test_more_cells_than_a_kernel_counts():
+    with pytest.raises(InputError, match="up to 2147483647 cells"):
+        empty((2**16, 2**15))

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..errors import InputError
 from .pool import Block
 
+MOST_CELLS = 2**31 - 1
 DTYPES = tuple(np.dtype(t) for t in (np.float32, np.int32, np.uint8, np.bool_))
 
 
@@ -127,7 +129,7 @@ def empty(shape: int | tuple[int, ...], dtype: DTypeLike = np.float32) -> GpuArr
     """A device array of any content.
 
     Raises:
-        InputError: there is no GPU to hold it.
+        InputError: there is no GPU to hold it, or it has more cells than int32 counts.
         TypeError: a dtype that kernels do not take.
         MemoryError: there is no room on the GPU.
     """
@@ -135,6 +137,8 @@ def empty(shape: int | tuple[int, ...], dtype: DTypeLike = np.float32) -> GpuArr
     dtype = np.dtype(dtype)
     if dtype not in DTYPES:
         raise TypeError(f"a device array of {dtype}: expected one of {', '.join(map(str, DTYPES))}")
+    if prod(shape) > MOST_CELLS:
+        raise InputError(f"a device array of shape {shape}: kernels count up to {MOST_CELLS} cells")
     return GpuArray(Block(prod(shape) * dtype.itemsize), 0, dtype, shape)
 
 
