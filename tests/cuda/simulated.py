@@ -11,8 +11,8 @@ import pytest
 from tests.benchmarks.gpu_estimate import executed
 from tinymaskrcnn.gpu.device import NumbaDevice
 
-MOST_THREADS = 20_000  # of a test
-MOST_STEPS = 4  # of 64 x 64 x 16 multiplications, of a test
+MOST_THREADS = 6_000  # of a test
+MOST_STEPS = 2  # of 64 x 64 x 16 multiplications, of a test
 STEP = 2 * 64 * 64 * 16
 
 

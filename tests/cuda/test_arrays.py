@@ -30,6 +30,7 @@ def ramp(*shape):
         (np.float32(3), np.float32),
         (ramp(0, 3), np.float32),
         (ramp(4, 6)[::2, ::3], np.float32),
+        (ramp(3)[None, None, :, None], np.float32),  # axes with a stride of 0
     ],
 )
 def test_there_and_back(gpu, host, dtype):

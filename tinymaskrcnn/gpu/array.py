@@ -89,7 +89,7 @@ class GpuArray:
         """A copy on the host; waits until the device has computed it."""
         host = np.empty(self.shape, self.dtype)
         if self.size:
-            self._block.owner.download(self.view, host)
+            self._block.owner.download(self.flat.view, host.reshape(-1))
         return host
 
     def fill_from(self, host: np.ndarray) -> None:
@@ -99,7 +99,8 @@ class GpuArray:
         if np.shape(host) != self.shape:
             raise ValueError(f"a device array of shape {self.shape} cannot take {np.shape(host)}")
         if self.size:
-            self._block.owner.upload(self.view, np.ascontiguousarray(host, self.dtype))
+            values = np.ascontiguousarray(host, self.dtype).reshape(-1)
+            self._block.owner.upload(self.flat.view, values)
 
     def __array__(self, *arguments: Any, **settings: Any) -> np.ndarray:
         raise TypeError(f"{self!r} is on the device: copy it to the host with .numpy()")

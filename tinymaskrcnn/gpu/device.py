@@ -26,10 +26,14 @@ class Device(Protocol):
         """The C-contiguous array that begins at byte `start` of a block."""
 
     def upload(self, view: Any, host: np.ndarray) -> None:
-        """Copy a C-contiguous host array into a view of its shape and dtype."""
+        """Copy a contiguous host array with one axis into such a view.
+
+        With one axis, because numba-cuda takes axes of length 1, whose stride may be 0, for
+        repeated ones and drops them.
+        """
 
     def download(self, view: Any, host: np.ndarray) -> None:
-        """Copy a view into a C-contiguous host array; waits for all kernels before it."""
+        """Copy such a view into such a host array; waits for all kernels before it."""
 
     def launch(self, kernel: Any, grid: tuple[int, ...], arguments: list[Any]) -> None:
         """Run a kernel; the arguments are views and NumPy scalars of the types it declares."""

@@ -25,13 +25,13 @@ def paste_masks_binary(probabilities, boxes, height, width, threshold):
 def _whole(boxes, padded_size):
     """The boxes enlarged about their centres for the padding, in whole pixels: (N, 4) int32.
 
-    Held within what int32 takes; a box beyond a billion pixels is outside any picture.
+    Held within half a billion pixels, so that no length leaves int32; pictures are smaller.
     """
     scale = np.float32(padded_size / max(padded_size - 2, 1))
     half = (boxes[:, 2:] - boxes[:, :2]) * np.float32(0.5) * scale
     centre = (boxes[:, 2:] + boxes[:, :2]) * np.float32(0.5)
     corners = np.concatenate((centre - half, centre + half), axis=1)
-    return corners.clip(-(2.0**30), 2.0**30).astype(np.int32)
+    return corners.clip(-(2.0**29), 2.0**29).astype(np.int32)
 
 
 @device_function
