@@ -36,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
             model, dataset, classes = model_and_pictures(options)
             folder = output_folder(options.errors) if options.errors else None
             prepare(options)
+            model.to(options.device)
         start = time.perf_counter()
         found = detect_all(model, dataset, progress=group.leads and sys.stderr.isatty())
     if not group.leads:

@@ -27,6 +27,7 @@ from .. import __version__, parallel
 from ..datasets.augment import Augmentation
 from ..datasets.loader import Batch, Loader
 from ..errors import InputError, NonFiniteError
+from ..gpu.array import to_host
 from ..models.mask_rcnn import MaskRCNN
 from ..optim import SGD, Muon, clip_scale, grad_norm, without_decay_of_vectors
 from . import diagnosis, pictures
@@ -100,7 +101,7 @@ class Trainer:
         self.group = group = world(self.recipe.sync_norms)
         with end_together(group), parallel.shared_by(group), ExitStack() as stack:
             with group.together():
-                self._check_batch_size()
+                self._check_group()
                 kind = RunFolder if group.leads else NoFolder
                 folder = stack.enter_context(kind(self.out, self.resume))
                 folder.settle(self._settings())
@@ -111,6 +112,7 @@ class Trainer:
             with group.together():
                 self._restore(folder)
             self._start_alike()
+            self._part = parallel.share(self.recipe.batch_size)
             with self._logs(folder):
                 self._train(folder)
             return self._finish(folder)
@@ -155,8 +157,9 @@ class Trainer:
             recipe.copy_paste,
             self.dataset,
         )
-        part = parallel.share(recipe.batch_size)
-        loader = Loader(self.dataset, recipe.batch_size, recipe.seed, augment, self.step, part=part)
+        loader = Loader(
+            self.dataset, recipe.batch_size, recipe.seed, augment, self.step, part=self._part
+        )
         batches: Any = iter(loader)
         with closing(batches):
             while progress(recipe, self.step, self._time()) < 1:
@@ -191,8 +194,7 @@ class Trainer:
     def _rngs(self) -> list[np.random.Generator]:
         """The samplers' generators for the present step, one for each picture of this rank."""
         rng = np.random.default_rng((self.recipe.seed, SAMPLING, self.step))
-        everyone, part = rng.spawn(self.recipe.batch_size), parallel.share(self.recipe.batch_size)
-        return everyone[part.start : part.stop]
+        return rng.spawn(self.recipe.batch_size)[self._part.start : self._part.stop]
 
     def _fail_on_loss(self, batch: Batch, terms: Mapping[str, float]) -> None:
         """Raise what every rank that has such a loss says about it."""
@@ -287,7 +289,7 @@ class Trainer:
         arrays = {f"model/{name}": array for name, array in state.items()}
         arrays |= {f"optimizer/{n}": array for n, array in self.optimizer.state_dict().items()}
         if self.average:
-            arrays |= {f"average/{name}": a for name, a in self.average.averages.items()}
+            arrays |= {f"average/{n}": to_host(a) for n, a in self.average.averages.items()}
         arrays["seconds"] = np.array([self.seconds])
         self.metrics.sync()
         self.evaluations.sync()
@@ -353,7 +355,9 @@ class Trainer:
         except WeightsError as problem:  # not the user's input: the disk is full, or the like
             raise OSError(str(problem)) from problem
 
-    def _check_batch_size(self) -> None:
+    def _check_group(self) -> None:
+        if self.group.size > 1 and getattr(self.model, "device", "cpu") != "cpu":
+            raise InputError("device cuda: several processes train on the cpu only")
         if self.recipe.batch_size < self.group.size:
             raise InputError(
                 f"batch_size {self.recipe.batch_size} is the number of all pictures of a step: "

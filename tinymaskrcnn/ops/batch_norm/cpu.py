@@ -44,6 +44,10 @@ def batch_norm_grad(grad, x, y, weight, mean, var, eps, relu, with_residual, tot
     return dx, dweight[0].astype(np.float32), dbias[0].astype(np.float32), residual
 
 
+def move_statistics(running, value, momentum, correction):
+    running += momentum * (value * correction - running)
+
+
 def affine(x, scale, shift, residual, relu):
     return _apply(x, scale[None], shift[None], residual, relu)
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from ... import parallel
 from ...autograd import Function
-from ...backend import kernels
+from ...backend import constant, kernels
 from ...errors import InputError
+from ...gpu.array import to_host
 from ...tensor import Tensor
 
 
@@ -112,8 +113,9 @@ def batch_norm(
     node = BatchNorm(eps, relu)
     y = node(x, weight, bias, residual)
     if count:
-        running_mean += momentum * (node.mean - running_mean)
-        running_var += momentum * (node.var * (count / (count - 1)) - running_var)
+        move = kernels(__package__, running_mean).move_statistics
+        move(running_mean, node.mean, momentum, 1.0)
+        move(running_var, node.var, momentum, count / (count - 1))
     return y
 
 
@@ -143,8 +145,10 @@ def frozen_batch_norm(
     Raises:
         ValueError: shapes do not fit together.
     """
-    scale = weight * (1 / np.sqrt(running_var + eps))
-    return affine(x, scale, bias - scale * running_mean, residual, relu)
+    inverse_std = constant(1 / np.sqrt(to_host(running_var) + eps), x)
+    mean = constant(running_mean, x)
+    scale = weight * inverse_std
+    return affine(x, scale, bias - scale * mean, residual, relu)
 
 
 def affine(x: Any, scale: Any, shift: Any, residual: Any = None, relu: bool = False) -> Tensor:

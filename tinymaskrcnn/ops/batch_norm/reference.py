@@ -46,6 +46,11 @@ def batch_norm_grad(grad, x, y, weight, mean, var, eps, relu, with_residual, tot
     )
 
 
+def move_statistics(running, value, momentum, correction):
+    """running += momentum * (correction * value - running)."""
+    running += momentum * (value * correction - running)
+
+
 def affine(x, scale, shift, residual, relu):
     return _epilogue(x * scale + shift, residual, relu)
 
