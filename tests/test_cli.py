@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 
 from tests.cuda.modes import mode
 from tinymaskrcnn.cli import main
-from tinymaskrcnn.commands import evaluate, predict, train
+from tinymaskrcnn.commands import bench, evaluate, predict, train
 from tinymaskrcnn.commands.report import errors_table, figures_table
 from tinymaskrcnn.models.builders import maskrcnn_tiny
 from tinymaskrcnn.weights import load_weights, read_metadata, save_weights
@@ -100,7 +100,9 @@ def test_a_wrong_call_is_one_line_and_status_2(capsys, folder, call, message):
     assert not list(folder.iterdir())
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["predict"], ["evaluate"], ["warmup"]])
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["predict"], ["evaluate"], ["warmup"], ["bench"]]
+)
 def test_help_tells_the_exit_status(capsys, command):
     status, out, _ = run(capsys, *command, "--help")
     assert status == 0
@@ -109,6 +111,20 @@ def test_help_tells_the_exit_status(capsys, command):
 
 def test_version(capsys):
     assert run(capsys, "--version")[1].startswith("tinymaskrcnn ")
+
+
+def test_bench_needs_a_clone(capsys, monkeypatch, folder):
+    monkeypatch.setattr(bench, "CLONE", folder)
+    status, out, err = run(capsys, "bench")
+    assert (status, out) == (2, "")
+    assert err.startswith("tinymaskrcnn: bench: the benchmarks come with a clone")
+    assert err.count("\n") == 1
+
+
+def test_bench_lists_its_rows_and_refuses_others(capfd):
+    assert run(capfd, "bench", "--list", "NMS 6000")[:2] == (0, "NMS 6000\n")
+    status, out, err = run(capfd, "bench", "no such row")
+    assert (status, out, err) == (2, "", "no row is named no such row; --list shows all\n")
 
 
 def test_help_and_errors_load_no_kernels():
