@@ -194,7 +194,7 @@ class _Sum:
     def add(self, other: np.ndarray) -> None:
         run = kernels(_BASIC, self.value)
         if self.owned:
-            run.accumulate(self.value, other)
+            self.value = run.accumulate(self.value, other)
         else:
             self.value, self.owned = run.add(self.value, other), True
 

@@ -72,6 +72,11 @@ def device_of(array: Any) -> str:
     return "cuda" if isinstance(array, GpuArray) else "cpu"
 
 
+def is_contiguous(array: Any) -> bool:
+    """Whether an array lies in memory in C order; on the device all do."""
+    return isinstance(array, GpuArray) or array.flags.c_contiguous
+
+
 def constant(value: Any, beside: Any) -> Any:
     """A constant (host array or number) in the dtype of an array and where it is."""
     if isinstance(value, GpuArray):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import autograd
-from .backend import check_device, constant, device_of, kernels
+from .backend import check_device, constant, device_of, is_contiguous, kernels
 from .gpu.array import GpuArray, to_device, to_host
 
 _BASIC = "tinymaskrcnn.ops.basic"
@@ -157,8 +157,8 @@ class Tensor:
         Tensors; unless it is `fresh`, that is, nobody else has it.
         """
         if self.grad is not None:
-            kernels(_BASIC, self.grad).accumulate(self.grad, grad)
-        elif fresh and grad.dtype == self.dtype and grad.flags.c_contiguous:
+            self.grad = kernels(_BASIC, self.grad).accumulate(self.grad, grad)
+        elif fresh and grad.dtype == self.dtype and is_contiguous(grad):
             self.grad = grad
         else:
             self.grad = kernels(_BASIC, grad).copy(grad)

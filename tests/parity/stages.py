@@ -48,7 +48,8 @@ def rpn_head(model: MaskRCNN, given: Values) -> Values:
 
 
 def top_k(model: MaskRCNN, given: Values) -> Values:
-    best, _ = model.rpn._best_anchors(rpn_output(model, given))
+    output = rpn_output(model, given)
+    best, _ = model.rpn._best_anchors(output.objectness.data, output.level_sizes)
     return {"best": best}
 
 

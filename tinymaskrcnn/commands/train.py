@@ -36,7 +36,6 @@ def run(options: argparse.Namespace) -> int:
     group = world()
     with end_together(group), group.together():
         trainer = make_trainer(options)
-        prepare(options)
     try:
         result = trainer.run()
     except TrainingStopped as stop:
@@ -54,6 +53,7 @@ def make_trainer(options: argparse.Namespace) -> Trainer:
     name = options.recipe or ("small" if options.data else "shapes")
     recipe = recipe_of(name, options)
     out = Path(options.out or f"runs/{name}")
+    prepare(options)
     dataset, val_dataset = datasets(options, recipe)
     model = initial_model(options.weights, recipe, len(dataset.classes) + 1)
     model.to(options.device)

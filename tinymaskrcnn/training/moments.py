@@ -10,13 +10,16 @@ Nothing here draws from training's generators or leaves a gradient: training goe
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ..errors import NonFiniteError
 from ..files import write_atomic
 from ..models.mask_rcnn import MaskRCNN
 
+logger = logging.getLogger(__name__)
 SEARCHED = 16  # pictures among which the one with several objects is looked for
 OBJECTS = 2
 
@@ -58,9 +61,13 @@ class Moments:
         title, classes = self.pictures.describe(index), self.pictures.classes
         name = f"step-{step:08d}"
         t = trace_of(model, image, target)
-        page = explain_page(
-            model, image, classes, target, f"{title} after {step} steps", False, False, t
-        )
+        try:
+            page = explain_page(
+                model, image, classes, target, f"{title} after {step} steps", False, False, t
+            )
+        except NonFiniteError as problem:  # training itself says so, with the cause
+            logger.warning("step %d: %s", step, problem)
+            return
         write_atomic(self.folder / f"{name}.html", page.encode())
         text = moment(model, t, classes, step, title, f"{name}.html")
         write_atomic(self.folder / f"{name}.moment", text.encode())

@@ -111,8 +111,9 @@ def copy(a: np.ndarray) -> np.ndarray:
     return a.copy()
 
 
-def accumulate(total: np.ndarray, a: np.ndarray) -> None:
+def accumulate(total: np.ndarray, a: np.ndarray) -> np.ndarray:
     total += a
+    return total
 
 
 def _output(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -60,13 +60,8 @@ def log(a: GpuArray) -> GpuArray:
     return _unary(LOG, a, 0.0)
 
 
-def accumulate(total: GpuArray, a: GpuArray) -> None:
+def accumulate(total: GpuArray, a: GpuArray) -> GpuArray:
     _accumulate[blocks(total.size)](total.flat, a.flat)
-
-
-def accumulated(total: GpuArray, a: GpuArray) -> GpuArray:
-    """`accumulate`, and the total."""
-    accumulate(total, a)
     return total
 
 

@@ -107,6 +107,7 @@ def copy(a: np.ndarray) -> np.ndarray:
     return a.copy()
 
 
-def accumulate(total: np.ndarray, a: np.ndarray) -> None:
-    """total += a."""
+def accumulate(total: np.ndarray, a: np.ndarray) -> np.ndarray:
+    """total += a. Returns the total: NumPy's scalars cannot be added to in place."""
     total += a
+    return total

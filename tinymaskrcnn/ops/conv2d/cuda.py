@@ -20,7 +20,7 @@ from numba import float32, int32, uint32
 from ...gpu.array import GpuArray, empty
 from ...gpu.launch import F1, F3, F4, I, cuda, device_function, kernel, tuple_of
 from ..activations.cuda import relu_grad
-from ..basic.cuda import accumulated, transpose
+from ..basic.cuda import accumulate, transpose
 from ..cuda_gemm import DEPTH, LOADS, PITCH, SIDE, TILE, WIDE
 from ..cuda_sums import sum_middle
 
@@ -68,7 +68,7 @@ def conv2d_grad_input(grad, weight, input_shape, stride, padding, dilation, grou
     dx = empty(input_shape)
     reading = backward_reading(weight.shape[3], stride, padding, dilation)
     gather(grad, pack_backward(weight, groups), None, None, dx, reading, False)
-    return dx if total is None else accumulated(total, dx)
+    return dx if total is None else accumulate(total, dx)
 
 
 def conv2d_grad_weight(grad, x, weight_shape, stride, padding, dilation, groups):

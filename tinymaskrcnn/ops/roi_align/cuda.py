@@ -11,7 +11,7 @@ from numba import float32, int32
 from ...gpu.array import empty, to_device
 from ...gpu.launch import F2, F4, F, I, blocks, cuda, device_function, kernel
 from ...gpu.scalars import divided, place_of, product
-from ..basic.cuda import accumulated
+from ..basic.cuda import accumulate
 
 
 def roi_align(features, rois, output_size, spatial_scale, sampling_ratio, aligned):
@@ -27,7 +27,7 @@ def roi_align_grad(
     gradient = empty(features_shape)
     settings = spatial_scale, sampling_ratio, aligned
     _pool_grad[blocks(gradient.size)](grad, to_device(rois), *settings, gradient)
-    return gradient if total is None else accumulated(total, gradient)
+    return gradient if total is None else accumulate(total, gradient)
 
 
 @device_function

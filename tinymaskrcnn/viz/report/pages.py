@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ... import __version__
+from ...errors import NonFiniteError
 from ...models.mask_rcnn import MaskRCNN
 from ...tracing import Trace, trace
 from .. import colours
@@ -45,9 +46,11 @@ def explain_page(
 
     Raises:
         InputError: a picture or target that cannot be used.
+        NonFiniteError: what the model computes is not finite.
     """
     pack = Pack()
     t = trace_of(model, image, target) if t is None else t
+    require_finite(t)
     content: dict[str, Any] = {"title": title, "version": __version__, "colours": colours.THINGS}
     content |= collect(pack, model, t, image, classes)
     content |= {"levelColours": colours.LEVELS, "lossColours": colours.LOSSES, "learning": None}
@@ -68,6 +71,13 @@ def trace_of(model: MaskRCNN, image: np.ndarray, target: Mapping[str, Any] | Non
         else:
             model.evaluate_losses([image], [dict(target)], np.random.default_rng(0))
     return t
+
+
+def require_finite(t: Trace) -> None:
+    """Raises NonFiniteError where no page can be made of what the model computes."""
+    for name in ("rpn.objectness", "rpn.deltas", "detect.class_logits", "detect.box_deltas"):
+        if not np.isfinite(t[name]).all():
+            raise NonFiniteError(f"the model computes {name} that are not finite: no page of them")
 
 
 def _gradients_of(model: MaskRCNN, image: np.ndarray, target: Mapping[str, Any]) -> Trace:
