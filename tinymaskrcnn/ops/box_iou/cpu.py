@@ -4,38 +4,48 @@ import numpy as np
 from numba import prange
 
 from ... import memory
-from ...jit import exact_kernel
+from ...jit import exact_kernel, exact_serial
 
-_BLOCK = 4096
+_ROWS, _BLOCK = 32, 1024  # of a task; its columns stay in the first-level cache
 
 
 def box_iou(a, b):
     """Intersection over union of every box of a (N, 4) with every box of b (M, 4): (N, M)."""
     table = memory.empty((len(a), len(b)))
     if table.size:
-        _fill(np.ascontiguousarray(a), np.ascontiguousarray(b.T), table)
+        _fill(np.ascontiguousarray(a), np.ascontiguousarray(b), table)
     return table
 
 
 @exact_kernel
 def _fill(a, b, table):
-    """table[i, j] = IoU of a[i] and b[:, j]; b is (4, M), so that the inner loop is vectors."""
-    blocks = (table.shape[1] + _BLOCK - 1) // _BLOCK
-    for task in prange(table.shape[0] * blocks):
-        i, start = task // blocks, task % blocks * _BLOCK
-        stop = min(start + _BLOCK, table.shape[1])
-        x1, y1, x2, y2 = a[i]
-        area = (x2 - x1) * (y2 - y1)
-        row = table[i, start:stop]
-        b_x1, b_y1, b_x2, b_y2 = (
-            b[0, start:stop],
-            b[1, start:stop],
-            b[2, start:stop],
-            b[3, start:stop],
-        )
-        for j in range(stop - start):
-            width = max(min(x2, b_x2[j]) - max(x1, b_x1[j]), np.float32(0))
-            height = max(min(y2, b_y2[j]) - max(y1, b_y1[j]), np.float32(0))
-            intersection = width * height
-            union = area + (b_x2[j] - b_x1[j]) * (b_y2[j] - b_y1[j]) - intersection
-            row[j] = intersection / (union if union != 0 else np.float32(1))
+    """table[i, j] = IoU of a[i] and b[j].
+
+    A task puts the coordinates of its boxes of b into columns of its own, so that the inner loop is
+    vectors; columns made by one thread for all would have to travel from its cache to the others'.
+    """
+    rows, columns = table.shape
+    blocks = (columns + _BLOCK - 1) // _BLOCK
+    for task in prange((rows + _ROWS - 1) // _ROWS * blocks):
+        first, start = task // blocks * _ROWS, task % blocks * _BLOCK
+        count = min(_BLOCK, columns - start)
+        column = np.empty((5, _BLOCK), np.float32)  # x1, y1, x2, y2, area
+        for j in range(count):
+            x1, y1, x2, y2 = b[start + j]
+            column[0, j], column[1, j], column[2, j], column[3, j] = x1, y1, x2, y2
+            column[4, j] = (x2 - x1) * (y2 - y1)
+        for i in range(first, min(first + _ROWS, rows)):
+            _fill_row(a[i], column, table[i, start : start + count])
+
+
+@exact_serial
+def _fill_row(box, column, row):
+    """row[j] = IoU of the box and column[:4, j]."""
+    x1, y1, x2, y2 = box
+    area = (x2 - x1) * (y2 - y1)
+    for j in range(len(row)):
+        width = max(min(x2, column[2, j]) - max(x1, column[0, j]), np.float32(0))
+        height = max(min(y2, column[3, j]) - max(y1, column[1, j]), np.float32(0))
+        intersection = width * height
+        union = area + column[4, j] - intersection
+        row[j] = intersection / (union if union != 0 else np.float32(1))
