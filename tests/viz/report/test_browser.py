@@ -254,6 +254,7 @@ def test_every_step_by_keys_and_back(page):
             body.send_keys(key)
             assert page.execute_script("return page.step.id") == step
             assert text(page, "#title") and text(page, "#details")
+            assert "[object" not in text(page, "#app") and "undefined" not in text(page, "#app")
 
 
 def test_arrow_keys_on_a_slider_move_the_slider(page):
@@ -326,3 +327,4 @@ def test_the_timeline_scrubs(driver, subject, tmp_path):
                     driver.execute_script("page.set('view', arguments[0])", view)
                     wide = driver.execute_script("return document.documentElement.scrollWidth")
                     assert wide <= width
+                    assert "[object" not in text(driver, "body")

@@ -72,10 +72,10 @@ class Timeline {
     const right = this.sure.filter((i) => m.reasons[i] === "right").length;
     this.count.replaceChildren(...(state.view === "detections" ? [el("output", { id: "shown-count" }, String(this.sure.length)), ` detections after ${some(m.step, "step")}, ${right} of ${some(m.objects, "object")} right`]
       : state.view === "proposals" ? [`${some(m.proposals.length, "proposal")} after ${some(m.step, "step")}`] : [`after ${some(m.step, "step")}`]));
-    this.aside.replaceChildren(heading(`After ${some(m.step, "step")}`), facts([["picture", m.title], ["AP at IoU 0.5", fixed(m.ap50, 3)], ["sum of losses", fixed(Object.values(m.losses).reduce((a, b) => a + (b || 0), 0), 3), "loss"]]),
+    this.aside.replaceChildren(...[heading(`After ${some(m.step, "step")}`), facts([["picture", m.title], ["AP at IoU 0.5", fixed(m.ap50, 3)], ["sum of losses", fixed(Object.values(m.losses).reduce((a, b) => a + (b || 0), 0), 3), "loss"]]),
       bars(Object.entries(m.losses).map(([k, v]) => [k.replace("loss_", ""), v || 0, fixed(v, 3), m.lossColours[k]]), Math.max(...this.moments.flatMap((x) => Object.values(x.losses)).map((v) => v || 0), 1e-9)),
       el("p", {}, el("a", { href: m.page }, "Every stage at this moment →")),
-      heading("All moments"), grid(["step", "losses", "AP50"], this.moments.map((x) => [x.step.toLocaleString("en"), fixed(Object.values(x.losses).reduce((a, b) => a + (b || 0), 0), 2), fixed(x.ap50, 2)])));
+      heading("All moments"), grid(["step", "losses", "AP50"], this.moments.map((x) => [x.step.toLocaleString("en"), fixed(Object.values(x.losses).reduce((a, b) => a + (b || 0), 0), 2), fixed(x.ap50, 2)]))].flat());
     this.stage.margin = state.view === "anchors" ? 0.1 : 0;
     this.stage.fit();
   }
