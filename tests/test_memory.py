@@ -60,6 +60,29 @@ def test_the_pool_lets_go_of_what_is_idle(monkeypatch):
     assert memory._total <= held + (1 << 20) + 40 * 16384 * 4
 
 
+def test_a_smaller_shape_takes_what_is_at_most_twice_as_large():
+    memory.release()
+    first = memory.empty((1024, 1024))
+    where = address(first)
+    del first
+    second = memory.empty((700, 1024))
+    assert address(second) == where
+    del second
+    assert address(memory.empty((300, 1024))) != where
+
+
+def test_at_the_limit_only_as_much_goes_as_must(monkeypatch):
+    memory.release()
+    first, second = memory.empty((2048, 1024)), memory.empty((512, 1024))
+    where = address(second)
+    del first, second
+    monkeypatch.setattr(memory, "LIMIT", memory._total)
+    held = memory.empty((128, 1024))  # a quarter of the smaller one, which it may not take
+    assert memory._total <= memory.LIMIT
+    assert address(memory.empty((512, 1024))) == where
+    assert held.size
+
+
 def test_buffers_begin_on_a_page():
     for shape in ((5000,), SHAPE, (3, 70_001)):
         assert address(memory.empty(shape)) % memory.PAGE == 0

@@ -47,7 +47,7 @@ _HOMES = {  # where each public name lives; loaded when first asked for
     "viz.draw": ("draw_detections",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = ("functional", "nn", "viz")
+_MODULES = ("functional", "nn", "tracing", "viz")
 
 __all__ = [*_HOME_OF, *_MODULES, "__version__"]
 

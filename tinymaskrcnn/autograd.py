@@ -17,8 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from . import memory, tracing
+from . import tracing
+from .backend import device_of, kernels
+from .errors import InputError
+from .gpu.array import GpuArray
 
+_BASIC = "tinymaskrcnn.ops.basic"
 _grad_enabled = True
 
 
@@ -92,6 +96,7 @@ class Function:
         self.needs = tuple(
             _grad_enabled and isinstance(x, Tensor) and x.requires_grad for x in inputs
         )
+        _check_one_device(type(self).__name__, [x for x in inputs if isinstance(x, Tensor)])
         outputs = self.forward(*(x.data if isinstance(x, Tensor) else x for x in inputs))
         self.inputs = tuple(x if need else None for x, need in zip(inputs, self.needs, strict=True))
         recorded = any(self.needs)
@@ -118,6 +123,17 @@ class Function:
                     f"for an input of shape {tensor.shape}"
                 )
         return results
+
+
+def _check_one_device(operation: str, tensors: list[Any]) -> None:
+    """Raise InputError unless all Tensors are on the host, or all on the device."""
+    on_device = [isinstance(t.data, GpuArray) for t in tensors]
+    if any(on_device) and not all(on_device):
+        places = ", ".join(f"{t.shape} on {device_of(t.data)}" for t in tensors)
+        raise InputError(
+            f"{operation}: its operands are on different devices: {places}; move them with "
+            'Tensor.to(device) or model.to("cuda")'
+        )
 
 
 def backward(root: Any, grad: np.ndarray, on_leaf: Callable[[Any], None] | None = None) -> None:
@@ -176,11 +192,11 @@ class _Sum:
         self.value, self.owned = value, owned
 
     def add(self, other: np.ndarray) -> None:
+        run = kernels(_BASIC, self.value)
         if self.owned:
-            self.value += other
+            run.accumulate(self.value, other)
         else:
-            out = memory.empty(self.value.shape, self.value.dtype)
-            self.value, self.owned = np.add(self.value, other, out=out), True
+            self.value, self.owned = run.add(self.value, other), True
 
 
 def _total(tensor: Any, dtype: np.dtype, pending: dict[tuple[int, int], _Sum]) -> np.ndarray | None:

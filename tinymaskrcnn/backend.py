@@ -1,8 +1,12 @@
 """Which kernels run: "reference" (NumPy), "cpu" (Numba) or "cuda".
 
-The rule is one function. Host arrays go to `cpu` where they are float32, and to `reference` where
-they are float64: compiled kernels are float32 only, and float64 is for checking. `with
-use("reference"):` overrides.
+The rule is one function. Device arrays go to `cuda`. Host arrays go to `cpu` where they are
+float32, and to `reference` where they are float64: compiled kernels are float32 only, and float64
+is for checking. `with use("reference"):` overrides for host arrays; within `use("cuda")` each
+operation carries them to the device and back, which is slow and for checking.
+
+What has gradients stays where it is: an operation on Tensors of the host and of the device at once
+is an error. Labels, indices, rois and targets are made on the host and cross over when used.
 """
 
 from __future__ import annotations
@@ -15,14 +19,19 @@ from typing import Any
 
 import numpy as np
 
-BACKENDS = ("reference", "cpu")
+from .errors import InputError
+from .gpu.array import GpuArray, to_device
+
+BACKENDS = ("reference", "cpu", "cuda")
+DEVICES = ("cpu", "cuda")
 _forced: str | None = None
-_modules: dict[tuple[str, str], ModuleType] = {}
+_modules: dict[tuple[str, str], Any] = {}
 
 
 @contextmanager
 def use(name: str) -> Iterator[None]:
-    """Within this context every operation runs on the named backend ("reference" or "cpu").
+    """Within this context every operation runs on the named backend ("reference", "cpu" or
+    "cuda").
 
     Raises:
         ValueError: there is no such backend.
@@ -37,17 +46,66 @@ def use(name: str) -> Iterator[None]:
         _forced = before
 
 
-def kernels(package: str, array: Any) -> ModuleType:
-    """The implementation module of an op for this array.
+def kernels(package: str, array: Any) -> Any:
+    """The implementation of an op for this array: a module, or what stands for one.
 
     Args:
         package: the op's package, as in `kernels(__package__, x)` from its op.py.
-        array: the array whose dtype decides.
+        array: the array whose place and dtype decide.
+
+    Raises:
+        InputError: the array is on the device and another backend is forced, or numba-cuda is
+            missing.
     """
     name = _forced or "cpu"
+    if isinstance(array, GpuArray):
+        if _forced not in (None, "cuda"):
+            raise InputError(f'{array!r} is on the device, but use("{_forced}") is in force')
+        return _implementation(package, "cuda")
     if isinstance(array, np.ndarray | np.generic) and array.dtype == np.float64:
         name = "reference"
+    return _carried(package) if name == "cuda" else _implementation(package, name)
+
+
+def device_of(array: Any) -> str:
+    """ "cuda" or "cpu"."""
+    return "cuda" if isinstance(array, GpuArray) else "cpu"
+
+
+def constant(value: Any, beside: Any) -> Any:
+    """A constant (host array or number) in the dtype of an array and where it is."""
+    if isinstance(value, GpuArray):
+        return value
+    array = np.asarray(value, beside.dtype)
+    return to_device(array) if isinstance(beside, GpuArray) else array
+
+
+def check_device(device: str) -> str:
+    """The device's name, if it is one of this machine.
+
+    Raises:
+        InputError: there is no such device, numba-cuda is missing, or there is no GPU.
+    """
+    if device not in DEVICES:
+        raise InputError(f"device {device!r}: expected one of {', '.join(DEVICES)}")
+    if device == "cuda":
+        from .gpu.device import current
+
+        current()
+    return device
+
+
+def _implementation(package: str, name: str) -> ModuleType:
     key = (package, name)
     if key not in _modules:
         _modules[key] = importlib.import_module(f"{package}.{name}")
+    return _modules[key]
+
+
+def _carried(package: str) -> Any:
+    from .gpu.carried import Carried
+
+    key = (package, "carried")
+    if key not in _modules:
+        _modules[key] = Carried(_implementation(package, "cuda"))
     return _modules[key]

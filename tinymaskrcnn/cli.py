@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from . import __version__
-from .errors import InputError, NonFiniteError
+from .errors import outcome
 from .launcher import launched_rank
 
 _OF_ALL_RANKS = ("train", "predict", "evaluate", "warmup")
@@ -37,25 +37,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = importlib.import_module(f".commands.{module}", __package__).run(options)
         sys.stdout.flush()
         return status
-    except InputError as problem:
-        return _fail(2, problem)
-    except NonFiniteError as problem:
-        return _fail(1, problem)
-    except KeyboardInterrupt:
-        return _fail(130, "stopped")
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as problem:
-        return _fail(1, f"{problem.filename}: {problem.strerror}" if problem.filename else problem)
-    except MemoryError:
-        return _fail(1, "not enough memory; smaller pictures or --batch-size would need less")
-
-
-def _fail(status: int, message: object) -> int:
-    if _leads():  # every rank that comes here fails alike
-        print(f"tinymaskrcnn: {' '.join(str(message).split())}", file=sys.stderr)
-    return status
+    except BaseException as problem:
+        told = outcome(problem)
+        if told is None:
+            raise
+        if _leads():  # every rank that comes here fails alike
+            print(f"tinymaskrcnn: {told[1]}", file=sys.stderr)
+        return told[0]
 
 
 def _leads() -> bool:
@@ -100,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_train,
         _add_predict,
         _add_evaluate,
+        _add_explain,
         _add_check,
         _add_convert,
         _add_learn,
@@ -195,8 +187,11 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate = _command(
         commands,
         "evaluate",
-        "COCO's twelve figures for boxes and masks",
-        "Without --data: on 200 toy-shape pictures that training never sees.",
+        "COCO's figures for boxes and masks, and why what is wrong is wrong",
+        "Without --data: on 200 toy-shape pictures that training never sees. Below the figures it "
+        "counts, of each class, the objects that were missed and the detections that are wrong, by "
+        "the kinds of TIDE: location (IoU 0.1 to 0.5), class, duplicate, background, or both class "
+        "and location.",
     )
     _add_weights(evaluate)
     evaluate.add_argument("--data", metavar="JSON", help="annotations to compare with (COCO json)")
@@ -204,7 +199,39 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument(
         "--json", action="store_true", help="print the figures as JSON on standard output"
     )
+    evaluate.add_argument(
+        "--score",
+        type=float,
+        default=0.5,
+        help="errors are of what is at least as sure (default: 0.5); the figures take all",
+    )
+    evaluate.add_argument(
+        "--errors",
+        metavar="DIR",
+        help="folder for worst.png, the pictures with most errors, and errors.json with every one",
+    )
     _add_machine(evaluate)
+
+
+def _add_explain(commands: argparse._SubParsersAction) -> None:
+    explain = _command(
+        commands,
+        "explain",
+        "write a page that shows every stage of one picture",
+        "One HTML file without any other: anchors, proposals, crops, classes, masks, and why each "
+        "box stayed or went, with sliders that decide again. With --targets also matching, losses, "
+        "gradients, and the reason of each mistake.",
+    )
+    explain.add_argument("picture", metavar="PICTURE", help="a picture file")
+    explain.add_argument(
+        "--out", metavar="HTML", default="report.html", help="the page (default: report.html)"
+    )
+    _add_weights(explain)
+    explain.add_argument(
+        "--targets", metavar="JSON", help="annotations that know this picture (COCO json)"
+    )
+    _add_images(explain)
+    _add_machine(explain)
 
 
 def _add_check(commands: argparse._SubParsersAction) -> None:

@@ -1,6 +1,8 @@
-"""The errors that a person can cause and mend. The command line shows them as one line and ends
-with status 2.
+"""The errors that a person can cause and mend, and how the command line tells them: in one line,
+and by its exit status.
 """
+
+from __future__ import annotations
 
 
 class InputError(ValueError):
@@ -13,3 +15,23 @@ class NonFiniteError(FloatingPointError):
     """A loss became infinite or NaN in training: the message names the term, the step, the picture
     and the layer.
     """
+
+
+def outcome(problem: BaseException) -> tuple[int, str] | None:
+    """The exit status for an error and its text in one line; None for one that nobody foresaw."""
+    text = str(problem)
+    if isinstance(problem, InputError):
+        status = 2
+    elif isinstance(problem, NonFiniteError):
+        status = 1
+    elif isinstance(problem, KeyboardInterrupt):
+        status, text = 130, "stopped"
+    elif isinstance(problem, OSError):
+        status = 1
+        if problem.filename:
+            text = f"{problem.filename}: {problem.strerror}"
+    elif isinstance(problem, MemoryError):
+        status, text = 1, "not enough memory; smaller pictures or --batch-size would need less"
+    else:
+        return None
+    return status, " ".join(text.split())

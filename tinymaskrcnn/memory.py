@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 SMALL = 1 << 14
-LIMIT = 1 << 30  # bytes of free buffers kept before the pool lets go of them
+LIMIT = 1 << 31  # bytes of all buffers; beyond, idle ones are let go of
 PAGE = 4096  # buffers begin on a page: vector loads then never straddle two cache lines
 _IDLE = 3  # references to a free buffer: its entry, the loop variable, getrefcount's argument
 
@@ -45,13 +45,18 @@ def zeros(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
     return array
 
 
-def release() -> None:
-    """Let go of every buffer that no array uses."""
+def release(enough: int = LIMIT) -> None:
+    """Let go of buffers that no array uses, largest first, until there is room for `enough` bytes
+    below the limit."""
     global _total
-    for size, buffers in _buffers.items():
-        used = [(buffer, start) for buffer, start in buffers if sys.getrefcount(buffer) > _IDLE]
-        _total -= size * (len(buffers) - len(used))
-        _buffers[size] = used
+    for size in sorted(_buffers, reverse=True):
+        kept = []
+        for buffer, start in _buffers[size]:
+            if _total + enough > LIMIT and sys.getrefcount(buffer) <= _IDLE:
+                _total -= size
+            else:
+                kept.append((buffer, start))
+        _buffers[size] = kept
 
 
 def _rounded(size: int) -> int:
@@ -61,14 +66,19 @@ def _rounded(size: int) -> int:
 
 
 def _buffer(size: int) -> tuple[np.ndarray, int]:
+    """The first idle buffer of this size, or of the next larger one up to twice as large, so that
+    what one layer leaves serves another's shape; a new one where there is none."""
     global _total
-    for buffer, start in _buffers.setdefault(size, []):
-        if sys.getrefcount(buffer) == _IDLE:
-            return buffer, start
+    fitting = size
+    while fitting <= 2 * size:
+        for buffer, start in _buffers.get(fitting, ()):
+            if sys.getrefcount(buffer) == _IDLE:
+                return buffer, start
+        fitting = _rounded(fitting + 1)
     if _total + size > LIMIT:
-        release()
+        release(size)
     buffer = np.empty(size + PAGE, np.uint8)
     start = -buffer.__array_interface__["data"][0] % PAGE
     _total += size
-    _buffers[size].append((buffer, start))
+    _buffers.setdefault(size, []).append((buffer, start))
     return buffer, start

@@ -16,6 +16,7 @@ import numpy as np
 
 from .backend import kernels
 from .errors import InputError
+from .gpu.array import assign, to_host, zeros_like
 from .nn import Parameter
 
 _KERNELS = "tinymaskrcnn.ops.sgd"
@@ -82,10 +83,10 @@ class SGD:
                     parameter.changed()
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """The velocities by number: the arrays themselves, not copies. With `lr`, which the caller
-        sets, all there is.
+        """The velocities by number: the arrays themselves, not copies (on a device, copies on the
+        host). With `lr`, which the caller sets, all there is.
         """
-        return {f"velocity.{i}": v for i, v in enumerate(self._velocities())}
+        return {f"velocity.{i}": to_host(v) for i, v in enumerate(self._velocities())}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         """Copy velocities from `state_dict`, bit for bit.
@@ -93,12 +94,12 @@ class SGD:
         Raises:
             InputError: they are of other parameters.
         """
-        own = self.state_dict()
+        own = {f"velocity.{i}": v for i, v in enumerate(self._velocities())}
         shapes = {name: array.shape for name, array in own.items()}
         if shapes != {name: array.shape for name, array in state.items()}:
             raise InputError("the optimiser's state does not fit: it belongs to other parameters")
         for name, array in own.items():
-            array[...] = state[name]
+            assign(array, state[name])
 
     def _change(
         self, parameter: Parameter, velocity: np.ndarray, weight_decay: float, grad_scale: float
@@ -213,8 +214,9 @@ def _groups(given: list[Any], weight_decay: float) -> list[ParameterGroup]:
 
 def _group(parameters: list[Parameter], weight_decay: float) -> ParameterGroup:
     for parameter in parameters:
-        parameter.data = np.ascontiguousarray(parameter.data)  # so that the flat view is no copy
-    velocities = [np.zeros_like(parameter.data) for parameter in parameters]
+        if parameter.device == "cpu":  # so that the flat view is no copy
+            parameter.data = np.ascontiguousarray(parameter.data)
+    velocities = [zeros_like(parameter.data) for parameter in parameters]
     return ParameterGroup(parameters, weight_decay, velocities)
 
 

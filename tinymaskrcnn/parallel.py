@@ -9,7 +9,7 @@ Not here: how processes talk (training/distributed.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -97,6 +97,11 @@ def weighted(means: dict[str, Tensor], count: int) -> dict[str, Tensor]:
         return means
     total = float(_group.total(np.array([count], np.float64))[0])
     return {name: mean * (count / max(total, 1.0)) for name, mean in means.items()}
+
+
+def norms_total() -> Callable[[np.ndarray], np.ndarray] | None:
+    """What adds up arrays of batch norms over all processes; None where they do not share them."""
+    return _group.total if _group.shares_norms else None
 
 
 def largest_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:

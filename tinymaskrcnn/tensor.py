@@ -1,7 +1,8 @@
 """Tensor: an array that remembers how it was computed, with the usual operators.
 
 The arithmetic lives in ops/, the graph walk in autograd.py. A Tensor wraps a NumPy array of float32
-or float64; other dtypes (labels, indices, masks) stay plain arrays. Python numbers in expressions
+or float64, or an array on the device (gpu/array.py); other dtypes (labels, indices, masks) stay
+plain arrays. Python numbers in expressions
 take the Tensor's dtype.
 """
 
@@ -12,7 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from . import autograd, memory
+from . import autograd
+from .backend import check_device, constant, device_of, kernels
+from .gpu.array import GpuArray, to_device, to_host
+
+_BASIC = "tinymaskrcnn.ops.basic"
 
 
 def _basic() -> Any:
@@ -39,7 +44,7 @@ class Tensor:
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
             data = data.data
-        array = np.asarray(data)
+        array: Any = data if isinstance(data, GpuArray) else np.asarray(data)
         if array.dtype not in (np.float32, np.float64):
             array = array.astype(np.float32)
         self.data: np.ndarray = array
@@ -78,12 +83,28 @@ class Tensor:
 
     def __repr__(self) -> str:
         suffix = ", requires_grad=True" if self.requires_grad else ""
-        values = np.array2string(self.data, threshold=20, precision=4)
+        values = np.array2string(to_host(self.data), threshold=20, precision=4)
         return f"Tensor({values}, shape={self.shape}{suffix})"
 
     def numpy(self) -> np.ndarray:
-        """The array itself, not a copy."""
-        return self.data
+        """The array itself, not a copy; of a Tensor on the device a copy."""
+        return to_host(self.data)
+
+    @property
+    def device(self) -> str:
+        """ "cpu" or "cuda"."""
+        return device_of(self.data)
+
+    def to(self, device: str) -> Tensor:
+        """The same values on another device, cut off from the graph; itself if it is there.
+
+        Raises:
+            InputError: this machine has no such device.
+        """
+        if device == self.device:
+            return self
+        on_device = check_device(device) == "cuda"
+        return Tensor(to_device(self.data, np.float32) if on_device else to_host(self.data))
 
     def item(self) -> float:
         """The one element as a Python float. Raises ValueError unless there is exactly one."""
@@ -91,7 +112,7 @@ class Tensor:
             raise ValueError(
                 f"item() wants exactly one element, this Tensor has shape {self.shape}"
             )
-        return float(self.data.reshape(()))
+        return float(to_host(self.data).reshape(()))
 
     def __float__(self) -> float:
         return self.item()
@@ -123,8 +144,8 @@ class Tensor:
                 raise ValueError(
                     f"backward() without a gradient wants one element, not shape {self.shape}"
                 )
-            grad = np.ones_like(self.data)
-        grad = np.asarray(grad.data if isinstance(grad, Tensor) else grad, dtype=self.dtype)
+            grad = np.ones(self.shape)
+        grad = constant(grad.data if isinstance(grad, Tensor) else grad, self.data)
         if grad.shape != self.shape:
             raise ValueError(
                 f"backward() got a gradient of shape {grad.shape}, expected {self.shape}"
@@ -136,12 +157,11 @@ class Tensor:
         Tensors; unless it is `fresh`, that is, nobody else has it.
         """
         if self.grad is not None:
-            self.grad += grad
+            kernels(_BASIC, self.grad).accumulate(self.grad, grad)
         elif fresh and grad.dtype == self.dtype and grad.flags.c_contiguous:
             self.grad = grad
         else:
-            self.grad = memory.empty(grad.shape, self.dtype)
-            self.grad[...] = grad
+            self.grad = kernels(_BASIC, grad).copy(grad)
 
     def __add__(self, other: Any) -> Tensor:
         return _basic().add(self, other)

@@ -41,13 +41,13 @@ class Timed(NamedTuple):
 
 def largest_difference(ours: Arrays, theirs: Arrays) -> float:
     """The largest difference of two lists of arrays, as a share of each array's largest value."""
-    worst = 0.0
     if [a.shape for a in ours] != [b.shape for b in theirs]:
         return float("inf")
+    shares = [0.0]
     for a, b in zip(ours, theirs, strict=True):
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-        largest = max(np.abs(b).max(initial=0), 1e-30)
-        worst = max(worst, float(np.abs(a - b).max(initial=0) / largest))
+        shares.append(np.abs(a - b).max(initial=0) / max(np.abs(b).max(initial=0), 1e-30))
+    worst = float(np.max(shares))  # NaN if there is one, unlike max()
     return worst if np.isfinite(worst) else float("inf")
 
 

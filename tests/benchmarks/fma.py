@@ -10,9 +10,9 @@ from numba.extending import intrinsic
 from tinymaskrcnn.jit import kernel, serial
 from tinymaskrcnn.ops.simd import INT, LANES, PANEL, TILE_ROWS, Emitter, address, row_tile
 
-SUMS, DEPTH = 2 * TILE_ROWS, 128
+SUMS = 2 * TILE_ROWS
+DEPTHS = 128, 256, 512  # of tiles whose operands stay in the first two caches
 FLOPS = 2 * LANES * SUMS  # of a step of `burn`
-TILE_FLOPS = 2 * TILE_ROWS * PANEL * DEPTH  # of one tile
 
 
 @intrinsic
@@ -51,21 +51,21 @@ def burn(threads, steps):
 
 
 @kernel
-def _tiles(count, left, panel, bias, out):
+def _tiles(count, depth, left, panel, bias, out):
     for thread in prange(len(out)):
-        rows = address(left) + 4 * DEPTH * np.arange(TILE_ROWS)
+        rows = address(left) + 4 * depth * np.arange(TILE_ROWS)
         targets = address(out[thread]) + 4 * PANEL * np.arange(TILE_ROWS)
         for _ in range(count):
-            row_tile(rows, 0, 1, DEPTH, 0, panel, 0, targets, 0, 0, bias, 0, PANEL, 0, 0, 0)
+            row_tile(rows, 0, 1, depth, 0, panel, 0, targets, 0, 0, bias, 0, PANEL, 0, 0, 0)
 
 
-def tiles(threads, count):
-    """`count` register tiles of DEPTH steps in each thread, always the same ones."""
+def tiles(threads, count, depth):
+    """A call that does `count` register tiles in each thread, always the same ones."""
     left, panel, bias, out = (
         _aligned(*shape)
-        for shape in ((TILE_ROWS, DEPTH), (DEPTH * PANEL,), (PANEL,), (threads, TILE_ROWS, PANEL))
+        for shape in ((TILE_ROWS, depth), (depth * PANEL,), (PANEL,), (threads, TILE_ROWS, PANEL))
     )
-    _tiles(count, left, panel, bias, out)
+    return lambda: _tiles(count, depth, left, panel, bias, out)
 
 
 def _aligned(*shape):
@@ -76,12 +76,19 @@ def _aligned(*shape):
 
 
 def measure_peak(threads, seconds):
-    """FLOP/s of independent fused multiply-adds on all threads, and of the register tile in cache
-    as a share of that; each the best of `seconds`."""
-    steps, count = 20_000, 200
-    peak = FLOPS * steps * threads / _shortest(lambda: burn(threads, steps), seconds)
-    tile = TILE_FLOPS * count * threads / _shortest(lambda: tiles(threads, count), seconds)
-    return peak, tile / peak
+    """FLOP/s of independent fused multiply-adds on all threads, the best of `seconds`."""
+    steps = 100_000  # about a millisecond, so that starting the threads is nothing
+    return FLOPS * steps * threads / _shortest(lambda: burn(threads, steps), seconds)
+
+
+def measure_tile(threads, seconds):
+    """FLOP/s of the register tile at its best depth."""
+    rates = []
+    for depth in DEPTHS:
+        count = 150_000 // depth
+        flops = 2 * TILE_ROWS * PANEL * depth * count * threads
+        rates.append(flops / _shortest(tiles(threads, count, depth), seconds))
+    return max(rates)
 
 
 def _shortest(call, seconds):

@@ -92,8 +92,8 @@ def detections_differ(ours: Arrays, theirs: Arrays) -> float:
     if ours[0].shape != theirs[0].shape:
         return float("inf")
     distance = np.abs(ours[0][:, None] - theirs[0][None]).max(axis=2)
-    alone = float(np.mean(distance.min(axis=1) > 1))
-    return max(alone, float(np.abs(ours[1] - theirs[1]).max()))
+    alone = np.mean(~(distance.min(axis=1) <= 1))
+    return float(np.max([alone, *np.abs(ours[1] - theirs[1])]))  # NaN if there is one
 
 
 def inference(
@@ -165,7 +165,7 @@ def losses_differ(ours: Arrays, theirs: Arrays) -> float:
     """The largest difference of two losses, as a share of theirs and at least of 0.1; the samplers
     draw differently on both sides."""
     pairs = zip(ours, theirs, strict=True)
-    return max(float(np.abs(a - b) / max(abs(float(b)), 0.1)) for a, b in pairs)
+    return float(np.max([np.abs(a - b) / max(abs(float(b)), 0.1) for a, b in pairs]))
 
 
 def training(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .harness import Row
+from .harness import CALM, Row
 
 NAME, PEER = 56, 22
 
@@ -28,7 +28,7 @@ def line(row: Row) -> str:
     if "must" in row:
         verdict = "aim met" if row["aim_met"] else "met" if row["met"] else "BELOW MUST"
         text += f"{row['must']:>7.2f}{row['aim']:>6.2f}  {verdict}"
-    return text.rstrip()
+    return text.rstrip() + (" ~" if row.get("others", 0) > CALM else "")
 
 
 def _amount(row: Row, side: str) -> str:

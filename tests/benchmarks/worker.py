@@ -58,6 +58,7 @@ class Worker:
         """The median of calls that take at least `seconds` together, at least one."""
         assert self.timed is not None
         run, times = self.timed.run, [float("inf")]
+        cpu = time.process_time()
         start = time.perf_counter()
         run()
         if (first := time.perf_counter() - start) >= SHORT:
@@ -67,13 +68,20 @@ class Worker:
             run()
             times.append(time.perf_counter() - start)
         median = statistics.median(t for t in times if t < float("inf"))
-        return {"seconds": median, "peak": self.peak()[0] if self.side == "ours" else None}
+        peak = self.peak() if self.side == "ours" else None
+        return {"seconds": median, "peak": peak, "cpu": time.process_time() - cpu}
 
-    def peak(self, seconds: float = PEAK_SECONDS) -> tuple[float, float]:
-        """FLOP/s of fused multiply-adds, and the register tile's share of it."""
+    def peak(self, seconds: float = PEAK_SECONDS) -> float:
+        """FLOP/s of fused multiply-adds."""
         from .fma import measure_peak
 
         return measure_peak(self.threads, seconds)
+
+    def tile(self, seconds: float) -> float:
+        """FLOP/s of the register tile."""
+        from .fma import measure_tile
+
+        return measure_tile(self.threads, seconds)
 
     def memory(self) -> dict[str, float]:
         """The largest resident set so far, in MB."""

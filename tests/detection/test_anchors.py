@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import lessons
 from tinymaskrcnn.detection.anchors import AnchorGenerator, cell_anchors
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "detection.npz")
@@ -48,6 +49,9 @@ def test_count_at_full_size():
 # specification
 
 
+anchor_one = lessons.load("anchors").anchor_one
+
+
 @settings(deadline=None, max_examples=30)
 @given(
     st.lists(st.sampled_from([8, 20, 33.5]), min_size=1, max_size=2),
@@ -57,16 +61,14 @@ def test_count_at_full_size():
 )
 def test_one_anchor_at_a_time(sizes, ratios, shape, image):
     (anchors,) = AnchorGenerator((sizes,), (ratios,))([shape], (image, 2 * image))
-    expected = []
-    for row in range(shape[0]):
-        for column in range(shape[1]):
-            for ratio in ratios:
-                for size in sizes:
-                    root = np.sqrt(np.float32(ratio))
-                    width, height = np.float32(1) / root * np.float32(size), root * size
-                    x, y = column * (2 * image // shape[1]), row * (image // shape[0])
-                    corners = np.round(np.array([-width, -height, width, height], np.float32) / 2)
-                    expected.append(corners + np.array([x, y, x, y]))
+    stride = image // shape[0], 2 * image // shape[1]
+    expected = [
+        anchor_one(row, column, stride, size, ratio)
+        for row in range(shape[0])
+        for column in range(shape[1])
+        for ratio in ratios
+        for size in sizes
+    ]
     assert np.array_equal(anchors, expected)
 
 

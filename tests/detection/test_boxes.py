@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import lessons
 from tinymaskrcnn.detection.box_coder import BoxCoder
 from tinymaskrcnn.detection.boxes import (
     box_area,
@@ -82,13 +83,15 @@ def test_growth_is_limited_and_shrinking_is_not():
 # specification
 
 
-def decode_one(delta, box, weights):
-    dx, dy, dw, dh = (float(d) / w for d, w in zip(delta, weights, strict=True))
-    width, height = float(box[2]) - float(box[0]), float(box[3]) - float(box[1])
-    x, y = float(box[0]) + width / 2 + dx * width, float(box[1]) + height / 2 + dy * height
-    width *= np.exp(min(dw, np.log(62.5)))
-    height *= np.exp(min(dh, np.log(62.5)))
-    return [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+LESSON = lessons.load("matching")
+
+
+@pytest.mark.parametrize("weights", WEIGHTS.values(), ids=WEIGHTS)
+def test_encode_one_pair_at_a_time(weights):
+    boxes, goals = some_boxes(0, 9), some_boxes(1, 9)
+    pairs = zip(goals.astype(float), boxes.astype(float), strict=True)
+    expected = [LESSON.encode_one(goal, box, weights) for goal, box in pairs]
+    assert np.allclose(BoxCoder(weights).encode(goals, boxes), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("weights", WEIGHTS.values(), ids=WEIGHTS)
@@ -97,7 +100,7 @@ def test_decode_one_box_and_class_at_a_time(weights):
     deltas = np.random.default_rng(3).normal(0, 2, (5, 12)).astype(np.float32)
     decoded = BoxCoder(weights).decode(deltas, boxes)
     expected = [
-        [decode_one(offsets, box, weights) for offsets in row.reshape(3, 4)]
+        [LESSON.decode_one(offsets, box, weights) for offsets in row.reshape(3, 4)]
         for row, box in zip(deltas, boxes, strict=True)
     ]
     assert decoded.shape == (5, 3, 4)

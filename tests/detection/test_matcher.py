@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as rle_tools
 
+import lessons
 from tinymaskrcnn.detection.matcher import BELOW, BETWEEN, Matcher
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "detection.npz")
@@ -48,24 +49,7 @@ def test_crowds_are_not_matched_and_silence_what_they_cover(backend):
 # specification
 
 
-def match_in_loops(iou, high, low, allow_low_quality):
-    result, favourites = [], []
-    for column in iou.T:
-        favourite = 0
-        for g in range(len(column)):
-            if column[g] > column[favourite]:
-                favourite = g
-        favourites.append(favourite)
-        value = column[favourite]
-        result.append(favourite if value >= high else BELOW if value < low else BETWEEN)
-    if allow_low_quality:
-        for row in iou:
-            for n in range(len(row)):
-                if row[n] == max(row):
-                    result[n] = favourites[n]
-    return result
-
-
+match_in_loops = lessons.load("matching").match_in_loops
 few_values = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
 
 

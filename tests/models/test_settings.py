@@ -22,15 +22,21 @@ def test_impossible_values_are_named(name, value):
 @pytest.mark.parametrize(
     "settings, said",
     [
-        ({"num_classes": 1}, "num_classes: expected a whole number from 2, got 1"),
-        ({"min_size": 0}, "min_size: expected a whole number from 1, or several, got 0"),
-        ({"max_size": 1.5}, "max_size: expected a whole number from 1, got 1.5"),
-        ({"widths": 3}, "widths: expected 4 values, each a whole number from 1, got 3"),
+        ({"num_classes": 1}, "num_classes: expected a whole number from 2 to 16384, got 1"),
+        ({"min_size": 0}, "min_size: expected a whole number from 1 to 65536, or several, got 0"),
+        ({"max_size": 1.5}, "max_size: expected a whole number from 1 to 65536, got 1.5"),
+        ({"widths": 3}, "widths: expected 4 values, each a whole number from 1 to 16384, got 3"),
         ({"widths": (8, 8, 8)}, r"widths: expected 4 values, .* got \(8, 8, 8\)"),
-        ({"anchor_sizes": (8, 16)}, "anchor_sizes: expected 5 values, each a number above 0"),
+        (
+            {"anchor_sizes": (8, 16)},
+            "anchor_sizes: expected 5 values, each a number from 0.001 to 1e.06",
+        ),
         ({"aspect_ratios": (1, -1)}, "aspect_ratios: expected one or more values, each a number"),
         ({"rpn_nms_thresh": 1.5}, "rpn_nms_thresh: expected a number from 0 to 1, got 1.5"),
-        ({"rpn_pre_nms_top_n_test": -1}, "rpn_pre_nms_top_n_test: expected a whole number from 0"),
+        (
+            {"rpn_pre_nms_top_n_test": -1},
+            "rpn_pre_nms_top_n_test: expected a whole number from 0 to",
+        ),
         ({"box_bg_iou_thresh": 0.7}, "background below 0.7 is above objects from 0.5"),
         ({"image_std": (1, 1)}, r"image_std: expected 3 values, one a channel, got \(1, 1\)"),
         ({"in_channels": 2, "image_mean": (0, 0, 0)}, "image_mean: expected 2 values"),

@@ -127,6 +127,30 @@ def test_backends_agree(case):
                 np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-4)
 
 
+@settings(deadline=None, max_examples=25)
+@given(maps(least=1))
+def test_of_several_processes_it_is_one_batch(case):
+    """Two processes with the same pictures: sums are twice as large."""
+    x, grad, residual, weight, bias, relu = case
+    twice = None if residual is None else np.concatenate([residual, residual])
+    for module in (reference, cpu):
+        share = module.batch_norm(x, weight, bias, residual, 1e-3, relu, lambda sums: 2 * sums)
+        whole = module.batch_norm(np.concatenate([x, x]), weight, bias, twice, 1e-3, relu)
+        grads = module.batch_norm_grad(
+            grad, x, share[0], weight, *share[1:], 1e-3, relu, False, lambda sums: 2 * sums
+        )
+        both, doubled = np.concatenate([grad, grad]), np.concatenate([x, x])
+        expected = module.batch_norm_grad(
+            both, doubled, whole[0], weight, *whole[1:], 1e-3, relu, False
+        )
+        count = len(x)
+        pairs = [(share[0], whole[0][:count]), (share[1], whole[1]), (share[2], whole[2])]
+        pairs += [(grads[0], expected[0][:count])]
+        pairs += [(2 * grads[i], expected[i]) for i in (1, 2)]  # each process has its own half
+        for one, other in pairs:
+            np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-4)
+
+
 # Gradient
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import lessons
 from tinymaskrcnn.backend import use
 from tinymaskrcnn.ops.box_iou.reference import box_iou
 from tinymaskrcnn.ops.nms import cpu, reference
@@ -58,24 +59,7 @@ def test_boxes_of_different_labels_do_not_compete(backend):
 # Specification
 
 
-def iou_one(a, b):
-    """Float32 at each step, as torchvision's kernel."""
-    one = np.float32
-    width = max(min(a[2], b[2]) - max(a[0], b[0]), one(0))
-    height = max(min(a[3], b[3]) - max(a[1], b[1]), one(0))
-    inter = width * height
-    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
-    return float(inter / (areas - inter))
-
-
-def greedy(boxes, scores, threshold):
-    left = sorted(range(len(boxes)), key=lambda i: (-scores[i], i))
-    kept = []
-    while left:
-        best = left.pop(0)
-        kept.append(best)
-        left = [i for i in left if not iou_one(boxes[best], boxes[i]) > threshold]
-    return kept
+greedy = lessons.load("suppression").suppress_in_loops
 
 
 @pytest.mark.parametrize("count", [1, 7, 150])

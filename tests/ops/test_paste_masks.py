@@ -1,7 +1,6 @@
 """Masks of detections, pasted into pictures."""
 
 import inspect
-from math import floor
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import RegularGridInterpolator
 
+import lessons
 from tinymaskrcnn.backend import use
 from tinymaskrcnn.ops.paste_masks import cpu, reference
 from tinymaskrcnn.ops.paste_masks.op import paste_masks, paste_masks_binary
@@ -39,26 +39,7 @@ def test_corners_are_truncated_toward_zero(backend):
 # Specification
 
 
-def paste_one(mask, box, y, x):
-    """One pixel of the picture, in float64 from the box's whole-number corners on."""
-    size = len(mask)
-    scale = np.float32((size + 2) / size)
-    half_width = (box[2] - box[0]) * np.float32(0.5) * scale
-    half_height = (box[3] - box[1]) * np.float32(0.5) * scale
-    centre_x, centre_y = (box[2] + box[0]) * np.float32(0.5), (box[3] + box[1]) * np.float32(0.5)
-    x1, x2 = int(centre_x - half_width), int(centre_x + half_width)
-    y1, y2 = int(centre_y - half_height), int(centre_y + half_height)
-    if not (x1 <= x <= x2 and y1 <= y <= y2):
-        return 0.0
-    source_x = max((x - x1 + 0.5) * (size + 2) / (x2 - x1 + 1) - 0.5, 0)
-    source_y = max((y - y1 + 0.5) * (size + 2) / (y2 - y1 + 1) - 0.5, 0)
-    total = 0.0
-    for row in (floor(source_y), floor(source_y) + 1):
-        for column in (floor(source_x), floor(source_x) + 1):
-            if 1 <= row <= size and 1 <= column <= size:  # else the padding
-                weight = (1 - abs(source_y - row)) * (1 - abs(source_x - column))
-                total += weight * mask[row - 1, column - 1]
-    return total
+paste_one = lessons.load("mask_head").paste_one
 
 
 def random_boxes(rng, count, height, width):

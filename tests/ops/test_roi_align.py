@@ -1,7 +1,6 @@
 """RoIAlign: bilinear samples averaged over the bins of a region."""
 
 import inspect
-from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import lessons
 from tinymaskrcnn.backend import use
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.jit import numba, set_threads
@@ -57,37 +57,7 @@ def test_samples_far_outside_count_as_zero_in_the_mean(backend):
 # Specification
 
 
-def align_one(image, roi, i, j, size, scale, sampling, aligned):
-    """One bin (i, j) of one roi on image (H, W, C), sample by sample: (C,) float64."""
-    offset = 0.5 if aligned else 0.0
-    x1, y1, x2, y2 = (float(v) * scale - offset for v in roi)
-    height, width = y2 - y1, x2 - x1
-    if not aligned:
-        height, width = max(height, 1.0), max(width, 1.0)
-    samples_y = sampling if sampling > 0 else ceil(height / size[0])
-    samples_x = sampling if sampling > 0 else ceil(width / size[1])
-    total = np.zeros(image.shape[2])
-    for sy in range(samples_y):
-        for sx in range(samples_x):
-            y = y1 + (i + (sy + 0.5) / samples_y) * height / size[0]
-            x = x1 + (j + (sx + 0.5) / samples_x) * width / size[1]
-            total += bilinear(image, y, x)
-    return total / max(samples_y * samples_x, 1)
-
-
-def bilinear(image, y, x):
-    """The image at one point; zero where it lies more than a pixel outside."""
-    height, width, channels = image.shape
-    if y < -1 or y > height or x < -1 or x > width:
-        return np.zeros(channels)
-    y, x = min(max(y, 0), height - 1), min(max(x, 0), width - 1)
-    total = np.zeros(channels)
-    for row in (floor(y), floor(y) + 1):
-        for column in (floor(x), floor(x) + 1):
-            weight = (1 - abs(y - row)) * (1 - abs(x - column))
-            if weight > 0:
-                total += weight * image[row, column]
-    return total
+align_one = lessons.load("roi_align").align_one
 
 
 @pytest.mark.parametrize("aligned", [False, True])

@@ -1,7 +1,6 @@
 """RoIPool: maxima over the rounded bins of a region."""
 
 import inspect
-from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import lessons
 from tinymaskrcnn.backend import use
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.ops.roi_pool import cpu, reference
@@ -51,23 +51,7 @@ def test_the_first_of_equal_maxima_gets_the_gradient(backend):
 # Specification
 
 
-def c_round(value):
-    return floor(value + 0.5) if value >= 0 else -floor(-value + 0.5)
-
-
-def pool_one(image, roi, i, j, size, scale):
-    """One bin of one roi on image (H, W, C): the maxima (C,), zero for an empty bin."""
-    x1, y1, x2, y2 = (c_round(float(v) * scale) for v in roi)
-    height, width = max(y2 - y1 + 1, 1), max(x2 - x1 + 1, 1)
-    rows = range(y1 + floor(i * height / size[0]), y1 + ceil((i + 1) * height / size[0]))
-    columns = range(x1 + floor(j * width / size[1]), x1 + ceil((j + 1) * width / size[1]))
-    values = [
-        image[y, x]
-        for y in rows
-        for x in columns
-        if 0 <= y < image.shape[0] and 0 <= x < image.shape[1]
-    ]
-    return np.max(values, axis=0) if values else np.zeros(image.shape[2])
+pool_one = lessons.load("roi_align").pool_one
 
 
 def test_equals_the_one_bin_loops(backend):

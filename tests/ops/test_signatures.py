@@ -16,6 +16,13 @@ def test_cpu_exports_what_reference_exports(op):
     assert _exports(op, "cpu") == _exports(op, "reference")
 
 
+@pytest.mark.cuda
+@pytest.mark.parametrize("op", OPS)
+def test_cuda_exports_what_reference_exports(op, gpu):
+    for name, parameters in _exports(op, "reference").items():
+        assert _exports(op, "cuda").get(name) == parameters, name
+
+
 def _exports(op, backend):
     """Parameter names of every public plain function that the op's own files define."""
     package = f"tinymaskrcnn.ops.{op}."

@@ -5,19 +5,28 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from ..datasets import CocoDataset, ToyShapes
 from ..datasets.images import MAX_PIXELS
 from ..datasets.outlines import OUTLINES
 from ..errors import InputError
-from ..evaluation import evaluate
+from ..evaluation.error_analysis import PictureErrors, by_picture, picture_errors
+from ..evaluation.evaluator import Findings, detect_all, figures
+from ..files import naming, write_atomic
 from ..models.mask_rcnn import MaskRCNN
 from ..parallel import shared_by
 from ..training.distributed import end_together, world
 from .loading import load_model
 from .machine import prepare
-from .report import figures_table
+from .predict import output_folder
+from .report import errors_table, figures_table
 from .train import HELD_BACK
+
+WORST = 8  # pictures on the sheet
 
 
 def run(options: argparse.Namespace) -> int:
@@ -25,10 +34,21 @@ def run(options: argparse.Namespace) -> int:
     with end_together(group), shared_by(group):
         with group.together():
             model, dataset, classes = model_and_pictures(options)
+            folder = output_folder(options.errors) if options.errors else None
             prepare(options)
-        result = evaluate(model, dataset, progress=group.leads and sys.stderr.isatty())
-    if group.leads:
-        print(json.dumps(result, indent=2) if options.json else figures_table(result, classes))
+            model.to(options.device)
+        start = time.perf_counter()
+        found = detect_all(model, dataset, progress=group.leads and sys.stderr.isatty())
+    if not group.leads:
+        return 0
+    result = figures(found, classes, options.score)
+    result["seconds"] = time.perf_counter() - start
+    if options.json:
+        print(json.dumps(result, indent=2))
+    else:
+        print(figures_table(result, classes), errors_table(result["errors"], "segm"), sep="\n\n")
+    if folder:
+        write_errors(folder, dataset, found, classes, options.score)
     return 0
 
 
@@ -38,15 +58,80 @@ def model_and_pictures(
     """The model, what to evaluate it on, and the classes. Raises InputError."""
     if options.images and not options.data:
         raise InputError("--images goes with --data")
+    if not 0 <= options.score <= 1:
+        raise InputError(f"--score {options.score}: expected 0 to 1")
     model, classes = load_model(options.weights)
-    dataset: CocoDataset | ToyShapes
+    return model, data_of(options, model.in_channels, classes), classes
+
+
+def data_of(
+    options: argparse.Namespace, channels: int, classes: Sequence[str]
+) -> CocoDataset | ToyShapes:
+    """The pictures to evaluate on. Raises InputError."""
     if options.data:
         limit = options.max_pixels or MAX_PIXELS
-        dataset = CocoDataset(options.data, options.images, model.in_channels, classes, limit)
-    elif set(classes) <= set(OUTLINES):
-        dataset = ToyShapes(HELD_BACK, split="val", classes=classes)
-    else:
-        raise InputError(
-            f"{options.weights}: knows {', '.join(classes[:5])}, give --data with them"
-        )
-    return model, dataset, classes
+        return CocoDataset(options.data, options.images, channels, classes, limit)
+    if set(classes) <= set(OUTLINES):
+        return ToyShapes(HELD_BACK, split="val", classes=classes)
+    raise InputError(f"{options.weights}: knows {', '.join(classes[:5])}, give --data with them")
+
+
+def write_errors(
+    folder: Path, dataset: Any, found: Findings, classes: Sequence[str], score: float
+) -> None:
+    """errors.json: every error of every picture, by masks; worst.png: the pictures with most."""
+    pictures = by_picture(found.images, found.annotations, found.results)
+    errors = [picture_errors(truth, results, "segm", score) for truth, results in pictures]
+    rows = [
+        row
+        for i, (truth, results) in enumerate(pictures)
+        for row in error_rows(dataset.describe(i), errors[i], truth, results, classes)
+    ]
+    write_atomic(folder / "errors.json", (json.dumps(rows, indent=1) + "\n").encode())
+    counts = [len(e.missed) + len(e.wrong) for e in errors]
+    worst = [i for i in sorted(range(len(counts)), key=lambda i: -counts[i])[:WORST] if counts[i]]
+    if worst:
+        draw_worst(folder / "worst.png", worst, dataset, errors, pictures, classes)
+
+
+def draw_worst(
+    path: Path,
+    worst: Sequence[int],
+    dataset: Any,
+    errors: Sequence[PictureErrors],
+    pictures: Sequence[tuple[Any, Any]],
+    classes: Sequence[str],
+) -> None:
+    """The sheet of these pictures."""
+    from ..viz.draw import contact_sheet
+    from ..viz.error_sheet import draw_errors
+
+    cells = []
+    for i in worst:
+        name, (truth, results) = Path(dataset.describe(i)).name, pictures[i]
+        cells.append(draw_errors(dataset[i][0], name, errors[i], truth, results, classes))
+    with naming(path):
+        contact_sheet(cells, columns=2).save(path)
+
+
+def error_rows(
+    picture: str, errors: PictureErrors, truth: Any, results: Any, classes: Sequence[str]
+) -> list[dict[str, Any]]:
+    """A dict for every error: where it is, and what."""
+    rows = []
+    for missed in errors.missed:
+        row = describe(picture, "missed", truth[missed.truth], classes)
+        rows.append(row | {"because": missed.reason})
+    for wrong in errors.wrong:
+        row = describe(picture, "wrong", results[wrong.detection], classes)
+        row |= {"by": wrong.kind, "score": results[wrong.detection]["score"], "iou": wrong.iou}
+        if wrong.truth is not None:
+            row["overlaps"] = classes[truth[wrong.truth]["category_id"] - 1]
+        rows.append(row)
+    return rows
+
+
+def describe(picture: str, error: str, entry: Any, classes: Sequence[str]) -> dict[str, Any]:
+    """What every row has; the box is x, y, width, height."""
+    name = classes[entry["category_id"] - 1]
+    return {"picture": picture, "error": error, "class": name, "bbox": entry["bbox"]}

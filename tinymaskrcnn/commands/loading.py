@@ -18,6 +18,10 @@ from ..models.resnet import DEPTHS
 from ..weights import load_weights, read_metadata
 
 SHIPPED = ("shapes", "nuclei")
+CHANNELS = (
+    *("num_classes", "in_channels", "widths", "blocks", "fpn_channels", "box_channels"),
+    *("representation", "mask_channels"),
+)
 
 
 def load_model(weights: str) -> tuple[MaskRCNN, list[str]]:
@@ -33,12 +37,27 @@ def load_model(weights: str) -> tuple[MaskRCNN, list[str]]:
     state = load_weights(path)
     config, classes = describe_weights(path, state)
     try:
+        check_extent(config, state)
         model = build(config)
         model.load_state_dict(state)
     except InputError as problem:
         raise InputError(f"{path}: {problem}") from problem
     model.eval()
     return model, classes
+
+
+def check_extent(config: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> None:
+    """Refuse to build a model that is larger than its arrays: a damaged config could ask for all of
+    the memory there is. Raises InputError.
+    """
+    largest = max((side for array in state.values() for side in array.shape), default=0)
+    for name in CHANNELS:
+        values = config.get(name, [])
+        for value in values if isinstance(values, list) else [values]:
+            if isinstance(value, int) and value > max(largest, len(state)):
+                raise InputError(
+                    f"its metadata says {name} {value}, none of its arrays is so large"
+                )
 
 
 def weights_path(weights: str) -> Path:

@@ -9,6 +9,7 @@ import argparse
 import logging
 
 from .. import jit
+from ..backend import check_device
 from ..errors import InputError
 from ..training.distributed import MPIGroup, world
 
@@ -21,8 +22,10 @@ def prepare(options: argparse.Namespace) -> None:
     Raises:
         InputError: this machine has no such device, or not so many threads.
     """
-    if options.device != "cpu":
-        raise InputError(f"--device {options.device}: this version computes on the cpu only")
+    try:
+        check_device(options.device)
+    except InputError as problem:
+        raise InputError(f"--{str(problem).removeprefix('--')}") from problem
     group = world()
     if options.threads is not None:
         try:

@@ -36,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
             model, classes = load_model(options.weights)
             out = output_folder(options.out)
             prepare(options)
+            model.to(options.device)
         pairs = list(zip(inputs, output_names(inputs, out), strict=True))
         own = [predict(model, classes, *pair, options) for pair in pairs[group.rank :: group.size]]
         every = group.gathered(own)  # by rank; picture i is rank i % size's

@@ -1,4 +1,4 @@
-"""COCO's figures as a table of text, and numbers of things in words."""
+"""COCO's figures and the errors behind them as tables of text, and numbers of things in words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KINDS = (("bbox", "box"), ("segm", "mask"))
 
 def figures_table(result: Mapping[str, Any], classes: Sequence[str]) -> str:
     """AP at COCO's thresholds and object sizes, then AP of each class; a dash where there was
-    nothing to find.
+    nothing to find, and below the table what that was.
 
     Args:
         result: as `evaluate` returns it; without figures the table is empty.
@@ -26,7 +26,47 @@ def figures_table(result: Mapping[str, Any], classes: Sequence[str]) -> str:
         for name in classes:
             figures = per_class.get(name, {})
             lines.append(_row(name, [_number(figures.get(f"{kind}_AP", -1)) for kind, _ in KINDS]))
+    return "\n".join(lines + _undefined(result, per_class))
+
+
+def errors_table(errors: Mapping[str, Any], kind: str) -> str:
+    """Why objects of each class were missed and why detections of it are wrong; of several classes
+    also all together. Classes that neither are there nor were found have no row.
+
+    Args:
+        errors: as `count_errors` returns it. kind: "bbox" or "segm".
+    """
+    rows = {n: r for n, r in errors[kind].items() if r["objects"] or any(r["wrong"].values())}
+    if len(rows) > 1:
+        rows["all"] = _sum(list(rows.values()))
+    lines = [f"by {dict(KINDS)[kind]}, IoU 0.5, score {errors['score']:g} or more"]
+    for title, first, part in (
+        ("missed because", ("objects", "missed"), "missed_because"),
+        ("wrong by", ("right", "wrong"), "wrong"),
+    ):
+        lines += ["", _row(title, (*first, *next(iter(errors[kind].values()))[part]), 11)]
+        for name, row in rows.items():
+            counts = row[part].values()
+            sums = (row["objects"] if part != "wrong" else row["found"], sum(counts))
+            lines.append(_row(name, [str(v) for v in (*sums, *counts)], 11))
     return "\n".join(lines)
+
+
+def _undefined(result: Mapping[str, Any], per_class: Mapping[str, Any]) -> list[str]:
+    """A line for every dash."""
+    reasons = {f: why for f, why in result.get("undefined", {}).items() if f in FIGURES}
+    empty = [name for name, row in per_class.items() if row["bbox_AP"] < 0]
+    if len(per_class) > 1 and empty and "AP" not in reasons:
+        some = ", ".join(empty[:5]) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
+        reasons[some] = "no ground truth of " + ("this class" if len(empty) == 1 else "these")
+    return [""] * bool(reasons) + [f"{name}: -, {why}" for name, why in reasons.items()]
+
+
+def _sum(rows: Sequence[Any]) -> Any:
+    """Numbers added up, in dicts of dicts too."""
+    if isinstance(rows[0], Mapping):
+        return {name: _sum([row[name] for row in rows]) for name in rows[0]}
+    return sum(rows)
 
 
 def counted(count: int, noun: str) -> str:
@@ -35,8 +75,8 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{ending}"
 
 
-def _row(label: str, cells: Sequence[str]) -> str:
-    return f"{label:20s}" + "".join(f"{cell:>9s}" for cell in cells)
+def _row(label: str, cells: Sequence[str], width: int = 9) -> str:
+    return f"{label:20s}" + "".join(f"{cell:>{width}s}" for cell in cells)
 
 
 def _number(value: float) -> str:

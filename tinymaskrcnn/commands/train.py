@@ -56,6 +56,7 @@ def make_trainer(options: argparse.Namespace) -> Trainer:
     out = Path(options.out or f"runs/{name}")
     dataset, val_dataset = datasets(options, recipe)
     model = initial_model(options.weights, recipe, len(dataset.classes) + 1)
+    model.to(options.device)
     for pictures in (dataset, val_dataset):
         if isinstance(pictures, CocoDataset):
             pictures.channels = model.in_channels

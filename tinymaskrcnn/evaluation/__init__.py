@@ -1,7 +1,18 @@
-"""How good a model is: COCO's figures for boxes and masks, over pycocotools."""
+"""How good a model is: COCO's figures for boxes and masks, over pycocotools, and why what is wrong
+is wrong.
+"""
 
 from .coco_metrics import FIGURES, coco_metrics
+from .error_analysis import count_errors, picture_errors
 from .evaluator import evaluate
 from .results import coco_annotations, coco_results
 
-__all__ = ["FIGURES", "coco_annotations", "coco_metrics", "coco_results", "evaluate"]
+__all__ = [
+    "FIGURES",
+    "coco_annotations",
+    "coco_metrics",
+    "coco_results",
+    "count_errors",
+    "evaluate",
+    "picture_errors",
+]

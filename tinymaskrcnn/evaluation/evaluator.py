@@ -1,7 +1,10 @@
-"""A model over a whole data set: detect in every picture, compare, give COCO's figures."""
+"""A model over a whole data set: detect in every picture, compare, give COCO's figures and the
+errors behind them.
+"""
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -12,7 +15,19 @@ from .. import parallel
 from ..datasets.targets import Target
 from ..errors import InputError
 from .coco_metrics import coco_metrics
+from .error_analysis import SCORE, count_errors
 from .results import coco_annotations, coco_results
+
+
+@dataclass
+class Findings:
+    """What is in the pictures of a data set and what a model found there, as COCO's dicts; picture
+    i has the id i + 1. Masks are run lengths.
+    """
+
+    images: list[dict[str, Any]] = field(default_factory=list)
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+    results: list[dict[str, Any]] = field(default_factory=list)
 
 
 def evaluate(
@@ -22,39 +37,64 @@ def evaluate(
     progress: bool = False,
     batch_size: int = 1,
 ) -> dict[str, Any]:
-    """COCO's figures of `model` on the first `max_images` pictures of `dataset`, or on all.
+    """COCO's figures of `model` on the first `max_images` pictures of `dataset`, or on all, and its
+    errors.
 
     - `model`: anything with `detect(images) -> one detections object per image`. One that knows
       training from inference is set to inference and afterwards set back.
     - `dataset`: see `tinymaskrcnn.datasets`; its labels must be the model's.
     - `batch_size`: only pictures of equal size share a batch, because padding changes answers.
 
-    Where processes share the batch (parallel.py), each looks at some of the pictures, and all get
-    the figures.
+    Where processes share the batch (parallel.py), each looks at some of the pictures.
 
     Returns what `coco_metrics` returns (-1 stands for "nothing to find", with its reason under
-    "undefined"), and "images" and "seconds", reading and comparing included. Raises InputError
-    where the model or a target has a label that is none of the data set's classes.
+    "undefined"), under "errors" what `count_errors` returns, and "images" and "seconds", reading
+    and comparing included. Raises InputError where the model or a target has a label that is none
+    of the data set's classes, or there are no pictures.
     """
     start = time.perf_counter()
-    count = len(dataset) if max_images is None else min(max_images, len(dataset))
+    found = detect_all(model, dataset, max_images, progress, batch_size)
     group = parallel.group()
-    own = detect_all(model, dataset, range(group.rank, count, group.size), batch_size, progress)
-    parts = zip(*group.gathered(own), strict=True)
-    images, annotations, results = (list(chain.from_iterable(part)) for part in parts)
-    images.sort(key=lambda image: image["id"])
-    figures = coco_metrics(images, annotations, results, dataset.classes) if group.leads else None
-    return {**group.agreed(figures), "images": count, "seconds": time.perf_counter() - start}
+    result = group.agreed(figures(found, dataset.classes) if group.leads else None)
+    return result | {"seconds": time.perf_counter() - start}
 
 
-Records = list[dict[str, Any]]
+def figures(found: Findings, classes: Sequence[str], score: float = SCORE) -> dict[str, Any]:
+    """What `evaluate` returns but for the seconds; `score` is that of `count_errors`."""
+    everything = (found.images, found.annotations, found.results, classes)
+    errors = count_errors(*everything, score)
+    return {**coco_metrics(*everything), "errors": errors, "images": len(found.images)}
 
 
 def detect_all(
-    model: Any, dataset: Any, indices: range, batch_size: int, progress: bool
-) -> tuple[Records, Records, Records]:
-    """COCO's records of some pictures, of their ground truth, and of what the model finds."""
-    images, annotations, results = [], [], []  # type: Records, Records, Records
+    model: Any,
+    dataset: Any,
+    max_images: int | None = None,
+    progress: bool = False,
+    batch_size: int = 1,
+) -> Findings:
+    """The first part of `evaluate`, with the same arguments and errors. Where processes share the
+    batch, all get everything.
+    """
+    count = len(dataset) if max_images is None else min(max_images, len(dataset))
+    if not count:
+        raise InputError("there are no pictures to evaluate on")
+    group = parallel.group()
+    own = detect_some(model, dataset, range(group.rank, count, group.size), progress, batch_size)
+    parts = zip(*(vars(part).values() for part in group.gathered(own)), strict=True)
+    images, annotations, results = (list(chain.from_iterable(part)) for part in parts)
+    images.sort(key=lambda image: image["id"])
+    for records in (annotations, results):
+        records.sort(key=lambda record: record["image_id"])
+    return Findings(images, annotations, results)
+
+
+def detect_some(
+    model: Any, dataset: Any, indices: range, progress: bool, batch_size: int
+) -> Findings:
+    """Findings in these pictures."""
+    everything = Findings()
+    images, annotations, results = vars(everything).values()
     with Inference(model), tqdm(total=len(indices), unit="image", disable=not progress) as bar:
         for batch in batches(dataset, indices, batch_size):
             found = model.detect([image for _, image, _ in batch])
@@ -67,7 +107,7 @@ def detect_all(
                 annotations += coco_annotations(target, id_)
                 results += coco_results(detections, id_)
                 bar.update()
-    return images, annotations, results
+    return everything
 
 
 def check_labels(labels: np.ndarray, classes: Sequence[str], where: str) -> None:

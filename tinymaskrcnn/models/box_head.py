@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import functional as F
 from ..autograd import is_grad_enabled
+from ..gpu.array import freeze
 from ..nn import Conv2d, ConvNorm, Linear, Module, Sequential
 from ..nn.init import kaiming_normal_fan_out, zeros
 from ..tensor import Tensor
@@ -112,7 +113,7 @@ class FlattenLinear(Linear):
         version = self.weight.version
         if self._kept is None or self._kept[0] != version:
             weight = self._reordered(pixels, channels)
-            weight.data.flags.writeable = False  # kernels may then keep what they derive from it
+            freeze(weight.data)
             self._kept = version, weight
         return self._kept[1]
 

@@ -58,13 +58,21 @@ class FeaturePyramid(Module):
         """Bottom-up maps, finest first, to as many pyramid levels and the pooled one, each (N, H,
         W, out_channels).
         """
-        laterals = [block(m) for block, m in zip(self.inner_blocks, maps, strict=True)]
-        merged = [laterals[-1]]
-        for lateral in laterals[-2::-1]:
-            merged.insert(0, F.upsample_add(merged[0], lateral))
-        levels = [block(m) for block, m in zip(self.layer_blocks, merged, strict=True)]
-        tracing.record("laterals", laterals)
-        tracing.record("merged", merged)
+        levels: list[Tensor] = []
+        seen: dict[str, list[Tensor]] = {"laterals": [], "merged": []}
+        merged: Tensor | None = None
+        blocks = zip(maps, self.inner_blocks, self.layer_blocks, strict=True)
+        for bottom_up, inner, layer in reversed(list(blocks)):
+            # nothing outlives its use: the finest map is the network's largest
+            lateral = inner(bottom_up)
+            merged = lateral if merged is None else F.upsample_add(merged, lateral)
+            if tracing.recording():
+                seen["laterals"].insert(0, lateral)
+                seen["merged"].insert(0, merged)
+            del lateral
+            levels.insert(0, layer(merged))
+        for name, traced in seen.items():
+            tracing.record(name, traced)
         return [*levels, F.max_pool2d(levels[-1], 1, 2, 0)]
 
 

@@ -82,6 +82,20 @@ class MaskRCNN(Module):
         """
         if not self.training:
             return [detections.as_dict() for detections in self.detect(images)]
+        return self.losses(images, targets, rng)
+
+    def losses(
+        self,
+        images: Sequence[np.ndarray],
+        targets: Sequence[Target] | None,
+        rng: Generators | None = None,
+    ) -> Losses:
+        """The five losses of `forward`, to run backward from, in the present mode: in eval mode the
+        norms keep their statistics and the proposals are as many as in inference.
+
+        Args:
+            images, targets, rng: as for `forward`.
+        """
         batch, resized_targets = self._prepare(images, targets, rng)
         features = self.backbone(Tensor(batch.tensor))
         proposals, losses = self._propose(batch, features, resized_targets, rng)
@@ -98,7 +112,7 @@ class MaskRCNN(Module):
         one where that matters.
         """
         with no_grad(), parallel.shared_by(parallel.Alone()):
-            batch, _ = self.transform(images)
+            batch, _ = self.transform(images, device=self.device)
             features = self.backbone(Tensor(batch.tensor))
             output = self.rpn(batch, features)
             return self._detections(batch, features, self.rpn.proposals(output))
@@ -132,7 +146,7 @@ class MaskRCNN(Module):
         """The batch, and its targets in pixels of the resized pictures."""
         if targets is None:
             raise InputError("losses need targets; call model.eval() to predict without")
-        batch, resized = self.transform(images, targets, rng or self._rng)
+        batch, resized = self.transform(images, targets, rng or self._rng, self.device)
         assert resized is not None
         check_labels(resized, self.roi_heads.num_classes)
         return batch, resized

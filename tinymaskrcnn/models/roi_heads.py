@@ -157,11 +157,11 @@ class RoIHeads(Module):
         image_sizes: Sequence[Size],
     ) -> list[Found]:
         logits, deltas = self._judge(features, proposals, image_sizes)
-        scores = F.softmax(logits).data
+        scores = F.softmax(logits).numpy()
         ends = np.cumsum([len(boxes) for boxes in proposals])[:-1]
         pictures = zip(
             np.split(scores, ends),
-            np.split(deltas.data, ends),
+            np.split(deltas.numpy(), ends),
             proposals,
             image_sizes,
             strict=True,
@@ -321,7 +321,7 @@ class RoIHeads(Module):
         with tracing.scope("mask_pool"):
             crops = self.mask_pool(features, boxes, image_sizes)
         hidden = self.mask_head(crops)
-        probabilities = F.sigmoid(self.mask_predictor.of_labels(hidden, labels)).data
+        probabilities = F.sigmoid(self.mask_predictor.of_labels(hidden, labels)).numpy()
         if tracing.recording():
             tracing.record("mask_logits", self.mask_predictor(hidden))  # of all classes
             tracing.record("mask_probabilities", probabilities)

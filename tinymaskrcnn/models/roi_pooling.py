@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .. import functional as F
-from .. import memory, parallel, tracing
-from ..autograd import Function
+from .. import parallel, tracing
 from ..detection.boxes import Size, box_area, boxes_to_rois
 from ..nn import Module
 from ..tensor import Tensor
@@ -57,7 +56,7 @@ class MultiScaleRoIAlign(Module):
             F.roi_align(feature, rois[place], self.output_size, scale, self.sampling_ratio)
             for feature, place, scale in zip(features, places, scales, strict=True)
         ]
-        ordered = _PutInOrder(places)(*crops)
+        ordered = F.put_rows(crops, places)
         if tracing.recording():
             self._record(rois, level, np.array(scales, np.float32)[level], ordered)
         return ordered
@@ -116,20 +115,3 @@ def map_scales(features: Sequence[Tensor], image_sizes: Sequence[Size]) -> list[
     height, _ = parallel.largest_size(image_sizes)
     ratios = np.array([feature.shape[1] / height for feature in features], np.float32)
     return (2.0 ** np.round(np.log2(ratios))).tolist()
-
-
-class _PutInOrder(Function):
-    """Rows of several arrays into one, each array's at its own places, which together are all."""
-
-    def __init__(self, places: Sequence[np.ndarray]) -> None:
-        self.places = places
-
-    def forward(self, *parts: np.ndarray) -> np.ndarray:
-        rows = int(np.sum([len(part) for part in parts]))
-        ordered = memory.empty((rows, *parts[0].shape[1:]), parts[0].dtype)
-        for part, place in zip(parts, self.places, strict=True):
-            ordered[place] = part
-        return ordered
-
-    def backward(self, grad: np.ndarray) -> tuple[np.ndarray, ...]:
-        return tuple(grad[place] for place in self.places)

@@ -10,7 +10,9 @@ section 4.1). The story of one call:
 3. To learn, each anchor is matched to the ground truth; a balanced few are judged: is it an object
    (all of them), and are the offsets right (only those that are) (`losses`).
 
-Proposals carry no gradient: the head learns from its own two losses only.
+Proposals carry no gradient: the head learns from its own two losses only. They are chosen on the
+host, wherever the maps are: of a model on the GPU, the scores and the chosen anchors' offsets cross
+over, and sorting, matching and sampling a few thousand boxes is no work for a GPU.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import numpy as np
 
 from .. import functional as F
 from .. import parallel, tracing
+from ..autograd import no_grad
 from ..detection.anchors import AnchorGenerator
 from ..detection.box_coder import BoxCoder
 from ..detection.boxes import Size, clip_boxes, is_large_enough
@@ -170,9 +173,10 @@ class RegionProposalNetwork(Module):
 
         How many depends on whether the module is in training mode.
         """
-        anchors, level = self._best_anchors(output)
+        objectness = output.objectness.numpy()
+        anchors, level = self._best_anchors(objectness, output.level_sizes)
         boxes = self._moved_anchors(output, anchors)
-        logits = np.take_along_axis(output.objectness.data, anchors, axis=1)
+        logits = np.take_along_axis(objectness, anchors, axis=1)
         scores = F.sigmoid(logits).data
         with tracing.scope("rpn"):
             steps = {"top_k": anchors, "top_k_levels": level, "scores": scores, "moved": boxes}
@@ -183,22 +187,26 @@ class RegionProposalNetwork(Module):
                 for picture in tracing.pictures(zip(boxes, scores, output.image_sizes, strict=True))
             ]
 
-    def _best_anchors(self, output: RPNOutput) -> tuple[np.ndarray, np.ndarray]:
+    def _best_anchors(
+        self, objectness: np.ndarray, level_sizes: Sequence[int]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The best-scored anchors of each level: indices (N, m), and the level of each (m,)."""
         config = self.config
         limit = config.pre_nms_top_n_train if self.training else config.pre_nms_top_n_test
-        ends = np.cumsum(output.level_sizes)
-        levels = np.split(output.objectness.data, ends[:-1], axis=1)
-        starts = ends - output.level_sizes
+        ends = np.cumsum(level_sizes)
+        levels = np.split(objectness, ends[:-1], axis=1)
+        starts = ends - level_sizes
         best = [start + top_k(level, limit) for start, level in zip(starts, levels, strict=True)]
         level_of_each = np.repeat(np.arange(len(best)), [b.shape[1] for b in best])
         return np.concatenate(best, axis=1), level_of_each
 
     def _moved_anchors(self, output: RPNOutput, chosen: np.ndarray) -> np.ndarray:
         """The boxes (N, m, 4) that the head makes of the chosen anchors (N, m)."""
-        deltas = np.take_along_axis(output.deltas.data, chosen[..., None], axis=1)
-        boxes = self.box_coder.decode(deltas.reshape(-1, 4), output.anchors[chosen.ravel()])
-        return boxes.reshape(deltas.shape)
+        rows = chosen + len(output.anchors) * np.arange(len(chosen))[:, None]
+        with no_grad():
+            deltas = output.deltas.reshape(-1, 4)[rows.ravel()].numpy()
+        boxes = self.box_coder.decode(deltas, output.anchors[chosen.ravel()])
+        return boxes.reshape(*chosen.shape, 4)
 
     def _select_proposals(
         self, boxes: np.ndarray, scores: np.ndarray, image_size: Size, level: np.ndarray

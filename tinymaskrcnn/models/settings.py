@@ -74,35 +74,39 @@ def _is(value: Any, kind: type) -> bool:
 
 
 SHARE = number(0, 1)
+CHANNELS = whole(1, 2**14)  # beyond this no machine has the memory, and NumPy no name for the shape
+PIXELS = number(1e-3, 1e6)
+SIDE = whole(1, 2**16)
+COUNT = whole(0, 2**31 - 1)
 KINDS: dict[str, Kind] = {
-    "num_classes": whole(2),  # background and one class
-    "in_channels": whole(1),
+    "num_classes": whole(2, 2**14),  # background and one class
+    "in_channels": CHANNELS,
     "norm": one_of("frozen", "batch", "group"),
     "norm_eps": number(0),
     "trainable_backbone_layers": whole(0, 5),
-    "seed": whole(0),
-    "widths": several(whole(1), 4),
-    "blocks": several(whole(1), 4),
-    "fpn_channels": whole(1),
-    "box_channels": several(whole(1)),
-    "representation": whole(1),
-    "mask_channels": several(whole(1)),
-    "anchor_sizes": several(number(above=0), PYRAMID_LEVELS),
-    "aspect_ratios": several(number(above=0)),
-    "canonical_scale": number(above=0),
-    "min_size": one_or_several(whole(1)),
-    "max_size": whole(1),
-    "image_mean": one_or_several(number()),
-    "image_std": one_or_several(number(above=0)),
-    "size_divisor": whole(1),
+    "seed": whole(0, 2**63),
+    "widths": several(CHANNELS, 4),
+    "blocks": several(whole(1, 1000), 4),
+    "fpn_channels": CHANNELS,
+    "box_channels": several(CHANNELS),
+    "representation": CHANNELS,
+    "mask_channels": several(CHANNELS),
+    "anchor_sizes": several(PIXELS, PYRAMID_LEVELS),
+    "aspect_ratios": several(number(1e-3, 1e3)),
+    "canonical_scale": PIXELS,
+    "min_size": one_or_several(SIDE),
+    "max_size": SIDE,
+    "image_mean": one_or_several(number(-1e6, 1e6)),
+    "image_std": one_or_several(number(1e-6, 1e6)),
+    "size_divisor": whole(1, 2**12),
     "rpn_score_thresh": number(),
-    "rpn_batch_size_per_image": whole(1),
+    "rpn_batch_size_per_image": whole(1, 2**31 - 1),
     "box_score_thresh": number(),
-    "box_batch_size_per_image": whole(1),
-    "box_detections_per_img": whole(0),
-    "box_reg_weights": several(number(above=0), 4),
-    "bbox_reg_weights": several(number(above=0), 4),
-    **{f"rpn_{when}_nms_top_n_{mode}": whole(0) for when in ("pre", "post")
+    "box_batch_size_per_image": whole(1, 2**31 - 1),
+    "box_detections_per_img": COUNT,
+    "box_reg_weights": several(number(1e-6, 1e6), 4),
+    "bbox_reg_weights": several(number(1e-6, 1e6), 4),
+    **{f"rpn_{when}_nms_top_n_{mode}": COUNT for when in ("pre", "post")
        for mode in ("train", "test")},
     **{f"{part}_{name}": SHARE for part in ("rpn", "box")
        for name in ("nms_thresh", "fg_iou_thresh", "bg_iou_thresh", "positive_fraction")},

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from .. import memory, parallel, tracing
+from ..backend import check_device
 from ..detection.boxes import Size, scale_boxes
 from ..detection.detections import Detections, Found
 from ..detection.sampler import Generators, per_picture
 from ..errors import InputError
+from ..gpu import array as gpu_array
 from ..ops.resize_normalize.op import resize_normalize
 from .inputs import Target, check_images, check_target
 
@@ -49,12 +51,13 @@ class ImageBatch:
     """Pictures ready for the backbone.
 
     Args:
-        tensor: (N, H, W, C) float32, normalised, each picture in the top left corner, zeros around.
+        tensor: (N, H, W, C) float32, on the host or the device: normalised, each picture in the top
+            left corner, zeros around.
         sizes: height and width of each picture after resizing, without the padding.
         original_sizes: height and width of each picture as it came.
     """
 
-    tensor: np.ndarray
+    tensor: Any
     sizes: list[Size]
     original_sizes: list[Size]
 
@@ -70,6 +73,7 @@ class Transform:
         images: Sequence[np.ndarray],
         targets: Sequence[Target] | None = None,
         rng: Generators | None = None,
+        device: str = "cpu",
     ) -> tuple[ImageBatch, list[Target] | None]:
         """A batch, and the targets in its coordinates.
 
@@ -77,6 +81,7 @@ class Transform:
             images: float arrays (C, H, W) in 0..1, each its own size.
             targets: a dict a picture; those given are left as they are.
             rng: draws one of several `min_size` (or one for each picture); None takes the last.
+            device: where the batch is made.
 
         Raises:
             InputError: a picture or target that cannot be used; says which, and why.
@@ -87,7 +92,7 @@ class Transform:
         original_sizes = [image.shape[1:] for image in images]
         rngs = [None] * len(images) if rng is None else per_picture(rng, len(images))
         sizes = [self.resized_size(*pair) for pair in zip(original_sizes, rngs, strict=True)]
-        batch = ImageBatch(self._pad_together(images, sizes), sizes, original_sizes)
+        batch = ImageBatch(self._pad_together(images, sizes, device), sizes, original_sizes)
         self._record(batch)
         if targets is None:
             return batch, None
@@ -110,14 +115,19 @@ class Transform:
         scale = min(shorter / min(size), self.config.max_size / max(size))
         return max(int(size[0] * scale), 1), max(int(size[1] * scale), 1)
 
-    def _pad_together(self, images: Sequence[np.ndarray], sizes: Sequence[Size]) -> np.ndarray:
+    def _pad_together(
+        self, images: Sequence[np.ndarray], sizes: Sequence[Size], device: str
+    ) -> Any:
         """Resized, normalised pictures in one array (N, H, W, C)."""
         divisor = self.config.size_divisor
         height, width = (-(-side // divisor) * divisor for side in parallel.largest_size(sizes))
         mean, std = self.config.image_mean, self.config.image_std
-        tensor = memory.empty((len(images), height, width, len(mean)))
+        on_device = check_device(device) == "cuda"
+        make = gpu_array.empty if on_device else memory.empty
+        tensor: Any = make((len(images), height, width, len(mean)))
         for image, size, out in zip(images, sizes, tensor, strict=True):
-            resize_normalize(image, size, mean, std, out)
+            given: Any = gpu_array.to_device(image) if on_device else image
+            resize_normalize(given, size, mean, std, out)
         return tensor
 
     def _record(self, batch: ImageBatch) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import functional as F
 from ..autograd import is_grad_enabled
+from ..gpu.array import freeze, to_host
 from ..tensor import Tensor
 from .init import Initializer, torch_default, torch_default_bias
 from .module import Module, Parameter
@@ -179,6 +180,7 @@ class FrozenBatchNorm2d(Module):
     """
 
     buffers = ("weight", "bias", "running_mean", "running_var")
+    buffers_move = False  # only what is derived from them (`conv_norm`) is ever used on a device
     fixed = True
 
     def __init__(self, num_features: int, eps: float = 1e-5) -> None:
@@ -235,19 +237,21 @@ def conv_norm(
     if is_grad_enabled() and conv.weight.requires_grad:
         scale, shift = _scale_and_shift(conv, norm)
         weight = conv.weight * scale.reshape(-1, 1, 1, 1)
-        return conv.with_weights(x, weight, Tensor(shift), relu, residual)
+        return conv.with_weights(x, weight, Tensor(shift).to(x.device), relu, residual)
     weight, bias = _folded(conv, norm)
     return conv.with_weights(x, weight, bias, relu, residual)
 
 
 def _scale_and_shift(conv: Conv2d, norm: Any) -> tuple[np.ndarray, np.ndarray]:
     """(Cout,) coefficients of the norm as an affine map, the convolution's bias included in the
-    shift.
+    shift. On the host: a few numbers a layer.
     """
-    gamma = norm.weight.data if isinstance(norm.weight, Tensor) else norm.weight
-    beta = norm.bias.data if isinstance(norm.bias, Tensor) else norm.bias
-    scale = gamma / np.sqrt(norm.running_var + np.float32(norm.eps))
-    mean = norm.running_mean if conv.bias is None else norm.running_mean - conv.bias.data
+    gamma, beta = (
+        to_host(p.data if isinstance(p, Tensor) else p) for p in (norm.weight, norm.bias)
+    )
+    mean, var = to_host(norm.running_mean), to_host(norm.running_var)
+    scale = gamma / np.sqrt(var + np.float32(norm.eps))
+    mean = mean if conv.bias is None else mean - conv.bias.numpy()
     return scale, beta - mean * scale
 
 
@@ -259,9 +263,11 @@ def _folded(conv: Conv2d, norm: Any) -> tuple[Tensor, Tensor]:
     key = (id(conv), conv.weight.version, version, norm.eps)
     if getattr(norm, "_folded_key", None) != key:
         scale, shift = _scale_and_shift(conv, norm)
-        weight = conv.weight.data * scale.reshape(-1, 1, 1, 1)
-        weight.flags.writeable = shift.flags.writeable = False
-        norm._folded_key, norm._folded_weights = key, (Tensor(weight), Tensor(shift))
+        weight = conv.weight.numpy() * scale.reshape(-1, 1, 1, 1)
+        folded = tuple(Tensor(a).to(conv.weight.device) for a in (weight, shift))
+        for tensor in folded:
+            freeze(tensor.data)
+        norm._folded_key, norm._folded_weights = key, folded
     return norm._folded_weights
 
 

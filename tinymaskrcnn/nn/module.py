@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import check_device
 from ..errors import InputError
+from ..gpu.array import assign, to_device, to_host
 from ..tensor import Tensor
 
 
@@ -40,6 +42,7 @@ class Module:
     """Base of all layers and models: its parts are its attributes; subclasses define `forward`."""
 
     buffers: tuple[str, ...] = ()
+    buffers_move = True  # with the parameters to a device
     training: bool = True
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -76,8 +79,14 @@ class Module:
                 yield f"{prefix}.{name}" if prefix else name, getattr(module, name)
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Every parameter and buffer by its dotted name: the arrays themselves, not copies."""
-        state: dict[str, np.ndarray] = {}
+        """Every parameter and buffer by its dotted name: the arrays themselves, not copies; of a
+        model on the device copies on the host.
+        """
+        return {name: to_host(array) for name, array in self.arrays().items()}
+
+    def arrays(self) -> dict[str, Any]:
+        """As `state_dict`, but the arrays themselves wherever they are."""
+        state: dict[str, Any] = {}
         for prefix, module in self.named_modules():
             dot = f"{prefix}." if prefix else ""
             state |= {dot + n: p.data for n, p in vars(module).items() if isinstance(p, Parameter)}
@@ -99,7 +108,7 @@ class Module:
         """
         from ..weights.names import canonical  # late: loads safetensors
 
-        given, own = canonical(state), self.state_dict()
+        given, own = canonical(state), self.arrays()
         problems = []
         if strict:
             problems += _listing("missing", [k for k in own if k not in given])
@@ -116,7 +125,7 @@ class Module:
             raise InputError(f"the weights do not fit this model: {'; '.join(problems)}")
         for key, array in own.items():
             if key in given:
-                array[...] = given[key]
+                assign(array, given[key])
         for module in self.modules():
             module.parameters_changed()
 
@@ -129,6 +138,31 @@ class Module:
         for part in vars(self).values():
             if isinstance(part, Parameter):
                 part.changed()
+
+    def to(self, device: str) -> Module:
+        """Move all parameters and buffers to a device, and forget the gradients. An optimiser is
+        made after that.
+
+        Args:
+            device: "cpu" or "cuda".
+
+        Raises:
+            InputError: this machine has no such device.
+        """
+        move: Any = to_device if check_device(device) == "cuda" else to_host
+        for module in self.modules():
+            for part in vars(module).values():
+                if isinstance(part, Parameter):
+                    part.data, part.grad = move(part.data), None
+            for name in module.buffers if module.buffers_move else ():
+                setattr(module, name, move(getattr(module, name)))
+            module.parameters_changed()
+        return self
+
+    @property
+    def device(self) -> str:
+        """Where the parameters are: "cpu" or "cuda"."""
+        return next((p.device for p in self.parameters()), "cpu")
 
     def train(self, mode: bool = True) -> Module:
         """Set training mode here and below: losses from targets, norms that learn."""

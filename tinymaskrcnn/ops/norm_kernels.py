@@ -1,13 +1,14 @@
 """Four loops that batch norm and group norm share, over arrays of (samples, pixels, channels).
 
-A sample is what has statistics of its own: the whole batch for batch norm, one picture for group
-norm. `moments` and `grad_sums` reduce over pixels; `apply` and `grad_apply` multiply and add by
-coefficients per sample and channel.
+A sample is one picture, or the whole batch where all have the same coefficients. `moments` and
+`grad_sums` reduce over pixels; `apply` and `grad_apply` multiply and add by coefficients per sample
+and channel.
 
 What makes them fast: a pixel of 32 channels is too short for a vector loop, so coefficients and
 sums are repeated to a *period* of several pixels, about 512 values, which stays in the L1 cache.
-Work is cut into *jobs* of whole periods. Their length depends on the shape alone, and their sums
-are combined in order in float64: the result is the same at any number of threads.
+Work is cut into *jobs* of whole periods. Their length depends on the size of a sample alone, and
+their sums are combined in order in float64: the result is the same at any number of threads, and
+for a sample whatever others there are.
 """
 
 import numpy as np
@@ -102,7 +103,7 @@ def _plan(x):
     """x as (samples, values), values in a period and in a job, and the number of jobs."""
     samples, pixels, channels = x.shape
     period = channels * max(1, _PERIOD // channels)
-    job = period * max(_PERIODS_PER_JOB, -(-x.size // (period * _MOST_JOBS)))
+    job = period * max(_PERIODS_PER_JOB, -(-pixels * channels // (period * _MOST_JOBS)))
     return (
         x.reshape(samples, pixels * channels),
         period,

@@ -9,9 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import InputError
+from ..gpu.array import GpuArray, to_host
+
 
 def as_boxes(boxes: Any, name: str = "boxes") -> np.ndarray:
-    """Boxes as a contiguous (N, 4) array: a float64 array stays, anything else becomes float32.
+    """Boxes as a contiguous (N, 4) array: a float64 array stays, and so does one on the device;
+    anything else becomes float32.
 
     Raises:
         ValueError: not of shape (N, 4).
@@ -30,7 +34,8 @@ def as_scores(scores: Any, boxes: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: not of shape (N,).
     """
-    scores = np.ascontiguousarray(scores, dtype=boxes.dtype)
+    if not isinstance(scores, GpuArray):
+        scores = np.ascontiguousarray(scores, dtype=boxes.dtype)
     _check_one_per_box(scores, boxes, "scores")
     return scores
 
@@ -63,7 +68,7 @@ def as_rois(rois: Any, features: np.ndarray) -> np.ndarray:
         raise ValueError(f"features: expected shape (N, H, W, C), got {features.shape}")
     if isinstance(rois, list | tuple):
         rois = _from_list(rois, len(features))
-    rois = np.ascontiguousarray(rois, dtype=features.dtype)
+    rois = np.ascontiguousarray(to_host(rois), dtype=features.dtype)
     if rois.ndim != 2 or rois.shape[1] != 5:
         raise ValueError(
             "rois: expected shape (R, 5), image index x1 y1 x2 y2, or a list of one (n, 4) array "
@@ -95,7 +100,19 @@ def check_channels_last(features: np.ndarray, rois: np.ndarray, spatial_scale: f
         )
 
 
-def _as_float(values: Any) -> np.ndarray:
+def check_one_place(**arrays: Any) -> None:
+    """Raise InputError unless all arrays are on the host, or all on the device."""
+    if len({isinstance(array, GpuArray) for array in arrays.values()}) > 1:
+        places = ", ".join(
+            f"{name} {array.shape} on {'cuda' if isinstance(array, GpuArray) else 'cpu'}"
+            for name, array in arrays.items()
+        )
+        raise InputError(f"arrays on different devices: {places}; move them with to_device")
+
+
+def _as_float(values: Any) -> Any:
+    if isinstance(values, GpuArray):
+        return values
     dtype = np.float64 if getattr(values, "dtype", None) == np.float64 else np.float32
     return np.ascontiguousarray(values, dtype=dtype)
 

@@ -91,7 +91,7 @@ def _first_bad_layer(model: Module, run: Callable[[], Any]) -> str:
     if not bad or bad[0] is model:
         return "every layer's output was finite, the loss itself was not: look at the targets"
     module = bad[0]
-    own = {n: p.data for n, p in vars(module).items() if isinstance(p, Parameter)}
+    own = {n: p.numpy() for n, p in vars(module).items() if isinstance(p, Parameter)}
     why = f", whose {' and '.join(bad_arrays(own))} is not finite" if bad_arrays(own) else ""
     layer = f"{names[id(module)]} ({type(module).__name__})"
     return f"first layer whose output was not finite: {layer}{why}"
@@ -100,7 +100,7 @@ def _first_bad_layer(model: Module, run: Callable[[], Any]) -> str:
 def _arrays(output: Any) -> Iterator[np.ndarray]:
     """Every float array inside a module's output."""
     if isinstance(output, Tensor):
-        yield output.data
+        yield output.numpy()
     elif isinstance(output, np.ndarray) and output.dtype.kind == "f":
         yield output
     elif isinstance(output, Mapping):

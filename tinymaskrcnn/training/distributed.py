@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, NonFiniteError
+from ..errors import InputError, NonFiniteError, outcome
 from ..launcher import launched_rank
 from ..nn import Parameter
 from ..parallel import Alone
@@ -135,12 +135,12 @@ def end_together(group: Alone) -> Iterator[None]:
     except BaseException as problem:
         if not isinstance(group, MPIGroup) or on_all_ranks(problem):
             raise
-        name = f"{type(problem).__name__}: " if isinstance(problem, KeyboardInterrupt) else ""
-        if isinstance(problem, InputError | OSError | MemoryError | KeyboardInterrupt):
-            print(f"tinymaskrcnn: rank {group.rank}: {name}{problem}", file=sys.stderr)
-        else:
+        told = outcome(problem)
+        if told is None:
             traceback.print_exc()
-        group.end_all(2 if isinstance(problem, InputError) else 1)
+        status, text = told or (1, "ended by the error above")
+        print(f"tinymaskrcnn: rank {group.rank}: {text}", file=sys.stderr)
+        group.end_all(status)
 
 
 def require_same_weights(parameters: Iterable[Parameter], group: Alone) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
 from ..backend import kernels
 from ..errors import InputError
+from ..gpu.array import assign
 from ..nn import Module
 
 
@@ -30,13 +32,13 @@ class MovingAverage:
 
     def __init__(self, model: Module, decay: float) -> None:
         self.model, self.decay, self.updates = model, decay, 0
-        self.averages = {name: array.copy() for name, array in model.state_dict().items()}
+        self.averages = _copies(model)
 
     def update(self) -> None:
         """Take in the model's present weights."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        for name, array in self.model.state_dict().items():
+        for name, array in self.model.arrays().items():
             ops = kernels("tinymaskrcnn.ops.sgd", array)
             ops.moving_average(self.averages[name].reshape(-1), array.reshape(-1), 1 - decay)
 
@@ -45,7 +47,7 @@ class MovingAverage:
         """Within this context the model has the averaged weights; after it, its own again, bit for
         bit.
         """
-        own = {name: array.copy() for name, array in self.model.state_dict().items()}
+        own = _copies(self.model)
         self.model.load_state_dict(self.averages)
         try:
             yield
@@ -58,4 +60,10 @@ class MovingAverage:
             raise InputError("the averaged weights do not fit: they belong to another model")
         self.updates = updates
         for name, array in averages.items():
-            self.averages[name][...] = array
+            assign(self.averages[name], array)
+
+
+def _copies(model: Module) -> dict[str, Any]:
+    """Of every array of the model, where it is."""
+    arrays = model.arrays().items()
+    return {name: kernels("tinymaskrcnn.ops.basic", a).copy(a) for name, a in arrays}

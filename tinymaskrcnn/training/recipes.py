@@ -9,11 +9,30 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from difflib import get_close_matches
+from math import isfinite
+from numbers import Integral, Real
 from typing import Any
 
 from ..errors import InputError
+
+
+def _default(setting: Field) -> Any:
+    """What a setting is if it is not given; its type is that of the setting."""
+    return setting.default if setting.default is not MISSING else {}
+
+
+def _is_of(value: Any, kind: type) -> bool:
+    """Whether a value can be that of a setting of this type."""
+    if kind is tuple:
+        return isinstance(value, tuple) and all(_is_of(part, float) for part in value)
+    if kind is dict:
+        return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
+    if kind in (int, float):
+        numbers = Integral if kind is int else Real
+        return isinstance(value, numbers) and not isinstance(value, bool) and isfinite(value)
+    return isinstance(value, kind)
 
 
 @dataclass(frozen=True)
@@ -45,6 +64,7 @@ class Recipe:
     What is written
         checkpoint_every, sample_every, evaluate_every: steps between them, 0 for only at the end.
         eval_images: how many of the validation pictures evaluations use, 0 for all.
+        moments: how often the pages of every stage of one picture are written, 0 for never.
     """
 
     model: str = "maskrcnn_tiny"
@@ -76,8 +96,14 @@ class Recipe:
     sample_every: int = 500
     evaluate_every: int = 0
     eval_images: int = 0
+    moments: int = 8
 
     def __post_init__(self) -> None:
+        for setting in fields(self):
+            value, kind = getattr(self, setting.name), type(_default(setting))
+            if not _is_of(value, kind):
+                said = _DESCRIPTIONS[kind]
+                raise InputError(f"recipe: {setting.name} is {value!r}, expected {said}")
         for name, low, high in _RANGES:
             value = getattr(self, name)
             if not low <= value <= high:
@@ -113,11 +139,12 @@ _RANGES = (
     ("sample_every", 0, _MANY),
     ("evaluate_every", 0, _MANY),
     ("eval_images", 0, _MANY),
+    ("moments", 0, 1000),
 )
 
 # Settings that decide what is written along the way, not what is learnt: a resumed run may change
 # them.
-REPORTING = ("checkpoint_every", "sample_every", "evaluate_every", "eval_images")
+REPORTING = ("checkpoint_every", "sample_every", "evaluate_every", "eval_images", "moments")
 
 RECIPES: dict[str, Recipe] = {
     "shapes": Recipe(
@@ -185,7 +212,10 @@ def from_json(settings: Mapping[str, Any]) -> Recipe:
     if set(settings) != names:
         wrong = ", ".join(sorted(set(settings) ^ names))
         raise InputError(f"these are not the settings of this version of recipes: {wrong}")
-    return Recipe(**{**settings, "milestones": tuple(settings["milestones"])})
+    milestones = settings["milestones"]
+    if isinstance(milestones, list):  # JSON has no tuples
+        milestones = tuple(milestones)
+    return Recipe(**{**settings, "milestones": milestones})
 
 
 def _plain(value: Any) -> Any:
@@ -235,4 +265,5 @@ _DESCRIPTIONS = {
     str: "a name",
     bool: "true or false",
     tuple: "numbers with commas between them",
+    dict: "settings by name",
 }

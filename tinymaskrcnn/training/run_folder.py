@@ -4,6 +4,7 @@ settings.json        recipe, model, classes
 metrics.jsonl        one row a step; curve.png draws it
 evaluations.jsonl    one row an evaluation on the way
 samples/             predictions on the way, beside the truth
+explain/             every stage of one picture at several moments; index.html scrubs through them
 checkpoints/         see checkpoint.py
 model.safetensors    the final weights, and result.json what they reach
 """

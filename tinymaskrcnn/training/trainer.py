@@ -27,6 +27,7 @@ from .. import __version__, parallel
 from ..datasets.augment import Augmentation
 from ..datasets.loader import Batch, Loader
 from ..errors import InputError, NonFiniteError
+from ..gpu.array import to_host
 from ..models.mask_rcnn import MaskRCNN
 from ..optim import SGD, Muon, clip_scale, grad_norm, without_decay_of_vectors
 from . import diagnosis, pictures
@@ -34,6 +35,7 @@ from .checkpoint import Checkpoint, load_newest, save_checkpoint
 from .distributed import end_together, gradient_sums, require_same_weights, world
 from .ema import MovingAverage
 from .interrupts import Interrupts, TrainingStopped
+from .moments import Moments, moment_steps
 from .progress import ProgressBar
 from .recipes import Recipe, as_json, named
 from .run_folder import NoFolder, NoLog, RowLog, RunFolder
@@ -99,7 +101,7 @@ class Trainer:
         self.group = group = world(self.recipe.sync_norms)
         with end_together(group), parallel.shared_by(group), ExitStack() as stack:
             with group.together():
-                self._check_batch_size()
+                self._check_group()
                 kind = RunFolder if group.leads else NoFolder
                 folder = stack.enter_context(kind(self.out, self.resume))
                 folder.settle(self._settings())
@@ -110,6 +112,7 @@ class Trainer:
             with group.together():
                 self._restore(folder)
             self._start_alike()
+            self._part = parallel.share(self.recipe.batch_size)
             with self._logs(folder):
                 self._train(folder)
             return self._finish(folder)
@@ -125,8 +128,9 @@ class Trainer:
 
     def _train(self, folder: RunFolder) -> None:
         self.model.train()
-        bar = ProgressBar(self.recipe, self.step, self.show_progress and self.group.leads)
         self._sums = gradient_sums(self.optimizer.parameters(), self.group)
+        self._explain(folder)  # at the start, and where a crash came between checkpoint and page
+        bar = ProgressBar(self.recipe, self.step, self.show_progress and self.group.leads)
         with Interrupts() as interrupts, bar, closing(self._batches()) as batches:
             for batch in batches:
                 row = self._train_on(batch)
@@ -153,8 +157,9 @@ class Trainer:
             recipe.copy_paste,
             self.dataset,
         )
-        part = parallel.share(recipe.batch_size)
-        loader = Loader(self.dataset, recipe.batch_size, recipe.seed, augment, self.step, part=part)
+        loader = Loader(
+            self.dataset, recipe.batch_size, recipe.seed, augment, self.step, part=self._part
+        )
         batches: Any = iter(loader)
         with closing(batches):
             while progress(recipe, self.step, self._time()) < 1:
@@ -189,8 +194,7 @@ class Trainer:
     def _rngs(self) -> list[np.random.Generator]:
         """The samplers' generators for the present step, one for each picture of this rank."""
         rng = np.random.default_rng((self.recipe.seed, SAMPLING, self.step))
-        everyone, part = rng.spawn(self.recipe.batch_size), parallel.share(self.recipe.batch_size)
-        return everyone[part.start : part.stop]
+        return rng.spawn(self.recipe.batch_size)[self._part.start : self._part.stop]
 
     def _fail_on_loss(self, batch: Batch, terms: Mapping[str, float]) -> None:
         """Raise what every rank that has such a loss says about it."""
@@ -215,6 +219,7 @@ class Trainer:
         """Sample pictures, the curve and evaluations on the way."""
         if self._due(self.recipe.sample_every):
             self._draw(folder)
+        self._explain(folder)
         if self._due(self.recipe.evaluate_every) and self.val_dataset is not None:
             self.evaluations.append({"step": self.step, **self._evaluate()})
 
@@ -226,6 +231,16 @@ class Trainer:
             if self.val_dataset is not None:
                 path = folder.samples / f"step-{self.step:08d}.png"
                 pictures.draw_samples(self.model, self.val_dataset, self.classes, path)
+
+    def _explain(self, folder: RunFolder, at_last: bool = False) -> None:
+        """The pages of every stage, at their moments; only a Mask R-CNN has these stages."""
+        recipe = self.recipe
+        on_the_way = self.step in moment_steps(recipe.steps, recipe.moments) - {recipe.steps}
+        if recipe.moments and (on_the_way or at_last) and isinstance(self.model, MaskRCNN):
+            pictures = self.dataset if self.val_dataset is None else self.val_dataset
+            with self._best_weights(), parallel.shared_by(parallel.Alone()):
+                if self.group.leads:
+                    Moments(folder.path / "explain", pictures).write(self.model, self.step)
 
     def _evaluate(self) -> dict[str, Any]:
         from ..evaluation import evaluate  # late: training itself needs no pycocotools
@@ -274,7 +289,7 @@ class Trainer:
         arrays = {f"model/{name}": array for name, array in state.items()}
         arrays |= {f"optimizer/{n}": array for n, array in self.optimizer.state_dict().items()}
         if self.average:
-            arrays |= {f"average/{name}": a for name, a in self.average.averages.items()}
+            arrays |= {f"average/{n}": to_host(a) for n, a in self.average.averages.items()}
         arrays["seconds"] = np.array([self.seconds])
         self.metrics.sync()
         self.evaluations.sync()
@@ -320,6 +335,7 @@ class Trainer:
         is finished.
         """
         self._draw(folder)
+        self._explain(folder, at_last=True)
         with self._best_weights():
             if self.group.leads:
                 self._write_weights(folder.path / "model.safetensors")
@@ -339,7 +355,9 @@ class Trainer:
         except WeightsError as problem:  # not the user's input: the disk is full, or the like
             raise OSError(str(problem)) from problem
 
-    def _check_batch_size(self) -> None:
+    def _check_group(self) -> None:
+        if self.group.size > 1 and getattr(self.model, "device", "cpu") != "cpu":
+            raise InputError("device cuda: several processes train on the cpu only")
         if self.recipe.batch_size < self.group.size:
             raise InputError(
                 f"batch_size {self.recipe.batch_size} is the number of all pictures of a step: "

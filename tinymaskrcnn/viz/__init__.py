@@ -1,7 +1,18 @@
-"""What a person sees: figures of every stage (figures/), pictures with what was found in them
-(draw.py), the course of a training run (curves.py), and the colours of all of them (colours.py).
+"""What a person sees: figures of every stage (figures/), the page that shows them all (report/),
+pictures with what was found in them (draw.py), the course of a training run (curves.py), and the
+colours of all of them (colours.py).
 """
 
-from . import colours, figures
+import importlib
+from typing import Any
 
-__all__ = ["colours", "figures"]
+_MODULES = ("colours", "curves", "draw", "figures", "report")
+
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    """Each part is loaded when it is first asked for."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f".{name}", __name__)

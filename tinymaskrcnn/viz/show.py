@@ -59,6 +59,7 @@ def _show_picture(picture: Image.Image, caption: str) -> None:
 
 def _show_source(thing: Any) -> None:
     thing = getattr(thing, "py_func", thing)  # of a Numba kernel, the function that was compiled
+    thing = inspect.unwrap(thing)  # of a cached function, that itself
     lines, start = inspect.getsourcelines(thing)
     path = Path(inspect.getfile(thing)).resolve()
     place = f"{path.relative_to(_PACKAGE.parent)}, line {max(start, 1)}"

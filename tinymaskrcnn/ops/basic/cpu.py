@@ -5,6 +5,7 @@ A Numba loop would not beat a NumPy ufunc on contiguous arrays: both are bound b
 lacks is the reuse of pages (memory.py), and a fast scatter where no place is hit twice.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,10 @@ def multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.divide(a, b, out=_output(a, b))
+
+
+def negative(a: np.ndarray) -> np.ndarray:
+    return np.negative(a, out=_output(a, a))
 
 
 def power(a: np.ndarray, exponent: float) -> np.ndarray:
@@ -80,6 +85,34 @@ def concat(arrays: tuple[np.ndarray, ...], axis: int) -> np.ndarray:
     return np.concatenate(
         arrays, axis=axis, out=memory.empty(tuple(shape), np.result_type(*arrays))
     )
+
+
+def split(a: np.ndarray, ends: np.ndarray, axis: int) -> list[np.ndarray]:
+    return np.split(a, ends, axis=axis)
+
+
+def transpose(a: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    return a.transpose(axes)
+
+
+def broadcast_to(a: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return np.broadcast_to(a, shape)
+
+
+def put_rows(parts: tuple[np.ndarray, ...], places: Sequence[np.ndarray]) -> np.ndarray:
+    rows = int(np.add.reduce([len(part) for part in parts]))
+    ordered = memory.empty((rows, *parts[0].shape[1:]), parts[0].dtype)
+    for part, place in zip(parts, places, strict=True):
+        ordered[place] = part
+    return ordered
+
+
+def copy(a: np.ndarray) -> np.ndarray:
+    return a.copy()
+
+
+def accumulate(total: np.ndarray, a: np.ndarray) -> None:
+    total += a
 
 
 def _output(a: np.ndarray, b: np.ndarray) -> np.ndarray:

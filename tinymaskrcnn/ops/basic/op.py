@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...autograd import Function
-from ...backend import kernels
+from ...backend import constant, kernels
 from ...tensor import Tensor
 
 
@@ -105,6 +105,16 @@ def transpose(a: Tensor, axes: Sequence[int] | None = None) -> Tensor:
     return Transpose(tuple(range(a.ndim))[::-1] if axes is None else tuple(axes))(a)
 
 
+def put_rows(parts: Sequence[Tensor], places: Sequence[np.ndarray]) -> Tensor:
+    """The rows of several Tensors in one: row i of a part goes to row places[i] of the result.
+
+    Args:
+        parts: (n, ...) each; only n may differ. places: (n,) integers of each; together they are
+            all rows of the result, once each.
+    """
+    return PutRows(places)(*parts)
+
+
 def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     """Join Tensors along an axis; their other sizes agree. Raises ValueError for none."""
     if not tensors:
@@ -130,9 +140,10 @@ class Subtract(Function):
         return kernels(__package__, a).subtract(a, b)
 
     def backward(self, grad: np.ndarray) -> Any:
+        k = kernels(__package__, grad)
         return (
             _unbroadcast(grad, self.shapes[0]) if self.needs[0] else None,
-            -_unbroadcast(grad, self.shapes[1]) if self.needs[1] else None,
+            k.negative(_unbroadcast(grad, self.shapes[1])) if self.needs[1] else None,
         )
 
 
@@ -163,9 +174,10 @@ class Divide(Function):
         b, quotient = self.saved
         k = kernels(__package__, grad)
         da = k.divide(grad, b)
+        db = _unbroadcast(k.multiply(da, quotient), self.shapes[1]) if self.needs[1] else None
         return (
             _unbroadcast(da, self.shapes[0]) if self.needs[0] else None,
-            -_unbroadcast(k.multiply(da, quotient), self.shapes[1]) if self.needs[1] else None,
+            None if db is None else k.negative(db),
         )
 
 
@@ -180,7 +192,7 @@ class Power(Function):
     def backward(self, grad: np.ndarray) -> np.ndarray:
         (a,) = self.saved
         k = kernels(__package__, grad)
-        slope = k.multiply(k.power(a, self.exponent - 1), np.asarray(self.exponent, a.dtype))
+        slope = k.multiply(k.power(a, self.exponent - 1), constant(self.exponent, a))
         return k.multiply(grad, slope)
 
 
@@ -216,8 +228,8 @@ class MatMul(Function):
         a, b = self.saved
         k = kernels(__package__, grad)
         return (
-            _unbroadcast(k.matmul(grad, b.swapaxes(-1, -2)), a.shape) if self.needs[0] else None,
-            _unbroadcast(k.matmul(a.swapaxes(-1, -2), grad), b.shape) if self.needs[1] else None,
+            _unbroadcast(k.matmul(grad, _turned(k, b)), a.shape) if self.needs[0] else None,
+            _unbroadcast(k.matmul(_turned(k, a), grad), b.shape) if self.needs[1] else None,
         )
 
 
@@ -230,9 +242,11 @@ class Sum(Function):
         return kernels(__package__, a).sum(a, self.axis, self.keepdims)
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
-        if self.axis is not None and not self.keepdims:
-            grad = np.expand_dims(grad, self.axis)
-        return np.broadcast_to(grad, self.shape)
+        summed = range(len(self.shape)) if self.axis is None else np.atleast_1d(self.axis)
+        kept = list(self.shape)
+        for axis in summed:
+            kept[axis] = 1
+        return kernels(__package__, grad).broadcast_to(grad.reshape(tuple(kept)), self.shape)
 
 
 class Max(Function):
@@ -281,10 +295,11 @@ class Transpose(Function):
         self.axes = axes
 
     def forward(self, a: np.ndarray) -> np.ndarray:
-        return a.transpose(self.axes)
+        return kernels(__package__, a).transpose(a, self.axes)
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
-        return grad.transpose(np.argsort(self.axes))
+        back = tuple(int(i) for i in np.argsort(self.axes))
+        return kernels(__package__, grad).transpose(grad, back)
 
 
 class Concat(Function):
@@ -296,24 +311,47 @@ class Concat(Function):
         return kernels(__package__, arrays[0]).concat(arrays, self.axis)
 
     def backward(self, grad: np.ndarray) -> Any:
-        return tuple(np.split(grad, self.ends, axis=self.axis))
+        return tuple(kernels(__package__, grad).split(grad, self.ends, self.axis))
+
+
+class PutRows(Function):
+    """Rows of several arrays into one, each array's at its own places, which together are all."""
+
+    def __init__(self, places: Sequence[np.ndarray]) -> None:
+        self.places = places
+
+    def forward(self, *parts: np.ndarray) -> np.ndarray:
+        return kernels(__package__, parts[0]).put_rows(parts, self.places)
+
+    def backward(self, grad: np.ndarray) -> tuple[np.ndarray, ...]:
+        k = kernels(__package__, grad)
+        return tuple(k.index(grad, place) for place in self.places)
 
 
 def _operands(a: Any, b: Any) -> tuple[Any, Any]:
-    """Constants in the Tensor's dtype. Raises TypeError for two Tensors of different dtypes."""
+    """Constants in the Tensor's dtype, and where it is. Raises TypeError for two Tensors of
+    different dtypes.
+    """
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         if a.dtype != b.dtype:
             raise TypeError(f"operands of different dtypes: {a.dtype} and {b.dtype}")
         return a, b
-    dtype = a.dtype if isinstance(a, Tensor) else b.dtype
-    return tuple(x if isinstance(x, Tensor) else np.asarray(x, dtype) for x in (a, b))  # type: ignore[return-value]
+    tensor = a if isinstance(a, Tensor) else b
+    return tuple(x if isinstance(x, Tensor) else constant(x, tensor.data) for x in (a, b))  # type: ignore[return-value]
+
+
+def _turned(k: Any, a: np.ndarray) -> np.ndarray:
+    """The last two axes exchanged."""
+    *leading, rows, columns = range(a.ndim)
+    return k.transpose(a, (*leading, columns, rows))
 
 
 def _unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Sum over the axes along which an operand of this shape was repeated."""
     if grad.shape == shape:
         return grad
-    grad = grad.sum(axis=tuple(range(grad.ndim - len(shape))))
-    return grad.sum(
-        axis=tuple(i for i, n in enumerate(shape) if n == 1 and grad.shape[i] != 1), keepdims=True
-    )
+    k = kernels(__package__, grad)
+    if grad.ndim > len(shape):
+        grad = k.sum(grad, tuple(range(grad.ndim - len(shape))), False)
+    repeated = tuple(i for i, n in enumerate(shape) if n == 1 and grad.shape[i] != 1)
+    return k.sum(grad, repeated, True) if repeated else grad

@@ -2,6 +2,7 @@
 NumPy's do.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,10 @@ def multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a / b
+
+
+def negative(a: np.ndarray) -> np.ndarray:
+    return -a
 
 
 def power(a: np.ndarray, exponent: float) -> np.ndarray:
@@ -75,3 +80,33 @@ def index_grad(grad: np.ndarray, where: Any, shape: tuple[int, ...]) -> np.ndarr
 
 def concat(arrays: tuple[np.ndarray, ...], axis: int) -> np.ndarray:
     return np.concatenate(arrays, axis=axis)
+
+
+def split(a: np.ndarray, ends: np.ndarray, axis: int) -> list[np.ndarray]:
+    """Pieces along an axis, cut before each of `ends`."""
+    return np.split(a, ends, axis=axis)
+
+
+def transpose(a: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    return a.transpose(axes)
+
+
+def broadcast_to(a: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return np.broadcast_to(a, shape)
+
+
+def put_rows(parts: tuple[np.ndarray, ...], places: Sequence[np.ndarray]) -> np.ndarray:
+    """Row i of each part goes to row places[i] of the result; together the places are all rows."""
+    rows = np.concatenate(parts)
+    ordered = np.empty_like(rows)
+    ordered[np.concatenate(places)] = rows
+    return ordered
+
+
+def copy(a: np.ndarray) -> np.ndarray:
+    return a.copy()
+
+
+def accumulate(total: np.ndarray, a: np.ndarray) -> None:
+    """total += a."""
+    total += a

@@ -1,6 +1,7 @@
 """Batch normalisation on the CPU: per-channel coefficients in float64, then one pass over the map.
 
-The loops are in ops/norm_kernels.py, where the whole batch is one sample.
+The loops are in ops/norm_kernels.py. Sums are taken picture by picture and added up in float64, so
+that it makes no difference to a rounding which process has which picture.
 """
 
 import numpy as np
@@ -9,31 +10,42 @@ from .. import norm_kernels
 from ..activations.cpu import relu_grad
 
 
-def batch_norm(x, weight, bias, residual, eps, relu):
+def batch_norm(x, weight, bias, residual, eps, relu, total=None):
     x = np.ascontiguousarray(x)
-    mean, var = norm_kernels.moments(_one_sample(x))
+    means, variances = norm_kernels.moments(_pictures(x))
+    moments = np.stack([np.ones_like(means), means, variances + means**2]).sum(1, keepdims=True)
+    count, sums, squares = moments if total is None else total(moments)
+    mean = sums / np.maximum(count, 1)
+    var = np.maximum(squares / np.maximum(count, 1) - mean**2, 0)
     scale = weight / np.sqrt(var + eps)
     y = _apply(x, scale, bias - mean * scale, residual, relu)
     return y, mean[0].astype(np.float32), var[0].astype(np.float32)
 
 
-def batch_norm_grad(grad, x, y, weight, mean, var, eps, relu, with_residual):
+def batch_norm_grad(grad, x, y, weight, mean, var, eps, relu, with_residual, total=None):
     grad, relu = _masked_for_residual(grad, y, relu, with_residual)
     maps = [_one_sample(a) for a in (grad, y if relu else grad, x)]
-    dbias, product = norm_kernels.grad_sums(*maps, mean[None], relu)
+    pictures = [_pictures(a) for a in (grad, y if relu else grad, x)]
+    center = np.repeat(mean[None], len(x), axis=0)
+    dbias, product = norm_kernels.grad_sums(*pictures, center, relu).sum(1, keepdims=True)
     inverse_std = 1 / np.sqrt(var.astype(np.float64) + eps)
     dweight = product * inverse_std
-    count = max(x[..., 0].size, 1)
+    sums = np.stack([np.full_like(dbias, max(x[..., 0].size, 1)), dbias, dweight])
+    count, sum_of_grad, sum_of_product = sums if total is None else total(sums)
     scale = (weight * inverse_std)[None]
     coefficients = (
         scale,
-        -scale * dweight * inverse_std / count,
+        -scale * sum_of_product * inverse_std / count,
         mean[None],
-        -scale * dbias / count,
+        -scale * sum_of_grad / count,
     )
     dx = norm_kernels.grad_apply(*maps, *coefficients, relu).reshape(x.shape)
     residual = grad if with_residual else None
     return dx, dweight[0].astype(np.float32), dbias[0].astype(np.float32), residual
+
+
+def move_statistics(running, value, momentum, correction):
+    running += momentum * (value * correction - running)
 
 
 def affine(x, scale, shift, residual, relu):
@@ -63,3 +75,8 @@ def _masked_for_residual(grad, y, relu, needed):
 
 def _one_sample(x):
     return np.ascontiguousarray(x).reshape(1, -1, x.shape[-1])  # (1, N * H * W, C)
+
+
+def _pictures(x):
+    n, h, w, channels = x.shape
+    return np.ascontiguousarray(x).reshape(n, h * w, channels)

@@ -11,28 +11,33 @@ import numpy as np
 
 from ... import parallel
 from ...autograd import Function
-from ...backend import kernels
+from ...backend import constant, kernels
 from ...errors import InputError
+from ...gpu.array import to_host
 from ...tensor import Tensor
 
 
 class BatchNorm(Function):
-    """The training form. After the call, `mean` and `var` are the batch's statistics, each (C,)."""
+    """The training form. After the call, `mean` and `var` are the batch's statistics, each (C,):
+    those of all processes' pictures where they share their norms.
+    """
 
     def __init__(self, eps, relu):
-        self.eps, self.relu = eps, relu
+        self.eps, self.relu, self.total = eps, relu, parallel.norms_total()
         self.fresh = (True, True, True, relu)
 
     def forward(self, x, weight, bias, residual):
         forward = kernels(__package__, x).batch_norm
-        y, self.mean, self.var = forward(x, weight, bias, residual, self.eps, self.relu)
+        settings = self.eps, self.relu, self.total
+        y, self.mean, self.var = forward(x, weight, bias, residual, *settings)
         self.save(x, y if self.relu else None, weight)
         return y
 
     def backward(self, grad):
         x, y, weight = self.saved
         backward = kernels(__package__, grad).batch_norm_grad
-        return backward(grad, x, y, weight, self.mean, self.var, self.eps, self.relu, self.needs[3])
+        settings = self.eps, self.relu, self.needs[3], self.total
+        return backward(grad, x, y, weight, self.mean, self.var, *settings)
 
 
 class Affine(Function):
@@ -54,16 +59,6 @@ class Affine(Function):
     @property
     def _with_scale(self):
         return self.needs[1] or self.needs[2]
-
-
-class Total(Function):
-    """The sum over all processes. What each of them makes of it depends on every process's x."""
-
-    def forward(self, x):
-        return parallel.group().total(x)
-
-    def backward(self, grad):
-        return parallel.group().total(grad)
 
 
 def batch_norm(
@@ -109,34 +104,19 @@ def batch_norm(
         x, residual, weight=weight, bias=bias, running_mean=running_mean, running_var=running_var
     )
     count = x.shape[0] * x.shape[1] * x.shape[2]
-    shared = parallel.group().shares_norms
-    if shared:
-        count = int(parallel.group().total(np.array([count]))[0])
+    if total := parallel.norms_total():
+        count = int(total(np.array([count]))[0])
     if count == 1:
         raise InputError(
             f"batch_norm: training wants more than one value per channel, got x of shape {x.shape}"
         )
-    if shared:
-        y, mean, var = _shared_norm(x, weight, bias, residual, count, eps, relu)
-    else:
-        node = BatchNorm(eps, relu)
-        y = node(x, weight, bias, residual)
-        mean, var = node.mean, node.var
+    node = BatchNorm(eps, relu)
+    y = node(x, weight, bias, residual)
     if count:
-        running_mean += momentum * (mean - running_mean)
-        running_var += momentum * (var * (count / (count - 1)) - running_var)
+        move = kernels(__package__, running_mean).move_statistics
+        move(running_mean, node.mean, momentum, 1.0)
+        move(running_var, node.var, momentum, count / (count - 1))
     return y
-
-
-def _shared_norm(
-    x: Any, weight: Any, bias: Any, residual: Any, count: int, eps: float, relu: bool
-) -> tuple[Tensor, np.ndarray, np.ndarray]:
-    """BatchNorm over the `count` values of all processes, from simpler operations: y, mean, var."""
-    mean = Total()(x.sum((0, 1, 2))) / max(count, 1)
-    centred = x - mean
-    var = Total()((centred * centred).sum((0, 1, 2))) / max(count, 1)
-    y = affine(centred, weight / (var + eps) ** 0.5, bias, residual, relu)
-    return y, mean.data, var.data
 
 
 def frozen_batch_norm(
@@ -165,8 +145,10 @@ def frozen_batch_norm(
     Raises:
         ValueError: shapes do not fit together.
     """
-    scale = weight * (1 / np.sqrt(running_var + eps))
-    return affine(x, scale, bias - scale * running_mean, residual, relu)
+    inverse_std = constant(1 / np.sqrt(to_host(running_var) + eps), x)
+    mean = constant(running_mean, x)
+    scale = weight * inverse_std
+    return affine(x, scale, bias - scale * mean, residual, relu)
 
 
 def affine(x: Any, scale: Any, shift: Any, residual: Any = None, relu: bool = False) -> Tensor:

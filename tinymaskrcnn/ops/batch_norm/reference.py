@@ -2,34 +2,41 @@
 
 Both forms can add a residual and apply ReLU; the gradient then passes where y > 0, and the
 residual's is that masked gradient. Sums over pixels are taken in float64: a map of a million pixels
-in float32 would lose five digits.
+in float32 would lose five digits. `total` adds up arrays over processes that share their norms;
+it is None where there is one.
 """
 
 import numpy as np
 
 
-def batch_norm(x, weight, bias, residual, eps, relu):
+def batch_norm(x, weight, bias, residual, eps, relu, total=None):
     """Normalise every channel by its own mean and (biased) variance over N, H and W."""
     count = max(x[..., 0].size, 1)
     mean = x.sum((0, 1, 2), dtype=np.float64) / count
     var = ((x - mean) ** 2).sum((0, 1, 2)) / count
+    if total is not None:
+        counts, sums, squares = total(count * np.stack([np.ones_like(mean), mean, var + mean**2]))
+        mean = sums / counts
+        var = np.maximum(squares / counts - mean**2, 0)
     normalised = (x - mean) / np.sqrt(var + eps)
     y = _epilogue(normalised * weight + bias, residual, relu)
     return y.astype(x.dtype), mean.astype(x.dtype), var.astype(x.dtype)
 
 
-def batch_norm_grad(grad, x, y, weight, mean, var, eps, relu, with_residual):
+def batch_norm_grad(grad, x, y, weight, mean, var, eps, relu, with_residual, total=None):
     """Gradients of x, weight, bias and residual (None without one).
 
     The statistics depend on x too, hence the two means that are taken off dx.
     """
     grad = _masked(grad, y, relu)
-    count = max(x[..., 0].size, 1)
     inverse_std = 1 / np.sqrt(var.astype(np.float64) + eps)
     normalised = (x - mean) * inverse_std
     dbias = grad.sum((0, 1, 2), dtype=np.float64)
     dweight = (grad * normalised).sum((0, 1, 2))
-    dx = weight * inverse_std * (grad - dbias / count - normalised * (dweight / count))
+    sums = np.stack([np.full_like(dbias, max(x[..., 0].size, 1)), dbias, dweight])
+    count, sum_of_grad, sum_of_product = sums if total is None else total(sums)
+    means = sum_of_grad / count + normalised * (sum_of_product / count)
+    dx = weight * inverse_std * (grad - means)
     dtype = x.dtype
     return (
         dx.astype(dtype),
@@ -37,6 +44,11 @@ def batch_norm_grad(grad, x, y, weight, mean, var, eps, relu, with_residual):
         dbias.astype(dtype),
         grad if with_residual else None,
     )
+
+
+def move_statistics(running, value, momentum, correction):
+    """running += momentum * (correction * value - running)."""
+    running += momentum * (value * correction - running)
 
 
 def affine(x, scale, shift, residual, relu):

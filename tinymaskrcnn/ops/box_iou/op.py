@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import kernels
-from ..regions import as_boxes
+from ..regions import as_boxes, check_one_place
 
 
 def box_iou(a: Any, b: Any) -> np.ndarray:
@@ -26,6 +26,7 @@ def box_iou(a: Any, b: Any) -> np.ndarray:
         ValueError: a shape is not (N, 4).
     """
     a, b = as_boxes(a, "a"), as_boxes(b, "b")
+    check_one_place(a=a, b=b)
     if a.dtype != b.dtype:  # one of them is float64
         a, b = a.astype(np.float64), b.astype(np.float64)
     return kernels(__package__, a).box_iou(a, b)

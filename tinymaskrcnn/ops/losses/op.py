@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...autograd import Function
-from ...backend import kernels
+from ...backend import constant, kernels
 from ...tensor import Tensor
 
 
@@ -135,7 +135,7 @@ def _constant(name: str, prediction: Any, target: Any) -> np.ndarray:
         if target.requires_grad:
             raise ValueError(f"{name}: the target requires a gradient; pass target.detach()")
         target = target.data
-    array = np.asarray(target, dtype=prediction.dtype)
+    array = constant(target, prediction.data if isinstance(prediction, Tensor) else prediction)
     if array.shape != prediction.shape:
         raise ValueError(
             f"{name}: the prediction has shape {prediction.shape}, the target {array.shape}"

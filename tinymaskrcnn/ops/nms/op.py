@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import kernels
-from ..regions import as_boxes, as_labels, as_scores
+from ..regions import as_boxes, as_labels, as_scores, check_one_place
 
 
 def nms(boxes: Any, scores: Any, iou_threshold: float) -> np.ndarray:
@@ -30,6 +30,7 @@ def nms(boxes: Any, scores: Any, iou_threshold: float) -> np.ndarray:
     """
     boxes = as_boxes(boxes)
     scores = as_scores(scores, boxes)
+    check_one_place(boxes=boxes, scores=scores)
     _check_threshold(iou_threshold)
     return kernels(__package__, boxes).nms(boxes, scores, float(iou_threshold))
 
@@ -53,6 +54,7 @@ def batched_nms(boxes: Any, scores: Any, labels: Any, iou_threshold: float) -> n
     """
     boxes = as_boxes(boxes)
     scores = as_scores(scores, boxes)
+    check_one_place(boxes=boxes, scores=scores)
     labels = as_labels(labels, boxes)
     _check_threshold(iou_threshold)
     return kernels(__package__, boxes).batched_nms(boxes, scores, labels, float(iou_threshold))

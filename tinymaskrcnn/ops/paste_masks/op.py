@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import kernels
+from ...gpu.array import GpuArray, to_host
 from ..regions import as_boxes
 from . import reference
 
@@ -69,10 +70,11 @@ def paste_boxes(boxes: Any, mask_size: int) -> np.ndarray:
 
 def _checked(probabilities: Any, boxes: Any) -> tuple[np.ndarray, np.ndarray]:
     dtype = np.float64 if getattr(probabilities, "dtype", None) == np.float64 else np.float32
-    probabilities = np.ascontiguousarray(probabilities, dtype=dtype)
+    if not isinstance(probabilities, GpuArray):
+        probabilities = np.ascontiguousarray(probabilities, dtype=dtype)
     if probabilities.ndim != 3 or probabilities.shape[1] != probabilities.shape[2]:
         raise ValueError(f"probabilities: expected shape (N, M, M), got {probabilities.shape}")
-    boxes = as_boxes(boxes).astype(dtype, copy=False)
+    boxes = as_boxes(to_host(boxes)).astype(dtype, copy=False)
     if len(boxes) != len(probabilities):
         raise ValueError(f"{len(probabilities)} masks, but {len(boxes)} boxes")
     bad = ~np.isfinite(boxes).all(axis=1)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...backend import kernels
+from ...gpu.array import GpuArray
 
 
 def resize_normalize(
@@ -38,6 +39,6 @@ def resize_normalize(
         raise ValueError(
             f"resize_normalize: {size} with {channels} channels does not fit in {out.shape}"
         )
-    image = np.ascontiguousarray(image)
+    image = image if isinstance(image, GpuArray) else np.ascontiguousarray(image)
     colour = np.array(mean, image.dtype), np.array(std, image.dtype)
     kernels(__package__, image).resize_normalize(image, size, *colour, out)

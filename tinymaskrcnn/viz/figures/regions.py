@@ -208,7 +208,7 @@ def _grown(box: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate([centre - half, centre + half])
 
 
-def found_in(t: Trace, picture: int) -> dict[str, np.ndarray]:
+def found_in(t: Trace, picture: int = 0) -> dict[str, np.ndarray]:
     """Boxes in pixels of the resized picture, labels, scores and masks of one picture."""
     kept = t["detect.kept"][picture]
     rows, labels = (t[f"detect.candidates.{n}"][picture][kept] for n in ("rows", "labels"))

@@ -1,0 +1,336 @@
+# %% [markdown]
+# # 11 · RoIAlign, and what rounding lost
+#
+# **Regions have any size and lie anywhere; the second stage wants a crop of seven by seven. How the
+# map is read between its cells decides whether a mask fits its object.**
+#
+# | needs | minutes | exercises |
+# |---|---|---|
+# | lessons 05 (pyramid), 06 (boxes), 09 and 10 (proposals) | 40 | 4 |
+#
+# Afterwards you can
+#
+# - read a feature map at a point between its cells, and pass a gradient back through that;
+# - compute a bin of RoIAlign and of RoIPool on paper, and say what the second one rounds, twice;
+# - tell which level of the pyramid a region is cropped from;
+# - put a number on what rounding loses, and compare it with what the paper found.
+
+# %%
+import numpy as np
+
+import tinymaskrcnn as tm
+from lessons.timing import milliseconds
+from tinymaskrcnn.commands.loading import load_model
+from tinymaskrcnn.datasets.samples import sample_set
+from tinymaskrcnn.functional import box_iou, roi_align, roi_pool
+from tinymaskrcnn.gradcheck import gradcheck
+from tinymaskrcnn.models.roi_pooling import MultiScaleRoIAlign
+from tinymaskrcnn.ops.roi_align import cpu, reference
+from tinymaskrcnn.tensor import Tensor
+from tinymaskrcnn.viz import figures
+from tinymaskrcnn.viz.diagrams import GROUND_TRUTH, boxes_on_picture, number_tables
+from tinymaskrcnn.viz.figure import as_picture
+from tinymaskrcnn.viz.plots import curves, picture_row
+from tinymaskrcnn.viz.roi_figures import regions_by_level, two_poolings
+from tinymaskrcnn.viz.show import show
+
+# %% [markdown]
+# ## The question
+#
+# Left, a photo of cell nuclei and the true box of one of them. Right, what the network has of it on
+# a map of stride 8: one cell for eight by eight pixels. (Here a cell holds the mean grey, so that
+# we see something; in the network it holds 48 learnt numbers.)
+#
+# The box heads want a crop of fixed size, whatever the box. The box's edges run through the middle
+# of cells. Which cells belong to it?
+
+# %%
+photo, truth = sample_set("nuclei")[2]
+nucleus = truth["boxes"][1]
+coarse = photo.mean(axis=0).reshape(16, 8, 16, 8).mean(axis=(1, 3))
+boxed = boxes_on_picture(photo, (nucleus[None], GROUND_TRUTH, [""]))
+seen = picture_row({"photo, 128 x 128": boxed, "map of stride 8, 16 x 16": coarse}, side=3.6)
+show(seen, "A nucleus with its box, and the same photo as a map of 16 by 16 cells")
+
+# %% [markdown]
+# ## By hand
+#
+# Take a map whose value is `10 y + x`, so that every number tells where it stands. At y = 1.25,
+# x = 2.5 there is no cell. The four around it are 12 and 13 in row 1, 22 and 23 in row 2. The point
+# is a quarter of the way down and half of the way across, so the upper two count 0.75 x 0.5 each,
+# the lower two 0.25 x 0.5 each: 0.375 (12 + 13) + 0.125 (22 + 23) = 15, which is 10 x 1.25 + 2.5.
+# Reading a map this way is *bilinear interpolation*.
+#
+# Now a region on a map of one row, whose value is `x`: from x = 1.4 to 5.4, in two bins.
+#
+# **RoIPool** (Fast R-CNN, 2015) takes maxima of whole cells. It rounds the region to cells 1 to 5.
+# Five cells do not divide by two, so it rounds again, outwards: the bins are cells 1 to 3 and 3 to
+# 5, and share cell 3. The maxima are 3 and 5.
+#
+# **RoIAlign** (Mask R-CNN, 2017) rounds nothing. The bins are 1.4 to 3.4 and 3.4 to 5.4. It reads
+# each at two evenly spread points, 1.9 and 2.9, 3.9 and 4.9, and takes the mean: 2.4 and 4.4.
+#
+# Shift the region by a fifth of a cell. RoIAlign's numbers move by 0.2. RoIPool's jump by 1, since
+# 1.6 is rounded the other way.
+
+# %%
+row = np.arange(12, dtype=np.float32).reshape(1, 1, 12, 1)
+
+
+def both(x):
+    """The two bins of the region from x to x + 4, as RoIAlign and as RoIPool give them."""
+    region = [np.float32([[x, 0, x + 4, 0]])]
+    aligned = roi_align(row, region, (1, 2), sampling_ratio=2).data.ravel()
+    return aligned, roi_pool(row, region, (1, 2)).data.ravel()
+
+
+np.testing.assert_allclose(both(1.4), [[2.4, 4.4], [3, 5]], atol=1e-6)
+np.testing.assert_allclose(both(1.6), [[2.6, 4.6], [4, 6]], atol=1e-6)
+starts = np.linspace(1, 4, 121)
+firsts = np.array([np.array(both(x))[:, 0] for x in starts])
+slide = {name: (starts, firsts[:, k]) for k, name in enumerate(["RoIAlign", "RoIPool"])}
+slid = curves(slide, "where the region starts, in cells", "its first bin")
+show(slid, "RoIAlign follows a region that moves; RoIPool stands still and jumps")
+
+# %% [markdown]
+# RoIPool cannot tell apart regions that are up to a cell apart. On a map of stride 16 each edge is
+# up to 8 pixels of the picture from where it was asked for. To name the class that hardly matters.
+# To draw an outline it does.
+
+# %%
+assert 0.5 * 16 == 8
+
+# %% [markdown]
+# ## The maths
+#
+# $$ f(y, x) = \sum_{r, c} \max(0, 1 - |y - r|)\ \max(0, 1 - |x - c|)\ f_{rc} \qquad
+#    \mathrm{bin}_{ij} = \frac{1}{n^2} \sum_{s, t} f(y_{is}, x_{jt}) $$
+#
+# $$ \mathrm{level} = \lfloor 4 + \log_2 (\sqrt{w h} / 224) \rfloor $$
+#
+# | symbol | variable | shape |
+# |---|---|---|
+# | f | `features` | (N, H, W, C) |
+# | a region: picture, x1, y1, x2, y2 | `rois` | (R, 5) |
+# | n | `sampling_ratio` | one number, 2 in the model |
+# | bin | output | (R, 7, 7, C) or (R, 14, 14, C) |
+# | level: 2 is stride 4, 5 is stride 32 | `level` | (R,) |
+#
+# ## One item, in loops
+#
+# One point, one bin of RoIAlign, one bin of RoIPool. The package's tests take all three from here.
+
+
+# %%
+def bilinear_at(image, y, x):
+    """The map (H, W, C) at one point: (C,); zero where it lies more than a cell outside."""
+    height, width, channels = image.shape
+    if y < -1 or y > height or x < -1 or x > width:
+        return np.zeros(channels)
+    y, x = min(max(y, 0), height - 1), min(max(x, 0), width - 1)
+    total = np.zeros(channels)
+    for r in (int(y), int(y) + 1):
+        for c in (int(x), int(x) + 1):
+            weight = (1 - abs(y - r)) * (1 - abs(x - c))
+            if weight > 0:
+                total += weight * image[r, c]
+    return total
+
+
+def sample_points(start, length, number, bins, samples):
+    """Where one axis of bin `number` of a region is read: evenly, never on the bin's edge."""
+    return [start + (number + (s + 0.5) / samples) * length / bins for s in range(samples)]
+
+
+def align_one(image, roi, i, j, size, scale, sampling, aligned):
+    """RoIAlign's bin (i, j) of `size` of one region x1 y1 x2 y2 on map (H, W, C): (C,)."""
+    x1, y1, x2, y2 = (float(v) * scale - (0.5 if aligned else 0) for v in roi)
+    least = -np.inf if aligned else 1.0
+    height, width = max(y2 - y1, least), max(x2 - x1, least)
+    adaptive = np.ceil([height / size[0], width / size[1]]).astype(int)
+    down, across = (sampling, sampling) if sampling > 0 else adaptive
+    total = np.zeros(image.shape[2])
+    for y in sample_points(y1, height, i, size[0], down):
+        for x in sample_points(x1, width, j, size[1], across):
+            total += bilinear_at(image, y, x)
+    return total / max(down * across, 1)
+
+
+def pool_cells(start, end, number, bins):
+    """First cell and last + 1 of one axis of RoIPool's bin `number`: both roundings."""
+    first, last = (int(np.trunc(v + np.copysign(0.5, v))) for v in (start, end))
+    length = max(last - first + 1, 1)
+    low, high = number * length // bins, -(-(number + 1) * length // bins)
+    return first + low, first + high
+
+
+def pool_one(image, roi, i, j, size, scale):
+    """RoIPool's bin (i, j) of `size` of one region on map (H, W, C): the maxima (C,)."""
+    x1, y1, x2, y2 = (float(v) * scale for v in roi)
+    rows, columns = pool_cells(y1, y2, i, size[0]), pool_cells(x1, x2, j, size[1])
+    ys = range(max(rows[0], 0), min(rows[1], image.shape[0]))
+    xs = range(max(columns[0], 0), min(columns[1], image.shape[1]))
+    inside = [image[y, x] for y in ys for x in xs]
+    return np.max(inside, axis=0) if inside else np.zeros(image.shape[2])
+
+
+ramp = (10 * np.arange(4.0)[:, None] + np.arange(4))[..., None]
+assert bilinear_at(ramp, 1.25, 2.5) == 0.375 * (12 + 13) + 0.125 * (22 + 23) == 15
+assert [pool_cells(1.4, 5.4, number, 2) for number in (0, 1)] == [(1, 4), (3, 6)]
+
+# %% [markdown]
+# Here is the nucleus on its map, in three by three bins. The value of cell 0 is the mean of pixels
+# 0 to 8, so it belongs to their middle, half a cell further than the cell's number times 8. The
+# dashed frame is drawn with that half cell. RoIAlign takes it off when it is called with
+# `aligned=True`; Mask R-CNN as published reads everything half a cell too far, the same in training
+# and in use, and so learns to live with it.
+#
+# RoIPool makes columns 7 to 9 of a box from 6.75 to 9: column 9 lies outside altogether, and a
+# quarter of a column inside is never looked at. In its four rows, three bins overlap.
+
+# %%
+assert [pool_cells(6.75, 9, k, 3) for k in range(3)] == [(7, 8), (8, 9), (9, 10)]
+show(two_poolings(coarse, nucleus / 8, 3, 2), "RoIPool's bins stand out of the dashed box, overlap")
+
+# %% [markdown]
+# ## All items, in NumPy
+#
+# The points of a region form a grid, and bilinear weights are a product of one factor for y and one
+# for x. So everything that a region does along x, placing points, mixing two cells, taking the
+# mean, is one small matrix, bins by cells. RoIAlign is that matrix for y, times the map, times the
+# one for x.
+
+# %%
+show(reference.roi_align)
+show(reference._axis_weights)
+along_x = reference._axis_weights(np.float32(1.4), np.float32(4), 2, 2, 8)
+np.testing.assert_allclose(along_x @ np.arange(8), [2.4, 4.4], atol=1e-6)
+print(np.round(along_x, 3))
+
+rng = np.random.default_rng(11)
+features = rng.standard_normal((2, 9, 12, 5)).astype(np.float32)
+ends = np.sort(rng.uniform(-8, 56, (20, 2, 2)), axis=1).reshape(20, 4)
+rois = np.column_stack([rng.integers(0, 2, 20), ends]).astype(np.float32)
+crops = reference.roi_align(features, rois, (3, 2), 0.25, 2, False)
+maxima = roi_pool(features, rois, (3, 2), 0.25).data
+for n, i, j in np.ndindex(20, 3, 2):
+    item = features[int(rois[n, 0])], rois[n, 1:], i, j, (3, 2), 0.25
+    np.testing.assert_allclose(crops[n, i, j], align_one(*item, 2, False), atol=2e-5)
+    np.testing.assert_array_equal(maxima[n, i, j], pool_one(*item))
+
+# %% [markdown]
+# ## The CPU kernel
+#
+# Those matrices are mostly zeros. The kernel keeps what is not zero, as *taps*: the cells that a
+# bin reads along one axis, each once, with its weight. A row of bins is then a weighted sum of a
+# few rows of the map, and a bin a weighted sum of a few columns of that.
+
+# %%
+show(cpu._find_taps)
+show(cpu._pool)
+
+# %% [markdown]
+# **Which loop is split, and why that is safe.** Forwards, `prange` hands out regions: each writes
+# its own crop, and the map is only read. Backwards that would be wrong. Two regions may lie on the
+# same cells, and two threads would add to the same number. So `_unpool` hands out pictures and
+# parts of the channels: a thread owns those cells, and goes through the regions in their order.
+
+# %%
+large = rng.standard_normal((2, 64, 64, 48)).astype(np.float32)
+for kind, module in (("reference", reference), ("cpu", cpu)):
+    took = milliseconds(module.roi_align, large, rois, (7, 7), 1.0, 2, False)
+    print(f"{kind:<10} {took:7.2f} ms for 20 regions")
+
+# %% [markdown]
+# ## The gradient
+#
+# A bin is a weighted sum of cells, so each of them receives the bin's gradient times its weight.
+# All shares together are 1. RoIPool gives everything to one cell, the largest. Neither gives
+# anything to the box: no one can say from this crop how it would have been better placed. That is
+# what the offsets of lesson 12 are for.
+
+# %%
+small = rng.permutation(36).astype(np.float32).reshape(1, 6, 6, 1)
+region = [np.float32([[0.6, 1.1, 4.6, 4.3]])]
+received = {}
+for pooled in (roi_align, roi_pool):
+    leaf = Tensor(small, requires_grad=True)
+    pooled(leaf, region, 2).backward(np.float32([1, 0, 0, 0]).reshape(1, 2, 2, 1))
+    received[pooled.__name__] = leaf.grad[0, :, :, 0]
+    gradcheck(lambda x, pooled=pooled: pooled(x, region, 2), small.astype(np.float64))
+show(number_tables(received), "Who receives the gradient of the first bin: nine cells, or one")
+assert [(round(g.sum(), 5), (g > 0).sum()) for g in received.values()] == [(1, 9), (1, 1)]
+
+# %% [markdown]
+# ## In the model
+#
+# The pyramid has four maps to crop from. A crop of seven by seven should not be made of two cells,
+# nor leave out most of two hundred. The level rule takes a region of 224 by 224 from stride 16, one
+# of half the side from stride 8, and so on.
+
+# %%
+show(MultiScaleRoIAlign.level_of)
+model, _ = load_model("nuclei")
+with tm.trace() as t:
+    model.detect([photo])
+proposals = t["detect.box_pool.rois"][:, 1:]
+likely = proposals[np.unique(t["detect.candidates.rows"][0])][-40:]
+rule = MultiScaleRoIAlign(7, 2, canonical_scale=56)
+levels = rule.level_of(likely, [1 / 4, 1 / 8, 1 / 16, 1 / 32])
+by_level = regions_by_level(photo, likely / 2, levels, ["stride 4", "stride 8", "stride 16"])
+show(by_level, "Small regions are cropped from the finest map, large ones from coarser maps")
+assert (t["detect.box_pool.levels"] == 0).all() and len(proposals) == 100
+
+# %% [markdown]
+# For this figure a region of 56 pixels goes to stride 16. The small models of this project leave
+# the rule at 224 and enlarge pictures of 128 to 256 instead, so that all 100 proposals of this
+# photo come from the finest map, stride 4. This is where the model reads it for its first proposal:
+
+# %%
+show(as_picture(figures.sampling_points(t, 0)), "A proposal's 14 by 14 points, and its crop")
+
+# %% [markdown]
+# **What rounding loses, measured.** RoIPool answers for whole cells. How well do those agree with
+# the proposal that was asked about? The IoU of lesson 06 says it, for the model's 100 proposals, if
+# they were cropped from a map of each stride.
+
+# %%
+agreement = {}
+for stride in (4, 8, 16, 32):
+    whole = np.floor(proposals / stride + 0.5)
+    answered = np.hstack([whole[:, :2], whole[:, 2:] + 1]) * np.float32(stride)
+    agreement[stride] = np.diagonal(box_iou(proposals, answered)).mean()
+    print(f"stride {stride}: mean IoU {agreement[stride]:.2f}")
+np.testing.assert_allclose(list(agreement.values()), [0.73, 0.58, 0.38, 0.21], atol=0.005)
+
+# %% [markdown]
+# | stride | 4 | 8 | 16 | 32 |
+# |---|---|---|---|---|
+# | mean IoU of what RoIPool reads with what was asked | 0.73 | 0.58 | 0.38 | 0.21 |
+#
+# Nuclei are small, so this is a hard case. It also says who gains most: whoever crops small things
+# from coarse maps.
+#
+# ## Exercises
+#
+# Write them in `lessons/exercises/11_roi_align.py`; `tinymaskrcnn learn 11` checks them.
+#
+# | exercise | kind | what |
+# |---|---|---|
+# | `level_by_cells` | fill | another rule for the level: enough cells, and no more |
+# | `spread` | fill | the gradient of one sample: who receives how much |
+# | `align_max` | vectorise | RoIAlign with the maximum of the samples in place of the mean |
+# | `align_rotated` | extend | crops of boxes that are turned, as text and aerial photos have them |
+#
+# ## Recap
+#
+# You now own the joint between the two stages: a crop of fixed size from a region of any size, read
+# between the cells, with a gradient for every cell that was read.
+#
+# **Common mistakes.** Rounding anywhere on the way, also of the scale. Sampling the bin's edges
+# instead of its inside. Forgetting the half cell between a cell's number and its middle, or taking
+# it off twice. Using the box in picture pixels on the map. Dividing by the samples inside the map
+# only: the mean is over all.
+#
+# **Read next.** He et al. 2017, section 3 and table 2; `tinymaskrcnn/ops/roi_align/cpu.py`;
+# `tinymaskrcnn/models/roi_pooling.py`. Then lesson 12: what is made of the crops.

@@ -1,0 +1,292 @@
+# %% [markdown]
+# # 12 · The box head
+#
+# **A crop of seven by seven goes in; out come a probability for every class and, for every class,
+# the box that it would have.**
+#
+# | needs | minutes | exercises |
+# |---|---|---|
+# | lessons 08 (offsets), 09 (losses), 10 (suppression), 11 (crops) | 35 | 4 |
+#
+# Afterwards you can
+#
+# - compute softmax and cross-entropy on paper, and their gradient without paper;
+# - find the four offsets of one class in a row of 4 K numbers, and move a box by them;
+# - tell which proposals are judged in training, and which of them have a say on boxes;
+# - follow 300 pairs of a proposal and a class through the filters that leave eight detections.
+
+# %%
+import math
+
+import numpy as np
+
+import tinymaskrcnn as tm
+from tinymaskrcnn.commands.loading import load_model
+from tinymaskrcnn.datasets.samples import sample_set
+from tinymaskrcnn.detection.box_coder import BoxCoder
+from tinymaskrcnn.functional import cross_entropy, smooth_l1
+from tinymaskrcnn.models.box_head import ConvFCBoxHead, FastRCNNPredictor
+from tinymaskrcnn.models.roi_heads import RoIHeads
+from tinymaskrcnn.ops.losses import reference
+from tinymaskrcnn.tensor import Tensor
+from tinymaskrcnn.viz import figures
+from tinymaskrcnn.viz.diagrams import PROPOSAL, boxes_on_picture, number_tables
+from tinymaskrcnn.viz.draw import COLOURS
+from tinymaskrcnn.viz.figure import as_picture
+from tinymaskrcnn.viz.plots import graph
+from tinymaskrcnn.viz.show import show
+
+# %% [markdown]
+# ## The question
+#
+# The first stage has looked at toy shapes and proposes regions. Here are twenty of a hundred. They
+# lie on objects, more or less. They do not say *what* is in them, many lie on the same object, and
+# few fit as well as they could.
+
+# %%
+model, classes = load_model("shapes")
+image, target = sample_set("shapes")[4]
+with tm.trace() as t:
+    model.detect([image])
+proposals = t["rpn.proposals"][0]  # in pixels of the resized picture, which is twice as large
+some = (proposals[::5] / 2, PROPOSAL, [""] * 20)
+show(boxes_on_picture(image, some), "Twenty proposals on toy shapes: several for each object")
+assert classes == ["square", "circle", "triangle"] and proposals.shape == (100, 4)
+
+# %% [markdown]
+# ## By hand
+#
+# The head gives every class a number, a *logit*, also the background, which is class 0. For three
+# classes it may say 0, 1 and 3. The exponential makes them positive: 1, 2.72 and 20.09. Divided by
+# their sum, 23.80, they are probabilities: 0.04, 0.11 and 0.84. That is *softmax*.
+#
+# If class 2 is right, the loss is -log 0.84 = 0.17. If class 1 is right, it is -log 0.11 = 2.17.
+# The head pays for what it did not believe.
+
+# %%
+exponentials = np.exp([0, 1, 3])
+probability = exponentials / exponentials.sum()
+np.testing.assert_allclose([*exponentials, exponentials.sum()], [1, 2.72, 20.09, 23.80], atol=5e-3)
+np.testing.assert_allclose(probability, [0.04, 0.11, 0.84], atol=5e-3)
+np.testing.assert_allclose(-np.log(probability[[2, 1]]), [0.17, 2.17], atol=5e-3)
+
+# %% [markdown]
+# The head also gives every class four offsets, as in lesson 08, and they have *weights*: what the
+# head says about centres is divided by 10, what it says about sides by 5. A proposal from (10, 20)
+# to (50, 40) has centre (30, 30), width 40 and height 20. The head says (1, 0, 0.5, 0). Its centre
+# moves by 1/10 of 40 to the right, to x = 34. Its width grows by exp(0.5 / 5) to 44.2. So it now
+# reaches from 11.9 to 56.1.
+
+# %%
+by_hand = np.float32([[1, 0, 0.5, 0]]), np.float32([[10, 20, 50, 40]])
+moved = BoxCoder((10, 10, 5, 5)).decode(*by_hand)
+np.testing.assert_allclose(moved[0, 0], [11.9, 20, 56.1, 40], atol=0.05)
+assert round(40 * math.exp(0.1), 1) == 44.2
+
+# %% [markdown]
+# Why weights? A proposal is nearly right, so the true offsets are small, and a head that answered 0
+# would hardly pay. Divided by their usual size they are as large as the logits, and count as much.
+# We will measure that below.
+#
+# ## The maths
+#
+# $$ p_k = \frac{e^{z_k}}{\sum_l e^{z_l}} \qquad
+#    L_{cls} = -\frac{1}{R} \sum_r \log p_{r,u_r} \qquad
+#    L_{box} = \frac{1}{R} \sum_{r:\, u_r > 0} \sum_{i}
+#    \mathrm{smooth}_{L1}(d_{r,u_r,i} - g_{r,i}) $$
+#
+# | symbol | variable | shape |
+# |---|---|---|
+# | z | `logits` | (R, K) |
+# | u: the true class, 0 for background | `labels` | (R,) |
+# | d: offsets, four for each class | `deltas` | (R, 4 K) |
+# | g: offsets that would be right | `goals` | (R, 4) |
+#
+# Both losses are divided by *all* R proposals that are judged. Only objects have a box to be right
+# about, and of their K boxes only that of the true class.
+#
+# ## One item, in loops
+#
+# One row of the classifier's loss, and everything that is made of one proposal in use.
+
+
+# %%
+def cross_entropy_one(logits, label):
+    """-log softmax(logits)[label], so that no exponential overflows."""
+    return math.log(sum(math.exp(z - logits[label]) for z in logits))
+
+
+def judge_one(logits, deltas, proposal, threshold):
+    """All (class, probability, box) of one proposal whose probability exceeds the threshold.
+
+    logits (K,), deltas (4 K,), proposal x1 y1 x2 y2; the background is no class.
+    """
+    x1, y1, x2, y2 = (float(v) for v in proposal)
+    found = []
+    for k in range(1, len(logits)):
+        score = math.exp(-cross_entropy_one(logits, k))
+        if score > threshold:
+            dx, dy, dw, dh = deltas[4 * k : 4 * k + 4]
+            x, y = (x1 + x2) / 2 + dx / 10 * (x2 - x1), (y1 + y2) / 2 + dy / 10 * (y2 - y1)
+            w, h = (x2 - x1) * math.exp(dw / 5), (y2 - y1) * math.exp(dh / 5)
+            found.append((k, score, (x - w / 2, y - h / 2, x + w / 2, y + h / 2)))
+    return found
+
+
+np.testing.assert_allclose(cross_entropy_one([0, 1, 3], 1), 2.17, atol=5e-3)
+logits, deltas = t["detect.class_logits"], t["detect.box_deltas"]
+judged = judge_one(logits[58], deltas[58], proposals[58], 0.0)
+print("proposal 58:", {classes[k - 1]: round(score, 2) for k, score, _ in judged})
+
+# %% [markdown]
+# Proposal 58 in orange, and the box that each class makes of it. The proposal covers a blue circle
+# that is half hidden, and too much besides. The head says: *if* this is a circle, it is here; *if*
+# it is a square, there. A square's edges and a circle's lie differently in the same crop, and so
+# each class has its own offsets. The losing classes' boxes are made too, and thrown away with their
+# scores.
+
+# %%
+captions = [f"{classes[k - 1]} {score:.2f}" for k, score, _ in judged]
+corner = np.float32([34, 0, 34, 0])  # of the part of the picture that is shown
+answers = [
+    (np.float32([box]) / 2 - corner, COLOURS[colour], [caption])
+    for (_, _, box), caption, colour in zip(judged, captions, (5, 2, 6), strict=True)
+]
+asked = (proposals[58:59] / 2 - corner, PROPOSAL, ["proposal"])
+part = boxes_on_picture(image[:, :72, 34:106], asked, *answers)
+show(part, "One proposal, and the three boxes that the classes make of it")
+assert captions == ["square 0.24", "circle 0.52", "triangle 0.01"]
+
+# %% [markdown]
+# ## All items, in NumPy
+#
+# All proposals of all pictures go through the head as one batch, (R, 7, 7, C). Row r of `deltas`
+# holds the classes one after the other, so that (R, 4 K) seen as (R, K, 4) has them sorted.
+
+# %%
+show(reference.cross_entropy)
+labels = np.arange(100) % 4
+loss, _ = reference.cross_entropy(logits, labels)
+rows = [cross_entropy_one(row.tolist(), label) for row, label in zip(logits, labels, strict=True)]
+np.testing.assert_allclose(loss, np.mean(rows), rtol=1e-5)
+
+show(RoIHeads._select_detections)
+every = [judge_one(*row, 0.05) for row in zip(logits, deltas, proposals, strict=True)]
+boxes = np.array([box for found in every for _, _, box in found])
+np.testing.assert_allclose(t["detect.candidates.moved"][0], boxes, atol=1e-3)
+
+# %% [markdown]
+# The network in front of that is short. The large models have two fully connected layers of 1024
+# numbers; the small one has two convolutions and one fully connected layer, for convolutions place
+# edges better. Nearly all of its weights stand in that one layer: 7 x 7 x 64 x 128 = 401 408 of
+# 466 176.
+
+# %%
+show(ConvFCBoxHead)
+show(FastRCNNPredictor)
+nodes = {
+    "crop": (0, 0, "crop\n7 x 7 x 48"),
+    "convs": (2, 0, "two 3x3 conv\n7 x 7 x 64"),
+    "fc": (4, 0, "fully connected\n128"),
+    "logits": (6, -0.7, "logits\n4"),
+    "deltas": (6, 0.7, "offsets\n4 x 4"),
+}
+ways = ("crop", "convs"), ("convs", "fc"), ("fc", "logits"), ("fc", "deltas")
+edges = [(a, b, "") for a, b in ways]
+show(graph(nodes, edges, (9, 2.6)), "From a crop to four logits and sixteen offsets")
+weights = {name: p.size for name, p in model.roi_heads.box_head.named_parameters()}
+assert weights["3.weight"] == 7 * 7 * 64 * 128 == 401_408 and sum(weights.values()) == 466_176
+
+# %% [markdown]
+# ## The gradient
+#
+# The gradient of a logit is its probability, minus one for the true class, divided by R. Nothing
+# else in the model has so short a derivative. It is negative for the true class (up with it),
+# positive for the others, and all of a row add up to 0.
+#
+# Of the offsets only the true class's four receive anything, and background rows nothing at all.
+
+# %%
+z, d = Tensor(logits[:6], requires_grad=True), Tensor(deltas[:6], requires_grad=True)
+truth = np.array([2, 0, 1, 3, 0, 2])
+cross_entropy(z, truth).backward()
+np.testing.assert_allclose(z.grad, (t["detect.scores"][0][:6] - np.eye(4)[truth]) / 6, atol=1e-6)
+np.testing.assert_allclose(z.grad.sum(axis=1), 0, atol=1e-6)
+objects = np.flatnonzero(truth)
+own = d.reshape(-1, 4)[objects * 4 + truth[objects]]
+(smooth_l1(own, np.zeros((4, 4), np.float32), 1 / 9) / 6).backward()
+show(
+    number_tables({"d loss / d offsets": d.grad}, "{:.2f}", [f"class {k}" for k in truth]),
+    "Each object's row has gradients in the four columns of its class; background rows have none",
+)
+assert [np.flatnonzero(g).min(initial=99) // 4 for g in d.grad] == [2, 24, 1, 3, 24, 2]
+
+# %% [markdown]
+# ## In the model
+#
+# **In training** the proposals are matched to the ground truth (IoU 0.5 or more is an object), the
+# ground truth itself is thrown in, and a sample is drawn: 32 of a picture here, 512 in the large
+# models, with at most a half (a quarter) of objects. Without that, background would be nearly all
+# that the head hears.
+
+# %%
+with tm.trace() as training:
+    model.evaluate_losses([image], [target], np.random.default_rng(0))
+drawn, goals = training["roi.sample.labels"][0], training["roi.sample.goals"][0]
+size = np.abs(goals[drawn > 0]).mean(axis=0)
+print(len(drawn), "judged,", (drawn > 0).sum(), "objects; mean size of goals", size.round(2))
+print("without weights", (size / [10, 10, 5, 5]).round(3))
+np.testing.assert_allclose(size, [1.02, 1.15, 0.68, 0.58], atol=0.005)
+assert (len(drawn), (drawn > 0).sum()) == (32, 16)
+
+# %% [markdown]
+# Sixteen of the 32 are objects. With the weights their goals are 1.02, 1.15, 0.68 and 0.58 in the
+# mean, without them all would be near 0.1, and the loss near nothing.
+#
+# **In use** each proposal and class is a candidate: 100 proposals and three classes make 300. Four
+# filters follow. A score must exceed 0.05; the box must have a size; it must not overlap a better
+# one *of its class* by more than 0.5 (lesson 10); and at most 50 remain.
+
+# %%
+counts = figures.filter_counts(t)
+print(counts)
+show(as_picture(figures.candidate_fates(t)), "Where the candidates lie, and which filter took them")
+assert list(counts.values()) == [100, 300, 219, 0, 73, 0, 8]
+
+# %% [markdown]
+# 219 scores are too low, 73 repeat a better one, eight detections are left. The five true objects
+# are among them with 0.99 and more; the other three have 0.24, 0.20 and 0.07, and whoever wants a
+# clean picture asks for 0.5. For AP (lesson 15) they cost nothing, since they stand behind all that
+# is right.
+
+# %%
+scores = t["detect.scores"][0][t["detect.candidates.rows"][0], t["detect.candidates.labels"][0]]
+best = scores[t["detect.kept"][0]]
+assert (best[:5] > 0.99).all()
+np.testing.assert_allclose(best[5:], [0.24, 0.20, 0.07], atol=0.005)
+
+# %% [markdown]
+# ## Exercises
+#
+# Write them in `lessons/exercises/12_box_head.py`; `tinymaskrcnn learn 12` checks them.
+#
+# | exercise | kind | what |
+# |---|---|---|
+# | `surprise` | fill | cross-entropy of each row, also of logits of 1000 |
+# | `own_boxes` | vectorise | the box of each proposal's own class |
+# | `box_branch_loss` | fill | which offsets count, and by what the sum is divided |
+# | `vote` | extend | detections whose boxes are agreed on by those that they suppressed |
+#
+# ## Recap
+#
+# You now own the second stage's first half: crops to classes and boxes, the losses that teach it,
+# and the filters behind it.
+#
+# **Common mistakes.** Softmax over the wrong axis. Exponentials of large logits, which overflow.
+# Dividing the box loss by the objects instead of by all that are judged. Taking the offsets of
+# class k - 1, because the background has some too. Forgetting the weights 10, 10, 5, 5 on one of
+# the two ways. Suppressing across classes.
+#
+# **Read next.** Girshick 2015, "Fast R-CNN", section 2; `tinymaskrcnn/models/roi_heads.py`; Wu et
+# al. 2020, "Rethinking classification and localization", on why convolutions place edges better.
+# Then lesson 13: which pixels of the box are the object.

@@ -1,0 +1,109 @@
+"""Exercises of lesson 07, anchors. Replace each `raise NotImplementedError` and ask `tinymaskrcnn
+learn NAME` whether it is right. Boxes are x1 y1 x2 y2 in continuous pixels; sizes and ratios are
+those of the lesson: the side of the square of the same area, and height over width.
+"""
+
+import numpy as np
+
+
+def form_of_box(box):
+    """Fill. The size and the aspect ratio that an anchor would need to have exactly the sides of a
+    box: what one looks at before anchors are chosen for a data set.
+
+    Budget: 3 lines.
+
+    Args:
+        box: (4,), with an area.
+
+    Returns:
+        size, ratio: two floats.
+    """
+    raise NotImplementedError
+
+
+def anchor_place(number, shapes, per_cell):
+    """Fill. Where the anchor with a number stands. The network's anchors are counted through: level
+    by level, in a level row by row, in a row cell by cell, in a cell form by form.
+
+    Budget: 6 lines.
+
+    Args:
+        number: from 0, below the count of all anchors. shapes: (rows, columns) of each level's
+            map. per_cell: anchors at each cell, on all levels the same.
+
+    Returns:
+        level, row, column, form: four whole numbers from 0.
+    """
+    raise NotImplementedError
+
+
+def middle_anchors_loops(shape, stride, forms):
+    """What `middle_anchors` shall compute, with loops: it is right, and slow."""
+    anchors = []
+    for row in range(shape[0]):
+        for column in range(shape[1]):
+            y, x = (row + 0.5) * stride, (column + 0.5) * stride
+            for left, top, right, bottom in forms:
+                anchors.append([x + left, y + top, x + right, y + bottom])
+    return np.array(anchors, np.float32)
+
+
+def middle_anchors(shape, stride, forms):
+    """Vectorise. The anchors of one level, centred on the *middle* of their cells, as mmdetection
+    can have them and detectron2 with an offset of 0.5.
+
+    Budget: 5 lines, no loops.
+
+    Args:
+        shape: (rows, columns) of the map. stride: in pixels, the same both ways.
+        forms: (A, 4) float32, the anchors of one cell about the origin.
+
+    Returns:
+        (rows * columns * A, 4) float32, in the lesson's order.
+    """
+    raise NotImplementedError
+
+
+def inside_picture_loops(anchors, size, border):
+    """What `inside_picture` shall compute, with loops: it is right, and slow."""
+    inside = []
+    for x1, y1, x2, y2 in anchors:
+        low_enough = x1 >= -border and y1 >= -border
+        inside.append(low_enough and x2 <= size[1] + border and y2 <= size[0] + border)
+    return np.array(inside, bool)
+
+
+def inside_picture(anchors, size, border):
+    """Vectorise. Which anchors lie inside the picture. Faster R-CNN trained on no others ("else it
+    diverges"); FPN's authors keep all.
+
+    Budget: 4 lines, no loops.
+
+    Args:
+        anchors: (N, 4) float32. size: (height, width) of the picture.
+        border: how many pixels an anchor may reach over the edge.
+
+    Returns:
+        (N,) bool.
+    """
+    raise NotImplementedError
+
+
+def fitted_forms(sides, forms, rounds):
+    """Extend. Forms of anchors that suit a data set: k-means, with IoU for the distance (Redmon and
+    Farhadi 2017, section 2, https://arxiv.org/abs/1612.08242).
+
+    In each round every box joins the form that it overlaps most when both have the same centre, the
+    first of equals. Then each form becomes the mean width and height of the boxes that joined it; a
+    form that none joined stays as it is.
+
+    Budget: 14 lines.
+
+    Args:
+        sides: (N, 2) float32, widths and heights of the data set's boxes, all above 0.
+        forms: (K, 2) float32, widths and heights to begin with. rounds: how many, 0 or more.
+
+    Returns:
+        (K, 2) float, the forms after these rounds, in their order.
+    """
+    raise NotImplementedError

@@ -1,0 +1,117 @@
+"""Exercises of lesson 10, suppression. Replace each `raise NotImplementedError` and ask
+`tinymaskrcnn learn NAME` whether it is right. Boxes are x1 y1 x2 y2 in continuous pixels;
+`box_iou` and `nms` of `tinymaskrcnn.functional` may be used everywhere.
+"""
+
+import numpy as np
+
+
+def suppressed_by(boxes, scores, threshold):
+    """Fill. Which box drops which: for looking into a detector that has lost an object.
+
+    Budget: 10 lines.
+
+    Args:
+        boxes: (N, 4) float32. scores: (N,), no two equal. threshold: an IoU above it is too much.
+
+    Returns:
+        (N,) whole numbers: for a box that stays -1; for one that goes the number of the first kept
+        box, in the order of the scores, that overlaps it too much.
+    """
+    raise NotImplementedError
+
+
+def per_class_nms(boxes, scores, labels, threshold):
+    """Fill. Suppression within each class, class by class, without moving boxes apart.
+
+    Budget: 6 lines.
+
+    Args:
+        boxes: (N, 4) float32. scores: (N,), no two equal. labels: (N,) whole numbers.
+        threshold: as for `nms`.
+
+    Returns:
+        numbers of the boxes that stay, of all classes together, best score first.
+    """
+    raise NotImplementedError
+
+
+def fast_nms_loops(boxes, scores, threshold):
+    """What `fast_nms` shall compute, with loops: it is right, and slow."""
+    kept = []
+    for i in sorted(range(len(boxes)), key=lambda i: -scores[i]):
+        width = np.minimum(boxes[:, 2], boxes[i, 2]) - np.maximum(boxes[:, 0], boxes[i, 0])
+        height = np.minimum(boxes[:, 3], boxes[i, 3]) - np.maximum(boxes[:, 1], boxes[i, 1])
+        shared = np.maximum(width, 0) * np.maximum(height, 0)
+        areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        too_much = shared / (areas + areas[i] - shared) > threshold
+        if not any(too_much[j] and scores[j] > scores[i] for j in range(len(boxes))):
+            kept.append(i)
+    return np.array(kept)
+
+
+def fast_nms(boxes, scores, threshold):
+    """Vectorise. Fast NMS of YOLACT (Bolya et al. 2019, https://arxiv.org/abs/1904.02689): a box
+    goes if *any* better one overlaps it too much, kept or not. It drops a little more, and there is
+    no chain any more: every box can be asked at the same time.
+
+    Budget: 5 lines, no loops. Which part of a table of IoU, in the order of the scores, compares
+    boxes with better ones?
+
+    Args:
+        boxes: (N, 4) float32, N > 0. scores: (N,), no two equal. threshold: above it is too much.
+
+    Returns:
+        numbers of the boxes that stay, best score first.
+    """
+    raise NotImplementedError
+
+
+def box_voting_loops(kept, boxes, scores, threshold):
+    """What `box_voting` shall compute, with loops: it is right, and slow."""
+    moved = []
+    for box in kept:
+        total, weight = np.zeros(4), 0.0
+        for other, score in zip(boxes, scores, strict=True):
+            width = max(min(box[2], other[2]) - max(box[0], other[0]), 0)
+            height = max(min(box[3], other[3]) - max(box[1], other[1]), 0)
+            areas = (box[2] - box[0]) * (box[3] - box[1])
+            areas += (other[2] - other[0]) * (other[3] - other[1])
+            if width * height / (areas - width * height) >= threshold:
+                total, weight = total + score * other, weight + score
+        moved.append(total / weight)
+    return np.array(moved)
+
+
+def box_voting(kept, boxes, scores, threshold):
+    """Vectorise. Box voting (Gidaris and Komodakis 2015, https://arxiv.org/abs/1505.01749): the box
+    with the best score does not always lie best. A box that stayed moves to the mean of all boxes
+    that overlap it by the threshold or more, itself included, weighted by their scores.
+
+    Budget: 4 lines, no loops. A weighted sum of rows is a matrix product.
+
+    Args:
+        kept: (K, 4) float32, boxes that stayed. boxes: (N, 4) float32, all boxes, these included.
+        scores: (N,) float32, above 0. threshold: 0 to 1.
+
+    Returns:
+        (K, 4) float.
+    """
+    raise NotImplementedError
+
+
+def soft_nms(boxes, scores, sigma):
+    """Extend. Soft-NMS (Bodla et al. 2017, https://arxiv.org/abs/1704.04503): no box is dropped. In
+    each round the box with the largest score of those left is taken out, the first of equals; then
+    the score of every box that is left is multiplied by exp(-iou**2 / sigma), iou being its overlap
+    with the box just taken.
+
+    Budget: 12 lines.
+
+    Args:
+        boxes: (N, 4) float32. scores: (N,) float32. sigma: above 0.
+
+    Returns:
+        (N,) float: the score that each box had when it was taken, in the order of `boxes`.
+    """
+    raise NotImplementedError

@@ -1,0 +1,87 @@
+"""Exercises of lesson 13, masks. Replace each `raise NotImplementedError` and ask `tinymaskrcnn
+learn NAME` whether it is right. The pixel in row r and column c covers r to r + 1 and c to c + 1,
+its centre is at y = r + 0.5, x = c + 0.5.
+"""
+
+import numpy as np
+
+
+def crop_goal(mask, box, size):
+    """Fill. What a mask of `size` by `size` should be, without interpolation: cell (i, j) is the
+    pixel of the true mask in which the middle of the cell lies.
+
+    Budget: 9 lines.
+
+    Args:
+        mask: (H, W) bool. box: (4,) float, x1 y1 x2 y2 with an area; it may reach out of the
+            picture, where there is no object.
+        size: of each side.
+
+    Returns:
+        (size, size) bool.
+    """
+    raise NotImplementedError
+
+
+def mask_quality(masks):
+    """Fill. How sure a mask is of itself: the mean probability of the pixels that are above 0.5.
+    Some detectors multiply the class's score by it, so that a blurred mask ranks lower.
+
+    Budget: 5 lines, no loops needed.
+
+    Args:
+        masks: (N, M, M) float, probabilities.
+
+    Returns:
+        (N,) float; 0 where no pixel is above 0.5.
+    """
+    raise NotImplementedError
+
+
+def paste_exact_loops(mask, box, height, width):
+    """What `paste_exact` shall compute, with loops: it is right, and slow."""
+    x1, y1, x2, y2 = box
+    size = len(mask)
+    framed = np.pad(mask, 1)
+    picture = np.zeros((height, width))
+    for row, column in np.ndindex(height, width):
+        v = (row + 0.5 - y1) / (y2 - y1) * size + 0.5  # in rows of the framed mask
+        u = (column + 0.5 - x1) / (x2 - x1) * size + 0.5
+        v, u = min(max(v, 0), size + 1), min(max(u, 0), size + 1)
+        r, c = min(int(v), size), min(int(u), size)
+        upper = (1 - (u - c)) * framed[r, c] + (u - c) * framed[r, c + 1]
+        lower = (1 - (u - c)) * framed[r + 1, c] + (u - c) * framed[r + 1, c + 1]
+        picture[row, column] = (1 - (v - r)) * upper + (v - r) * lower
+    return picture
+
+
+def paste_exact(mask, box, height, width):
+    """Vectorise. Pasting that cuts no corners to whole pixels: the centre of each pixel is looked
+    up in the mask, with the frame of zeros around it. Newer systems paste like this.
+
+    Budget: 12 lines, no loops.
+
+    Args:
+        mask: (M, M) float. box: (4,) float, with an area. height, width: of the picture.
+
+    Returns:
+        (height, width) float.
+    """
+    raise NotImplementedError
+
+
+def one_owner(masks, scores):
+    """Extend. Instances overlap, but a map of a scene has one owner for each pixel (panoptic
+    segmentation, Kirillov et al. 2019, https://arxiv.org/abs/1801.00868). Go through the
+    detections, the surest first. Each gets those of its pixels that no one owns yet. If that is
+    less than half of its mask, or nothing, it is dropped and owns none.
+
+    Budget: 10 lines.
+
+    Args:
+        masks: (N, H, W) bool. scores: (N,) float, no two the same.
+
+    Returns:
+        (H, W) whole numbers: n + 1 where detection n owns the pixel, 0 where no one does.
+    """
+    raise NotImplementedError

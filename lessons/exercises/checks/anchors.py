@@ -1,0 +1,420 @@
+"""Checks of lesson 07: anchors."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from lessons.checking import Law, Task, Wrong
+from lessons.checking.pictures import tables
+from lessons.checking.strategies import arrays, box, boxes
+from tinymaskrcnn.viz.box_panels import DROPPED, dots
+from tinymaskrcnn.viz.diagrams import ANCHOR, DETECTION, GROUND_TRUTH, boxes_on_grid
+
+# form_of_box
+
+
+def form_of_box(b):
+    width, height = float(b[2] - b[0]), float(b[3] - b[1])
+    return (width * height) ** 0.5, height / width
+
+
+def form_picture(arguments, expected, got):
+    """The box, and an anchor of the answer's size and ratio about the same centre."""
+    x, y = (arguments[0][0] + arguments[0][2]) / 2, (arguments[0][1] + arguments[0][3]) / 2
+    width, height = got[0] / got[1] ** 0.5, got[0] * got[1] ** 0.5
+    anchor = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    panel = {"box": (arguments[0], GROUND_TRUTH), "your anchor": (anchor, ANCHOR)}
+    return boxes_on_grid([panel], [f"size {got[0]:.3g}, ratio {got[1]:.3g}"])
+
+
+def sides_of(b):
+    return float(b[2] - b[0]), float(b[3] - b[1])
+
+
+FORM_OF_BOX = Task(
+    name="form_of_box",
+    kind="fill",
+    specification=form_of_box,
+    cases=st.tuples(box().map(np.float32)),
+    examples=[(np.float32([0, 0, 4, 4]),), (np.float32([0, 0, 8, 2]),)],
+    picture=form_picture,
+    after="A histogram of these two numbers over a data set says which sizes its anchors should "
+    "have. Ratios outside 0.5 to 2 are rare in photos, and common among text lines and ships.",
+    link="suggested_sizes in tinymaskrcnn/detection/anchor_fit.py",
+    wrong=[
+        Wrong(
+            lambda b: (form_of_box(b)[0], 1 / form_of_box(b)[1]),
+            "Your ratio is upside down: it is how many times as high as wide the anchor is.",
+        ),
+        Wrong(
+            lambda b: (form_of_box(b)[0] ** 2, form_of_box(b)[1]),
+            "Your size is the area. It is the side of the square that has this area.",
+        ),
+        Wrong(
+            lambda b: (form_of_box(b)[0] ** 2, 1 / form_of_box(b)[1]),
+            "Two things: the size is a side, not an area; and the ratio is height over width.",
+        ),
+        Wrong(
+            lambda b: (max(sides_of(b)), form_of_box(b)[1]),
+            "Your size is the longer side. An anchor of that size and another ratio has a larger "
+            "area than the box; which square has just the area of the box?",
+        ),
+        Wrong(
+            lambda b: (sum(sides_of(b)) / 2, form_of_box(b)[1]),
+            "Your size is the mean of the two sides. The area must be kept: what counts is their "
+            "product.",
+        ),
+    ],
+)
+
+# anchor_place
+
+
+def anchor_place(number, shapes, per_cell):
+    """Count through all of them."""
+    place = 0
+    for level, (rows, columns) in enumerate(shapes):
+        for row, column, form in np.ndindex(rows, columns, per_cell):
+            if place == number:
+                return level, row, column, form
+            place += 1
+    raise AssertionError
+
+
+def split_up(number, shapes, per_cell, divisor=1, form_first=False):
+    """The place, with the cell's number divided by rows (0) or columns (1)."""
+    level = 0
+    while number >= (count := shapes[level][0] * shapes[level][1] * per_cell):
+        number, level = number - count, level + 1
+    cells = count // per_cell
+    form, cell = divmod(number, cells) if form_first else divmod(number, per_cell)[::-1]
+    return level, cell // shapes[level][divisor], cell % shapes[level][divisor], form
+
+
+def not_subtracted(number, shapes, per_cell):
+    """Finds the level by running sums, and goes on with the number that counts all levels."""
+    ends = np.cumsum([h * w * per_cell for h, w in shapes])
+    level = int(np.searchsorted(ends, number, side="right"))
+    cell, form = divmod(number, per_cell)
+    return level, cell // shapes[level][1], cell % shapes[level][1], form
+
+
+@st.composite
+def places(draw):
+    shape = st.tuples(st.integers(1, 3), st.integers(1, 4))
+    shapes = draw(st.lists(shape, min_size=1, max_size=3))
+    per_cell = draw(st.integers(1, 3))
+    number = draw(st.integers(0, sum(h * w for h, w in shapes) * per_cell - 1))
+    return number, shapes, per_cell
+
+
+ANCHOR_PLACE = Task(
+    name="anchor_place",
+    kind="fill",
+    specification=anchor_place,
+    cases=places(),
+    examples=[(7, [(2, 3)], 2), (13, [(2, 3), (1, 2)], 2)],
+    after="Whoever debugs a detector asks this all day: a wrong proposal has a number, and the "
+    "number leads to the cell that made it. Flat order is a promise, and this is how to use it.",
+    link="the docstring of AnchorGenerator in tinymaskrcnn/detection/anchors.py",
+    wrong=[
+        Wrong(
+            lambda n, shapes, a: split_up(n, shapes, a, divisor=0),
+            "You divide the cell's number by the number of rows. How many cells come before the "
+            "next row begins?",
+        ),
+        Wrong(
+            lambda n, shapes, a: [anchor_place(n, shapes, a)[i] for i in (0, 2, 1, 3)],
+            "Row and column are exchanged.",
+        ),
+        Wrong(
+            lambda n, shapes, a: split_up(n, shapes, a, form_first=True),
+            "You count all cells of the first form, then all of the second. The forms of one cell "
+            "come right after each other.",
+        ),
+        Wrong(
+            not_subtracted,
+            "The level is right. Within it, counting starts at 0 again: what of the number belongs "
+            "to the levels before?",
+        ),
+        Wrong(
+            lambda n, shapes, a: (*anchor_place(n, shapes, a)[:3], n),
+            "The last number is the form at its cell, from 0 up to `per_cell` - 1.",
+        ),
+    ],
+)
+
+# middle_anchors
+
+
+def middle_anchors(shape, stride, forms, offset=0.5):
+    anchors = [
+        [(c + offset) * stride + left, (r + offset) * stride + top,
+         (c + offset) * stride + right, (r + offset) * stride + below]
+        for r in range(shape[0])
+        for c in range(shape[1])
+        for left, top, right, below in forms
+    ]  # fmt: skip
+    return np.array(anchors, np.float32).reshape(-1, 4)
+
+
+def reordered(axes):
+    """The anchors with the axes rows, columns, forms in another order."""
+
+    def answer(shape, stride, forms):
+        anchors = middle_anchors(shape, stride, forms)
+        return anchors.reshape(*shape, len(forms), 4).transpose(*axes, 3).reshape(-1, 4)
+
+    return answer
+
+
+def exchanged(shape, stride, forms):
+    """The row's number used for x, the column's for y."""
+    centre = [
+        [(r + 0.5) * stride, (c + 0.5) * stride] * 2
+        for r in range(shape[0])
+        for c in range(shape[1])
+    ]
+    return (np.float32(centre)[:, None] + forms).reshape(-1, 4)
+
+
+def centres_picture(arguments, expected, got):
+    """Centres of the right anchors and of the answer's."""
+
+    def middles(anchors):
+        return (anchors[:, :2] + anchors[:, 2:]) / 2
+
+    named = {"expected": (middles(expected), GROUND_TRUTH), "got": (middles(got), DETECTION)}
+    return dots(named, "centres of the anchors")
+
+
+FORMS = boxes(1, 3, extent=4).map(lambda b: b - np.float32([4, 2, 0, 1]))
+
+MIDDLE_ANCHORS = Task(
+    name="middle_anchors",
+    kind="vectorise",
+    specification=middle_anchors,
+    cases=st.tuples(
+        st.tuples(st.integers(1, 3), st.integers(1, 4)), st.sampled_from([2, 4, 5]), FORMS
+    ),
+    examples=[((1, 2), 4, np.float32([[-1, -1, 1, 1]]))],
+    picture=centres_picture,
+    after="Half a stride is all that differs from the lesson's anchors, and it is enough to ruin "
+    "the boxes of weights trained the other way. Such settings belong beside the weights.",
+    link="level_anchors in tinymaskrcnn/detection/anchors.py",
+    wrong=[
+        Wrong(
+            lambda shape, stride, forms: middle_anchors(shape, stride, forms, 0),
+            "Your anchors are centred on the corners of the cells. The middle is half a stride on.",
+        ),
+        Wrong(
+            lambda shape, stride, forms: middle_anchors(shape, stride, forms, 0) + np.float32(0.5),
+            "You add half a pixel; it must be half a cell. When is the half added, before or after "
+            "the stride is multiplied?",
+        ),
+        Wrong(exchanged, "x and y are exchanged: x grows with the column."),
+        Wrong(
+            reordered((1, 0, 2)),
+            "The cells come column by column. The lesson's order goes along the rows.",
+        ),
+        Wrong(
+            reordered((2, 0, 1)),
+            "All cells of the first form come first. The forms of a cell must stand next to each "
+            "other: which axis has to be last before you flatten?",
+        ),
+    ],
+)
+
+# inside_picture
+
+
+def inside_picture(anchors, size, border):
+    return np.array(
+        [
+            x1 >= -border and y1 >= -border and x2 <= size[1] + border and y2 <= size[0] + border
+            for x1, y1, x2, y2 in anchors
+        ],
+        bool,
+    )
+
+
+def strictly(anchors, size, border):
+    high = np.array([size[1], size[0]]) + border
+    return ((anchors[:, :2] > -border) & (anchors[:, 2:] < high)).all(axis=1)
+
+
+@st.composite
+def anchors_near_a_picture(draw):
+    size = draw(st.tuples(st.integers(2, 9), st.integers(2, 9)))
+    anchors = draw(boxes(1, 5, extent=12)) - np.float32(draw(st.sampled_from([0, 2])))
+    return anchors, size, draw(st.sampled_from([0, 1, 2]))
+
+
+def inside_of_two(anchors, size, border):
+    return inside_picture(anchors, size[::-1], border)
+
+
+def border_picture(arguments, expected, got):
+    """The picture in grey, and the first anchor about which the answer is wrong."""
+    anchors, (height, width), border = arguments
+    place = int(np.flatnonzero(expected != np.asarray(got, bool))[0])
+    edges = (-border, -border, width + border, height + border)
+    panel = {"allowed": (edges, DROPPED), f"anchor {place}": (anchors[place], ANCHOR)}
+    return boxes_on_grid([panel], [f"expected {expected[place]}, got {got[place]}"])
+
+
+INSIDE_PICTURE = Task(
+    name="inside_picture",
+    kind="vectorise",
+    specification=inside_picture,
+    cases=anchors_near_a_picture(),
+    examples=[
+        (np.float32([[0, 0, 6, 4], [0, 0, 4, 6], [-1, 0, 2, 2], [5, 1, 7, 2]]), (4, 6), 0),
+        (np.float32([[-1, -1, 7, 5], [-2, 0, 2, 2], [0, 0, 2, 6], [1, 1, 3, 2]]), (4, 6), 1),
+        (np.float32([[0, 0, 6, 4], [1, 1, 6, 3]]), (4, 6), 1),
+    ],
+    picture=border_picture,
+    after="Of the 20000 anchors of a photo Faster R-CNN's authors were left with 6000. With a "
+    "pyramid most anchors are small and lie inside; this package keeps all, as torchvision does.",
+    link="section 3.3 of Faster R-CNN, https://arxiv.org/abs/1506.01497",
+    wrong=[
+        Wrong(
+            inside_of_two,
+            "`size` is height, width, in this order. x must be compared with the width.",
+        ),
+        Wrong(
+            strictly,
+            "An anchor that just touches the border is inside: its edge is where the picture ends.",
+        ),
+        Wrong(
+            lambda a, size, border: inside_picture(a, size, 0),
+            "The border is not taken into account.",
+        ),
+        Wrong(
+            lambda a, size, border: inside_picture(a, size, -border),
+            "You shrink the picture by the border. It says how far an anchor may reach *over* the "
+            "edge.",
+        ),
+        Wrong(
+            lambda a, size, border: (a[:, :2] >= -border).all(axis=1),
+            "You look at the left and upper edges only.",
+        ),
+        Wrong(
+            lambda a, size, border: (
+                (a[:, :2] >= -border).all(axis=1)
+                & (a[:, 2:] <= np.array([size[1], size[0]])).all(axis=1)
+            ),
+            "On the right and below the anchor may reach over the edge, too.",
+        ),
+    ],
+)
+
+# fitted_forms
+
+
+def overlap_of_sides(a, b):
+    """IoU of two boxes with these sides and the same centre."""
+    shared = min(a[0], b[0]) * min(a[1], b[1])
+    return shared / (a[0] * a[1] + b[0] * b[1] - shared)
+
+
+def nearness(a, b):
+    return -((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2)
+
+
+def shared_area(a, b):
+    return min(a[0], b[0]) * min(a[1], b[1])
+
+
+def clustered(closeness=overlap_of_sides, average=np.mean, fixed_rounds=None, in_turn=False):
+    """k-means with another measure, another mean, or another number of rounds."""
+
+    def answer(sides, forms, rounds):
+        sides, forms = sides.astype(float), forms.astype(float)
+        for _ in range(rounds if fixed_rounds is None else min(rounds, fixed_rounds)):
+            near = [[closeness(s, f) for f in forms] for s in sides]
+            joined = np.argmax(near, axis=1)
+            for k in range(len(forms)):
+                if in_turn:  # with the forms as far as they have moved
+                    joined = np.argmax([[closeness(s, f) for f in forms] for s in sides], axis=1)
+                members = sides[joined == k]
+                forms[k] = average(members, axis=0) if len(members) else forms[k]
+        return forms
+
+    return answer
+
+
+def nan_where_none(sides, forms, rounds):
+    forms = forms.astype(float)
+    for _ in range(rounds):
+        joined = np.argmax([[overlap_of_sides(s, f) for f in forms] for s in sides], axis=1)
+        forms = np.array([sides[joined == k].mean(axis=0) for k in range(len(forms))])
+    return forms
+
+
+def best_overlap(sides, forms):
+    return np.mean([max(overlap_of_sides(s, f) for f in forms) for s in sides])
+
+
+def positive(shape):
+    return arrays(shape, 1, 9)
+
+
+CLUSTERS = st.tuples(
+    st.integers(1, 6).flatmap(lambda n: positive((n, 2))),
+    st.integers(1, 3).flatmap(lambda k: positive((k, 2))),
+    st.integers(0, 3),
+)
+
+FITTED_FORMS = Task(
+    name="fitted_forms",
+    kind="extend",
+    specification=clustered(),
+    cases=CLUSTERS,
+    examples=[
+        (np.float32([[2, 2], [4, 4], [9, 3], [8, 4]]), np.float32([[3, 3], [8, 3]]), 1),
+        (np.float32([[2, 2], [3, 3]]), np.float32([[2, 2], [9, 9]]), 1),
+        (np.float32([[1, 1], [2, 2], [6, 6], [9, 9]]), np.float32([[1, 1], [2, 2]]), 3),
+        (np.float32([[3, 8], [8, 3], [5, 5], [9, 9]]), np.float32([[4, 5], [6, 6]]), 2),
+    ],
+    laws=[
+        Law(
+            "no round leaves the forms as they are",
+            lambda f, sides, forms, rounds: np.allclose(f(sides, forms, 0), forms),
+        ),
+        Law(
+            "sides twice as long give forms twice as large",
+            lambda f, sides, forms, rounds: np.allclose(
+                f(2 * sides, 2 * forms, rounds), 2 * np.asarray(f(sides, forms, rounds))
+            ),
+        ),
+    ],
+    picture=tables,
+    after="YOLOv2 chose its anchors so and got with five of them what nine chosen by hand gave. "
+    "With a pyramid one seldom clusters: a size a level is fitted instead.",
+    link="climb in tinymaskrcnn/detection/anchor_fit.py",
+    wrong=[
+        Wrong(
+            clustered(nearness),
+            "You measure the plain distance of the sides. Then large boxes pull harder than small "
+            "ones; the IoU of boxes with the same centre does not care how large they are.",
+        ),
+        Wrong(
+            clustered(shared_area),
+            "You join by the shared area. A huge form shares most with every box; what is it "
+            "divided by in an IoU?",
+        ),
+        Wrong(
+            nan_where_none,
+            "A form that no box joined becomes NaN, the mean of nothing. It must stay as it is.",
+        ),
+        Wrong(clustered(fixed_rounds=1), "You do one round, whatever `rounds` says."),
+        Wrong(clustered(average=np.median), "You take the median; the mean is asked for."),
+        Wrong(
+            clustered(in_turn=True),
+            "You change a form and then let boxes choose again before the next form is changed. In "
+            "a round all boxes choose first, among the old forms.",
+        ),
+    ],
+)
+
+TASKS = [FORM_OF_BOX, ANCHOR_PLACE, MIDDLE_ANCHORS, INSIDE_PICTURE, FITTED_FORMS]

@@ -1,0 +1,330 @@
+"""Checks of lesson 12: the box head."""
+
+import math
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from lessons import load
+from lessons.checking import Law, Task, Wrong
+from lessons.checking.pictures import tables
+from lessons.checking.strategies import arrays, boxes
+
+iou_one = load("boxes_iou").iou_one
+
+
+def labels_for(count, classes):
+    return hnp.arrays(np.int64, count, elements=st.integers(0, classes - 1))
+
+
+# surprise
+
+
+def surprise(logits, labels):
+    """Row by row, around the largest logit."""
+    rows = []
+    for row, label in zip(np.asarray(logits, float), labels, strict=True):
+        others = sum(math.exp(value - row.max()) for value in row)
+        rows.append(row.max() - row[label] + math.log(others))
+    return np.array(rows)
+
+
+def naive(logits, labels):
+    raised = np.exp(logits.astype(float))
+    return -np.log(raised[np.arange(len(labels)), labels] / raised.sum(axis=1))
+
+
+def log_of_small(logits, labels):
+    shifted = np.exp(logits.astype(float) - logits.max(axis=1, keepdims=True))
+    return -np.log(shifted[np.arange(len(labels)), labels] / shifted.sum(axis=1))
+
+
+@st.composite
+def rows_with_labels(draw):
+    count, classes = draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    logits = draw(arrays((count, classes), -5, 5)) * np.float32(draw(st.sampled_from([1, 200])))
+    return logits, draw(labels_for(count, classes))
+
+
+SURPRISE = Task(
+    name="surprise",
+    kind="fill",
+    specification=surprise,
+    cases=rows_with_labels(),
+    examples=[
+        (np.float32([[0, 1, 3]]), np.array([1])),
+        (np.float32([[1000, 0], [0, -1000]]), np.array([1, 1])),
+    ],
+    picture=tables,
+    after="Subtracting the largest logit changes no probability, and no exponential is above 1. "
+    "The logarithm of the sum is then taken as it is: the small probability itself is never "
+    "formed.",
+    link="cross_entropy in tinymaskrcnn/ops/losses/reference.py",
+    wrong=[
+        Wrong(
+            naive,
+            "The exponential of 1000 is too large for any float. What can be subtracted from all "
+            "logits of a row without changing the probabilities?",
+        ),
+        Wrong(
+            log_of_small,
+            "Your exponentials no longer overflow, but a very small probability becomes 0, and its "
+            "logarithm infinite. Write the logarithm of the quotient as a difference first.",
+        ),
+        Wrong(
+            lambda z, u: surprise(z, u) / np.log(2),
+            "That is in bits, the logarithm to base 2. The field uses the natural one.",
+        ),
+        Wrong(
+            lambda z, u: np.mean(surprise(z, u)),
+            "That is the mean over all rows. Each row's own loss is asked for.",
+        ),
+        Wrong(
+            lambda z, u: -surprise(z, u),
+            "The sign is wrong: a loss is 0 where the right class is certain, and grows from "
+            "there.",
+        ),
+        Wrong(
+            lambda z, u: np.exp(-surprise(z, u)),
+            "That is the probability of the right class. The loss is its negative logarithm.",
+        ),
+    ],
+)
+
+# own_boxes
+
+
+def decoded(deltas, proposals, labels, weights=(10, 10, 5, 5), pick=None, centre=0.5):
+    """In loops; `pick` takes (deltas of a row, label) to its four offsets."""
+    pick = pick or (lambda row, k: row[4 * k : 4 * k + 4])
+    found = []
+    for row, (x1, y1, x2, y2), label in zip(deltas, proposals.astype(float), labels, strict=True):
+        dx, dy, dw, dh = pick(row.astype(float), label) / np.array(weights)
+        w, h = x2 - x1, y2 - y1
+        x, y = x1 + centre * w + dx * w, y1 + centre * h + dy * h
+        w, h = w * np.exp(dw), h * np.exp(dh)
+        found.append((x - w / 2, y - h / 2, x + w / 2, y + h / 2))
+    return np.array(found).reshape(-1, 4)
+
+
+def by_offset_first(row, k):
+    return row.reshape(4, -1)[:, k]
+
+
+def class_before(row, k):
+    return row[4 * (k - 1) : 4 * (k - 1) + 4] if k else row[-4:]
+
+
+def added_sides(deltas, proposals, labels):
+    """Sides grow by a share in place of the exponential of it."""
+    own = np.array([row[4 * k : 4 * k + 4] for row, k in zip(deltas, labels, strict=True)], float)
+    sides = proposals[:, 2:] - proposals[:, :2]
+    centre = (proposals[:, 2:] + proposals[:, :2]) / 2 + own[:, :2] / 10 * sides
+    half = sides * (1 + own[:, 2:] / 5) / 2
+    return np.hstack([centre - half, centre + half])
+
+
+@st.composite
+def head_outputs(draw):
+    proposals = draw(boxes(1, 3))
+    classes = draw(st.integers(1, 4))
+    deltas = draw(arrays((len(proposals), 4 * classes), -6, 6))
+    return deltas, proposals, draw(labels_for(len(proposals), classes))
+
+
+ONE_TO_SIXTEEN = np.arange(16, dtype=np.float32)[None] / 4
+SQUARE = np.float32([[10, 20, 50, 40]])
+
+OWN_BOXES = Task(
+    name="own_boxes",
+    kind="vectorise",
+    specification=decoded,
+    cases=head_outputs(),
+    examples=[(ONE_TO_SIXTEEN, SQUARE, np.array([2])), (ONE_TO_SIXTEEN, SQUARE, np.array([0]))],
+    picture=tables,
+    after="A pair of index arrays picks one class from each row; a slice would take all rows of "
+    "some classes. Detection does the same for every class whose score is high enough.",
+    link="_select_detections in tinymaskrcnn/models/roi_heads.py",
+    wrong=[
+        Wrong(
+            lambda *given: decoded(*given, weights=(1, 1, 1, 1)),
+            "The weights are missing: what the head says is 10 or 5 times the offset.",
+        ),
+        Wrong(
+            lambda *given: decoded(*given, weights=(10, 10, 10, 10)),
+            "You divide all four by 10. For the sides it is 5.",
+        ),
+        Wrong(
+            lambda *given: decoded(*given, pick=by_offset_first),
+            "You read a row as (4, K). The four offsets of a class stand together: (K, 4).",
+        ),
+        Wrong(
+            lambda *given: decoded(*given, pick=class_before),
+            "You take the class before. The background is class 0 and has four offsets too, which "
+            "no one uses.",
+        ),
+        Wrong(
+            lambda *given: decoded(*given, centre=0.0),
+            "You move the corner. dx and dy move the centre.",
+        ),
+        Wrong(
+            added_sides,
+            "The offsets of sides are logarithms: a side is multiplied by the exponential.",
+        ),
+    ],
+)
+
+# box_branch_loss
+
+
+def branch_loss(deltas, goals, labels, beta=1 / 9, divisor=None, objects_only=True):
+    total = 0.0
+    for row, goal, label in zip(deltas.astype(float), goals, labels, strict=True):
+        if label == 0 and objects_only:
+            continue
+        for d in np.abs(row[4 * label : 4 * label + 4] - goal):
+            total += d * d / (2 * beta) if d < beta else d - beta / 2
+    return total / (divisor(labels) if divisor else len(labels))
+
+
+def every_class(deltas, goals, labels):
+    """As if each class's offsets should be right."""
+    classes = deltas.shape[1] // 4
+    each = [branch_loss(deltas, goals, np.where(labels, k, 0)) for k in range(1, classes)]
+    return float(sum(each))
+
+
+@st.composite
+def judged_samples(draw):
+    count, classes = draw(st.integers(1, 3)), draw(st.integers(2, 3))
+    labels = draw(labels_for(count, classes))
+    deltas = draw(arrays((count, 4 * classes), -9, 9, 16))
+    goals = draw(arrays((count, 4), -9, 9, 16)) * (labels > 0)[:, None].astype(np.float32)
+    return deltas, goals, labels
+
+
+BOX_BRANCH_LOSS = Task(
+    name="box_branch_loss",
+    kind="fill",
+    specification=branch_loss,
+    cases=judged_samples(),
+    examples=[
+        (np.ones((1, 8), np.float32), np.zeros((1, 4), np.float32), np.array([1])),
+        (np.ones((3, 8), np.float32), np.zeros((3, 4), np.float32), np.array([0, 1, 0])),
+    ],
+    after="Divided by all that are judged, a picture with one object does not pull as hard on "
+    "boxes as one with twenty. That keeps the two losses of the branch in proportion.",
+    link="_box_losses in tinymaskrcnn/models/roi_heads.py",
+    wrong=[
+        Wrong(
+            lambda *given: branch_loss(*given, divisor=lambda u: max((u > 0).sum(), 1)),
+            "You divide by the objects. All proposals of the sample are counted, background too.",
+        ),
+        Wrong(
+            lambda *given: branch_loss(*given, divisor=lambda u: 4 * max((u > 0).sum(), 1)),
+            "That is the mean over the objects' offsets. The four are added up, and the sum is "
+            "divided by the number of proposals.",
+        ),
+        Wrong(
+            lambda *given: branch_loss(*given, divisor=lambda u: 4 * len(u)),
+            "You take the mean over the four offsets. They are added up.",
+        ),
+        Wrong(
+            lambda *given: branch_loss(*given, objects_only=False),
+            "Background pays for its offsets in yours. It has no box that it could be right about.",
+        ),
+        Wrong(
+            lambda *given: branch_loss(*given, beta=1.0),
+            "Your smooth L1 bends at 1. Beta is 1/9.",
+        ),
+        Wrong(
+            every_class,
+            "You compare the offsets of every class with the goal. Only those of the true class "
+            "are asked to be right.",
+        ),
+    ],
+)
+
+# vote
+
+
+def voted(boxes, scores, kept, threshold, weight=None, voters=None):
+    """In loops; `weight` takes (score, IoU), `voters` which candidates may vote."""
+    weight = weight or (lambda score, overlap: score)
+    out = []
+    for k in kept:
+        total, sum_of_weights = np.zeros(4), 0.0
+        for n in range(len(boxes)):
+            overlap = iou_one(boxes[k].astype(float), boxes[n].astype(float))
+            if (overlap >= threshold or n == k) and (voters is None or voters(n, k, kept)):
+                total += weight(float(scores[n]), overlap) * boxes[n]
+                sum_of_weights += weight(float(scores[n]), overlap)
+        out.append(total / sum_of_weights)
+    return np.array(out).reshape(-1, 4)
+
+
+def without_norm(boxes, scores, kept, threshold):
+    """The weighted sum divided by the number of voters."""
+    means = voted(boxes, scores, kept, threshold)
+    for m, k in enumerate(kept):
+        own = [n for n in range(len(boxes)) if iou_one(boxes[k], boxes[n]) >= threshold]
+        means[m] *= scores[own].sum() / len(own)
+    return means
+
+
+@st.composite
+def candidates(draw):
+    given = draw(boxes(1, 4, extent=5))
+    scores = draw(hnp.arrays(np.int64, len(given), elements=st.integers(1, 8))) / np.float32(8)
+    kept = draw(st.lists(st.integers(0, len(given) - 1), min_size=1, max_size=2, unique=True))
+    # no IoU of boxes on a grid of halves up to 5 is 0.52 or 0.31
+    return given, scores.astype(np.float32), np.array(kept), draw(st.sampled_from([0.52, 0.31]))
+
+
+PAIR = np.float32([[0, 0, 4, 4], [0, 0, 4, 3], [9, 9, 12, 12]])
+
+VOTE = Task(
+    name="vote",
+    kind="extend",
+    specification=voted,
+    cases=candidates(),
+    examples=[(PAIR, np.float32([0.75, 0.25, 0.5]), np.array([0, 2]), 0.52)],
+    laws=[
+        Law(
+            "at a threshold of 1 every box without a copy stays as it is",
+            lambda f, b, s, k, _: (
+                len(np.unique(b, axis=0)) < len(b) or np.allclose(f(b, s, k, 1.0), b[k], atol=1e-5)
+            ),
+        ),
+        Law(
+            "doubling all scores changes nothing",
+            lambda f, b, s, k, v: np.allclose(f(b, s, k, v), f(b, 2 * s, k, v), atol=1e-5),
+        ),
+    ],
+    picture=tables,
+    after="It costs one table of IoU and one matrix product, and was worth half a point to a point "
+    "of AP in its day. It helps most where the score says little about how well a box fits.",
+    link="lesson 10, and tinymaskrcnn/ops/nms/",
+    wrong=[
+        Wrong(
+            lambda *given: voted(*given, weight=lambda score, overlap: 1.0),
+            "All votes count the same. A candidate that the head believes in counts more: by what?",
+        ),
+        Wrong(
+            lambda *given: voted(*given, weight=lambda score, overlap: score * overlap),
+            "You weight by score times overlap. Overlap only decides who may vote.",
+        ),
+        Wrong(
+            without_norm,
+            "You divide by the number of voters. In a weighted mean the weights' sum stands below.",
+        ),
+        Wrong(
+            lambda *given: voted(*given, voters=lambda n, k, kept: n in kept),
+            "Only boxes that were kept vote in yours. Those that were suppressed are the point of "
+            "it.",
+        ),
+    ],
+)
+
+TASKS = [SURPRISE, OWN_BOXES, BOX_BRANCH_LOSS, VOTE]

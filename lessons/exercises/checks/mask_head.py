@@ -1,0 +1,318 @@
+"""Checks of lesson 13: masks and pasting."""
+
+import math
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from lessons.checking import Law, Task, Wrong
+from lessons.checking.pictures import tables
+from lessons.checking.strategies import arrays
+
+# crop_goal
+
+
+def goal_with(mask, box, size, middle=0.5, place=math.floor, outside=None):
+    """In loops; `outside` takes a row or column and the extent to another one, or None."""
+    x1, y1, x2, y2 = (float(v) for v in box)
+    goal = np.zeros((size, size), bool)
+    for i, j in np.ndindex(size, size):
+        at = [
+            place(y1 + (i + middle) / size * (y2 - y1)),
+            place(x1 + (j + middle) / size * (x2 - x1)),
+        ]
+        if outside:
+            at = [outside(place_, extent) for place_, extent in zip(at, mask.shape, strict=True)]
+        if all(0 <= p < extent for p, extent in zip(at, mask.shape, strict=True)):
+            goal[i, j] = mask[tuple(at)]
+    return goal
+
+
+def held(place, extent):
+    return min(max(place, 0), extent - 1)
+
+
+def from_the_end(place, extent):
+    """What NumPy makes of a negative index."""
+    return place + extent if -extent <= place < 0 else place
+
+
+@st.composite
+def masks_with_boxes(draw):
+    height, width = draw(st.integers(2, 5)), draw(st.integers(2, 5))
+    mask = draw(hnp.arrays(bool, (height, width)))
+    # a little off whole and half pixels, so that no middle lies on the edge of one
+    x1, y1 = (draw(st.integers(-2, 2 * extent - 3)) / 2 + 0.013 for extent in (width, height))
+    w, h = (draw(st.integers(2, 2 * extent)) / 2 for extent in (width, height))
+    return mask, np.array([x1, y1, x1 + w, y1 + h]), draw(st.integers(1, 4))
+
+
+DIAGONAL = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]], bool)
+
+CROP_GOAL = Task(
+    name="crop_goal",
+    kind="fill",
+    specification=goal_with,
+    cases=masks_with_boxes(),
+    examples=[
+        (DIAGONAL, np.array([0.0, 0.0, 4.0, 3.0]), 3),
+        (DIAGONAL, np.array([-1.5, 0.2, 2.1, 2.6]), 4),
+    ],
+    picture=tables,
+    after="The package reads the mask between its pixels, with RoIAlign, so that goals are not "
+    "only 0 and 1. Where an edge runs through a cell, the goal says how much of it is object.",
+    link="mask_goals in tinymaskrcnn/models/roi_heads.py",
+    wrong=[
+        Wrong(
+            lambda *given: goal_with(*given, middle=0.0),
+            "You look at the upper left corner of each cell. Its middle is half a cell further.",
+        ),
+        Wrong(
+            lambda *given: goal_with(*given, place=round),
+            "You round to the nearest whole number. The pixel with number c covers c to c + 1: in "
+            "which one does 1.7 lie?",
+        ),
+        Wrong(
+            lambda mask, box, size: goal_with(mask, np.asarray(box)[[1, 0, 3, 2]], size),
+            "x and y are swapped. Rows of an array go along y.",
+        ),
+        Wrong(
+            lambda *given: goal_with(*given, place=int, outside=from_the_end),
+            "A place just outside the picture becomes pixel 0 or, by a negative index, the other "
+            "side of the mask. There is no object outside.",
+        ),
+        Wrong(
+            lambda *given: goal_with(*given, outside=from_the_end),
+            "A negative index takes the other side of the mask. There is no object outside.",
+        ),
+        Wrong(
+            lambda *given: goal_with(*given, outside=held),
+            "Outside the picture you go on with its border. There is no object outside.",
+        ),
+    ],
+)
+
+# mask_quality
+
+
+def quality(masks, floor=0.5, of_all=False, empty=0.0):
+    means = []
+    for mask in masks:
+        above = [float(p) for p in mask.ravel() if p > floor]
+        count = mask.size if of_all else len(above)
+        means.append(sum(above) / count if above else empty)
+    return np.array(means)
+
+
+def share_above(masks):
+    return (masks > 0.5).mean(axis=(1, 2))
+
+
+PROBABILITIES = st.tuples(st.integers(1, 3), st.integers(1, 3)).flatmap(
+    lambda s: arrays((s[0], s[1], s[1]), 0, 8, 8)
+)
+
+MASK_QUALITY = Task(
+    name="mask_quality",
+    kind="fill",
+    specification=quality,
+    cases=st.tuples(PROBABILITIES),
+    examples=[(np.float32([[[0.75, 1.0], [0.25, 0.5]], [[0.25, 0.0], [0.5, 0.0]]]),)],
+    picture=tables,
+    after="Huang et al. (2019, Mask Scoring R-CNN) train a branch of its own to say how good a "
+    "mask is, since the class's score does not know. This mean is the cheap form, and SOLO uses "
+    "it.",
+    link="https://arxiv.org/abs/1903.00241",
+    wrong=[
+        Wrong(
+            lambda m: m.mean(axis=(1, 2)),
+            "That is the mean over all pixels: a small object in its box would count as unsure. "
+            "Only pixels above one half count.",
+        ),
+        Wrong(
+            lambda m: quality(m, of_all=True),
+            "You divide by all pixels. Divide by those that are counted.",
+        ),
+        Wrong(
+            share_above,
+            "That is how much of the mask is above one half. How far above is it, in the mean?",
+        ),
+        Wrong(
+            lambda m: quality(m, empty=np.nan),
+            "A mask with no pixel above one half gives 0 / 0. It should give 0.",
+        ),
+        Wrong(
+            lambda m: quality(m, floor=0.499),
+            "You count pixels of exactly one half. They must be above.",
+        ),
+        Wrong(
+            lambda m: m.max(axis=(1, 2)),
+            "That is the largest probability. A single pixel says little about a mask.",
+        ),
+    ],
+)
+
+# paste_exact
+
+
+def pasted(mask, box, height, width, centre=0.5, frame=True, nearest=False, shift=0.5):
+    x1, y1, x2, y2 = (float(v) for v in box)
+    size = len(mask)
+    framed = np.pad(mask.astype(float), 1, mode="constant" if frame else "edge")
+    picture = np.zeros((height, width))
+    for row, column in np.ndindex(height, width):
+        v = (row + centre - y1) / (y2 - y1) * size + shift
+        u = (column + centre - x1) / (x2 - x1) * size + shift
+        v, u = min(max(v, 0), size + 1), min(max(u, 0), size + 1)
+        if nearest:
+            picture[row, column] = framed[int(v + 0.5), int(u + 0.5)]
+            continue
+        for r in range(size + 2):
+            for c in range(size + 2):
+                weight = max(0, 1 - abs(v - r)) * max(0, 1 - abs(u - c))
+                picture[row, column] += weight * framed[r, c]
+    return picture
+
+
+@st.composite
+def masks_to_paste(draw):
+    size = draw(st.integers(1, 3))
+    mask = draw(arrays((size, size), 0, 4, 4))
+    x1, y1 = draw(st.integers(-3, 8)) / 4, draw(st.integers(-3, 8)) / 4
+    w, h = draw(st.integers(3, 16)) / 4, draw(st.integers(3, 16)) / 4
+    height, width = draw(st.integers(1, 4)), draw(st.integers(1, 5))
+    return mask, np.array([x1, y1, x1 + w, y1 + h]), height, width
+
+
+LADDER = np.float32([[0.25, 0.5], [0.75, 1.0]])
+
+PASTE_EXACT = Task(
+    name="paste_exact",
+    kind="vectorise",
+    specification=pasted,
+    cases=masks_to_paste(),
+    examples=[(LADDER, np.array([0.5, 1.0, 3.5, 3.0]), 4, 5)],
+    picture=tables,
+    max_cases=60,
+    after="Detectron2 pastes so. Weights that learnt beside the older way, where corners are cut, "
+    "should also be used with it: their boxes have learnt to make up for it.",
+    link="https://github.com/facebookresearch/detectron2/blob/main/detectron2/layers/mask_ops.py",
+    wrong=[
+        Wrong(
+            lambda *given: pasted(*given, centre=0.0),
+            "You look up the pixels' corners. Their centres are half a pixel further.",
+        ),
+        Wrong(
+            lambda *given: pasted(*given, frame=False),
+            "The mask goes on for ever beyond its box in yours. Its frame is of zeros.",
+        ),
+        Wrong(
+            lambda *given: pasted(*given, shift=-0.5),
+            "The frame moves everything by one: value 0 of the framed mask is the frame.",
+        ),
+        Wrong(
+            lambda *given: pasted(*given, nearest=True),
+            "You take the nearest value. The four around the place are mixed.",
+        ),
+        Wrong(
+            lambda mask, box, height, width: pasted(mask.T, box, height, width),
+            "Rows and columns of the mask are swapped.",
+        ),
+    ],
+)
+
+# one_owner
+
+
+def owners(masks, scores, ascending=False, share=0.5, blocks_when_dropped=False, first=1):
+    taken = np.zeros(masks.shape[1:], bool)
+    out = np.zeros(masks.shape[1:], int)
+    for n in sorted(range(len(masks)), key=lambda k: scores[k] if ascending else -scores[k]):
+        free = masks[n] & ~taken
+        enough = free.any() and free.sum() >= share * masks[n].sum()
+        if enough:
+            out[free] = n + first
+        if enough or blocks_when_dropped:
+            taken |= masks[n]
+    return out
+
+
+def last_wins(masks, scores):
+    out = np.zeros(masks.shape[1:], int)
+    for n in sorted(range(len(masks)), key=lambda k: -scores[k]):
+        out[masks[n]] = n + 1
+    return out
+
+
+def numbered_by_rank(masks, scores):
+    order = sorted(range(len(masks)), key=lambda k: -scores[k])
+    return owners(masks[order], np.asarray(scores)[order])
+
+
+@st.composite
+def scored_masks(draw):
+    count, side = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    masks = draw(hnp.arrays(bool, (count, 2, side)))
+    order = draw(st.permutations(range(1, count + 1)))
+    return masks, np.array(order) / 8
+
+
+ROWS = np.array([[[1, 1, 1, 0, 0]], [[0, 1, 1, 1, 0]], [[0, 0, 1, 1, 1]]], bool)
+
+
+def covered_once(answer, masks, scores):
+    """Whoever owns a pixel has it in the mask, and at least half of that mask."""
+    owner = np.asarray(answer(masks, scores))
+    return all(
+        masks[n][owner == n + 1].all() and 2 * (owner == n + 1).sum() >= masks[n].sum()
+        for n in range(len(masks))
+        if (owner == n + 1).any()
+    )
+
+
+ONE_OWNER = Task(
+    name="one_owner",
+    kind="extend",
+    specification=owners,
+    cases=scored_masks(),
+    examples=[
+        (ROWS, np.array([0.5, 0.75, 0.25])),
+        (ROWS[[0, 0, 1]], np.array([0.75, 0.5, 0.25])),
+    ],
+    laws=[Law("each owner has at least half of its mask, and nothing else", covered_once)],
+    picture=lambda arguments, expected, got: tables(arguments, expected, got),
+    after="That is the first half of merging instances and background to one map of a scene. It "
+    "also removes repetitions that suppression by boxes let through, for their boxes differ.",
+    link="Kirillov et al. 2019, section 6: https://arxiv.org/abs/1801.00868",
+    wrong=[
+        Wrong(
+            lambda m, s: owners(m, s, ascending=True),
+            "You begin with the least sure detection. The surest has the first choice.",
+        ),
+        Wrong(
+            last_wins,
+            "A later detection overwrites an earlier one. Only pixels that no one owns yet are "
+            "free.",
+        ),
+        Wrong(
+            lambda m, s: owners(m, s, share=0.0),
+            "Detections of which less than half is free stay in yours. They should be dropped.",
+        ),
+        Wrong(
+            numbered_by_rank,
+            "Your numbers are ranks by score. A pixel gets the detection's place in the input, "
+            "plus one.",
+        ),
+        Wrong(
+            lambda m, s: owners(m, s, blocks_when_dropped=True),
+            "Pixels of a detection that was dropped stay blocked. They are free for the next one.",
+        ),
+        Wrong(
+            lambda m, s: owners(m, s, first=0),
+            "Detection 0 cannot be told from no one. Its pixels get the number 1.",
+        ),
+    ],
+)
+
+TASKS = [CROP_GOAL, MASK_QUALITY, PASTE_EXACT, ONE_OWNER]

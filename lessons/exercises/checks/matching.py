@@ -1,0 +1,473 @@
+"""Checks of lesson 08: matching and box deltas."""
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from lessons import load
+from lessons.checking import Law, Task, Wrong
+from lessons.checking.pictures import tables
+from lessons.checking.strategies import box, boxes
+from tinymaskrcnn.viz.diagrams import DETECTION, GROUND_TRUTH, boxes_on_grid, number_tables
+
+encode_one = load("matching").encode_one
+
+# ltrb_offsets
+
+
+def ltrb_offsets(point, b, stride):
+    (x, y), (x1, y1, x2, y2) = (np.asarray(part, float) for part in (point, b))
+    return np.array([x - x1, y - y1, x2 - x, y2 - y]) / stride
+
+
+def of_offsets(change):
+    """The offsets with something done to them."""
+    return lambda point, b, stride: change(ltrb_offsets(point, b, stride), stride)
+
+
+def from_the_middle(point, b, stride):
+    """Shift of the centre and the sides, in strides, as anchors have them."""
+    middle, sides = (b[:2] + b[2:]) / 2, b[2:] - b[:2]
+    return np.concatenate([middle - point, sides]).astype(float) / stride
+
+
+def offsets_picture(arguments, expected, got):
+    """The box, and the one that the answer's offsets lead to."""
+    (x, y), right, stride = arguments
+    left, up, along, down = np.asarray(got, float) * stride
+    mine = (x - left, y - up, x + along, y + down)
+    panel = {"object": (right, GROUND_TRUTH), "yours": (mine, DETECTION)}
+    return boxes_on_grid([panel], [f"from ({x:g}, {y:g})"])
+
+
+@st.composite
+def points_in_boxes(draw):
+    b = np.float32(draw(box(min_side=2)))
+    x, y = (draw(st.sampled_from(np.linspace(b[i], b[i + 2], 5).tolist())) for i in (0, 1))
+    return np.float32([x, y]), b, draw(st.sampled_from([1, 2, 4]))
+
+
+LTRB_OFFSETS = Task(
+    name="ltrb_offsets",
+    kind="fill",
+    specification=ltrb_offsets,
+    cases=points_in_boxes(),
+    examples=[
+        (np.float32([2, 2]), np.float32([0, 1, 8, 4]), 1),
+        (np.float32([4, 8]), np.float32([2, 4, 14, 32]), 4),
+    ],
+    picture=offsets_picture,
+    after="Detectors without anchors learn these four, and the cells inside an object take the "
+    "place of matching. Dividing by the stride makes one network fit all levels.",
+    link="section 3.1 of FCOS, https://arxiv.org/abs/1904.01355",
+    wrong=[
+        Wrong(
+            of_offsets(lambda t, s: t * s),
+            "These are pixels. The distances are asked for in strides.",
+        ),
+        Wrong(
+            of_offsets(lambda t, s: -t),
+            "All four are negative. A distance from a point inside to an edge is not below 0.",
+        ),
+        Wrong(
+            of_offsets(lambda t, s: t * [-1, -1, 1, 1]),
+            "That is each edge minus the point: left and up come out negative. Distances are asked "
+            "for.",
+        ),
+        Wrong(
+            of_offsets(lambda t, s: t[[0, 2, 1, 3]]),
+            "The order is left, right, up, down. Left, up, right, down is asked for, as in a box.",
+        ),
+        Wrong(
+            of_offsets(lambda t, s: t[[1, 0, 3, 2]]),
+            "x and y are exchanged: the left edge belongs to x.",
+        ),
+        Wrong(
+            from_the_middle,
+            "That is how far the box's middle is, and how large the box is. Measure to its edges.",
+        ),
+    ],
+)
+
+# sample_counts
+
+
+def sample_counts(objects, background, size, fraction):
+    drawn = 0
+    while drawn < objects and drawn + 1 <= size * fraction:
+        drawn += 1
+    rest = 0
+    while rest < background and drawn + rest < size:
+        rest += 1
+    return drawn, rest
+
+
+def without_filling_up(objects, background, size, fraction):
+    limit = int(size * fraction)
+    return min(objects, limit), min(background, size - limit)
+
+
+def in_proportion(objects, background, size, fraction):
+    drawn = min(objects, int(size * fraction))
+    return drawn, min(background, int(drawn * (1 - fraction) / fraction) if fraction else size)
+
+
+SAMPLE_COUNTS = Task(
+    name="sample_counts",
+    kind="fill",
+    specification=sample_counts,
+    cases=st.tuples(
+        st.integers(0, 12),
+        st.integers(0, 30),
+        st.integers(1, 12),
+        st.sampled_from([0.0, 0.25, 0.5, 1.0]),
+    ),
+    examples=[
+        (16, 15825, 128, 0.5),
+        (90, 15000, 128, 0.5),
+        (8, 3, 8, 0.5),
+        (9, 9, 7, 0.5),
+        (1, 20, 8, 0.25),
+    ],
+    after="The first stage draws 256 at one half, the second 512 at one quarter. Where there are "
+    "few objects the sample is mostly background, and the loss is still divided by its full size.",
+    link="tinymaskrcnn/detection/sampler.py",
+    wrong=[
+        Wrong(
+            without_filling_up,
+            "You draw at most the other fraction of background. It fills up whatever the objects "
+            "leave: with no objects at all the whole sample is background.",
+        ),
+        Wrong(
+            in_proportion,
+            "You keep the two in proportion. A picture with one object would give a sample of two.",
+        ),
+        Wrong(
+            lambda o, b, size, f: (min(o, size), min(b, size - min(o, size))),
+            "The limit on objects is missing: they may fill the whole sample.",
+        ),
+        Wrong(
+            lambda o, b, size, f: (
+                min(o, int(np.ceil(size * f))),
+                min(b, size - min(o, int(np.ceil(size * f)))),
+            ),
+            "You round up: where half of 7 are allowed, 4 are more than that.",
+        ),
+        Wrong(
+            lambda o, b, size, f: (min(o, int(size * f)), size - min(o, int(size * f))),
+            "There may be less background than the sample has room for.",
+        ),
+    ],
+)
+
+# encode_table
+
+
+def encode_table(goals, anchors, encode=encode_one):
+    table = [[encode(g, a) for a in anchors.astype(float)] for g in goals.astype(float)]
+    return np.array(table, np.float32)
+
+
+def by_the_goal(goal, anchor):
+    """The shifts in units of the goal's sides."""
+    delta = encode_one(goal, anchor)
+    sides = (goal[2:] - goal[:2]) / (anchor[2:] - anchor[:2])
+    return [delta[0] / sides[0], delta[1] / sides[1], *delta[2:]]
+
+
+def of_corners(goal, anchor):
+    """The shift of the upper left corner instead of the centre's."""
+    shift = (goal[:2] - anchor[:2]) / (anchor[2:] - anchor[:2])
+    return [*shift, *encode_one(goal, anchor)[2:]]
+
+
+def without_logarithm(goal, anchor):
+    return [*encode_one(goal, anchor)[:2], *np.exp(encode_one(goal, anchor)[2:])]
+
+
+def in_pixels(goal, anchor):
+    delta, sides = encode_one(goal, anchor), anchor[2:] - anchor[:2]
+    return [delta[0] * sides[0], delta[1] * sides[1], *delta[2:]]
+
+
+def exchanged(goal, anchor):
+    return [encode_one(goal, anchor)[i] for i in (1, 0, 3, 2)]
+
+
+def with_wrong(encode):
+    return lambda goals, anchors: encode_table(goals, anchors, encode)
+
+
+def table_of_deltas(arguments, expected, got):
+    """The four tables that the answer should be and is."""
+    if np.shape(got) != np.shape(expected):
+        return None
+    names = ("dx", "dy", "dw", "dh")
+    pairs = [("expected", expected), ("got", np.asarray(got))]
+    wrong = [i for i in range(4) if not np.allclose(expected[..., i], pairs[1][1][..., i])]
+    return number_tables({f"{names[i]} {n}": t[..., i] for i in wrong[:2] for n, t in pairs})
+
+
+ENCODE_TABLE = Task(
+    name="encode_table",
+    kind="vectorise",
+    specification=encode_table,
+    cases=st.tuples(boxes(1, 3), boxes(1, 4)),
+    examples=[(np.float32([[5, 3, 13, 7]]), np.float32([[2, 2, 6, 10], [5, 3, 13, 7]]))],
+    picture=table_of_deltas,
+    after="The shapes did it: (G, 1, 2) against (n, 2). DETR matches by a cost of such a table, "
+    "and solves for the cheapest way to give every object one box.",
+    link="tinymaskrcnn/detection/box_coder.py, the same for pairs",
+    wrong=[
+        Wrong(
+            lambda goals, anchors: encode_table(anchors, goals).transpose(1, 0, 2),
+            "The two sets are exchanged: that is how objects would move to the anchors. Divide by "
+            "the sides of the anchor.",
+        ),
+        Wrong(
+            lambda goals, anchors: encode_table(goals, anchors).transpose(1, 0, 2),
+            "Your table is turned over: the first axis is that of the objects.",
+        ),
+        Wrong(
+            with_wrong(by_the_goal),
+            "You divide the shift by the object's side. When the box is decoded the object is not "
+            "known yet; the anchor's side is.",
+        ),
+        Wrong(
+            with_wrong(of_corners),
+            "You compare upper left corners. The shift is that of the centres.",
+        ),
+        Wrong(
+            with_wrong(without_logarithm),
+            "The last two are plain ratios. What is their logarithm?",
+        ),
+        Wrong(with_wrong(in_pixels), "The shifts are in pixels, not in sides of the anchor."),
+        Wrong(with_wrong(exchanged), "x and y are exchanged."),
+    ],
+)
+
+# proposal_labels
+
+
+def proposal_labels(iou, labels, threshold):
+    found = []
+    for column in iou.T:
+        best = max(range(len(column)), key=lambda g, c=column: c[g], default=-1)
+        found.append(labels[best] if best >= 0 and column[best] >= threshold else 0)
+    return np.array(found, np.int64)
+
+
+def no_background(iou, labels, threshold):
+    return labels[iou.argmax(axis=0)]
+
+
+def strictly_above(iou, labels, threshold):
+    if len(labels) == 0:
+        return np.zeros(iou.shape[1], np.int64)
+    return np.where(iou.max(axis=0) > threshold, labels[iou.argmax(axis=0)], 0)
+
+
+def instead(value):
+    """What is done where no object is near enough."""
+
+    def answer(iou, labels, threshold):
+        if len(labels) == 0:
+            return np.full(iou.shape[1], value, np.int64)
+        return np.where(iou.max(axis=0) >= threshold, labels[iou.argmax(axis=0)], value)
+
+    return answer
+
+
+def number_of_the_object(iou, labels, threshold):
+    if len(labels) == 0:
+        return np.zeros(iou.shape[1], np.int64)
+    return np.where(iou.max(axis=0) >= threshold, iou.argmax(axis=0), 0)
+
+
+def no_objects_forgotten(iou, labels, threshold):
+    """Right, but for pictures without objects."""
+    return np.where(iou.max(axis=0) >= threshold, labels[iou.argmax(axis=0)], 0)
+
+
+def first_good_one(iou, labels, threshold):
+    if len(labels) == 0:
+        return np.zeros(iou.shape[1], np.int64)
+    good = iou >= threshold
+    return np.where(good.any(axis=0), labels[good.argmax(axis=0)], 0)
+
+
+EIGHTHS = st.integers(0, 8).map(lambda i: i / 8)
+
+
+@st.composite
+def tables_with_labels(draw):
+    objects, proposals = draw(st.integers(0, 3)), draw(st.integers(1, 4))
+    iou = draw(hnp.arrays(np.float32, (objects, proposals), elements=EIGHTHS))
+    labels = draw(hnp.arrays(np.int64, objects, elements=st.integers(1, 3)))
+    return iou, labels, draw(st.sampled_from([0.5, 0.25]))
+
+
+PROPOSAL_LABELS = Task(
+    name="proposal_labels",
+    kind="vectorise",
+    specification=proposal_labels,
+    cases=tables_with_labels(),
+    examples=[
+        (np.float32([[0.75, 0.25, 0.5], [0.125, 0.375, 0.625]]), np.array([2, 3]), 0.5),
+        (np.float32([[0.5, 0.375]]), np.array([2]), 0.5),
+        (np.zeros((0, 2), np.float32), np.zeros(0, np.int64), 0.5),
+    ],
+    picture=tables,
+    after="The same matcher serves both stages, only with other numbers: 0.5 and 0.5, so that "
+    "nothing is left out, and no rescue: there will be better proposals as training goes on.",
+    link="RoIHeads in tinymaskrcnn/models/roi_heads.py",
+    wrong=[
+        Wrong(
+            no_objects_forgotten,
+            "Right, except for a picture without objects: the largest of no numbers is an error. "
+            "Every proposal is background there.",
+        ),
+        Wrong(
+            no_background,
+            "Every proposal gets a class, however little it overlaps. And what if there are no "
+            "objects?",
+        ),
+        Wrong(
+            strictly_above,
+            "A proposal that overlaps by exactly the threshold is an object.",
+        ),
+        Wrong(
+            instead(-1), "Background is class 0 here, not -1: the classifier has a place for it."
+        ),
+        Wrong(
+            number_of_the_object,
+            "You give the object's number. Its class is asked for.",
+        ),
+        Wrong(
+            first_good_one,
+            "You take the first object that overlaps enough, not the one that overlaps most.",
+        ),
+    ],
+)
+
+# atss
+
+
+def atss(iou, distances, inside, k, deviation=np.std, strict=False, last=False):
+    """Object by object, as the docstring tells it."""
+    count = iou.shape[1]
+    best, value = [-1] * count, [-1.0] * count
+    for g in range(len(iou)):
+        order = sorted(range(count), key=lambda n, g=g: distances[g, n])[:k]
+        row = [float(iou[g, n]) for n in order]
+        threshold = np.mean(row) + deviation(row)
+        for n in order:
+            fits = iou[g, n] > threshold if strict else iou[g, n] >= threshold
+            if fits and inside[g, n] and (iou[g, n] > value[n] or last):
+                best[n], value[n] = g, iou[g, n]
+    return np.array(best, np.int64)
+
+
+def nearest_by_overlap(iou, distances, inside, k):
+    return atss(iou, -iou, inside, k)
+
+
+def all_above_threshold(iou, distances, inside, k):
+    """The threshold is right, but anchors that are no candidates may be above it, too."""
+    best, value = [-1] * iou.shape[1], [-1.0] * iou.shape[1]
+    for g in range(len(iou)):
+        row = iou[g, np.argsort(distances[g], kind="stable")[:k]].astype(float)
+        for n in range(iou.shape[1]):
+            fits = iou[g, n] >= row.mean() + row.std() and inside[g, n]
+            if fits and iou[g, n] > value[n]:
+                best[n], value[n] = g, iou[g, n]
+    return np.array(best, np.int64)
+
+
+@st.composite
+def scenes(draw):
+    shape = draw(st.integers(1, 2)), draw(st.integers(1, 5))
+    return (
+        draw(hnp.arrays(np.float32, shape, elements=EIGHTHS)),
+        draw(hnp.arrays(np.float32, shape, elements=st.integers(0, 9).map(float))),
+        draw(hnp.arrays(bool, shape)),
+        draw(st.integers(1, shape[1])),
+    )
+
+
+SCENE = (
+    np.float32([[0.75, 0.5, 0.25, 0.125, 0.875], [0.125, 0.5, 0.75, 0.125, 0.0]]),
+    np.float32([[1, 2, 3, 4, 9], [3, 2, 1, 4, 9]]),
+    np.ones((2, 5), bool),
+)
+CROWD = (
+    np.float32([[0.5, 0.25], [0.75, 0.0]]),
+    np.float32([[1, 2], [1, 2]]),
+    np.ones((2, 2), bool),
+)
+
+ATSS = Task(
+    name="atss",
+    kind="extend",
+    specification=atss,
+    cases=scenes(),
+    examples=[
+        (*SCENE, 4),
+        (*CROWD, 2),
+        (CROWD[0][::-1].copy(), *CROWD[1:], 2),
+        (SCENE[0], SCENE[1], SCENE[0] < 0.7, 4),
+        (np.float32([[0.25, 0.75]]), np.float32([[1, 2]]), np.ones((1, 2), bool), 1),
+    ],
+    laws=[
+        Law(
+            "an anchor whose centre lies in no object learns none",
+            lambda f, iou, distances, inside, k: (
+                np.asarray(f(iou, distances, inside, k))[~inside.any(axis=0)] == -1
+            ).all(),
+        ),
+        Law(
+            "distances twice as long change nothing",
+            lambda f, iou, distances, inside, k: np.array_equal(
+                f(iou, 2 * distances, inside, k), f(iou, distances, inside, k)
+            ),
+        ),
+    ],
+    picture=tables,
+    after="With this rule RetinaNet, with anchors, and FCOS, without, came out equal: how boxes "
+    "are chosen for training mattered more than anchors did. It has one number, k.",
+    link="Zhang et al. 2020, section 4, https://arxiv.org/abs/1912.02424",
+    wrong=[
+        Wrong(
+            lambda iou, d, inside, k: atss(iou, d, inside, k, deviation=lambda row: 0.0),
+            "Your threshold is the mean alone; the standard deviation is to be added.",
+        ),
+        Wrong(
+            lambda iou, d, inside, k: atss(iou, d, np.ones_like(inside), k),
+            "Anchors whose centres lie outside the object are not ruled out.",
+        ),
+        Wrong(
+            nearest_by_overlap,
+            "Your candidates are the k that overlap most, not the k whose centres are nearest.",
+        ),
+        Wrong(
+            all_above_threshold,
+            "Anchors that are no candidates learn, too. Only the k nearest may.",
+        ),
+        Wrong(
+            lambda iou, d, inside, k: atss(iou, d, inside, k, strict=True),
+            "An IoU of exactly the threshold is enough. With two candidates the better one always "
+            "sits on it.",
+        ),
+        Wrong(
+            lambda iou, d, inside, k: atss(iou, d, inside, k, last=True),
+            "Where two objects want an anchor, yours goes to the later one. Which of the two does "
+            "it overlap most?",
+        ),
+        Wrong(
+            lambda iou, d, inside, k: atss(iou, -d, inside, k),
+            "Your candidates are the k farthest.",
+        ),
+    ],
+)
+
+TASKS = [LTRB_OFFSETS, SAMPLE_COUNTS, ENCODE_TABLE, PROPOSAL_LABELS, ATSS]

@@ -1,0 +1,435 @@
+"""Checks of lesson 15: measuring."""
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from lessons.checking import Law, Task, Wrong
+from lessons.checking.pictures import tables
+from tinymaskrcnn.viz.diagrams import number_tables
+from tinymaskrcnn.viz.plots import curves
+
+# best_f1_score
+
+
+def ranked(scores, hits, objects):
+    """(score, hits so far, detections so far) of every place to cut, best score first."""
+    found, rows = 0, []
+    for count, (score, hit) in enumerate(sorted(zip(scores, hits, strict=True), reverse=True), 1):
+        found += int(hit)
+        rows.append((score, found, count))
+    return rows
+
+
+def best_f1_score(scores, hits, objects):
+    best, where = -1.0, 0.0
+    for score, found, count in ranked(scores, hits, objects):
+        f1 = 2 * found / (count + objects)  # the same as 2 P R / (P + R)
+        if f1 > best + 1e-12:
+            best, where = f1, score
+    return float(where)
+
+
+def place_of(quality):
+    """The score where a quality of (found, count, objects) is largest, the first such place."""
+
+    def answer(scores, hits, objects):
+        rows = ranked(scores, hits, objects)
+        values = [quality(found, count, objects) for _, found, count in rows]
+        return float(rows[int(np.argmax(values))][0])
+
+    return answer
+
+
+def unsorted_f1(scores, hits, objects):
+    found = np.cumsum(hits)
+    return float(scores[np.argmax(2 * found / (np.arange(1, len(hits) + 1) + objects))])
+
+
+def f1_itself(scores, hits, objects):
+    rows = ranked(scores, hits, objects)
+    return float(max(2 * found / (count + objects) for _, found, count in rows))
+
+
+def last_of_equal(scores, hits, objects):
+    rows = ranked(scores, hits, objects)
+    values = np.round([2 * found / (count + objects) for _, found, count in rows], 12)
+    return float(rows[len(rows) - 1 - int(np.argmax(values[::-1]))][0])
+
+
+@st.composite
+def judged(draw):
+    n = draw(st.integers(1, 6))
+    scores = np.array(draw(st.permutations(range(1, n + 1)))) / 8
+    hits = draw(hnp.arrays(bool, n))
+    return scores, hits, max(1, int(hits.sum()) + draw(st.integers(0, 3)))
+
+
+BEST_F1_SCORE = Task(
+    name="best_f1_score",
+    kind="fill",
+    specification=best_f1_score,
+    cases=judged(),
+    examples=[
+        (np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, False, True, True]), 4),
+        (np.array([0.3, 0.9, 0.6]), np.array([True, True, False]), 2),
+    ],
+    after="Find it on pictures that are not those you report on. Each class has its own: a class "
+    "with few examples is rarely sure of itself, and one cut for all drops most of it.",
+    link="tinymaskrcnn predict --threshold, and tinymaskrcnn/commands/predict.py",
+    wrong=[
+        Wrong(
+            unsorted_f1,
+            "You count through the detections in the order in which they came. Best score first.",
+        ),
+        Wrong(
+            place_of(lambda found, count, objects: found / count),
+            "That is where precision is largest, mostly at the very first detection. F1 also asks "
+            "how many of the objects were found.",
+        ),
+        Wrong(
+            place_of(lambda found, count, objects: found / objects),
+            "That is where recall is largest. F1 also asks how many of the kept are right.",
+        ),
+        Wrong(f1_itself, "You return F1 itself. What is asked for is the score to cut at."),
+        Wrong(
+            last_of_equal,
+            "Of several places with the same F1 you take the last. Take the highest score.",
+        ),
+    ],
+)
+
+# eleven_points
+
+
+def points(recall, precision, count=11, envelope=True, least=0.0):
+    values = []
+    for k in range(count):
+        at = k / (count - 1)
+        reached = [p for r, p in zip(recall, precision, strict=True) if r >= at + least - 1e-8]
+        values.append((max(reached) if envelope else reached[0]) if reached else 0.0)
+    return values
+
+
+def eleven_points(recall, precision):
+    return float(np.mean(points(recall, precision)))
+
+
+def ten_points(recall, precision):
+    return float(np.mean(points(recall, precision)[1:]))
+
+
+def only_reached(recall, precision):
+    values = points(recall, precision)
+    reached = [v for k, v in enumerate(values) if k / 10 - 1e-8 <= max(recall, default=-1)]
+    return float(np.mean(reached)) if reached else 0.0
+
+
+@st.composite
+def pr_curves(draw):
+    hits = np.array(draw(st.lists(st.booleans(), max_size=6)), bool)
+    objects = max(1, int(hits.sum()) + draw(st.sampled_from([0, 1, 4])))
+    found = np.cumsum(hits)
+    return found / objects, found / np.arange(1, len(hits) + 1)
+
+
+def pr_picture(arguments, expected, got):
+    if len(arguments[0]) < 2:
+        return None
+    name = f"expected {float(expected):.3g}, got {float(np.ravel(got)[0]):.3g}"
+    return curves({"precision": arguments}, "recall", f"precision ({name})", marks=True)
+
+
+ELEVEN_POINTS = Task(
+    name="eleven_points",
+    kind="fill",
+    specification=eleven_points,
+    cases=pr_curves(),
+    examples=[(np.array([0.25, 0.25, 0.5, 0.75]), np.array([1.0, 0.5, 2 / 3, 0.75]))],
+    picture=pr_picture,
+    after="Numbers of VOC 2007 and of later years differ by this rule, so papers say which they "
+    "used. COCO has the same rule with 101 points, and so nearly the area under the curve.",
+    link="Everingham et al. 2010, section 4.2: https://doi.org/10.1007/s11263-009-0275-4",
+    wrong=[
+        Wrong(
+            lambda r, p: float(np.mean(points(r, p, envelope=False))),
+            "You take the precision where the recall is first reached. A later place of the curve "
+            "may have a better one: take the best from there on.",
+        ),
+        Wrong(
+            lambda r, p: float(np.mean(points(r, p, least=2e-8))),
+            "You ask for a recall above each point. Reaching it is enough.",
+        ),
+        Wrong(ten_points, "The point at recall 0 is missing: from 0 to 1 in tenths there are 11."),
+        Wrong(
+            only_reached,
+            "You average over the recalls that were reached. Those that never are count as 0: that "
+            "is the price of what was not found.",
+        ),
+        Wrong(
+            lambda r, p: float(np.mean(points(r, p, count=101))),
+            "Those are COCO's 101 points. Here there are 11.",
+        ),
+    ],
+)
+
+# average_recall
+
+TEN = [k / 20 for k in range(10, 20)]
+
+
+def average_recall(iou):
+    return float(np.mean([[max(row) >= t for row in iou.tolist()] for t in TEN]))
+
+
+def of_proposals(iou):
+    return average_recall(iou.T)
+
+
+def mean_best(iou):
+    return float(iou.max(axis=1).mean())
+
+
+def strictly_above(iou):
+    return float(np.mean([[max(row) > t for row in iou.tolist()] for t in TEN]))
+
+
+def all_pairs(iou):
+    return float(np.mean([iou >= t for t in TEN]))
+
+
+def only_half(iou):
+    return float((iou.max(axis=1) >= 0.5).mean())
+
+
+@st.composite
+def overlaps(draw):
+    shape = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    whole = draw(hnp.arrays(np.int64, shape, elements=st.integers(0, 20)))
+    return whole / 20
+
+
+AVERAGE_RECALL = Task(
+    name="average_recall",
+    kind="vectorise",
+    specification=average_recall,
+    cases=overlaps().map(lambda iou: (iou,)),
+    examples=[(np.array([[0.6, 0.1]]),), (np.array([[0.6, 0.1], [0.9, 0.2], [0.3, 0.4]]),)],
+    picture=lambda arguments, expected, got: number_tables(
+        {f"IoU: expected {float(expected):.3g}, got {float(np.ravel(got)[0]):.3g}": arguments[0]}
+    ),
+    after="Papers about proposals report it as AR at 100, 300 or 1000 proposals. The pyramid's "
+    "paper has 56.3 at 1000 with a pyramid and 48.3 with one level only.",
+    link="Lin et al. 2017, table 1: https://arxiv.org/abs/1612.03144",
+    wrong=[
+        Wrong(
+            of_proposals,
+            "That is the share of proposals that hit something. Recall asks about objects: the "
+            "rows of the table.",
+        ),
+        Wrong(
+            mean_best,
+            "That is the mean of the best overlaps. A threshold makes each of them a yes or a no.",
+        ),
+        Wrong(
+            strictly_above,
+            "An overlap equal to the threshold counts.",
+        ),
+        Wrong(
+            all_pairs,
+            "You count pairs. An object is found when its best proposal is good enough.",
+        ),
+        Wrong(only_half, "That is the recall at 0.5 alone, the first of the ten thresholds."),
+    ],
+)
+
+# panoptic_quality
+
+
+def panoptic_quality(iou):
+    total, pairs = 0.0, 0
+    for row in iou:
+        for value in row:
+            if value > 0.5:
+                total, pairs = total + value, pairs + 1
+    alone = (iou.shape[0] - pairs) + (iou.shape[1] - pairs)
+    return total / (pairs + alone / 2)
+
+
+def quality(form):
+    """A function of the sum of the pairs' IoU, the pairs, and the two numbers of segments."""
+
+    def answer(iou):
+        with np.errstate(all="ignore"):
+            above = np.where(iou > 0.5, iou, 0)
+            pairs = np.float64((iou > 0.5).sum())
+            return float(form(above.sum(), pairs, *map(np.float64, iou.shape)))
+
+    return answer
+
+
+@st.composite
+def exclusive(draw):
+    n, g = draw(st.integers(0, 4)), draw(st.integers(0, 4))
+    if n + g == 0:
+        n = 1
+    iou = np.zeros((n, g))
+    columns = draw(st.permutations(range(g))) if g else []
+    for i, j in zip(range(n), columns, strict=False):
+        iou[i, j] = draw(st.integers(0, 10)) / 10
+    return (iou,)
+
+
+PANOPTIC_QUALITY = Task(
+    name="panoptic_quality",
+    kind="vectorise",
+    specification=panoptic_quality,
+    cases=exclusive(),
+    examples=[
+        (np.array([[0.8, 0.0], [0.0, 0.3]]),),
+        (np.array([[0.8, 0.0, 0.0], [0.0, 0.6, 0.1]]),),
+    ],
+    picture=lambda arguments, expected, got: (
+        number_tables({f"IoU: expected {float(expected):.3g}": arguments[0]})
+        if arguments[0].size
+        else None
+    ),
+    after="It is the product of two numbers: how well the pairs agree (the mean of their IoU), and "
+    "an F1 of finding them. No score is in it, so a model has to say where it cuts off.",
+    link="Kirillov et al. 2019, section 4: https://arxiv.org/abs/1801.00868",
+    wrong=[
+        Wrong(
+            quality(lambda total, pairs, n, g: total / max(pairs, 1)),
+            "That is the mean IoU of the pairs alone: what was missed or made up costs nothing.",
+        ),
+        Wrong(
+            quality(lambda total, pairs, n, g: 2 * pairs / (n + g)),
+            "That is how many were paired. How well they agree is missing: sum their IoU.",
+        ),
+        Wrong(
+            quality(lambda total, pairs, n, g: total / (n + g - pairs)),
+            "Segments without a partner count whole. Each counts as a half.",
+        ),
+        Wrong(
+            quality(lambda total, pairs, n, g: total / (n + g)),
+            "You divide by all segments of both sides, so that a perfect answer gets a half. A "
+            "pair is two segments and counts as one.",
+        ),
+        Wrong(
+            lambda iou: float(iou.sum() / max((iou > 0.5).sum() + sum(iou.shape), 1)),
+            "Pairs that agree by 0.5 or less are in your sum. They are no pairs.",
+        ),
+        Wrong(
+            lambda iou: float(
+                iou.sum() / ((iou > 0.5).sum() + (sum(iou.shape) - 2 * (iou > 0.5).sum()) / 2)
+            ),
+            "Pairs that agree by 0.5 or less are in your sum. They are no pairs.",
+        ),
+    ],
+)
+
+# match_with_crowds
+
+
+def match_with_crowds(iou, crowd, threshold, greedy=True, reusable=True, absorbs=True):
+    taken, result = set(), []
+    for row in iou.tolist():
+        best, found = -1, -1.0
+        for j, value in enumerate(row):
+            if crowd[j] or (greedy and j in taken):
+                continue
+            if value >= threshold and value > found:
+                best, found = j, value
+        if best in taken:
+            best = -1
+        if best == -1 and absorbs:
+            for j, value in enumerate(row):
+                if crowd[j] and value >= threshold and (reusable or j not in taken):
+                    best = -2
+                    taken.add(j)
+                    break
+        if best >= 0:
+            taken.add(best)
+        result.append(best)
+    return np.array(result, np.int64)
+
+
+def crowds_are_objects(iou, crowd, threshold):
+    return match_with_crowds(iou, np.zeros_like(crowd), threshold)
+
+
+def crowds_first(iou, crowd, threshold):
+    inside = (np.where(crowd, iou, 0) >= threshold).any(axis=1)
+    result = np.full(len(iou), -2, np.int64)
+    result[~inside] = match_with_crowds(iou[~inside], crowd, threshold)
+    return result
+
+
+def shared_objects(iou, crowd, threshold):
+    result = [match_with_crowds(row[None], crowd, threshold)[0] for row in iou]
+    return np.array(result, np.int64)
+
+
+def strictly_over(iou, crowd, threshold):
+    return match_with_crowds(iou, crowd, threshold + 1e-9)
+
+
+@st.composite
+def scenes(draw):
+    n, g = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    whole = draw(hnp.arrays(np.int64, (n, g), elements=st.integers(0, 10)))
+    return whole / 10, draw(hnp.arrays(bool, g)), draw(st.sampled_from([0.5, 0.8]))
+
+
+MATCH_WITH_CROWDS = Task(
+    name="match_with_crowds",
+    kind="extend",
+    specification=match_with_crowds,
+    cases=scenes(),
+    examples=[
+        (np.array([[0.9, 0.6], [0.8, 0.7]]), np.array([False, False]), 0.5),
+        (np.array([[0.2, 0.9], [0.6, 0.9], [0.6, 1.0]]), np.array([False, True]), 0.5),
+    ],
+    laws=[
+        Law(
+            "no object is found twice",
+            lambda f, iou, crowd, threshold: (
+                np.unique(found := (r := np.asarray(f(iou, crowd, threshold)))[r >= 0]).size
+                == len(found)
+            ),
+        ),
+    ],
+    picture=tables,
+    after="Without this rule a model would be punished for finding people that nobody had the "
+    "patience to outline. pycocotools does the same, in C, for ten thresholds at once.",
+    link="judge in tinymaskrcnn/evaluation/mistakes.py",
+    wrong=[
+        Wrong(
+            crowds_are_objects,
+            "A crowd is found like an object. It never is one: skip its column in the search.",
+        ),
+        Wrong(
+            lambda *a: match_with_crowds(*a, absorbs=False),
+            "What lies in a crowd comes out as a false alarm. It is not judged: -2.",
+        ),
+        Wrong(
+            crowds_first,
+            "You look for a crowd first. An object that is free comes before any crowd.",
+        ),
+        Wrong(
+            lambda *a: match_with_crowds(*a, reusable=False),
+            "A crowd is used up by the first detection in it. Any number may lie in one.",
+        ),
+        Wrong(
+            shared_objects,
+            "An object is found several times. Once it is taken, later detections cannot have it.",
+        ),
+        Wrong(
+            lambda *a: match_with_crowds(*a, greedy=False),
+            "Where the best object is taken already, you give up. The next best free one counts.",
+        ),
+        Wrong(strictly_over, "An overlap equal to the threshold counts."),
+    ],
+)
+
+TASKS = [BEST_F1_SCORE, ELEVEN_POINTS, AVERAGE_RECALL, PANOPTIC_QUALITY, MATCH_WITH_CROWDS]

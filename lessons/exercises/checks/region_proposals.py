@@ -1,0 +1,419 @@
+"""Checks of lesson 09: region proposals."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from lessons import load
+from lessons.checking import Law, Task, Wrong
+from lessons.checking.compare import difference
+from lessons.checking.pictures import tables
+from lessons.checking.strategies import arrays, boxes
+from tinymaskrcnn.viz.diagrams import GROUND_TRUTH, PROPOSAL, boxes_on_grid
+
+iou_one = load("boxes_iou").iou_one
+smooth_l1_one = load("region_proposals").smooth_l1_one
+
+
+def overlaps_of(truth, proposals):
+    table = [[float(iou_one(t, p)) for p in proposals.astype(float)] for t in truth.astype(float)]
+    return np.array(table).reshape(len(truth), len(proposals))
+
+
+def boxes_picture(arguments, expected, got):
+    """True boxes and the first proposals."""
+    truth, proposals = arguments[0][:4], arguments[1][:4]
+    panel = {f"true {i}": (b, GROUND_TRUTH) for i, b in enumerate(truth)}
+    panel |= {f"proposal {i}": (b, PROPOSAL) for i, b in enumerate(proposals)}
+    return boxes_on_grid([panel], [f"expected {float(expected):.3g}, got {float(got):.3g}"])
+
+
+# proposal_recall
+
+
+def proposal_recall(truth, proposals, threshold):
+    return float(np.mean([any(row >= threshold) for row in overlaps_of(truth, proposals)]))
+
+
+def precision(truth, proposals, threshold):
+    """Which share of the proposals overlaps a true box."""
+    if len(proposals) == 0:
+        return 0.0
+    return float((overlaps_of(truth, proposals).max(axis=0) >= threshold).mean())
+
+
+def counted_pairs(truth, proposals, threshold):
+    return float((overlaps_of(truth, proposals) >= threshold).sum() / len(truth))
+
+
+def strictly_above(truth, proposals, threshold):
+    return float((overlaps_of(truth, proposals).max(axis=1, initial=0) > threshold).mean())
+
+
+def mean_overlap(truth, proposals, threshold):
+    return float(overlaps_of(truth, proposals).max(axis=1, initial=0).mean())
+
+
+def without_proposals_an_error(truth, proposals, threshold):
+    return float((overlaps_of(truth, proposals).max(axis=1) >= threshold).mean())
+
+
+THRESHOLDS = st.sampled_from([0.25, 0.5, 0.75])
+SCENES = [
+    (np.float32([[0, 0, 4, 4], [6, 6, 8, 8]]), np.float32([[0, 0, 4, 3], [0, 1, 4, 4]]), 0.5),
+    (np.float32([[0, 0, 4, 4]]), np.float32([[0, 0, 4, 2], [5, 5, 6, 6]]), 0.5),
+    (np.float32([[0, 0, 4, 4]]), np.float32([[0, 0, 4, 3], [0, 0, 3, 4], [5, 5, 6, 6]]), 0.75),
+    (np.float32([[0, 0, 4, 4]]), np.zeros((0, 4), np.float32), 0.5),
+]
+
+PROPOSAL_RECALL = Task(
+    name="proposal_recall",
+    kind="fill",
+    specification=proposal_recall,
+    cases=st.tuples(boxes(1, 3), boxes(0, 4), THRESHOLDS),
+    examples=SCENES,
+    picture=boxes_picture,
+    after="Recall is a ceiling: what has no proposal can never be detected. It says nothing of "
+    "false alarms, which are the second stage's business.",
+    link="recalls in tinymaskrcnn/viz/figures/proposals.py",
+    wrong=[
+        Wrong(
+            without_proposals_an_error,
+            "Right, unless there are no proposals: then nothing is found, and the largest of no "
+            "numbers is an error.",
+        ),
+        Wrong(
+            precision,
+            "You count the proposals that overlap an object: that is precision. Count the objects "
+            "that are overlapped.",
+        ),
+        Wrong(
+            counted_pairs,
+            "An object that several proposals find counts several times. Found is found.",
+        ),
+        Wrong(strictly_above, "An overlap of exactly the threshold is enough."),
+        Wrong(
+            mean_overlap,
+            "You average the best overlaps. Only whether each reaches the threshold counts.",
+        ),
+    ],
+)
+
+# focal_term
+
+
+def focal_term(logit, is_object, gamma):
+    right = float(logit) if is_object else -float(logit)
+    cost = np.logaddexp(0, -right)
+    return float((1 - np.exp(-cost)) ** gamma * cost)
+
+
+def probability(logit):
+    return 1 / (1 + np.exp(-float(logit)))
+
+
+def of_given(weight):
+    """Focal term with a weight from (probability of an object, whether it is one)."""
+
+    def answer(logit, is_object, gamma):
+        return float(weight(probability(logit), is_object, gamma) * focal_term(logit, is_object, 0))
+
+    return answer
+
+
+def overflowing(logit, is_object, gamma):
+    p = probability(logit)
+    q = p if is_object else 1 - p
+    return float(-((1 - q) ** gamma) * np.log(q))
+
+
+FOCAL_TERM = Task(
+    name="focal_term",
+    kind="fill",
+    specification=focal_term,
+    cases=st.tuples(
+        st.sampled_from([0.0, 1.0, -1.0, 2.0, -3.0, 500.0, -500.0]),
+        st.booleans(),
+        st.sampled_from([0, 1, 2]),
+    ),
+    examples=[(0.0, True, 0), (2.0, True, 2), (2.0, False, 1), (-500.0, True, 1), (500.0, True, 2)],
+    after="With gamma 2 an anchor that is right with probability 0.9 counts a hundredth of what it "
+    "did. That is the other way round the thousand to one of background, beside drawing a sample.",
+    link="Lin et al. 2017, section 3, https://arxiv.org/abs/1708.02002",
+    wrong=[
+        Wrong(
+            overflowing,
+            "Right for small logits. For -500 the probability is 0 to the last digit, and its "
+            "logarithm is infinite; how does the lesson avoid it?",
+        ),
+        Wrong(
+            of_given(lambda p, o, g: (p if o else 1 - p) ** g),
+            "You weigh by how sure the right answer was, so that easy anchors count most. Weigh by "
+            "how far it was from sure.",
+        ),
+        Wrong(
+            of_given(lambda p, o, g: (1 - p) ** g),
+            "For background the right answer has probability 1 - p, and what it lacks is p.",
+        ),
+        Wrong(
+            of_given(lambda p, o, g: 1.0),
+            "That is the cross-entropy, without the power.",
+        ),
+        Wrong(
+            of_given(lambda p, o, g: g * (1 - (p if o else 1 - p))),
+            "You multiply by gamma. It is the exponent.",
+        ),
+        Wrong(
+            lambda logit, o, g: -focal_term(logit, o, g),
+            "The sign is turned round: a loss is not below 0.",
+        ),
+    ],
+)
+
+# objectness_map
+
+
+def objectness_map(logits, shape, reduce=max):
+    per_cell = len(logits) // (shape[0] * shape[1])
+    cells = [logits[i : i + per_cell].tolist() for i in range(0, len(logits), per_cell)]
+    return np.float32([probability(reduce(cell)) for cell in cells]).reshape(shape)
+
+
+def forms_first(logits, shape):
+    best = logits.reshape(-1, *shape).max(axis=0)
+    return 1 / (1 + np.exp(-best))
+
+
+def turned(logits, shape):
+    best = logits.reshape(shape[1], shape[0], -1).max(axis=2).T
+    return 1 / (1 + np.exp(-best))
+
+
+@st.composite
+def levels(draw):
+    shape = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    return draw(arrays(shape[0] * shape[1] * draw(st.integers(1, 3)), -4, 4)), shape
+
+
+OBJECTNESS_MAP = Task(
+    name="objectness_map",
+    kind="vectorise",
+    specification=objectness_map,
+    cases=levels(),
+    examples=[
+        (np.float32([1, -1, 2, 0, -3, -4, 0, 3]), (2, 2)),
+        (np.float32([1, -1, 2, 0, -3, -4]), (1, 3)),
+    ],
+    picture=tables,
+    after="One reshape, because the flat order puts the forms of a cell next to each other. Since "
+    "the sigmoid rises, the best logit may be taken before it or after it.",
+    link="best_of_cells in tinymaskrcnn/viz/proposal_figures.py",
+    wrong=[
+        Wrong(
+            forms_first,
+            "You read all cells of the first form, then all of the second. The forms of one cell "
+            "stand next to each other, so theirs is the last axis.",
+        ),
+        Wrong(
+            turned,
+            "The map is turned over: rows come first.",
+        ),
+        Wrong(
+            lambda logits, shape: objectness_map(logits, shape, np.mean),
+            "You average the anchors of a cell. The best is asked for.",
+        ),
+        Wrong(
+            lambda logits, shape: np.log(
+                objectness_map(logits, shape) / (1 - objectness_map(logits, shape))
+            ),
+            "These are logits. Probabilities are asked for.",
+        ),
+        Wrong(
+            lambda logits, shape: logits.reshape(*shape, -1).argmax(axis=2),
+            "That says *which* anchor is the best. How probable is it?",
+        ),
+    ],
+)
+
+# smooth_l1_slope
+
+
+def smooth_l1_slope(predicted, goals, beta):
+    """Differences of the loss itself."""
+    slopes = []
+    for d in (predicted - goals).ravel().tolist():
+        higher, lower = smooth_l1_one(d + 1e-7, beta), smooth_l1_one(d - 1e-7, beta)
+        slopes.append((higher - lower) / 2e-7)
+    return np.float32(slopes).reshape(predicted.shape)
+
+
+def slope(predicted, goals, beta):
+    return np.clip((predicted - goals) / beta, -1, 1)
+
+
+def without_beta(predicted, goals, beta):
+    d = predicted - goals
+    return np.where(abs(d) < beta, d, np.sign(d))
+
+
+def never_negative(predicted, goals, beta):
+    return abs(slope(predicted, goals, beta))
+
+
+def same_slope(got, expected):
+    return difference(got, expected, 1e-4)  # the specification is a difference quotient
+
+
+SMOOTH_L1_SLOPE = Task(
+    name="smooth_l1_slope",
+    kind="vectorise",
+    specification=smooth_l1_slope,
+    cases=st.integers(1, 3).flatmap(
+        lambda n: st.tuples(
+            arrays((n, 4), -4, 4, 8.0), arrays((n, 4), -4, 4, 8.0), st.sampled_from([0.3, 0.7, 1.2])
+        )
+    ),
+    examples=[
+        (np.float32([[0.5, 0.125, -2, 0]]), np.float32([[0.25, 0, 1, 0]]), 0.3),
+        (np.float32([[1, -1, 2, -2]]), np.zeros((1, 4), np.float32), 1.2),
+    ],
+    picture=tables,
+    same=same_slope,
+    after="The gradient is the difference, cut off: from beta on every error pulls with force one. "
+    "Gradient clipping for single numbers, one could say, built into the loss.",
+    link="smooth_l1_grad in tinymaskrcnn/ops/losses/reference.py",
+    wrong=[
+        Wrong(
+            lambda p, g, beta: (p - g) / beta,
+            "That is the slope of the parabola everywhere. From beta on the loss is straight.",
+        ),
+        Wrong(
+            lambda p, g, beta: np.sign(p - g),
+            "That is the slope of the plain distance. Below beta it is gentler.",
+        ),
+        Wrong(
+            without_beta,
+            "Below beta the loss is d * d / (2 * beta). What does its slope keep of beta?",
+        ),
+        Wrong(
+            lambda p, g, beta: slope(g, p, beta),
+            "All signs are turned round: a prediction that is too large must have a positive "
+            "slope, so that it goes down.",
+        ),
+        Wrong(
+            never_negative,
+            "A slope has a sign: where the prediction is too small it is negative.",
+        ),
+        Wrong(
+            lambda p, g, beta: slope(p, g, beta) / p.size,
+            "You divide by how many there are. The loss is summed, not averaged.",
+        ),
+    ],
+)
+
+# average_recall
+
+
+def average_recall(truth, proposals, count, reward=lambda o: max(o - 0.5, 0) * 2):
+    table = overlaps_of(truth, proposals[:count])
+    free_truth, free_proposals = set(range(table.shape[0])), set(range(table.shape[1]))
+    total = 0.0
+    while free_truth and free_proposals:
+        g, n = max(((g, n) for g in free_truth for n in free_proposals), key=lambda p: table[p])
+        total += reward(table[g, n])
+        free_truth, free_proposals = free_truth - {g}, free_proposals - {n}
+    return float(total / len(truth))
+
+
+def shared_proposals(truth, proposals, count):
+    best = overlaps_of(truth, proposals[:count]).max(axis=1, initial=0)
+    return float(np.maximum(best - 0.5, 0).mean() * 2)
+
+
+def in_turn(truth, proposals, count):
+    """Each true box, in order, takes the best proposal that is left."""
+    table, total = overlaps_of(truth, proposals[:count]), 0.0
+    for row in range(min(table.shape)):
+        n = table[row].argmax()
+        total += max(table[row, n] - 0.5, 0) * 2
+        table[:, n] = -1
+    return float(total / len(truth))
+
+
+def over_pairs(truth, proposals, count):
+    pairs = min(len(truth), len(proposals), count)
+    return average_recall(truth, proposals, count) * len(truth) / max(pairs, 1)
+
+
+def all_different(case):
+    """No two IoU are equal, so that the greedy choice has no ties."""
+    values = overlaps_of(*case[:2]).ravel()
+    values = values[values > 0.4]
+    return len(np.unique(values)) == len(values)
+
+
+NESTED = np.float32([[0, 0, 8, 8], [0, 0, 8, 7]])
+
+AVERAGE_RECALL = Task(
+    name="average_recall",
+    kind="extend",
+    specification=average_recall,
+    cases=st.tuples(boxes(1, 3, extent=6), boxes(1, 4, extent=6), st.integers(1, 4)).filter(
+        all_different
+    ),
+    examples=[
+        (NESTED, np.float32([[0, 0, 8, 7.5]]), 1),
+        (NESTED[::-1].copy(), np.float32([[0, 0, 8, 8], [0, 0, 5, 7]]), 2),
+        (NESTED, np.float32([[0, 0, 8, 6], [0, 0, 8, 7]]), 2),
+        (NESTED[:1], np.float32([[0, 0, 8, 7], [0, 0, 8, 8]]), 1),
+        (NESTED[:1], np.float32([[0, 0, 4, 4]]), 1),
+    ],
+    laws=[
+        Law(
+            "the true boxes themselves have average recall 1",
+            lambda f, truth, proposals, count: bool(np.isclose(f(truth, truth, len(truth)), 1)),
+        ),
+        Law(
+            "boxes twice as large give the same",
+            lambda f, truth, proposals, count: bool(
+                np.isclose(f(2 * truth, 2 * proposals, count), f(truth, proposals, count))
+            ),
+        ),
+    ],
+    picture=boxes_picture,
+    after="COCO's AR does this at ten thresholds, and FPN's table 1 is made of it. It goes along "
+    "with how well a detector built on the proposals will do, better than recall at 0.5 does.",
+    link="Hosang et al. 2015, https://arxiv.org/abs/1502.05082",
+    wrong=[
+        Wrong(
+            shared_proposals,
+            "One proposal may serve several true boxes in yours. Once it is taken it is out.",
+        ),
+        Wrong(
+            in_turn,
+            "Your true boxes choose in their order. The best pair of all is taken first, so that "
+            "nobody takes what is another's perfect match.",
+        ),
+        Wrong(
+            lambda t, p, count: average_recall(t, p, len(p)),
+            "You use all proposals. Only the first `count` exist here.",
+        ),
+        Wrong(
+            lambda t, p, count: average_recall(t, p, count, lambda o: max(o - 0.5, 0)),
+            "The factor of 2 is missing: perfect boxes must give 1.",
+        ),
+        Wrong(
+            lambda t, p, count: average_recall(t, p, count, lambda o: (o - 0.5) * 2),
+            "An IoU below one half takes something away in yours. It counts 0.",
+        ),
+        Wrong(
+            lambda t, p, count: average_recall(t, p, count, lambda o: float(o >= 0.5)),
+            "That is recall at 0.5. A closer box must count more.",
+        ),
+        Wrong(
+            over_pairs,
+            "You average over the pairs. True boxes without a proposal belong into the mean, as 0.",
+        ),
+    ],
+)
+
+TASKS = [PROPOSAL_RECALL, FOCAL_TERM, OBJECTNESS_MAP, SMOOTH_L1_SLOPE, AVERAGE_RECALL]

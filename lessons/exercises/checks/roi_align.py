@@ -1,0 +1,397 @@
+"""Checks of lesson 11: RoIAlign."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from lessons import load
+from lessons.checking import Law, Task, Wrong
+from lessons.checking.pictures import tables
+from lessons.checking.strategies import arrays, boxes
+
+bilinear_at = load("roi_align").bilinear_at
+
+# level_by_cells
+
+
+def level_with(rule):
+    """The level of each box, by a function of (width, height, cells) that need not be clipped."""
+
+    def levels(given, cells):
+        sides = [(x2 - x1, y2 - y1) for x1, y1, x2, y2 in np.asarray(given, float)]
+        return np.array([min(max(rule(w, h, cells), 2), 5) for w, h in sides], int)
+
+    return levels
+
+
+def finest_that_fits(w, h, cells):
+    for level in range(2, 6):
+        if max(w, h) <= cells * 2**level:
+            return level
+    return 5
+
+
+def unclipped(given, cells):
+    longer = np.maximum(given[:, 2] - given[:, 0], given[:, 3] - given[:, 1])
+    return np.ceil(np.log2(longer / cells)).astype(int)
+
+
+def up(side, cells):
+    return int(np.ceil(np.log2(side / cells)))
+
+
+LEVEL_BY_CELLS = Task(
+    name="level_by_cells",
+    kind="fill",
+    specification=level_with(finest_that_fits),
+    cases=st.tuples(
+        boxes(1, 3, extent=9).map(lambda b: b * np.float32(32)), st.sampled_from([7, 14, 5])
+    ),
+    examples=[(np.float32([[0, 0, 56, 20], [0, 0, 57, 20], [0, 0, 4, 4], [0, 0, 900, 9]]), 14)],
+    picture=tables,
+    after="FCOS (Tian et al. 2019) sorts its objects to levels in this manner. The rule of FPN "
+    "takes the root of the area instead, so that a long thin box goes to a finer map than here.",
+    link="Lin et al. 2017, equation 1: https://arxiv.org/abs/1612.03144",
+    wrong=[
+        Wrong(
+            level_with(lambda w, h, cells: up(min(w, h), cells)),
+            "You take the shorter side. The longer one must fit into that many cells.",
+        ),
+        Wrong(
+            level_with(lambda w, h, cells: up(np.sqrt(w * h), cells)),
+            "You take the root of the area, as FPN does. Here the longer side decides.",
+        ),
+        Wrong(
+            unclipped,
+            "There is no level below 2 or above 5: what is smaller or larger goes to the nearest "
+            "one that there is.",
+        ),
+        Wrong(
+            level_with(lambda w, h, cells: int(np.floor(np.log2(max(w, h) / cells)))),
+            "You round down: the side is then longer than the cells allow. Which way must a level "
+            "that is not whole be rounded, so that the box fits?",
+        ),
+        Wrong(
+            level_with(lambda w, h, cells: int(np.round(np.log2(max(w, h) / cells)))),
+            "You round to the nearest level. A box that is a little too long for a level would "
+            "stay on it: which way must you round so that it always fits?",
+        ),
+        Wrong(
+            level_with(lambda w, h, cells: up(w, cells)),
+            "You look at the width alone. The longer of the two sides decides.",
+        ),
+        Wrong(
+            level_with(lambda w, h, cells: int(np.ceil(np.log(max(w, h) / cells)))),
+            "That is the natural logarithm. From level to level the stride doubles.",
+        ),
+        Wrong(
+            lambda b, cells: level_with(finest_that_fits)(b, cells) - 2,
+            "You count levels from 0. The finest map is called 2, for its stride is 2 ** 2.",
+        ),
+    ],
+)
+
+# spread
+
+
+def spread_with(weights):
+    """A gradient by a function of (down, across) that gives the four cells' shares, row by row."""
+
+    def gradient(shape, y, x, slope):
+        out = np.zeros((shape[0] + 1, shape[1] + 1))
+        r, c = int(y), int(x)
+        out[r : r + 2, c : c + 2] += slope * np.reshape(weights(y - r, x - c), (2, 2))
+        return out[:-1, :-1]
+
+    return gradient
+
+
+def shares(down, across):
+    return np.outer([1 - down, down], [1 - across, across])
+
+
+def overwritten(shape, y, x, slope):
+    """The right answer but for the last row and column, where cells are clamped and overwritten."""
+    out = np.zeros(shape)
+    r, c = int(y), int(x)
+    for (i, j), share in np.ndenumerate(shares(y - r, x - c)):
+        out[min(r + i, shape[0] - 1), min(c + j, shape[1] - 1)] = slope * share
+    return out
+
+
+def nearest(shape, y, x, slope):
+    out = np.zeros(shape)
+    out[int(y + 0.5), int(x + 0.5)] = slope
+    return out
+
+
+@st.composite
+def samples_in_a_map(draw):
+    height, width = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    y, x = draw(st.integers(0, 4 * (height - 1))) / 4, draw(st.integers(0, 4 * (width - 1))) / 4
+    return (height, width), y, x, float(draw(st.integers(1, 9)))
+
+
+SPREAD = Task(
+    name="spread",
+    kind="fill",
+    specification=spread_with(shares),
+    cases=samples_in_a_map(),
+    examples=[((3, 4), 0.25, 1.5, 8.0), ((3, 4), 2.0, 3.0, 1.0)],
+    picture=lambda arguments, expected, got: tables(arguments, expected, got),
+    after="Do that for each sample of each region, and you have RoIAlign's backward pass. The sum "
+    "of the shares is 1, so nothing of a gradient is lost and nothing is made.",
+    link="roi_align_grad in tinymaskrcnn/ops/roi_align/reference.py",
+    wrong=[
+        Wrong(
+            spread_with(lambda down, across: shares(across, down)),
+            "The two fractions are swapped: how far the point is below its cell mixes rows, how "
+            "far right of it mixes columns.",
+        ),
+        Wrong(
+            spread_with(lambda down, across: shares(1 - down, 1 - across)),
+            "The shares are the wrong way round: the nearer a cell, the more it gets.",
+        ),
+        Wrong(
+            nearest,
+            "You give all to the nearest cell. Everyone who was read gets as much as it counted.",
+        ),
+        Wrong(
+            spread_with(lambda down, across: np.array([1, 0, 0, 0])),
+            "You give all to the cell above and left of the point. The value was a mix of four "
+            "cells, and each gets as much as it counted in it.",
+        ),
+        Wrong(
+            lambda shape, y, x, slope: spread_with(shares)(shape, y, x, 1.0),
+            "These are the weights alone. By what is the gradient of the value multiplied?",
+        ),
+        Wrong(
+            spread_with(lambda down, across: np.full((2, 2), 0.25)),
+            "You give a quarter to each of the four. How much each counted depends on where the "
+            "point lies between them.",
+        ),
+        Wrong(
+            overwritten,
+            "On the last row or column two of your four cells are the same one, and the second, "
+            "whose share is 0, overwrites the first.",
+        ),
+    ],
+)
+
+# align_max
+
+
+def pooled(features, box, bins, samples, reduce=np.max, edge=0.5, read=bilinear_at):
+    """Bins as a function of their samples, in loops."""
+    x1, y1, x2, y2 = (float(v) for v in box)
+    out = np.zeros((bins, bins))
+    for i, j in np.ndindex(bins, bins):
+        ys = [y1 + (i + (s + edge) / samples) * (y2 - y1) / bins for s in range(samples)]
+        xs = [x1 + (j + (s + edge) / samples) * (x2 - x1) / bins for s in range(samples)]
+        out[i, j] = reduce([float(read(features[..., None], y, x)[0]) for y in ys for x in xs])
+    return out
+
+
+def of_cells(image, y, x):
+    """The largest of the four cells around a point."""
+    r, c = int(y), int(x)
+    return image[r : r + 2, c : c + 2].max(axis=(0, 1))
+
+
+def rounded_reading(image, y, x):
+    return image[int(y + 0.5), int(x + 0.5)]
+
+
+def edge_to_edge(features, box, bins, samples):
+    """Samples at the ends of the box, too."""
+    count = bins * samples
+    x1, y1, x2, y2 = (float(v) for v in box)
+    ys, xs = np.linspace(y1, y2, count), np.linspace(x1, x2, count)
+    grid = [[float(bilinear_at(features[..., None], y, x)[0]) for x in xs] for y in ys]
+    return np.reshape(grid, (bins, samples, bins, samples)).max(axis=(1, 3))
+
+
+def cut_in_fours(features, box, bins, samples):
+    """As if the grid of samples could be seen as bins by bins of samples by samples."""
+    grid = pooled(features, box, bins * samples, 1)
+    return grid.reshape(bins, bins, samples, samples).max(axis=(2, 3))
+
+
+def bins_and_samples_mixed(features, box, bins, samples):
+    """As if the grid of samples had shape (samples, bins) along each axis."""
+    count = bins * samples
+    grid = pooled(features, box, count, 1)
+    return grid.reshape(samples, bins, samples, bins).max(axis=(0, 2))
+
+
+@st.composite
+def maps_with_a_box(draw):
+    features = draw(arrays((6, 7), 0, 9))
+    x1, y1 = draw(st.integers(0, 8)) / 4, draw(st.integers(0, 8)) / 4
+    width, height = draw(st.integers(2, 10)) / 4, draw(st.integers(2, 10)) / 4
+    box = np.array([x1, y1, x1 + width, y1 + height])
+    return features, box, draw(st.integers(1, 3)), draw(st.integers(1, 2))
+
+
+RAMP = (np.arange(6)[:, None] * 10 + np.arange(7)).astype(np.float32)
+
+ALIGN_MAX = Task(
+    name="align_max",
+    kind="vectorise",
+    specification=pooled,
+    cases=maps_with_a_box(),
+    examples=[(RAMP, np.array([0.5, 1.0, 4.5, 3.0]), 2, 2)],
+    picture=tables,
+    after="Reading a grid by two index arrays is what the package's NumPy form avoids by two "
+    "matrix products. This one can take any function of the samples, also those that are not "
+    "linear.",
+    link="He et al. 2017, table 2c: https://arxiv.org/abs/1703.06870",
+    wrong=[
+        Wrong(
+            lambda *given: pooled(*given, reduce=np.mean),
+            "That is the mean, RoIAlign as the model has it. Here the largest sample counts.",
+        ),
+        Wrong(
+            lambda *given: pooled(*given, edge=0.0),
+            "Your samples begin on the bins' edges. They are spread evenly inside: half a step "
+            "from either edge.",
+        ),
+        Wrong(
+            edge_to_edge,
+            "Your samples reach from edge to edge of the box. The first lies half a step inside, "
+            "and so does the last.",
+        ),
+        Wrong(
+            lambda *given: pooled(*given, read=of_cells),
+            "You take the maximum of the cells. First a value is read between the cells, then the "
+            "largest of these is taken.",
+        ),
+        Wrong(
+            lambda *given: pooled(*given, read=rounded_reading),
+            "You read the nearest cell. That rounds, which is what RoIAlign was made to avoid.",
+        ),
+        Wrong(
+            lambda *given: pooled(*given).T,
+            "Rows and columns are swapped: the first axis of the result goes down.",
+        ),
+        Wrong(
+            cut_in_fours,
+            "You cut the grid of points into (bins, bins, samples, samples). Its first axis runs "
+            "over bins and their samples along y, its second likewise along x: name the four "
+            "lengths in that order.",
+        ),
+        Wrong(
+            bins_and_samples_mixed,
+            "Your bins are made of samples that lie far apart. Of the points along one axis the "
+            "first `samples` belong to the first bin: which of the two numbers comes first in the "
+            "shape?",
+        ),
+    ],
+)
+
+# align_rotated
+
+
+def rotated(features, box, bins, samples, turn=None, border="zero", mean_of="all"):
+    """In loops; `turn` takes (along, across, cosine, sine) to (dx, dy)."""
+    cx, cy, width, height, angle = (float(v) for v in box)
+    turn = turn or (lambda u, v, cosine, sine: (u * cosine - v * sine, u * sine + v * cosine))
+    rows, columns = features.shape
+    out = np.zeros((bins, bins))
+    for i, j in np.ndindex(bins, bins):
+        values = []
+        for s, t in np.ndindex(samples, samples):
+            u = ((j + (t + 0.5) / samples) / bins - 0.5) * width
+            v = ((i + (s + 0.5) / samples) / bins - 0.5) * height
+            dx, dy = turn(u, v, np.cos(angle), np.sin(angle))
+            x, y = cx + dx, cy + dy
+            inside = 0 <= y <= rows - 1 and 0 <= x <= columns - 1
+            if border == "clamp":
+                x, y, inside = min(max(x, 0), columns - 1), min(max(y, 0), rows - 1), True
+            if inside:
+                values.append(float(bilinear_at(features[..., None], y, x)[0]))
+        count = samples**2 if mean_of == "all" else max(len(values), 1)
+        out[i, j] = sum(values) / count
+    return out
+
+
+def not_turned(u, v, cosine, sine):
+    return u, v
+
+
+def other_way(u, v, cosine, sine):
+    return u * cosine + v * sine, -u * sine + v * cosine
+
+
+def in_degrees(features, box, bins, samples):
+    return rotated(features, np.append(box[:4], np.deg2rad(box[4])), bins, samples)
+
+
+ANGLES = [0.0, np.pi / 2, np.pi, 0.5, -1.2]
+
+
+@st.composite
+def turned_boxes(draw):
+    features = draw(arrays((7, 7), 0, 9))
+    # off the grid of all offsets, so that no sample lies on the border but for rounding
+    cx, cy = draw(st.integers(0, 24)) / 4 + 0.03, draw(st.integers(0, 24)) / 4 + 0.03
+    width, height = draw(st.integers(1, 16)) / 4, draw(st.integers(1, 16)) / 4
+    box = np.array([cx, cy, width, height, draw(st.sampled_from(ANGLES))])
+    return features, box, draw(st.integers(1, 3)), draw(st.integers(1, 2))
+
+
+def quarter_turn(answer, features, box, bins, samples):
+    """Box and map turned together by a quarter give the same crop."""
+    cx, cy, width, height, angle = box
+    last = features.shape[0] - 1
+    turned = np.array([last - cy, cx, width, height, angle + np.pi / 2])
+    crop = answer(features, box, bins, samples)
+    again = answer(np.rot90(features, -1).copy(), turned, bins, samples)
+    return np.allclose(crop, again, atol=1e-4)
+
+
+ALIGN_ROTATED = Task(
+    name="align_rotated",
+    kind="extend",
+    specification=rotated,
+    cases=turned_boxes(),
+    examples=[
+        (RAMP, np.array([3.0, 2.5, 2.0, 1.0, np.pi / 2]), 2, 1),
+        (RAMP, np.array([3.0, 2.5, 4.0, 2.0, 0.0]), 2, 2),
+        (RAMP, np.array([0.0, 2.5, 4.0, 1.0, 0.3]), 2, 2),
+    ],
+    laws=[Law("turning map and box together changes nothing", quarter_turn)],
+    picture=tables,
+    after="Detectron2 has this as ROIAlignRotated, with kernels of its own for one more number a "
+    "box. The head behind it need not know that anything was turned.",
+    link="https://detectron2.readthedocs.io/en/latest/modules/layers.html",
+    wrong=[
+        Wrong(
+            lambda *given: rotated(*given, turn=not_turned),
+            "The angle does nothing. Where does a point of the upright box go when the box is "
+            "turned about its centre?",
+        ),
+        Wrong(
+            in_degrees,
+            "The angle hardly does anything in yours. It is in radians.",
+        ),
+        Wrong(
+            lambda *given: rotated(*given, turn=other_way),
+            "You turn the other way. With y downwards a quarter turn takes the box's right to the "
+            "picture's down: what does the sine do to y for a point on the right?",
+        ),
+        Wrong(
+            lambda *given: rotated(*given, border="clamp"),
+            "Samples outside the map are held to its border. Here they count as 0.",
+        ),
+        Wrong(
+            lambda *given: rotated(*given, mean_of="inside"),
+            "You divide by the samples inside the map. The mean is over all of them.",
+        ),
+        Wrong(
+            lambda *given: rotated(*given).T,
+            "Rows and columns are swapped: the first axis of the crop goes along the box's height.",
+        ),
+    ],
+)
+
+TASKS = [LEVEL_BY_CELLS, SPREAD, ALIGN_MAX, ALIGN_ROTATED]

@@ -1,0 +1,482 @@
+"""Checks of lesson 10: suppression."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from lessons import load
+from lessons.checking import Law, Task, Wrong
+from lessons.checking.pictures import tables
+from lessons.checking.strategies import boxes
+from tinymaskrcnn.viz.box_panels import DROPPED
+from tinymaskrcnn.viz.diagrams import DETECTION, boxes_on_grid
+
+iou_one = load("boxes_iou").iou_one
+
+ROW = np.float32([[0, 0, 8, 4], [1, 0, 9, 4], [3, 0, 11, 4], [12, 0, 16, 4]])
+FALLING = np.float32([0.9, 0.8, 0.7, 0.6])
+MIXED = np.float32([0.6, 0.9, 0.7, 0.8])
+TWINS = np.float32([[0, 0, 8, 4], [0, 0, 8, 4], [0, 0, 8, 2]])  # IoU 1 and exactly one half
+PAIR = np.float32([[0, 0, 8, 4], [3, 0, 11, 4], [1, 0, 9, 4]])  # the last lies nearer to the second
+
+
+def table_of(a, b):
+    return np.array([[float(iou_one(p, q)) for q in b.astype(float)] for p in a.astype(float)])
+
+
+def ranked(scores):
+    return sorted(range(len(scores)), key=lambda i: -scores[i])
+
+
+def greedy(boxes, scores, threshold, order=None):
+    """Numbers of the boxes that stay, best first."""
+    overlap, kept = table_of(boxes, boxes), []
+    for i in ranked(scores) if order is None else order:
+        if not any(overlap[i, j] > threshold for j in kept):
+            kept.append(i)
+    return kept
+
+
+def kept_picture(arguments, expected, got):
+    """The boxes, with their scores; those that should stay in colour."""
+    everything, scores = arguments[:2]
+    if len(everything) > 6:
+        return None
+    stays = set(np.ravel(expected).tolist())
+    panel = {
+        f"{i}: {score:g}": (b, DETECTION if i in stays else DROPPED)
+        for i, (b, score) in enumerate(zip(everything, scores, strict=True))
+    }
+    return boxes_on_grid([panel], [f"expected {np.ravel(expected)}, got {np.ravel(got)}"])
+
+
+@st.composite
+def scored(draw, min_count=1, max_count=5):
+    """Boxes that often overlap, and scores of which no two are equal."""
+    some = draw(boxes(min_count, max_count, extent=5, min_side=2))
+    scores = draw(st.permutations(range(1, len(some) + 1)))
+    return some, np.float32(scores) / 8
+
+
+THRESHOLDS = st.sampled_from([0.25, 0.5, 0.75])
+
+
+@st.composite
+def scenes(draw):
+    return (*draw(scored()), draw(THRESHOLDS))
+
+
+SCENES = [(ROW, FALLING, 0.5), (ROW, MIXED, 0.5), (TWINS, FALLING[:3], 0.5), (ROW, FALLING, 0.25)]
+
+# suppressed_by
+
+
+def suppressed_by(boxes, scores, threshold):
+    kept, overlap = greedy(boxes, scores, threshold), table_of(boxes, boxes)
+    found = np.full(len(boxes), -1)
+    for i in set(range(len(boxes))) - set(kept):
+        found[i] = next(j for j in kept if overlap[i, j] > threshold)
+    return found
+
+
+def by_anyone(boxes, scores, threshold):
+    """The best better box that overlaps too much, whether it stayed or not."""
+    overlap, found = table_of(boxes, boxes), np.full(len(boxes), -1)
+    for i in range(len(boxes)):
+        better = [j for j in ranked(scores) if scores[j] > scores[i]]
+        found[i] = next((j for j in better if overlap[i, j] > threshold), -1)
+    return found
+
+
+def by_the_nearest(boxes, scores, threshold):
+    kept, overlap = greedy(boxes, scores, threshold), table_of(boxes, boxes)
+    found = suppressed_by(boxes, scores, threshold)
+    for i in np.flatnonzero(found >= 0):
+        found[i] = max((j for j in kept if scores[j] > scores[i]), key=lambda j: overlap[i, j])
+    return found
+
+
+def ranks(boxes, scores, threshold):
+    """Numbers in the order of the scores."""
+    order = np.array(ranked(scores))
+    return suppressed_by(boxes[order], scores[order], threshold)
+
+
+def in_given_order(boxes, scores, threshold):
+    return suppressed_by(boxes, np.arange(len(boxes), 0, -1), threshold)
+
+
+def itself(boxes, scores, threshold):
+    found = suppressed_by(boxes, scores, threshold)
+    return np.where(found < 0, np.arange(len(boxes)), found)
+
+
+def from_threshold_on(function):
+    return lambda boxes, scores, threshold: function(boxes, scores, threshold - 1e-6)
+
+
+def by_picture(arguments, expected, got):
+    """The boxes; those that should stay in colour."""
+    stays = np.flatnonzero(expected < 0)
+    picture = kept_picture(arguments, stays, stays)
+    return picture if np.shape(got) == np.shape(expected) else None
+
+
+SUPPRESSED_BY = Task(
+    name="suppressed_by",
+    kind="fill",
+    specification=suppressed_by,
+    cases=scenes(),
+    examples=[*SCENES, (PAIR, FALLING[:3], 0.5)],
+    picture=by_picture,
+    after="This is how the trace of this package explains where a detection went. An object that "
+    "is lost to its neighbour shows at once: its box was dropped by one of another object.",
+    link="_suppressors in tinymaskrcnn/detection/fates.py",
+    wrong=[
+        Wrong(
+            by_anyone,
+            "In yours boxes that are gone drop others. Only one that stayed may: what became of "
+            "the dropper itself?",
+        ),
+        Wrong(
+            by_the_nearest,
+            "You name the kept box that overlaps most. The first in the order of the scores that "
+            "overlaps too much has done it already.",
+        ),
+        Wrong(
+            ranks,
+            "Your numbers are places in the order of the scores. Both, where they stand and what "
+            "they say, must be numbers of the boxes as given.",
+        ),
+        Wrong(
+            in_given_order,
+            "You visit the boxes as they come. The best score is first.",
+        ),
+        Wrong(
+            lambda b, s, t: suppressed_by(b, -s, t),
+            "You begin with the lowest score.",
+        ),
+        Wrong(itself, "A box that stays has -1, not its own number."),
+        Wrong(from_threshold_on(suppressed_by), "An IoU of exactly the threshold may stay."),
+    ],
+)
+
+# per_class_nms
+
+
+def per_class_nms(boxes, scores, labels, threshold):
+    kept = []
+    for label in sorted(set(labels.tolist())):
+        members = np.flatnonzero(labels == label)
+        kept += [int(members[i]) for i in greedy(boxes[members], scores[members], threshold)]
+    return np.array(sorted(kept, key=lambda i: -scores[i]))
+
+
+def class_after_class(boxes, scores, labels, threshold):
+    kept = per_class_nms(boxes, scores, labels, threshold)
+    return kept[np.argsort(labels[kept], kind="stable")]
+
+
+def numbers_within_class(boxes, scores, labels, threshold):
+    kept = []
+    for label in sorted(set(labels.tolist())):
+        members = np.flatnonzero(labels == label)
+        kept += greedy(boxes[members], scores[members], threshold)
+    return np.array(sorted(kept, key=lambda i: -scores[i]))
+
+
+@st.composite
+def labelled(draw):
+    some, scores = draw(scored())
+    labels = draw(st.lists(st.integers(1, 2), min_size=len(some), max_size=len(some)))
+    return some, scores, np.array(labels), draw(THRESHOLDS)
+
+
+PER_CLASS_NMS = Task(
+    name="per_class_nms",
+    kind="fill",
+    specification=per_class_nms,
+    cases=labelled(),
+    examples=[
+        (ROW, FALLING, np.array([1, 2, 1, 2]), 0.5),
+        (ROW, MIXED, np.array([2, 2, 1, 1]), 0.5),
+        (ROW, FALLING, np.array([1, 1, 2, 2]), 0.5),
+    ],
+    picture=kept_picture,
+    after="Moving the classes apart costs one pass instead of a loop, and a little precision: far "
+    "from 0, float32 has fewer digits after the point. torchvision goes over to the loop at 1000.",
+    link="batched_nms in tinymaskrcnn/ops/nms/reference.py",
+    wrong=[
+        Wrong(
+            lambda b, s, labels, t: np.array(greedy(b, s, t)),
+            "Boxes of different classes suppress each other in yours.",
+        ),
+        Wrong(
+            class_after_class,
+            "Your result comes class by class. Best score first, of all classes together.",
+        ),
+        Wrong(
+            numbers_within_class,
+            "Your numbers count within a class. Which box of all was the third of its class?",
+        ),
+        Wrong(
+            lambda b, s, labels, t: np.sort(per_class_nms(b, s, labels, t)),
+            "Your result is in the order of the boxes. Best score first.",
+        ),
+        Wrong(
+            lambda b, s, labels, t: per_class_nms(b, s, labels, t)[::-1].copy(),
+            "Your result has the worst score first.",
+        ),
+    ],
+)
+
+# fast_nms
+
+
+def fast_nms(boxes, scores, threshold):
+    overlap, kept = table_of(boxes, boxes), []
+    for i in ranked(scores):
+        better = np.flatnonzero(scores > scores[i])
+        if not (overlap[i, better] > threshold).any():
+            kept.append(i)
+    return np.array(kept)
+
+
+def with_itself(boxes, scores, threshold):
+    overlap, order = table_of(boxes, boxes), np.array(ranked(scores))
+    return order[(np.triu(overlap[np.ix_(order, order)]) <= threshold).all(axis=0)]
+
+
+def lower_part(boxes, scores, threshold):
+    overlap, order = table_of(boxes, boxes), np.array(ranked(scores))
+    return order[(np.triu(overlap[np.ix_(order, order)], 1) <= threshold).all(axis=1)]
+
+
+def unsorted(boxes, scores, threshold):
+    keep = (np.triu(table_of(boxes, boxes), 1) <= threshold).all(axis=0)
+    return np.flatnonzero(keep)
+
+
+def places(boxes, scores, threshold):
+    order = np.array(ranked(scores))
+    kept = set(fast_nms(boxes, scores, threshold).tolist())
+    return np.flatnonzero([i in kept for i in order])
+
+
+FAST_NMS = Task(
+    name="fast_nms",
+    kind="vectorise",
+    specification=fast_nms,
+    cases=scenes(),
+    examples=SCENES,
+    picture=kept_picture,
+    after="The chain is gone, and with it the one box that greedy suppression would have saved. "
+    "YOLACT lost 0.1 AP by it and won twelve milliseconds.",
+    link="YOLACT, on Fast NMS, https://arxiv.org/abs/1904.02689",
+    wrong=[
+        Wrong(
+            lambda b, s, t: np.array(greedy(b, s, t)),
+            "That is greedy suppression: boxes that are gone drop nobody. Here they do.",
+        ),
+        Wrong(
+            with_itself,
+            "Every box is compared with itself, and nothing stays. The diagonal must be out.",
+        ),
+        Wrong(
+            lower_part,
+            "You ask whether a worse box overlaps: the table is read along its other axis.",
+        ),
+        Wrong(
+            unsorted,
+            "You take the boxes as they come. Sort them first: then the better ones of a box are "
+            "those before it.",
+        ),
+        Wrong(
+            places,
+            "Your numbers are places in the order of the scores. Numbers of the boxes are asked "
+            "for.",
+        ),
+        Wrong(from_threshold_on(fast_nms), "An IoU of exactly the threshold may stay."),
+        Wrong(
+            lambda b, s, t: np.sort(fast_nms(b, s, t)),
+            "Your result is in the order of the boxes. Best score first.",
+        ),
+    ],
+)
+
+# box_voting
+
+
+def box_voting(kept, boxes, scores, threshold, weigh=lambda score, iou: score, strict=False):
+    moved = []
+    for row in table_of(kept, boxes):
+        near = row > threshold if strict else row >= threshold
+        weights = [weigh(s, o) for s, o in zip(scores[near], row[near], strict=True)]
+        moved.append(np.average(boxes[near].astype(float), axis=0, weights=weights))
+    return np.array(moved)
+
+
+def over_all_scores(kept, boxes, scores, threshold):
+    votes = (table_of(kept, boxes) >= threshold) * scores
+    return votes @ boxes / scores.sum()
+
+
+def not_divided(kept, boxes, scores, threshold):
+    return ((table_of(kept, boxes) >= threshold) * scores) @ boxes
+
+
+def over_count(kept, boxes, scores, threshold):
+    near = table_of(kept, boxes) >= threshold
+    return (near * scores) @ boxes / near.sum(axis=1, keepdims=True)
+
+
+@st.composite
+def votes(draw):
+    some, scores = draw(scored())
+    kept = some[greedy(some, scores, 0.5)]
+    return kept, some, scores, draw(THRESHOLDS)
+
+
+BOX_VOTING = Task(
+    name="box_voting",
+    kind="vectorise",
+    specification=box_voting,
+    cases=votes(),
+    examples=[
+        (ROW[[0, 3]], ROW, FALLING, 0.5),
+        (TWINS[:1], TWINS, FALLING[:3], 0.5),
+        (ROW[[0, 2, 3]], ROW, MIXED, 0.25),
+    ],
+    picture=tables,
+    after="The mean of many guesses is often better than the surest one, as long as they mean the "
+    "same object. A threshold too low mixes neighbours into it.",
+    link="Gidaris and Komodakis 2015, https://arxiv.org/abs/1505.01749",
+    wrong=[
+        Wrong(
+            lambda k, b, s, t: box_voting(k, b, np.ones_like(s), t),
+            "Every box has the same say in yours. The scores are the weights.",
+        ),
+        Wrong(
+            over_all_scores,
+            "You divide by the sum of all scores. Only those of the boxes that vote count.",
+        ),
+        Wrong(not_divided, "The sum is not divided by the weights: it is no mean yet."),
+        Wrong(over_count, "You divide by how many vote. A weighted mean divides by the weights."),
+        Wrong(
+            lambda k, b, s, t: box_voting(k, b, s, t, weigh=lambda score, iou: score * iou),
+            "You weigh by the overlap, too. The score alone is asked for.",
+        ),
+        Wrong(
+            lambda k, b, s, t: box_voting(k, b, s, t, strict=True),
+            "An overlap of exactly the threshold has a vote.",
+        ),
+    ],
+)
+
+# soft_nms
+
+
+def soft_nms(boxes, scores, sigma, decay=None, resort=True, among_taken=False):
+    decay = decay or (lambda overlap: np.exp(-(overlap**2) / sigma))
+    overlap, scores, taken = table_of(boxes, boxes), scores.astype(float), []
+    fixed = ranked(scores)
+    for k in range(len(boxes)):
+        left = [i for i in range(len(boxes)) if i not in taken]
+        best = max(left, key=lambda i: scores[i]) if resort else fixed[k]
+        taken.append(best)
+        for i in range(len(boxes)):
+            if i != best and (among_taken or i not in taken):
+                scores[i] *= decay(overlap[best, i])
+    return scores
+
+
+def at_once(boxes, scores, sigma):
+    """Every box is weakened by all that were better at the beginning: no rounds."""
+    return soft_nms(boxes, scores, sigma, resort=False)
+
+
+def clear(case):
+    """No two scores are nearly equal at any time, so that rounding decides nothing."""
+    boxes, scores, sigma = case
+    overlap, now = table_of(boxes, boxes), scores.astype(float)
+    left = list(range(len(boxes)))
+    while left:
+        order = sorted(left, key=lambda i: -now[i])
+        if len(order) > 1 and now[order[0]] < now[order[1]] * (1 + 1e-4):
+            return False
+        left.remove(order[0])
+        for i in left:
+            now[i] *= np.exp(-(overlap[order[0], i] ** 2) / sigma)
+    return True
+
+
+@st.composite
+def soft_scenes(draw):
+    return (*draw(scored()), draw(st.sampled_from([0.5, 1.0])))
+
+
+SOFT_NMS = Task(
+    name="soft_nms",
+    kind="extend",
+    specification=soft_nms,
+    cases=soft_scenes().filter(clear),
+    examples=[
+        (ROW, FALLING, 0.5),
+        (ROW, MIXED, 0.5),
+        (TWINS, FALLING[:3], 1.0),
+        (ROW[[0, 1, 3]], FALLING[[0, 1, 2]], 0.5),
+    ],
+    laws=[
+        Law(
+            "the best box keeps its score, and no score rises",
+            lambda f, boxes, scores, sigma: (
+                np.isclose(max(f(boxes, scores, sigma)), max(scores))
+                and bool((np.asarray(f(boxes, scores, sigma)) <= scores + 1e-6).all())
+            ),
+        ),
+        Law(
+            "boxes that touch nothing keep their scores",
+            lambda f, boxes, scores, sigma: np.allclose(
+                f(boxes + 100 * np.arange(len(boxes), dtype=np.float32)[:, None], scores, sigma),
+                scores,
+            ),
+        ),
+    ],
+    picture=tables,
+    after="Two people behind each other may now both be found, the second with a lower score. It "
+    "brought about one point of AP on COCO without any training; the price is sorting anew.",
+    link="Bodla et al. 2017, section 3, https://arxiv.org/abs/1704.04503",
+    wrong=[
+        Wrong(
+            at_once,
+            "You go through the boxes in the order that their scores had at first. After each "
+            "round the order may be another: look for the best of those left anew.",
+        ),
+        Wrong(
+            lambda b, s, sigma: soft_nms(b, s, sigma, decay=lambda o: 1 - o),
+            "You multiply by 1 - IoU, the paper's other form. The Gaussian is asked for.",
+        ),
+        Wrong(
+            lambda b, s, sigma: soft_nms(b, s, sigma, decay=lambda o: np.exp(-o / sigma)),
+            "The IoU must be squared: a slight overlap should cost next to nothing.",
+        ),
+        Wrong(
+            lambda b, s, sigma: soft_nms(b, s, sigma, decay=lambda o: np.exp(-(o**2) / sigma**2)),
+            "You divide by the square of sigma. It stands there as it is.",
+        ),
+        Wrong(
+            lambda b, s, sigma: soft_nms(b, s, sigma, decay=lambda o: np.exp(-(o**2) / sigma / 2)),
+            "You divide by 2 sigma, as in the bell curve. The formula here has sigma alone.",
+        ),
+        Wrong(
+            lambda b, s, sigma: soft_nms(b, s, sigma, among_taken=True),
+            "Boxes that were taken already are weakened, too. Their score is fixed when they are "
+            "taken.",
+        ),
+        Wrong(
+            lambda b, s, sigma: -np.sort(-soft_nms(b, s, sigma)),
+            "Your scores are sorted. They must stand in the order of the boxes.",
+        ),
+    ],
+)
+
+TASKS = [SUPPRESSED_BY, PER_CLASS_NMS, FAST_NMS, BOX_VOTING, SOFT_NMS]

@@ -1,0 +1,48 @@
+"""Answers of lesson 11."""
+
+import numpy as np
+
+
+def level_by_cells(boxes, cells):
+    longer = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+    level = np.ceil(np.log2(longer / cells))
+    return np.clip(level, 2, 5).astype(int)
+
+
+def spread(shape, y, x, slope):
+    gradient = np.zeros(shape)
+    r, c = int(y), int(x)
+    down, across = y - r, x - c
+    for row, part in ((r, 1 - down), (r + 1, down)):
+        for column, share in ((c, 1 - across), (c + 1, across)):
+            if part * share > 0:
+                gradient[row, column] += slope * part * share
+    return gradient
+
+
+def align_max(features, box, bins, samples):
+    x1, y1, x2, y2 = box
+    inside = (np.arange(bins * samples) + 0.5) / (bins * samples)
+    y, x = y1 + inside * (y2 - y1), x1 + inside * (x2 - x1)
+    r, c = y.astype(int), x.astype(int)
+    down, across = (y - r)[:, None], x - c
+    upper = (1 - across) * features[r][:, c] + across * features[r][:, c + 1]
+    lower = (1 - across) * features[r + 1][:, c] + across * features[r + 1][:, c + 1]
+    values = (1 - down) * upper + down * lower
+    return values.reshape(bins, samples, bins, samples).max(axis=(1, 3))
+
+
+def align_rotated(features, box, bins, samples):
+    centre_x, centre_y, width, height, angle = box
+    inside = (np.arange(bins * samples) + 0.5) / (bins * samples) - 0.5
+    along, across = np.meshgrid(inside * width, inside * height)
+    x = centre_x + along * np.cos(angle) - across * np.sin(angle)
+    y = centre_y + along * np.sin(angle) + across * np.cos(angle)
+    within = (y >= 0) & (y <= features.shape[0] - 1) & (x >= 0) & (x <= features.shape[1] - 1)
+    y, x = np.where(within, y, 0), np.where(within, x, 0)
+    r, c = y.astype(int), x.astype(int)
+    padded = np.pad(features, ((0, 1), (0, 1)))
+    upper = (1 - (x - c)) * padded[r, c] + (x - c) * padded[r, c + 1]
+    lower = (1 - (x - c)) * padded[r + 1, c] + (x - c) * padded[r + 1, c + 1]
+    values = np.where(within, (1 - (y - r)) * upper + (y - r) * lower, 0)
+    return values.reshape(bins, samples, bins, samples).mean(axis=(1, 3))

@@ -1,0 +1,108 @@
+"""Why a detection is wrong and why an object was missed; AP of one picture."""
+
+import numpy as np
+import pytest
+
+import tinymaskrcnn as tm
+from tinymaskrcnn.evaluation.coco_metrics import coco_metrics
+from tinymaskrcnn.evaluation.mistakes import average_precision, judge, precision_recall, why_missed
+
+BOX, FAR = [0, 0, 10, 10], [50, 50, 60, 60]
+
+
+def verdicts(boxes, labels, truth, truth_labels, **more):
+    target = {"boxes": np.array(truth, np.float32).reshape(-1, 4), "labels": np.array(truth_labels)}
+    return judge(np.array(boxes, np.float32).reshape(-1, 4), np.array(labels), target | more)
+
+
+@pytest.mark.parametrize(
+    ("box", "label", "reason"),
+    [
+        (BOX, 1, "right"),
+        (BOX, 2, "class"),
+        ([4, 0, 14, 10], 1, "location"),  # IoU 6 / 14
+        ([4, 0, 14, 10], 2, "class and location"),
+        (FAR, 1, "background"),
+        ([9, 9, 30, 30], 1, "background"),
+    ],
+)
+def test_kinds(box, label, reason):
+    assert verdicts([box], [label], [BOX], [1]).reasons == [reason]
+
+
+def test_the_second_of_an_object_is_a_duplicate():
+    v = verdicts([BOX, BOX], [1, 1], [BOX, FAR], [1, 1])
+    assert v.reasons == ["right", "duplicate"]
+    assert v.matches.tolist() == [0, -1]
+
+
+def test_a_crowd_takes_any_number_and_counts_none():
+    v = verdicts([BOX, BOX], [1, 1], [[0, 0, 40, 40]], [1], iscrowd=np.array([True]))
+    assert v.reasons == ["crowd", "crowd"]
+    assert v.matches.tolist() == [-1, -1]
+
+
+def test_nothing_found_and_nothing_there():
+    assert verdicts([], [], [BOX], [1]).reasons == []
+    assert verdicts([BOX], [1], [], []).reasons == ["background"]
+    assert np.isnan(average_precision(np.array([0.5]), np.array([False]), 0))
+
+
+def test_precision_recall_by_hand():
+    recall, precision = precision_recall(np.array([0.5, 0.9]), np.array([True, False]), 2)
+    assert recall.tolist() == [0, 0.5]
+    assert precision.tolist() == [0, 0.5]
+    assert average_precision(np.array([0.9, 0.8, 0.7]), np.array([True, False, True]), 2) == (
+        pytest.approx(0.5 + 0.5 * 2 / 3)
+    )
+
+
+def test_average_precision_is_near_pycocotools():
+    """COCO averages precision at 101 recalls, so the two differ by less than a hundredth."""
+    rng = np.random.default_rng(0)
+    truth = np.array([[20 * i, 0, 20 * i + 10, 10] for i in range(40)], np.float32)
+    lower = np.array([0, 100, 0, 100])
+    boxes = np.concatenate([truth[:30], truth[:10] + lower]).astype(np.float32)
+    scores = rng.random(40)
+    order = np.argsort(-scores)
+    boxes, scores = boxes[order], scores[order]
+    v = verdicts(boxes, np.ones(40, int), truth, np.ones(40, int))
+    ours = average_precision(scores, v.matches >= 0, 40)
+
+    def sized(b):
+        return [float(b[0]), float(b[1]), float(b[2] - b[0]), float(b[3] - b[1])]
+
+    empty = {"size": [200, 900], "counts": "PPd:"}
+    figures = coco_metrics(
+        [{"id": 1, "height": 200, "width": 900}],
+        [
+            {"image_id": 1, "category_id": 1, "bbox": sized(b), "area": 100.0, "iscrowd": 0}
+            | {"segmentation": empty}
+            for b in truth
+        ],
+        [
+            {"image_id": 1, "category_id": 1, "bbox": sized(b), "score": float(s)}
+            | {"segmentation": empty}
+            for b, s in zip(boxes, scores, strict=True)
+        ],
+        ["thing"],
+    )
+    assert ours == pytest.approx(figures["bbox"]["AP50"], abs=0.01)
+
+
+def test_a_miss_names_the_stage_that_lost_it():
+    """A model whose heads take nothing for an object loses every object there; one that proposes
+    a single box loses them before.
+    """
+    image, target = tm.ToyShapes(3, size=64, min_objects=2, max_objects=3)[0]
+    reasons = []
+    for settings in ({"box_score_thresh": 0.999}, {"rpn_post_nms_top_n_test": 1}):
+        model = tm.maskrcnn_tiny(min_size=64, max_size=64, **settings).eval()
+        with tm.trace() as t:
+            model.evaluate_losses([image], [target], np.random.default_rng(0))
+        v = verdicts([], [], target["boxes"], target["labels"])
+        reasons.append([why_missed(t, g, v) for g in range(len(target["labels"]))])
+    heads, first = reasons
+    assert any("but its class got only" in reason for reason in heads)
+    assert all("proposal" in r or "no box of the first stage" in r for r in first)
+    assert any("enough other boxes had better scores" in r or "no box" in r for r in first)

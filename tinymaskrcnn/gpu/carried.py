@@ -1,0 +1,59 @@
+"""An op's CUDA functions for host arrays: what they are given is carried to the device, what they
+return back.
+
+This is `use("cuda")` on host arrays: slow, and the way to hold a kernel against the other backends
+with the same lines of test.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .array import GpuArray, to_device
+
+
+class Carried:
+    """The functions of a cuda.py, taking and giving host arrays. What the function changes in place
+    is changed in the host's arrays too.
+    """
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(self._module, name)
+
+        def call(*arguments: Any) -> Any:
+            passed = [_over(argument) for argument in arguments]
+            result = _back(function(*passed))
+            for host, there in zip(arguments, passed, strict=True):
+                if isinstance(host, np.ndarray) and host.dtype == np.float32:
+                    _write_back(host, there)
+            return result
+
+        return call
+
+
+def _over(value: Any) -> Any:
+    if isinstance(value, np.ndarray) and value.dtype == np.float32:
+        return to_device(value)
+    if isinstance(value, tuple | list):
+        return type(value)(_over(part) for part in value)
+    return value
+
+
+def _back(value: Any) -> Any:
+    if isinstance(value, GpuArray):
+        return value.numpy()
+    if isinstance(value, tuple | list):
+        return type(value)(_back(part) for part in value)
+    return value
+
+
+def _write_back(host: np.ndarray, there: GpuArray) -> None:
+    after = there.numpy()
+    if host.flags.writeable and not np.array_equal(host, after, equal_nan=True):
+        host[...] = after

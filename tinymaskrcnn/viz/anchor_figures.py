@@ -1,0 +1,67 @@
+"""Figures of matching: which anchors learn which object, are left out, or are background."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from PIL import Image
+
+from ..detection.matcher import BELOW, BETWEEN
+from .box_panels import DROPPED, Layer, box_panels
+from .diagrams import ANCHOR, GROUND_TRUTH, number_tables
+
+EVERY = 12  # of the anchors that are left out this one is shown: they are many
+
+
+def matching_panels(
+    pictures: Mapping[str, np.ndarray],
+    truths: Mapping[str, np.ndarray],
+    anchors: np.ndarray,
+    decisions: Mapping[str, np.ndarray],
+    drawn: Mapping[str, np.ndarray],
+) -> Image.Image:
+    """A row for each picture: anchors that learn an object, every twelfth of those that are left
+    out, and the background that was drawn; counts of all of them in the titles.
+
+    Args:
+        pictures: (C, H, W) by name. truths: (G, 4). anchors: (M, 4) of all pictures.
+        decisions: (M,), as `Matcher` gives them. drawn: indices of the background that was drawn.
+    """
+    panels = {}
+    for name, picture in pictures.items():
+        matches = decisions[name]
+        between = np.flatnonzero(matches == BETWEEN)
+        kinds = {
+            f"{(matches >= 0).sum()} objects": (np.flatnonzero(matches >= 0), ANCHOR, 1.5),
+            f"{len(between)} left out, some of them": (between[::EVERY], DROPPED, 1.0),
+            f"{(matches == BELOW).sum()} background, drawn": (drawn[name], DROPPED, 1.0),
+        }
+        for title, (which, colour, width) in kinds.items():
+            truth = Layer(truths[name], GROUND_TRUTH, width=2)
+            layer = Layer(anchors[which], colour, width=width)
+            panels[f"{name}: {title}"] = picture, [layer, truth]
+    return box_panels(panels, 3, 3.2, 0.5)
+
+
+def decision_columns(
+    iou: np.ndarray, decisions: np.ndarray, learning: int = 2, others: int = 3
+) -> np.ndarray:
+    """Of the anchors that learn each object the best few, then of those left out, then of the
+    background: columns of iou (G, M).
+    """
+    ranked = np.argsort(-iou.max(axis=0), kind="stable")
+    of = decisions[ranked]
+    chosen = [ranked[of == g][:learning] for g in range(len(iou))]
+    return np.concatenate([*chosen, *(ranked[of == kind][:others] for kind in (BETWEEN, BELOW))])
+
+
+def decision_table(iou: np.ndarray, decisions: np.ndarray) -> Image.Image:
+    """The table of IoU (G, M), at the columns that `decision_columns` chooses; under each what was
+    decided about it.
+    """
+    columns = decision_columns(iou, decisions)
+    rows = [f"object {g}" for g in range(len(iou))]
+    names = {BETWEEN: "left out", BELOW: "background"} | dict(enumerate(rows))
+    headings = [names[int(m)] for m in decisions[columns]]
+    return number_tables({"IoU": iou[:, columns]}, rows=rows, columns=headings)

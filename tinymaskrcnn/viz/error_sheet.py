@@ -1,0 +1,88 @@
+"""Pictures with what a model got wrong in them: left the truth, the missed objects in colour; right
+what was found, the wrong detections in the colour of their error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as rle_tools
+
+from ..evaluation.error_analysis import PictureErrors
+from .draw import Colour, contact_sheet, draw_objects, enlarged, enlargement, titled
+
+RIGHT, IGNORED, MISSED = (0, 158, 115), (150, 156, 168), (213, 94, 0)
+WRONG: dict[str, Colour] = {
+    "location": (86, 180, 233),
+    "class": (240, 228, 66),
+    "duplicate": (204, 121, 167),
+    "background": (213, 94, 0),
+    "both": (178, 132, 255),
+}
+
+
+def draw_errors(
+    image: np.ndarray,
+    name: str,
+    errors: PictureErrors,
+    annotations: Sequence[Mapping[str, Any]],
+    results: Sequence[Mapping[str, Any]],
+    classes: Sequence[str],
+) -> Image.Image:
+    """One picture twice: its truth with what was missed, and what was found with what is wrong.
+
+    Args:
+        image: (C, H, W) float32 0..1. name: stands above.
+        errors: of these annotations and results, which are COCO dicts.
+    """
+    reasons = {missed.truth: missed.reason for missed in errors.missed}
+    crowd = [g for g, entry in enumerate(annotations) if entry["iscrowd"]]
+    truth = [(annotations[g], "", IGNORED) for g in crowd]
+    truth += [(annotations[g], "", RIGHT) for g in errors.found]
+    truth += [
+        (annotations[g], f"{_name(annotations[g], classes)}: {reason}", MISSED)
+        for g, reason in reasons.items()
+    ]
+    found = [(results[d], "", IGNORED) for d in errors.ignored]
+    found += [(results[d], "", RIGHT) for d in errors.found.values()]
+    found += [
+        (results[wrong.detection], _caption(results[wrong.detection], wrong.kind, classes), colour)
+        for wrong in reversed(errors.wrong)
+        for colour in [WRONG[wrong.kind]]
+    ]
+    left = f"{len(errors.missed)} of {len(reasons) + len(errors.found)} missed in {name}"
+    right = f"{len(errors.wrong)} of {len(errors.wrong) + len(errors.found)} detections wrong"
+    both = [
+        titled(_drawn(image, truth), left),
+        titled(_drawn(image, found), right),
+    ]
+    return contact_sheet(both, columns=2, margin=2)
+
+
+def _drawn(image: np.ndarray, objects: Sequence[tuple[Mapping[str, Any], str, Colour]]) -> Any:
+    """The picture with objects of these captions and colours, later ones on top."""
+    scale = enlargement(image.shape[1:])
+    boxes = np.array([_corners(entry["bbox"]) for entry, _, _ in objects]).reshape(-1, 4) * scale
+    masks = (_mask(entry["segmentation"], scale) for entry, _, _ in objects)
+    captions, colours = [o[1] for o in objects], [o[2] for o in objects]
+    return draw_objects(enlarged(image, scale), boxes, masks, captions, colours)
+
+
+def _corners(box: Sequence[float]) -> tuple[float, ...]:
+    x, y, width, height = box
+    return x, y, x + width, y + height
+
+
+def _mask(rle: Any, scale: int) -> np.ndarray:
+    return rle_tools.decode(rle).astype(bool).repeat(scale, 0).repeat(scale, 1)
+
+
+def _name(entry: Mapping[str, Any], classes: Sequence[str]) -> str:
+    return classes[entry["category_id"] - 1]
+
+
+def _caption(result: Mapping[str, Any], kind: str, classes: Sequence[str]) -> str:
+    return f"{_name(result, classes)} {result['score']:.2f}: {kind}"

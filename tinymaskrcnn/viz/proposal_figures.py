@@ -1,0 +1,117 @@
+"""Region proposals as PIL pictures: what the network says, and boxes before and after each filter.
+each filter.
+
+Not here: the same of a trace as matplotlib figures (viz/figures/proposals.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image
+
+from ..detection.boxes import Size
+from ..detection.fates import Fate
+from ..tracing import Trace
+from .box_panels import DROPPED, Layer, box_panels
+from .colours import HEAT
+from .diagrams import ANCHOR, GROUND_TRUTH, PROPOSAL
+from .figure import as_picture, bare, new_figure
+
+OUTSIDE = 45  # pixels around a picture that are shown with boxes that lie outside
+
+
+def score_maps(
+    rows: Mapping[str, tuple[np.ndarray, np.ndarray]], maps: Sequence[Size]
+) -> Image.Image:
+    """A row for each picture: itself, and for each level the best probability at every cell, all on
+    one scale of 0 to 1.
+
+    Args:
+        rows: by name the picture (C, H, W) and its logits (M,), all levels behind each other.
+        maps: rows and columns of each level.
+    """
+    wide = len(maps) + 1
+    figure = new_figure(1.75 * wide + 0.6, 2.0 * len(rows))
+    axes = figure.subplots(len(rows), wide, squeeze=False)
+    for line, (name, (picture, logits)) in zip(axes, rows.items(), strict=True):
+        line[0].imshow(np.clip(picture[:3], 0, 1).transpose(1, 2, 0))
+        line[0].set_title(name, size=9.5)
+        for i, level in enumerate(best_of_cells(logits, maps)):
+            heat = line[i + 1].imshow(level, cmap=HEAT, vmin=0, vmax=1, interpolation="nearest")
+            line[i + 1].set_title(f"P{i + 2}: up to {level.max():.2f}", size=9.5)
+        for axis in line:
+            axis.set(xticks=[], yticks=[])
+            bare(axis)
+    figure.colorbar(heat, ax=axes, shrink=0.8)
+    return as_picture(figure)
+
+
+def best_of_cells(logits: np.ndarray, maps: Sequence[Size]) -> list[np.ndarray]:
+    """For each level (H, W) the largest probability among a cell's anchors."""
+    per_cell = len(logits) // sum(h * w for h, w in maps)
+    ends = np.cumsum([h * w * per_cell for h, w in maps])
+    parts = np.split(np.asarray(logits, np.float64), ends[:-1])
+    return [
+        1 / (1 + np.exp(-part.reshape(h, w, per_cell).max(axis=2)))
+        for part, (h, w) in zip(parts, maps, strict=True)
+    ]
+
+
+def filter_panels(
+    pictures: Mapping[str, np.ndarray],
+    traces: Mapping[str, Trace],
+    truths: Mapping[str, np.ndarray],
+    best: int = 60,
+) -> Image.Image:
+    """A row for each picture: the best anchors, the same moved, cut off at the border; and those of
+    all that were chosen of which nothing is left by that.
+
+    Args:
+        pictures: (C, H, W) of the size that the model sees. traces: of the first picture of a pass.
+        truths: (G, 4). best: how many are shown.
+    """
+    panels = {}
+    for name, t in traces.items():
+        rows = np.argsort(-t["rpn.scores"][0], kind="stable")[:best]
+        gone = np.flatnonzero(t["rpn.fates"][0] == Fate.SMALL)
+        truth = Layer(truths[name], GROUND_TRUTH, width=2)
+        stages = {
+            f"the {best} best anchors": Layer(t["rpn.anchors"][t["rpn.top_k"][0, rows]], ANCHOR),
+            "moved": Layer(t["rpn.moved"][0, rows], PROPOSAL),
+            "clipped": Layer(t["rpn.clipped"][0][rows], PROPOSAL),
+            f"{len(gone)} of all lie outside": Layer(t["rpn.moved"][0, gone], DROPPED, width=0.7),
+        }
+        for title, layer in stages.items():
+            panels[f"{name}: {title}"] = pictures[name], [layer, truth]
+    return box_panels(panels, 4, 2.6, 0.4, OUTSIDE)
+
+
+def suppression_panels(
+    pictures: Mapping[str, np.ndarray],
+    traces: Mapping[str, Trace],
+    truths: Mapping[str, np.ndarray],
+    best: int = 60,
+) -> Image.Image:
+    """A row for each picture: the best boxes before suppression, which of them remain, which were
+    suppressed, and all proposals in the end.
+
+    Args: as for `filter_panels`.
+    """
+    panels = {}
+    for name, t in traces.items():
+        boxes, fates = t["rpn.clipped"][0], t["rpn.fates"][0]
+        order = np.argsort(-t["rpn.scores"][0], kind="stable")
+        rows = order[fates[order] != Fate.SMALL][:best]
+        lost = fates[rows] == Fate.OVERLAP
+        final = t["rpn.proposals"][0]
+        stages = {
+            f"the {best} best boxes": Layer(boxes[rows], PROPOSAL),
+            f"{(~lost).sum()} of them stay": Layer(boxes[rows[~lost]], PROPOSAL, width=1.6),
+            f"{lost.sum()} are suppressed": Layer(boxes[rows[lost]], DROPPED),
+            f"all {len(final)} proposals": Layer(final, PROPOSAL, width=0.7),
+        }
+        for title, layer in stages.items():
+            panels[f"{name}: {title}"] = pictures[name], [layer, Layer(truths[name], GROUND_TRUTH)]
+    return box_panels(panels, 4, 2.6, 0.4)

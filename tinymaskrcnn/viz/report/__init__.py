@@ -1,0 +1,14 @@
+"""The page that shows every stage of one picture, and the page that shows it while a model learns.
+
+pack.py      numbers and pictures into one compressed text that a page can hold
+collect.py   what a trace of one picture has to say, in the page's terms
+learning.py  the same for matching, losses, gradients and mistakes, where there is a ground truth
+timeline.py  one moment of training
+pages.py     both pages as HTML, complete in one file
+page/        their HTML, style and scripts
+"""
+
+from .pages import explain_page, timeline_page, trace_of
+from .timeline import moment
+
+__all__ = ["explain_page", "moment", "timeline_page", "trace_of"]

@@ -1,0 +1,171 @@
+"""What a trace of one picture with its ground truth has to say, in the page's terms: matching,
+sampling, losses, gradients, mistakes; and what can be said of the weights alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ...detection.box_coder import BoxCoder
+from ...evaluation.mistakes import average_precision, judge, precision_recall, why_missed
+from ...models.mask_rcnn import MaskRCNN
+from ...ops.activations.reference import sigmoid
+from ...tracing import Trace
+from ..figures.learning import weight_statistics
+from ..figures.proposals import recalls
+from ..figures.regions import found_in
+from .collect import MAP_SIDE, as_levels
+from .pack import Pack, number
+
+CLOSEST = 12  # anchors a ground truth whose overlaps are in the page
+MASK_SIDE = 320  # of a ground-truth mask in the page
+BINS = 32
+
+
+def collect_learning(
+    pack: Pack, model: MaskRCNN, t: Trace, gradients: Trace | None
+) -> dict[str, Any]:
+    """Everything that needs a ground truth, as JSON with references into the pack.
+
+    Args:
+        t: a trace of `evaluate_losses`. gradients: a trace with gradients of `losses` and
+            `backward` on the same picture; the parameters still hold theirs.
+    """
+    return {
+        "truth": _truth(pack, t),
+        "anchors": _anchor_matching(pack, t),
+        "regions": _region_matching(pack, model, t),
+        "losses": {name: float(value) for name, value in t["losses"].items()},
+        "mistakes": _mistakes(pack, t),
+        "gradients": None if gradients is None else _gradients(pack, model, gradients),
+    }
+
+
+def _truth(pack: Pack, t: Trace) -> dict[str, Any]:
+    target = t["transform.targets"][0]
+    masks = target["masks"]
+    step = -(-max(masks.shape[1:]) // MASK_SIDE)
+    crowd = target.get("iscrowd", np.zeros(len(masks), bool))
+    return {
+        "boxes": pack.array(target["boxes"], "f4"),
+        "labels": target["labels"].tolist(),
+        "crowd": np.asarray(crowd, int).tolist(),
+        "masks": pack.array(masks[:, ::step, ::step] > 0, "u1"),
+        "areas": masks.sum(axis=(1, 2), dtype=int).tolist(),
+    }
+
+
+def _anchor_matching(pack: Pack, t: Trace) -> dict[str, Any]:
+    iou, decisions = t["rpn.match.iou"][0], t["rpn.match.decisions"][0]
+    indices, is_object = t["rpn.sample.indices"][0], t["rpn.sample.is_object"][0]
+    columns = np.unique(np.argsort(-iou, axis=1, kind="stable")[:, :CLOSEST])
+    goals = BoxCoder().decode(t["rpn.sample.goals"][0], t["rpn.anchors"][indices[is_object]])
+    box_terms = np.zeros(len(indices))
+    box_terms[is_object] = t["rpn.terms.box"][0]
+    return {
+        "decisions": pack.array(decisions, "i2"),
+        "best": pack.array(iou.max(axis=0, initial=0), "f2"),
+        "closest": pack.array(columns, "i4"),
+        "closestBoxes": pack.array(t["rpn.anchors"][columns], "f4"),
+        "iou": pack.array(iou[:, columns], "f4"),
+        "counts": [int((decisions >= 0).sum()), *(int((decisions == k).sum()) for k in (-1, -2))],
+        "sample": pack.array(indices, "i4"),
+        "sampleBoxes": pack.array(t["rpn.anchors"][indices], "f4"),
+        "sampleObject": pack.array(is_object, "u1"),
+        "sampleGoals": pack.array(goals[:, 0] if len(goals) else goals, "f4"),
+        "sampleScores": pack.array(sigmoid(t["rpn.objectness"][0, indices]), "f4"),
+        "objectnessTerms": pack.array(t["rpn.terms.objectness"][0], "f4"),
+        "boxTerms": pack.array(box_terms, "f4"),
+        "recalls": {name: number(value) for name, value in recalls(t).items()},
+    }
+
+
+def _region_matching(pack: Pack, model: MaskRCNN, t: Trace) -> dict[str, Any]:
+    labels, boxes = t["roi.sample.labels"][0], t["roi.sample.boxes"][0]
+    objects = np.flatnonzero(labels)
+    box_terms, mask_terms = np.zeros(len(labels)), np.zeros(len(labels))
+    box_terms[objects] = t["roi.terms.box"]
+    mask_terms[objects] = t["roi.terms.mask"].sum(axis=(1, 2))
+    goals = model.roi_heads.box_coder.decode(t["roi.sample.goals"][0], boxes)[:, 0]
+    pixels = t["roi.terms.mask"]
+    scores = np.exp(t["roi.class_logits"] - np.logaddexp.reduce(t["roi.class_logits"], 1)[:, None])
+    return {
+        "candidates": pack.array(t["roi.candidates"][0], "f4"),
+        "decisions": pack.array(t["roi.match.decisions"][0], "i2"),
+        "iou": pack.array(t["roi.match.iou"][0], "f2"),
+        "sample": pack.array(t["roi.sample.indices"][0], "i4"),
+        "boxes": pack.array(boxes, "f4"),
+        "labels": labels.tolist(),
+        "matches": pack.array(t["roi.sample.matches"][0], "i2"),
+        "goals": pack.array(goals, "f4"),
+        "unique": len(np.unique(boxes, axis=0)),
+        "likeliest": scores.argmax(axis=1).tolist(),
+        "trueScores": pack.array(scores[np.arange(len(labels)), labels], "f4"),
+        "classifierTerms": pack.array(t["roi.terms.classifier"], "f4"),
+        "boxTerms": pack.array(box_terms, "f4"),
+        "maskTerms": pack.array(mask_terms, "f4"),
+        "maskGoals": pack.array(t["roi.mask_goals"] * 255 + 0.5, "u1"),
+        "maskProbabilities": pack.array(sigmoid(t["roi.mask_logits"]) * 255 + 0.5, "u1"),
+        "maskPixels": pack.array(pixels / max(float(pixels.max(initial=0)), 1e-30) * 255, "u1"),
+    }
+
+
+def _mistakes(pack: Pack, t: Trace) -> dict[str, Any]:
+    found, target = found_in(t), t["transform.targets"][0]
+    verdicts = judge(found["boxes"], found["labels"], target)
+    crowd = target.get("iscrowd", np.zeros(len(target["labels"]), bool))
+    objects = int((~crowd).sum())
+    missed = np.setdiff1d(np.flatnonzero(~crowd), verdicts.matches)
+    counted = np.array([reason != "crowd" for reason in verdicts.reasons], bool)
+    scores, right = found["scores"][counted], (verdicts.matches >= 0)[counted]
+    recall, precision = precision_recall(scores, right, objects)
+    return {
+        "iou": pack.array(verdicts.iou, "f4"),
+        "matches": verdicts.matches.tolist(),
+        "reasons": verdicts.reasons,
+        "missed": [{"truth": int(g), "why": why_missed(t, g, verdicts)} for g in missed],
+        "recall": recall.tolist(),
+        "precision": precision.tolist(),
+        "ap50": number(average_precision(scores, right, objects)),
+        "objects": objects,
+    }
+
+
+def _gradients(pack: Pack, model: MaskRCNN, t: Trace) -> dict[str, Any]:
+    rows = [
+        {"name": name, "norm": float(np.linalg.norm(p.grad)), "of": float(np.linalg.norm(p.data))}
+        for name, p in model.named_parameters()
+        if p.grad is not None
+    ]
+    kinds = {"body": "backbone.body", "pyramid": "backbone.pyramid"}
+    return {
+        "parameters": rows,
+        "maps": {
+            kind: [_gradient_map(pack, grad) for grad in t.gradient(name)]
+            for kind, name in kinds.items()
+        },
+    }
+
+
+def _gradient_map(pack: Pack, gradient: np.ndarray | None) -> dict[str, Any] | None:
+    if gradient is None:
+        return None
+    size = np.sqrt((gradient[0].astype(np.float64) ** 2).sum(axis=2))
+    step = -(-max(size.shape) // MAP_SIDE)
+    return {"size": list(gradient.shape[1:]), **as_levels(pack, size[None, ::step, ::step])}
+
+
+def collect_weights(pack: Pack, state: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """A row for each array of the model: figures, what is odd, a histogram."""
+    rows = []
+    for row in weight_statistics(state):
+        values = state[row["name"]].ravel()
+        finite = values[np.isfinite(values)]
+        edges = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+        counts = np.histogram(finite, BINS, edges if edges[0] < edges[1] else None)[0]
+        cleaned = {k: number(v) if isinstance(v, float) else v for k, v in row.items()}
+        rows.append({**cleaned, "histogram": pack.array(counts, "i4")})
+    return rows

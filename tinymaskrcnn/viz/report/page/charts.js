@@ -1,0 +1,143 @@
+// Small parts of the page: elements, tables, bars, maps as pictures, histograms.
+
+function el(tag, settings = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(settings)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name === "style") for (const [k, v] of Object.entries(value)) node.style.setProperty(k, v);
+    else if (value !== false && value != null) node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.flat().filter((c) => c != null && c !== false));
+  return node;
+}
+
+const fixed = (x, digits = 2) => (x == null || Number.isNaN(x) ? "–" : Number(x).toFixed(digits).replace(/^-(0\.?0*)$/, "$1"));
+const percent = (x) => (x == null || Number.isNaN(x) ? "–" : `${(100 * x).toFixed(0)} %`);
+const tiny = (x) => (x === 0 ? "0" : Math.abs(x) < 1e-3 || Math.abs(x) >= 1e4 ? Number(x).toExponential(1) : Number(x).toPrecision(3));
+const boxText = (b, digits = 1) => [...b].map((v) => fixed(v, digits)).join("  ");
+const some = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
+
+// Rows of [name, value, id]; the id marks the value for whoever looks for it.
+function facts(rows) {
+  return el("table", { class: "facts" }, rows.filter(Boolean).map(([name, value, id]) =>
+    el("tr", {}, el("th", {}, name), el("td", id ? { "data-field": id } : {}, value))));
+}
+
+function grid(head, rows) {
+  return el("div", { class: "scroll" }, el("table", { class: "grid" },
+    el("tr", {}, head.map((h) => el("th", {}, h))),
+    rows.map((row) => el("tr", {}, row.map((v) => el("td", {}, v))))));
+}
+
+function heading(text, colour) {
+  return el("h3", colour ? { style: { "--c": colour } } : {}, colour ? el("i") : null, text);
+}
+
+// Horizontal bars of [name, value, text, colour]; with `pick` they are buttons.
+function bars(rows, most, pick, picked) {
+  return rows.map(([name, value, text, colour, key]) => el(pick ? "button" : "div",
+    { class: "bar", style: { "--c": colour || "#1f2328" }, ...(pick ? { type: "button", "aria-pressed": String(picked === key), onclick: () => pick(key) } : {}) },
+    el("span", { title: name }, name),
+    el("i", { style: { width: `${Math.max(0, Math.min(100, (100 * value) / (most || 1)))}%` } }),
+    el("b", {}, text)));
+}
+
+function viridis(x) {
+  const place = Math.max(0, Math.min(1, x)) * (VIRIDIS.length - 1), low = Math.floor(place), part = place - low;
+  const a = VIRIDIS[low], b = VIRIDIS[Math.min(low + 1, VIRIDIS.length - 1)];
+  return [0, 1, 2].map((i) => Math.round(a[i] + (b[i] - a[i]) * part));
+}
+
+const grey = (x) => { const v = Math.round(255 * Math.max(0, Math.min(1, x))); return [v, v, v]; };
+
+// Numbers (h x w) in 0..1 as a canvas of that many pixels.
+function mapCanvas(values, w, h, colour = viridis, alpha = () => 255) {
+  const canvas = el("canvas", { width: Math.max(w, 1), height: Math.max(h, 1) });
+  if (!w || !h) return canvas;
+  const context = canvas.getContext("2d"), image = context.createImageData(w, h);
+  for (let i = 0; i < w * h; i++) {
+    const [r, g, b] = colour(values[i]);
+    image.data.set([r, g, b, alpha(values[i])], 4 * i);
+  }
+  context.putImageData(image, 0, 0);
+  return canvas;
+}
+
+const unit = (bytes) => Float32Array.from(bytes, (v) => v / 255);
+
+// Plane `i` of packed planes (n, h, w) as a canvas.
+function plane(packed, i, colour) {
+  const [, h, w] = packed.planes.shape;
+  return mapCanvas(unit(packed.planes.row(i)), w, h, colour);
+}
+
+function thumb(canvas, caption, settings = {}) {
+  return el("figure", settings, canvas, el("figcaption", {}, caption));
+}
+
+// A histogram as SVG: counts over a range, one colour a series.
+function histogram(series, range, colours, height = 74) {
+  const width = 300, most = Math.max(1, ...series.flatMap((s) => [...s]));
+  const svg = svgOf(width, height + 16);
+  series.forEach((counts, k) => {
+    const step = width / counts.length;
+    const points = [...counts].flatMap((n, i) => {
+      const y = height - (n / most) * (height - 4);
+      return [`${(i * step).toFixed(1)},${y.toFixed(1)}`, `${((i + 1) * step).toFixed(1)},${y.toFixed(1)}`];
+    });
+    svg.append(shape("polyline", { points: `0,${height} ${points.join(" ")} ${width},${height}`, fill: series.length === 1 ? colours[k] : "none",
+      stroke: colours[k], "fill-opacity": 0.35, "stroke-width": 1.2 }));
+  });
+  label(svg, 0, height + 13, tiny(range[0]));
+  label(svg, width, height + 13, tiny(range[1]), "end");
+  if (range[0] < 0 && range[1] > 0) {
+    const zero = (-range[0] / (range[1] - range[0])) * width;
+    svg.append(shape("line", { x1: zero, x2: zero, y1: 0, y2: height, stroke: "#999", "stroke-dasharray": "2 3" }));
+    if (zero > 30 && zero < width - 30) label(svg, zero, height + 13, "0", "middle");
+  }
+  return svg;
+}
+
+// A curve over 0..1 in both directions.
+function curve(xs, ys, colour, xName, yName) {
+  const width = 300, height = 190, svg = svgOf(width, height + 20), left = 30;
+  const place = (x, y) => `${(left + x * (width - left - 6)).toFixed(1)},${(height - y * (height - 8)).toFixed(1)}`;
+  for (const v of [0, 0.5, 1]) {
+    const [, y] = place(0, v).split(",");
+    svg.append(shape("line", { x1: left, x2: width - 6, y1: y, y2: y, stroke: "#e3e0d8" }));
+    label(svg, left - 5, Number(y) + 4, String(v), "end");
+  }
+  const points = xs.flatMap((x, i) => (i ? [place(xs[i - 1], ys[i]), place(x, ys[i])] : [place(0, ys[0]), place(x, ys[0])]));
+  svg.append(shape("polyline", { points: points.join(" "), fill: "none", stroke: colour, "stroke-width": 2 }));
+  label(svg, width - 6, height + 14, `${xName} →`, "end");
+  label(svg, left, height + 14, `↑ ${yName}`);
+  return svg;
+}
+
+function svgOf(width, height) { return shape("svg", { viewBox: `0 0 ${width} ${height}`, class: "plot", role: "img" }); }
+function shape(tag, settings) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [k, v] of Object.entries(settings)) node.setAttribute(k, v);
+  return node;
+}
+function label(svg, x, y, text, anchor = "start") {
+  const node = shape("text", { x, y, "text-anchor": anchor, "font-size": 10.5, fill: "#5b626b" });
+  node.textContent = text;
+  svg.append(node);
+}
+
+function choice(name, options, value, pick) {
+  return el("div", { class: "choice", role: "group", "aria-label": name }, el("span", {}, name),
+    options.map(([key, text]) => el("button", { type: "button", "aria-pressed": String(key === value), onclick: () => pick(key) }, text)));
+}
+
+function slider(name, id, value, [low, high, step], change, show = (v) => fixed(v)) {
+  const output = el("output", { for: id }, show(value));
+  const input = el("input", { type: "range", id, min: low, max: high, step, value,
+    oninput: () => { output.textContent = show(Number(input.value)); change(Number(input.value)); } });
+  return el("div", { class: "slider" }, el("label", { for: id }, name), input, output);
+}
+
+function legend(entries) {
+  return el("p", { class: "legend" }, entries.map(([text, colour, style]) => el("span", { style: { "--c": colour, "--style": style || "solid" } }, text)));
+}

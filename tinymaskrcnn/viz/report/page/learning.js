@@ -1,0 +1,275 @@
+// The steps that need a ground truth: what the model would learn from this picture, and where it is
+// wrong; and the weights.
+
+const truthBox = (content, g) => content.learning.truth.boxes.row(g);
+const truthName = (content, g) => className(content, content.learning.truth.labels[g]);
+const LOSS_NAMES = { loss_objectness: "objectness", loss_rpn_box_reg: "RPN boxes", loss_classifier: "classes", loss_box_reg: "boxes", loss_mask: "masks" };
+
+const LEARNING = [
+  {
+    id: "truth", group: "Learning", title: "Ground truth",
+    text: (c) => `What a person marked: ${some(c.learning.truth.boxes.length, "object")}. Each has a class, a mask and the box around it. All that follows compares with these.`,
+    build: (view) => {
+      const { content } = view, t = content.learning.truth;
+      const hits = t.labels.map((_, g) => ({ key: g, box: t.boxes.row(g), text: `${g} · ${truthName(content, g)}`, details: () => [heading(`Object ${g}: ${truthName(content, g)}`, COLOUR.truth),
+        facts([["box", boxText(t.boxes.row(g))], ["pixels", t.areas[g].toLocaleString("en")], ["crowd", t.crowd[g] ? "yes: never matched, never counted" : "no"]]), thumb(truthMask(content, g), "its mask, resized")] }));
+      return {
+        hits, legend: [["ground truth", COLOUR.truth]],
+        paint: (stage) => hits.forEach((h) => {
+          if (view.focused !== null && view.focused !== h.key) return stage.box(h.box, COLOUR.truth, "solid", 1, 0.4);
+          stage.overlay(truthMask(content, h.key, hex(COLOUR.truth), 110), [0, 0, ...content.input.resized]);
+          stage.box(h.box, COLOUR.truth, "solid", 2);
+          if (view.focused === null) stage.tag(h.box, truthName(content, h.key), COLOUR.truth);
+        }),
+        panel: () => { const counts = new Map(); t.labels.forEach((k) => counts.set(k, (counts.get(k) || 0) + 1));
+          return [heading("Objects by class", COLOUR.truth), bars([...counts].map(([k, n]) => [className(content, k), n, String(n), COLOUR.truth]), Math.max(...counts.values(), 1)),
+            heading("Masks"), el("div", { class: "thumbs" }, t.labels.map((_, g) => thumb(truthMask(content, g), `${g} · ${truthName(content, g)}`)))]; },
+      };
+    },
+  },
+  {
+    id: "matching", group: "Learning", title: "Matching anchors",
+    text: (c) => `An anchor that overlaps an object by IoU ${c.model.rpn.foreground} or more, or more than any other anchor does, <b>stands for it</b>; below ${c.model.rpn.background} it is background; between the two nothing is asked of it. Look at one object's closest anchors, or at the decisions of a whole level.`,
+    build: (view) => {
+      const { content, state } = view, l = content.learning, a = l.anchors, n = l.truth.labels.length, kind = state.match || "objects";
+      const closest = n ? [...a.closest.data.keys()].filter((k) => bestRow(a.iou, k) === Math.min(state.truth, n - 1)).sort((x, y) => a.iou.row(Math.min(state.truth, n - 1))[y] - a.iou.row(Math.min(state.truth, n - 1))[x]) : [];
+      const hits = kind === "objects" ? closest.map((k) => ({ key: k, box: a.closestBoxes.row(k), text: `IoU ${fixed(a.iou.row(Math.min(state.truth, n - 1))[k])}`, details: () => anchorMatch(view, a.closest.at(k), k) })) : [];
+      const maps = kind === "objects" ? [] : content.anchors.map((level, i) => decisionMap(content, i));
+      return {
+        hits, noChips: !hits.length, margin: 0.1,
+        controls: [choice("show", [["objects", "one object's anchors"], ["map", "all decisions"]], kind, (v) => view.set("match", v)),
+          kind === "objects" ? n > 0 && choice("object", l.truth.labels.slice(0, 24).map((_, g) => [g, String(g)]), Math.min(state.truth, n - 1), (v) => view.set("truth", v))
+            : choice("level", content.anchors.map((_, i) => [i, levelName(content, i)]), Math.max(0, Math.min(state.level, maps.length - 1)), (v) => view.set("level", v))],
+        legend: [["ground truth", COLOUR.truth], ["anchor that stands for it", COLOUR.anchor], ["background or neither", COLOUR.dropped, "dotted"]],
+        count: `${a.counts[0].toLocaleString("en")} anchors stand for an object, ${a.counts[1].toLocaleString("en")} are background, ${a.counts[2].toLocaleString("en")} neither`,
+        paint: (stage) => {
+          stage.fade(0.35);
+          if (kind === "map") { const i = Math.max(0, Math.min(state.level, maps.length - 1)); stage.overlay(maps[i], cellsArea(content.anchors[i]), 0.85); }
+          for (let g = 0; g < n; g++) stage.box(truthBox(content, g), COLOUR.truth, "solid", kind === "objects" && g === state.truth ? 2.6 : 1.2);
+          for (const h of hits) stage.box(h.box, a.decisions.at(a.closest.at(h.key)) >= 0 ? COLOUR.anchor : COLOUR.dropped, a.decisions.at(a.closest.at(h.key)) >= 0 ? "solid" : "dotted", view.focused === h.key ? 3 : 1.3, view.focused === null || view.focused === h.key ? 1 : 0.3);
+        },
+        panel: () => [heading("IoU of objects and their best anchors"), n ? iouTable(a.iou, [...closest.slice(0, 8)], l.truth.labels.map((_, g) => `${g} ${truthName(content, g)}`), closest.slice(0, 8).map((k) => String(a.closest.at(k)))) : el("p", { class: "quiet" }, "No objects: every anchor is background."),
+          el("p", { class: "fine" }, "Rows: objects. Columns: the numbers of the chosen object's best anchors."),
+          kind === "map" ? legend([["stands for an object", COLOUR.anchor], ["neither", COLOUR.point]]) : null],
+      };
+    },
+  },
+  {
+    id: "sampling", group: "Learning", title: "Chosen anchors",
+    text: (c) => `Background would drown the few objects, so the loss looks only at <b>${c.learning.anchors.sample.length} anchors</b>, drawn at random: at most half of them objects. Dotted: the anchor. Solid: the box it should become.`,
+    build: (view) => {
+      const { content, state } = view, a = content.learning.anchors, kind = state.drawn || "objects";
+      let next = 0;
+      const goal = [...a.sampleObject.data].map((o) => (o ? next++ : -1));
+      const rows = goal.map((_, k) => k).filter((k) => (kind === "objects") === (goal[k] >= 0)).sort((x, y) => a.objectnessTerms.at(y) - a.objectnessTerms.at(x));
+      return {
+        margin: 0.12,
+        controls: choice("show", [["objects", `${next} objects`], ["background", `${goal.length - next} background`]], kind, (v) => view.set("drawn", v)),
+        legend: kind === "objects" ? [["anchor", COLOUR.anchor, "dotted"], ["its goal", COLOUR.truth]] : [["background anchor", COLOUR.dropped, "dotted"]],
+        hits: rows.map((k) => ({ key: k, box: a.sampleBoxes.row(k), text: fixed(a.sampleScores.at(k)), details: () => [heading(`Anchor ${a.sample.at(k)}`, COLOUR.anchor),
+          facts([["should be", goal[k] >= 0 ? "an object" : "background"], ["objectness", fixed(a.sampleScores.at(k), 4)], ["adds to the objectness loss", tiny(a.objectnessTerms.at(k))], goal[k] >= 0 && ["adds to the box loss", tiny(a.boxTerms.at(k))], ["box", boxText(a.sampleBoxes.row(k), 0)], goal[k] >= 0 && ["goal", boxText(a.sampleGoals.row(goal[k]))], ["best IoU", fixed(a.best.at(a.sample.at(k)), 3)]])] })),
+        paint: (stage) => {
+          stage.fade(0.35);
+          for (const k of rows) {
+            const dim = view.focused !== null && view.focused !== k ? 0.2 : 1;
+            stage.box(a.sampleBoxes.row(k), goal[k] >= 0 ? COLOUR.anchor : COLOUR.dropped, "dotted", 1.7, dim);
+            if (goal[k] >= 0) stage.box(a.sampleGoals.row(goal[k]), COLOUR.truth, "solid", 1.5, dim);
+          }
+        },
+        panel: () => [heading("The draw"), facts([["objects to draw from", a.counts[0].toLocaleString("en")], ["drawn", String(next)], ["background to draw from", a.counts[1].toLocaleString("en")], ["drawn", String(goal.length - next)]]),
+          el("p", { class: "quiet" }, "Sorted by what each adds to the loss. The numbers on the buttons are the anchors' objectness now.")],
+      };
+    },
+  },
+  {
+    id: "regions", group: "Learning", title: "Chosen regions",
+    text: (c) => `Proposals, and the ground truth itself, are matched in the same way (IoU ${c.model.roi.foreground}). The heads learn from <b>${c.learning.regions.labels.length} of them</b>: a class for each, and for objects a box and a mask, cut out of the object's own.`,
+    build: (view) => {
+      const { content, state } = view, r = content.learning.regions, kind = state.drawn || "objects";
+      const objects = r.labels.map((k, i) => [k, i]).filter(([k]) => k).map(([, i]) => i), rows = r.labels.map((_, i) => i).filter((i) => (kind === "objects") === (r.labels[i] > 0));
+      const share = objects.length / Math.max(1, r.labels.length);
+      return {
+        controls: choice("show", [["objects", `${objects.length} objects`], ["background", `${r.labels.length - objects.length} background`]], kind, (v) => view.set("drawn", v)),
+        legend: kind === "objects" ? [["region", COLOUR.proposal, "dashed"], ["its goal", COLOUR.truth]] : [["background region", COLOUR.dropped, "dotted"]],
+        hits: rows.map((i) => ({ key: i, box: r.boxes.row(i), text: `${i} · ${className(content, r.labels[i])}`, details: () => sampledRegion(view, i, objects.indexOf(i)) })),
+        paint: (stage) => {
+          stage.fade(0.35);
+          for (const i of rows) {
+            const dim = view.focused !== null && view.focused !== i ? 0.2 : 1, k = objects.indexOf(i);
+            if (k >= 0 && (view.focused === i || rows.length < 9)) stage.overlay(mapCanvas(unit(r.maskGoals.row(k)), r.maskGoals.shape[2], r.maskGoals.shape[1], () => hex(COLOUR.mask), (v) => 150 * v), r.boxes.row(i), dim);
+            stage.box(r.boxes.row(i), k >= 0 ? COLOUR.proposal : COLOUR.dropped, k >= 0 ? "dashed" : "dotted", 1.2, dim);
+            if (k >= 0) stage.box(r.goals.row(i), COLOUR.truth, "solid", 1.6, dim);
+          }
+        },
+        panel: () => { const counts = new Map(); r.labels.forEach((k) => counts.set(k, (counts.get(k) || 0) + 1));
+          return [heading("The draw"), facts([["candidates", String(r.candidates.length)], ["drawn", String(r.labels.length)], ["different boxes", String(r.unique)], ["share of objects", percent(share)]]),
+            bars([...counts].sort((x, y) => x[0] - y[0]).map(([k, n]) => [className(content, k), n, String(n), k ? COLOUR.truth : COLOUR.dropped]), r.labels.length),
+            heading("Mask goals", COLOUR.mask), el("div", { class: "thumbs" }, objects.slice(0, 32).map((i, k) => thumb(mapCanvas(unit(r.maskGoals.row(k)), r.maskGoals.shape[2], r.maskGoals.shape[1], grey), `region ${i}`)))]; },
+      };
+    },
+  },
+  {
+    id: "losses", group: "Learning", title: "Losses, term by term",
+    text: () => "Five numbers say how wrong the model is here. Each is a sum over anchors, regions or mask pixels. Choose a loss: the stronger the colour, <b>the more a box adds to it</b>.",
+    build: (view) => {
+      const { content, state } = view, l = content.learning, { boxes, terms, names } = lossTerms(content, state.loss), most = Math.max(...terms, 1e-12);
+      const rows = terms.map((_, i) => i).filter((i) => terms[i] > 0).sort((x, y) => terms[y] - terms[x]), colour = content.lossColours[state.loss];
+      const total = Object.values(l.losses).reduce((x, y) => x + y, 0);
+      return {
+        margin: 0.08,
+        hits: rows.slice(0, 200).map((i) => ({ key: i, box: boxes(i), text: tiny(terms[i]), details: () => lossDetails(view, i, names(i), terms[i]) })),
+        count: `${LOSS_NAMES[state.loss]}: ${fixed(l.losses[state.loss], 4)}, of ${rows.length} terms that are not zero`,
+        paint: (stage) => {
+          stage.fade(0.4);
+          for (const i of [...rows.slice(0, 200)].reverse()) stage.box(boxes(i), colour, "solid", view.focused === i ? 3.4 : 1 + 2 * terms[i] / most, view.focused === null ? 0.15 + 0.85 * terms[i] / most : view.focused === i ? 1 : 0.12);
+          for (let g = 0; g < l.truth.labels.length; g++) stage.box(truthBox(content, g), COLOUR.truth, "dotted", 1.2);
+        },
+        panel: () => [heading("The five losses"), bars(Object.entries(l.losses).map(([key, v]) => [LOSS_NAMES[key], v, fixed(v, 4), content.lossColours[key], key]), Math.max(...Object.values(l.losses), 1e-12), (key) => { view.pinned = null; view.set("loss", key); }, state.loss),
+          facts([["sum", fixed(total, 4)]]), heading("Its terms, largest first", colour), termBars(rows.map((i) => terms[i]), colour)],
+      };
+    },
+  },
+  {
+    id: "gradients", group: "Learning", title: "Gradients", needs: (c) => c.learning?.gradients,
+    text: () => "The losses run backwards through the network. Bright is where <b>a small change of the map would change the loss most</b>: the places that this picture would teach something about.",
+    build: (view) => {
+      const { content, state } = view, g = content.learning.gradients, kind = state.slopes || "pyramid", maps = g.maps[kind];
+      const i = Math.max(0, Math.min(state.level, maps.length - 1)), map = maps[i], most = Math.max(...g.parameters.map((p) => p.norm), 1e-30);
+      return {
+        noChips: true,
+        controls: [choice("map", [["body", "backbone"], ["pyramid", "pyramid"]], kind, (v) => view.set("slopes", v)), choice("level", maps.map((_, k) => [k, kind === "body" ? `C${k + 2}` : levelName(content, k)]), i, (v) => view.set("level", v))],
+        count: map ? `|gradient| up to ${tiny(map.high[0])}` : "no gradient came here",
+        paint: (stage) => { if (map) stage.overlay(plane(map, 0), [0, 0, ...content.input.padded], 0.86); for (let k = 0; k < content.learning.truth.labels.length; k++) stage.box(truthBox(content, k), COLOUR.truth, "solid", 1.4); },
+        panel: () => [heading("All levels"), el("div", { class: "thumbs" }, maps.map((m, k) => m && thumb(plane(m, 0), `${k}: to ${tiny(m.high[0])}`))),
+          heading("Gradient of each parameter (norm)"), el("div", { class: "scroll names" }, bars(g.parameters.map((p) => [p.name, p.norm, tiny(p.norm), COLOUR.mask]), most))],
+      };
+    },
+  },
+  {
+    id: "mistakes", group: "Learning", title: "Right and wrong",
+    text: (c) => { const m = c.learning.mistakes, right = m.matches.filter((g) => g >= 0).length; return `Of ${some(m.objects, "object")} <b>${right} found</b>, at the model's own thresholds (score above ${c.model.roi.score}) and IoU 0.5. A false alarm has a kind, a miss has the stage at which the object was lost.`; },
+    build: (view) => {
+      const { content } = view, l = content.learning, m = l.mistakes, c = content.candidates;
+      const wrong = c.kept.map((i, k) => [i, k]).filter(([, k]) => m.matches[k] < 0);
+      const found = c.kept.map((i, k) => [i, k]).filter(([, k]) => m.matches[k] >= 0);
+      const hits = [...m.missed.map((x) => ({ key: `miss ${x.truth}`, colour: COLOUR.truth, style: "dashed", box: truthBox(content, x.truth), tag: `missed ${truthName(content, x.truth)}`, text: `missed ${truthName(content, x.truth)}`,
+        details: () => [heading(`Missed: ${truthName(content, x.truth)}`, COLOUR.truth), el("p", { class: "why", "data-field": "why" }, missText(content, x.why)), facts([["object", String(x.truth)], ["box", boxText(truthBox(content, x.truth))], ["pixels", l.truth.areas[x.truth].toLocaleString("en")]])] })),
+      ...wrong.map(([i, k]) => ({ key: i, colour: COLOUR.detection, style: "solid", box: c.boxes.row(i), tag: `${className(content, c.labels.at(i))} ${fixed(c.scores.at(i))}: ${m.reasons[k]}`, text: `${m.reasons[k]} ${fixed(c.scores.at(i))}`, details: () => detectionDetails(view, i, { fate: "kept" }) })),
+      ...found.map(([i, k]) => ({ key: i, colour: COLOUR.truth, style: "solid", box: c.boxes.row(i), text: `right ${fixed(c.scores.at(i))}`, details: () => detectionDetails(view, i, { fate: "kept" }) }))];
+      return {
+        hits, legend: [["right", COLOUR.truth], ["false alarm", COLOUR.detection], ["missed", COLOUR.truth, "dashed"]],
+        count: `${found.length} right, ${wrong.length} false, ${m.missed.length} missed`,
+        paint: (stage) => {
+          stage.fade(0.15);
+          for (const h of [...hits].reverse()) {
+            const dim = view.focused !== null && view.focused !== h.key;
+            stage.box(h.box, h.colour, h.style, h.tag ? 2 : 1.2, dim ? 0.2 : 1);
+            const weighty = typeof h.key === "string" || c.scores.at(h.key) > 0.3 || h.key === view.focused;
+            if (h.tag && weighty && !dim) stage.tag(h.box, h.tag, h.colour);
+          }
+        },
+        panel: () => [heading("Objects × detections: IoU"), m.iou.length && l.truth.labels.length ? truthTable(content) : el("p", { class: "quiet" }, "There are no objects, or no detections."),
+          el("p", { class: "fine" }, "Bold: the classes agree. Detections are sorted by score, best left."),
+          heading("Precision over recall (IoU 0.5)", COLOUR.detection), m.recall.length ? curve(m.recall, m.precision, COLOUR.detection, "recall", "precision") : null, facts([["AP at 0.5 of this picture", fixed(m.ap50, 3), "ap50"]])],
+      };
+    },
+  },
+];
+
+const WEIGHTS = [
+  {
+    id: "weights", group: "The model", title: "Weights",
+    text: () => "Every array of the model: its range and spread, and whether anything about it is <b>odd</b>: not finite, all zero, all equal, very large.",
+    build: (view) => {
+      const { content, state } = view, rows = content.weights, mine = rows[Math.min(state.array || 0, rows.length - 1)], odd = rows.filter((r) => r.odd);
+      return {
+        noChips: true,
+        count: odd.length ? `${odd.length} of ${rows.length} arrays look odd: ${odd.slice(0, 4).map((r) => `${r.name} (${r.odd})`).join(", ")}${odd.length > 4 ? ", …" : ""}` : `None of the ${rows.length} arrays looks odd.`,
+        wide: [grid(["array", "shape", "least", "largest", "mean", "deviation", ""], rows.map((r) => [r.name, r.shape.join(" × "), ...[r.least, r.largest, r.mean, r.std].map((v) => tiny(v ?? 0)), r.odd]))],
+        panel: () => [heading(mine.name), histogram([mine.histogram.data], [mine.least ?? 0, mine.largest ?? 0], [COLOUR.mask], 96), facts([["shape", mine.shape.join(" × ") || "one number"], ["least", tiny(mine.least ?? 0)], ["largest", tiny(mine.largest ?? 0)], ["mean", tiny(mine.mean ?? 0)], ["deviation", tiny(mine.std ?? 0)], ["odd", mine.odd || "no"]]),
+          heading("All arrays: deviation"), el("div", { class: "scroll names" }, bars(rows.map((r, i) => [r.name, r.std ?? 0, tiny(r.std ?? 0), r.odd ? COLOUR.detection : COLOUR.mask, i]), Math.max(...rows.map((r) => r.std ?? 0), 1e-30), (i) => view.set("array", i), state.array || 0))],
+      };
+    },
+  },
+];
+
+// ---- parts
+
+function truthMask(content, g, rgb, alpha) {
+  const [, h, w] = content.learning.truth.masks.shape, values = Float32Array.from(content.learning.truth.masks.row(g));
+  return rgb ? mapCanvas(values, w, h, () => rgb, (v) => (v ? alpha : 0)) : mapCanvas(values, w, h, grey);
+}
+
+const bestRow = (iou, column) => { let best = 0; for (let g = 1; g < iou.length; g++) if (iou.row(g)[column] > iou.row(best)[column]) best = g; return best; };
+
+function anchorMatch(view, anchor, column) {
+  const { content } = view, a = content.learning.anchors, d = a.decisions.at(anchor), g = bestRow(a.iou, column), iou = a.iou.row(g)[column], m = content.model.rpn;
+  const why = d >= 0 ? (iou >= m.foreground ? `It stands for object ${d}: IoU ${fixed(iou, 3)} is at least ${m.foreground}.` : `It stands for object ${d}: IoU ${fixed(iou, 3)} is below ${m.foreground}, but no anchor overlaps some object more.`)
+    : d === -1 ? `Background: its best IoU, ${fixed(iou, 3)}, is below ${m.background}.` : `Neither: its best IoU, ${fixed(iou, 3)}, lies between ${m.background} and ${m.foreground}.`;
+  return [heading(`Anchor ${anchor}`, COLOUR.anchor), el("p", { class: "why", style: { "--c": COLOUR.anchor }, "data-field": "why" }, why), facts([["box", boxText(a.closestBoxes.row(column), 0)], ["drawn for the loss", [...a.sample.data].includes(anchor) ? "yes" : "no"]]),
+    heading("IoU with every object"), bars([...Array(a.iou.length).keys()].map((k) => [`${k} ${truthName(content, k)}`, a.iou.row(k)[column], fixed(a.iou.row(k)[column], 3), COLOUR.truth]), 1)];
+}
+
+// Each cell by the strongest decision of its anchors: object, neither, background.
+function decisionMap(content, i) {
+  const level = content.anchors[i], n = level.cell.length, first = content.anchors.slice(0, i).reduce((s, l) => s + l.rows * l.columns * l.cell.length, 0);
+  const values = Float32Array.from({ length: level.rows * level.columns }, (_, cell) => {
+    let best = 0;
+    for (let k = 0; k < n; k++) { const d = content.learning.anchors.decisions.at(first + cell * n + k); best = Math.max(best, d >= 0 ? 2 : d === -2 ? 1 : 0); }
+    return best;
+  });
+  const colours = [[0, 0, 0], hex(COLOUR.point), hex(COLOUR.anchor)];
+  return mapCanvas(values, level.columns, level.rows, (v) => colours[v], (v) => (v ? 235 : 0));
+}
+
+function iouTable(iou, columns, names, heads) {
+  return el("div", { class: "scroll" }, el("table", { class: "grid heat" }, el("tr", {}, el("th", {}), heads.map((h) => el("th", {}, h))),
+    names.map((name, g) => el("tr", {}, el("th", {}, name), columns.map((k) => heatCell(iou.row(g)[k]))))));
+}
+
+function heatCell(v, bold) {
+  const [r, g, b] = viridis(v), dark = 0.3 * r + 0.6 * g + 0.1 * b < 130;
+  return el("td", v > 0.005 ? { style: { background: `rgb(${r},${g},${b})`, color: dark ? "#fff" : "#1f2328", "font-weight": bold ? "700" : "400" } } : { style: { color: "#bbb" } }, fixed(v));
+}
+
+function truthTable(content) {
+  const l = content.learning, m = l.mistakes, c = content.candidates, shown = c.kept.slice(0, 30);
+  return el("div", { class: "scroll" }, el("table", { class: "grid heat" }, el("tr", {}, el("th", {}), shown.map((i) => el("th", { title: className(content, c.labels.at(i)) }, fixed(c.scores.at(i))))),
+    l.truth.labels.map((label, g) => el("tr", {}, el("th", {}, `${g} ${truthName(content, g)}`), shown.map((i, k) => heatCell(m.iou.row(k)[g], c.labels.at(i) === label))))));
+}
+
+function sampledRegion(view, i, k) {
+  const { content } = view, r = content.learning.regions, [, h, w] = r.maskGoals.shape;
+  return [heading(`Region ${i}: ${className(content, r.labels[i])}`, k >= 0 ? COLOUR.proposal : COLOUR.dropped),
+    facts([["candidate", String(r.sample.at(i))], ["box", boxText(r.boxes.row(i))], k >= 0 && ["stands for object", String(r.matches.at(i))], k >= 0 && ["goal", boxText(r.goals.row(i))], r.iou.length && ["IoU", fixed(Math.max(...[...Array(r.iou.length).keys()].map((g) => r.iou.row(g)[r.sample.at(i)])), 3)],
+      ["taken for", className(content, r.likeliest[i])], ["probability of the truth", fixed(r.trueScores.at(i), 4)], ["adds to the class loss", tiny(r.classifierTerms.at(i))], k >= 0 && ["adds to the box loss", tiny(r.boxTerms.at(i))], k >= 0 && ["adds to the mask loss", tiny(r.maskTerms.at(i))]]),
+    k >= 0 && el("div", { class: "trio" }, thumb(mapCanvas(unit(r.maskGoals.row(k)), w, h, grey), "mask goal"), thumb(mapCanvas(unit(r.maskProbabilities.row(k)), w, h), "mask now"), thumb(mapCanvas(unit(r.maskPixels.row(k)), w, h), "loss of each pixel"))];
+}
+
+function lossTerms(content, name) {
+  const { anchors: a, regions: r } = content.learning;
+  if (name === "loss_objectness" || name === "loss_rpn_box_reg") {
+    return { boxes: (i) => a.sampleBoxes.row(i), terms: [...(name === "loss_objectness" ? a.objectnessTerms : a.boxTerms).data], names: (i) => `Anchor ${a.sample.at(i)}` };
+  }
+  const terms = { loss_classifier: r.classifierTerms, loss_box_reg: r.boxTerms, loss_mask: r.maskTerms }[name];
+  return { boxes: (i) => r.boxes.row(i), terms: [...terms.data], names: (i) => `Region ${i}` };
+}
+
+function lossDetails(view, i, name, term) {
+  const { content, state } = view, total = content.learning.losses[state.loss], own = facts([["adds", tiny(term)], ["share of this loss", percent(term / (total || 1))]]);
+  if (state.loss.startsWith("loss_objectness") || state.loss === "loss_rpn_box_reg") {
+    const a = content.learning.anchors;
+    return [heading(name, content.lossColours[state.loss]), own, facts([["should be", a.sampleObject.at(i) ? "an object" : "background"], ["objectness", fixed(a.sampleScores.at(i), 4)], ["box", boxText(a.sampleBoxes.row(i), 0)]])];
+  }
+  const objects = content.learning.regions.labels.map((k, j) => [k, j]).filter(([k]) => k).map(([, j]) => j);
+  return [heading(name, content.lossColours[state.loss]), own, ...sampledRegion(view, i, objects.indexOf(i))];
+}
+
+function termBars(terms, colour) {
+  const width = 300, height = 90, svg = svgOf(width, height), most = Math.max(...terms, 1e-30), step = width / Math.max(terms.length, 1);
+  terms.forEach((t, i) => svg.append(shape("rect", { x: (i * step).toFixed(2), y: (height - t / most * height).toFixed(2), width: Math.max(step - 0.4, 0.4).toFixed(2), height: (t / most * height).toFixed(2), fill: colour })));
+  return svg;
+}
+
+// Reasons come with class numbers; the page knows the names.
+const missText = (content, why) => `${why[0].toUpperCase()}${why.slice(1)}.`.replace(/class (\d+)/g, (_, k) => className(content, Number(k)));

@@ -1,0 +1,116 @@
+// Moments of training side by side in time: one picture, and what the model made of it then.
+
+const THING = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const VIEWS = { detections: "Detections and masks", proposals: "Proposals", anchors: "Best anchors, moved", objectness: "Objectness" };
+const SAY = {
+  detections: "Boxes, classes and masks above the score threshold; dotted is the ground truth. At first there is nothing, then boxes without shape, then shapes.",
+  proposals: "What the first stage takes for objects. They begin everywhere and gather on the things.",
+  anchors: "The surest anchors (dotted) and the boxes they become (dashed).",
+  objectness: "How much each cell of a level looks like an object: the surest of its anchors.",
+};
+
+class Timeline {
+  constructor(moments, photo, app) {
+    this.moments = moments;
+    this.state = { at: moments.length - 1, view: "detections", score: 0.5, level: 0 };
+    const part = (name, tag = "div", more = {}) => (this[name] = el(tag, more)), holder = el("div", { class: "stage" });
+    const main = el("main", { class: "main" }, part("title", "h2"), part("say", "p", { class: "say" }), part("time", "div", { class: "controls" }), holder,
+      part("controls", "div", { class: "controls" }), part("legend"), part("count", "p", { class: "count", id: "count", "aria-live": "polite" }));
+    part("aside", "aside", { id: "details" });
+    part("nav", "nav", { class: "steps", "aria-label": "views" });
+    this.nav.append(el("h3", {}, "Show"), ...Object.entries(VIEWS).map(([key, name]) => el("button", { type: "button", id: `go-${key}`, onclick: () => this.set("view", key) }, name)));
+    app.replaceChildren(el("div", { class: "walk" }, this.nav, main, this.aside));
+    this.stage = new Stage(holder, photo, moments[0].size, moments[0].size);
+    this.stage.paint = () => this.paint();
+    document.addEventListener("keydown", (e) => {
+      if (/^(INPUT|SELECT)$/.test(e.target.tagName) || e.altKey || e.ctrlKey || e.metaKey) return;
+      const by = { ArrowRight: 1, ArrowLeft: -1 }[e.key];
+      if (by) { e.preventDefault(); this.move(this.state.at + by); }
+    });
+    this.build();
+  }
+
+  get now() { return this.moments[this.state.at]; }
+
+  move(at) { this.set("at", Math.max(0, Math.min(this.moments.length - 1, at))); }
+
+  set(name, value) {
+    this.state[name] = value;
+    if (name === "at") { this.slider.value = value; this.refresh(); } else this.build();
+  }
+
+  play() {
+    if (this.timer) { clearInterval(this.timer); this.timer = null; this.player.textContent = "▶ play"; return; }
+    this.player.textContent = "❚❚ pause";
+    if (this.state.at === this.moments.length - 1) this.move(0);
+    this.timer = setInterval(() => { if (this.state.at === this.moments.length - 1) this.play(); else this.move(this.state.at + 1); }, 900);
+  }
+
+  build() {
+    const { state } = this;
+    this.title.textContent = VIEWS[state.view];
+    this.say.textContent = SAY[state.view];
+    for (const button of this.nav.querySelectorAll("button")) button.toggleAttribute("aria-current", button.id === `go-${state.view}`);
+    const scrub = slider("after step", "moment", state.at, [0, this.moments.length - 1, 1], (v) => this.set("at", v), (v) => this.moments[v].step.toLocaleString("en"));
+    this.slider = scrub.querySelector("input");
+    this.shownStep = scrub.querySelector("output");
+    this.player = el("button", { type: "button", class: "plain", id: "play", onclick: () => this.play() }, this.timer ? "❚❚ pause" : "▶ play");
+    scrub.classList.add("long");
+    this.time.replaceChildren(this.player, scrub);
+    this.controls.replaceChildren(...(state.view === "detections" ? [slider("score threshold", "score-threshold", state.score, [0.05, 1, 0.01], (v) => { state.score = v; this.refresh(); })]
+      : state.view === "objectness" ? [choice("level", this.now.levels.map((l, i) => [i, `P${Math.round(Math.log2(l.stride[0]))}`]), state.level, (v) => this.set("level", v))] : []));
+    this.legend.replaceChildren(legend({ detections: [["detection", THING("detection")], ["mask", THING("mask")], ["ground truth", THING("ground-truth"), "dotted"]],
+      proposals: [["proposal", THING("proposal"), "dashed"], ["ground truth", THING("ground-truth"), "dotted"]], anchors: [["anchor", THING("anchor"), "dotted"], ["its box", THING("proposal"), "dashed"]], objectness: [["ground truth", THING("ground-truth"), "dotted"]] }[state.view]));
+    this.refresh();
+  }
+
+  get sure() { const m = this.now; return [...m.labels.keys()].filter((i) => m.scores.at(i) >= f(this.state.score)); }
+
+  refresh() {
+    const m = this.now, { state } = this;
+    this.shownStep.textContent = m.step.toLocaleString("en");
+    const right = this.sure.filter((i) => m.reasons[i] === "right").length;
+    this.count.replaceChildren(...(state.view === "detections" ? [el("output", { id: "shown-count" }, String(this.sure.length)), ` detections after ${some(m.step, "step")}, ${right} of ${some(m.objects, "object")} right`]
+      : state.view === "proposals" ? [`${some(m.proposals.length, "proposal")} after ${some(m.step, "step")}`] : [`after ${some(m.step, "step")}`]));
+    this.aside.replaceChildren(heading(`After ${some(m.step, "step")}`), facts([["picture", m.title], ["AP at IoU 0.5", fixed(m.ap50, 3)], ["sum of losses", fixed(Object.values(m.losses).reduce((a, b) => a + (b || 0), 0), 3), "loss"]]),
+      bars(Object.entries(m.losses).map(([k, v]) => [k.replace("loss_", ""), v || 0, fixed(v, 3), m.lossColours[k]]), Math.max(...this.moments.flatMap((x) => Object.values(x.losses)).map((v) => v || 0), 1e-9)),
+      el("p", {}, el("a", { href: m.page }, "Every stage at this moment →")),
+      heading("All moments"), grid(["step", "losses", "AP50"], this.moments.map((x) => [x.step.toLocaleString("en"), fixed(Object.values(x.losses).reduce((a, b) => a + (b || 0), 0), 2), fixed(x.ap50, 2)])));
+    this.stage.margin = state.view === "anchors" ? 0.1 : 0;
+    this.stage.fit();
+  }
+
+  paint() {
+    const m = this.now, s = this.stage, { state } = this;
+    const truth = () => { for (let g = 0; g < m.truth.length; g++) s.box(m.truth.row(g), THING("ground-truth"), "dotted", 1.6); };
+    if (state.view === "objectness") {
+      const level = m.levels[state.level], [y, x] = level.stride, values = m.objectness[state.level];
+      s.fade(0.3);
+      s.overlay(mapCanvas(unit(values.data), level.columns, level.rows), [-x / 2, -y / 2, (level.columns - 0.5) * x, (level.rows - 0.5) * y], 0.75);
+      truth();
+    } else if (state.view === "proposals") {
+      s.fade(0.3);
+      for (let i = 0; i < m.proposals.length; i++) s.box(m.proposals.row(i), THING("proposal"), "dashed", 1.1, 0.9);
+      truth();
+    } else if (state.view === "anchors") {
+      s.fade(0.3);
+      for (let i = 0; i < m.topAnchors.length; i++) { s.box(m.topAnchors.row(i), THING("anchor"), "dotted", 1.2); s.box(m.topMoved.row(i), THING("proposal"), "dashed", 1.3); }
+    } else {
+      truth();
+      for (const i of [...this.sure].reverse()) s.mask(pasteMask(unit(m.masks.row(i)), m.masks.shape[1], m.pasteBoxes.row(i), m.size), 0.5, THING("mask"));
+      for (const i of [...this.sure].reverse()) { s.box(m.boxes.row(i), THING("detection"), "solid", 2); s.tag(m.boxes.row(i), `${m.classes[m.labels[i] - 1]} ${fixed(m.scores.at(i))}`, THING("detection")); }
+    }
+  }
+}
+
+(async () => {
+  const app = document.getElementById("app");
+  try {
+    const texts = document.getElementById("data").textContent.trim().split("\n");
+    const moments = await Promise.all(texts.map(unpack));
+    window.page = new Timeline(moments, await loadPicture(moments[0].photo), app);
+  } catch (problem) {
+    app.replaceChildren(el("p", { class: "waiting" }, `This browser cannot unpack the page (${problem}). A current Firefox, Chrome, Edge or Safari can.`));
+    throw problem;
+  }
+})();

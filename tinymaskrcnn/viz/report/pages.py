@@ -1,0 +1,125 @@
+"""Both pages as HTML, complete in one file: nothing is loaded from anywhere."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from ... import __version__
+from ...models.mask_rcnn import MaskRCNN
+from ...tracing import Trace, trace
+from .. import colours
+from .collect import collect
+from .learning import collect_learning, collect_weights
+from .pack import Pack
+
+SCRIPTS = ("data", "boxes", "charts", "stage", "inference", "learning", "walk")
+TIMELINE_SCRIPTS = ("data", "boxes", "charts", "stage", "timeline")
+
+
+def explain_page(
+    model: MaskRCNN,
+    image: np.ndarray,
+    classes: Sequence[str],
+    target: Mapping[str, Any] | None = None,
+    title: str = "picture",
+    gradients: bool = True,
+    weights: bool = True,
+    t: Trace | None = None,
+) -> str:
+    """The page of one picture, as HTML.
+
+    Args:
+        model: in eval mode; its parameters' gradients are gone afterwards if `gradients`.
+        image: (C, H, W) float32 0..1. classes: label k is classes[k - 1].
+        target: boxes, labels, masks (see `MaskRCNN.forward`): with it the page also shows matching,
+            losses and mistakes. title: what the picture is called.
+        gradients: with a target, also run backward and show where gradients go.
+        weights: whether the model's weights are summed up.
+        t: what `trace_of` gave for the same picture, where it is at hand.
+
+    Raises:
+        InputError: a picture or target that cannot be used.
+    """
+    pack = Pack()
+    t = trace_of(model, image, target) if t is None else t
+    content: dict[str, Any] = {"title": title, "version": __version__, "colours": colours.THINGS}
+    content |= collect(pack, model, t, image, classes)
+    content |= {"levelColours": colours.LEVELS, "lossColours": colours.LOSSES, "learning": None}
+    if target is not None:
+        slopes = _gradients_of(model, image, target) if gradients else None
+        content["learning"] = collect_learning(pack, model, t, slopes)
+        if gradients:
+            model.zero_grad()
+    content["weights"] = collect_weights(pack, model.state_dict()) if weights else []
+    return page("every stage of", title, SCRIPTS, pack.text(content))
+
+
+def trace_of(model: MaskRCNN, image: np.ndarray, target: Mapping[str, Any] | None) -> Trace:
+    """What the page shows: detections of one picture, with a target losses too."""
+    with trace() as t:
+        if target is None:
+            model.detect([image])
+        else:
+            model.evaluate_losses([image], [dict(target)], np.random.default_rng(0))
+    return t
+
+
+def _gradients_of(model: MaskRCNN, image: np.ndarray, target: Mapping[str, Any]) -> Trace:
+    """The same losses once more, now with backward."""
+    model.zero_grad()
+    with trace(gradients=True) as t:
+        losses = model.losses([image], [dict(target)], np.random.default_rng(0))
+        sum(losses.values()).backward()  # type: ignore[union-attr]
+    return t
+
+
+def timeline_page(moments: Sequence[str], title: str) -> str:
+    """The page that scrubs through moments of a training run.
+
+    Args:
+        moments: texts of `timeline.moment`, in the order of their steps. title: what the picture is
+            called.
+    """
+    return page("learning to see", title, TIMELINE_SCRIPTS, "\n".join(moments))
+
+
+def page(lead: str, title: str, scripts: Sequence[str], data: str) -> str:
+    """The template with its style, scripts and data in place."""
+    folder = files(__package__) / "page"
+
+    def read(name: str) -> str:
+        return (folder / name).read_text(encoding="utf-8")
+
+    viridis = json.dumps(_colour_table())
+    parts = {
+        "LEAD": html.escape(lead),
+        "TITLE": html.escape(title),
+        "STYLE": read("style.css"),
+        "VARIABLES": _variables(),
+        "SCRIPT": f'"use strict";\nconst VIRIDIS = {viridis};\n'
+        + "\n".join(read(f"{name}.js") for name in scripts),
+        "DATA": data,
+    }
+    text = read("page.html")
+    before, *rest = text.split("%%")  # TITLE, text, STYLE, text, ...: no replaced part is searched
+    return before + "".join(parts[piece] if i % 2 == 0 else piece for i, piece in enumerate(rest))
+
+
+def _variables() -> str:
+    """The colours of things as variables of the style."""
+    named = {name.replace(" ", "-"): value for name, value in colours.THINGS.items()}
+    return "".join(f"--{name}:{value};" for name, value in named.items())
+
+
+def _colour_table() -> list[list[int]]:
+    """Sixty-four colours from dark to light, equally far apart to the eye."""
+    from matplotlib import colormaps
+
+    table = colormaps[colours.HEAT](np.linspace(0, 1, 64))[:, :3]
+    return [[int(v) for v in row] for row in (table * 255 + 0.5)]

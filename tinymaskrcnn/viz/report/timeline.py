@@ -1,0 +1,90 @@
+"""One moment of training, for the page that scrubs through them: the same picture, and what the
+model makes of it now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...evaluation.mistakes import average_precision, judge
+from ...models.mask_rcnn import MaskRCNN
+from ...ops.activations.reference import sigmoid
+from ...ops.paste_masks.op import paste_boxes
+from ...tracing import Trace
+from .. import colours
+from ..figures.canvas import picture_of
+from ..figures.regions import found_in
+from .collect import levels_of_anchors
+from .pack import Pack, number
+
+TOP = 60  # anchors that are shown with their boxes
+LEAST_SCORE = 0.05  # of detections that are shown
+
+
+def moment(
+    model: MaskRCNN, t: Trace, classes: Sequence[str], step: int, title: str, page: str
+) -> str:
+    """What the timeline shows of one moment, packed.
+
+    Args:
+        t: a trace of `evaluate_losses` on the picture. step: training steps so far. title: what the
+            picture is called. page: address of this moment's own page.
+    """
+    pack = Pack()
+    content = {
+        "step": step,
+        "title": title,
+        "page": page,
+        "classes": list(classes),
+        "lossColours": colours.LOSSES,
+        "photo": pack.image((picture_of(t) * 255 + 0.5).astype(np.uint8), "jpeg", 90),
+        "size": [int(side) for side in t["transform.sizes"][0][::-1]],
+        "losses": {name: number(value) for name, value in t["losses"].items()},
+        "levels": levels_of_anchors(pack, model, t, with_logits=False),
+        "objectness": [_best_of_cells(pack, t, i) for i in range(len(t["rpn.level_sizes"]))],
+        **_first_stage(pack, t),
+        **_found(pack, t),
+    }
+    return pack.text(content)
+
+
+def _best_of_cells(pack: Pack, t: Trace, level: int) -> dict[str, Any]:
+    ends = np.cumsum(t["rpn.level_sizes"])
+    logits = np.split(t["rpn.objectness"][0], ends[:-1])[level]
+    _, height, width, _ = t["backbone.pyramid"][level].shape
+    return pack.array(sigmoid(logits.reshape(height, width, -1).max(axis=2)) * 255 + 0.5, "u1")
+
+
+def _first_stage(pack: Pack, t: Trace) -> dict[str, Any]:
+    best = np.argsort(-t["rpn.scores"][0], kind="stable")[:TOP]
+    truth = t["transform.targets"][0]
+    return {
+        "topAnchors": pack.array(t["rpn.anchors"][t["rpn.top_k"][0, best]], "f4"),
+        "topMoved": pack.array(t["rpn.moved"][0][best], "f4"),
+        "topScores": pack.array(t["rpn.scores"][0][best], "f4"),
+        "proposals": pack.array(t["rpn.proposals"][0], "f4"),
+        "truth": pack.array(truth["boxes"], "f4"),
+        "truthLabels": truth["labels"].tolist(),
+    }
+
+
+def _found(pack: Pack, t: Trace) -> dict[str, Any]:
+    found, truth = found_in(t), t["transform.targets"][0]
+    sure = found["scores"] >= LEAST_SCORE
+    found = {name: values[sure] for name, values in found.items()}
+    verdicts = judge(found["boxes"], found["labels"], truth)
+    objects = len(truth["labels"]) - int(np.sum(truth.get("iscrowd", 0)))
+    right = verdicts.matches >= 0
+    return {
+        "boxes": pack.array(found["boxes"], "f4"),
+        "labels": found["labels"].tolist(),
+        "scores": pack.array(found["scores"], "f4"),
+        "masks": pack.array(found["masks"] * 255 + 0.5, "u1"),
+        "pasteBoxes": pack.array(paste_boxes(found["boxes"], found["masks"].shape[1]), "i4"),
+        "reasons": verdicts.reasons,
+        "objects": objects,
+        "ap50": number(average_precision(found["scores"], right, objects)),
+    }
