@@ -299,7 +299,7 @@ assert high - low > 0.2
 #
 # ## Exercises
 #
-# Write them in `lessons/exercises/15_measuring.py`, in any order. `tinymaskrcnn learn 15` tells
+# Write them in [lessons/exercises/15_measuring.py](exercises/15_measuring.py), in any order. `tinymaskrcnn learn 15` tells
 # which one is next and, for a wrong answer, the smallest input on which it fails.
 #
 # | exercise | kind | what |

@@ -97,6 +97,7 @@ def test_the_exercises_that_it_names_are_there(path):
 
     (topic,) = [t for t in topics() if t.number == path.stem[:2]]
     section = prose(path).split("\n## Exercises")[1]
+    assert f"[lessons/exercises/{path.name}](exercises/{path.name})" in " ".join(section.split())
     named = re.findall(r"^\| `(\w+)` \| (\w+) \|", section, re.MULTILINE)
     assert named == [(task.name, task.kind) for task in topic.tasks]
     count = re.search(r"^\| .+ \| \d+ \| (\d+) \|$", prose(path), re.MULTILINE)
