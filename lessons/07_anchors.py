@@ -268,7 +268,8 @@ for k in range(5):  # on each level its size, half its stride off
 #
 # ## Exercises
 #
-# Write them in `lessons/exercises/07_anchors.py`. `tinymaskrcnn learn 07` says what is next.
+# Write them in [lessons/exercises/07_anchors.py](exercises/07_anchors.py). `tinymaskrcnn learn 07`
+# says what is next.
 #
 # | exercise | kind | what |
 # |---|---|---|

@@ -302,7 +302,8 @@ assert np.allclose(spread * [10, 10, 5, 5], 1.4, atol=0.1)
 #
 # ## Exercises
 #
-# Write them in `lessons/exercises/08_matching.py`. `tinymaskrcnn learn 08` says what is next.
+# Write them in [lessons/exercises/08_matching.py](exercises/08_matching.py). `tinymaskrcnn learn
+# 08` says what is next.
 #
 # | exercise | kind | what |
 # |---|---|---|

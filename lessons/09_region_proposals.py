@@ -303,8 +303,8 @@ assert np.allclose([*at_100, recall["whole"][0]], [0.91, 0.40, 0.11, 0.62], atol
 #
 # ## Exercises
 #
-# Write them in `lessons/exercises/09_region_proposals.py`. `tinymaskrcnn learn 09` says what is
-# next.
+# Write them in [lessons/exercises/09_region_proposals.py](exercises/09_region_proposals.py).
+# `tinymaskrcnn learn 09` says what is next.
 #
 # | exercise | kind | what |
 # |---|---|---|

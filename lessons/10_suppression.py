@@ -287,7 +287,8 @@ assert crossing == 5
 #
 # ## Exercises
 #
-# Write them in `lessons/exercises/10_suppression.py`. `tinymaskrcnn learn 10` says what is next.
+# Write them in [lessons/exercises/10_suppression.py](exercises/10_suppression.py). `tinymaskrcnn
+# learn 10` says what is next.
 #
 # | exercise | kind | what |
 # |---|---|---|

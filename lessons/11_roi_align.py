@@ -313,7 +313,8 @@ np.testing.assert_allclose(list(agreement.values()), [0.73, 0.58, 0.38, 0.21], a
 #
 # ## Exercises
 #
-# Write them in `lessons/exercises/11_roi_align.py`; `tinymaskrcnn learn 11` checks them.
+# Write them in [lessons/exercises/11_roi_align.py](exercises/11_roi_align.py); `tinymaskrcnn learn
+# 11` checks them.
 #
 # | exercise | kind | what |
 # |---|---|---|

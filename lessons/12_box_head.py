@@ -268,7 +268,8 @@ np.testing.assert_allclose(best[5:], [0.24, 0.20, 0.07], atol=0.005)
 # %% [markdown]
 # ## Exercises
 #
-# Write them in `lessons/exercises/12_box_head.py`; `tinymaskrcnn learn 12` checks them.
+# Write them in [lessons/exercises/12_box_head.py](exercises/12_box_head.py); `tinymaskrcnn learn
+# 12` checks them.
 #
 # | exercise | kind | what |
 # |---|---|---|

@@ -271,7 +271,8 @@ np.testing.assert_allclose(list(limits.values()), expected, atol=5e-4)
 #
 # ## Exercises
 #
-# Write them in `lessons/exercises/13_mask_head.py`; `tinymaskrcnn learn 13` checks them.
+# Write them in [lessons/exercises/13_mask_head.py](exercises/13_mask_head.py); `tinymaskrcnn learn
+# 13` checks them.
 #
 # | exercise | kind | what |
 # |---|---|---|

@@ -299,8 +299,9 @@ assert high - low > 0.2
 #
 # ## Exercises
 #
-# Write them in `lessons/exercises/15_measuring.py`, in any order. `tinymaskrcnn learn 15` tells
-# which one is next and, for a wrong answer, the smallest input on which it fails.
+# Write them in [lessons/exercises/15_measuring.py](exercises/15_measuring.py), in any order.
+# `tinymaskrcnn learn 15` tells which one is next and, for a wrong answer, the smallest input on
+# which it fails.
 #
 # | exercise | kind | what |
 # |---|---|---|

@@ -24,6 +24,7 @@ from .task import Answer, Task
 Arguments = tuple[Any, ...]
 Announce = Callable[[Arguments], contextlib.AbstractContextManager[None]]
 _PROBES = 40  # inputs on which an answer is compared with the known mistakes
+_NEARLY = 0.85  # the share of them on which a guess must agree
 
 
 @dataclass(frozen=True)
@@ -177,23 +178,23 @@ def _settings(count: int) -> Any:
 
 
 def _recognised(trial: _Trial, fault: Fault) -> Verdict:
-    """Which listed mistake agrees with the answer: on everything tried, else on the fault alone."""
-    probes = [*trial.task.examples, *_samples(trial.task), fault.arguments]
-    answers: dict[int, Any] = {}
-
-    def agrees(wrong: Answer, numbers: range) -> bool:
-        for i in numbers:
-            if i not in answers:
-                answers[i] = _outcome(trial.answer, probes[i], trial.announce)
-            if not _same_outcome(trial.task, answers[i], _outcome(wrong, probes[i])):
-                return False
-        return True
-
-    last = len(probes) - 1
-    likely = [w for w in trial.task.wrong if agrees(w.answer, range(last, last + 1))]
-    for wrong in likely:
-        if agrees(wrong.answer, range(last)):
+    """Which listed mistake agrees with the answer: on everything tried; else, as a guess, the only
+    one that agrees on the fault and nearly everywhere.
+    """
+    probes = [fault.arguments, *trial.task.examples, *_samples(trial.task)]
+    mine = [_outcome(trial.answer, probe, trial.announce) for probe in probes]
+    likely = []
+    for wrong in trial.task.wrong:
+        if not _same_outcome(trial.task, mine[0], _outcome(wrong.answer, probes[0])):
+            continue
+        agreed = [
+            _same_outcome(trial.task, got, _outcome(wrong.answer, probe))
+            for got, probe in zip(mine, probes, strict=True)
+        ]
+        if all(agreed):
             return Verdict(fault, wrong.hint)
+        if sum(agreed) >= _NEARLY * len(agreed):
+            likely.append(wrong)
     if len(likely) == 1 and fault.has_got:
         return Verdict(fault, likely[0].hint, certain=False)
     return Verdict(fault)

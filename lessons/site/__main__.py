@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 LESSONS = Path(__file__).resolve().parents[1]
+DATA = LESSONS.parent / "data"
+EXPLAINED = {"shapes": "shapes_024.png", "nuclei": "a6e81120d1cb_077_086.png"}
 
 
 def main(folder: str = "build/site") -> int:
@@ -23,8 +25,21 @@ def main(folder: str = "build/site") -> int:
     paths = [str(LESSONS.parent), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))  # for the lessons' kernels
     os.environ["LESSONS_SITE_CACHE"] = str(out / ".cache")
+    _explain(out / ".cache" / "pages")
     settings = ["-b", "html", "-c", str(LESSONS / "site"), "-d", str(out / ".cache" / "doctrees")]
     return build_main([*settings, "-W", "--keep-going", "-q", str(LESSONS), str(out)])
+
+
+def _explain(folder: Path) -> None:
+    """The page of every stage, `tinymaskrcnn explain`, for one picture of each shipped model."""
+    from tinymaskrcnn.cli import main as command
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, picture in EXPLAINED.items():
+        page = folder / f"explain_{name}.html"
+        if not page.exists():
+            given = [str(DATA / name / picture), "--weights", name, "--out", str(page)]
+            command(["explain", *given, "--targets", str(DATA / name / "annotations.json")])
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ html_theme = "sphinx_book_theme"
 html_theme_options = {"show_navbar_depth": 1, "use_download_button": False}
 html_context = {"default_mode": "light"}
 html_static_path = ["static"]
+html_extra_path = [str(Path(os.environ["LESSONS_SITE_CACHE"]) / "pages")]
 html_css_files = ["course.css"]
 html_show_copyright = False
 html_show_sphinx = False

@@ -44,9 +44,14 @@ def test_known_mistakes_are_named():
         assert (verdict.hint, verdict.certain) == (wrong.hint, True)
 
 
-def test_what_agrees_on_the_fault_alone_is_a_guess():
-    verdict = examine(DOUBLE, lambda x: x + 2 if len(x) == 1 else 3 * x)
+def test_what_agrees_nearly_everywhere_is_a_guess():
+    verdict = examine(DOUBLE, lambda x: x + 2 if x[0] != 7 else 3 * x)
     assert (verdict.hint, verdict.certain) == ("You add two.", False)
+
+
+def test_what_agrees_on_the_fault_alone_is_no_hint():
+    verdict = examine(DOUBLE, lambda x: x + 2 if len(x) == 1 else 3 * x)
+    assert verdict.hint == ""
 
 
 @pytest.mark.parametrize(

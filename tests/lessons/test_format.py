@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from lessons import lesson_files
+from lessons import FOLDER, lesson_files
 
 PARTS = [
     "The question",
@@ -97,7 +97,19 @@ def test_the_exercises_that_it_names_are_there(path):
 
     (topic,) = [t for t in topics() if t.number == path.stem[:2]]
     section = prose(path).split("\n## Exercises")[1]
+    assert f"[lessons/exercises/{path.name}](exercises/{path.name})" in " ".join(section.split())
     named = re.findall(r"^\| `(\w+)` \| (\w+) \|", section, re.MULTILINE)
     assert named == [(task.name, task.kind) for task in topic.tasks]
     count = re.search(r"^\| .+ \| \d+ \| (\d+) \|$", prose(path), re.MULTILINE)
     assert int(count[1]) == len(named) >= 3
+
+
+@LESSONS
+def test_the_readme_has_its_row(path):
+    title = re.match(r"# (\d\d) · (.+)", prose(path))
+    minutes = re.search(r"^\| .+ \| (\d+) \| (\d+) \|$", prose(path), re.MULTILINE)
+    bullets = prose(path).split("Afterwards you can")[1].split("\n## ")[0]
+    first = " ".join(re.split(r"^- ", bullets, flags=re.MULTILINE)[1].split()).rstrip(";.")
+    link = f"[{title[1]} {title[2]}](lessons/{path.name})"
+    row = f"| {link} | {minutes[1]} | {minutes[2]} | {first} |"
+    assert row in (FOLDER.parent / "README.md").read_text(encoding="utf-8").splitlines()

@@ -86,6 +86,15 @@ def test_lessons_have_figures_and_link_their_exercises(page, site):
         assert "tinymaskrcnn learn" in page.locator("article").inner_text()
 
 
+@pytest.mark.parametrize("name", ["shapes", "nuclei"])
+def test_the_pages_of_every_stage_are_linked(page, site, name):
+    page.goto((site / "index.html").as_uri())
+    page.locator(f"a[href='explain_{name}.html']").click()
+    page.wait_for_load_state()
+    assert page.url.endswith(f"explain_{name}.html")
+    assert page.evaluate(MISSING_PICTURES) == []
+
+
 def test_search_finds_a_lesson(page, site):
     page.goto((site / "search.html").as_uri() + "?q=padding")
     page.wait_for_selector("#search-results li a")

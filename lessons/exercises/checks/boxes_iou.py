@@ -56,6 +56,14 @@ BOX_FROM_MASK = Task(
             "ends one further than its number.",
         ),
         Wrong(
+            lambda mask: xywh(box_from_mask(mask)),
+            "Your last two numbers are width and height. Here they are the right and lower edge.",
+        ),
+        Wrong(
+            lambda mask: box_from_mask(mask) + np.float32([0.5, 0.5, -0.5, -0.5]),
+            "You give the centres of the outermost pixels. A box reaches to their edges.",
+        ),
+        Wrong(
             lambda mask: np.array([0, 0, *mask.shape[::-1]], np.float32),
             "That is the box of the whole picture. Only the pixels that are True count.",
         ),
@@ -102,6 +110,24 @@ def shared(a, b):
     return width * max(0, min(p[3], q[3]) - max(p[1], q[1]))
 
 
+def over_plus(a, b):
+    inter = shared(a, b)
+    return float(inter / (a[2] * a[3] + b[2] * b[3] + inter))
+
+
+def earliest_edges(a, b):
+    p, q = corners(a), corners(b)
+    width = max(0, min(p[2], q[2]) - min(p[0], q[0]))
+    inter = width * max(0, min(p[3], q[3]) - min(p[1], q[1]))
+    return float(inter / (a[2] * a[3] + b[2] * b[3] - inter))
+
+
+def absolute(a, b):
+    p, q = corners(a), corners(b)
+    inter = abs(min(p[2], q[2]) - max(p[0], q[0])) * abs(min(p[3], q[3]) - max(p[1], q[1]))
+    return float(inter / (a[2] * a[3] + b[2] * b[3] - inter))
+
+
 def xywh(corner_box):
     x1, y1, x2, y2 = corner_box
     return np.float32([x1, y1, x2 - x1, y2 - y1])
@@ -130,6 +156,21 @@ IOU_XYWH = Task(
             unclamped,
             "Boxes that lie apart get a number. Where they do not meet, a side of the shared part "
             "comes out negative: what must it be instead, before the sides are multiplied?",
+        ),
+        Wrong(
+            over_plus,
+            "You add the shared part to the two areas. It is in both of them already: take it off "
+            "once.",
+        ),
+        Wrong(
+            earliest_edges,
+            "Your shared part begins at the first of the two left (or upper) edges. It begins "
+            "where both boxes have begun.",
+        ),
+        Wrong(
+            absolute,
+            "You take the absolute value where a side comes out negative. Negative means that the "
+            "boxes do not meet: the side is 0.",
         ),
         Wrong(
             plus_one,
@@ -169,6 +210,10 @@ def of_the_other(a, b):
     return np.ascontiguousarray(covered_by(b, a).T)
 
 
+def of_the_smaller(a, b):
+    return np.maximum(covered_by(a, b), of_the_other(a, b))
+
+
 def as_iou(a, b):
     return np.array([[iou_one(p, q) for q in b] for p in a], np.float32).reshape(len(a), len(b))
 
@@ -196,6 +241,14 @@ COVERED_BY = Task(
             clamped_late,
             "You clamp the product. When both sides are negative it is positive already; clamp the "
             "sides before they are multiplied.",
+        ),
+        Wrong(
+            of_the_smaller,
+            "You divide by the smaller of the two areas. Here it is always that of `a[i]`.",
+        ),
+        Wrong(
+            lambda a, b: np.ascontiguousarray(covered_by(a, b).T),
+            "The table is transposed: rows are the boxes of `a`, columns those of `b`.",
         ),
         Wrong(
             of_the_other,
@@ -295,6 +348,14 @@ MASK_IOU = Task(
             "You divide by the sum of the two areas. The shared pixels are in it twice.",
         ),
         Wrong(
+            lambda a, b: (
+                np.array([[(p & q).sum() for q in b] for p in a], float)
+                / np.maximum(a.sum(axis=(1, 2)), 1)[:, None]
+            ),
+            "You divide by the area of the first mask alone. The union also has what only the "
+            "second covers.",
+        ),
+        Wrong(
             dice,
             "That is the Dice coefficient: twice the shared pixels over the sum of the areas. IoU "
             "divides the shared pixels by those of the union.",
@@ -357,6 +418,15 @@ GIOU = Task(
         Wrong(
             pairwise(lambda p, q: iou_one(p, q) - (hull(p, q) - union_of(p, q)) / union_of(p, q)),
             "You divide what neither covers by the union. It is a share of the enclosing box.",
+        ),
+        Wrong(
+            pairwise(lambda p, q: iou_one(p, q) + union_of(p, q) / hull(p, q)),
+            "You are nearly there: the share that neither covers is 1 minus the covered share, and "
+            "it is taken off. A box with itself must come out as 1.",
+        ),
+        Wrong(
+            pairwise(lambda p, q: -(hull(p, q) - union_of(p, q)) / hull(p, q)),
+            "The IoU itself is missing: the empty share is taken off it.",
         ),
         Wrong(
             pairwise(lambda p, q: iou_one(p, q) - union_of(p, q) / hull(p, q)),

@@ -46,6 +46,15 @@ OUTPUT_SIZE = Task(
             "One position is missing. A kernel as large as the picture fits once, not zero times.",
         ),
         Wrong(
+            lambda size, k, s, p, d: (size - d * (k - 1) - 1) // s + 1,
+            "The padding is missing. It makes the picture larger before the kernel is laid on it.",
+        ),
+        Wrong(
+            lambda size, k, s, p, d: round((size + 2 * p - d * (k - 1) - 1) / s) + 1,
+            "You round to the nearest. A last step for which the picture has no room is not made: "
+            "round down.",
+        ),
+        Wrong(
             lambda size, k, s, p, d: (size + p - d * (k - 1) - 1) // s + 1,
             "Padding is put on both sides of the picture.",
         ),
@@ -74,6 +83,21 @@ def receptive_field(layers):
     for kernel, stride in reversed(layers):
         first, last = first * stride, last * stride + kernel - 1
     return last - first + 1
+
+
+def forwards(layers):
+    field = 1
+    for kernel, stride in layers:
+        field = field * stride + kernel - 1
+    return field
+
+
+def spans(layers):
+    """The sum of the distances between neighbours before each layer."""
+    total, distance = 0, 1
+    for _, stride in layers:
+        total, distance = total + distance, distance * stride
+    return total
 
 
 RECEPTIVE_FIELD = Task(
@@ -108,6 +132,16 @@ RECEPTIVE_FIELD = Task(
             ),
             "A layer's own stride moves its results apart; it does not widen its own kernel. "
             "Multiply the distance after the layer has been counted.",
+        ),
+        Wrong(
+            forwards,
+            "You let later strides widen what earlier layers have seen. Going forward, the "
+            "field grows by (kernel - 1) times the distance of neighbours so far; only from the "
+            "last layer backwards is it multiplied.",
+        ),
+        Wrong(
+            lambda layers: receptive_field(layers) + spans(layers),
+            "You add a whole kernel for each layer. One of its pixels was there already.",
         ),
         Wrong(
             lambda layers: int(np.prod([k for k, _ in layers])) if layers else 1,
@@ -177,6 +211,17 @@ WINDOW_COLUMNS = Task(
             "That is the transposed matrix: windows are rows, the cells of a window its columns.",
         ),
         Wrong(
+            lambda x, kernel: np.ascontiguousarray(
+                window_columns(x, kernel).reshape(kernel * kernel, -1).T
+            ),
+            "A reshape does not reorder numbers: give the windows' axes first, then those of the "
+            "kernel, and reshape without a transpose.",
+        ),
+        Wrong(
+            lambda x, kernel: window_columns(x, kernel).reshape(-1, kernel, kernel),
+            "Each window is still a square. Lay its rows one after the other.",
+        ),
+        Wrong(
             tiles,
             "Your windows do not overlap. They start at every pixel, not at every kernel's width.",
         ),
@@ -232,6 +277,10 @@ DEPTHWISE = Task(
             "as it is.",
         ),
         Wrong(
+            lambda x, weight: depthwise(x, weight[:, ::-1]),
+            "Your kernel stands on its head: its first row is laid on the pixels above.",
+        ),
+        Wrong(
             lambda x, weight: depthwise(x, weight.transpose(0, 2, 1)),
             "Rows and columns of the kernel are swapped.",
         ),
@@ -272,6 +321,13 @@ def valid_only(grad, weight):
     return full[:, kernel - 1 : full.shape[1] - kernel + 1, kernel - 1 : full.shape[2] - kernel + 1]
 
 
+def same_size(grad, weight):
+    """Padding kernel // 2."""
+    cut = weight.shape[2] - 1 - weight.shape[2] // 2
+    full = input_gradient(grad, weight)
+    return full[:, cut : full.shape[1] - cut, cut : full.shape[2] - cut]
+
+
 INPUT_GRADIENT = Task(
     name="input_gradient",
     kind="extend",
@@ -300,6 +356,11 @@ INPUT_GRADIENT = Task(
         Wrong(
             lambda grad, weight: input_gradient(grad, weight[:, :, ::-1]),
             "Only one of the kernel's two axes ends up reversed.",
+        ),
+        Wrong(
+            same_size,
+            "The result is as large as the gradient. The picture was larger: pixels at the border "
+            "count, too. How much padding does that take?",
         ),
         Wrong(
             valid_only,

@@ -60,6 +60,10 @@ DIVIDE_GRADIENT = Task(
             "1 / b has the slope -1 / b²: the power falls by one.",
         ),
         Wrong(
+            lambda a, b, grad: (grad / b, -grad / b**2),
+            "1 / b has the slope -1 / b², and the quotient is a times that.",
+        ),
+        Wrong(
             lambda a, b, grad: (grad * b, grad * a),
             "That is the rule of the product.",
         ),
@@ -132,6 +136,11 @@ CENTRAL_DIFFERENCE = Task(
         Wrong(
             lambda f, x, step: 2 * central_difference(f, x, step),
             "The two places are two steps apart.",
+        ),
+        Wrong(
+            lambda f, x, step: one_sided(f, x, step) / 2,
+            "You go to one side only, and divide by two steps. Subtract the value on the other "
+            "side.",
         ),
         Wrong(
             all_together,
@@ -216,6 +225,11 @@ SUM_TO_SHAPE = Task(
             "Stretched axes are summed; the new axes in front are still there.",
         ),
         Wrong(
+            lambda grad, shape: grad.sum(axis=0) if grad.ndim > len(shape) else grad,
+            "You sum one axis at most. There may be several new axes in front, and axes that were "
+            "stretched from 1.",
+        ),
+        Wrong(
             without_keeping,
             "The values are right, the shape is not: axes of size 1 must stay.",
         ),
@@ -264,6 +278,10 @@ SOFTMAX_GRADIENT = Task(
         Wrong(
             lambda y, grad: y * (grad - (y * grad).sum(axis=0, keepdims=True)),
             "You sum along the wrong axis: classes run along axis 1.",
+        ),
+        Wrong(
+            lambda y, grad: y * (grad - (y * grad).mean(axis=1, keepdims=True)),
+            "You subtract a mean. Each output adds what it passes back: a sum.",
         ),
         Wrong(
             lambda y, grad: y * (grad - grad.sum(axis=1, keepdims=True)),
