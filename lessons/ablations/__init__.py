@@ -1,0 +1,31 @@
+"""Ablations: the model with one part exchanged, trained beside the whole one on toy shapes.
+
+`python -m lessons.ablations NAME` trains and writes NAME.json here; `recorded` reads what the
+lessons compare. The parts that take a part's place: variants.py.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def recorded(name: str) -> dict[str, Any]:
+    """The record of a variant: {"command", "settings", "runs": [{"seed", "bbox", "segm"}]}; bbox
+    and segm hold AP, AP50 and AP75 on 200 held-back pictures, 0..1.
+    """
+    record: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    return record
+
+
+def average(name: str, kind: str, figure: str) -> float:
+    """Mean over the record's runs of one figure, in points (0..100), as papers print it.
+
+    Args:
+        kind: "bbox" or "segm". figure: "AP", "AP50" or "AP75".
+    """
+    runs = recorded(name)["runs"]
+    return 100 * float(sum(run[kind][figure] for run in runs)) / len(runs)
