@@ -1,0 +1,389 @@
+"""Checks of lesson 17: fast on a CPU."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from lessons.checking import Law, Task, Wrong
+from lessons.checking.pictures import tables
+from lessons.checking.strategies import arrays
+
+# conv_operations
+
+
+def conv_operations(shape, weight_shape, stride, padding, each=2):
+    total = 0
+    for _ in range(shape[0]):
+        for _ in range(0, shape[1] + 2 * padding - weight_shape[2] + 1, stride):
+            for _ in range(0, shape[2] + 2 * padding - weight_shape[3] + 1, stride):
+                total += each * weight_shape[0] * shape[3] * weight_shape[2] * weight_shape[3]
+    return total
+
+
+def by_inputs(shape, weight_shape, stride, padding):
+    return 2 * int(np.prod(shape[:3])) * int(np.prod(weight_shape))
+
+
+def without_padding(shape, weight_shape, stride, padding):
+    return conv_operations(shape, weight_shape, stride, 0)
+
+
+def every_pixel(shape, weight_shape, stride, padding):
+    return conv_operations(shape, weight_shape, 1, padding)
+
+
+def one_picture(shape, weight_shape, stride, padding):
+    return conv_operations((1, *shape[1:]), weight_shape, stride, padding)
+
+
+def square_kernel(shape, weight_shape, stride, padding):
+    outs, channels, k, _ = weight_shape
+    return conv_operations(shape, (outs, channels, k, k), stride, padding)
+
+
+@st.composite
+def convolutions(draw):
+    k, across = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    channels = draw(st.integers(1, 3))
+    shape = draw(st.integers(1, 2)), draw(st.integers(3, 7)), draw(st.integers(3, 7)), channels
+    outs, stride, padding = (
+        draw(st.integers(1, 3)),
+        draw(st.integers(1, 2)),
+        draw(st.integers(0, 1)),
+    )
+    return shape, (outs, channels, k, across), stride, padding
+
+
+CONV_OPERATIONS = Task(
+    name="conv_operations",
+    kind="fill",
+    specification=conv_operations,
+    cases=convolutions(),
+    examples=[((1, 4, 4, 1), (1, 1, 1, 1), 1, 0), ((2, 5, 6, 3), (4, 3, 3, 3), 2, 1)],
+    after="The 3x3 convolution of a 200x272 level with 256 channels is 64 thousand million. "
+    "Divide by the seconds it took, and you know how far from the machine's peak you are.",
+    link="tests/benchmarks/conv.py",
+    wrong=[
+        Wrong(
+            lambda *a: conv_operations(*a, each=1),
+            "You count multiply-adds. A rate counts both, the multiplication and the addition.",
+        ),
+        Wrong(
+            by_inputs,
+            "You count the pixels of the input. Sums are made for the pixels of the output.",
+        ),
+        Wrong(
+            without_padding,
+            "The padding is missing: it makes the output larger.",
+        ),
+        Wrong(
+            every_pixel,
+            "The stride is missing: with stride 2 only every second row and column is computed.",
+        ),
+        Wrong(one_picture, "You count one picture. The first axis says how many there are."),
+        Wrong(
+            square_kernel,
+            "Your kernel is square. It may have another number of columns than of rows.",
+        ),
+    ],
+)
+
+# attainable
+
+
+def attainable(operations, moved, peak, bandwidth):
+    per_byte = operations / moved
+    return float(peak if per_byte * bandwidth > peak else per_byte * bandwidth)
+
+
+POWERS = st.integers(0, 5).map(lambda k: float(2**k))
+
+ATTAINABLE = Task(
+    name="attainable",
+    kind="fill",
+    specification=attainable,
+    cases=st.tuples(POWERS, POWERS, POWERS, POWERS),
+    examples=[(8.0, 1.0, 4.0, 1.0), (1.0, 8.0, 4.0, 2.0)],
+    after="ReLU does one operation for every eight bytes: no skill makes it fast, only doing it "
+    "while the value is still in a register. So the kernels here fuse it into what made it.",
+    link="Williams, Waterman and Patterson 2009: https://doi.org/10.1145/1498765.1498785",
+    wrong=[
+        Wrong(
+            lambda operations, moved, peak, bandwidth: operations / moved * bandwidth,
+            "That is what the memory allows. The processor's peak bounds it too.",
+        ),
+        Wrong(
+            lambda operations, moved, peak, bandwidth: peak,
+            "That is what the processor allows. The memory may be too slow to feed it.",
+        ),
+        Wrong(
+            lambda operations, moved, peak, bandwidth: min(peak, bandwidth),
+            "A rate in operations is compared with one in bytes. How many operations does each "
+            "byte bring?",
+        ),
+        Wrong(
+            lambda operations, moved, peak, bandwidth: min(peak, moved / operations * bandwidth),
+            "Your fraction stands on its head: more operations for each byte make it easier.",
+        ),
+        Wrong(
+            lambda operations, moved, peak, bandwidth: (
+                operations / (operations / peak + moved / bandwidth)
+            ),
+            "You add the two times. A processor computes while it loads: the longer one counts.",
+        ),
+        Wrong(
+            lambda operations, moved, peak, bandwidth: max(operations / peak, moved / bandwidth),
+            "Those are seconds. What is asked for is a rate: operations in that time.",
+        ),
+    ],
+)
+
+# thread_ranges
+
+
+def floored(rows, threads):
+    size = rows // threads
+    return [(t * size, (t + 1) * size) for t in range(threads)]
+
+
+def rest_for_the_last(rows, threads):
+    ranges = floored(rows, threads)
+    return [*ranges[:-1], (ranges[-1][0], rows)]
+
+
+def ceiled(rows, threads):
+    size = -(-rows // threads)
+    return [(min(t * size, rows), min((t + 1) * size, rows)) for t in range(threads)]
+
+
+def inclusive(rows, threads):
+    return [(t * rows // threads, (t + 1) * rows // threads - 1) for t in range(threads)]
+
+
+def pairs_of(ranges):
+    return [(int(first), int(end)) for first, end in ranges]
+
+
+def covers(f, rows, threads):
+    taken = [row for first, end in pairs_of(f(rows, threads)) for row in range(first, end)]
+    return taken == list(range(rows))
+
+
+def is_fair(f, rows, threads):
+    lengths = [end - first for first, end in pairs_of(f(rows, threads))]
+    return max(lengths) - min(lengths) <= 1
+
+
+THREAD_RANGES = Task(
+    name="thread_ranges",
+    kind="fill",
+    cases=st.tuples(st.integers(0, 12), st.integers(1, 5)),
+    examples=[(4, 2), (7, 4), (2, 3)],
+    laws=[
+        Law("there is one range for each thread", lambda f, r, t: len(f(r, t)) == t),
+        Law("every row is in exactly one range, in order", covers),
+        Law("the lengths of the ranges differ by one at most", is_fair),
+    ],
+    after="The slowest thread decides. Where rows cost differently, as with boxes of all sizes, "
+    "even fair ranges are not enough, and many small tasks are handed out one by one.",
+    link="the lines with `first, last` in tinymaskrcnn/ops/linear/cpu.py",
+    wrong=[
+        Wrong(floored, "Rows are left over: the division has a rest, and nobody computes it."),
+        Wrong(
+            rest_for_the_last,
+            "The last thread gets the whole rest, up to threads - 1 rows more than the others. "
+            "Spread it.",
+        ),
+        Wrong(
+            ceiled,
+            "Everyone gets the rounded-up share until nothing is left, so the last threads get "
+            "little or nothing: 7 rows for 4 threads are 2, 2, 2, 1, but 9 are 3, 3, 3, 0.",
+        ),
+        Wrong(inclusive, "Your end is the last row itself. It is the one after it."),
+    ],
+)
+
+# box_means
+
+
+def box_means(image, radius):
+    side = 2 * radius + 1
+    height, width = image.shape
+    return np.array(
+        [
+            [image[y : y + side, x : x + side].mean() for x in range(width - side + 1)]
+            for y in range(height - side + 1)
+        ]
+    )
+
+
+def box_sums(image, radius):
+    return box_means(image, radius) * (2 * radius + 1) ** 2
+
+
+def by_one_side(image, radius):
+    return box_means(image, radius) * (2 * radius + 1)
+
+
+def along_rows_only(image, radius):
+    side = 2 * radius + 1
+    rows = np.stack([image[:, x : x + side].mean(1) for x in range(image.shape[1] - side + 1)], 1)
+    return rows[radius : len(rows) - radius]
+
+
+def first_missing(image, radius):
+    side = 2 * radius + 1
+    down = np.cumsum(image, axis=0)
+    strips = down[side:] - down[:-side]
+    across = np.cumsum(strips, axis=1)
+    return (across[:, side:] - across[:, :-side]) / side**2
+
+
+@st.composite
+def pictures(draw):
+    radius = draw(st.integers(0, 2))
+    side = 2 * radius + 1
+    shape = st.tuples(st.integers(side, 6), st.integers(side, 6))
+    return draw(arrays(shape, 0, 9)).astype(float), radius
+
+
+BOX_MEANS = Task(
+    name="box_means",
+    kind="vectorise",
+    specification=box_means,
+    cases=pictures(),
+    examples=[(np.arange(12.0).reshape(3, 4), 1)],
+    picture=tables,
+    after="The table of sums from the border is called an integral image; Viola and Jones found "
+    "faces with it in 2001. A better algorithm beats any kernel, so look for one first.",
+    link="Viola and Jones 2001: https://doi.org/10.1109/CVPR.2001.990517",
+    wrong=[
+        Wrong(box_sums, "Those are sums. Divide by the number of pixels in a window."),
+        Wrong(by_one_side, "You divide by the side once. A window has side times side pixels."),
+        Wrong(
+            along_rows_only,
+            "You sum along one axis only. Windows have rows and columns.",
+        ),
+        Wrong(
+            first_missing,
+            "The first row and column of windows are missing. A running sum needs a 0 before its "
+            "first value, so that the sum from the border is a difference too.",
+        ),
+    ],
+)
+
+# winograd_pair
+
+
+class Counted:
+    """A number that counts how often it is multiplied. Args: value; count: a list of one int."""
+
+    def __init__(self, value, count):
+        self.value, self.count = value, count
+
+    def _made(self, value):
+        return Counted(value, self.count)
+
+    def __add__(self, other):
+        return self._made(self.value + plain(other))
+
+    def __sub__(self, other):
+        return self._made(self.value - plain(other))
+
+    def __rsub__(self, other):
+        return self._made(plain(other) - self.value)
+
+    def __neg__(self):
+        return self._made(-self.value)
+
+    def __mul__(self, other):
+        self.count[0] += 1
+        return self._made(self.value * plain(other))
+
+    def __truediv__(self, other):
+        self.count[0] += 1
+        return self._made(self.value / plain(other))
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+def plain(number):
+    return number.value if isinstance(number, Counted) else number
+
+
+def filter_of(u):
+    return u[0], u[1] - u[2], u[3]
+
+
+def winograd_pair(d, u):
+    g = filter_of(u)
+    return tuple(sum(d[i + k] * g[k] for k in range(3)) for i in range(2))
+
+
+def multiplications(f, d, u):
+    count = [0]
+    f(*([Counted(v, count) for v in numbers] for numbers in (d, u)))
+    return count[0]
+
+
+def signs_of_second(d, u):
+    first, _ = winograd_pair(d, u)
+    b, c, e = (d[1] + d[2]) * u[1], (d[2] - d[1]) * u[2], (d[1] - d[3]) * u[3]
+    return first, b - c + e
+
+
+def third_turned(d, u):
+    a, b = (d[0] - d[2]) * u[0], (d[1] + d[2]) * u[1]
+    c, e = (d[1] - d[2]) * u[2], (d[1] - d[3]) * u[3]
+    return a + b + c, b - c - e
+
+
+def convolved(d, u):
+    g = filter_of(u)[::-1]
+    return tuple(sum(d[i + k] * g[k] for k in range(3)) for i in range(2))
+
+
+NUMBERS = arrays((4,), -5, 5)
+
+
+def with_filter(d, g):
+    u = g[0], (g[0] + g[1] + g[2]) / 2, (g[0] - g[1] + g[2]) / 2, g[2]
+    return d.tolist(), [float(v) for v in u]
+
+
+WINOGRAD_PAIR = Task(
+    name="winograd_pair",
+    kind="extend",
+    specification=winograd_pair,
+    cases=st.builds(with_filter, NUMBERS, arrays((3,), -5, 5)),
+    examples=[with_filter(np.float32([1, 2, 4, 7]), np.float32([1, 3, 5]))],
+    laws=[
+        Law(
+            "there are four multiplications at most",
+            lambda f, d, u: multiplications(f, d, u) <= 4,
+        ),
+    ],
+    after="In two dimensions the savings multiply: 16 products instead of 36 for four outputs. The "
+    "package's 3x3 convolutions use the next larger one, 36 instead of 144 for sixteen.",
+    link="tinymaskrcnn/ops/conv2d/winograd.py",
+    wrong=[
+        Wrong(
+            winograd_pair,
+            "The numbers are right, the multiplications too many. u0 has to bring d0 g0 to the "
+            "first output, and one more input with it, which the products of u1 and u2 take away.",
+        ),
+        Wrong(
+            signs_of_second,
+            "The first output is right. In the second, look at the sign of the last product.",
+        ),
+        Wrong(
+            third_turned,
+            "The difference of d1 and d2 in the third product has the wrong sign.",
+        ),
+        Wrong(
+            convolved,
+            "Your filter runs backwards: the first tap belongs to the first input.",
+        ),
+    ],
+)
+
+TASKS = [CONV_OPERATIONS, ATTAINABLE, THREAD_RANGES, BOX_MEANS, WINOGRAD_PAIR]
