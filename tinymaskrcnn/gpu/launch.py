@@ -50,7 +50,7 @@ class Kernel:
     def __init__(
         self, function: Callable, types: tuple[Any, ...], threads: tuple[int, ...], registers: int
     ) -> None:
-        place = function.__module__.removesuffix(".cuda").rpartition(".")[2]
+        place = function.__module__.partition(".ops.")[2].split(".")[0]
         self.name = f"{place}.{function.__name__.removeprefix('_')}"
         self.function, self.types, self.threads = function, types, threads
         self.registers = registers

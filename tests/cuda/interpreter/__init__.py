@@ -11,9 +11,9 @@ barriers. While it runs it checks, and raises PtxFault:
 - reading shared memory that nobody wrote;
 - a barrier that not every thread of the block reaches.
 
-program.py reads the text, memory.py holds and checks memory, operations.py has the opcodes, run.py
-schedules. Only opcodes met in this project's kernels are there; any other raises
-NotImplementedError with its line.
+program.py reads the text, memory.py holds and checks memory, operations.py has the opcodes,
+values.py their arithmetic, run.py schedules. Only opcodes met in this project's kernels are there;
+any other raises NotImplementedError with its line.
 
 What it cannot tell: anything about speed; differences between runs (atomics are in thread order);
 races between reads and writes of global memory; an index that leaves its row but stays inside the

@@ -10,6 +10,18 @@ import numpy as np
 
 from .memory import LOCAL_WINDOW, SHARED_WINDOW
 from .program import DTYPES
+from .values import (
+    bits_of,
+    comparison,
+    high_product,
+    kind,
+    quotient,
+    remainder,
+    rounded,
+    saturated,
+    to_whole,
+    wider,
+)
 
 _ARGUMENT = re.compile(r"\{[^}]*\}|\[[^\]]*\]|[^,\s][^,]*")
 _ADDRESS = re.compile(r"\[\s*(.+?)\s*(?:\+\s*(-?\d+))?\s*\]$")
@@ -21,29 +33,10 @@ _KNOWN = {  # what may stand between an opcode's dots; anything else could chang
     "lt", "le", "gt", "ge", "eq", "ne", "ls", "hs", "num", "nan", "equ", "neu", "ltu",
     "leu", "gtu", "geu",
 }  # fmt: skip
-_TOWARDS = {"rz": 0.0, "rm": -np.inf, "rp": np.inf}
 _ROUNDINGS = {"rzi": np.trunc, "rmi": np.floor, "rpi": np.ceil, "rni": np.rint}
 _U4, _U8 = np.dtype("u4"), np.dtype("u8")
 
 
-def _unordered(x, y):
-    return np.isnan(x) | np.isnan(y)
-
-
-_COMPARISONS = {
-    "lt": np.less,
-    "le": np.less_equal,
-    "gt": np.greater,
-    "ge": np.greater_equal,
-    "eq": np.equal,
-    "ne": np.not_equal,
-    "lo": np.less,
-    "ls": np.less_equal,
-    "hi": np.greater,
-    "hs": np.greater_equal,
-    "num": lambda x, y: ~_unordered(x, y),
-    "nan": _unordered,
-}
 _LOGIC = {"and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor}
 _ONE = {
     "mov": lambda x: x,
@@ -158,7 +151,7 @@ class Operations:
         values = bits
         if bits.dtype != bool:
             width = bits.itemsize
-            values = bits.view(dtype if dtype.itemsize == width else f"{_kind(dtype)}{width}")
+            values = bits.view(dtype if dtype.itemsize == width else f"{kind(dtype)}{width}")
 
         def store(mask, value):
             values[mask] = np.asarray(value, dtype)
@@ -284,9 +277,9 @@ class Operations:
 
         def convert(x):
             if source.kind == "f" and target.kind in "iu":
-                return _to_whole(rounding(np.asarray(x).astype("f8")), target)
+                return to_whole(rounding(np.asarray(x).astype("f8")), target)
             value = (rounding(x) if rounding else np.asarray(x)).astype(target)
-            return _saturated(value) if "sat" in fields else value
+            return saturated(value) if "sat" in fields else value
 
         return self._apply(convert, arguments, source, target)
 
@@ -296,7 +289,7 @@ class Operations:
         return lambda mask: put(mask, np.where(which(mask), a(mask), b(mask)))
 
     def _setp(self, fields, arguments, dtype, line):
-        compare, logic = _comparison(fields[1], dtype.kind == "f"), _LOGIC.get(fields[2])
+        compare, logic = comparison(fields[1], dtype.kind == "f"), _LOGIC.get(fields[2])
         a, b = (self.get(text, dtype) for text in arguments[1:3])
         put = self.put(arguments[0], np.dtype(bool))
         if logic is None:
@@ -308,7 +301,7 @@ class Operations:
 
     def _fma(self, fields, arguments, dtype, line):
         """a * b + c; whole numbers of twice the width with .wide, floats by way of float64."""
-        result = _wider(dtype) if "wide" in fields else dtype
+        result = wider(dtype) if "wide" in fields else dtype
         inner = np.dtype("f8") if dtype.kind == "f" else result
         is_float = dtype.kind == "f"
         a, b = (self.get(text, dtype) for text in arguments[1:3])
@@ -316,7 +309,7 @@ class Operations:
 
         def run(mask):
             x, y, z = (np.asarray(get(mask)).astype(inner) for get in (a, b, c))
-            put(mask, _rounded(x * y + z, result, fields) if is_float else x * y + z)
+            put(mask, rounded(x * y + z, result, fields) if is_float else x * y + z)
 
         return run
 
@@ -328,15 +321,15 @@ class Operations:
         if function is None or dtype != np.float32:
             return None
         wide = lambda a, b: function(np.asarray(a, "f8"), np.asarray(b, "f8"))  # noqa: E731
-        return self._apply(lambda a, b: _rounded(wide(a, b), dtype, fields), arguments, dtype)
+        return self._apply(lambda a, b: rounded(wide(a, b), dtype, fields), arguments, dtype)
 
     def _mul(self, fields, arguments, dtype, line):
         if "wide" in fields:
-            wide = _wider(dtype)
+            wide = wider(dtype)
             product = lambda a, b: np.asarray(a).astype(wide) * np.asarray(b).astype(wide)  # noqa: E731
             return self._apply(product, arguments, dtype, wide)
         if "hi" in fields:
-            return self._apply(lambda a, b: _high_product(a, b, dtype), arguments, dtype)
+            return self._apply(lambda a, b: high_product(a, b, dtype), arguments, dtype)
         return self._apply(np.multiply, arguments, dtype)
 
     def _two(self, name, arguments, dtype):
@@ -349,8 +342,8 @@ class Operations:
             "and": np.bitwise_and if dtype.kind != "b" else np.logical_and,
             "or": np.bitwise_or,
             "xor": np.bitwise_xor,
-            "div": np.divide if dtype.kind == "f" else _quotient,
-            "rem": _remainder,
+            "div": np.divide if dtype.kind == "f" else quotient,
+            "rem": remainder,
             "copysign": lambda a, b: np.copysign(b, a),
         }
         return self._apply(functions[name], arguments, dtype) if name in functions else None
@@ -385,14 +378,14 @@ class Operations:
         width = 8 * dtype.itemsize
 
         def leading_zeros(x):
-            bits = _bits(x)
+            bits = bits_of(x)
             return np.where(bits.any(1), bits.argmax(1), width)
 
         return self._apply(leading_zeros, arguments, dtype, _U4)
 
     def _brev(self, fields, arguments, dtype, line):
         def reverse(x):
-            packed = np.packbits(_bits(x)[:, ::-1], axis=1)
+            packed = np.packbits(bits_of(x)[:, ::-1], axis=1)
             return np.ascontiguousarray(packed).view(dtype.newbyteorder(">"))[:, 0]
 
         return self._apply(reverse, arguments, dtype)
@@ -423,75 +416,3 @@ def _space(fields):
 def _parts(text):
     """The registers of a vector, or the one."""
     return [part.strip() for part in text.strip("{} ").split(",")]
-
-
-def _kind(dtype):
-    return "u" if dtype.kind == "b" else dtype.kind
-
-
-def _wider(dtype):
-    return np.dtype(f"{dtype.kind}{2 * dtype.itemsize}")
-
-
-def _comparison(name, is_float):
-    """PTX's comparison: an ordered one is false where a NaN is, one that ends in u is true."""
-    if is_float and name[-1] == "u":
-        ordered = _COMPARISONS[name[:-1]]
-        return lambda x, y: ordered(x, y) | _unordered(x, y)
-    if is_float and name == "ne":
-        return lambda x, y: (x != y) & ~_unordered(x, y)
-    return _COMPARISONS[name]
-
-
-def _rounded(exact, dtype, fields):
-    """A float64 to a narrower float, in the direction that the instruction names."""
-    value = np.asarray(exact).astype(dtype)
-    for name, goal in _TOWARDS.items():
-        if name in fields:
-            back = value.astype("f8")
-            beyond = np.abs(back) > np.abs(exact) if goal == 0 else (back - exact) * goal < 0
-            beyond &= np.isfinite(value)
-            value = np.where(beyond, np.nextafter(value, dtype.type(goal)), value)
-    return _saturated(value) if "sat" in fields else value
-
-
-def _saturated(value):
-    """Between 0 and 1, NaN as 0."""
-    return np.clip(np.nan_to_num(value, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
-
-
-def _to_whole(values, target):
-    """Saturating, and 0 for NaN, as PTX converts."""
-    limits = np.iinfo(target)
-    values = np.nan_to_num(values, nan=0.0, posinf=np.inf, neginf=-np.inf)
-    inside = np.clip(values, -(2.0**62), 2.0**62).astype("i8").astype(target)
-    return np.where(
-        values >= limits.max, limits.max, np.where(values <= limits.min, limits.min, inside)
-    )
-
-
-def _quotient(x, y):
-    """Towards zero; what division by zero gives is nobody's business."""
-    y = np.where(y == 0, 1, y).astype(y.dtype)
-    return (x - np.fmod(x, y)) // y
-
-
-def _remainder(x, y):
-    return np.fmod(x, np.where(y == 0, 1, y).astype(y.dtype))
-
-
-def _high_product(a, b, dtype):
-    """The upper half of a product of twice the width."""
-    if dtype.itemsize == 4:
-        wide = np.dtype(f"{dtype.kind}8")
-        product = np.asarray(a).astype(wide) * np.asarray(b).astype(wide)
-        return (product >> wide.type(32)).astype(dtype)
-    exact = np.asarray(a).astype(object) * np.asarray(b).astype(object)
-    return (exact >> 64).astype(dtype)
-
-
-def _bits(x):
-    """The bits of each value, the highest first: (n, width)."""
-    x = np.atleast_1d(np.asarray(x))
-    raw = np.dtype(f">u{x.itemsize}")
-    return np.unpackbits(x.astype(raw).view(np.uint8).reshape(len(x), -1), axis=1)

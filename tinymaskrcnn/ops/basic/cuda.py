@@ -2,8 +2,7 @@
 
 Elementwise kernels are bound by memory: a GPU multiplies dozens of values in the time in which it
 reads one. So a kernel with a switch inside is as fast as one kernel for each operation, and there
-are few. Device arrays have no strides; whatever NumPy does by strides (transpose, broadcast, split)
-is a copy here.
+are few. What only moves values is in cuda_moves.py.
 """
 
 import itertools
@@ -15,17 +14,26 @@ import numpy as np
 from numba import float32, int32, uint32
 
 from ...gpu.array import GpuArray, empty, to_device
-from ...gpu.launch import F1, F2, F3, I1, I2, F, I, blocks, cuda, kernel, tuple_of
+from ...gpu.launch import F1, F2, F3, I2, F, I, blocks, cuda, kernel, tuple_of
 from ...gpu.scalars import divided
 from ...gpu.scalars import exp as exponential
 from ...gpu.scalars import log as logarithm
 from ...gpu.scalars import power as power_of
 from .. import cuda_gemm
 from ..cuda_sums import sum_middle
+from .cuda_moves import (
+    AXES,
+    arrange,
+    give_back_rows,
+    merged,
+    put_columns,
+    repeating_steps,
+    steps_of,
+    take_rows,
+)
 
 ADD, SUBTRACT, MULTIPLY, DIVIDE = range(4)
 NEGATIVE, POWER, EXP, LOG = range(4)
-AXES = 5  # of a copy, neighbours that move together counted as one
 
 
 def add(a: GpuArray, b: GpuArray) -> GpuArray:
@@ -66,7 +74,7 @@ def accumulate(total: GpuArray, a: GpuArray) -> GpuArray:
 
 
 def copy(a: GpuArray) -> GpuArray:
-    return _arrange(a, a.shape, _steps(a.shape), 0)
+    return arrange(a, a.shape, steps_of(a.shape), 0)
 
 
 def matmul(a: GpuArray, b: GpuArray) -> GpuArray:
@@ -110,21 +118,13 @@ def max_grad(grad: GpuArray, where: GpuArray, shape: tuple[int, ...], axis: int)
 
 def index(a: GpuArray, where: Any) -> GpuArray:
     rows, width, shape = _selected(where, a.shape)
-    out = empty(shape)
-    _gather[blocks(out.size)](a.reshape(-1, width), to_device(rows), out.reshape(len(rows), width))
-    return out
+    return take_rows(a.reshape(-1, width), rows).reshape(shape)
 
 
 def index_grad(grad: GpuArray, where: Any, shape: tuple[int, ...]) -> GpuArray:
-    """Places that were selected several times are found by sorting, on the host."""
     rows, width, _ = _selected(where, shape)
-    order = np.argsort(rows, kind="stable")
-    starts = np.searchsorted(rows[order], np.arange(prod(shape) // width + 1))
-    out = empty(shape)
-    _scatter[blocks(out.size)](
-        grad.reshape(len(rows), width), to_device(order), to_device(starts), out.reshape(-1, width)
-    )
-    return out
+    count = prod(shape) // max(width, 1)
+    return give_back_rows(grad.reshape(len(rows), width), rows, count).reshape(shape)
 
 
 def concat(arrays: tuple[GpuArray, ...], axis: int) -> GpuArray:
@@ -134,27 +134,27 @@ def concat(arrays: tuple[GpuArray, ...], axis: int) -> GpuArray:
     for a in arrays:
         width = a.shape[axis] * inner
         lines = out.reshape(prod(shape[:axis]), shape[axis] * inner)
-        _put_columns[blocks(a.size)](a.reshape(len(lines), width), lines, start)
+        put_columns(a.reshape(len(lines), width), lines, start)
         start += width
     return out
 
 
 def split(a: GpuArray, ends: np.ndarray, axis: int) -> list[GpuArray]:
     axis, bounds = axis % a.ndim, [0, *(int(end) for end in ends), a.shape[axis]]
-    steps, pieces = _steps(a.shape), []
+    steps, pieces = steps_of(a.shape), []
     for start, stop in itertools.pairwise(bounds):
         shape = (*a.shape[:axis], stop - start, *a.shape[axis + 1 :])
-        pieces.append(_arrange(a, shape, steps, start * steps[axis]))
+        pieces.append(arrange(a, shape, steps, start * steps[axis]))
     return pieces
 
 
 def transpose(a: GpuArray, axes: tuple[int, ...]) -> GpuArray:
-    steps = _steps(a.shape)
-    return _arrange(a, tuple(a.shape[i] for i in axes), tuple(steps[i] for i in axes), 0)
+    steps = steps_of(a.shape)
+    return arrange(a, tuple(a.shape[i] for i in axes), tuple(steps[i] for i in axes), 0)
 
 
 def broadcast_to(a: GpuArray, shape: tuple[int, ...]) -> GpuArray:
-    return _arrange(a, shape, _repeating_steps(a.shape, shape), 0)
+    return arrange(a, shape, repeating_steps(a.shape, shape), 0)
 
 
 def put_rows(parts: tuple[GpuArray, ...], places: Sequence[np.ndarray]) -> GpuArray:
@@ -169,8 +169,8 @@ def _binary(operation: int, a: GpuArray, b: GpuArray) -> GpuArray:
     if a.shape == b.shape:
         _binary_flat[blocks(out.size)](operation, a.flat, b.flat, out.flat)
         return out
-    steps = _repeating_steps(a.shape, shape), _repeating_steps(b.shape, shape)
-    sizes, a_steps, b_steps = _merged(shape, *steps)
+    steps = repeating_steps(a.shape, shape), repeating_steps(b.shape, shape)
+    sizes, a_steps, b_steps = merged(shape, *steps)
     _binary_repeating[blocks(out.size)](
         operation, a.flat, b.flat, out.flat, sizes, a_steps, b_steps
     )
@@ -181,51 +181,6 @@ def _unary(operation: int, a: GpuArray, exponent: float) -> GpuArray:
     out = empty(a.shape)
     _unary_flat[blocks(out.size)](operation, a.flat, exponent, out.flat)
     return out
-
-
-def _arrange(a: GpuArray, shape: tuple[int, ...], steps: tuple[int, ...], start: int) -> GpuArray:
-    """A copy in which one place along an axis is `steps` further in `a`, from `start` on."""
-    out = empty(shape)
-    sizes, steps = _merged(shape, steps)
-    _copy[blocks(out.size)](a.flat, out.flat, sizes, steps, start)
-    return out
-
-
-def _steps(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """How far one place along each axis is from the next."""
-    return tuple(prod(shape[i + 1 :]) for i in range(len(shape)))
-
-
-def _repeating_steps(shape: tuple[int, ...], wider: tuple[int, ...]) -> tuple[int, ...]:
-    """The same in an array that is broadcast to a wider shape: 0 along what is repeated."""
-    steps = [0 if n == 1 else step for n, step in zip(shape, _steps(shape), strict=True)]
-    return (*(0,) * (len(wider) - len(shape)), *steps)
-
-
-def _merged(shape: tuple[int, ...], *steps: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Sizes and steps of AXES axes, the last axis first; axes that are one stretch are one axis.
-
-    Raises:
-        ValueError: there are more than AXES that are not.
-    """
-    sizes, moves = [1], [[0] for _ in steps]
-    for i in range(len(shape) - 1, -1, -1):
-        if shape[i] == 1:
-            continue
-        one_stretch = all(s[i] == m[-1] * sizes[-1] for s, m in zip(steps, moves, strict=True))
-        if sizes[-1] == 1 or one_stretch:
-            if sizes[-1] == 1:
-                for s, m in zip(steps, moves, strict=True):
-                    m[-1] = s[i]
-            sizes[-1] *= shape[i]
-        else:
-            sizes.append(shape[i])
-            for s, m in zip(steps, moves, strict=True):
-                m.append(s[i])
-    if len(sizes) > AXES:
-        raise ValueError(f"a device array of shape {shape}: more than {AXES} axes to move apart")
-    rest = AXES - len(sizes)
-    return [(*sizes, *(1,) * rest), *((*m, *(0,) * rest) for m in moves)]
 
 
 def _runs(axes: tuple[int, ...]) -> list[tuple[int, int]]:
@@ -327,52 +282,6 @@ def _accumulate(total, a):
     """total[i] += a[i]: thread i, i + all threads, ..."""
     for i in range(cuda.grid(1), total.size, cuda.gridsize(1)):
         total[i] += a[i]
-
-
-@kernel(F1, F1, tuple_of(AXES), tuple_of(AXES), I)
-def _copy(a, out, sizes, steps, start):
-    """out[i] = a[start + the places of i along the axes, times the steps]: thread i, ...
-
-    Writes fall together; reads do where the last axis stays the last.
-    """
-    for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
-        rest, j = uint32(i), start
-        for axis in range(AXES):
-            size = uint32(sizes[axis])
-            j += int32(rest % size) * steps[axis]
-            rest = uint32(rest // size)
-        out[i] = a[j]
-
-
-@kernel(F2, F2, I)
-def _put_columns(a, out, start):
-    """out[r, start + c] = a[r, c]: one thread a cell of a."""
-    for i in range(cuda.grid(1), a.size, cuda.gridsize(1)):
-        r, c = i // a.shape[1], i % a.shape[1]
-        out[r, start + c] = a[r, c]
-
-
-@kernel(F2, I1, F2)
-def _gather(a, rows, out):
-    """out[i, c] = a[rows[i], c]: one thread a cell of out; neighbours in c read neighbours."""
-    for cell in range(cuda.grid(1), out.size, cuda.gridsize(1)):
-        i, c = cell // out.shape[1], cell % out.shape[1]
-        out[i, c] = a[rows[i], c]
-
-
-@kernel(F2, I1, I1, F2)
-def _scatter(grad, order, starts, out):
-    """out[r, c] = sum of grad[order[i], c] for i in starts[r] .. starts[r + 1]: one thread a cell.
-
-    The reverse of gather, from the receiver's side: whoever was selected twice adds up both, in
-    order, and no two threads meet in a cell.
-    """
-    for cell in range(cuda.grid(1), out.size, cuda.gridsize(1)):
-        r, c = cell // out.shape[1], cell % out.shape[1]
-        total = float32(0)
-        for i in range(starts[r], starts[r + 1]):
-            total += grad[order[i], c]
-        out[r, c] = total
 
 
 @kernel(F3, F2, I2, registers=64)
