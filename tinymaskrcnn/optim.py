@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import kernels
+from .backend import device_of, kernels
 from .errors import InputError
 from .gpu.array import assign, to_host, zeros_like
 from .nn import Parameter
@@ -106,6 +106,7 @@ class SGD:
     ) -> None:
         """One step of one parameter, which has a gradient."""
         assert parameter.grad is not None
+        _require_one_place(parameter, velocity)
         kernels(_KERNELS, parameter.data).sgd_step(
             parameter.data.reshape(-1),
             parameter.grad.reshape(-1),
@@ -157,6 +158,7 @@ class Muon(SGD):
     ) -> np.ndarray:
         """Where the velocity will be a step later, as a matrix (M, N)."""
         assert parameter.grad is not None
+        _require_one_place(parameter, velocity)
         ahead = kernels(_KERNELS, parameter.data).look_ahead(
             parameter.grad.reshape(-1), velocity.reshape(-1), self.momentum, grad_scale
         )
@@ -218,6 +220,14 @@ def _group(parameters: list[Parameter], weight_decay: float) -> ParameterGroup:
             parameter.data = np.ascontiguousarray(parameter.data)
     velocities = [zeros_like(parameter.data) for parameter in parameters]
     return ParameterGroup(parameters, weight_decay, velocities)
+
+
+def _require_one_place(parameter: Parameter, velocity: Any) -> None:
+    if device_of(velocity) != parameter.device:
+        raise InputError(
+            f"SGD: a parameter {parameter.shape} is on {parameter.device}, its velocity on "
+            f"{device_of(velocity)}: make the optimiser after model.to(...)"
+        )
 
 
 def _require_range(name: str, value: float, low: float, high: float) -> None:

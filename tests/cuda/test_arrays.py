@@ -192,6 +192,19 @@ def test_an_unknown_device():
         Tensor(ramp(2)).to("tpu")
 
 
+def test_an_optimiser_of_before_the_move(gpu):
+    from tinymaskrcnn import SGD, Muon
+    from tinymaskrcnn.nn import Parameter
+
+    for kind in (SGD, Muon):
+        parameter = Parameter(ramp(2, 2))
+        optimizer = kind([parameter], lr=0.1)
+        parameter.data = to_device(parameter.data)
+        (parameter * 2).sum().backward()
+        with pytest.raises(InputError, match=r"\(2, 2\) is on cuda, its velocity on cpu"):
+            optimizer.step()
+
+
 # Boxes and masks, which have no gradients
 
 
