@@ -4,6 +4,7 @@ import inspect
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -65,8 +66,9 @@ def test_drawn_with_and_without_objects(name, kind, request):
             return  # there is no region to ask for
     figure = draw(name, *request.getfixturevalue(kind))
     assert isinstance(figure, Figure)
-    figure.canvas.draw()
-    pixels = np.asarray(figure.canvas.buffer_rgba())
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())
     assert pixels.std() > 1, "an empty figure"
 
 
