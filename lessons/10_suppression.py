@@ -273,10 +273,10 @@ assert crossing == 5
 
 # %% [markdown]
 # With three boxes a picture suppression raises recall from 0.51 to 0.69: without it, the three are
-# one object three times. With a hundred boxes there is room for repetitions, and the gain is small:
-# 0.91 to 0.96. A threshold of 0.5 is best for three boxes (0.71) and ends at 0.84, for it drops
-# boxes that stand for neighbours. That is why the first stage, which has a hundred boxes to give,
-# takes 0.7, and the last one, after which nothing comes, 0.5.
+# often one object three times. With a hundred boxes there is room for repetitions, and the gain is
+# small: 0.91 to 0.96. A threshold of 0.5 is best for three boxes (0.71) and ends at 0.84, for it
+# drops boxes that stand for neighbours. That is why the first stage, which has a hundred boxes to
+# give, takes 0.7, and the last one, after which nothing comes, 0.5.
 #
 # In the paper a detector without suppression, on 6000 boxes, had 55.2 mAP, with it, on 300, 56.8
 # (Faster R-CNN, table 2): no harm done, and a twentieth of the work for the second stage.

@@ -59,6 +59,18 @@ FORM_OF_BOX = Task(
             "area than the box; which square has just the area of the box?",
         ),
         Wrong(
+            lambda b: (np.hypot(*sides_of(b)), form_of_box(b)[1]),
+            "Your size is the diagonal. It is the side of the square of the same area.",
+        ),
+        Wrong(
+            lambda b: (form_of_box(b)[0], form_of_box(b)[1] ** 0.5),
+            "Your ratio is a root. Roots make sides of a ratio; the way back has none.",
+        ),
+        Wrong(
+            lambda b: form_of_box([b[0], b[1], b[2] + 1, b[3] + 1]),
+            "You add one to the sides. Coordinates are edges here: right minus left is the width.",
+        ),
+        Wrong(
             lambda b: (sum(sides_of(b)) / 2, form_of_box(b)[1]),
             "Your size is the mean of the two sides. The area must be kept: what counts is their "
             "product.",
@@ -98,6 +110,31 @@ def not_subtracted(number, shapes, per_cell):
     return level, cell // shapes[level][1], cell % shapes[level][1], form
 
 
+def left_over(number, counts, late=0):
+    """The level, and the number within it."""
+    level = 0
+    while number >= counts[level] + late and level + 1 < len(counts):
+        number, level = number - counts[level], level + 1
+    return level, number
+
+
+def one_late(number, shapes, per_cell):
+    level, rest = left_over(number, [h * w * per_cell for h, w in shapes], late=1)
+    cell, columns = rest // per_cell, shapes[level][1]
+    return level, cell // columns, cell % columns, rest % per_cell
+
+
+def cells_for_anchors(number, shapes, per_cell):
+    level, rest = left_over(number, [h * w for h, w in shapes])
+    return level, rest // shapes[level][1], rest % shapes[level][1], rest % per_cell
+
+
+def columns_first(number, shapes, per_cell):
+    level, rest = left_over(number, [h * w * per_cell for h, w in shapes])
+    row, rest = divmod(rest, shapes[level][1])
+    return level, row, *divmod(rest, per_cell)
+
+
 @st.composite
 def places(draw):
     shape = st.tuples(st.integers(1, 3), st.integers(1, 4))
@@ -135,6 +172,19 @@ ANCHOR_PLACE = Task(
             not_subtracted,
             "The level is right. Within it, counting starts at 0 again: what of the number belongs "
             "to the levels before?",
+        ),
+        Wrong(
+            one_late,
+            "Numbers begin at 0: with n anchors on a level, number n is the first of the next one.",
+        ),
+        Wrong(
+            cells_for_anchors,
+            "You count the cells of a level. Every cell has `per_cell` anchors.",
+        ),
+        Wrong(
+            columns_first,
+            "You divide by the columns first. What changes from one number to the next is the "
+            "form, so it must be split off first.",
         ),
         Wrong(
             lambda n, shapes, a: (*anchor_place(n, shapes, a)[:3], n),
@@ -210,6 +260,16 @@ MIDDLE_ANCHORS = Task(
             lambda shape, stride, forms: middle_anchors(shape, stride, forms, 0) + np.float32(0.5),
             "You add half a pixel; it must be half a cell. When is the half added, before or after "
             "the stride is multiplied?",
+        ),
+        Wrong(
+            lambda shape, stride, forms: middle_anchors(shape, stride, forms, stride // 2 / stride),
+            "Half of an odd stride is not a whole number: you round it.",
+        ),
+        Wrong(
+            lambda shape, stride, forms: middle_anchors(shape, stride, forms).reshape(
+                -1, len(forms), 4
+            ),
+            "One axis too many: a cell's forms must stand in the same list as all others.",
         ),
         Wrong(exchanged, "x and y are exchanged: x grows with the column."),
         Wrong(
@@ -295,6 +355,24 @@ INSIDE_PICTURE = Task(
             "edge.",
         ),
         Wrong(
+            lambda a, size, border: inside_picture(
+                a, (size[0] - 2 * border, size[1] - 2 * border), border
+            ),
+            "Left and above it is right. On the other side you subtract the border, too; which way "
+            "is over the edge there?",
+        ),
+        Wrong(
+            lambda a, size, border: (
+                (a[:, :2] >= -border).any(axis=1)
+                | (a[:, 2:] <= np.array([size[1], size[0]]) + border).any(axis=1)
+            ),
+            "One edge that is inside is enough in yours. All four must be.",
+        ),
+        Wrong(
+            lambda a, size, border: np.flatnonzero(inside_picture(a, size, border)),
+            "Those are numbers of anchors. True or False for each is asked for.",
+        ),
+        Wrong(
             lambda a, size, border: (a[:, :2] >= -border).all(axis=1),
             "You look at the left and upper edges only.",
         ),
@@ -314,7 +392,7 @@ INSIDE_PICTURE = Task(
 def overlap_of_sides(a, b):
     """IoU of two boxes with these sides and the same centre."""
     shared = min(a[0], b[0]) * min(a[1], b[1])
-    return shared / (a[0] * a[1] + b[0] * b[1] - shared)
+    return shared / max(a[0] * a[1] + b[0] * b[1] - shared, 1e-12)
 
 
 def nearness(a, b):
@@ -351,8 +429,12 @@ def nan_where_none(sides, forms, rounds):
     return forms
 
 
-def best_overlap(sides, forms):
-    return np.mean([max(overlap_of_sides(s, f) for f in forms) for s in sides])
+def nothing_where_none(sides, forms, rounds):
+    for _ in range(rounds):
+        joined = np.argmax([[overlap_of_sides(s, f) for f in forms] for s in sides], axis=1)
+        groups = [sides[joined == k] for k in range(len(forms))]
+        forms = np.array([g.mean(axis=0) if len(g) else np.zeros(2) for g in groups])
+    return forms
 
 
 def positive(shape):
@@ -373,6 +455,7 @@ FITTED_FORMS = Task(
     examples=[
         (np.float32([[2, 2], [4, 4], [9, 3], [8, 4]]), np.float32([[3, 3], [8, 3]]), 1),
         (np.float32([[2, 2], [3, 3]]), np.float32([[2, 2], [9, 9]]), 1),
+        (np.float32([[2, 2]]), np.float32([[2, 2], [9, 9], [1, 1]]), 2),
         (np.float32([[1, 1], [2, 2], [6, 6], [9, 9]]), np.float32([[1, 1], [2, 2]]), 3),
         (np.float32([[3, 8], [8, 3], [5, 5], [9, 9]]), np.float32([[4, 5], [6, 6]]), 2),
     ],
@@ -406,6 +489,16 @@ FITTED_FORMS = Task(
         Wrong(
             nan_where_none,
             "A form that no box joined becomes NaN, the mean of nothing. It must stay as it is.",
+        ),
+        Wrong(
+            clustered(
+                lambda a, b: shared_area(a, b) / (np.prod(a) * np.prod(b) - shared_area(a, b))
+            ),
+            "You multiply the two areas. Their sum, less what is shared, is the union.",
+        ),
+        Wrong(
+            nothing_where_none,
+            "A form that no box joined becomes 0. It must stay as it is.",
         ),
         Wrong(clustered(fixed_rounds=1), "You do one round, whatever `rounds` says."),
         Wrong(clustered(average=np.median), "You take the median; the mean is asked for."),

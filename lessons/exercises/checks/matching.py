@@ -31,6 +31,10 @@ def from_the_middle(point, b, stride):
     return np.concatenate([middle - point, sides]).astype(float) / stride
 
 
+def shares(point, b, stride):
+    return ltrb_offsets(point, b, 1) / np.tile(b[2:] - b[:2], 2)
+
+
 def offsets_picture(arguments, expected, got):
     """The box, and the one that the answer's offsets lead to."""
     (x, y), right, stride = arguments
@@ -75,6 +79,19 @@ LTRB_OFFSETS = Task(
             "for.",
         ),
         Wrong(
+            of_offsets(lambda t, s: t * [1, 1, -1, -1]),
+            "Right and down come out negative: there the edge is the larger number, not the point.",
+        ),
+        Wrong(
+            of_offsets(lambda t, s: np.floor(t)),
+            "You round. Offsets are not whole numbers of strides.",
+        ),
+        Wrong(
+            shares,
+            "You divide by the sides of the box. It is not known when the offsets are used; the "
+            "stride is.",
+        ),
+        Wrong(
             of_offsets(lambda t, s: t[[0, 2, 1, 3]]),
             "The order is left, right, up, down. Left, up, right, down is asked for, as in a box.",
         ),
@@ -112,6 +129,12 @@ def in_proportion(objects, background, size, fraction):
     return drawn, min(background, int(drawn * (1 - fraction) / fraction) if fraction else size)
 
 
+def of_what_there_is(objects, background, size, fraction):
+    total = min(objects + background, size)
+    drawn = min(objects, int(total * fraction))
+    return drawn, min(background, total - drawn)
+
+
 SAMPLE_COUNTS = Task(
     name="sample_counts",
     kind="fill",
@@ -128,6 +151,7 @@ SAMPLE_COUNTS = Task(
         (8, 3, 8, 0.5),
         (9, 9, 7, 0.5),
         (1, 20, 8, 0.25),
+        (3, 1, 8, 0.5),
     ],
     after="The first stage draws 256 at one half, the second 512 at one quarter. Where there are "
     "few objects the sample is mostly background, and the loss is still divided by its full size.",
@@ -152,6 +176,21 @@ SAMPLE_COUNTS = Task(
                 min(b, size - min(o, int(np.ceil(size * f)))),
             ),
             "You round up: where half of 7 are allowed, 4 are more than that.",
+        ),
+        Wrong(
+            lambda o, b, size, f: (
+                min(o, round(size * f)),
+                min(b, size - min(o, round(size * f))),
+            ),
+            "You round to the nearest: where half of 7 are allowed, 4 are more than that.",
+        ),
+        Wrong(
+            lambda o, b, size, f: (min(o, size * f), min(b, size - min(o, size * f))),
+            "Half an object cannot be drawn. Round down.",
+        ),
+        Wrong(
+            of_what_there_is,
+            "You take the fraction of what there is. It is a fraction of `size`.",
         ),
         Wrong(
             lambda o, b, size, f: (min(o, int(size * f)), size - min(o, int(size * f))),
@@ -192,6 +231,17 @@ def in_pixels(goal, anchor):
 
 def exchanged(goal, anchor):
     return [encode_one(goal, anchor)[i] for i in (1, 0, 3, 2)]
+
+
+def quotient_of_logarithms(goal, anchor):
+    sides = np.log(goal[2:] - goal[:2]) / np.log(anchor[2:] - anchor[:2])
+    return [*encode_one(goal, anchor)[:2], *sides]
+
+
+def only_pairs(goals, anchors):
+    sides, goal_sides = anchors[:, 2:] - anchors[:, :2], goals[:, 2:] - goals[:, :2]
+    shift = (goals[:, :2] + goal_sides / 2 - anchors[:, :2] - sides / 2) / sides
+    return np.concatenate([shift, np.log(goal_sides / sides)], axis=1)
 
 
 def with_wrong(encode):
@@ -240,6 +290,19 @@ ENCODE_TABLE = Task(
         Wrong(
             with_wrong(without_logarithm),
             "The last two are plain ratios. What is their logarithm?",
+        ),
+        Wrong(
+            lambda goals, anchors: np.moveaxis(encode_table(goals, anchors), 2, 0),
+            "The four numbers stand on the first axis. They belong on the last.",
+        ),
+        Wrong(
+            with_wrong(quotient_of_logarithms),
+            "You divide the logarithms. Divide the sides, and take the logarithm of that.",
+        ),
+        Wrong(
+            only_pairs,
+            "You encode pair by pair. Every object meets every anchor: where must an empty axis "
+            "go, so that (G, 1, 2) meets (n, 2)?",
         ),
         Wrong(with_wrong(in_pixels), "The shifts are in pixels, not in sides of the anchor."),
         Wrong(with_wrong(exchanged), "x and y are exchanged."),
@@ -296,6 +359,16 @@ def first_good_one(iou, labels, threshold):
     return np.where(good.any(axis=0), labels[good.argmax(axis=0)], 0)
 
 
+def nothing_for_nothing(iou, labels, threshold):
+    return proposal_labels(iou, labels, threshold)[: iou.shape[1] if len(labels) else 0]
+
+
+def along_the_objects(iou, labels, threshold):
+    if len(labels) == 0:
+        return np.zeros(iou.shape[1], np.int64)
+    return np.where(iou.max(axis=1) >= threshold, labels[iou.argmax(axis=1)], 0)
+
+
 EIGHTHS = st.integers(0, 8).map(lambda i: i / 8)
 
 
@@ -326,6 +399,15 @@ PROPOSAL_LABELS = Task(
             no_objects_forgotten,
             "Right, except for a picture without objects: the largest of no numbers is an error. "
             "Every proposal is background there.",
+        ),
+        Wrong(
+            nothing_for_nothing,
+            "A picture without objects still has proposals, and each needs a label.",
+        ),
+        Wrong(
+            along_the_objects,
+            "You look along the rows: that gives the best proposal of each object. For each "
+            "proposal the best object is asked for.",
         ),
         Wrong(
             no_background,
@@ -382,6 +464,31 @@ def all_above_threshold(iou, distances, inside, k):
             if fits and iou[g, n] > value[n]:
                 best[n], value[n] = g, iou[g, n]
     return np.array(best, np.int64)
+
+
+def wanted(iou, distances, inside, k, threshold_of_all=False):
+    """(G, n) bool: which object would take which anchor."""
+    want = np.zeros(iou.shape, bool)
+    for g, row in enumerate(iou.astype(float)):
+        near = np.argsort(distances[g], kind="stable")[:k]
+        some = row if threshold_of_all else row[near]
+        want[g, near] = (row[near] >= some.mean() + some.std()) & inside[g, near]
+    return want
+
+
+def first_come(iou, distances, inside, k):
+    want = wanted(iou, distances, inside, k)
+    return np.where(want.any(axis=0), want.argmax(axis=0), -1)
+
+
+def of_all_anchors(iou, distances, inside, k):
+    want = wanted(iou, distances, inside, k, threshold_of_all=True)
+    return np.where(want.any(axis=0), np.where(want, iou, -1).argmax(axis=0), -1)
+
+
+def only_its_favourite(iou, distances, inside, k):
+    want, best = wanted(iou, distances, inside, k), iou.argmax(axis=0)
+    return np.where(want[best, np.arange(iou.shape[1])], best, -1)
 
 
 @st.composite
@@ -462,6 +569,20 @@ ATSS = Task(
             lambda iou, d, inside, k: atss(iou, d, inside, k, last=True),
             "Where two objects want an anchor, yours goes to the later one. Which of the two does "
             "it overlap most?",
+        ),
+        Wrong(
+            first_come,
+            "Where two objects want an anchor, yours goes to the first of them. It goes to the one "
+            "that it overlaps most.",
+        ),
+        Wrong(
+            of_all_anchors,
+            "You take mean and standard deviation over all anchors. Only the k candidates count.",
+        ),
+        Wrong(
+            only_its_favourite,
+            "An anchor whose favourite object does not take it is free for another. Compare only "
+            "the objects that want it.",
         ),
         Wrong(
             lambda iou, d, inside, k: atss(iou, -d, inside, k),

@@ -87,6 +87,19 @@ PROPOSAL_RECALL = Task(
             "that are overlapped.",
         ),
         Wrong(
+            lambda t, p, threshold: np.mean(overlaps_of(t, p).max(axis=0) >= threshold),
+            "You count the proposals that overlap an object: that is precision, and nothing over "
+            "nothing where there are none. Count the objects that are overlapped.",
+        ),
+        Wrong(
+            lambda t, p, threshold: np.mean(overlaps_of(t, p) >= threshold),
+            "You average over all pairs. An object is found once, by whichever proposal.",
+        ),
+        Wrong(
+            lambda t, p, threshold: round(proposal_recall(t, p, threshold) * len(t)),
+            "You count the objects that are found. Which share of them is it?",
+        ),
+        Wrong(
             counted_pairs,
             "An object that several proposals find counts several times. Found is found.",
         ),
@@ -126,6 +139,11 @@ def overflowing(logit, is_object, gamma):
     return float(-((1 - q) ** gamma) * np.log(q))
 
 
+def clipped(logit, is_object, gamma):
+    q = np.clip(probability(logit if is_object else -logit), 1e-7, 1 - 1e-7)
+    return float(-((1 - q) ** gamma) * np.log(q))
+
+
 FOCAL_TERM = Task(
     name="focal_term",
     kind="fill",
@@ -153,6 +171,15 @@ FOCAL_TERM = Task(
         Wrong(
             of_given(lambda p, o, g: (1 - p) ** g),
             "For background the right answer has probability 1 - p, and what it lacks is p.",
+        ),
+        Wrong(
+            clipped,
+            "You keep the probability away from 0 by force: a cost of 500 comes out as 16, and its "
+            "gradient is gone. The lesson's form needs no such limit.",
+        ),
+        Wrong(
+            lambda logit, o, g: focal_term(logit, o, 0) ** (1 + g),
+            "You weigh by the cost itself. Weigh by what the right answer's probability lacks.",
         ),
         Wrong(
             of_given(lambda p, o, g: 1.0),
@@ -228,6 +255,22 @@ OBJECTNESS_MAP = Task(
             "These are logits. Probabilities are asked for.",
         ),
         Wrong(
+            lambda logits, shape: 1 / (1 + np.exp(-logits.reshape(*shape, -1))),
+            "You give every anchor of a cell. Only the best one's probability is asked for.",
+        ),
+        Wrong(
+            lambda logits, shape: 1 / (1 + np.exp(-logits.reshape(*shape, 3).max(axis=2))),
+            "There are not always three anchors at a cell. NumPy can work their number out.",
+        ),
+        Wrong(
+            lambda logits, shape: 1 / (1 + np.exp(logits.reshape(*shape, -1).min(axis=2))),
+            "The sign of the logit is lost: a large logit must give a large probability.",
+        ),
+        Wrong(
+            lambda logits, shape: 1 / (1 + np.exp(logits.reshape(*shape, -1).max(axis=2))),
+            "The sign of the logit is lost: a large logit must give a probability near 1.",
+        ),
+        Wrong(
             lambda logits, shape: logits.reshape(*shape, -1).argmax(axis=2),
             "That says *which* anchor is the best. How probable is it?",
         ),
@@ -300,6 +343,18 @@ SMOOTH_L1_SLOPE = Task(
             "slope, so that it goes down.",
         ),
         Wrong(
+            lambda p, g, beta: np.where(abs(p - g) < beta, (p - g) / beta, 1),
+            "From beta on the slope is 1 or -1, as the difference is above or below 0.",
+        ),
+        Wrong(
+            lambda p, g, beta: np.where(abs(p - g) < beta, 2 * (p - g) / beta, np.sign(p - g)),
+            "The loss below beta is the square over *twice* beta. The two of the slope goes away.",
+        ),
+        Wrong(
+            lambda p, g, beta: np.vectorize(smooth_l1_one)(abs(p - g), beta),
+            "That is the loss. Its slope is asked for.",
+        ),
+        Wrong(
             never_negative,
             "A slope has a sign: where the prediction is too small it is negative.",
         ),
@@ -336,6 +391,29 @@ def in_turn(truth, proposals, count):
         n = table[row].argmax()
         total += max(table[row, n] - 0.5, 0) * 2
         table[:, n] = -1
+    return float(total / len(truth))
+
+
+def over_thresholds(truth, proposals, count):
+    best = overlaps_of(truth, proposals[:count]).max(axis=1)
+    return float(np.mean([(best >= threshold).mean() for threshold in np.arange(0.5, 1, 0.05)]))
+
+
+def proposals_in_turn(truth, proposals, count):
+    table, total = overlaps_of(truth, proposals[:count]), 0.0
+    for n in range(table.shape[1]):
+        g = table[:, n].argmax()
+        total += max(table[g, n] - 0.5, 0) * 2
+        table[g] = 0
+    return float(total / len(truth))
+
+
+def proposals_stay(truth, proposals, count):
+    table, total = overlaps_of(truth, proposals[:count]), 0.0
+    for _ in range(min(table.shape)):
+        g, n = np.unravel_index(table.argmax(), table.shape)
+        total += max(table[g, n] - 0.5, 0) * 2
+        table[g] = 0
     return float(total / len(truth))
 
 
@@ -408,6 +486,19 @@ AVERAGE_RECALL = Task(
         Wrong(
             lambda t, p, count: average_recall(t, p, count, lambda o: float(o >= 0.5)),
             "That is recall at 0.5. A closer box must count more.",
+        ),
+        Wrong(
+            over_thresholds,
+            "You average recall over ten thresholds, with shared proposals. The integral over all "
+            "thresholds is simpler: each pair counts by how far it is above 0.5.",
+        ),
+        Wrong(
+            proposals_in_turn,
+            "Your proposals choose in their order. The best pair of all is taken first.",
+        ),
+        Wrong(
+            proposals_stay,
+            "The true box is out, its proposal is not: it serves again.",
         ),
         Wrong(
             over_pairs,

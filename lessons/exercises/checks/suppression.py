@@ -95,6 +95,28 @@ def by_the_nearest(boxes, scores, threshold):
     return found
 
 
+def among_the_kept(boxes, scores, threshold):
+    kept, found = greedy(boxes, scores, threshold), suppressed_by(boxes, scores, threshold)
+    return np.array([kept.index(j) if j >= 0 else -1 for j in found])
+
+
+def the_last_one(boxes, scores, threshold):
+    overlap, found = table_of(boxes, boxes), np.full(len(boxes), -1)
+    for i in ranked(scores):
+        if found[i] < 0:
+            found[(overlap[i] > threshold) & (scores < scores[i])] = i
+    return found
+
+
+def both_ways(boxes, scores, threshold):
+    overlap, found = table_of(boxes, boxes), np.full(len(boxes), -1)
+    for i in ranked(scores):
+        near = (overlap[i] > threshold) & (found < 0)
+        near[i] = False
+        found[near] = i
+    return found
+
+
 def ranks(boxes, scores, threshold):
     """Numbers in the order of the scores."""
     order = np.array(ranked(scores))
@@ -148,6 +170,18 @@ SUPPRESSED_BY = Task(
             "they say, must be numbers of the boxes as given.",
         ),
         Wrong(
+            among_the_kept,
+            "Your numbers are places in the list of kept boxes. Which boxes are they?",
+        ),
+        Wrong(
+            the_last_one,
+            "A box that is gone already is dropped again by a later one. The first did it.",
+        ),
+        Wrong(
+            both_ways,
+            "Two things: a box that is gone must not drop others, and none may drop a better one.",
+        ),
+        Wrong(
             in_given_order,
             "You visit the boxes as they come. The best score is first.",
         ),
@@ -184,6 +218,16 @@ def numbers_within_class(boxes, scores, labels, threshold):
     return np.array(sorted(kept, key=lambda i: -scores[i]))
 
 
+def places_of_kept(boxes, scores, labels, threshold):
+    kept = class_after_class(boxes, scores, labels, threshold)
+    return np.argsort(-scores[kept])
+
+
+def without_the_last(boxes, scores, labels, threshold):
+    kept = per_class_nms(boxes, scores, labels, threshold)
+    return kept[labels[kept] < labels.max()]
+
+
 @st.composite
 def labelled(draw):
     some, scores = draw(scored())
@@ -217,6 +261,14 @@ PER_CLASS_NMS = Task(
         Wrong(
             numbers_within_class,
             "Your numbers count within a class. Which box of all was the third of its class?",
+        ),
+        Wrong(
+            places_of_kept,
+            "You give places in the list of kept boxes, sorted by score. Which boxes are they?",
+        ),
+        Wrong(
+            without_the_last,
+            "The last class is missing. `range` ends before its second number.",
         ),
         Wrong(
             lambda b, s, labels, t: np.sort(per_class_nms(b, s, labels, t)),
@@ -256,6 +308,11 @@ def unsorted(boxes, scores, threshold):
     return np.flatnonzero(keep)
 
 
+def half_sorted(boxes, scores, threshold):
+    keep = (np.triu(table_of(boxes, boxes), 1) <= threshold).all(axis=0)
+    return np.array(ranked(scores))[keep]
+
+
 def places(boxes, scores, threshold):
     order = np.array(ranked(scores))
     kept = set(fast_nms(boxes, scores, threshold).tolist())
@@ -284,6 +341,14 @@ FAST_NMS = Task(
         Wrong(
             lower_part,
             "You ask whether a worse box overlaps: the table is read along its other axis.",
+        ),
+        Wrong(
+            lambda b, s, t: fast_nms(b, -s, t),
+            "The lowest score comes first in yours.",
+        ),
+        Wrong(
+            half_sorted,
+            "The order is by score, and the table is not. Sort the boxes before you make it.",
         ),
         Wrong(
             unsorted,
@@ -366,6 +431,15 @@ BOX_VOTING = Task(
             "You weigh by the overlap, too. The score alone is asked for.",
         ),
         Wrong(
+            lambda k, b, s, t: box_voting(k, b, s, t, weigh=lambda score, iou: iou),
+            "Your weights are the overlaps. They are to be the scores.",
+        ),
+        Wrong(
+            lambda k, b, s, t: box_voting(k, b, s, 0, weigh=lambda score, iou: score * iou),
+            "Every box has a vote, with its overlap in the weight. Those below the threshold have "
+            "none, and for the others only the score counts.",
+        ),
+        Wrong(
             lambda k, b, s, t: box_voting(k, b, s, t, strict=True),
             "An overlap of exactly the threshold has a vote.",
         ),
@@ -392,6 +466,17 @@ def soft_nms(boxes, scores, sigma, decay=None, resort=True, among_taken=False):
 def at_once(boxes, scores, sigma):
     """Every box is weakened by all that were better at the beginning: no rounds."""
     return soft_nms(boxes, scores, sigma, resort=False)
+
+
+def as_they_come(boxes, scores, sigma):
+    scores, overlap = scores.astype(float), table_of(boxes, boxes)
+    for i in range(len(boxes)):
+        scores[i + 1 :] *= np.exp(-(overlap[i, i + 1 :] ** 2) / sigma)
+    return scores
+
+
+def with_itself_and_all(boxes, scores, sigma):
+    return scores * np.exp(-(table_of(boxes, boxes) ** 2) / sigma).prod(axis=0)
 
 
 def clear(case):
@@ -450,6 +535,15 @@ SOFT_NMS = Task(
             at_once,
             "You go through the boxes in the order that their scores had at first. After each "
             "round the order may be another: look for the best of those left anew.",
+        ),
+        Wrong(
+            as_they_come,
+            "You take the boxes as they stand in the list. The best of those left is next.",
+        ),
+        Wrong(
+            with_itself_and_all,
+            "Every box weakens all others, itself and those that were taken before it included. "
+            "Only those that are left lose.",
         ),
         Wrong(
             lambda b, s, sigma: soft_nms(b, s, sigma, decay=lambda o: 1 - o),
