@@ -235,9 +235,19 @@ assert t["detect.mask_logits"].shape[1:] == (28, 28, 2)
 
 # %%
 show(draw_detections(photo, sure, classes), "The nuclei with their masks, cut at one half")
-given = paste_masks(sure.mask_probabilities, sure.boxes, 128, 128) > 0.5
+probable = paste_masks(sure.mask_probabilities, sure.boxes, 128, 128)
+given = probable > 0.5
 either = (given[:, None] | truth["masks"]).sum(axis=(2, 3))
-best = ((given[:, None] & truth["masks"]).sum(axis=(2, 3)) / either).max(axis=1)
+shared = (given[:, None] & truth["masks"]).sum(axis=(2, 3)) / either
+best, own = shared.max(axis=1), shared.argmax(axis=1)
+part = slice(0, 34), slice(82, 120)  # of the picture, around the first nucleus
+steps = {
+    "raw, 28 x 28": sure.mask_probabilities[0],
+    "pasted": probable[0][part],
+    "above one half": given[0][part],
+    "truth": truth["masks"][own[0]][part],
+}
+show(picture_row(steps), "A mask raw, pasted, cut at one half, and as someone drew it")
 np.testing.assert_allclose(best, [0.87, 0.79, 0.74, 0.82, 0.85, 0.84, 0], atol=0.005)
 
 # %% [markdown]
