@@ -195,8 +195,8 @@ PASTE_EXACT = Task(
     examples=[(LADDER, np.array([0.5, 1.0, 3.5, 3.0]), 4, 5)],
     picture=tables,
     max_cases=60,
-    after="Detectron2 pastes so. Weights that learnt beside the older way, where corners are cut, "
-    "should also be used with it: their boxes have learnt to make up for it.",
+    after="Detectron2 pastes so. With goals read by `aligned=True` beside it, the true outlines "
+    "of the lesson's nuclei come through 28 by 28 with an IoU of 1.000, in place of 0.920.",
     link="https://github.com/facebookresearch/detectron2/blob/main/detectron2/layers/mask_ops.py",
     wrong=[
         Wrong(
