@@ -46,6 +46,32 @@ def unsorted_f1(scores, hits, objects):
     return float(scores[np.argmax(2 * found / (np.arange(1, len(hits) + 1) + objects))])
 
 
+def numbers_of(scores, hits, objects):
+    """Precision and recall after 1, 2, ... detections in the order given."""
+    found = np.cumsum(hits)
+    return found / np.arange(1, len(hits) + 1), found / objects
+
+
+def ascending_f1(scores, hits, objects):
+    order = np.argsort(scores)
+    precision, recall = numbers_of(scores[order], hits[order], objects)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    return float(scores[order][np.argmax(f1)])
+
+
+def looked_up_unsorted(scores, hits, objects):
+    order = np.argsort(-scores)
+    precision, recall = numbers_of(scores[order], hits[order], objects)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    return float(scores[np.argmax(f1)])
+
+
+def zero_over_zero(scores, hits, objects):
+    order = np.argsort(-scores)
+    precision, recall = numbers_of(scores[order], hits[order], objects)
+    return float(scores[order][np.argmax(2 * precision * recall / (precision + recall))])
+
+
 def f1_itself(scores, hits, objects):
     rows = ranked(scores, hits, objects)
     return float(max(2 * found / (count + objects) for _, found, count in rows))
@@ -91,6 +117,20 @@ BEST_F1_SCORE = Task(
             place_of(lambda found, count, objects: found / objects),
             "That is where recall is largest. F1 also asks how many of the kept are right.",
         ),
+        Wrong(
+            ascending_f1,
+            "Your list begins with the least sure detection: np.argsort sorts upwards.",
+        ),
+        Wrong(
+            looked_up_unsorted,
+            "You found the right place in the sorted list, and then looked it up in the unsorted "
+            "scores.",
+        ),
+        Wrong(
+            zero_over_zero,
+            "As long as nothing is found, P and R are both 0, and 0 / 0 is NaN, which argmax takes "
+            "for the largest. F1 is 0 there.",
+        ),
         Wrong(f1_itself, "You return F1 itself. What is asked for is the score to cut at."),
         Wrong(
             last_of_equal,
@@ -117,6 +157,14 @@ def eleven_points(recall, precision):
 
 def ten_points(recall, precision):
     return float(np.mean(points(recall, precision)[1:]))
+
+
+def area_below(recall, precision):
+    return float(np.trapezoid(precision, recall)) if len(recall) else 0.0
+
+
+def nothing_reached(recall, precision):
+    return float(np.mean([precision[recall >= k / 10 - 1e-8].max() for k in range(11)]))
 
 
 def only_reached(recall, precision):
@@ -165,6 +213,16 @@ ELEVEN_POINTS = Task(
             only_reached,
             "You average over the recalls that were reached. Those that never are count as 0: that "
             "is the price of what was not found.",
+        ),
+        Wrong(
+            area_below,
+            "That is the area below the curve with its teeth. Read it at eleven places, and take "
+            "at each the best precision from there on.",
+        ),
+        Wrong(
+            nothing_reached,
+            "Some recalls are never reached, and the largest of no numbers is an error. They count "
+            "as 0.",
         ),
         Wrong(
             lambda r, p: float(np.mean(points(r, p, count=101))),
@@ -268,6 +326,14 @@ def quality(form):
     return answer
 
 
+def mean_of_none(iou):
+    with np.errstate(all="ignore"):
+        paired = iou > 0.5
+        pairs = np.float64(paired.sum())
+        mean = iou[paired].sum() / pairs
+        return float(mean * pairs / (pairs + (sum(iou.shape) - 2 * pairs) / 2))
+
+
 @st.composite
 def exclusive(draw):
     n, g = draw(st.integers(0, 4)), draw(st.integers(0, 4))
@@ -314,6 +380,14 @@ PANOPTIC_QUALITY = Task(
             quality(lambda total, pairs, n, g: total / (n + g)),
             "You divide by all segments of both sides, so that a perfect answer gets a half. A "
             "pair is two segments and counts as one.",
+        ),
+        Wrong(
+            quality(lambda total, pairs, n, g: total / (pairs + (n - pairs) / 2)),
+            "Only segments that were made up count against it. Those that were missed do, too.",
+        ),
+        Wrong(
+            mean_of_none,
+            "Where nothing is paired, your mean is 0 / 0. Sum the IoU, and divide once.",
         ),
         Wrong(
             lambda iou: float(iou.sum() / max((iou > 0.5).sum() + sum(iou.shape), 1)),
@@ -365,6 +439,23 @@ def crowds_first(iou, crowd, threshold):
     return result
 
 
+def objects_first(iou, crowd, threshold):
+    """Each object takes the free detection that fits it best."""
+    result = np.full(len(iou), -1, np.int64)
+    for j in np.flatnonzero(~crowd):
+        free = np.where(result < 0, iou[:, j], -1.0)
+        if free.max() >= threshold:
+            result[free.argmax()] = j
+    inside = (np.where(crowd, iou, 0) >= threshold).any(axis=1)
+    return np.where((result < 0) & inside, -2, result)
+
+
+def any_touch(iou, crowd, threshold):
+    result = match_with_crowds(iou, crowd, threshold)
+    touches = (np.where(crowd, iou, 0) > 0).any(axis=1)
+    return np.where((result < 0) & touches, -2, result)
+
+
 def shared_objects(iou, crowd, threshold):
     result = [match_with_crowds(row[None], crowd, threshold)[0] for row in iou]
     return np.array(result, np.int64)
@@ -389,6 +480,7 @@ MATCH_WITH_CROWDS = Task(
     examples=[
         (np.array([[0.9, 0.6], [0.8, 0.7]]), np.array([False, False]), 0.5),
         (np.array([[0.2, 0.9], [0.6, 0.9], [0.6, 1.0]]), np.array([False, True]), 0.5),
+        (np.array([[0.6], [0.9]]), np.array([False]), 0.5),
     ],
     laws=[
         Law(
@@ -427,6 +519,15 @@ MATCH_WITH_CROWDS = Task(
         Wrong(
             lambda *a: match_with_crowds(*a, greedy=False),
             "Where the best object is taken already, you give up. The next best free one counts.",
+        ),
+        Wrong(
+            objects_first,
+            "You go through the objects, and each takes the detection that fits best. COCO goes "
+            "through the detections: a surer one chooses first, even if a later one fits better.",
+        ),
+        Wrong(
+            any_touch,
+            "Touching a crowd is not enough: the overlap with it must reach the threshold too.",
         ),
         Wrong(strictly_over, "An overlap equal to the threshold counts."),
     ],
