@@ -213,3 +213,12 @@ def test_equals_an_engine_of_single_numbers(seed):
     for scalar, tensor in zip(scalars, tensors, strict=True):
         got = 0.0 if tensor.grad is None else float(tensor.grad)
         np.testing.assert_allclose(got, scalar.grad, rtol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gradients_of_single_numbers_add_up(dtype):
+    """NumPy's arithmetic on arrays without axes gives scalars, to which nothing can be added."""
+    x = Tensor(dtype(3), requires_grad=True)
+    inside = x * 1.0
+    (inside * inside + inside * 2.0 + inside).backward()
+    assert float(x.grad) == 2 * 3 + 2 + 1

@@ -196,7 +196,7 @@ class _Sum:
         if self.owned:
             self.value = run.accumulate(self.value, other)
         else:
-            self.value, self.owned = run.add(self.value, other), True
+            self.value, self.owned = _as_array(run.add(self.value, other)), True
 
 
 def _total(tensor: Any, dtype: np.dtype, pending: dict[tuple[int, int], _Sum]) -> np.ndarray | None:
@@ -212,6 +212,7 @@ def _total(tensor: Any, dtype: np.dtype, pending: dict[tuple[int, int], _Sum]) -
 def _deliver(
     tensor: Any, grad: np.ndarray, fresh: bool, pending: dict[tuple[int, int], _Sum]
 ) -> None:
+    grad = _as_array(grad)
     if tensor.node is None:
         tensor.accumulate_grad(grad, fresh)
         return
@@ -220,6 +221,11 @@ def _deliver(
         pending[key].add(grad)
     else:
         pending[key] = _Sum(grad, fresh)
+
+
+def _as_array(value: Any) -> Any:
+    """NumPy's arithmetic on arrays without axes gives scalars, which nothing can be added to."""
+    return np.asarray(value) if isinstance(value, np.generic) else value
 
 
 def _reverse_topological(root: Function | None) -> list[Function]:
