@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager, nullcontext
 from math import isfinite
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -151,9 +151,7 @@ class Trainer:
         sum(losses.values()).backward()  # type: ignore[union-attr]
         norm = grad_norm(self.optimizer.parameters())
         if not isfinite(norm):
-            raise NonFiniteError(
-                f"step {self.step + 1}: {diagnosis.explain_gradient(self.model.named_parameters())}"
-            )
+            self._fail(diagnosis.explain_gradient(self.model.named_parameters()))
         self.optimizer.lr = learning_rate(self.recipe, self.step, self.seconds)
         self.optimizer.step(clip_scale(norm, self.recipe.clip_norm))
         self.optimizer.zero_grad()
@@ -176,7 +174,11 @@ class Trainer:
             [self.dataset.describe(i) for i in batch.indices],
             terms,
         )
-        raise NonFiniteError(f"step {self.step + 1}: {cause}")
+        self._fail(cause)
+
+    def _fail(self, cause: str) -> NoReturn:
+        before = f"; the last update was with learning rate {self.optimizer.lr:g}"
+        raise NonFiniteError(f"step {self.step + 1}: {cause}{before if self.step else ''}")
 
     def _due(self, every: int) -> bool:
         return bool(every) and self.step % every == 0
