@@ -48,6 +48,13 @@ def test_a_bad_weight_is_named():
     assert "head (Colours), whose bias is not finite" in text
 
 
+def test_where_every_picture_fails_by_itself_it_is_none_of_them():
+    model = StubModel()
+    model.head.weight.data[:] = np.inf
+    text = explanation(model, stub_pictures(2), loss_mask=float("nan"))
+    assert "every picture fails by itself, it is none of them: a.png, b.png;" in text
+
+
 def test_a_whole_batch_is_named_if_no_picture_fails_alone():
     class Together(StubModel):
         def forward(self, images, targets, rng):

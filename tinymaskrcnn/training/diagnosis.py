@@ -69,6 +69,8 @@ def _culprits(
         for name, image, target in zip(names, images, targets, strict=True)
         if not all(isfinite(loss.item()) for loss in forward([image], [target]).values())
     ]
+    if len(alone) == len(names) > 1:
+        return f"every picture fails by itself, it is none of them: {', '.join(names)}"
     if alone:
         return f"pictures that fail by themselves: {', '.join(alone)}"
     return f"no picture fails by itself, together they were: {', '.join(names)}"

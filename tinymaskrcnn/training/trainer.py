@@ -19,7 +19,7 @@ from contextlib import ExitStack, closing, contextmanager, nullcontext
 from math import isfinite
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -176,9 +176,7 @@ class Trainer:
         self._sums.backward(sum(losses.values()))
         norm = grad_norm(self.optimizer.parameters())
         if not isfinite(norm):
-            raise NonFiniteError(
-                f"step {self.step + 1}: {diagnosis.explain_gradient(self.model.named_parameters())}"
-            )
+            self._fail(diagnosis.explain_gradient(self.model.named_parameters()))
         self.optimizer.lr = learning_rate(self.recipe, self.step, self._time())
         self.optimizer.step(clip_scale(norm, self.recipe.clip_norm))
         self.optimizer.zero_grad()
@@ -210,7 +208,11 @@ class Trainer:
                     terms,
                 )
         causes = [other for other in self.group.gathered(cause) if other is not None]
-        raise NonFiniteError(f"step {self.step + 1}: {'; '.join(causes)}")
+        self._fail("; ".join(causes))
+
+    def _fail(self, cause: str) -> NoReturn:
+        before = f"; the last update was with learning rate {self.optimizer.lr:g}"
+        raise NonFiniteError(f"step {self.step + 1}: {cause}{before if self.step else ''}")
 
     def _due(self, every: int) -> bool:
         return bool(every) and self.step % every == 0
