@@ -188,6 +188,14 @@ def branch_loss(deltas, goals, labels, beta=1 / 9, divisor=None, objects_only=Tr
     return total / (divisor(labels) if divisor else len(labels))
 
 
+def square_without_beta(deltas, goals, labels):
+    total = 0.0
+    for row, goal, label in zip(deltas.astype(float), goals, labels, strict=True):
+        for d in np.abs(row[4 * label : 4 * label + 4] - goal) if label else ():
+            total += d * d / 2 if d < 1 / 9 else d - 1 / 18
+    return total / len(labels)
+
+
 def every_class(deltas, goals, labels):
     """As if each class's offsets should be right."""
     classes = deltas.shape[1] // 4
@@ -235,6 +243,11 @@ BOX_BRANCH_LOSS = Task(
             "Background pays for its offsets in yours. It has no box that it could be right about.",
         ),
         Wrong(
+            square_without_beta,
+            "Near 0 your smooth L1 is d * d / 2. Beta stands below the line there too, or the two "
+            "parts do not meet.",
+        ),
+        Wrong(
             lambda *given: branch_loss(*given, beta=1.0),
             "Your smooth L1 bends at 1. Beta is 1/9.",
         ),
@@ -271,6 +284,16 @@ def without_norm(boxes, scores, kept, threshold):
         own = [n for n in range(len(boxes)) if iou_one(boxes[k], boxes[n]) >= threshold]
         means[m] *= scores[own].sum() / len(own)
     return means
+
+
+def norm_of_all(boxes, scores, kept, threshold):
+    """All detections' weights divided by their common sum."""
+    means = voted(boxes, scores, kept, threshold)
+    sums = [
+        sum(s for s, b in zip(scores, boxes, strict=True) if iou_one(boxes[k], b) >= threshold)
+        for k in kept
+    ]
+    return means * (np.array(sums, float) / sum(sums))[:, None]
 
 
 @st.composite
@@ -314,6 +337,11 @@ VOTE = Task(
         Wrong(
             lambda *given: voted(*given, weight=lambda score, overlap: score * overlap),
             "You weight by score times overlap. Overlap only decides who may vote.",
+        ),
+        Wrong(
+            norm_of_all,
+            "The weights of all detections together add up to 1 in yours, so that boxes shrink "
+            "toward the corner. Each detection's weights must.",
         ),
         Wrong(
             without_norm,

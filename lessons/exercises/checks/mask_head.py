@@ -38,6 +38,10 @@ def from_the_end(place, extent):
     return place + extent if -extent <= place < 0 else place
 
 
+def of_rounded_box(mask, box, size):
+    return goal_with(mask, np.round(box), size)
+
+
 @st.composite
 def masks_with_boxes(draw):
     height, width = draw(st.integers(2, 5)), draw(st.integers(2, 5))
@@ -67,6 +71,11 @@ CROP_GOAL = Task(
         Wrong(
             lambda *given: goal_with(*given, middle=0.0),
             "You look at the upper left corner of each cell. Its middle is half a cell further.",
+        ),
+        Wrong(
+            of_rounded_box,
+            "You round the box to whole pixels first, as RoIPool does. Only the middle of each "
+            "cell is looked up, and it is cut to the pixel in which it lies.",
         ),
         Wrong(
             lambda *given: goal_with(*given, place=round),
@@ -175,6 +184,14 @@ def pasted(mask, box, height, width, centre=0.5, frame=True, nearest=False, shif
     return picture
 
 
+def frame_inside_the_box(mask, box, height, width):
+    """As if the box belonged to the framed mask."""
+    x1, y1, x2, y2 = (float(v) for v in box)
+    size = len(mask)
+    dx, dy = (x2 - x1) / (size + 2), (y2 - y1) / (size + 2)
+    return pasted(mask, (x1 + dx, y1 + dy, x2 - dx, y2 - dy), height, width)
+
+
 @st.composite
 def masks_to_paste(draw):
     size = draw(st.integers(1, 3))
@@ -210,6 +227,11 @@ PASTE_EXACT = Task(
         Wrong(
             lambda *given: pasted(*given, shift=-0.5),
             "The frame moves everything by one: value 0 of the framed mask is the frame.",
+        ),
+        Wrong(
+            frame_inside_the_box,
+            "You squeeze the mask with its frame into the box. The mask alone fills the box; the "
+            "frame lies around it.",
         ),
         Wrong(
             lambda *given: pasted(*given, nearest=True),
