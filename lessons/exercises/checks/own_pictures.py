@@ -1,0 +1,292 @@
+"""Checks of lesson 16: your own pictures."""
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from lessons.checking import Task, Wrong
+from lessons.checking.pictures import tables
+from tinymaskrcnn.viz.diagrams import number_tables
+
+# polygon_area
+
+
+def crossed(points, last=True, absolute=True):
+    """The sum of the cross products, side by side."""
+    total = 0.0
+    for i in range(len(points) if last else len(points) - 1):
+        (x1, y1), (x2, y2) = points[i].tolist(), points[(i + 1) % len(points)].tolist()
+        total += x1 * y2 - x2 * y1
+    return abs(total) if absolute else total
+
+
+def polygon_area(points):
+    return crossed(points) / 2
+
+
+def box_area(points):
+    return float(np.prod(points.max(axis=0) - points.min(axis=0)))
+
+
+@st.composite
+def outlines(draw):
+    count = draw(st.integers(3, 6))
+    angles = 2 * np.pi * np.arange(count) / count
+    radii = np.array([draw(st.integers(1, 5)) for _ in range(count)], float)
+    points = np.stack([np.cos(angles), np.sin(angles)], 1) * radii[:, None]
+    points = np.round(points, 2) + draw(st.integers(0, 9))
+    return (points[::-1] if draw(st.booleans()) else points,)
+
+
+SQUARE = np.array([[1.0, 1.0], [3.0, 1.0], [3.0, 4.0], [1.0, 4.0]])
+
+POLYGON_AREA = Task(
+    name="polygon_area",
+    kind="fill",
+    specification=polygon_area,
+    cases=outlines(),
+    examples=[(SQUARE,), (SQUARE[::-1],)],
+    after="COCO's `area` decides whether an object counts as small, medium or large. Files of many "
+    "tools state the box's area there, which moves objects from one table to another.",
+    link="tinymaskrcnn/datasets/polygons.py",
+    wrong=[
+        Wrong(crossed, "Twice too much: the products of corners are areas of parallelograms."),
+        Wrong(
+            lambda points: crossed(points, absolute=False) / 2,
+            "The sign says which way round the corners run. An area has none.",
+        ),
+        Wrong(
+            lambda points: crossed(points, last=False) / 2,
+            "The side from the last corner back to the first is missing.",
+        ),
+        Wrong(box_area, "That is the area of the box around it."),
+    ],
+)
+
+# masks_of_ids
+
+
+def masks_of_ids(ids):
+    values = sorted(set(ids.ravel().tolist()) - {0})
+    return np.array([ids == value for value in values], bool).reshape(-1, *ids.shape)
+
+
+def with_background(ids):
+    return np.array([ids == value for value in np.unique(ids)])
+
+
+def without_first(ids):
+    return np.array([ids == value for value in np.unique(ids)[1:]], bool).reshape(-1, *ids.shape)
+
+
+def counted_on(ids):
+    values = range(1, int(ids.max()) + 1)
+    return np.array([ids == value for value in values], bool).reshape(-1, *ids.shape)
+
+
+def as_many(ids):
+    values = range(1, len(set(ids.ravel().tolist()) - {0}) + 1)
+    return np.array([ids == value for value in values], bool).reshape(-1, *ids.shape)
+
+
+def as_numbers(ids):
+    return masks_of_ids(ids).astype(np.uint8)
+
+
+def ids_picture(arguments, expected, got):
+    return number_tables({f"ids: expected {len(expected)} masks": arguments[0]}, "{:.0f}")
+
+
+IDS = hnp.arrays(
+    np.int64,
+    st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    elements=st.sampled_from([0, 1, 2, 5]),
+)
+
+MASKS_OF_IDS = Task(
+    name="masks_of_ids",
+    kind="fill",
+    specification=masks_of_ids,
+    cases=st.tuples(IDS),
+    examples=[(np.array([[0, 1], [3, 3]]),), (np.array([[2, 2], [1, 2]]),)],
+    picture=ids_picture,
+    after="One comparison of (H, W) with (N, 1, 1) makes all masks. For colours as ids, make one "
+    "number of the three channels first; `convert` does both.",
+    link="tinymaskrcnn/datasets/formats/mask_pictures.py",
+    wrong=[
+        Wrong(with_background, "The background has become an object: 0 is no value of one."),
+        Wrong(
+            without_first,
+            "You drop the smallest value. That is the background only where there is any: an "
+            "object may fill the picture.",
+        ),
+        Wrong(
+            counted_on,
+            "Values have gaps, and every gap becomes an empty mask. Take the values that occur.",
+        ),
+        Wrong(
+            as_many,
+            "You count the values and then number them from 1. Where there are gaps, the last "
+            "objects are lost. Take the values that occur.",
+        ),
+        Wrong(as_numbers, "Zeros and ones are right; the masks shall be bool."),
+    ],
+)
+
+# mask_of_counts
+
+
+def mask_of_counts(counts, height, width):
+    pixels = [k % 2 == 1 for k, count in enumerate(counts) for _ in range(count)]
+    return np.array(pixels, bool).reshape(width, height).T
+
+
+def row_by_row(counts, height, width):
+    return mask_of_counts(counts, width, height).T
+
+
+def ones_first(counts, height, width):
+    return ~mask_of_counts(counts, height, width)
+
+
+def turned(counts, height, width):
+    return mask_of_counts(counts, height, width).T
+
+
+def both_wrong(counts, height, width):
+    return ~row_by_row(counts, height, width)
+
+
+@st.composite
+def runs(draw):
+    height, width = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    mask = draw(hnp.arrays(bool, height * width))
+    ends = np.flatnonzero(np.diff(mask)) + 1
+    edges = np.concatenate([[0], ends, [mask.size]])
+    counts = ([0] if mask[0] else []) + np.diff(edges).tolist()
+    return counts, height, width
+
+
+MASK_OF_COUNTS = Task(
+    name="mask_of_counts",
+    kind="vectorise",
+    specification=mask_of_counts,
+    cases=runs(),
+    examples=[([1, 2, 3], 3, 2), ([0, 1, 3], 2, 2)],
+    picture=tables,
+    after="Run lengths of a mask grow with its outline, not its area: a thousand masks of a photo "
+    "fit where a few arrays would. COCO's compressed form is the same numbers as text.",
+    link="tinymaskrcnn/datasets/coco_objects.py",
+    wrong=[
+        Wrong(
+            row_by_row,
+            "You fill the rows. COCO counts down the columns: the second pixel is below the first.",
+        ),
+        Wrong(ones_first, "Zeros and ones are exchanged. The first count is of zeros."),
+        Wrong(
+            turned,
+            "The pixels are right, and the picture lies on its side: its shape is (height, width).",
+        ),
+        Wrong(
+            both_wrong,
+            "Two things: the first count is of zeros, and runs go down the columns.",
+        ),
+    ],
+)
+
+# separate_pieces
+
+SIDES = [(-1, 0), (1, 0), (0, -1), (0, 1)]
+CORNERS = [(-1, -1), (-1, 1), (1, -1), (1, 1)]
+
+
+def separate_pieces(mask, ways=SIDES):
+    """By repainting: every pixel takes the smallest number around it, until nothing changes."""
+    height, width = mask.shape
+    number = np.where(mask, np.arange(mask.size).reshape(mask.shape), mask.size)
+    changed = True
+    while changed:
+        changed = False
+        for y, x in np.argwhere(mask):
+            for dy, dx in ways:
+                if 0 <= y + dy < height and 0 <= x + dx < width and mask[y + dy, x + dx]:
+                    smallest = min(number[y, x], number[y + dy, x + dx])
+                    changed |= bool(smallest < number[y, x])
+                    number[y, x] = smallest
+    firsts = np.unique(number[mask])
+    return np.where(mask, np.searchsorted(firsts, number) + 1, 0)
+
+
+def over_corners(mask):
+    return separate_pieces(mask, SIDES + CORNERS)
+
+
+def by_columns(mask):
+    return separate_pieces(mask.T).T
+
+
+def from_zero(mask):
+    return np.where(mask, separate_pieces(mask) - 1, 0)
+
+
+def one_pass(mask):
+    """Each pixel looks up and to the left, once."""
+    pieces, count = np.zeros(mask.shape, np.int64), 0
+    for y, x in np.argwhere(mask):
+        above = pieces[y - 1, x] if y else 0
+        left = pieces[y, x - 1] if x else 0
+        if not above and not left:
+            count += 1
+        pieces[y, x] = above or left or count
+    return pieces
+
+
+def wrapped(mask):
+    """Over the upper and left border of the picture too, as negative indices do."""
+    pieces, count = np.zeros(mask.shape, np.int64), 0
+    for start in map(tuple, np.argwhere(mask)):
+        if not pieces[start]:
+            count += 1
+            waiting = [start]
+            while waiting:
+                y, x = waiting.pop()
+                inside = all(-n <= i < n for i, n in zip((y, x), mask.shape, strict=True))
+                if inside and mask[y, x] and not pieces[y, x]:
+                    pieces[y, x] = count
+                    waiting += [(y + dy, x + dx) for dy, dx in SIDES]
+    return pieces
+
+
+SMALL = hnp.arrays(bool, st.tuples(st.integers(1, 4), st.integers(1, 5)))
+
+SEPARATE_PIECES = Task(
+    name="separate_pieces",
+    kind="extend",
+    specification=separate_pieces,
+    cases=st.tuples(SMALL),
+    examples=[
+        (np.array([[True, False], [False, True]]),),
+        (np.array([[True, False, True], [True, True, True]]),),
+    ],
+    picture=tables,
+    after="scipy.ndimage.label does it in C. `tinymaskrcnn convert --split` uses it, where one "
+    "value stands for several objects; touching objects stay one, and need another look.",
+    link="tinymaskrcnn/datasets/formats/mask_pictures.py",
+    wrong=[
+        Wrong(over_corners, "Pixels that touch at a corner only are not connected here."),
+        Wrong(
+            one_pass,
+            "One look at the pixel above and to the left is not enough: two arms of a U get two "
+            "numbers before they meet. Spread from the first pixel until nothing is left.",
+        ),
+        Wrong(by_columns, "You start the pieces column by column. Read row by row."),
+        Wrong(from_zero, "The first piece has 0, like the background. Count from 1."),
+        Wrong(
+            wrapped,
+            "An index of -1 is the other border of the picture. Ask whether a neighbour lies "
+            "inside, on all four sides.",
+        ),
+    ],
+)
+
+TASKS = [POLYGON_AREA, MASKS_OF_IDS, MASK_OF_COUNTS, SEPARATE_PIECES]
