@@ -1,5 +1,9 @@
 """Convolution: both backends against loops over single numbers, and Winograd against float64."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -331,3 +335,37 @@ def test_shapes_that_do_not_fit(x_shape, weight_shape, settings, message):
     }
     with pytest.raises(ValueError, match=message):
         conv2d_fused(np.zeros(x_shape, np.float32), np.zeros(weight_shape, np.float32), **arrays)
+
+
+ONE_RUN = """
+import hashlib
+import numpy as np
+from tinymaskrcnn.ops.conv2d import cpu
+from tinymaskrcnn.ops.conv2d.winograd import winograd
+rng = np.random.default_rng(0)
+x, weight, residual = (
+    rng.standard_normal(shape).astype(np.float32)
+    for shape in ((2, 32, 32, 32), (32, 32, 3, 3), (2, 32, 32, 32))
+)
+digest = hashlib.sha256()
+for size in (0, 2, 4):
+    with winograd(size):
+        y = cpu.conv2d(x, weight, weight[:, 0, 0, 0], residual, (1, 1), (1, 1), (1, 1), 1, True)
+        digest.update(y.tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_the_run_that_compiles_gives_the_bits_of_later_ones(tmp_path):
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", ONE_RUN],
+            env=os.environ | {"TINYMASKRCNN_CACHE": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for _ in range(2)
+    ]
+    assert len(found[0]) == 65
+    assert found[0] == found[1]

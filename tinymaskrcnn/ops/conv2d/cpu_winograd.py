@@ -3,6 +3,10 @@
 A block of tiles goes through all three stages in one thread's own memory: n*n transformed inputs
 of every tile and channel, n*n matrix products with the transformed weight, the transform back with
 bias, residual and ReLU. Nothing of size n*n leaves the cache. See winograd.py for the mathematics.
+
+The kernels are exact ones: their additions stand in the order that is written. Where the compiler
+may choose another, it chooses once in the process that compiles a kernel and once more in the code
+that it keeps, and the first run has other roundings than all later ones.
 """
 
 from collections import namedtuple
@@ -12,7 +16,7 @@ import numpy as np
 from numba import get_num_threads, prange
 
 from ... import memory
-from ...jit import kernel, serial
+from ...jit import exact_kernel, serial
 from ..simd import LANES, PANEL, TILE_ROWS, address, row_tile
 from ..simd_transforms import gather_transform, grid_transform, scatter_transform
 from .cpu_weights import kept, pack
@@ -118,7 +122,7 @@ def _spread(count):
     return (-(-count // 16) | 1) * 16
 
 
-@kernel
+@exact_kernel
 def _transform_weight(panels, size, transformed):
     """transformed[q, p, c] = (G g G')[q] for g = panels[p, :, c], LANES output channels at once."""
     count, _, ins, _ = panels.shape
@@ -133,7 +137,7 @@ def _transform_weight(panels, size, transformed):
                     _weight_2(source, start, ins * PANEL, out, to, pitch)
 
 
-@kernel
+@exact_kernel
 def _convolve_4(x, zeros, weight, bias, y, residual, add_residual, relu, g, blocks, scratch):
     """For every block of tiles: V = B' d B, M[q] = V[q] @ weight[q], y = A' M A and what follows.
 
@@ -160,7 +164,7 @@ def _convolve_4(x, zeros, weight, bias, y, residual, add_residual, relu, g, bloc
                     )  # fmt: skip
 
 
-@kernel
+@exact_kernel
 def _convolve_2(x, zeros, weight, bias, y, residual, add_residual, relu, g, blocks, scratch):
     """As `_convolve_4`, with tiles of 2x2 outputs."""
     workers = len(scratch)
