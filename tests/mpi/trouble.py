@@ -2,7 +2,7 @@
 
     mpiexec -n 2 python -m tests.mpi.trouble WHAT STEP ARGUMENTS...
 
-WHAT comes before STEP: "kill" (SIGKILL), "nan" (in a picture), "raise" (an error that nobody
+WHAT comes before STEP: "kill" (SIGKILL), "overflow" (of a picture), "raise" (an error that nobody
 foresaw), "unreadable" (a picture that cannot be read).
 """
 
@@ -27,7 +27,7 @@ def trouble(what: str, batch: Any) -> None:
         raise RuntimeError("nobody foresaw this")
     if what == "unreadable":
         raise InputError("photo.jpg: cannot be read")
-    batch.images[0][:] = np.nan
+    batch.images[0][:] = np.float32(3e38)
 
 
 def main(what: str, step: int, *arguments: str) -> int:
