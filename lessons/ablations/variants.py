@@ -11,7 +11,7 @@ from tinymaskrcnn.detection.boxes import Size, boxes_to_rois
 from tinymaskrcnn.models.inputs import Target
 from tinymaskrcnn.models.mask_rcnn import MaskRCNN
 from tinymaskrcnn.models.roi_heads import ProposalSample, RoIHeads, mask_goals
-from tinymaskrcnn.models.roi_pooling import MultiScaleRoIAlign, _PutInOrder, map_scales
+from tinymaskrcnn.models.roi_pooling import MultiScaleRoIAlign, map_scales
 from tinymaskrcnn.tensor import Tensor
 
 
@@ -32,7 +32,7 @@ class MultiScaleRoIPool(MultiScaleRoIAlign):
             F.roi_pool(feature, rois[place], self.output_size, scale)
             for feature, place, scale in zip(features, places, scales, strict=True)
         ]
-        return _PutInOrder(places)(*crops)
+        return F.put_rows(crops, places)
 
 
 class SoftmaxMaskHeads(RoIHeads):

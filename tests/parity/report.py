@@ -27,8 +27,8 @@ STEPS = {  # of the gradients: ours against torchvision's, then torchvision's ag
 CALM = """
 "Calm" checkpoints are random ones whose scores are spread as a trained network's are and whose
 residual blocks and anchors change their input by a little, as a trained network's do: a rounding
-stays one. The others are files. One of random weights that is not calmed magnifies roundings: what
-one in each value of the picture does to torchvision's own answers stands beside ours.
+stays one. Others are files of weights. Random weights that are not calmed magnify roundings: what
+one rounding in each value of the picture does to torchvision's own answers stands beside ours.
 """
 GRADIENTS = """
 Float32, direct sums; differences by relative norm, the median and the worst of all parameters. A
@@ -67,7 +67,7 @@ def lines(results: dict[str, Any]) -> Iterable[str]:
         yield from stage_table(pictures)
         yield from ["", f"## {title}: whole pictures", ""]
         yield from detection_table(pictures)
-        yield from lonely(pictures)
+        yield from ["", *lonely(pictures)]
     for version, steps in results["steps"].items():
         size = settings["training_size"]
         yield from ["", f"## {version}, calm: training, pictures of {size} px", ""]
@@ -109,11 +109,11 @@ def lonely(pictures: list[dict[str, Any]], most: int = 40) -> Iterable[str]:
         if len(found) > most:
             counts = Counter(reason["kind"] for _, reason in found)
             kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
-            yield f"\n- {title}: {kinds}"
+            yield f"- {title}: {kinds}"
             continue
         for picture, reason in found:
             place = "" if picture["seed"] is None else f"seed {picture['seed']}, "
-            yield f"\n- {title}, {place}{picture['photo']}: {reason['text']}"
+            yield f"- {title}, {place}{picture['photo']}: {reason['text']}"
 
 
 def step_table(steps: dict[str, Any]) -> Iterable[str]:
