@@ -261,8 +261,9 @@ scratch.cleanup()
 #
 # ## Exercises
 #
-# Write them in `lessons/exercises/16_own_pictures.py`, in any order. `tinymaskrcnn learn 16` tells
-# which one is next and, for a wrong answer, the smallest input on which it fails.
+# Write them in [lessons/exercises/16_own_pictures.py](exercises/16_own_pictures.py), in any order.
+# `tinymaskrcnn learn 16` tells which one is next and, for a wrong answer, the smallest input on
+# which it fails.
 #
 # | exercise | kind | what |
 # |---|---|---|

@@ -292,8 +292,9 @@ print(f"plain NumPy {1e3 * plain:.0f} ms, kernels {1e3 * quick:.0f} ms: {plain /
 # %% [markdown]
 # ## Exercises
 #
-# Write them in `lessons/exercises/17_fast_cpu.py`, in any order. `tinymaskrcnn learn 17` tells
-# which one is next and, for a wrong answer, the smallest input on which it fails.
+# Write them in [lessons/exercises/17_fast_cpu.py](exercises/17_fast_cpu.py), in any order.
+# `tinymaskrcnn learn 17` tells which one is next and, for a wrong answer, the smallest input on
+# which it fails.
 #
 # | exercise | kind | what |
 # |---|---|---|
