@@ -312,7 +312,7 @@ assert np.allclose([*at_100, recall["whole"][0]], [0.91, 0.40, 0.11, 0.62], atol
 # | `focal_term` | fill | a loss that does without sampling |
 # | `objectness_map` | vectorise | the map of probabilities that the question showed |
 # | `smooth_l1_slope` | vectorise | the gradient of the second loss |
-# | `average_recall` | extend | one number for proposals, over all thresholds |
+# | `recall_over_ious` | extend | one number for proposals, over all thresholds |
 #
 # ## Recap
 #

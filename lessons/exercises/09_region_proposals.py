@@ -92,7 +92,7 @@ def smooth_l1_slope(predicted, goals, beta):
     raise NotImplementedError
 
 
-def average_recall(truth, proposals, count):
+def recall_over_ious(truth, proposals, count):
     """Extend. Recall over all thresholds from 0.5 to 1 in one number (Hosang et al. 2015,
     https://arxiv.org/abs/1502.05082), with the first `count` proposals, and no proposal counted for
     two true boxes.

@@ -26,7 +26,7 @@ def smooth_l1_slope(predicted, goals, beta):
     return np.clip((predicted - goals) / beta, -1, 1)
 
 
-def average_recall(truth, proposals, count):
+def recall_over_ious(truth, proposals, count):
     overlaps = box_iou(truth, proposals[:count])
     total = 0.0
     for _ in range(min(overlaps.shape)):

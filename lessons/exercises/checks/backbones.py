@@ -176,7 +176,7 @@ MULTIPLY_ADDS = Task(
     examples=[([(3, 64, 7, 2)], 224, 224), ([(3, 4, 3, 2), (4, 4, 1, 2)], 7, 5)],
     after="Divided by what a processor can do in a second this gives the least time a network "
     "needs. This package's benchmarks print both, and how near they are.",
-    link="tests/benchmarks/conv.py",
+    link="tests/benchmarks/layers.py",
     wrong=[
         Wrong(
             at_the_size_before,

@@ -61,7 +61,7 @@ CONV_OPERATIONS = Task(
     examples=[((1, 4, 4, 1), (1, 1, 1, 1), 1, 0), ((2, 5, 6, 3), (4, 3, 3, 3), 2, 1)],
     after="The 3x3 convolution of a 200x272 level with 256 channels is 64 thousand million. "
     "Divide by the seconds it took, and you know how far from the machine's peak you are.",
-    link="tests/benchmarks/conv.py",
+    link="tests/benchmarks/layers.py",
     wrong=[
         Wrong(
             lambda *a: conv_operations(*a, each=1),

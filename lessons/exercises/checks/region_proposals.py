@@ -365,10 +365,10 @@ SMOOTH_L1_SLOPE = Task(
     ],
 )
 
-# average_recall
+# recall_over_ious
 
 
-def average_recall(truth, proposals, count, reward=lambda o: max(o - 0.5, 0) * 2):
+def recall_over_ious(truth, proposals, count, reward=lambda o: max(o - 0.5, 0) * 2):
     table = overlaps_of(truth, proposals[:count])
     free_truth, free_proposals = set(range(table.shape[0])), set(range(table.shape[1]))
     total = 0.0
@@ -419,7 +419,7 @@ def proposals_stay(truth, proposals, count):
 
 def over_pairs(truth, proposals, count):
     pairs = min(len(truth), len(proposals), count)
-    return average_recall(truth, proposals, count) * len(truth) / max(pairs, 1)
+    return recall_over_ious(truth, proposals, count) * len(truth) / max(pairs, 1)
 
 
 def all_different(case):
@@ -432,9 +432,9 @@ def all_different(case):
 NESTED = np.float32([[0, 0, 8, 8], [0, 0, 8, 7]])
 
 AVERAGE_RECALL = Task(
-    name="average_recall",
+    name="recall_over_ious",
     kind="extend",
-    specification=average_recall,
+    specification=recall_over_ious,
     cases=st.tuples(boxes(1, 3, extent=6), boxes(1, 4, extent=6), st.integers(1, 4)).filter(
         all_different
     ),
@@ -472,19 +472,19 @@ AVERAGE_RECALL = Task(
             "nobody takes what is another's perfect match.",
         ),
         Wrong(
-            lambda t, p, count: average_recall(t, p, len(p)),
+            lambda t, p, count: recall_over_ious(t, p, len(p)),
             "You use all proposals. Only the first `count` exist here.",
         ),
         Wrong(
-            lambda t, p, count: average_recall(t, p, count, lambda o: max(o - 0.5, 0)),
+            lambda t, p, count: recall_over_ious(t, p, count, lambda o: max(o - 0.5, 0)),
             "The factor of 2 is missing: perfect boxes must give 1.",
         ),
         Wrong(
-            lambda t, p, count: average_recall(t, p, count, lambda o: (o - 0.5) * 2),
+            lambda t, p, count: recall_over_ious(t, p, count, lambda o: (o - 0.5) * 2),
             "An IoU below one half takes something away in yours. It counts 0.",
         ),
         Wrong(
-            lambda t, p, count: average_recall(t, p, count, lambda o: float(o >= 0.5)),
+            lambda t, p, count: recall_over_ious(t, p, count, lambda o: float(o >= 0.5)),
             "That is recall at 0.5. A closer box must count more.",
         ),
         Wrong(
