@@ -14,7 +14,7 @@ PROPOSAL = "#e69f00"  # orange
 DETECTION = "#d55e00"  # vermilion
 MASK = "#cc79a7"  # reddish purple
 POINT = "#f0e442"  # yellow: RoIAlign's sampling points
-DROPPED = "#999999"  # grey: whatever a filter removed, and background
+DROPPED = "#bbbbbb"  # grey: whatever a filter removed, and background
 INK, PAPER = "#1f2328", "#ffffff"
 
 THINGS = {
