@@ -1,0 +1,72 @@
+"""Many pictures, and many objects in one: memory does not grow with either."""
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.test_cli import small_weights
+from tinymaskrcnn.cli import main
+from tinymaskrcnn.commands import predict
+from tinymaskrcnn.commands.predict import Prediction, coco_json
+from tinymaskrcnn.detection.detections import Detections
+from tinymaskrcnn.evaluation.results import coco_results
+from tinymaskrcnn.viz.draw import draw_detections
+
+HEIGHT, WIDTH, OBJECTS = 1000, 1500, 300
+
+
+def resident():
+    """Bytes of memory that this process has now."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+
+@pytest.mark.soak
+def test_a_thousand_pictures_in_one_run_need_no_more_memory_than_a_hundred(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for number in range(1000):
+        size = rng.integers(40, 120, 2)
+        pixels = rng.integers(0, 255, (*size, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number:04d}.png")
+    weights = small_weights(tmp_path / "w.safetensors")
+    seen = []
+    read = predict.read_image
+
+    def counted(*arguments):
+        seen.append(resident())
+        return read(*arguments)
+
+    monkeypatch.setattr(predict, "read_image", counted)
+    call = ["predict", str(tmp_path), "--weights", weights, "--out", str(tmp_path / "out")]
+    assert main([*call, "--score", "0", "--threads", "1"]) == 0
+    assert len(seen) == 1000
+    print(f"resident before every hundredth picture, MB: {[size >> 20 for size in seen[::100]]}")
+    assert max(seen[100:]) - seen[100] < 30 << 20
+
+
+def test_300_objects_in_a_large_picture_need_no_300_large_masks():
+    """Drawn and written as COCO json; float masks would be 1.8 GB, bool ones 450 MB."""
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, (WIDTH - 200, HEIGHT - 200), (OBJECTS, 2))
+    boxes = np.hstack([corners, corners + rng.uniform(20, 200, (OBJECTS, 2))]).astype(np.float32)
+    found = Detections(
+        boxes,
+        rng.integers(1, 4, OBJECTS),
+        np.linspace(1, 0.5, OBJECTS, dtype=np.float32),
+        rng.random((OBJECTS, 28, 28), np.float32),
+        (HEIGHT, WIDTH),
+    )
+    image = np.zeros((3, HEIGHT, WIDTH), np.float32)
+    found[:1].rles()  # compiling is over before memory is looked at
+    tracemalloc.start()
+    prediction = Prediction(found.image_size, coco_results(found, 0))
+    content = coco_json([Path("a.png")], [prediction], ["a", "b", "c"])
+    drawn = draw_detections(image, found, ["a", "b", "c"])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(content["annotations"]) == OBJECTS
+    assert drawn.size == (WIDTH, HEIGHT)
+    assert peak < 200 << 20
