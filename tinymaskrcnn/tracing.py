@@ -162,7 +162,9 @@ class Trace(Mapping[str, Any]):
         if isinstance(value, Mapping):
             return {name: self._gradient_of(part) for name, part in value.items()}
         node = getattr(value, "node", None)
-        return None if node is None else self._gradients.get((id(node), value.output_index))
+        if node is None:
+            return None
+        return _as_arrays(self._gradients.get((id(node), value.output_index)))
 
     def _add(self, name: str, value: Any) -> None:
         name = self._prefix + name
@@ -254,11 +256,12 @@ def _one_by_one(active: Trace, items: Iterable[T]) -> Iterator[T]:
 
 
 def _as_arrays(value: Any) -> Any:
-    """Tensors as their arrays, in lists and dicts too."""
-    from .tensor import Tensor  # late: this module stands below everything
+    """Tensors as their arrays, in lists and dicts too; those on a device are copied."""
+    from .gpu.array import GpuArray  # late: this module stands below everything
+    from .tensor import Tensor
 
-    if isinstance(value, Tensor):
-        return value.data
+    if isinstance(value, Tensor | GpuArray):
+        return value.numpy()
     if isinstance(value, list | tuple):
         return [_as_arrays(part) for part in value]
     if isinstance(value, dict):

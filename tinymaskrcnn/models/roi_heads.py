@@ -230,8 +230,8 @@ class RoIHeads(Module):
         own_deltas = deltas.reshape(-1, 4)[objects * classes + labels[objects]]
         box_loss = F.smooth_l1(own_deltas, goals[objects], SMOOTH_L1_BETA, reduction="sum")
         if tracing.recording():
-            tracing.record("terms.classifier", cross_entropy_terms(logits.data, labels))
-            terms = smooth_l1_terms(own_deltas.data, goals[objects], SMOOTH_L1_BETA)
+            tracing.record("terms.classifier", cross_entropy_terms(logits.numpy(), labels))
+            terms = smooth_l1_terms(own_deltas.numpy(), goals[objects], SMOOTH_L1_BETA)
             tracing.record("terms.box", terms / max(len(labels), 1))
         means = {
             "loss_classifier": F.cross_entropy(logits, labels),
@@ -263,7 +263,7 @@ class RoIHeads(Module):
         if tracing.recording():
             tracing.record("mask_logits", logits)
             tracing.record("mask_goals", goals)
-            tracing.record("terms.mask", binary_cross_entropy_terms(logits.data, goals))
+            tracing.record("terms.mask", binary_cross_entropy_terms(logits.numpy(), goals))
         mean = F.binary_cross_entropy_with_logits(logits, goals)
         return parallel.weighted({"loss_mask": mean}, len(labels))
 

@@ -256,7 +256,7 @@ class RegionProposalNetwork(Module):
         deltas = output.deltas.reshape(-1, 4)[judged[is_object]]
         box_loss = F.smooth_l1(deltas, goals, SMOOTH_L1_BETA, reduction="sum")
         if tracing.recording():
-            _record_terms(samples, logits.data, is_object, deltas.data, goals)
+            _record_terms(samples, logits.numpy(), is_object, deltas.numpy(), goals)
         means = {
             "loss_objectness": F.binary_cross_entropy_with_logits(logits, is_object),
             "loss_rpn_box_reg": box_loss / max(len(judged), 1),

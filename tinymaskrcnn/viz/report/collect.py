@@ -248,14 +248,14 @@ def _masks(
 ) -> np.ndarray:
     """Mask probabilities (n, 28, 28): the first from the trace, the rest drawn now."""
     heads = model.roi_heads
-    features = [Tensor(level) for level in t["backbone.pyramid"][:-1]]
+    features = [Tensor(level).to(model.device) for level in t["backbone.pyramid"][:-1]]
     done = t["detect.mask_probabilities"]
     if len(boxes) == known:
         return done
     with no_grad():
         crops = heads.mask_pool(features, [boxes[known:]], t["transform.sizes"][:1])
         logits = heads.mask_predictor.of_labels(heads.mask_head(crops), labels[known:])
-    return np.concatenate([done, sigmoid(logits.data)])
+    return np.concatenate([done, sigmoid(logits.numpy())])
 
 
 def _class_masks(pack: Pack, t: Trace) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...detection.box_coder import BoxCoder
 from ...evaluation.mistakes import average_precision, judge, precision_recall, why_missed
+from ...gpu.array import to_host
 from ...models.mask_rcnn import MaskRCNN
 from ...ops.activations.reference import sigmoid
 from ...tracing import Trace
@@ -136,7 +137,7 @@ def _mistakes(pack: Pack, t: Trace) -> dict[str, Any]:
 
 def _gradients(pack: Pack, model: MaskRCNN, t: Trace) -> dict[str, Any]:
     rows = [
-        {"name": name, "norm": float(np.linalg.norm(p.grad)), "of": float(np.linalg.norm(p.data))}
+        {"name": name, "norm": norm(p.grad), "of": norm(p.data)}
         for name, p in model.named_parameters()
         if p.grad is not None
     ]
@@ -148,6 +149,10 @@ def _gradients(pack: Pack, model: MaskRCNN, t: Trace) -> dict[str, Any]:
             for kind, name in kinds.items()
         },
     }
+
+
+def norm(array: Any) -> float:
+    return float(np.linalg.norm(to_host(array)))
 
 
 def _gradient_map(pack: Pack, gradient: np.ndarray | None) -> dict[str, Any] | None:
