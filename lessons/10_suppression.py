@@ -106,7 +106,7 @@ assert F.nms(four, scores, 0.5).tolist() == [0, 2, 3]
 #
 # ## The maths
 #
-# $$ i \in K \iff \mathrm{IoU}(i, j) \le \tau \quad
+# $$ i \in K \Leftrightarrow \mathrm{IoU}(i, j) \le \tau \quad
 #    \text{for all } j \in K \text{ with } s_j > s_i $$
 #
 # | symbol | variable | meaning |

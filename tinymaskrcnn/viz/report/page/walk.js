@@ -79,7 +79,7 @@ class View {
 
   showDetails() {
     const parts = this.hit ? this.hit.details() : this.built.panel?.() || [];
-    this.aside.replaceChildren(...[parts].flat(2).filter(Boolean));
+    this.aside.replaceChildren(...[parts].flat(Infinity).filter(Boolean));
   }
 
   by(step) {
