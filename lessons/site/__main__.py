@@ -1,6 +1,6 @@
 """Build the site: `python -m lessons.site [FOLDER]` (default: build/site). Needs no network.
 
-Runs every lesson; what was run before and has not changed is kept in FOLDER/.cache.
+Runs every lesson; what was run before and has not changed is kept in FOLDER-cache.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ def main(folder: str = "build/site") -> int:
     out = Path(folder).resolve()
     paths = [str(LESSONS.parent), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))  # for the lessons' kernels
-    os.environ["LESSONS_SITE_CACHE"] = str(out / ".cache")
-    _explain(out / ".cache" / "pages")
-    settings = ["-b", "html", "-c", str(LESSONS / "site"), "-d", str(out / ".cache" / "doctrees")]
+    cache = out.with_name(f"{out.name}-cache")
+    os.environ["LESSONS_SITE_CACHE"] = str(cache)
+    _explain(cache / "pages")
+    settings = ["-b", "html", "-c", str(LESSONS / "site"), "-d", str(cache / "doctrees")]
     return build_main([*settings, "-W", "--keep-going", "-q", str(LESSONS), str(out)])
 
 
