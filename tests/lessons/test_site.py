@@ -46,7 +46,12 @@ def page(request, site):
         complaints = []
         opened.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
         opened.on("pageerror", lambda error: complaints.append(str(error)))
-        opened.on("requestfailed", lambda request: complaints.append(request.url))
+        opened.on(
+            "requestfailed",
+            lambda request: (  # one that a click on the next page cut off is no complaint
+                complaints.append(request.url) if request.failure != "net::ERR_ABORTED" else None
+            ),
+        )
         opened.on(
             "request",
             lambda request: (
