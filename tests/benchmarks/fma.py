@@ -4,50 +4,19 @@ register tile with its operands in the first-level cache."""
 import time
 
 import numpy as np
-from numba import prange, types
-from numba.extending import intrinsic
+from numba import prange
 
-from tinymaskrcnn.jit import kernel, serial
-from tinymaskrcnn.ops.simd import INT, LANES, PANEL, TILE_ROWS, Emitter, address, row_tile
+from tinymaskrcnn.jit import kernel
+from tinymaskrcnn.ops.peak import SUMS, burn_all
+from tinymaskrcnn.ops.simd import LANES, PANEL, TILE_ROWS, address, row_tile
 
-SUMS = 2 * TILE_ROWS
 DEPTHS = 128, 256, 512  # of tiles whose operands stay in the first two caches
 FLOPS = 2 * LANES * SUMS  # of a step of `burn`
 
 
-@intrinsic
-def _multiply_adds(typing, steps):
-    """SUMS independent sums of vectors, a multiply-add to each at every step."""
-
-    def code(context, builder, signature, args):
-        emit = Emitter(builder)
-        factor, term = emit.constant(0.999), emit.constant(0.001)
-        sums = emit.loop(
-            INT(0), args[0], 1, [emit.constant(i) for i in range(SUMS)],
-            lambda _, values: [emit.multiply_add(value, factor, term) for value in values],
-        )  # fmt: skip
-        total = sums[0]
-        for other in sums[1:]:
-            total = builder.fadd(total, other)
-        return builder.extract_element(total, INT(0))
-
-    return types.float32(types.intp), code
-
-
-@serial
-def _burn(steps):
-    return _multiply_adds(steps)
-
-
-@kernel
-def _burn_all(steps, out):
-    for thread in prange(len(out)):
-        out[thread] = _burn(steps)
-
-
 def burn(threads, steps):
     """`steps` rounds of SUMS multiply-adds of vectors in each thread."""
-    _burn_all(steps, np.empty(threads, np.float32))
+    burn_all(steps, np.empty(threads, np.float32))
 
 
 @kernel
