@@ -111,10 +111,12 @@ class MPIGroup(Alone):
         while not done.Test():
             sleep(0.02)
 
-    def end_all(self, status: int) -> None:
-        """End every rank's process now."""
+    def end_all(self, status: int, text: str) -> None:
+        """End every rank's process now, with this last word on standard error."""
         sys.stdout.flush()
+        sys.stderr.write(text)
         sys.stderr.flush()
+        _wait_until_read(sys.stderr.fileno())
         self.comm.Abort(status)
 
     def _reduced(self, values: np.ndarray, operation: Any) -> np.ndarray:
@@ -136,11 +138,30 @@ def end_together(group: Alone) -> Iterator[None]:
         if not isinstance(group, MPIGroup) or on_all_ranks(problem):
             raise
         told = outcome(problem)
-        if told is None:
-            traceback.print_exc()
+        above = "" if told else traceback.format_exc()
         status, text = told or (1, "ended by the error above")
-        print(f"tinymaskrcnn: rank {group.rank}: {text}", file=sys.stderr)
-        group.end_all(status)
+        group.end_all(status, f"{above}tinymaskrcnn: rank {group.rank}: {text}\n")
+
+
+def _wait_until_read(pipe: int, patience: float = 10.0) -> None:
+    """Until a launcher has read all that this process wrote to it: an abort makes launchers close
+    their pipes unread.
+    """
+    end = perf_counter() + patience
+    try:
+        while _unread(pipe) and perf_counter() < end:
+            sleep(0.01)
+    except (ImportError, OSError):  # Windows; no pipe, or one that cannot be asked
+        pass
+    sleep(0.2)  # what it has read it has still to pass on
+
+
+def _unread(pipe: int) -> int:
+    """How many bytes stand in a pipe."""
+    import fcntl
+    import termios
+
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def require_same_weights(parameters: Iterable[Parameter], group: Alone) -> None:
