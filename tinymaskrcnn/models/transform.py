@@ -168,7 +168,7 @@ def resize_masks(masks: np.ndarray, size: Size) -> np.ndarray:
     if masks.shape[1:] == size:
         return masks
     rows, columns = (_nearest(old, new) for old, new in zip(masks.shape[1:], size, strict=True))
-    return masks[:, rows][:, :, columns]
+    return masks.take(columns, axis=2).take(rows, axis=1)  # indexing would leave G innermost
 
 
 def _nearest(length: int, new_length: int) -> np.ndarray:
