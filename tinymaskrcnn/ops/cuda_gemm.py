@@ -12,7 +12,7 @@ transposing costs nothing.
 from numba import float32
 
 from ..gpu.array import GpuArray, empty
-from ..gpu.launch import F1, I, cuda, kernel, tuple_of
+from ..gpu.launch import F1, I, cuda, device_function, kernel, tuple_of
 
 TILE = 16
 WIDE, DEPTH, SIDE = 64, 16, 4  # cells of C along a block's side, of k at a time, along a thread's
@@ -79,6 +79,20 @@ def _teaching(a, b, bias, c, size, a_steps, b_steps, with_bias, relu):
         c[(z * m + i) * n + j] = float32(0) if relu and total <= float32(0) else total
 
 
+@device_function
+def multiply_tiles(tile_a, tile_b, ty, tx, of_a, sums):
+    """sums[p, q] += tile_a[k, ty + 16 p] * tile_b[k, tx + 16 q] over all k of the tiles (DEPTH,
+    PITCH); of_a is room for SIDE values. No barriers: before and after there have to be some.
+    """
+    for k in range(DEPTH):
+        for p in range(SIDE):
+            of_a[p] = tile_a[k, ty + p * TILE]
+        for q in range(SIDE):
+            of_b = tile_b[k, tx + q * TILE]
+            for p in range(SIDE):
+                sums[p, q] += of_a[p] * of_b
+
+
 @kernel(*_TYPES, threads=(TILE, TILE), registers=128)
 def _tiled(a, b, bias, c, size, a_steps, b_steps, with_bias, relu):
     """c[z, i, j] by thread (j % 16, i % 16) of block (j / 64, i / 64, z).
@@ -110,13 +124,7 @@ def _tiled(a, b, bias, c, size, a_steps, b_steps, with_bias, relu):
             place = z * b_steps[0] + (start + k) * b_steps[1] + (left + j) * b_steps[2]
             tile_b[k, j] = b[place] if inside else float32(0)
         cuda.syncthreads()
-        for k in range(DEPTH):
-            for p in range(SIDE):
-                of_a[p] = tile_a[k, ty + p * TILE]
-            for q in range(SIDE):
-                of_b = tile_b[k, tx + q * TILE]
-                for p in range(SIDE):
-                    sums[p, q] += of_a[p] * of_b
+        multiply_tiles(tile_a, tile_b, ty, tx, of_a, sums)
         cuda.syncthreads()
     for p in range(SIDE):
         for q in range(SIDE):

@@ -8,7 +8,7 @@ that the same input always gives the same bits. No atomics.
 from numba import float32
 
 from ..gpu.array import GpuArray, empty
-from ..gpu.launch import F2, F3, I, blocks, cuda, kernel
+from ..gpu.launch import F2, F3, I, blocks, cuda, device_function, kernel
 
 THREADS = 256
 COLUMNS, ROWS = 32, 8  # threads of a block that sums columns
@@ -68,19 +68,13 @@ def _lines(x, out):
         out[o, i] = total
 
 
-@kernel(F2, I, F2)
-def _rows(x, stretch, partial):
-    """partial[o, p] = sum of x[o] over the p-th stretch: block (p, o).
+@device_function
+def block_sum(value, sums, t):
+    """The sum of all THREADS threads' values, on thread 0; sums is shared memory for as many.
 
-    Its threads step through the stretch side by side, each with a sum of its own; then 16 threads
-    sum 16 of these each, and one sums theirs: two barriers, where halving would take eight.
+    16 threads sum 16 values each, and one sums theirs: three barriers, where halving takes eight.
     """
-    sums = cuda.shared.array(THREADS, float32)
-    t, p, o = cuda.threadIdx.x, cuda.blockIdx.x, cuda.blockIdx.y
-    total = float32(0)
-    for i in range(p * stretch + t, min((p + 1) * stretch, x.shape[1]), THREADS):
-        total += x[o, i]
-    sums[t] = total
+    sums[t] = value
     cuda.syncthreads()
     total = float32(0)
     if t < GROUP:
@@ -90,10 +84,27 @@ def _rows(x, stretch, partial):
     if t < GROUP:
         sums[t] = total
     cuda.syncthreads()
+    total = float32(0)
     if t == 0:
-        total = float32(0)
         for i in range(GROUP):
             total += sums[i]
+    return total
+
+
+@kernel(F2, I, F2)
+def _rows(x, stretch, partial):
+    """partial[o, p] = sum of x[o] over the p-th stretch: block (p, o).
+
+    Its threads step through the stretch side by side, each with a sum of its own; these are summed
+    at the end.
+    """
+    sums = cuda.shared.array(THREADS, float32)
+    t, p, o = cuda.threadIdx.x, cuda.blockIdx.x, cuda.blockIdx.y
+    total = float32(0)
+    for i in range(p * stretch + t, min((p + 1) * stretch, x.shape[1]), THREADS):
+        total += x[o, i]
+    total = block_sum(total, sums, t)
+    if t == 0:
         partial[o, p] = total
 
 

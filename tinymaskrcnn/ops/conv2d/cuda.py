@@ -21,7 +21,7 @@ from ...gpu.array import GpuArray, empty
 from ...gpu.launch import F1, F3, F4, I, cuda, device_function, kernel, tuple_of
 from ..activations.cuda import relu_grad
 from ..basic.cuda import accumulate, transpose
-from ..cuda_gemm import DEPTH, LOADS, PITCH, SIDE, TILE, WIDE
+from ..cuda_gemm import DEPTH, LOADS, PITCH, SIDE, TILE, WIDE, multiply_tiles
 from ..cuda_sums import sum_middle
 
 MOST_BLOCKS = 528  # that the weight's gradient is cut into: four for each processor of a large GPU
@@ -208,13 +208,7 @@ def _gather(x, weight, bias, residual, y, reading, with_bias, with_residual, rel
             inside = left + j < outs and start + row < depth
             tile_w[row, j] = weight[group, start + row, left + j] if inside else float32(0)
         cuda.syncthreads()
-        for row in range(DEPTH):
-            for p in range(SIDE):
-                of_x[p] = tile_x[row, ty + p * TILE]
-            for q in range(SIDE):
-                of_w = tile_w[row, tx + q * TILE]
-                for p in range(SIDE):
-                    sums[p, q] += of_x[p] * of_w
+        multiply_tiles(tile_x, tile_w, ty, tx, of_x, sums)
         cuda.syncthreads()
     for p in range(SIDE):
         m = uint32(top + ty + p * TILE)
@@ -277,13 +271,7 @@ def _grad_weight(grad, x, partial, reading, stretch):
                 grad[int32(n), i, j, group * outs + left + own] if inside else float32(0)
             )
         cuda.syncthreads()
-        for deep in range(DEPTH):
-            for p in range(SIDE):
-                of_x[p] = tile_x[deep, ty + p * TILE]
-            for q in range(SIDE):
-                of_g = tile_g[deep, tx + q * TILE]
-                for p in range(SIDE):
-                    sums[p, q] += of_x[p] * of_g
+        multiply_tiles(tile_x, tile_g, ty, tx, of_x, sums)
         cuda.syncthreads()
     for p in range(SIDE):
         for q in range(SIDE):

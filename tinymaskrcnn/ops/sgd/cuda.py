@@ -5,7 +5,7 @@ from numba import float32
 
 from ...gpu.array import GpuArray, empty
 from ...gpu.launch import F1, F, blocks, cuda, kernel
-from ..cuda_sums import GROUP, THREADS
+from ..cuda_sums import THREADS, block_sum
 
 LARGE, SMALL = 2.0**64, 2.0**-64
 
@@ -88,27 +88,15 @@ def _descend(parameter, direction, keep, step):
 @kernel(F1, F, F1)
 def _squares(array, scale, partial):
     """partial[b] = sum of (scale * array[i])^2 over the values of block b, which steps through the
-    array with all others; its threads' sums meet as in cuda_sums' `rows`.
+    array with all others.
     """
     sums = cuda.shared.array(THREADS, float32)
     t, total = cuda.threadIdx.x, float32(0)
     for i in range(cuda.grid(1), array.size, cuda.gridsize(1)):
         value = scale * array[i]
         total += value * value
-    sums[t] = total
-    cuda.syncthreads()
-    total = float32(0)
-    if t < GROUP:
-        for i in range(GROUP):
-            total += sums[i * GROUP + t]
-    cuda.syncthreads()
-    if t < GROUP:
-        sums[t] = total
-    cuda.syncthreads()
+    total = block_sum(total, sums, t)
     if t == 0:
-        total = float32(0)
-        for i in range(GROUP):
-            total += sums[i]
         partial[cuda.blockIdx.x] = total
 
 
