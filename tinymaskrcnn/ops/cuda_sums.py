@@ -86,9 +86,7 @@ def _rows(x, stretch, partial):
     if t < GROUP:
         for i in range(GROUP):
             total += sums[i * GROUP + t]
-    cuda.syncthreads()
-    if t < GROUP:
-        sums[t] = total
+        sums[t] = total  # of the cells that it has just read, so nobody else waits for it
     cuda.syncthreads()
     if t == 0:
         total = float32(0)

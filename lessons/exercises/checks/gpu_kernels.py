@@ -524,7 +524,7 @@ TREE_SUM = Task(
         (np.arange(1, 17, dtype=np.float32),),
     ],
     same=same_run,
-    after="Nine steps for 256 threads, with every sum in the same order in every run. The package "
+    after="Eight steps for 256 numbers, added in the same order in every run. The package "
     "sums 16 times 16 instead: two barriers and a little more work for each thread.",
     link="_rows in tinymaskrcnn/ops/cuda_sums.py",
     wrong=[
