@@ -2,6 +2,9 @@
 kernels that are broken on purpose.
 """
 
+import inspect
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,10 @@ from .modes import has_compiler, mode
 
 if mode() in (None, "simulator") or not has_compiler():
     pytest.skip("needs numba-cuda's compiler", allow_module_level=True)
+
+from lessons import load
+from lessons.plain_kernels import kernels_of
+from tinymaskrcnn.gpu.launch import F1, cuda
 
 from .compiling import CAPABILITIES, measure, problems, ptx_of
 from .interpreter import Program, PtxFault, launch
@@ -62,3 +69,38 @@ def test_without_one_of_its_barriers_it_races(which, what):
 def test_a_result_that_is_too_short_is_out_of_bounds():
     with pytest.raises(PtxFault, match="out of bounds"):
         product(ptx_of(all_kernels()["cuda_gemm.teaching"]), out_rows=20)
+
+
+def lesson_kernel(name):
+    """A small kernel of lesson 18 with Numba's barrier for the lesson's `yield`."""
+    source = inspect.getsource(getattr(load("gpu_kernels"), name))
+    source = source.replace("(cuda, ", "(").replace("yield", "cuda.syncthreads()")
+    names = {"cuda": cuda}
+    exec(source, names)
+    return SimpleNamespace(function=names[name], types=(F1, F1), threads=(8,))
+
+
+def test_what_the_lesson_calls_a_race_is_one_as_compiled():
+    x, out = np.arange(8, dtype=np.float32), np.full(8, np.nan, np.float32)
+    for name in ("with_neighbour", "racing"):
+        kernel = lesson_kernel(name)
+        program = Program(ptx_of.__wrapped__(kernel))
+        if name == "racing":
+            with pytest.raises(PtxFault, match=r"race \(read\)"):
+                launch(program, (1,), kernel.threads, [x, out])
+        else:
+            launch(program, (1,), kernel.threads, [x, out])
+            np.testing.assert_array_equal(out, x + np.roll(x, -1))
+
+
+@pytest.mark.parametrize("which", range(2))
+def test_the_lesson_and_the_interpreter_agree_on_the_sum_without_a_barrier(which):
+    before, *parts = ptx_of(all_kernels()["cuda_sums.rows"]).split("bar.sync")
+    assert len(parts) == 2
+    broken = before + "".join(("//" if i == which else "bar.sync") + p for i, p in enumerate(parts))
+    x, partial = np.ones((1, 700), np.float32), np.zeros((1, 1), np.float32)
+    with pytest.raises(PtxFault, match="race"):
+        launch(Program(broken), (1, 1), (256,), [x, np.int32(700), partial])
+    hasty = kernels_of("ops.cuda_sums", without_barrier=which)._rows
+    faults, _ = load("gpu_kernels").run_grid(hasty, (1,), (256,), x, 700, partial)
+    assert "race" in faults[0]

@@ -80,9 +80,7 @@ def block_sum(value, sums, t):
     if t < GROUP:
         for i in range(GROUP):
             total += sums[i * GROUP + t]
-    cuda.syncthreads()
-    if t < GROUP:
-        sums[t] = total
+        sums[t] = total  # of the cells that it has just read, so nobody else waits for it
     cuda.syncthreads()
     total = float32(0)
     if t == 0:

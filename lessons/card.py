@@ -1,0 +1,109 @@
+"""A graphics card played in Python: what a kernel's threads know as `cuda`, and memory that notes
+who touches it.
+
+It stands for Numba's `cuda` in kernels that say `yield` where that would say `cuda.syncthreads()`
+(lessons/plain_kernels.py). Lesson 18 runs the threads and finds their races. Not here: warps, and
+anything about speed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+Touch = tuple[int, str, tuple[Any, Any]]  # thread, "reads" or "writes", (name of memory, place)
+
+
+class Memory:
+    """An array that notes who touches it: appends (thread, "reads" or "writes", (name, place)) to a
+    log.
+
+    Args:
+        values: the array. name: of this memory in the log. log: a list, which several may share.
+    """
+
+    running: int | None = None  # the thread whose turn it is
+
+    def __init__(self, values: np.ndarray, name: Any, log: list[Touch]) -> None:
+        self.values, self.name, self.log = values, name, log
+        self.shape, self.size = values.shape, values.size
+
+    def __getitem__(self, place: Any) -> Any:
+        self.log.append((Memory.running, "reads", (self.name, place)))
+        return self.values[place]
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        self.log.append((Memory.running, "writes", (self.name, place)))
+        self.values[place] = value
+
+
+class Block:
+    """What a thread calls `cuda`: where it is, and the memory that its block shares.
+
+    Args:
+        grid, threads: sizes of the grid in blocks, of a block in threads. index: of this block. All
+            (x, y, z), where y and z may be missing.
+
+    Attributes:
+        log: of the block's shared memory.
+    """
+
+    def __init__(self, grid: Sequence[int], index: Sequence[int], threads: Sequence[int]) -> None:
+        self.gridDim, self.blockDim = _xyz(grid, 1), _xyz(threads, 1)
+        self.blockIdx, self.threadIdx = _xyz(index, 0), _xyz((), 0)
+        self.log: list[Touch] = []
+        self._arrays: list[Memory] = []
+        self._taken: dict[int, int] = defaultdict(int)
+        self.shared = SimpleNamespace(array=self._shared_array)
+        self.local = SimpleNamespace(array=lambda shape, dtype: np.zeros(shape, str(dtype)))
+
+    def enter(self, thread: int) -> None:
+        """It is this thread's turn; threads are counted along x first."""
+        width, height = self.blockDim.x, self.blockDim.y
+        Memory.running = thread
+        self.threadIdx = _xyz((thread % width, thread // width % height, thread // width // height))
+
+    def grid(self, axes: int) -> Any:
+        """Where the thread is in the whole grid: x, or (x, y)."""
+        x = self.blockIdx.x * self.blockDim.x + self.threadIdx.x
+        return x if axes == 1 else (x, self.blockIdx.y * self.blockDim.y + self.threadIdx.y)
+
+    def gridsize(self, axes: int) -> int:
+        """Threads of the whole grid along x."""
+        assert axes == 1, "only along x"
+        return self.gridDim.x * self.blockDim.x
+
+    def take_log(self) -> list[Touch]:
+        """Who touched the block's shared memory since this was last asked."""
+        taken = self.log[:]
+        self.log.clear()
+        return taken
+
+    def _shared_array(self, shape: Any, dtype: Any) -> Memory:
+        """The block's next array, the same one for all its threads; NaN until someone writes."""
+        number = self._taken[self._thread]
+        self._taken[self._thread] += 1
+        if number == len(self._arrays):
+            fresh = np.full(shape, np.nan, str(dtype))
+            self._arrays.append(Memory(fresh, f"shared {number}", self.log))
+        return self._arrays[number]
+
+    @property
+    def _thread(self) -> int:
+        assert Memory.running is not None
+        return Memory.running
+
+
+def until_barrier(kernel: Callable[..., Any], block: Block, *arguments: Any) -> Iterator[None]:
+    """A thread's course, which stops at every barrier; of a kernel without any, in one go."""
+    course = kernel(block, *arguments)
+    if course is not None:
+        yield from course
+
+
+def _xyz(numbers: Sequence[int], missing: int = 0) -> SimpleNamespace:
+    return SimpleNamespace(**dict(zip("xyz", (*numbers, *[missing] * 3), strict=False)))

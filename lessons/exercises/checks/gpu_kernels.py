@@ -1,0 +1,576 @@
+"""Checks of lesson 18: the same kernels on a GPU."""
+
+from collections import Counter
+from math import ceil, log2
+
+import numpy as np
+from hypothesis import strategies as st
+
+from lessons import load
+from lessons.checking import Task, Wrong
+from lessons.checking.compare import difference
+from lessons.checking.strategies import arrays
+
+run_grid = load("gpu_kernels").run_grid
+
+# cells_of_thread
+
+
+def cells_of_thread(block, thread, blocks, threads, cells):
+    mine, cell = [], block * threads + thread
+    while cell < cells:
+        mine.append(cell)
+        cell += blocks * threads
+    return mine
+
+
+def no_guard(block, thread, blocks, threads, cells):
+    first, step = block * threads + thread, blocks * threads
+    return [first + i * step for i in range(max(-(-cells // step), 1))]
+
+
+def first_only(block, thread, blocks, threads, cells):
+    return cells_of_thread(block, thread, blocks, threads, cells)[:1]
+
+
+def steps_of_a_block(block, thread, blocks, threads, cells):
+    return list(range(block * threads + thread, cells, threads))
+
+
+def steps_of_blocks(block, thread, blocks, threads, cells):
+    return list(range(block * threads + thread, cells, blocks))
+
+
+def by_blocks(block, thread, blocks, threads, cells):
+    return list(range(block * blocks + thread, cells, blocks * threads))
+
+
+def thread_first(block, thread, blocks, threads, cells):
+    return list(range(thread * blocks + block, cells, blocks * threads))
+
+
+def in_one_piece(block, thread, blocks, threads, cells):
+    each = -(-cells // (blocks * threads))
+    first = (block * threads + thread) * each
+    return list(range(first, min(first + each, cells)))
+
+
+def without_block(block, thread, blocks, threads, cells):
+    return list(range(thread, cells, blocks * threads))
+
+
+@st.composite
+def grids(draw):
+    blocks, threads = draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    block, thread = draw(st.integers(0, blocks - 1)), draw(st.integers(0, threads - 1))
+    return block, thread, blocks, threads, draw(st.integers(0, 30))
+
+
+CELLS_OF_THREAD = Task(
+    name="cells_of_thread",
+    kind="fill",
+    specification=cells_of_thread,
+    cases=grids(),
+    examples=[(1, 2, 2, 4, 20), (0, 1, 3, 2, 14), (2, 1, 3, 2, 3)],
+    after="Most kernels of the package begin with this loop: `range(cuda.grid(1), y.size, "
+    "cuda.gridsize(1))`. Any number of blocks gives the same result, so it may be what suits the "
+    "card.",
+    link="the docstring of blocks in tinymaskrcnn/gpu/launch.py",
+    wrong=[
+        Wrong(no_guard, "The last numbers lie beyond the result. A thread stops before its end."),
+        Wrong(
+            first_only,
+            "You give the first number only. The thread goes on while there are numbers left.",
+        ),
+        Wrong(
+            steps_of_a_block,
+            "Your step is a block. Where there are several blocks, they then do each other's work: "
+            "how many threads has the whole grid?",
+        ),
+        Wrong(
+            steps_of_blocks,
+            "Your step is the number of blocks. The grid is larger: each of them has threads.",
+        ),
+        Wrong(
+            by_blocks,
+            "The first number is off: how many threads stand in the blocks before this one?",
+        ),
+        Wrong(
+            thread_first,
+            "You count across the blocks first. Then neighbouring threads have numbers that lie "
+            "`blocks` apart, and a warp's read is scattered.",
+        ),
+        Wrong(
+            in_one_piece,
+            "You give each thread a stretch of neighbours. So would a CPU; here neighbouring "
+            "*threads* should have neighbouring numbers in each step.",
+        ),
+        Wrong(
+            without_block, "Threads of different blocks begin at the same number. Add the block."
+        ),
+    ],
+)
+
+# patch_pixel
+
+
+def patch_pixel(m, k, shape, side, stride, padding):
+    row, n, where = 0, 0, None
+    for n in range(shape[0]):
+        for top in range(-padding, shape[1] + padding - side + 1, stride):
+            for left in range(-padding, shape[2] + padding - side + 1, stride):
+                if row == m:
+                    where = n, top, left
+                row += 1
+    column = 0
+    for r in range(side):
+        for s in range(side):
+            for c in range(shape[3]):
+                if column == k:
+                    h, w = where[1] + r, where[2] + s
+                    inside = 0 <= h < shape[1] and 0 <= w < shape[2]
+                    return (where[0], h, w, c) if inside else None
+                column += 1
+    return None
+
+
+def gathered(m, k, shape, side, stride, padding, **changes):
+    """A right answer, in parts that mistakes exchange."""
+    _, height, width, channels = shape
+    rows, columns = ((size + 2 * padding - side) // stride + 1 for size in (height, width))
+    if changes.get("input_pixels"):
+        rows, columns = height, width
+    n, place = divmod(m, rows * columns)
+    i, j = divmod(place, columns)
+    if changes.get("one_picture"):
+        n, i, j = 0, *divmod(m, columns)
+    tap, c = divmod(k, channels)
+    if changes.get("channels_first"):
+        c, tap = divmod(k, side**2)
+    r, s = divmod(tap, side)
+    if changes.get("turned"):
+        r, s = s, r
+    stride = 1 if changes.get("no_stride") else stride
+    padding = 0 if changes.get("no_padding") else padding
+    h, w = i * stride + r - padding, j * stride + s - padding
+    inside = h < height and w < width
+    if not changes.get("negative"):
+        inside = inside and h >= 0 and w >= 0
+    if changes.get("anywhere"):
+        inside = True
+    return (n, h, w, c) if inside else None
+
+
+def mistake(**changes):
+    return lambda *arguments: gathered(*arguments, **changes)
+
+
+def same_place(got, expected):
+    if got is None and expected is not None:
+        return f"it gives None; the number is {expected}, inside the map"
+    return difference(got, expected)
+
+
+@st.composite
+def entries(draw):
+    side, stride, padding = (
+        draw(st.integers(1, 3)),
+        draw(st.integers(1, 2)),
+        draw(st.integers(0, 1)),
+    )
+    shape = tuple(draw(st.integers(*r)) for r in ((1, 2), (3, 4), (3, 5), (1, 3)))
+    rows, columns = ((size + 2 * padding - side) // stride + 1 for size in shape[1:3])
+    m = draw(st.integers(0, shape[0] * rows * columns - 1))
+    return m, draw(st.integers(0, side**2 * shape[3] - 1)), shape, side, stride, padding
+
+
+PATCH_PIXEL = Task(
+    name="patch_pixel",
+    kind="fill",
+    specification=patch_pixel,
+    cases=entries(),
+    examples=[
+        (0, 0, (1, 3, 3, 1), 1, 1, 0),
+        (5, 5, (1, 4, 5, 2), 3, 1, 0),
+        (9, 16, (2, 4, 5, 2), 3, 2, 1),
+        (0, 0, (1, 4, 5, 2), 3, 1, 1),
+        (1, 7, (1, 4, 5, 1), 3, 2, 1),
+        (19, 8, (1, 4, 5, 1), 3, 1, 1),
+    ],
+    same=same_place,
+    after="That is what the threads of `_gather` work out before they load anything. Nobody ever "
+    "stores the matrix: its numbers exist for as long as a tile does.",
+    link="_gather in tinymaskrcnn/ops/conv2d/cuda.py",
+    wrong=[
+        Wrong(
+            mistake(input_pixels=True),
+            "You count rows of the matrix by the map's pixels. They are the output's, and its size "
+            "depends on stride and padding.",
+        ),
+        Wrong(mistake(one_picture=True), "After the last pixel of a picture the next one begins."),
+        Wrong(
+            mistake(channels_first=True),
+            "You let the tap change fastest. Within a tap all channels come first.",
+        ),
+        Wrong(mistake(turned=True), "Taps go row by row; yours go column by column."),
+        Wrong(mistake(no_stride=True), "The stride is missing: windows begin that far apart."),
+        Wrong(
+            mistake(no_padding=True),
+            "The padding is missing: the first window begins before the map does.",
+        ),
+        Wrong(
+            mistake(negative=True),
+            "Above and to the left of the map is padding, too: NumPy would take a negative index "
+            "from the other end.",
+        ),
+        Wrong(
+            mistake(anywhere=True),
+            "Your index may lie outside the map. There is only padding, and the answer is None.",
+        ),
+    ],
+)
+
+# resident_blocks
+
+
+def resident_blocks(threads, registers, shared, limits):
+    lanes = 32 * ceil(threads / 32)
+    for count in range(limits[3], 0, -1):
+        needed = count * lanes, count * lanes * registers, count * shared
+        if all(need <= has for need, has in zip(needed, limits[:3], strict=True)):
+            return count
+    return 0
+
+
+def without_warps(threads, registers, shared, limits):
+    needs = threads, threads * registers, shared
+    return min(
+        [limits[3]] + [has // need for need, has in zip(needs, limits, strict=False) if need]
+    )
+
+
+def leaving_out(which):
+    def answer(threads, registers, shared, limits):
+        roomy = [
+            (10**9, 10**9, 10**9, 99)[i] if i == which else has for i, has in enumerate(limits)
+        ]
+        return resident_blocks(threads, registers, shared, roomy)
+
+    return answer
+
+
+def one_fits(threads, registers, shared, limits):
+    return max(resident_blocks(threads, registers, shared, limits), 1)
+
+
+def divided_by_zero(threads, registers, shared, limits):
+    lanes = 32 * ceil(threads / 32)
+    least = min(limits[3], limits[0] // lanes, limits[1] // (registers * lanes))
+    return min(least, limits[2] // shared)
+
+
+SMALL = 512, 8192, 4096, 6
+
+
+def kernels():
+    return st.tuples(
+        st.integers(1, 300), st.integers(1, 64), st.sampled_from([0, 100, 512, 1500, 5000]),
+        st.just(SMALL),
+    )  # fmt: skip
+
+
+H100 = 2048, 65536, 233472, 32
+
+RESIDENT_BLOCKS = Task(
+    name="resident_blocks",
+    kind="fill",
+    specification=resident_blocks,
+    cases=kernels(),
+    examples=[
+        (256, 64, 8448, H100),
+        (32, 16, 0, H100),
+        (128, 200, 100, H100),
+        (40, 32, 0, SMALL),
+        (64, 16, 1500, SMALL),
+        (256, 16, 0, SMALL),
+    ],
+    after="The product's tiled kernel may take 128 registers in 256 threads: two blocks, 512 of "
+    "2048 threads. That is on purpose: what a thread keeps in registers it need not read again.",
+    link="the budgets `registers=` in tinymaskrcnn/ops/cuda_gemm.py; `python -m tests.cuda`",
+    wrong=[
+        Wrong(
+            divided_by_zero,
+            "A block without shared memory is not limited by it, and cannot be divided by.",
+        ),
+        Wrong(
+            leaving_out(1),
+            "The registers do not limit anything in your answer. Each thread of a block takes its "
+            "own, and they are often what runs out first.",
+        ),
+        Wrong(leaving_out(0), "You leave the limit of threads out."),
+        Wrong(leaving_out(2), "You leave the shared memory out."),
+        Wrong(leaving_out(3), "Small blocks: the processor holds only so many, however small."),
+        Wrong(
+            without_warps,
+            "You count single threads. They come in warps: 40 threads occupy 64 places and take "
+            "registers for 64.",
+        ),
+        Wrong(one_fits, "Where one block is too large none fits, and the launch fails: 0."),
+    ],
+)
+
+# bank_turns
+
+
+def bank_turns(words):
+    banks = {int(word) % 32: set() for word in words}
+    for word in words:
+        banks[int(word) % 32].add(int(word))
+    return max(map(len, banks.values()))
+
+
+STEPS = st.tuples(st.sampled_from([0, 1, 2, 4, 8, 16, 31, 32, 33, 64]), st.integers(0, 40))
+STRIDED = STEPS.map(lambda s: (np.arange(32, dtype=np.int64) * s[0] + s[1],))
+SCATTERED = arrays((32,), 0, 99).map(lambda a: (a.astype(np.int64),))
+
+BANK_TURNS = Task(
+    name="bank_turns",
+    kind="vectorise",
+    specification=bank_turns,
+    cases=STRIDED | SCATTERED,
+    examples=[
+        (np.arange(32),),
+        (np.arange(32) * 2,),
+        (np.arange(32) * 32,),
+        (np.full(32, 7),),
+        (np.arange(32) % 2 * 32,),
+    ],
+    after="A tile whose rows are 64 words long has each column in one bank. So the package's tiles "
+    "have rows of 65 words, one of them unused: `PITCH = WIDE + 1`.",
+    link="PITCH in tinymaskrcnn/ops/cuda_gemm.py",
+    wrong=[
+        Wrong(
+            lambda words: int(np.bincount(words % 32).max()),
+            "You count threads. Threads that want the same word are served together: count the "
+            "different words of a bank.",
+        ),
+        Wrong(
+            lambda words: len(np.unique(words)),
+            "Those are all the different words. The banks work at the same time: which of them has "
+            "most to do?",
+        ),
+        Wrong(
+            lambda words: len(np.unique(words % 32)),
+            "Those are the banks that have something to do. The question is how much the busiest "
+            "one has.",
+        ),
+        Wrong(
+            lambda words: len(np.unique(words // 32)),
+            "You cut memory into stretches of 32 words. A bank is what has the same *rest*.",
+        ),
+        Wrong(
+            lambda words: int(np.bincount(np.unique(words) // 4 % 32).max()),
+            "The words are counted in words already, not in bytes.",
+        ),
+    ],
+)
+
+# tree_sum
+
+
+def by_kernel(kernel, values):
+    out = np.zeros(1, np.float32)
+    faults, stretches = run_grid(kernel, (1,), (len(values),), values, out)
+    return out[0], faults, stretches
+
+
+def halving(rounding=True, early=True, late=True, everyone=True):
+    """An answer with its mistakes: rounds half down, leaves barriers out, or lets only the threads
+    that add wait.
+    """
+
+    def kernel(cuda, x, out):
+        shared, t, left = cuda.shared.array(len(x), "float32"), cuda.threadIdx.x, len(x)
+        shared[t] = x[t]
+        if early:
+            yield
+        while left > 1:
+            half = -(-left // 2) if rounding else left // 2
+            adds = t + half < left if rounding else t < half
+            if adds:
+                shared[t] = shared[t] + shared[t + half]
+            left = half
+            if late and (adds or everyone):
+                yield
+        if t == 0:
+            out[0] = shared[0]
+
+    return lambda values: by_kernel(kernel, values)
+
+
+def alone(values):
+    def kernel(cuda, x, out):
+        shared, t = cuda.shared.array(len(x), "float32"), cuda.threadIdx.x
+        shared[t] = x[t]
+        yield
+        if t == 0:
+            out[0] = sum(shared[i] for i in range(len(x)))
+
+    return by_kernel(kernel, values)
+
+
+def one_after_another(values):
+    def kernel(cuda, x, out):
+        shared, t = cuda.shared.array(len(x), "float32"), cuda.threadIdx.x
+        shared[t] = x[t]
+        yield
+        for i in range(1, len(x)):
+            if t == 0:
+                shared[0] = shared[0] + shared[i]
+            yield
+        if t == 0:
+            out[0] = shared[0]
+
+    return by_kernel(kernel, values)
+
+
+def without_shared(values):
+    def kernel(cuda, x, out):
+        if cuda.threadIdx.x == 0:
+            out[0] = x.sum()
+
+    return by_kernel(kernel, values)
+
+
+def into_one_cell(values):
+    def kernel(cuda, x, out):
+        shared, t = cuda.shared.array(1, "float32"), cuda.threadIdx.x
+        if t == 0:
+            shared[0] = 0
+        yield
+        shared[0] = shared[0] + x[t]
+        yield
+        if t == 0:
+            out[0] = shared[0]
+
+    return by_kernel(kernel, values)
+
+
+def doubling_step(values):
+    """Sums of neighbours without halving the threads: each of them adds in every step."""
+
+    def kernel(cuda, x, out):
+        shared, t, step = cuda.shared.array(len(x), "float32"), cuda.threadIdx.x, 1
+        shared[t] = x[t]
+        yield
+        while step < len(x):
+            if t + step < len(x):
+                shared[t] = shared[t] + shared[t + step]
+            step *= 2
+            yield
+        if t == 0:
+            out[0] = shared[0]
+
+    return by_kernel(kernel, values)
+
+
+def complaints(result):
+    """What is wrong with a run: (kind, sentence) pairs."""
+    _, faults, stretches = result
+    touched = {cell for stretch in stretches for _, _, cell in stretch}
+    race = "race for one cell" if len(touched) == 1 else f"race, {min(len(stretches), 2)} stretches"
+    found = [(race if "race" in fault else "waits", fault) for fault in faults[:1]]
+    each = [Counter(thread for thread, _, _ in stretch) for stretch in stretches]
+    threads = len({thread for count in each for thread in count})
+    busiest = max((max(count.values()) for count in each if count), default=0)
+    if busiest > 3:
+        text = f"a thread touches shared memory {busiest} times between two barriers"
+        found.append(("busy", text))
+    steps = 2 * ceil(log2(max(threads, 1))) + 2
+    if len(stretches) > steps:
+        text = f"{len(stretches)} stretches between barriers for {threads} numbers, at most {steps}"
+        found.append(("slow", text))
+    if not touched:
+        found.append(("unshared", "no thread touches shared memory"))
+    return found
+
+
+def same_run(got, expected):
+    """Compares sums and complaints; a right answer has none."""
+    if not (isinstance(got, tuple) and len(got) == 3 and isinstance(got[2], list)):
+        return "expected three things: out[0], and both that run_grid gives"
+    mine, right = complaints(got), complaints(expected)
+    for kind, text in mine:
+        if kind not in dict(right):
+            return text
+    if len(mine) < len(right):
+        return "expected something to be wrong"
+    if got[1]:
+        return None  # what such a run gives is chance
+    return difference(float(got[0]), float(expected[0]))
+
+
+SIZES = st.integers(1, 20).flatmap(lambda n: arrays((n,), -5, 9))
+
+TREE_SUM = Task(
+    name="tree_sum",
+    kind="extend",
+    specification=halving(),
+    cases=SIZES.map(lambda values: (values,)),
+    examples=[
+        (np.float32([3, 1, 4, 1]),),
+        (np.float32([5]),),
+        (np.float32([2, 7, 1]),),
+        (np.arange(1, 17, dtype=np.float32),),
+    ],
+    same=same_run,
+    after="Eight steps for 256 numbers, added in the same order in every run. The package "
+    "sums 16 times 16 instead: two barriers and a little more work for each thread.",
+    link="_rows in tinymaskrcnn/ops/cuda_sums.py",
+    wrong=[
+        Wrong(
+            halving(early=False),
+            "There is no barrier between what the threads put into shared memory and the first "
+            "addition.",
+        ),
+        Wrong(
+            halving(late=False),
+            "There is a barrier before the additions, and none between one step and the next.",
+        ),
+        Wrong(
+            halving(early=False, late=False),
+            "There is no barrier at all. What a thread reads may not have been written.",
+        ),
+        Wrong(
+            halving(everyone=False),
+            "Only the threads that add come to your barrier; it waits for all. Take it out of the "
+            "condition.",
+        ),
+        Wrong(
+            halving(rounding=False),
+            "With an odd count the middle number gets lost: 3 numbers leave 2 after a step, not 1.",
+        ),
+        Wrong(
+            doubling_step,
+            "Threads add a number that its own thread changes in the same step. Let only those add "
+            "whose numbers nobody else needs, or read, wait, and write.",
+        ),
+        Wrong(
+            alone,
+            "The sum is right, and one thread does all of it while the others are idle. Share it.",
+        ),
+        Wrong(
+            one_after_another,
+            "One addition at a time, with a barrier after each, is slower than one thread alone. "
+            "In a step many threads can add.",
+        ),
+        Wrong(without_shared, "Thread 0 does all of it, from global memory. Share it."),
+        Wrong(
+            into_one_cell,
+            "All threads add to one cell: each reads it, and writes back its sum over what others "
+            "wrote meanwhile. Give each thread a cell.",
+        ),
+    ],
+)
+
+TASKS = [CELLS_OF_THREAD, PATCH_PIXEL, RESIDENT_BLOCKS, BANK_TURNS, TREE_SUM]
