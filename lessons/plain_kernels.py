@@ -3,7 +3,8 @@ run them.
 
 A cuda.py can be imported only with numba-cuda. `kernels_of` reads its text instead. The functions
 are the file's own, line by line, but for two things: a kernel takes `cuda` as its first argument,
-and each `cuda.syncthreads()` is a `yield`, so that whoever calls it decides when threads meet.
+and each `cuda.syncthreads()` is a `yield`, so that whoever calls it decides when threads meet (and
+a call of a function with barriers is a `yield from`).
 Lesson 18 has the caller.
 """
 
@@ -39,7 +40,7 @@ def kernels_of(module: str, without_barrier: int | None = None) -> SimpleNamespa
 
 @cache
 def _definitions(module: str, without_barrier: int | None = None) -> dict[str, Any]:
-    tree, path = changed_tree(module, _Barriers(without_barrier))
+    tree, path = changed_tree(module, _Barriers(without_barrier, _with_barriers(module)))
     names: dict[str, Any] = {"__name__": f"{__name__}.{module}"}
     for node in tree.body:
         imported = _absolute(node, module) if isinstance(node, ast.ImportFrom) else ""
@@ -71,11 +72,27 @@ def changed_tree(module: str, change: ast.NodeTransformer) -> tuple[ast.Module, 
     return ast.fix_missing_locations(tree), path
 
 
-class _Barriers(ast.NodeTransformer):
-    """Makes each barrier a `yield` and `cuda` an argument of each kernel; one barrier may go."""
+def _with_barriers(module: str) -> set[str]:
+    """Names in a module, its own and imported ones, of functions that have barriers."""
+    tree, _ = changed_tree(module, ast.NodeTransformer())
+    names = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and "cuda.syncthreads()" in ast.unparse(node):
+            names.add(node.name)
+        elif isinstance(node, ast.ImportFrom) and ".cuda" in (there := _absolute(node, module)):
+            names |= _with_barriers(there) & {alias.name for alias in node.names}
+    return names
 
-    def __init__(self, without: int | None) -> None:
-        self.without, self.count = without, 0
+
+class _Barriers(ast.NodeTransformer):
+    """Makes each barrier a `yield` and `cuda` an argument of each kernel; one barrier may go.
+
+    Args:
+        without: the barrier that goes. meeting: names of functions that have barriers.
+    """
+
+    def __init__(self, without: int | None, meeting: set[str]) -> None:
+        self.without, self.meeting, self.count = without, meeting, 0
 
     @property
     def missing(self) -> bool:
@@ -87,13 +104,20 @@ class _Barriers(ast.NodeTransformer):
         self.generic_visit(node)
         return node
 
-    def visit_Expr(self, node: ast.Expr) -> ast.Expr | ast.Pass:
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
         if ast.unparse(node) != "cuda.syncthreads()":
-            return node
+            return self.generic_visit(node)
         self.count += 1
         if self.count - 1 == self.without:
             return ast.copy_location(ast.Pass(), node)
         return ast.copy_location(ast.Expr(ast.Yield()), node)
+
+
+    def visit_Call(self, node: ast.Call) -> ast.Call | ast.YieldFrom:
+        self.generic_visit(node)
+        if not isinstance(node.func, ast.Name) or node.func.id not in self.meeting:
+            return node
+        return ast.copy_location(ast.YieldFrom(node), node)
 
 
 def _absolute(node: ast.ImportFrom, module: str) -> str:

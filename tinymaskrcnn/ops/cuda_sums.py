@@ -72,7 +72,7 @@ def _lines(x, out):
 def block_sum(value, sums, t):
     """The sum of all THREADS threads' values, on thread 0; sums is shared memory for as many.
 
-    16 threads sum 16 values each, and one sums theirs: three barriers, where halving takes eight.
+    16 threads sum 16 values each, and one sums theirs: two barriers, where halving takes eight.
     """
     sums[t] = value
     cuda.syncthreads()
