@@ -13,7 +13,7 @@ from tinymaskrcnn.detection.fates import Fate
 from tinymaskrcnn.viz import colours, figures
 
 CLASSES = ["square", "circle", "triangle"]
-NO_FIGURES = {"filter_counts", "recalls", "verdicts_of", "weight_statistics"}
+NO_FIGURES = {"filter_counts", "recalls", "errors_of", "weight_statistics"}
 FIGURES = sorted(set(figures.__all__) - NO_FIGURES)
 EMPTY = {
     "boxes": np.zeros((0, 4), np.float32),

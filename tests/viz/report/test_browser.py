@@ -16,6 +16,7 @@ import tinymaskrcnn as tm
 from tinymaskrcnn.commands.loading import load_model
 from tinymaskrcnn.datasets import CocoDataset
 from tinymaskrcnn.detection.boxes import clip_boxes
+from tinymaskrcnn.evaluation import coco_annotations, coco_results, picture_errors
 from tinymaskrcnn.ops.nms.reference import batched_nms
 from tinymaskrcnn.ops.paste_masks.reference import paste_masks_binary
 from tinymaskrcnn.viz.report import explain_page, moment, timeline_page, trace_of
@@ -234,6 +235,27 @@ def test_candidates_boxes_are_decoded_as_the_model_does(page, subject, t):
     shown = page.execute_script("return [...page.content.candidates.boxes.data]")
     expected = clip_boxes(boxes, t["transform.sizes"][0])
     np.testing.assert_array_equal(np.array(shown, np.float32).reshape(-1, 4), expected)
+
+
+@pytest.mark.parametrize("score", [0.05, 0.3, 0.5, 0.9, 0.99])
+def test_mistakes_at_a_threshold_are_those_of_evaluate(page, subject, t, score):
+    """Wrong detections and missed objects, each with its kind, as `evaluate --errors` counts them."""
+    model, _, image, target = subject
+    (found,) = model.detect([image])
+    errors = picture_errors(coco_annotations(target, 1), coco_results(found, 1), "bbox", score)
+    go(page, "mistakes")
+    slide(page, "mistake-score", score)
+    shown = page.execute_script(
+        "const e = errorsFrom(page.content, arguments[0]), m = page.content.learning.mistakes;"
+        "return [e.found.length, e.wrong.map((k) => [k, m.kinds[k]]),"
+        "e.missed.map((x) => [x.truth, x.reason])]",
+        float(page.find_element("id", "mistake-score").get_attribute("value")),
+    )
+    assert shown[0] == len(errors.found)
+    assert shown[1] == sorted([w.detection, w.kind] for w in errors.wrong)
+    assert shown[2] == [[m.truth, m.reason] for m in errors.missed]
+    counts = [len(errors.found), len(errors.wrong), len(errors.missed)]
+    assert text(page, "#mistake-count") == "{} right, {} wrong, {} missed".format(*counts)
 
 
 # ---- people

@@ -54,7 +54,7 @@ from .regions import (
     roi_levels,
     sampling_points,
 )
-from .results import mistakes, precision_recall_curve, truth_grid, verdicts_of
+from .results import errors_of, mistakes, precision_recall_curve, truth_grid
 
 __all__ = [
     "all_proposals",
@@ -67,6 +67,7 @@ __all__ = [
     "class_scores",
     "delta_histograms",
     "detections",
+    "errors_of",
     "feature_maps",
     "filter_counts",
     "gradient_maps",
@@ -96,7 +97,6 @@ __all__ = [
     "sampling_points",
     "top_anchors",
     "truth_grid",
-    "verdicts_of",
     "weight_histograms",
     "weight_statistics",
 ]

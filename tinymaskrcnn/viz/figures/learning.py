@@ -113,7 +113,7 @@ def mask_goals(t: Trace, count: int = SHOWN) -> Figure:
         row = axes[3 * i : 3 * i + 3]
         show_map(row[0], goals[i], "Greys_r", vmin=0, vmax=1)
         show_map(row[1], sigmoid(logits[i]), HEAT, vmin=0, vmax=1)
-        show_map(row[2], terms[i] * terms[i].size, "magma", vmin=0)
+        show_map(row[2], terms[i] * terms[i].size, HEAT, vmin=0)
         for axis, title in zip(row, ("goal", "probability", "loss"), strict=True):
             axis.set_title(f"region {i}: {title}", fontsize=7, color=INK)
     return figure

@@ -147,30 +147,35 @@ const LEARNING = [
   },
   {
     id: "mistakes", group: "Learning", title: "Right and wrong",
-    text: (c) => { const m = c.learning.mistakes, right = m.matches.filter((g) => g >= 0).length; return `Of ${some(m.objects, "object")} <b>${right} found</b>, at the model's own thresholds (score above ${c.model.roi.score}) and IoU 0.5. A false alarm has a kind, a miss has the stage at which the object was lost.`; },
+    text: () => "Detections take objects, the surest first: each the free object of its class that it overlaps most, by IoU 0.5 or more. The rest are <b>false alarms, of five kinds</b>; for an object that nobody took, the stage at which it was lost.",
     build: (view) => {
-      const { content } = view, l = content.learning, m = l.mistakes, c = content.candidates;
-      const wrong = c.kept.map((i, k) => [i, k]).filter(([, k]) => m.matches[k] < 0);
-      const found = c.kept.map((i, k) => [i, k]).filter(([, k]) => m.matches[k] >= 0);
-      const hits = [...m.missed.map((x) => ({ key: `miss ${x.truth}`, colour: COLOUR.truth, style: "dashed", box: truthBox(content, x.truth), tag: `missed ${truthName(content, x.truth)}`, text: `missed ${truthName(content, x.truth)}`,
-        details: () => [heading(`Missed: ${truthName(content, x.truth)}`, COLOUR.truth), el("p", { class: "why", "data-field": "why" }, missText(content, x.why)), facts([["object", String(x.truth)], ["box", boxText(truthBox(content, x.truth))], ["pixels", l.truth.areas[x.truth].toLocaleString("en")]])] })),
-      ...wrong.map(([i, k]) => ({ key: i, colour: COLOUR.detection, style: "solid", box: c.boxes.row(i), tag: `${className(content, c.labels.at(i))} ${fixed(c.scores.at(i))}: ${m.reasons[k]}`, text: `${m.reasons[k]} ${fixed(c.scores.at(i))}`, details: () => detectionDetails(view, i, { fate: "kept" }) })),
-      ...found.map(([i, k]) => ({ key: i, colour: COLOUR.truth, style: "solid", box: c.boxes.row(i), text: `right ${fixed(c.scores.at(i))}`, details: () => detectionDetails(view, i, { fate: "kept" }) }))];
+      const { content, state } = view, l = content.learning, m = l.mistakes, c = content.candidates, least = state.mistakeScore ?? m.score;
+      const { found, wrong, ignored, missed } = errorsFrom(content, least);
+      const name = (k) => `${className(content, c.labels.at(c.kept[k]))} ${fixed(c.scores.at(c.kept[k]))}`;
+      const judged = (k, colour, style, more) => ({ key: c.kept[k], colour, style, box: c.boxes.row(c.kept[k]), ...more, details: () => detectionDetails(view, c.kept[k], { fate: "kept" }) });
+      const hits = [...missed.map(({ truth: g, reason, why }) => ({ key: `miss ${g}`, colour: COLOUR.missed, style: "dashed", box: truthBox(content, g), tag: `missed ${truthName(content, g)}: ${reason}`, text: `missed ${truthName(content, g)}: ${reason}`,
+        details: () => [heading(`Missed: ${truthName(content, g)}`, COLOUR.missed), el("p", { class: "why", style: { "--c": COLOUR.missed }, "data-field": "why" }, why), facts([["reason", reason, "reason"], ["object", String(g)], ["box", boxText(truthBox(content, g))], ["pixels", l.truth.areas[g].toLocaleString("en")]])] })),
+      ...wrong.map((k) => judged(k, m.colours[m.kinds[k]], "solid", { tag: `${name(k)}: ${m.kinds[k]}`, text: `${m.kinds[k]} ${fixed(c.scores.at(c.kept[k]))}` })),
+      ...found.map((k) => judged(k, COLOUR.truth, "solid", { text: `right ${fixed(c.scores.at(c.kept[k]))}` })),
+      ...ignored.map((k) => judged(k, COLOUR.dropped, "dotted", { text: `in a crowd ${fixed(c.scores.at(c.kept[k]))}` }))];
+      const kinds = Object.keys(m.colours), count = (list, of) => list.filter(of).length;
       return {
-        hits, legend: [["right", COLOUR.truth], ["false alarm", COLOUR.detection], ["missed", COLOUR.truth, "dashed"]],
-        count: `${found.length} right, ${wrong.length} false, ${m.missed.length} missed`,
+        hits, legend: [["right", COLOUR.truth], ["missed", COLOUR.missed, "dashed"], ...kinds.map((kind) => [kind, m.colours[kind]])],
+        controls: slider("score threshold", "mistake-score", least, [content.model.roi.score, 1, 0.01], (v) => view.set("mistakeScore", v, false)),
+        count: [el("output", { id: "mistake-count" }, `${found.length} right, ${wrong.length} wrong, ${missed.length} missed`), ` of ${some(m.objects, "object")}`],
         paint: (stage) => {
           stage.fade(0.15);
           for (const h of [...hits].reverse()) {
             const dim = view.focused !== null && view.focused !== h.key;
             stage.box(h.box, h.colour, h.style, h.tag ? 2 : 1.2, dim ? 0.2 : 1);
-            const weighty = typeof h.key === "string" || c.scores.at(h.key) > 0.3 || h.key === view.focused;
-            if (h.tag && weighty && !dim) stage.tag(h.box, h.tag, h.colour);
+            if (h.tag && !dim) stage.tag(h.box, h.tag, h.colour);
           }
         },
-        panel: () => [heading("Objects × detections: IoU"), m.iou.length && l.truth.labels.length ? truthTable(content) : el("p", { class: "quiet" }, "There are no objects, or no detections."),
+        panel: () => [heading("False alarms by kind"), bars(kinds.map((kind) => { const n = count(wrong, (k) => m.kinds[k] === kind); return [kind, n, String(n), m.colours[kind]]; }), Math.max(1, wrong.length)),
+          missed.length > 0 && [heading("Why objects were missed", COLOUR.missed), bars([...new Set(missed.map((x) => x.reason))].map((reason) => { const n = count(missed, (x) => x.reason === reason); return [reason, n, String(n), COLOUR.missed]; }), missed.length)],
+          heading("Objects × detections: IoU"), m.iou.length && l.truth.labels.length ? truthTable(content) : el("p", { class: "quiet" }, "There are no objects, or no detections."),
           el("p", { class: "fine" }, "Bold: the classes agree. Detections are sorted by score, best left."),
-          heading("Precision over recall (IoU 0.5)", COLOUR.detection), m.recall.length ? curve(m.recall, m.precision, COLOUR.detection, "recall", "precision") : null, facts([["AP at 0.5 of this picture", fixed(m.ap50, 3), "ap50"]])],
+          heading("Precision over recall (IoU 0.5, all scores)", COLOUR.detection), m.recall.length ? curve(m.recall, m.precision, COLOUR.detection, "recall", "precision") : null, facts([["AP at 0.5 of this picture", fixed(m.ap50, 3), "ap50"]])],
       };
     },
   },
@@ -192,6 +197,31 @@ const WEIGHTS = [
     },
   },
 ];
+
+// ---- right and wrong, of the detections from a score on
+
+// What a detection takes, and the kind of a wrong one, does not depend on less sure ones: those
+// below the threshold are left out, and the objects that only they found are missed.
+function errorsFrom(content, least) {
+  const { mistakes: m, truth } = content.learning, c = content.candidates;
+  const made = c.kept.map((i) => c.scores.at(i) >= f(least)), shown = [...made.keys()].filter((k) => made[k]);
+  const taken = new Map(m.matches.map((g, k) => [g, k]));
+  const missed = truth.labels.map((_, g) => g).filter((g) => !truth.crowd[g] && !(taken.has(g) && made[taken.get(g)]))
+    .map((g) => ({ truth: g, reason: missReason(content, g, made), why: taken.has(g) ? `A detection of it has score ${fixed(c.scores.at(c.kept[taken.get(g)]), 3)}, below the threshold.` : missText(content, m.lost[g]) }));
+  return { missed, found: shown.filter((k) => m.matches[k] >= 0), ignored: shown.filter((k) => m.kinds[k] === "crowd"),
+    wrong: shown.filter((k) => m.matches[k] < 0 && m.kinds[k] !== "crowd") };
+}
+
+// The first reason that applies, as in evaluation/mistakes.py.
+function missReason(content, g, made) {
+  const { mistakes: m, truth } = content.learning, c = content.candidates;
+  const largest = (own, of) => made.reduce((best, v, k) => (v === of && (c.labels.at(c.kept[k]) === truth.labels[g]) === own ? Math.max(best, m.iou.row(k)[g]) : best), 0);
+  if (largest(true, false) >= 0.5) return "low score";
+  if (largest(true, true) >= 0.5) return "merged";
+  if (largest(true, true) >= f(0.1)) return "location";
+  if (largest(false, true) >= 0.5) return "class";
+  return largest(false, true) >= f(0.1) ? "both" : "nothing";
+}
 
 // ---- parts
 
