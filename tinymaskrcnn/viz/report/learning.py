@@ -18,10 +18,11 @@ from ...models.mask_rcnn import MaskRCNN
 from ...ops.activations.reference import sigmoid
 from ...tracing import Trace
 from .. import colours
-from ..figures.learning import weight_statistics
+from ..figures.learning import mask_ceiling
 from ..figures.proposals import recalls
 from ..figures.regions import found_in
 from ..figures.results import counted, errors_of
+from ..figures.weights import weight_statistics
 from .collect import MAP_SIDE, as_levels
 from .pack import Pack, number
 
@@ -40,7 +41,7 @@ def collect_learning(
             `backward` on the same picture; the parameters still hold theirs.
     """
     return {
-        "truth": _truth(pack, t),
+        "truth": _truth(pack, model, t),
         "anchors": _anchor_matching(pack, t),
         "regions": _region_matching(pack, model, t),
         "losses": {name: float(value) for name, value in t["losses"].items()},
@@ -49,15 +50,19 @@ def collect_learning(
     }
 
 
-def _truth(pack: Pack, t: Trace) -> dict[str, Any]:
+def _truth(pack: Pack, model: MaskRCNN, t: Trace) -> dict[str, Any]:
     target = t["transform.targets"][0]
     masks = target["masks"]
     step = -(-max(masks.shape[1:]) // MASK_SIDE)
+    size = t["roi.mask_goals"].shape[1]
+    small, best = mask_ceiling(masks, target["boxes"], size)
     return {
         "boxes": pack.array(target["boxes"], "f4"),
         "labels": target["labels"].tolist(),
         "crowd": crowds_of(target).astype(int).tolist(),
         "masks": pack.array(masks[:, ::step, ::step] > 0, "u1"),
+        "small": pack.array(small * 255 + 0.5, "u1"),
+        "ceiling": best.tolist(),
         "areas": masks.sum(axis=(1, 2), dtype=int).tolist(),
     }
 

@@ -114,7 +114,7 @@ function curve(xs, ys, colour, xName, yName) {
   return svg;
 }
 
-function svgOf(width, height) { return shape("svg", { viewBox: `0 0 ${width} ${height}`, class: "plot", role: "img" }); }
+function svgOf(width, height, name = "chart") { return shape("svg", { viewBox: `0 0 ${width} ${height}`, class: "plot", role: "img", "aria-label": name }); }
 function shape(tag, settings) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [k, v] of Object.entries(settings)) node.setAttribute(k, v);

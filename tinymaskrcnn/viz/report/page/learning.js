@@ -12,7 +12,8 @@ const LEARNING = [
     build: (view) => {
       const { content } = view, t = content.learning.truth;
       const hits = t.labels.map((_, g) => ({ key: g, box: t.boxes.row(g), text: `${g} · ${truthName(content, g)}`, details: () => [heading(`Object ${g}: ${truthName(content, g)}`, COLOUR.truth),
-        facts([["box", boxText(t.boxes.row(g))], ["pixels", t.areas[g].toLocaleString("en")], ["crowd", t.crowd[g] ? "yes: never matched, never counted" : "no"]]), thumb(truthMask(content, g), "its mask, resized")] }));
+        facts([["box", boxText(t.boxes.row(g))], ["pixels", t.areas[g].toLocaleString("en")], ["crowd", t.crowd[g] ? "yes: never matched, never counted" : "no"]]), thumb(truthMask(content, g), "its mask, resized"),
+        thumb(mapCanvas(unit(t.small.row(g)), t.small.shape[2], t.small.shape[1], grey), `on the mask branch's ${t.small.shape[2]} × ${t.small.shape[1]} grid; pasted back IoU ${fixed(t.ceiling[g], 3)}: no mask here can be better`)] }));
       return {
         hits, legend: [["ground truth", COLOUR.truth]],
         paint: (stage) => hits.forEach((h) => {
@@ -33,20 +34,23 @@ const LEARNING = [
     build: (view) => {
       const { content, state } = view, l = content.learning, a = l.anchors, n = l.truth.labels.length, kind = state.match || "objects";
       const closest = n ? [...a.closest.data.keys()].filter((k) => bestRow(a.iou, k) === Math.min(state.truth, n - 1)).sort((x, y) => a.iou.row(Math.min(state.truth, n - 1))[y] - a.iou.row(Math.min(state.truth, n - 1))[x]) : [];
-      const hits = kind === "objects" ? closest.map((k) => ({ key: k, box: a.closestBoxes.row(k), text: `IoU ${fixed(a.iou.row(Math.min(state.truth, n - 1))[k])}`, details: () => anchorMatch(view, a.closest.at(k), k) })) : [];
-      const maps = kind === "objects" ? [] : content.anchors.map((level, i) => decisionMap(content, i));
+      const hits = kind === "objects" ? closest.map((k) => ({ key: k, box: a.closestBoxes.row(k), text: `IoU ${fixed(a.iou.row(Math.min(state.truth, n - 1))[k])}`, details: () => anchorMatch(view, a.closest.at(k), k) }))
+        : kind === "between" ? someBetween(content).map(({ anchor, box }) => ({ key: anchor, box, text: fixed(a.best.at(anchor)), details: () => [heading(`Anchor ${anchor}`, COLOUR.anchor),
+          el("p", { class: "why", "data-field": "why" }, `Neither: its best IoU, ${fixed(a.best.at(anchor), 3)}, lies between ${content.model.rpn.background} and ${content.model.rpn.foreground}.`), facts([["box", boxText(box, 0)]])] })) : [];
+      const maps = kind !== "map" ? [] : content.anchors.map((level, i) => decisionMap(content, i));
       return {
         hits, noChips: !hits.length, margin: 0.1,
-        controls: [choice("show", [["objects", "one object's anchors"], ["map", "all decisions"]], kind, (v) => view.set("match", v)),
+        controls: [choice("show", [["objects", "one object's anchors"], ["between", "some that are neither"], ["map", "all decisions"]], kind, (v) => view.set("match", v)),
           kind === "objects" ? n > 0 && choice("object", l.truth.labels.slice(0, 24).map((_, g) => [g, String(g)]), Math.min(state.truth, n - 1), (v) => view.set("truth", v))
-            : choice("level", content.anchors.map((_, i) => [i, levelName(content, i)]), Math.max(0, Math.min(state.level, maps.length - 1)), (v) => view.set("level", v))],
+            : kind === "map" && choice("level", content.anchors.map((_, i) => [i, levelName(content, i)]), Math.max(0, Math.min(state.level, maps.length - 1)), (v) => view.set("level", v))],
         legend: [["ground truth", COLOUR.truth], ["anchor that stands for it", COLOUR.anchor], ["background or neither", COLOUR.dropped, "dotted"]],
         count: `${a.counts[0].toLocaleString("en")} anchors stand for an object, ${a.counts[1].toLocaleString("en")} are background, ${a.counts[2].toLocaleString("en")} neither`,
         paint: (stage) => {
           stage.fade(0.35);
           if (kind === "map") { const i = Math.max(0, Math.min(state.level, maps.length - 1)); stage.overlay(maps[i], cellsArea(content.anchors[i]), 0.85); }
           for (let g = 0; g < n; g++) stage.box(truthBox(content, g), COLOUR.truth, "solid", kind === "objects" && g === state.truth ? 2.6 : 1.2);
-          for (const h of hits) stage.box(h.box, a.decisions.at(a.closest.at(h.key)) >= 0 ? COLOUR.anchor : COLOUR.dropped, a.decisions.at(a.closest.at(h.key)) >= 0 ? "solid" : "dotted", view.focused === h.key ? 3 : 1.3, view.focused === null || view.focused === h.key ? 1 : 0.3);
+          const stands = (h) => kind === "objects" && a.decisions.at(a.closest.at(h.key)) >= 0;
+          for (const h of hits) stage.box(h.box, stands(h) ? COLOUR.anchor : COLOUR.dropped, stands(h) ? "solid" : "dotted", view.focused === h.key ? 3 : 1.3, view.focused === null || view.focused === h.key ? 1 : 0.3);
         },
         panel: () => [heading("IoU of objects and their best anchors"), n ? iouTable(a.iou, [...closest.slice(0, 8)], l.truth.labels.map((_, g) => `${g} ${truthName(content, g)}`), closest.slice(0, 8).map((k) => String(a.closest.at(k)))) : el("p", { class: "quiet" }, "No objects: every anchor is background."),
           el("p", { class: "fine" }, "Rows: objects. Columns: the numbers of the chosen object's best anchors."),
@@ -238,6 +242,19 @@ function anchorMatch(view, anchor, column) {
     : d === -1 ? `Background: its best IoU, ${fixed(iou, 3)}, is below ${m.background}.` : `Neither: its best IoU, ${fixed(iou, 3)}, lies between ${m.background} and ${m.foreground}.`;
   return [heading(`Anchor ${anchor}`, COLOUR.anchor), el("p", { class: "why", style: { "--c": COLOUR.anchor }, "data-field": "why" }, why), facts([["box", boxText(a.closestBoxes.row(column), 0)], ["drawn for the loss", [...a.sample.data].includes(anchor) ? "yes" : "no"]]),
     heading("IoU with every object"), bars([...Array(a.iou.length).keys()].map((k) => [`${k} ${truthName(content, k)}`, a.iou.row(k)[column], fixed(a.iou.row(k)[column], 3), COLOUR.truth]), 1)];
+}
+
+// A hundred of the anchors that are neither object nor background, from all over.
+function someBetween(content) {
+  const all = [];
+  content.learning.anchors.decisions.data.forEach((d, i) => { if (d === -2) all.push(i); });
+  const step = Math.max(1, all.length / 100);
+  return [...Array(Math.min(100, all.length)).keys()].map((k) => all[Math.floor(k * step)]).map((anchor) => {
+    let first = 0, level = 0;
+    const size = (l) => l.rows * l.columns * l.cell.length;
+    while (anchor >= first + size(content.anchors[level])) first += size(content.anchors[level++]);
+    return { anchor, box: anchorBox(content.anchors[level], anchor - first) };
+  });
 }
 
 // Each cell by the strongest decision of its anchors: object, neither, background.
