@@ -287,6 +287,24 @@ def test_arrow_keys_on_a_slider_move_the_slider(page):
     assert page.execute_script("return [page.step.id, page.state.score]") == ["result", 0.51]
 
 
+@pytest.mark.parametrize("step", ["anchors", "objectness"])
+def test_cells_can_be_walked_with_keys(page, step):
+    """Shift and an arrow moves to the next cell; the details are of that cell."""
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    go(page, step)
+    page.execute_script("page.set('level', 2)")
+    cell = "return cellOf(page.content.anchors[2], page.state.cell || [128, 128])"
+    columns = page.execute_script("return page.content.anchors[2].columns")
+    seen = [page.execute_script(cell)]
+    for key in (Keys.ARROW_RIGHT, Keys.ARROW_DOWN, Keys.ARROW_LEFT, Keys.ARROW_UP):
+        ActionChains(page).key_down(Keys.SHIFT).send_keys(key).key_up(Keys.SHIFT).perform()
+        seen.append(page.execute_script(cell))
+    assert np.diff(seen).tolist() == [1, columns, -1, -columns]
+    assert page.execute_script("return page.step.id") == step
+
+
 def test_everything_that_reacts_can_be_reached_by_tab(page):
     """Tabbing visits the steps, the sliders and every detection, which then shows its details."""
     from selenium.webdriver.common.keys import Keys

@@ -28,7 +28,7 @@ const INFERENCE = [
   mapStep("pyramid", "Feature pyramid", ["laterals", "merged", "pyramid", "hidden"], "From the coarsest map down, each level is enlarged and <b>added</b> to the next finer one (a 1×1 convolution first brings both to the same depth). So every level knows what things are, and the fine ones still know where."),
   {
     id: "anchors", group: "First stage", title: "Anchors",
-    text: (c) => `At every cell of every level stand <b>${c.anchors[0].cell.length} anchors</b>, fixed boxes of one area and several shapes. Move over the picture: these are the cells' guesses before anything is learnt. There are ${c.anchors.reduce((s, l) => s + l.rows * l.columns * l.cell.length, 0).toLocaleString("en")} of them.`,
+    text: (c) => `At every cell of every level stand <b>${c.anchors[0].cell.length} anchors</b>, fixed boxes of one area and several shapes. Move over the picture (or with <kbd>Shift</kbd> and the arrow keys): these are the cells' guesses before anything is learnt. There are ${c.anchors.reduce((s, l) => s + l.rows * l.columns * l.cell.length, 0).toLocaleString("en")} of them.`,
     build: (view) => {
       const { content, state } = view, levels = content.anchors;
       const at = state.cell || [content.input.resized[0] / 2, content.input.resized[1] / 2];
@@ -37,6 +37,7 @@ const INFERENCE = [
         margin: 0.3, noChips: true,
         controls: choice("level", [...levels.map((_, i) => [i, levelName(content, i)]), [-1, "all"]], state.level, (v) => view.set("level", v)),
         move: (place) => { state.cell = place; view.refresh(); return true; },
+        step: levels[chosen[0]].stride,
         paint: (stage) => {
           stage.fade(0.25);
           for (const i of chosen) {
@@ -53,7 +54,7 @@ const INFERENCE = [
   },
   {
     id: "objectness", group: "First stage", title: "Objectness",
-    text: () => "A small network slides over every level and says of each anchor how much it <b>looks like an object</b>, of whatever class. Shown is the surest anchor of each cell.",
+    text: () => "A small network slides over every level and says of each anchor how much it <b>looks like an object</b>, of whatever class. Shown is the surest anchor of each cell; move over them, or with <kbd>Shift</kbd> and the arrow keys.",
     build: (view) => {
       const { content, state } = view, i = Math.max(0, Math.min(state.level, content.anchors.length - 1)), level = content.anchors[i];
       const best = bestOfCells(level), r = content.rpn;
@@ -62,6 +63,7 @@ const INFERENCE = [
         noChips: true,
         controls: choice("level", content.anchors.map((_, k) => [k, levelName(content, k)]), i, (v) => view.set("level", v)),
         move: (place) => { state.cell = place; view.refresh(); return true; },
+        step: level.stride,
         paint: (stage) => {
           stage.fade(0.35);
           stage.overlay(mapCanvas(best, level.columns, level.rows), cellsArea(level), 0.72);

@@ -3,6 +3,7 @@
 
 const truthBox = (content, g) => content.learning.truth.boxes.row(g);
 const truthName = (content, g) => className(content, content.learning.truth.labels[g]);
+const TAGS = 12; // of mistakes on the picture; the rest says what it is when it is hovered
 const LOSS_NAMES = { loss_objectness: "objectness", loss_rpn_box_reg: "RPN boxes", loss_classifier: "classes", loss_box_reg: "boxes", loss_mask: "masks" };
 
 const LEARNING = [
@@ -172,8 +173,9 @@ const LEARNING = [
           for (const h of [...hits].reverse()) {
             const dim = view.focused !== null && view.focused !== h.key;
             stage.box(h.box, h.colour, h.style, h.tag ? 2 : 1.2, dim ? 0.2 : 1);
-            if (h.tag && !dim) stage.tag(h.box, h.tag, h.colour);
           }
+          const named = view.hit ? [view.hit] : hits.filter((h) => h.tag).slice(0, TAGS); // the surest
+          for (const h of named.reverse()) if (h.tag) stage.tag(h.box, h.tag, h.colour);
         },
         panel: () => [heading("False alarms by kind"), bars(kinds.map((kind) => { const n = count(wrong, (k) => m.kinds[k] === kind); return [kind, n, String(n), m.colours[kind]]; }), Math.max(1, wrong.length)),
           missed.length > 0 && [heading("Why objects were missed", COLOUR.missed), bars([...new Set(missed.map((x) => x.reason))].map((reason) => { const n = count(missed, (x) => x.reason === reason); return [reason, n, String(n), COLOUR.missed]; }), missed.length)],

@@ -82,7 +82,7 @@ class Timeline {
 
   paint() {
     const m = this.now, s = this.stage, { state } = this;
-    const truth = () => { for (let g = 0; g < m.truth.length; g++) s.box(m.truth.row(g), THING("ground-truth"), "dotted", 1.6); };
+    const truth = () => { for (let g = 0; g < m.truth.length; g++) s.box(m.truth.row(g), THING("ground-truth"), "dotted", 2); };
     if (state.view === "objectness") {
       const level = m.levels[state.level], [y, x] = level.stride, values = m.objectness[state.level];
       s.fade(0.3);
