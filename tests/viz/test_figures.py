@@ -1,6 +1,8 @@
 """Every figure of every stage is drawn of a real trace, and holds as many boxes as it should."""
 
 import inspect
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,6 +85,21 @@ def test_drawn_with_and_without_objects(name, kind, request):
     assert pixels.std() > 1, "an empty figure"
 
 
+def test_the_table_of_views_names_every_figure_and_every_step_of_the_page():
+    folder = Path(figures.__file__).parents[1]
+    table = (folder / "README.md").read_text()
+    assert {name for name in figures.__all__ if f"`{name}`" not in table} == set()
+    named = set(re.findall(r"`([a-z_]+)`", table)) - {"train"}
+    assert named <= set(figures.__all__)
+    scripts = "".join(
+        (folder / f"report/page/{s}.js").read_text() for s in ("inference", "learning")
+    )
+    titles = re.findall(r'group: "[^"]+", title: "([^"]+)"', scripts)
+    titles += re.findall(r'mapStep\("[a-z]+", "([^"]+)"', scripts)
+    assert len(titles) == 20
+    assert [title for title in titles if title not in table] == []
+
+
 def boxes_in(figure, colour):
     """How many rectangles of this edge colour."""
     from matplotlib.colors import to_hex
@@ -127,17 +144,21 @@ def test_rows_that_go_on_are_those_of_the_filters(busy):
         assert set(kept) <= set(rows)
 
 
-def test_a_mask_that_fills_its_box_loses_nothing_on_the_grid():
-    from tinymaskrcnn.viz.figures.learning import mask_ceiling
+def test_what_a_grid_of_half_the_size_keeps_of_a_mask():
+    """By hand: bins of two pixels with two samples each, half a pixel to the right and below, as
+    torchvision's unaligned RoIAlign reads its goals: at the far edges the last one is half outside.
+    """
+    from tinymaskrcnn.viz.figures.learning import mask_round_trip
 
     masks = np.zeros((2, 80, 80), np.uint8)
     masks[0, 10:66, 10:66] = 1
-    masks[1, 10:66:2, 10:66] = 1  # stripes that fall between the grid's cells
+    masks[1, 10:66:2, 10:66] = 1  # stripes of one pixel
     boxes = np.float32([[10, 10, 66, 66]] * 2)
-    small, ious = mask_ceiling(masks, boxes, 28)
-    assert (small[0] == 1).all()
-    np.testing.assert_allclose(small[1], 0.5)
-    assert ious[0] == 1 and ious[1] < 0.6
+    small, ious = mask_round_trip(masks, boxes, 28)
+    assert (small[0, :-1, :-1] == 1).all() and (small[0, -1, :-1] == 0.75).all()
+    assert small[0, -1, -1] == 0.75**2
+    assert (small[1, :-1, :-1] == 0.5).all()
+    assert 1 > ious[0] > 0.96 and ious[1] < 0.6  # pasting to whole pixels costs two lines
 
 
 def test_wrong_and_missed_have_their_colours(busy):

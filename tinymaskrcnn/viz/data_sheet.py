@@ -110,7 +110,7 @@ def _charts(summary: Summary) -> Image.Image:
 
     rows = 2 if len(summary.mask_sides) else 1
     figure = Figure(figsize=(WIDTH / 100, 2.7 * rows), dpi=100, layout="constrained")
-    parts = [figure] if rows == 1 else figure.subfigures(2, 1)
+    parts: Any = [figure] if rows == 1 else figure.subfigures(2, 1)
     left, right = parts[0].subplots(1, 2, width_ratios=[1, 1.6])
     dataset.class_histogram(summary.counts, left)
     dataset.box_sizes(summary.sides, summary.anchors, right)

@@ -90,12 +90,13 @@ def objects_per_picture(counts: np.ndarray, axis: Axes | None = None) -> Figure:
     counts = np.asarray(counts, int)
     width = max(1, -(-int(counts.max(initial=0) + 1) // 40))
     edges = np.arange(0, counts.max(initial=0) + width + 1, width) - 0.5
-    axis.hist(counts, edges, color=GROUND_TRUTH, rwidth=0.9)
+    axis.hist(counts, edges.tolist(), color=GROUND_TRUTH, rwidth=0.9)
     title = "objects per picture"
     if len(counts):
         title += f": {counts.mean():.1f} on average, {(counts == 0).sum()} without"
     _head(axis, title)
     axis.set_ylabel("pictures")
+    axis.locator_params(axis="y", integer=True)
     axis.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -141,8 +142,9 @@ def augmentations(
     titles = ["as it is", *(f"augmented, {i}" for i in range(1, count))]
     figure, axes = panels(count, size=2.6, titles=titles)
     for i, axis in enumerate(axes):
-        pair = (image, dict(target)) if i == 0 else augmentation(image, dict(target), rng)
-        axis.imshow(np.asarray(draw_target(*pair, classes)))
+        given = image, dict(target)
+        shown, objects = given if i == 0 else augmentation(*given, rng)
+        axis.imshow(np.asarray(draw_target(shown, objects, classes)))
         axis.set(xticks=[], yticks=[])
     return figure
 
@@ -202,10 +204,11 @@ def _head(axis: Axes, title: str) -> None:
 def _sizes(axis: Axes, sides: np.ndarray, low: float, high: float, colour: str) -> None:
     """A histogram over a logarithmic axis."""
     edges = np.geomspace(max(low, 0.5) / 1.15, high * 1.15, 41)
-    axis.hist(np.clip(sides, edges[0], edges[-1]), edges, color=colour)
+    axis.hist(np.clip(sides, edges[0], edges[-1]), edges.tolist(), color=colour)
     axis.set_xscale("log")
     ticks = [t for t in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000) if low <= t <= high]
     axis.set_xticks(ticks, [str(tick) for tick in ticks])
+    axis.locator_params(axis="y", integer=True)
     axis.minorticks_off()
     axis.grid(False)
     axis.spines[["top", "right"]].set_visible(False)

@@ -128,7 +128,7 @@ def mask_goals(t: Trace, count: int = SHOWN, picture: int = 0) -> Figure:
 
 def mask_resolution(t: Trace, count: int = SHOWN, size: int = 28, picture: int = 0) -> Figure:
     """What a mask of size x size can hold: each object's own, cut out of its box to that grid, and
-    pasted back, with the IoU that no network can exceed.
+    pasted back: the IoU of a network that meets its goals exactly.
     """
     target = t["transform.targets"][picture]
     boxes, masks = target["boxes"][:count], target["masks"][:count]
@@ -136,7 +136,7 @@ def mask_resolution(t: Trace, count: int = SHOWN, size: int = 28, picture: int =
     if len(boxes) == 0:
         nothing(axes[0], "no objects")
         return figure
-    small, ious = mask_ceiling(masks, boxes, size)
+    small, ious = mask_round_trip(masks, boxes, size)
     back = paste_masks(small, boxes, *masks.shape[1:]) > 0.5
     for i, (row, (x1, y1, x2, y2)) in enumerate(zip(_rows(axes, 3), boxes, strict=True)):
         show_map(row[0], masks[i], "Greys_r", vmin=0, vmax=1)
@@ -150,7 +150,9 @@ def mask_resolution(t: Trace, count: int = SHOWN, size: int = 28, picture: int =
     return figure
 
 
-def mask_ceiling(masks: np.ndarray, boxes: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+def mask_round_trip(
+    masks: np.ndarray, boxes: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Masks (G, H, W) cut out of their boxes (G, 4) to a grid (G, size, size), and the IoU (G,) of
     each with its mask when that is pasted back.
     """

@@ -98,7 +98,7 @@ def mistakes(
         i = wrong.detection
         name = name_of(classes, found["labels"][i])
         captions = [f"{name} {found['scores'][i]:.2f}: {wrong.kind}"]
-        draw_boxes(axis, found["boxes"][i : i + 1], ERRORS[wrong.kind], captions=captions)
+        draw_boxes(axis, found["boxes"][i : i + 1], ERRORS[wrong.kind], "-", captions=captions)
     missed = [miss.truth for miss in errors.missed]
     captions = [
         f"{name_of(classes, target['labels'][miss.truth])} missed: {miss.reason}"

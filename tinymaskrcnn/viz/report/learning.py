@@ -18,7 +18,7 @@ from ...models.mask_rcnn import MaskRCNN
 from ...ops.activations.reference import sigmoid
 from ...tracing import Trace
 from .. import colours
-from ..figures.learning import mask_ceiling
+from ..figures.learning import mask_round_trip
 from ..figures.proposals import recalls
 from ..figures.regions import found_in
 from ..figures.results import counted, errors_of
@@ -55,14 +55,14 @@ def _truth(pack: Pack, model: MaskRCNN, t: Trace) -> dict[str, Any]:
     masks = target["masks"]
     step = -(-max(masks.shape[1:]) // MASK_SIDE)
     size = t["roi.mask_goals"].shape[1]
-    small, best = mask_ceiling(masks, target["boxes"], size)
+    small, best = mask_round_trip(masks, target["boxes"], size)
     return {
         "boxes": pack.array(target["boxes"], "f4"),
         "labels": target["labels"].tolist(),
         "crowd": crowds_of(target).astype(int).tolist(),
         "masks": pack.array(masks[:, ::step, ::step] > 0, "u1"),
         "small": pack.array(small * 255 + 0.5, "u1"),
-        "ceiling": best.tolist(),
+        "roundTrip": best.tolist(),
         "areas": masks.sum(axis=(1, 2), dtype=int).tolist(),
     }
 

@@ -14,7 +14,7 @@ const LEARNING = [
       const { content } = view, t = content.learning.truth;
       const hits = t.labels.map((_, g) => ({ key: g, box: t.boxes.row(g), text: `${g} · ${truthName(content, g)}`, details: () => [heading(`Object ${g}: ${truthName(content, g)}`, COLOUR.truth),
         facts([["box", boxText(t.boxes.row(g))], ["pixels", t.areas[g].toLocaleString("en")], ["crowd", t.crowd[g] ? "yes: never matched, never counted" : "no"]]), thumb(truthMask(content, g), "its mask, resized"),
-        thumb(mapCanvas(unit(t.small.row(g)), t.small.shape[2], t.small.shape[1], grey), `on the mask branch's ${t.small.shape[2]} × ${t.small.shape[1]} grid; pasted back IoU ${fixed(t.ceiling[g], 3)}: no mask here can be better`)] }));
+        thumb(mapCanvas(unit(t.small.row(g)), t.small.shape[2], t.small.shape[1], grey), `on the mask branch's ${t.small.shape[2]} × ${t.small.shape[1]} grid; pasted back IoU ${fixed(t.roundTrip[g], 3)}: what a network reaches that meets its goal`)] }));
       return {
         hits, legend: [["ground truth", COLOUR.truth]],
         paint: (stage) => hits.forEach((h) => {
@@ -152,7 +152,7 @@ const LEARNING = [
   },
   {
     id: "mistakes", group: "Learning", title: "Right and wrong",
-    text: () => "Detections take objects, the surest first: each the free object of its class that it overlaps most, by IoU 0.5 or more. The rest are <b>false alarms, of five kinds</b>; for an object that nobody took, the stage at which it was lost.",
+    text: () => "Detections take objects, the surest first: each the free object of its class that its box overlaps most, by IoU 0.5 or more. The rest are <b>false alarms, of five kinds</b>; for an object that nobody took, the stage at which it was lost.",
     build: (view) => {
       const { content, state } = view, l = content.learning, m = l.mistakes, c = content.candidates, least = state.mistakeScore ?? m.score;
       const { found, wrong, ignored, missed } = errorsFrom(content, least);
