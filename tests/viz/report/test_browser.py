@@ -368,3 +368,25 @@ def test_the_timeline_scrubs(driver, subject, tmp_path):
                     wide = driver.execute_script("return document.documentElement.scrollWidth")
                     assert wide <= width
                     assert "[object" not in text(driver, "body")
+
+
+def test_the_timeline_by_keys(driver, subject, tmp_path):
+    """Arrows go through the moments; Tab reaches the views, the player and the slider."""
+    from selenium.webdriver.common.keys import Keys
+
+    model, classes, image, target = subject
+    trace = trace_of(model, image, target)
+    texts = [moment(model, trace, classes, step, "a picture", "a.html") for step in (0, 7, 30)]
+    path = tmp_path / "index.html"
+    path.write_text(timeline_page(texts, "run"))
+    with opened(driver, path):
+        body = driver.find_element("tag name", "body")
+        for key, step in ((Keys.ARROW_LEFT, "7"), (Keys.ARROW_LEFT, "0"), (Keys.ARROW_RIGHT, "7")):
+            body.send_keys(key)
+            assert text(driver, 'output[for="moment"]') == step
+        visited = set()
+        for _ in range(14):
+            driver.switch_to.active_element.send_keys(Keys.TAB)
+            visited.add(driver.switch_to.active_element.get_attribute("id"))
+        views = {f"go-{name}" for name in ("detections", "proposals", "anchors", "objectness")}
+        assert views | {"play", "moment", "score-threshold"} <= visited

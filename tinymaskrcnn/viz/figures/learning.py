@@ -128,7 +128,7 @@ def mask_goals(t: Trace, count: int = SHOWN, picture: int = 0) -> Figure:
 
 def mask_resolution(t: Trace, count: int = SHOWN, size: int = 28, picture: int = 0) -> Figure:
     """What a mask of size x size can hold: each object's own, cut out of its box to that grid, and
-    pasted back: the IoU of a network that meets its goals exactly.
+    pasted back. The IoU is that of a network that meets its goals exactly.
     """
     target = t["transform.targets"][picture]
     boxes, masks = target["boxes"][:count], target["masks"][:count]

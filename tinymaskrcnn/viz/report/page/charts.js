@@ -24,7 +24,7 @@ function facts(rows) {
 }
 
 function grid(head, rows) {
-  return el("div", { class: "scroll" }, el("table", { class: "grid" },
+  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "table" }, el("table", { class: "grid" },
     el("tr", {}, head.map((h) => el("th", {}, h))),
     rows.map((row) => el("tr", {}, row.map((v) => el("td", {}, v))))));
 }

@@ -278,7 +278,7 @@ function iouTable(iou, columns, names, heads) {
 
 function heatCell(v, bold) {
   const [r, g, b] = viridis(v), dark = 0.3 * r + 0.6 * g + 0.1 * b < 130;
-  return el("td", v > 0.005 ? { style: { background: `rgb(${r},${g},${b})`, color: dark ? "#fff" : "#1f2328", "font-weight": bold ? "700" : "400" } } : { style: { color: "#bbb" } }, fixed(v));
+  return el("td", v > 0.005 ? { style: { background: `rgb(${r},${g},${b})`, color: dark ? "#fff" : "#1f2328", "font-weight": bold ? "700" : "400" } } : { style: { color: "#767676" } }, fixed(v));
 }
 
 function truthTable(content) {

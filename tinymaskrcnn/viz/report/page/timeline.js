@@ -16,7 +16,7 @@ class Timeline {
     const part = (name, tag = "div", more = {}) => (this[name] = el(tag, more)), holder = el("div", { class: "stage" });
     const main = el("main", { class: "main" }, part("title", "h2"), part("say", "p", { class: "say" }), part("time", "div", { class: "controls" }), holder,
       part("controls", "div", { class: "controls" }), part("legend"), part("count", "p", { class: "count", id: "count", "aria-live": "polite" }));
-    part("aside", "aside", { id: "details" });
+    part("aside", "aside", { id: "details", "aria-label": "details", tabindex: 0 });
     part("nav", "nav", { class: "steps", "aria-label": "views" });
     this.nav.append(el("h3", {}, "Show"), ...Object.entries(VIEWS).map(([key, name]) => el("button", { type: "button", id: `go-${key}`, onclick: () => this.set("view", key) }, name)));
     app.replaceChildren(el("div", { class: "walk" }, this.nav, main, this.aside));

@@ -30,7 +30,7 @@ class View {
     this.main = el("main", { class: "main" }, part("title", "h2", { id: "title", tabindex: -1 }), part("say", "p", { class: "say" }),
       holder, part("controls", "div", { class: "controls" }), part("legend"), part("count", "p", { class: "count", id: "count", "aria-live": "polite" }),
       part("chips", "div", { class: "chips" }), part("wide", "div"), part("hand", "div", { class: "hand" }));
-    part("aside", "aside", { id: "details", "aria-label": "details", tabindex: -1 });
+    part("aside", "aside", { id: "details", "aria-label": "details", tabindex: 0 });
     app.replaceChildren(el("div", { class: "walk" }, this.nav, this.main, this.aside));
     this.stage = new Stage(holder, photo, this.content.input.resized, this.content.input.original);
     this.stage.paint = () => this.built?.paint?.(this.stage);
