@@ -1,8 +1,9 @@
 """Every intermediate of a pass by name: `with tm.trace() as t:`.
 
 The stages call `record` wherever they have made something that a person may want to see. Outside a
-trace that is one look at a global, and nothing is computed or kept for it. Inside, arrays are kept
-as they are, not copied: what is recorded may be looked at, never written into.
+trace that is one look at a global, and nothing is computed or kept for it (2 microseconds of a
+prediction: python -m tests.benchmarks.tracing_cost). Inside, arrays are kept as they are, not
+copied: what is recorded may be looked at, never written into.
 
 At the bottom of the package, so that every stage may call it. (The module is not called `trace`,
 because the package's `trace` is the function.)

@@ -1,51 +1,89 @@
-"""Why a detection is wrong and why an object was missed; AP of one picture."""
+"""Which detections of a picture are right, of which kind a wrong one is; AP of one picture. More of
+judging, with tidecv as oracle: test_error_analysis.py.
+"""
 
 import numpy as np
 import pytest
 
 import tinymaskrcnn as tm
+from tinymaskrcnn.evaluation import coco_annotations, coco_results, picture_errors
 from tinymaskrcnn.evaluation.coco_metrics import coco_metrics
-from tinymaskrcnn.evaluation.mistakes import average_precision, judge, precision_recall, why_missed
+from tinymaskrcnn.evaluation.misses import why_missed
+from tinymaskrcnn.evaluation.mistakes import average_precision, judge_target, precision_recall
+
+from .fakes import sloppy
 
 BOX, FAR = [0, 0, 10, 10], [50, 50, 60, 60]
 
 
-def verdicts(boxes, labels, truth, truth_labels, **more):
+def errors(boxes, labels, truth, truth_labels, scores=None, score=0.0, **more):
     target = {"boxes": np.array(truth, np.float32).reshape(-1, 4), "labels": np.array(truth_labels)}
-    return judge(np.array(boxes, np.float32).reshape(-1, 4), np.array(labels), target | more)
+    boxes = np.array(boxes, np.float32).reshape(-1, 4)
+    scores = np.linspace(0.9, 0.8, len(boxes)) if scores is None else np.array(scores)
+    return judge_target(boxes, np.array(labels), scores, target | more, score)
 
 
 @pytest.mark.parametrize(
-    ("box", "label", "reason"),
+    ("box", "label", "kind"),
     [
         (BOX, 1, "right"),
         (BOX, 2, "class"),
         ([4, 0, 14, 10], 1, "location"),  # IoU 6 / 14
-        ([4, 0, 14, 10], 2, "class and location"),
+        ([4, 0, 14, 10], 2, "both"),
         (FAR, 1, "background"),
         ([9, 9, 30, 30], 1, "background"),
     ],
 )
-def test_kinds(box, label, reason):
-    assert verdicts([box], [label], [BOX], [1]).reasons == [reason]
+def test_kinds(box, label, kind):
+    assert errors([box], [label], [BOX], [1]).verdicts() == {0: kind}
 
 
 def test_the_second_of_an_object_is_a_duplicate():
-    v = verdicts([BOX, BOX], [1, 1], [BOX, FAR], [1, 1])
-    assert v.reasons == ["right", "duplicate"]
-    assert v.matches.tolist() == [0, -1]
+    two = errors([BOX, BOX], [1, 1], [BOX, FAR], [1, 1])
+    assert two.verdicts() == {0: "right", 1: "duplicate"}
+    assert two.found == {0: 0}
 
 
 def test_a_crowd_takes_any_number_and_counts_none():
-    v = verdicts([BOX, BOX], [1, 1], [[0, 0, 40, 40]], [1], iscrowd=np.array([True]))
-    assert v.reasons == ["crowd", "crowd"]
-    assert v.matches.tolist() == [-1, -1]
+    crowd = {"iscrowd": np.array([True])}
+    two = errors([BOX, BOX], [1, 1], [[0, 0, 40, 40]], [1], **crowd)
+    assert two.verdicts() == {0: "crowd", 1: "crowd"}
+    assert two.found == {} and two.missed == []
+    assert errors([BOX], [2], [[0, 0, 40, 40]], [1], **crowd).verdicts() == {0: "background"}
 
 
 def test_nothing_found_and_nothing_there():
-    assert verdicts([], [], [BOX], [1]).reasons == []
-    assert verdicts([BOX], [1], [], []).reasons == ["background"]
+    assert errors([], [], [BOX], [1]).verdicts() == {}
+    assert errors([BOX], [1], [], []).verdicts() == {0: "background"}
     assert np.isnan(average_precision(np.array([0.5]), np.array([False]), 0))
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("score", [0.0, 0.5])
+def test_arrays_and_coco_dicts_are_judged_alike(seed, score):
+    """The overlaps come from box_iou here and from pycocotools there."""
+    _, target = tm.ToyShapes(20, min_objects=2, max_objects=6)[seed]
+    target = target | {"iscrowd": np.arange(len(target["labels"])) == 1}
+    found = sloppy(target, np.random.default_rng(seed))
+    here = judge_target(found.boxes, found.labels, found.scores, target, score)
+    there = picture_errors(coco_annotations(target, 1), coco_results(found, 1), "bbox", score)
+    assert here.found == there.found and here.ignored == there.ignored
+    assert here.missed == there.missed
+    assert [(w.detection, w.kind, w.truth) for w in here.wrong] == [
+        (w.detection, w.kind, w.truth) for w in there.wrong
+    ]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_less_sure_change_nothing_for_the_surer(seed):
+    """What the page's slider rests on: at a higher score the same verdicts, but fewer."""
+    _, target = tm.ToyShapes(20, min_objects=3, max_objects=6)[seed]
+    found = sloppy(target, np.random.default_rng(seed))
+    everything, some = (
+        judge_target(found.boxes, found.labels, found.scores, target, score).verdicts()
+        for score in (0.0, 0.5)
+    )
+    assert some == {d: kind for d, kind in everything.items() if found.scores[d] >= 0.5}
 
 
 def test_precision_recall_by_hand():
@@ -66,8 +104,8 @@ def test_average_precision_is_near_pycocotools():
     scores = rng.random(40)
     order = np.argsort(-scores)
     boxes, scores = boxes[order], scores[order]
-    v = verdicts(boxes, np.ones(40, int), truth, np.ones(40, int))
-    ours = average_precision(scores, v.matches >= 0, 40)
+    found = errors(boxes, np.ones(40, int), truth, np.ones(40, int), scores).found
+    ours = average_precision(scores, np.isin(np.arange(40), list(found.values())), 40)
 
     def sized(b):
         return [float(b[0]), float(b[1]), float(b[2] - b[0]), float(b[3] - b[1])]
@@ -100,8 +138,7 @@ def test_a_miss_names_the_stage_that_lost_it():
         model = tm.maskrcnn_tiny(min_size=64, max_size=64, **settings).eval()
         with tm.trace() as t:
             model.evaluate_losses([image], [target], np.random.default_rng(0))
-        v = verdicts([], [], target["boxes"], target["labels"])
-        reasons.append([why_missed(t, g, v) for g in range(len(target["labels"]))])
+        reasons.append([why_missed(t, g) for g in range(len(target["labels"]))])
     heads, first = reasons
     assert any("but its class got only" in reason for reason in heads)
     assert all("proposal" in r or "no box of the first stage" in r for r in first)

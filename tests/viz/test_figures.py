@@ -1,6 +1,8 @@
 """Every figure of every stage is drawn of a real trace, and holds as many boxes as it should."""
 
 import inspect
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +15,19 @@ from tinymaskrcnn.detection.fates import Fate
 from tinymaskrcnn.viz import colours, figures
 
 CLASSES = ["square", "circle", "triangle"]
-NO_FIGURES = {"filter_counts", "recalls", "verdicts_of", "weight_statistics"}
-FIGURES = sorted(set(figures.__all__) - NO_FIGURES)
+NO_FIGURES = {"errors_of", "filter_counts", "filter_rows", "recalls", "weight_statistics"}
+NOT_OF_ONE_TRACE = {  # test_dataset_figures.py
+    "anchor_coverage",
+    "augmentations",
+    "box_sizes",
+    "class_histogram",
+    "mask_sizes",
+    "objects_per_picture",
+    "sample_statistics",
+    "sampled_shares",
+    "training_course",
+}
+FIGURES = sorted(set(figures.__all__) - NO_FIGURES - NOT_OF_ONE_TRACE)
 EMPTY = {
     "boxes": np.zeros((0, 4), np.float32),
     "labels": np.zeros(0, np.int64),
@@ -72,6 +85,21 @@ def test_drawn_with_and_without_objects(name, kind, request):
     assert pixels.std() > 1, "an empty figure"
 
 
+def test_the_table_of_views_names_every_figure_and_every_step_of_the_page():
+    folder = Path(figures.__file__).parents[1]
+    table = (folder / "README.md").read_text()
+    assert {name for name in figures.__all__ if f"`{name}`" not in table} == set()
+    named = set(re.findall(r"`([a-z_]+)`", table)) - {"train"}
+    assert named <= set(figures.__all__)
+    scripts = "".join(
+        (folder / f"report/page/{s}.js").read_text() for s in ("inference", "learning")
+    )
+    titles = re.findall(r'group: "[^"]+", title: "([^"]+)"', scripts)
+    titles += re.findall(r'mapStep\("[a-z]+", "([^"]+)"', scripts)
+    assert len(titles) == 20
+    assert [title for title in titles if title not in table] == []
+
+
 def boxes_in(figure, colour):
     """How many rectangles of this edge colour."""
     from matplotlib.colors import to_hex
@@ -104,6 +132,46 @@ def test_filter_counts_add_up(busy):
     assert sum(counts.values()) == total
 
 
+def test_rows_that_go_on_are_those_of_the_filters(busy):
+    _, t, _ = busy
+    counts, lists = figures.filter_counts(t), figures.filter_rows(t, CLASSES)
+    after = [row for _, kept in lists.values() for row in kept]
+    assert len(after) == counts["detections"]
+    before = sum(len(rows) for rows, _ in lists.values())
+    dropped = ("overlaps a better one of its class", "not among the best", "detections")
+    assert before == sum(counts[name] for name in dropped)
+    for rows, kept in lists.values():
+        assert set(kept) <= set(rows)
+
+
+def test_what_a_grid_of_half_the_size_keeps_of_a_mask():
+    """By hand: bins of two pixels with two samples each, half a pixel to the right and below, as
+    torchvision's unaligned RoIAlign reads its goals: at the far edges the last one is half outside.
+    """
+    from tinymaskrcnn.viz.figures.learning import mask_round_trip
+
+    masks = np.zeros((2, 80, 80), np.uint8)
+    masks[0, 10:66, 10:66] = 1
+    masks[1, 10:66:2, 10:66] = 1  # stripes of one pixel
+    boxes = np.float32([[10, 10, 66, 66]] * 2)
+    small, ious = mask_round_trip(masks, boxes, 28)
+    assert (small[0, :-1, :-1] == 1).all() and (small[0, -1, :-1] == 0.75).all()
+    assert small[0, -1, -1] == 0.75**2
+    assert (small[1, :-1, :-1] == 0.5).all()
+    assert 1 > ious[0] > 0.96 and ious[1] < 0.6  # pasting to whole pixels costs two lines
+
+
+def test_wrong_and_missed_have_their_colours(busy):
+    _, t, _ = busy
+    errors = figures.errors_of(t, score=0.2)
+    figure = figures.mistakes(t, CLASSES, score=0.2)
+    assert errors.wrong
+    for kind in colours.ERRORS:
+        wanted = sum(wrong.kind == kind for wrong in errors.wrong)
+        assert boxes_in(figure, colours.ERRORS[kind]) == wanted
+    assert boxes_in(figure, colours.MISSED) == len(errors.missed)
+
+
 def test_recalls_by_hand():
     truth = np.array([[0, 0, 10, 10], [50, 50, 60, 60]], np.float32)
     t = {
@@ -133,20 +201,3 @@ def test_weight_statistics_flag_what_is_odd():
     }
     row = figures.weight_statistics(state)[0]
     assert (row["least"], row["largest"], row["mean"], row["std"]) == (-2, 1, -0.5, 1.5)
-
-
-def test_colours_differ_also_for_colour_blind_readers():
-    """Machado et al. 2009, full deuteranopia and protanopia: no two things look alike."""
-    deutan = "0.367322 0.860646 -0.227968 0.280085 0.672501 0.047413 -0.011820 0.042940 0.968881"
-    protan = "0.152286 1.052583 -0.204868 0.114503 0.786281 0.099216 -0.003882 -0.048116 1.051998"
-    blind = [np.array(text.split(), float).reshape(3, 3) for text in (deutan, protan)]
-    names = list(colours.THINGS)
-    rgb = np.array(
-        [[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in colours.THINGS.values()]
-    )
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    for matrix in [np.eye(3), *blind]:
-        seen = np.clip(linear @ matrix.T, 0, 1) ** (1 / 2.4)
-        for i in range(len(names)):
-            for j in range(i):
-                assert np.linalg.norm(seen[i] - seen[j]) > 0.1, (names[i], names[j])

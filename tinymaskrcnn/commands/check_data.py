@@ -213,9 +213,20 @@ def save_sheet(checked: CheckedSet, fit: AnchorFit, path: Path, max_pixels: int)
         findings=[(line.startswith("error"), line) for line in lines],
         sides=fit.sides(),
         anchors=fit.sizes(),
+        per_picture=np.array([len(checked.file.objects[e["id"]]) for e in checked.file.images]),
+        mask_sides=mask_sides(checked),
+        overlaps=fit.overlaps,
     )
     cells = [cell_of(checked, entry, max_pixels) for entry in shown_pictures(checked)]
     data_sheet(summary, cells).save(path)
+
+
+def mask_sides(checked: CheckedSet) -> np.ndarray:
+    """Square roots of the areas of all masks, in pixels of their pictures (M,)."""
+    from pycocotools import mask as rle_tools
+
+    rles = [thing["rle"] for things in checked.file.objects.values() for thing in things]
+    return np.sqrt(rle_tools.area(rles).astype(float)) if rles else np.zeros(0)
 
 
 def shown_pictures(checked: CheckedSet) -> list[dict]:

@@ -14,8 +14,9 @@ from ..datasets import CocoDataset, ToyShapes
 from ..datasets.images import MAX_PIXELS
 from ..datasets.outlines import OUTLINES
 from ..errors import InputError
-from ..evaluation.error_analysis import PictureErrors, by_picture, picture_errors
+from ..evaluation.error_analysis import by_picture, picture_errors
 from ..evaluation.evaluator import Findings, detect_all, figures
+from ..evaluation.mistakes import PictureErrors
 from ..files import naming, write_atomic
 from ..models.mask_rcnn import MaskRCNN
 from ..parallel import shared_by

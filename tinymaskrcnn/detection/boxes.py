@@ -46,15 +46,19 @@ def scale_boxes(boxes: np.ndarray, from_size: Size, to_size: Size) -> np.ndarray
     return boxes * np.array([x, y, x, y], boxes.dtype)
 
 
+def covered_shares(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """The share of the area of each of boxes (N, 4) that each of regions (M, 4) covers: (N, M)."""
+    low = np.maximum(boxes[:, None, :2], regions[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], regions[None, :, 2:])
+    overlap = np.prod(np.maximum(high - low, 0), axis=2)  # N, M
+    return overlap / np.maximum(box_area(boxes), np.finfo(boxes.dtype).tiny)[:, None]
+
+
 def covered_share(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
     """For each of boxes (N, 4), the largest share of its area that one of regions (M, 4) covers:
     (N,), 0 where M is 0.
     """
-    low = np.maximum(boxes[:, None, :2], regions[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], regions[None, :, 2:])
-    overlap = np.prod(np.maximum(high - low, 0), axis=2)  # N, M
-    area = np.maximum(box_area(boxes), np.finfo(boxes.dtype).tiny)
-    return overlap.max(axis=1, initial=0) / area
+    return covered_shares(boxes, regions).max(axis=1, initial=0)
 
 
 def boxes_to_rois(boxes: Sequence[np.ndarray]) -> np.ndarray:

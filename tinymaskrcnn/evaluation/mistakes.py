@@ -1,78 +1,191 @@
-"""One picture's detections against its ground truth: which is right, and why each mistake is one.
+"""One picture's detections against its ground truth: which are right, what is wrong with the rest,
+and which objects were missed. `evaluate --errors`, the explain page and the figures judge by it.
 
-The kinds of false positives are those of Hoiem et al. 2012 ("Diagnosing error in object detectors")
-and Bolya et al. 2020 (TIDE); why an object was missed is read from a trace of the stages.
+The kinds of wrong detections are those of TIDE (Bolya et al. 2020, section 2), and so are their
+thresholds and the order in which they are tried. Detections are matched as COCO does it, at IoU
+0.5: by falling score, each takes the free object of its class that it overlaps most. IoU below is
+with one object; "own" objects are of the detection's class, "other" ones are not.
+
+location     0.1 to 0.5 with an own object
+class        0.5 or more with an other object
+duplicate    0.5 or more with an own object that a surer detection has taken
+background   0.1 or less with every object
+both         what remains: 0.1 to 0.5 with an other object, so class and location are wrong
+
+A missed object has the first of these reasons that applies:
+
+low score    a detection below the score that is looked at would have found it
+merged       a detection overlaps it by 0.5 or more, but has taken another object
+location     an own detection overlaps it by 0.1 to 0.5
+class        a detection of another class overlaps it by 0.5 or more
+both         a detection of another class overlaps it by 0.1 to 0.5
+nothing      no detection overlaps it by 0.1
+
+Since the surest choose first, what a detection takes, and the kind of a wrong one, do not depend on
+the less sure ones: another score threshold only changes which are looked at.
+
+Not here: errors of COCO dicts and of whole sets (error_analysis.py); at which stage of the model an
+object was lost (misses.py).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..detection.boxes import covered_share
-from ..detection.fates import Fate
+from ..detection.boxes import covered_shares
 from ..ops.box_iou.op import box_iou
-from ..tracing import Trace
 
-NEAR = 0.1  # overlap below which a detection has nothing to do with an object
+FOREGROUND_IOU, BACKGROUND_IOU = 0.5, 0.1
+WRONG = ("location", "class", "duplicate", "background", "both")
+MISSED = ("low score", "merged", "location", "class", "both", "nothing")
 
 
 @dataclass(frozen=True)
-class Verdicts:
-    """Of one picture.
-
-    Args:
-        iou: (n, G) overlap of detections and ground truth.
-        matches: (n,) the ground truth that each detection found, -1 for none.
-        reasons: (n,) "right", "crowd" (lies in a crowd region, not counted), or the kind of the
-            mistake: "duplicate", "class", "location", "class and location", "background".
+class Wrong:
+    """A detection that is wrong: its index among those of its picture, the kind of error, the
+    object that it overlaps most among those that decide the kind (None for background), and that
+    IoU.
     """
 
-    iou: np.ndarray
-    matches: np.ndarray
-    reasons: list[str]
+    detection: int
+    kind: str
+    truth: int | None
+    iou: float
+
+
+@dataclass(frozen=True)
+class Missed:
+    """An object that was not found: its index among those of its picture, and why."""
+
+    truth: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class PictureErrors:
+    """All of one picture.
+
+    - `found`: the detection of each object that has one, by the objects' index.
+    - `ignored`: detections that lie in a crowd of their class; neither right nor wrong.
+    """
+
+    found: dict[int, int]
+    wrong: list[Wrong]
+    missed: list[Missed]
+    ignored: list[int]
+
+    def verdicts(self) -> dict[int, str]:
+        """For each detection that was looked at "right", "crowd", or the kind of its error."""
+        return (
+            dict.fromkeys(self.found.values(), "right")
+            | dict.fromkeys(self.ignored, "crowd")
+            | {wrong.detection: wrong.kind for wrong in self.wrong}
+        )
 
 
 def judge(
-    boxes: np.ndarray,
-    labels: np.ndarray,
-    truth: dict[str, Any],
-    threshold: float = 0.5,
-) -> Verdicts:
-    """Match detections, best first, each to the free object of its class that it overlaps most.
+    iou: np.ndarray, own: np.ndarray, crowd: np.ndarray, scores: np.ndarray, score: float = 0.0
+) -> PictureErrors:
+    """Which of D detections found which of G objects, and what is wrong with the rest.
 
     Args:
-        boxes: (n, 4), best first. labels: (n,). truth: a target: boxes (G, 4), labels (G,), and
-            maybe `iscrowd` (G,). threshold: overlap from which an object is found.
+        iou: (D, G) overlap; with a crowd the share of the detection that lies in it, as in COCO.
+        own: (D, G) bool, whether both have the same class. crowd: (G,) bool. scores: (D,).
+        score: detections below it are not made, except as reasons.
     """
-    iou = box_iou(boxes, truth["boxes"])
-    crowd = truth.get("iscrowd", np.zeros(len(truth["labels"]), bool))
-    free, matches, reasons = ~crowd, np.full(len(boxes), -1, np.int64), []
-    same = labels[:, None] == truth["labels"][None]
-    in_crowd = covered_share(boxes, truth["boxes"][crowd]) >= threshold
-    for i in range(len(boxes)):
-        open_to = np.where(same[i] & free, iou[i], -1)
-        if open_to.max(initial=-1) >= threshold:
-            matches[i] = open_to.argmax()
-            free[matches[i]] = False
-            reasons.append("right")
-        else:
-            reasons.append("crowd" if in_crowd[i] else _mistake(iou[i], same[i], crowd, threshold))
-    return Verdicts(iou, matches, reasons)
+    order = [int(d) for d in np.argsort(-scores, kind="stable") if scores[d] >= score]
+    taken = _match(order, np.where(own & ~crowd, iou, 0))
+    right = set(taken.values())
+    spare = [d for d in order if d not in right]
+    in_crowd = ((iou >= FOREGROUND_IOU) & own & crowd).any(axis=1)
+    wrong = [_wrong(d, iou[d] * ~crowd, own[d], taken) for d in spare if not in_crowd[d]]
+    missed = [
+        Missed(g, _reason(iou[:, g], own[:, g], scores >= score))
+        for g in range(len(crowd))
+        if not crowd[g] and g not in taken
+    ]
+    return PictureErrors(taken, wrong, missed, [d for d in spare if in_crowd[d]])
 
 
-def _mistake(iou: np.ndarray, same: np.ndarray, crowd: np.ndarray, threshold: float) -> str:
-    own = iou[same & ~crowd].max(initial=0)
-    other = iou[~same & ~crowd].max(initial=0)
-    if own >= threshold:
-        return "duplicate"
-    if other >= threshold:
-        return "class"
-    if own >= NEAR:
+def overlaps(boxes: np.ndarray, target: Mapping[str, Any]) -> np.ndarray:
+    """(D, G) IoU of boxes (D, 4) and a target's; with a crowd the share that it covers.
+
+    Args:
+        target: boxes (G, 4), and maybe `iscrowd` (G,).
+    """
+    iou = box_iou(boxes, target["boxes"])
+    return np.where(crowds_of(target), covered_shares(boxes, target["boxes"]), iou)
+
+
+def crowds_of(target: Mapping[str, Any]) -> np.ndarray:
+    """(G,) bool, whether each object of a target is a crowd."""
+    return np.asarray(target.get("iscrowd", np.zeros(len(target["labels"]))), bool)
+
+
+def judge_target(
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    scores: np.ndarray,
+    target: Mapping[str, Any],
+    score: float = 0.0,
+) -> PictureErrors:
+    """The same of a picture's boxes (D, 4), labels (D,) and scores (D,), and its target."""
+    own = labels[:, None] == np.asarray(target["labels"])
+    return judge(overlaps(boxes, target), own, crowds_of(target), scores, score)
+
+
+def _match(order: Sequence[int], ious: np.ndarray) -> dict[int, int]:
+    """The detection of each object that has one; `ious` are 0 where no match is allowed."""
+    taken: dict[int, int] = {}
+    free = ious.copy()
+    for d in order:
+        if free.shape[1] and free[d].max() >= FOREGROUND_IOU:
+            g = int(free[d].argmax())
+            taken[g] = d
+            free[:, g] = 0
+    return taken
+
+
+def _wrong(d: int, ious: np.ndarray, own: np.ndarray, taken: Mapping[int, int]) -> Wrong:
+    """What is wrong with detection d, whose IoU with each object is (G,)."""
+    if not len(ious) or ious.max() <= 0:
+        return Wrong(d, "background", None, 0.0)
+    of_own, of_other = ious * own, ious * ~own
+    used = of_own * [g in taken for g in range(len(ious))]
+    if BACKGROUND_IOU <= of_own.max() <= FOREGROUND_IOU:
+        kind, decisive = "location", of_own
+    elif of_other.max() >= FOREGROUND_IOU:
+        kind, decisive = "class", of_other
+    elif used.max() >= FOREGROUND_IOU:
+        kind, decisive = "duplicate", used
+    elif ious.max() <= BACKGROUND_IOU:
+        return Wrong(d, "background", None, float(ious.max()))
+    else:
+        kind, decisive = "both", of_other
+    return Wrong(d, kind, int(decisive.argmax()), float(decisive.max()))
+
+
+def _reason(ious: np.ndarray, own: np.ndarray, made: np.ndarray) -> str:
+    """Why an object was missed, of its IoU with each detection (D,), whether that is of its class,
+    and whether its score is high enough.
+    """
+
+    def largest(of: np.ndarray) -> float:
+        return ious[of].max(initial=0.0)
+
+    if largest(own & ~made) >= FOREGROUND_IOU:
+        return "low score"
+    if largest(own & made) >= FOREGROUND_IOU:
+        return "merged"
+    if largest(own & made) >= BACKGROUND_IOU:
         return "location"
-    return "class and location" if other >= NEAR else "background"
+    if largest(~own & made) >= FOREGROUND_IOU:
+        return "class"
+    return "both" if largest(~own & made) >= BACKGROUND_IOU else "nothing"
 
 
 def average_precision(scores: np.ndarray, right: np.ndarray, objects: int) -> float:
@@ -97,72 +210,3 @@ def precision_recall(
     order = np.argsort(-scores, kind="stable")
     found = np.cumsum(right[order])
     return found / max(objects, 1), found / np.arange(1, len(order) + 1)
-
-
-def why_missed(
-    t: Trace, g: int, verdicts: Verdicts, picture: int = 0, threshold: float = 0.5
-) -> str:
-    """In words, at which stage object `g` was lost: the first whose boxes do not hold it any more.
-
-    Args:
-        t: a trace of `evaluate_losses` on that picture. verdicts: of its detections.
-    """
-    target = t["transform.targets"][picture]
-    truth, label = target["boxes"][g : g + 1], int(target["labels"][g])
-
-    def best(boxes: np.ndarray) -> tuple[int, float]:
-        overlaps = box_iou(truth, boxes)[0]
-        return (int(overlaps.argmax()), float(overlaps.max())) if len(overlaps) else (-1, 0.0)
-
-    row, overlap = best(t["rpn.clipped"][picture])
-    if overlap < threshold:
-        _, anchor = best(t["rpn.anchors"])
-        return (
-            f"no box of the first stage came near it: the best of the top anchors overlaps it by "
-            f"{overlap:.2f} (the best of all anchors by {anchor:.2f})"
-        )
-    proposal, covered = best(t["rpn.proposals"][picture])
-    if covered < threshold:
-        why = _FATES[Fate(int(t["rpn.fates"][picture][row]))]
-        return f"its best box (IoU {overlap:.2f}) did not become a proposal: {why}"
-    return _lost_by_heads(t, picture, truth, label, verdicts, threshold, (proposal, covered))
-
-
-_FATES = {
-    Fate.KEPT: "it did",
-    Fate.SMALL: "too small",
-    Fate.UNSURE: "its score was too low",
-    Fate.OVERLAP: "NMS gave way to a better-scored box",
-    Fate.RANK: "enough other boxes had better scores",
-}
-
-
-def _lost_by_heads(
-    t: Trace,
-    picture: int,
-    truth: np.ndarray,
-    label: int,
-    verdicts: Verdicts,
-    threshold: float,
-    nearest: tuple[int, float],
-) -> str:
-    rows = t["detect.candidates.rows"][picture]
-    same = t["detect.candidates.labels"][picture] == label
-    overlaps = box_iou(truth, t["detect.candidates.clipped"][picture])[0]
-    close = np.flatnonzero(same & (overlaps >= threshold))
-    scores = t["detect.scores"][picture]
-    if len(close) == 0:
-        proposal, covered = nearest
-        named = int(scores[proposal].argmax())
-        return (
-            f"proposal {proposal} covers it (IoU {covered:.2f}), but its class got only "
-            f"{scores[proposal, label]:.3f}; "
-            + ("it was taken for background" if named == 0 else f"class {named} got most")
-            + (", or its box moved away" if (same & np.isin(rows, [proposal])).any() else "")
-        )
-    best = close[scores[rows[close], label].argmax()]
-    fate = Fate(int(t["detect.candidates.fates"][picture][best]))
-    score = scores[rows[best], label]
-    if fate == Fate.KEPT:
-        return f"a box for it (score {score:.2f}) was found, but stands for another object"
-    return f"a box for it (score {score:.2f}) was dropped: {_FATES[fate]}"

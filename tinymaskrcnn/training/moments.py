@@ -62,9 +62,7 @@ class Moments:
         name = f"step-{step:08d}"
         t = trace_of(model, image, target)
         try:
-            page = explain_page(
-                model, image, classes, target, f"{title} after {step} steps", False, False, t
-            )
+            page = explain_page(model, image, classes, target, f"{title} after {step} steps", t=t)
         except NonFiniteError as problem:  # training itself says so, with the cause
             logger.warning("step %d: %s", step, problem)
             return

@@ -12,17 +12,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .diagrams import Colour
+from . import colours
+from .colours import Colour, rgb
 from .figure import as_picture, new_figure
 
-DROPPED: Colour = (75, 75, 75)  # whatever a filter removed, and background
-LEVELS: tuple[Colour, ...] = (  # P2 to P6; none of the roles' colours
-    (0, 90, 181),
-    (136, 46, 160),
-    (190, 30, 45),
-    (128, 96, 0),
-    (40, 40, 40),
-)
+# the colours of viz/colours.py, as numbers
+DROPPED = rgb(colours.DROPPED)
+LEVELS = tuple(map(rgb, colours.LEVELS))
 
 
 @dataclass(frozen=True)

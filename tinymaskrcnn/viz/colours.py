@@ -1,21 +1,32 @@
-"""One colour and one line style for each thing, in every figure, page and lesson.
+"""One colour and one line style for each thing, in every figure, page and lesson. All colours of
+things stand here, and only here.
 
 The colours are Okabe and Ito's ("Color Universal Design", 2008), which colour-blind readers can
 tell apart; the line styles say the same again without colour.
-
-Not here: the colours that tell objects of a picture apart (draw.COLOURS).
 """
 
 from __future__ import annotations
+
+Colour = tuple[int, int, int]
+
+
+def rgb(name: str) -> Colour:
+    """A colour "#rrggbb" as three numbers 0..255, as PIL and NumPy want it."""
+    red, green, blue = bytes.fromhex(name[1:])
+    return red, green, blue
+
 
 GROUND_TRUTH = "#009e73"  # green
 ANCHOR = "#56b4e9"  # sky blue
 PROPOSAL = "#e69f00"  # orange
 DETECTION = "#d55e00"  # vermilion
-MASK = "#cc79a7"  # reddish purple
+MASK = "#cc79a7"  # reddish purple; also the overlap of two boxes
 POINT = "#f0e442"  # yellow: RoIAlign's sampling points
-DROPPED = "#bbbbbb"  # grey: whatever a filter removed, and background
+DROPPED = "#4b4b4b"  # dark grey: whatever a filter removed, and background
+MISSED = "#0072b2"  # blue: an object that nothing found
+IGNORED = "#969ca8"  # light grey: a crowd, and what lies in it
 INK, PAPER = "#1f2328", "#ffffff"
+QUIET = "#6e6e6e"  # grey text beside what matters
 
 THINGS = {
     "ground truth": GROUND_TRUTH,
@@ -25,6 +36,7 @@ THINGS = {
     "mask": MASK,
     "sampling point": POINT,
     "dropped": DROPPED,
+    "missed": MISSED,
 }
 LINES = {  # Matplotlib's line styles
     GROUND_TRUTH: "-",
@@ -32,6 +44,14 @@ LINES = {  # Matplotlib's line styles
     PROPOSAL: "--",
     DETECTION: "-",
     DROPPED: (0, (1, 2)),
+    MISSED: "--",
+}
+ERRORS = {  # wrong detections by the kind of their error
+    "location": "#56b4e9",
+    "class": "#f0e442",
+    "duplicate": "#cc79a7",
+    "background": "#d55e00",
+    "both": "#b284ff",
 }
 LOSSES = {  # as in the curve of a training run
     "loss_objectness": "#e69f00",
@@ -40,6 +60,22 @@ LOSSES = {  # as in the curve of a training run
     "loss_box_reg": "#d55e00",
     "loss_mask": "#cc79a7",
 }
-LEVELS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677")  # P2 to P6: Tol's bright scheme
+LEVELS = ("#2244cc", "#882200", "#8888cc", "#880088", "#000000")  # P2 to P6; none is a thing's
+CHANNELS = ("#d55e00", "#009e73", "#0072b2", "#6e6e6e")  # red, green, blue, one more
+OBJECTS = (  # tell the objects of a picture apart, or classes: Okabe and Ito's, lighter, darker
+    "#e69f00",
+    "#56b4e9",
+    "#009e73",
+    "#f0e442",
+    "#cc79a7",
+    "#d55e00",
+    "#0072b2",
+    "#94d6b2",
+    "#b284ff",
+    "#ffb394",
+    "#808000",
+    "#add8e6",
+)
+WRONG, ODD, FINE = "#c81e2d", "#b06c00", "#007850"  # what check-data found: errors, warnings, none
 HEAT = "viridis"  # of maps and probabilities
 SIGNED = "RdBu_r"  # of gradients and offsets, white at zero

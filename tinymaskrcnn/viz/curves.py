@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from .colours import LOSSES
+from .colours import DETECTION, INK, LOSSES, MASK, QUIET
 
 LEAST = 1e-6  # a loss of zero has no place on a logarithmic axis
 
 Rows = Sequence[Mapping[str, Any]]
 
 TERMS = {  # name in metrics.jsonl: (name in the legend, colour)
-    "loss": ("sum", "#222222"),
+    "loss": ("sum", INK),
     "loss_objectness": ("objectness", LOSSES["loss_objectness"]),
     "loss_rpn_box_reg": ("RPN boxes", LOSSES["loss_rpn_box_reg"]),
     "loss_classifier": ("classes", LOSSES["loss_classifier"]),
@@ -40,7 +40,7 @@ def training_curve(metrics: Rows, path: Path, evaluations: Rows = ()) -> None:
     axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     _draw_losses(axes[0], metrics)
     _style(axes[1], "learning rate")
-    axes[1].plot(*_series(metrics, "lr"), color="#0072b2", lw=1.2)
+    axes[1].plot(*_series(metrics, "lr"), color=QUIET, lw=1.2)
     if evaluations:
         _draw_figures(axes[2], evaluations)
     axes[-1].set_xlabel("step")
@@ -75,7 +75,7 @@ def _draw_losses(axis: Any, metrics: Rows) -> None:
 
 def _draw_figures(axis: Any, evaluations: Rows) -> None:
     steps = [row["step"] for row in evaluations]
-    for kind, label, colour in (("segm", "mask AP", "#cc79a7"), ("bbox", "box AP", "#d55e00")):
+    for kind, label, colour in (("segm", "mask AP", MASK), ("bbox", "box AP", DETECTION)):
         axis.plot(
             steps, [row[kind]["AP"] for row in evaluations], "o-", ms=4, color=colour, label=label
         )

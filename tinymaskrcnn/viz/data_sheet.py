@@ -6,19 +6,21 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .draw import COLOURS, INK, PAPER, Colour, as_bytes, draw_objects, text_font
+from . import colours
+from .colours import Colour, rgb
+from .draw import COLOURS, INK, PAPER, as_bytes, draw_objects, text_font
 
 COLUMNS, CELL, MARGIN = 4, (384, 288), 16
 WIDTH = COLUMNS * (CELL[0] + MARGIN) + MARGIN
-RED, AMBER, GREY, FRAME = (200, 30, 45), (176, 108, 0), (110, 110, 110), (245, 245, 245)
+RED, AMBER, GREEN, GREY = map(rgb, (colours.WRONG, colours.ODD, colours.FINE, colours.QUIET))
+FRAME = (245, 245, 245)
 LINE = 24  # height of a line of text
-LEAST_BARS, MOST_BARS = 5, 12
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Summary:
 
     - `counts`: objects of every class, in label order. `findings`: (whether it is an error, line).
     - `sides`: (G,) square root of each box's area in pixels of the model. `anchors`: its sizes.
+    - `per_picture`: (N,) objects of each picture. `mask_sides`: (M,) square root of each mask's
+      area in the pictures' own pixels. `overlaps`: (G,) IoU of each box with its best anchor.
     """
 
     title: str
@@ -55,6 +59,9 @@ class Summary:
     findings: Sequence[tuple[bool, str]]
     sides: np.ndarray
     anchors: Sequence[float]
+    per_picture: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    mask_sides: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    overlaps: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
 def data_sheet(summary: Summary, cells: Sequence[Cell]) -> Image.Image:
@@ -94,63 +101,28 @@ def _heading(summary: Summary) -> Image.Image:
 
 
 def _charts(summary: Summary) -> Image.Image:
-    """Bars of the classes, and the boxes' sizes with the anchors."""
+    """Classes and box sizes; below, where the set has objects, how many a picture has, mask sizes,
+    and how well the anchors cover the boxes.
+    """
     from matplotlib.figure import Figure  # late, and without pyplot: no window, no global state
 
-    figure = Figure(figsize=(WIDTH / 100, 2.7), dpi=100, layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=[1, 1.6])
-    _class_bars(left, summary.counts)
-    _size_histogram(right, summary.sides, summary.anchors)
+    from .figures import dataset
+
+    rows = 2 if len(summary.mask_sides) else 1
+    figure = Figure(figsize=(WIDTH / 100, 2.7 * rows), dpi=100, layout="constrained")
+    parts: Any = [figure] if rows == 1 else figure.subfigures(2, 1)
+    left, right = parts[0].subplots(1, 2, width_ratios=[1, 1.6])
+    dataset.class_histogram(summary.counts, left)
+    dataset.box_sizes(summary.sides, summary.anchors, right)
+    if rows == 2:
+        left, middle, right = parts[1].subplots(1, 3)
+        dataset.objects_per_picture(summary.per_picture, left)
+        dataset.mask_sizes(summary.mask_sides, middle)
+        dataset.anchor_coverage(summary.overlaps, right)
     buffer = io.BytesIO()
     figure.savefig(buffer, metadata={"Software": None})
     with Image.open(buffer) as image:
         return image.convert("RGB")
-
-
-def _class_bars(axis: Any, counts: Mapping[str, int]) -> None:
-    """The most frequent classes, longest bar on top, in their colours."""
-    labels = {name: label for label, name in enumerate(counts, start=1)}
-    shown = sorted(counts, key=lambda name: -counts[name])[:MOST_BARS]
-    colours = [[part / 255 for part in class_colour(labels[name])] for name in shown]
-    names = [name if len(name) <= 24 else f"{name[:22]}…" for name in shown]
-    places = np.arange(len(shown))
-    bars = axis.barh(places, [counts[name] for name in shown], color=colours, height=0.7)
-    axis.set_yticks(places, names)
-    axis.bar_label(bars, padding=3, fontsize=9, color="#444444")
-    axis.set_ylim(max(len(shown), LEAST_BARS) - 0.5, -0.5)
-    axis.margins(x=0.15)
-    hidden = len(counts) - len(shown)
-    axis.set_title("objects" + (f" ({hidden} more classes)" if hidden else ""), loc="left", size=10)
-    axis.spines[["top", "right", "bottom"]].set_visible(False)
-    axis.tick_params(left=False, bottom=False, labelbottom=False)
-
-
-def _size_histogram(axis: Any, sides: np.ndarray, anchors: Sequence[float]) -> None:
-    """How large boxes are where the model sees them, and where its anchors are."""
-    low = min([*anchors, *sides[:1]]) if len(sides) == 0 else min(sides.min(), min(anchors))
-    high = max(max(anchors), sides.max(initial=1.0))
-    edges = np.geomspace(max(low, 0.5) / 1.15, high * 1.15, 41)
-    axis.hist(np.clip(sides, edges[0], edges[-1]), edges, color="#9bb7cf")
-    for size in anchors:
-        axis.axvline(size, color="#d55e00", lw=1.3)
-        axis.annotate(
-            f"{size:g}",
-            (size, 1),
-            (3, -3),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            va="top",
-            fontsize=9,
-            color="#d55e00",
-        )
-    axis.set_xscale("log")
-    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if low <= tick <= high]
-    axis.set_xticks(ticks, [str(tick) for tick in ticks])
-    axis.minorticks_off()
-    title = "box sizes (square root of area) in the model's pixels, and its anchors"
-    axis.set_title(title, loc="left", size=10)
-    axis.set_ylabel("boxes")
-    axis.spines[["top", "right"]].set_visible(False)
 
 
 def _findings(findings: Sequence[tuple[bool, str]]) -> Image.Image:
@@ -159,7 +131,7 @@ def _findings(findings: Sequence[tuple[bool, str]]) -> Image.Image:
     part = Image.new("RGB", (WIDTH, len(lines) * LINE + MARGIN), PAPER)
     draw, font = ImageDraw.Draw(part), text_font(16)
     for number, (is_error, line) in enumerate(lines):
-        colour = (RED if is_error else AMBER) if findings else (0, 120, 80)
+        colour = (RED if is_error else AMBER) if findings else GREEN
         middle = 8 + number * LINE + LINE / 2
         draw.ellipse((MARGIN, middle - 5, MARGIN + 10, middle + 5), fill=colour)
         text = fitted(line, WIDTH - 3 * MARGIN - 18, font)
@@ -206,16 +178,16 @@ def _thumbnail(cell: Cell) -> Image.Image:
     columns = ((np.arange(size[0]) + 0.5) * width / size[0]).astype(np.int64)
     masks = [mask[rows][:, columns].astype(bool) for mask in cell.masks]
     boxes = np.reshape(cell.boxes, (-1, 4)) * np.float32(scale)
-    colours = [class_colour(int(label)) for label in cell.labels]
+    own = [class_colour(int(label)) for label in cell.labels]
     for index in cell.wrong:
-        colours[index] = RED
+        own[index] = RED
     order = sorted(range(len(masks)), key=lambda index: index in cell.wrong)  # what is wrong on top
     drawn = draw_objects(
         picture,
         boxes[order],
         [masks[i] for i in order],
         [""] * len(order),
-        [colours[i] for i in order],
+        [own[i] for i in order],
     )
     draw = ImageDraw.Draw(drawn)
     for index in cell.wrong:

@@ -11,24 +11,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageColor, ImageDraw
+from PIL import Image, ImageDraw
 
 from . import colours
-from .draw import INK, Colour, draw_objects, enlarged, enlargement
+from .colours import HEAT, Colour, rgb
+from .draw import INK, draw_objects, enlarged, enlargement
 from .figure import as_picture, bare, new_figure
 
 # the colours of viz/colours.py, as PIL and NumPy want them
-GROUND_TRUTH, ANCHOR, PROPOSAL, DETECTION, OVERLAP = (
-    ImageColor.getrgb(name)[:3]
-    for name in (
-        colours.GROUND_TRUTH,
-        colours.ANCHOR,
-        colours.PROPOSAL,
-        colours.DETECTION,
-        colours.MASK,
-    )
+GROUND_TRUTH, ANCHOR, PROPOSAL, DETECTION, OVERLAP = map(
+    rgb, (colours.GROUND_TRUTH, colours.ANCHOR, colours.PROPOSAL, colours.DETECTION, colours.MASK)
 )
-
 Group = tuple[np.ndarray, Colour, Sequence[str]]
 
 
@@ -120,7 +113,7 @@ def number_tables(
     figure = new_figure(sum(panels) + margin * len(panels), cell * max(heights) + 0.75)
     axes = figure.subplots(1, len(arrays), squeeze=False, width_ratios=panels)[0]
     for axis, (title, array) in zip(axes, arrays.items(), strict=True):
-        axis.imshow(array, cmap="cividis", vmin=low, vmax=high)
+        axis.imshow(array, cmap=HEAT, vmin=low, vmax=high)
         axis.set_anchor("N")
         if numbers:
             _write_numbers(axis, array, form, (low, high))

@@ -18,32 +18,15 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..detection.detections import Detections
+from . import colours
+from .colours import Colour, rgb
 
-# Okabe and Ito's palette, which colour-blind people can tell apart, and lighter and darker forms of
-# it.
-COLOURS = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (204, 121, 167),
-    (213, 94, 0),
-    (0, 114, 178),
-    (148, 214, 178),
-    (178, 132, 255),
-    (255, 179, 148),
-    (128, 128, 0),
-    (173, 216, 230),
-)
+COLOURS = tuple(map(rgb, colours.OBJECTS))
 SHORT_SIDE = 384  # pictures below this are enlarged up to it
 LONG_SIDE = 4096  # but never beyond this: a picture may be one pixel high
 FILL = 0.38  # opacity of a mask
-PAPER = (255, 255, 255)
-INK = (30, 30, 30)
-
-
+PAPER, INK = rgb(colours.PAPER), rgb(colours.INK)
 Box = tuple[float, float, float, float]
-Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)

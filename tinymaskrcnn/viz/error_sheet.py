@@ -11,17 +11,13 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as rle_tools
 
-from ..evaluation.error_analysis import PictureErrors
-from .draw import Colour, contact_sheet, draw_objects, enlarged, enlargement, titled
+from ..evaluation.mistakes import PictureErrors
+from . import colours
+from .colours import Colour, rgb
+from .draw import contact_sheet, draw_objects, enlarged, enlargement, titled
 
-RIGHT, IGNORED, MISSED = (0, 158, 115), (150, 156, 168), (213, 94, 0)
-WRONG: dict[str, Colour] = {
-    "location": (86, 180, 233),
-    "class": (240, 228, 66),
-    "duplicate": (204, 121, 167),
-    "background": (213, 94, 0),
-    "both": (178, 132, 255),
-}
+RIGHT, IGNORED, MISSED = map(rgb, (colours.GROUND_TRUTH, colours.IGNORED, colours.MISSED))
+WRONG = {kind: rgb(colour) for kind, colour in colours.ERRORS.items()}
 
 
 def draw_errors(
@@ -67,8 +63,8 @@ def _drawn(image: np.ndarray, objects: Sequence[tuple[Mapping[str, Any], str, Co
     scale = enlargement(image.shape[1:])
     boxes = np.array([_corners(entry["bbox"]) for entry, _, _ in objects]).reshape(-1, 4) * scale
     masks = (_mask(entry["segmentation"], scale) for entry, _, _ in objects)
-    captions, colours = [o[1] for o in objects], [o[2] for o in objects]
-    return draw_objects(enlarged(image, scale), boxes, masks, captions, colours)
+    captions, lines = [o[1] for o in objects], [o[2] for o in objects]
+    return draw_objects(enlarged(image, scale), boxes, masks, captions, lines)
 
 
 def _corners(box: Sequence[float]) -> tuple[float, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from .colours import HEAT
 from .draw import COLOURS, INK
 from .figure import as_picture, bare, new_figure
 
@@ -65,7 +66,7 @@ def picture_row(pictures: Mapping[str, Any], columns: int = 4, side: float = 2.6
         array = np.asarray(picture)
         if array.ndim == 3 and array.dtype != np.uint8:
             array = np.clip(array, 0, 1).transpose(1, 2, 0)
-        axis.imshow(array, cmap="cividis", interpolation="nearest")
+        axis.imshow(array, cmap=HEAT, interpolation="nearest")
         axis.set_title(title, size=9)
         axis.set(xticks=[], yticks=[])
         bare(axis)

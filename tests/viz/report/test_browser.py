@@ -16,6 +16,7 @@ import tinymaskrcnn as tm
 from tinymaskrcnn.commands.loading import load_model
 from tinymaskrcnn.datasets import CocoDataset
 from tinymaskrcnn.detection.boxes import clip_boxes
+from tinymaskrcnn.evaluation import coco_annotations, coco_results, picture_errors
 from tinymaskrcnn.ops.nms.reference import batched_nms
 from tinymaskrcnn.ops.paste_masks.reference import paste_masks_binary
 from tinymaskrcnn.viz.report import explain_page, moment, timeline_page, trace_of
@@ -236,6 +237,27 @@ def test_candidates_boxes_are_decoded_as_the_model_does(page, subject, t):
     np.testing.assert_array_equal(np.array(shown, np.float32).reshape(-1, 4), expected)
 
 
+@pytest.mark.parametrize("score", [0.05, 0.3, 0.5, 0.9, 0.99])
+def test_mistakes_at_a_threshold_are_those_of_evaluate(page, subject, t, score):
+    """Wrong detections and missed objects, each with its kind, as `evaluate --errors` has them."""
+    model, _, image, target = subject
+    (found,) = model.detect([image])
+    errors = picture_errors(coco_annotations(target, 1), coco_results(found, 1), "bbox", score)
+    go(page, "mistakes")
+    slide(page, "mistake-score", score)
+    shown = page.execute_script(
+        "const e = errorsFrom(page.content, arguments[0]), m = page.content.learning.mistakes;"
+        "return [e.found.length, e.wrong.map((k) => [k, m.kinds[k]]),"
+        "e.missed.map((x) => [x.truth, x.reason])]",
+        float(page.find_element("id", "mistake-score").get_attribute("value")),
+    )
+    assert shown[0] == len(errors.found)
+    assert shown[1] == sorted([w.detection, w.kind] for w in errors.wrong)
+    assert shown[2] == [[m.truth, m.reason] for m in errors.missed]
+    counts = [len(errors.found), len(errors.wrong), len(errors.missed)]
+    assert text(page, "#mistake-count") == "{} right, {} wrong, {} missed".format(*counts)
+
+
 # ---- people
 
 
@@ -263,6 +285,24 @@ def test_arrow_keys_on_a_slider_move_the_slider(page):
     go(page, "result")
     page.find_element("id", "score-threshold").send_keys(Keys.ARROW_RIGHT)
     assert page.execute_script("return [page.step.id, page.state.score]") == ["result", 0.51]
+
+
+@pytest.mark.parametrize("step", ["anchors", "objectness"])
+def test_cells_can_be_walked_with_keys(page, step):
+    """Shift and an arrow moves to the next cell; the details are of that cell."""
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    go(page, step)
+    page.execute_script("page.set('level', 2)")
+    cell = "return cellOf(page.content.anchors[2], page.state.cell || [128, 128])"
+    columns = page.execute_script("return page.content.anchors[2].columns")
+    seen = [page.execute_script(cell)]
+    for key in (Keys.ARROW_RIGHT, Keys.ARROW_DOWN, Keys.ARROW_LEFT, Keys.ARROW_UP):
+        ActionChains(page).key_down(Keys.SHIFT).send_keys(key).key_up(Keys.SHIFT).perform()
+        seen.append(page.execute_script(cell))
+    assert np.diff(seen).tolist() == [1, columns, -1, -columns]
+    assert page.execute_script("return page.step.id") == step
 
 
 def test_everything_that_reacts_can_be_reached_by_tab(page):
@@ -328,3 +368,25 @@ def test_the_timeline_scrubs(driver, subject, tmp_path):
                     wide = driver.execute_script("return document.documentElement.scrollWidth")
                     assert wide <= width
                     assert "[object" not in text(driver, "body")
+
+
+def test_the_timeline_by_keys(driver, subject, tmp_path):
+    """Arrows go through the moments; Tab reaches the views, the player and the slider."""
+    from selenium.webdriver.common.keys import Keys
+
+    model, classes, image, target = subject
+    trace = trace_of(model, image, target)
+    texts = [moment(model, trace, classes, step, "a picture", "a.html") for step in (0, 7, 30)]
+    path = tmp_path / "index.html"
+    path.write_text(timeline_page(texts, "run"))
+    with opened(driver, path):
+        body = driver.find_element("tag name", "body")
+        for key, step in ((Keys.ARROW_LEFT, "7"), (Keys.ARROW_LEFT, "0"), (Keys.ARROW_RIGHT, "7")):
+            body.send_keys(key)
+            assert text(driver, 'output[for="moment"]') == step
+        visited = set()
+        for _ in range(14):
+            driver.switch_to.active_element.send_keys(Keys.TAB)
+            visited.add(driver.switch_to.active_element.get_attribute("id"))
+        views = {f"go-{name}" for name in ("detections", "proposals", "anchors", "objectness")}
+        assert views | {"play", "moment", "score-threshold"} <= visited

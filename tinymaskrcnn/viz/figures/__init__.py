@@ -5,9 +5,21 @@
 >>> tm.viz.figures.proposal_stages(t).savefig("proposals.png")
 
 Those of ground truth, matching and losses want a trace of `model.evaluate_losses(images, targets)`
-(both halves) or of a training pass. `picture` is the number of the picture in its batch.
+(both halves) or of a training pass. `picture` is the number of the picture in its batch. Those of a
+whole data set (dataset.py) want plain numbers, that of training's course a trace of each moment.
 """
 
+from .course import training_course
+from .dataset import (
+    anchor_coverage,
+    augmentations,
+    box_sizes,
+    class_histogram,
+    mask_sizes,
+    objects_per_picture,
+    sample_statistics,
+    sampled_shares,
+)
 from .inputs import (
     class_counts,
     feature_maps,
@@ -21,11 +33,10 @@ from .learning import (
     loss_terms,
     mask_goals,
     mask_loss,
+    mask_resolution,
     overlap_matrix,
     sampled_anchors,
     sampled_regions,
-    weight_histograms,
-    weight_statistics,
 )
 from .proposals import (
     anchor_counts,
@@ -47,28 +58,37 @@ from .regions import (
     class_scores,
     detections,
     filter_counts,
+    filter_rows,
     mask_probabilities,
+    pasted_masks,
     pasting,
     pooled_crops,
     refined_proposals,
     roi_levels,
     sampling_points,
 )
-from .results import mistakes, precision_recall_curve, truth_grid, verdicts_of
+from .results import errors_of, mistakes, precision_recall_curve, truth_grid
+from .weights import weight_histograms, weight_statistics
 
 __all__ = [
     "all_proposals",
     "anchor_counts",
+    "anchor_coverage",
     "anchor_matches",
+    "augmentations",
+    "box_sizes",
     "candidate_fates",
     "centre_anchors",
     "class_counts",
+    "class_histogram",
     "class_masks",
     "class_scores",
     "delta_histograms",
     "detections",
+    "errors_of",
     "feature_maps",
     "filter_counts",
+    "filter_rows",
     "gradient_maps",
     "ground_truth",
     "ground_truth_masks",
@@ -76,10 +96,14 @@ __all__ = [
     "mask_goals",
     "mask_loss",
     "mask_probabilities",
+    "mask_resolution",
+    "mask_sizes",
     "mistakes",
     "network_input",
     "objectness",
+    "objects_per_picture",
     "overlap_matrix",
+    "pasted_masks",
     "pasting",
     "pooled_crops",
     "precision_recall_curve",
@@ -91,12 +115,14 @@ __all__ = [
     "refined_anchors",
     "refined_proposals",
     "roi_levels",
+    "sample_statistics",
     "sampled_anchors",
     "sampled_regions",
+    "sampled_shares",
     "sampling_points",
     "top_anchors",
+    "training_course",
     "truth_grid",
-    "verdicts_of",
     "weight_histograms",
     "weight_statistics",
 ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...tracing import Trace
-from ..colours import DROPPED, INK, LINES
+from ..colours import DROPPED, INK, LINES, PAPER, rgb
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,7 +109,9 @@ def draw_boxes(
 def tag(axis: Axes, x: float, y: float, caption: str, colour: str) -> None:
     """A small caption on a filled tag."""
     paper = {"facecolor": colour, "edgecolor": "none", "pad": 1.2, "alpha": 0.9}
-    axis.text(x, y, caption, fontsize=6.5, color="white", bbox=paper, va="bottom", clip_on=True)
+    red, green, blue = rgb(colour)
+    ink = INK if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else PAPER
+    axis.text(x, y, caption, fontsize=6.5, color=ink, bbox=paper, va="bottom", clip_on=True)
 
 
 def keep_in_view(axis: Axes, *boxes: np.ndarray) -> None:

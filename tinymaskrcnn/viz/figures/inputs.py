@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...tracing import Trace
-from ..colours import GROUND_TRUTH, HEAT, INK, SIGNED
+from ..colours import CHANNELS, GROUND_TRUTH, HEAT, INK, SIGNED
 from .canvas import chart, draw_boxes, nothing, panels, plain, show_map, show_picture, tag
 
 if TYPE_CHECKING:
@@ -24,7 +24,13 @@ def network_input(t: Trace, picture: int = 0) -> Figure:
     height, width = t["transform.sizes"][picture]
     for channel in range(values.shape[2]):
         pixels = values[:height, :width, channel].ravel()
-        right.hist(pixels, bins=60, histtype="step", label=f"channel {channel}")
+        right.hist(
+            pixels,
+            bins=60,
+            histtype="step",
+            color=CHANNELS[channel % len(CHANNELS)],
+            label=f"channel {channel}",
+        )
     plain(right)
     right.legend(frameon=False, fontsize=8)
     return figure

@@ -1,8 +1,8 @@
-"""What training sees: matching, sampling, goals, loss terms; and the weights themselves."""
+"""What training sees: matching, sampling, goals, loss terms."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +10,10 @@ from scipy.special import expit as sigmoid
 
 from ...detection.box_coder import BoxCoder
 from ...detection.matcher import BELOW, BETWEEN
+from ...models.roi_heads import mask_goals as cut_masks
+from ...ops.paste_masks.op import paste_masks
 from ...tracing import Trace
-from ..colours import ANCHOR, DROPPED, GROUND_TRUTH, HEAT, INK, LOSSES, MASK, PROPOSAL
+from ..colours import ANCHOR, DROPPED, GROUND_TRUTH, HEAT, INK, LOSSES, PROPOSAL
 from .canvas import chart, draw_boxes, keep_in_view, nothing, panels, plain, show_map, show_picture
 from .inputs import name_of, signed_limit
 
@@ -102,21 +104,69 @@ def sampled_regions(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> 
     return figure
 
 
-def mask_goals(t: Trace, count: int = SHOWN) -> Figure:
+def mask_goals(t: Trace, count: int = SHOWN, picture: int = 0) -> Figure:
     """Regions with the mask that each should get, what it got, and what each pixel costs."""
     goals, logits, terms = t["roi.mask_goals"], t["roi.mask_logits"], t["roi.terms.mask"]
-    shown = min(count, len(goals))
-    figure, axes = panels(3 * max(shown, 1), 3, 1.7)
-    if shown == 0:
+    rois = t["roi.mask_pool.rois"]
+    own = np.flatnonzero(rois[:, 0] == picture)[:count]
+    figure, axes = panels(4 * max(len(own), 1), 4, 1.7)
+    if len(own) == 0:
         nothing(axes[0], "no objects among the regions")
-    for i in range(shown):
-        row = axes[3 * i : 3 * i + 3]
-        show_map(row[0], goals[i], "Greys_r", vmin=0, vmax=1)
-        show_map(row[1], sigmoid(logits[i]), HEAT, vmin=0, vmax=1)
-        show_map(row[2], terms[i] * terms[i].size, "magma", vmin=0)
-        for axis, title in zip(row, ("goal", "probability", "loss"), strict=True):
-            axis.set_title(f"region {i}: {title}", fontsize=7, color=INK)
+    for row, i in enumerate(own):
+        region, goal, mask, loss = axes[4 * row : 4 * row + 4]
+        show_picture(region, t, picture)
+        x1, y1, x2, y2 = rois[i, 1:]
+        region.set(xlim=(x1, max(x2, x1 + 1)), ylim=(max(y2, y1 + 1), y1), aspect="auto")
+        show_map(goal, goals[i], "Greys_r", vmin=0, vmax=1)
+        show_map(mask, sigmoid(logits[i]), HEAT, vmin=0, vmax=1)
+        show_map(loss, terms[i] * terms[i].size, HEAT, vmin=0)
+        titles = ("region", "goal", "probability", "loss")
+        for axis, title in zip((region, goal, mask, loss), titles, strict=True):
+            axis.set_title(f"{title} {i}", fontsize=7, color=INK)
     return figure
+
+
+def mask_resolution(t: Trace, count: int = SHOWN, size: int = 28, picture: int = 0) -> Figure:
+    """What a mask of size x size can hold: each object's own, cut out of its box to that grid, and
+    pasted back. The IoU is that of a network that meets its goals exactly.
+    """
+    target = t["transform.targets"][picture]
+    boxes, masks = target["boxes"][:count], target["masks"][:count]
+    figure, axes = panels(3 * max(len(boxes), 1), 3, 1.9)
+    if len(boxes) == 0:
+        nothing(axes[0], "no objects")
+        return figure
+    small, ious = mask_round_trip(masks, boxes, size)
+    back = paste_masks(small, boxes, *masks.shape[1:]) > 0.5
+    for i, (row, (x1, y1, x2, y2)) in enumerate(zip(_rows(axes, 3), boxes, strict=True)):
+        show_map(row[0], masks[i], "Greys_r", vmin=0, vmax=1)
+        show_map(row[1], small[i], "Greys_r", vmin=0, vmax=1)
+        show_map(row[2], back[i], "Greys_r", vmin=0, vmax=1)
+        for axis in (row[0], row[2]):
+            axis.set(xlim=(x1 - 2, x2 + 2), ylim=(y2 + 2, y1 - 2))
+        titles = (f"object {i}", f"{size} x {size}", f"pasted back: IoU {ious[i]:.3f}")
+        for axis, title in zip(row, titles, strict=True):
+            axis.set_title(title, fontsize=7, color=INK)
+    return figure
+
+
+def mask_round_trip(
+    masks: np.ndarray, boxes: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Masks (G, H, W) cut out of their boxes (G, 4) to a grid (G, size, size), and the IoU (G,) of
+    each with its mask when that is pasted back.
+    """
+    small, ious = np.zeros((len(boxes), size, size), np.float32), np.zeros(len(boxes))
+    for i, mask in enumerate(masks):  # one at a time: pictures may be large
+        own = slice(i, i + 1)
+        small[own] = cut_masks(masks[own], boxes[own], np.zeros(1), size)
+        back = paste_masks(small[own], boxes[own], *mask.shape)[0] > 0.5
+        ious[i] = (back & (mask > 0)).sum() / max((back | (mask > 0)).sum(), 1)
+    return small, ious
+
+
+def _rows(axes: Sequence[Any], columns: int) -> list[Sequence[Any]]:
+    return [axes[i : i + columns] for i in range(0, len(axes), columns)]
 
 
 def loss_terms(t: Trace) -> Figure:
@@ -145,42 +195,4 @@ def mask_loss(t: Trace, region: int = 0) -> Figure:
     slope = sigmoid(t["roi.mask_logits"][region]) - t["roi.mask_goals"][region]
     limits = signed_limit(slope)
     figure.colorbar(show_map(axis, slope, **limits), ax=axis, shrink=0.8)  # type: ignore[arg-type]
-    return figure
-
-
-def weight_statistics(state: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """For each array its name, shape, least, largest, mean, standard deviation, and what is odd:
-    "not finite", "all zero", "all equal", "large" (beyond 100 in size), else "".
-    """
-    return [_statistics(name, array) for name, array in state.items()]
-
-
-def _statistics(name: str, array: np.ndarray) -> dict[str, Any]:
-    values = np.asarray(array, np.float64)
-    row: dict[str, Any] = {"name": name, "shape": list(array.shape), "odd": _oddity(values)}
-    if values.size:
-        figures = {"least": values.min(), "largest": values.max(), "mean": values.mean()}
-        row |= {key: float(v) for key, v in {**figures, "std": values.std()}.items()}
-    return row
-
-
-def _oddity(values: np.ndarray) -> str:
-    if not np.isfinite(values).all():
-        return "not finite"
-    if values.size and not values.any():
-        return "all zero"
-    if values.size > 1 and values.min() == values.max():
-        return "all equal"
-    return "large" if np.abs(values).max(initial=0) > 100 else ""
-
-
-def weight_histograms(state: Mapping[str, np.ndarray], pattern: str = "weight") -> Figure:
-    """A histogram of every array whose name ends with the pattern."""
-    chosen = {name: a for name, a in state.items() if name.endswith(pattern) and a.ndim > 1}
-    figure, axes = panels(max(len(chosen), 1), 4, 2.2)
-    for axis, (name, array) in zip(axes, chosen.items(), strict=False):
-        axis.hist(array.ravel(), bins=50, color=MASK)
-        axis.set_title(name, fontsize=6, color=INK)
-        axis.tick_params(labelsize=6)
-        plain(axis)
     return figure

@@ -53,12 +53,10 @@ def anchor_counts(t: Trace) -> Figure:
 
 def objectness(t: Trace, picture: int = 0) -> Figure:
     """The highest probability of any anchor of each cell, level by level."""
-    ends = np.cumsum(t["rpn.level_sizes"])
-    parts = np.split(t["rpn.objectness"][picture], ends[:-1])
-    figure, axes = panels(len(parts), size=2.4)
-    for level, (axis, logits) in enumerate(zip(axes, parts, strict=True)):
-        _, rows, columns, _ = t["backbone.pyramid"][level].shape
-        best = logits.reshape(rows, columns, -1).max(axis=2)
+    levels = len(t["rpn.level_sizes"])
+    figure, axes = panels(levels, size=2.4)
+    for level, axis in enumerate(axes):
+        best = best_of_cells(t, level, picture)
         drawn = show_map(axis, sigmoid(best), HEAT, vmin=0, vmax=1)
         axis.set_title(f"level {level}: to {sigmoid(best.max()):.2f}", fontsize=8)
     figure.colorbar(drawn, ax=axes, shrink=0.7, label="objectness")
@@ -69,7 +67,7 @@ def top_anchors(t: Trace, count: int = 100, picture: int = 0) -> Figure:
     """The best-scored anchors, where they lie before any offset."""
     figure, (axis,) = panels(1, size=5, titles=(f"the {count} best anchors",))
     show_picture(axis, t, picture, faded=0.2)
-    best = _best_rows(t, count, picture)
+    best = best_rows(t, count, picture)
     anchors = t["rpn.anchors"][t["rpn.top_k"][picture, best]]
     draw_boxes(axis, anchors, ANCHOR, "-", 0.8)
     keep_in_view(axis, anchors)
@@ -84,7 +82,7 @@ def refined_anchors(t: Trace, count: int = 50, clipped: bool = False, picture: i
     """
     figure, (axis,) = panels(1, size=5, titles=("anchors (dotted), moved (solid)",))
     show_picture(axis, t, picture, faded=0.2)
-    best = _best_rows(t, count, picture)
+    best = best_rows(t, count, picture)
     anchors = t["rpn.anchors"][t["rpn.top_k"][picture, best]]
     boxes = (t["rpn.clipped"] if clipped else t["rpn.moved"])[picture][best]
     draw_boxes(axis, anchors, ANCHOR, width=0.7)
@@ -109,7 +107,7 @@ def proposal_fates(t: Trace, picture: int = 0) -> Figure:
 
 def proposal_stages(t: Trace, count: int = 60, picture: int = 0) -> Figure:
     """The best of every stage side by side: moved, clipped, after NMS, final."""
-    rows = _best_rows(t, count, picture)
+    rows = best_rows(t, count, picture)
     survivors = np.isin(t["rpn.fates"][picture], (Fate.KEPT, Fate.RANK))
     after_nms = rows[survivors[rows]]
     final = t["rpn.proposals"][picture]
@@ -179,6 +177,14 @@ def proposal_recall(t: Trace, picture: int = 0) -> Figure:
     return figure
 
 
-def _best_rows(t: Trace, count: int, picture: int) -> np.ndarray:
+def best_of_cells(t: Trace, level: int, picture: int = 0) -> np.ndarray:
+    """(H, W) of one level: the largest logit among each cell's anchors."""
+    ends = np.cumsum(t["rpn.level_sizes"])
+    logits = np.split(t["rpn.objectness"][picture], ends[:-1])[level]
+    _, rows, columns, _ = t["backbone.pyramid"][level].shape
+    return logits.reshape(rows, columns, -1).max(axis=2)  # (H W A,) -> H, W, A -> H, W
+
+
+def best_rows(t: Trace, count: int, picture: int) -> np.ndarray:
     """Rows of the best-scored of all levels' top anchors."""
     return np.argsort(-t["rpn.scores"][picture], kind="stable")[:count]

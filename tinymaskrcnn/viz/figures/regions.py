@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import expit as sigmoid
 
 from ...detection.fates import Fate
+from ...ops.paste_masks.op import paste_masks
 from ...tracing import Trace
 from ..colours import DETECTION, DROPPED, HEAT, INK, LEVELS, MASK, POINT, PROPOSAL
 from .canvas import chart, draw_boxes, nothing, panels, plain, show_map, show_picture
@@ -119,6 +120,23 @@ def filter_counts(t: Trace, picture: int = 0) -> dict[str, int]:
     }
 
 
+def filter_rows(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> dict[str, Any]:
+    """Of those above the score threshold and large enough, which proposals go on for each class:
+    {class: (rows before NMS, rows that became detections)}.
+    """
+    rows, labels, fates = (
+        t[f"detect.candidates.{name}"][picture] for name in ("rows", "labels", "fates")
+    )
+    large = fates != Fate.SMALL
+    return {
+        name_of(classes, k): (
+            np.sort(rows[large & (labels == k)]).tolist(),
+            np.sort(rows[(fates == Fate.KEPT) & (labels == k)]).tolist(),
+        )
+        for k in np.unique(labels[large]).tolist()
+    }
+
+
 def candidate_fates(t: Trace, picture: int = 0) -> Figure:
     """What became of the candidates above the score threshold: boxes, and counts beside them."""
     figure, (left, right) = panels(2, 2, 4.5, titles=("candidates", "counts"))
@@ -145,7 +163,7 @@ def detections(
     sure = np.flatnonzero(found["scores"] >= score)
     height, width = t["transform.sizes"][picture]
     for i in sure:
-        _draw_mask(axis, found["masks"][i], found["boxes"][i], (height, width))
+        draw_mask(axis, found["masks"][i], found["boxes"][i], (height, width))
     captions = [f"{name_of(classes, found['labels'][i])} {found['scores'][i]:.2f}" for i in sure]
     draw_boxes(axis, found["boxes"][sure], DETECTION, captions=captions)
     return figure
@@ -163,6 +181,25 @@ def mask_probabilities(
     for i in range(shown):
         show_map(axes[i], found["masks"][i], HEAT, vmin=0, vmax=1)
         title = f"{name_of(classes, found['labels'][i])} {found['scores'][i]:.2f}"
+        axes[i].set_title(title, fontsize=8, color=INK)
+    return figure
+
+
+def pasted_masks(t: Trace, classes: Sequence[str] = (), count: int = 8, picture: int = 0) -> Figure:
+    """The same masks pasted, each by itself in the whole (resized) picture: what `predict` cuts off
+    at one half.
+    """
+    found = found_in(t, picture)
+    shown = min(count, len(found["scores"]))
+    figure, axes = panels(max(shown, 1), size=2)
+    if shown == 0:
+        nothing(axes[0], "no detections")
+        return figure
+    size = t["transform.sizes"][picture]
+    pasted = paste_masks(found["masks"][:shown], found["boxes"][:shown], *size)
+    for i in range(shown):
+        show_map(axes[i], pasted[i], HEAT, vmin=0, vmax=1)
+        title = f"{name_of(classes, found['labels'][i])}: {(pasted[i] > 0.5).sum()} pixels"
         axes[i].set_title(title, fontsize=8, color=INK)
     return figure
 
@@ -221,11 +258,8 @@ def found_in(t: Trace, picture: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def _draw_mask(
-    axis: Any, probabilities: np.ndarray, box: np.ndarray, size: tuple[int, int]
-) -> None:
-    from ...ops.paste_masks.op import paste_masks
-
+def draw_mask(axis: Any, probabilities: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> None:
+    """One mask (28, 28) where it is above one half, pasted into a picture of height and width."""
     (pasted,) = paste_masks(probabilities[None], box[None], *size)
     x, y = np.arange(size[1]) + 0.5, np.arange(size[0]) + 0.5
     if pasted.max() > 0.5:

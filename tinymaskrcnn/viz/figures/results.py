@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...evaluation.mistakes import Verdicts, average_precision, judge, precision_recall
+from ...evaluation.error_analysis import SCORE
+from ...evaluation.mistakes import (
+    PictureErrors,
+    average_precision,
+    crowds_of,
+    judge_target,
+    overlaps,
+    precision_recall,
+)
 from ...tracing import Trace
-from ..colours import DETECTION, DROPPED, GROUND_TRUTH, INK
+from ..colours import DETECTION, ERRORS, HEAT, INK, MISSED, PAPER
 from .canvas import chart, draw_boxes, nothing, panels, show_picture
 from .inputs import name_of
 from .regions import found_in
@@ -18,25 +26,43 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def verdicts_of(t: Trace, picture: int = 0) -> Verdicts:
-    """Which detections of a picture are right; a trace of `evaluate_losses`."""
+def errors_of(t: Trace, picture: int = 0, score: float = 0.0) -> PictureErrors:
+    """Which detections of a picture are right and which wrong, by their boxes, and what was missed.
+
+    Args:
+        t: a trace of `evaluate_losses`. score: detections below it are not looked at.
+    """
     found = found_in(t, picture)
-    return judge(found["boxes"], found["labels"], t["transform.targets"][picture])
+    target = t["transform.targets"][picture]
+    return judge_target(found["boxes"], found["labels"], found["scores"], target, score)
+
+
+def counted(t: Trace, picture: int = 0) -> tuple[np.ndarray, np.ndarray, int]:
+    """What AP is computed of: scores (n,) of the detections outside crowds, best first, which of
+    them are right (n,), and how many objects there are to find.
+    """
+    found, errors = found_in(t, picture), errors_of(t, picture)
+    count = len(found["scores"])
+    right = np.isin(np.arange(count), list(errors.found.values()))
+    judged = ~np.isin(np.arange(count), errors.ignored)
+    objects = int((~crowds_of(t["transform.targets"][picture])).sum())
+    return found["scores"][judged], right[judged], objects
 
 
 def truth_grid(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> Figure:
-    """IoU of every object with every detection; classes that agree in black, others in grey."""
+    """IoU of every object with every detection; bold where the classes agree."""
     found, target = found_in(t, picture), t["transform.targets"][picture]
-    iou = verdicts_of(t, picture).iou.T
+    iou = overlaps(found["boxes"], target).T
     figure, axis = chart(1.6 + 0.5 * iou.shape[1], 1.2 + 0.36 * iou.shape[0])
     if iou.size == 0:
         nothing(axis, "no objects, or no detections")
         return figure
-    axis.imshow(iou, cmap="Greens", vmin=0, vmax=1.4, aspect="auto")
+    axis.imshow(iou, cmap=HEAT, vmin=0, vmax=1, aspect="auto")
     for g, i in np.argwhere(iou > 0.01):
         agree = target["labels"][g] == found["labels"][i]
-        style: dict[str, Any] = {"color": INK, "weight": "bold"} if agree else {"color": DROPPED}
-        axis.text(i, g, f"{iou[g, i]:.2f}", ha="center", va="center", fontsize=7, **style)
+        ink, weight = (PAPER if iou[g, i] < 0.6 else INK), ("bold" if agree else "light")
+        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7, "weight": weight}
+        axis.text(i, g, f"{iou[g, i]:.2f}", color=ink, **style)
     names = zip(found["labels"], found["scores"], strict=True)
     labels = [f"{name_of(classes, k)} {s:.2f}" for k, s in names]
     axis.set_xticks(range(len(labels)), labels, rotation=60, ha="right", fontsize=7)
@@ -50,33 +76,33 @@ def truth_grid(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> Figur
 def precision_recall_curve(t: Trace, picture: int = 0) -> Figure:
     """Precision over recall at IoU 0.5, all classes of the picture together."""
     figure, axis = chart(4, 3.4)
-    scores = found_in(t, picture)["scores"]
-    verdicts = verdicts_of(t, picture)
-    counted = np.array([r != "crowd" for r in verdicts.reasons], bool)
-    target = t["transform.targets"][picture]
-    objects = len(target["labels"]) - int(np.sum(target.get("iscrowd", 0)))
-    right = (verdicts.matches >= 0)[counted]
-    recall, precision = precision_recall(scores[counted], right, objects)
+    scores, right, objects = counted(t, picture)
+    recall, precision = precision_recall(scores, right, objects)
     axis.step(np.r_[0, recall], np.r_[1, precision], where="post", color=DETECTION)
-    ap = average_precision(scores[counted], right, objects)
+    ap = average_precision(scores, right, objects)
     axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.05))
     axis.set_title(f"AP at IoU 0.5: {ap:.3f}, {objects} objects", fontsize=9, color=INK)
     return figure
 
 
-def mistakes(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> Figure:
-    """False detections with the kind of their mistake, and objects that nothing found."""
-    found, verdicts = found_in(t, picture), verdicts_of(t, picture)
+def mistakes(
+    t: Trace, classes: Sequence[str] = (), score: float = SCORE, picture: int = 0
+) -> Figure:
+    """Wrong detections in the colour of their kind, and missed objects with the reason."""
+    found, errors = found_in(t, picture), errors_of(t, picture, score)
     target = t["transform.targets"][picture]
-    figure, (axis,) = panels(1, size=5, titles=("mistakes",))
+    title = f"{len(errors.wrong)} wrong, {len(errors.missed)} missed, {len(errors.found)} right"
+    figure, (axis,) = panels(1, size=5, titles=(title,))
     show_picture(axis, t, picture, faded=0.2)
-    wrong = [i for i, reason in enumerate(verdicts.reasons) if reason not in ("right", "crowd")]
+    for wrong in reversed(errors.wrong):
+        i = wrong.detection
+        name = name_of(classes, found["labels"][i])
+        captions = [f"{name} {found['scores'][i]:.2f}: {wrong.kind}"]
+        draw_boxes(axis, found["boxes"][i : i + 1], ERRORS[wrong.kind], "-", captions=captions)
+    missed = [miss.truth for miss in errors.missed]
     captions = [
-        f"{name_of(classes, found['labels'][i])} {found['scores'][i]:.2f}: {verdicts.reasons[i]}"
-        for i in wrong
+        f"{name_of(classes, target['labels'][miss.truth])} missed: {miss.reason}"
+        for miss in errors.missed
     ]
-    draw_boxes(axis, found["boxes"][wrong], DETECTION, captions=captions)
-    missed = np.setdiff1d(np.arange(len(target["labels"])), verdicts.matches)
-    captions = [f"missed {name_of(classes, target['labels'][g])}" for g in missed]
-    draw_boxes(axis, target["boxes"][missed], GROUND_TRUTH, captions=captions)
+    draw_boxes(axis, target["boxes"][missed], MISSED, captions=captions)
     return figure

@@ -10,14 +10,19 @@ from typing import Any
 import numpy as np
 
 from ...detection.box_coder import BoxCoder
-from ...evaluation.mistakes import average_precision, judge, precision_recall, why_missed
+from ...evaluation.error_analysis import SCORE
+from ...evaluation.misses import why_missed
+from ...evaluation.mistakes import average_precision, crowds_of, overlaps, precision_recall
 from ...gpu.array import to_host
 from ...models.mask_rcnn import MaskRCNN
 from ...ops.activations.reference import sigmoid
 from ...tracing import Trace
-from ..figures.learning import weight_statistics
+from .. import colours
+from ..figures.learning import mask_round_trip
 from ..figures.proposals import recalls
 from ..figures.regions import found_in
+from ..figures.results import counted, errors_of
+from ..figures.weights import weight_statistics
 from .collect import MAP_SIDE, as_levels
 from .pack import Pack, number
 
@@ -36,7 +41,7 @@ def collect_learning(
             `backward` on the same picture; the parameters still hold theirs.
     """
     return {
-        "truth": _truth(pack, t),
+        "truth": _truth(pack, model, t),
         "anchors": _anchor_matching(pack, t),
         "regions": _region_matching(pack, model, t),
         "losses": {name: float(value) for name, value in t["losses"].items()},
@@ -45,16 +50,19 @@ def collect_learning(
     }
 
 
-def _truth(pack: Pack, t: Trace) -> dict[str, Any]:
+def _truth(pack: Pack, model: MaskRCNN, t: Trace) -> dict[str, Any]:
     target = t["transform.targets"][0]
     masks = target["masks"]
     step = -(-max(masks.shape[1:]) // MASK_SIDE)
-    crowd = target.get("iscrowd", np.zeros(len(masks), bool))
+    size = t["roi.mask_goals"].shape[1]
+    small, best = mask_round_trip(masks, target["boxes"], size)
     return {
         "boxes": pack.array(target["boxes"], "f4"),
         "labels": target["labels"].tolist(),
-        "crowd": np.asarray(crowd, int).tolist(),
+        "crowd": crowds_of(target).astype(int).tolist(),
         "masks": pack.array(masks[:, ::step, ::step] > 0, "u1"),
+        "small": pack.array(small * 255 + 0.5, "u1"),
+        "roundTrip": best.tolist(),
         "areas": masks.sum(axis=(1, 2), dtype=int).tolist(),
     }
 
@@ -115,23 +123,24 @@ def _region_matching(pack: Pack, model: MaskRCNN, t: Trace) -> dict[str, Any]:
 
 
 def _mistakes(pack: Pack, t: Trace) -> dict[str, Any]:
-    found, target = found_in(t), t["transform.targets"][0]
-    verdicts = judge(found["boxes"], found["labels"], target)
-    crowd = target.get("iscrowd", np.zeros(len(target["labels"]), bool))
-    objects = int((~crowd).sum())
-    missed = np.setdiff1d(np.flatnonzero(~crowd), verdicts.matches)
-    counted = np.array([reason != "crowd" for reason in verdicts.reasons], bool)
-    scores, right = found["scores"][counted], (verdicts.matches >= 0)[counted]
+    """What is right and wrong at score 0; the page leaves out what is below its own threshold."""
+    errors, found, target = errors_of(t), found_in(t), t["transform.targets"][0]
+    verdicts = errors.verdicts()
+    matches = {d: g for g, d in errors.found.items()}
+    order = range(len(found["scores"]))
+    scores, right, objects = counted(t)
     recall, precision = precision_recall(scores, right, objects)
     return {
-        "iou": pack.array(verdicts.iou, "f4"),
-        "matches": verdicts.matches.tolist(),
-        "reasons": verdicts.reasons,
-        "missed": [{"truth": int(g), "why": why_missed(t, g, verdicts)} for g in missed],
+        "iou": pack.array(overlaps(found["boxes"], target), "f4"),
+        "matches": [matches.get(d, -1) for d in order],
+        "kinds": [verdicts[d] for d in order],
+        "lost": {miss.truth: why_missed(t, miss.truth) for miss in errors.missed},
         "recall": recall.tolist(),
         "precision": precision.tolist(),
         "ap50": number(average_precision(scores, right, objects)),
         "objects": objects,
+        "score": SCORE,
+        "colours": colours.ERRORS,
     }
 
 

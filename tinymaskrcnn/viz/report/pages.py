@@ -54,6 +54,7 @@ def explain_page(
     content: dict[str, Any] = {"title": title, "version": __version__, "colours": colours.THINGS}
     content |= collect(pack, model, t, image, classes)
     content |= {"levelColours": colours.LEVELS, "lossColours": colours.LOSSES, "learning": None}
+    content["channelColours"] = colours.CHANNELS
     if target is not None:
         slopes = _gradients_of(model, image, target) if gradients else None
         content["learning"] = collect_learning(pack, model, t, slopes)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...evaluation.mistakes import average_precision, judge
+from ...evaluation.mistakes import average_precision
 from ...models.mask_rcnn import MaskRCNN
 from ...ops.activations.reference import sigmoid
 from ...ops.paste_masks.op import paste_boxes
@@ -17,6 +17,7 @@ from ...tracing import Trace
 from .. import colours
 from ..figures.canvas import picture_of
 from ..figures.regions import found_in
+from ..figures.results import counted, errors_of
 from .collect import levels_of_anchors
 from .pack import Pack, number
 
@@ -72,19 +73,18 @@ def _first_stage(pack: Pack, t: Trace) -> dict[str, Any]:
 
 
 def _found(pack: Pack, t: Trace) -> dict[str, Any]:
-    found, truth = found_in(t), t["transform.targets"][0]
-    sure = found["scores"] >= LEAST_SCORE
+    """Detections that the sliders can show; AP is of all."""
+    found, verdicts = found_in(t), errors_of(t).verdicts()
+    sure = np.flatnonzero(found["scores"] >= LEAST_SCORE)
     found = {name: values[sure] for name, values in found.items()}
-    verdicts = judge(found["boxes"], found["labels"], truth)
-    objects = len(truth["labels"]) - int(np.sum(truth.get("iscrowd", 0)))
-    right = verdicts.matches >= 0
+    scores, right, objects = counted(t)
     return {
         "boxes": pack.array(found["boxes"], "f4"),
         "labels": found["labels"].tolist(),
         "scores": pack.array(found["scores"], "f4"),
         "masks": pack.array(found["masks"] * 255 + 0.5, "u1"),
         "pasteBoxes": pack.array(paste_boxes(found["boxes"], found["masks"].shape[1]), "i4"),
-        "reasons": verdicts.reasons,
+        "reasons": [verdicts[int(d)] for d in sure],
         "objects": objects,
-        "ap50": number(average_precision(found["scores"], right, objects)),
+        "ap50": number(average_precision(scores, right, objects)),
     }

@@ -24,7 +24,7 @@ function facts(rows) {
 }
 
 function grid(head, rows) {
-  return el("div", { class: "scroll" }, el("table", { class: "grid" },
+  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "table" }, el("table", { class: "grid" },
     el("tr", {}, head.map((h) => el("th", {}, h))),
     rows.map((row) => el("tr", {}, row.map((v) => el("td", {}, v))))));
 }
@@ -114,7 +114,7 @@ function curve(xs, ys, colour, xName, yName) {
   return svg;
 }
 
-function svgOf(width, height) { return shape("svg", { viewBox: `0 0 ${width} ${height}`, class: "plot", role: "img" }); }
+function svgOf(width, height, name = "chart") { return shape("svg", { viewBox: `0 0 ${width} ${height}`, class: "plot", role: "img", "aria-label": name }); }
 function shape(tag, settings) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [k, v] of Object.entries(settings)) node.setAttribute(k, v);

@@ -3,7 +3,7 @@
 const COLOUR = (() => {
   const read = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   return { truth: read("ground-truth"), anchor: read("anchor"), proposal: read("proposal"), detection: read("detection"),
-    mask: read("mask"), point: read("sampling-point"), dropped: read("dropped") };
+    mask: read("mask"), point: read("sampling-point"), dropped: read("dropped"), missed: read("missed") };
 })();
 const MAPS = { body: "backbone", laterals: "lateral 1×1", merged: "merged", pyramid: "pyramid", hidden: "RPN hidden" };
 const className = (content, k) => (k === 0 ? "background" : content.model.classes[k - 1] ?? `class ${k}`);
@@ -13,14 +13,14 @@ const INFERENCE = [
   {
     id: "picture", group: "Input", title: "The picture",
     text: ({ input: i }) => `A picture of ${i.original.join(" × ")} pixels is <b>resized</b> to ${i.resized.join(" × ")}, its channels are shifted and scaled to be about 0 ± 1, and zeros fill the batch up to ${i.padded.join(" × ")}. Everything that follows happens in these pixels.`,
-    build: ({ content: { input: i, model, title, version } }) => ({
+    build: ({ content: { input: i, model, title, version, channelColours } }) => ({
       paint: () => {},
       panel: () => [heading("What goes in"),
         facts([["file", title], ["original", `${i.original[0]} × ${i.original[1]}`], ["resized", `${i.resized[0]} × ${i.resized[1]}`, "resized"],
           ["scale", fixed(i.resized[0] / i.original[0], 4)], ["padded", `${i.padded[0]} × ${i.padded[1]}`],
           ["mean", i.mean.map((v) => fixed(v, 3)).join("  ")], ["deviation", i.std.map((v) => fixed(v, 3)).join("  ")]]),
         heading("As the network gets it"), thumb(el("img", { src: i.network, alt: "the resized picture" }), "normalisation undone"),
-        heading("Normalised values, by channel"), histogram([...Array(i.histogram.length).keys()].map((k) => i.histogram.row(k)), i.range, ["#d55e00", "#009e73", "#0072b2", "#777"]),
+        heading("Normalised values, by channel"), histogram([...Array(i.histogram.length).keys()].map((k) => i.histogram.row(k)), i.range, channelColours),
         heading("The model"), facts([["name", model.name], ["parameters", model.parameters.toLocaleString("en")], ["classes", model.classes.length > 8 ? some(model.classes.length, "class").replace("classs", "classes") : model.classes.join(", ")], ["tinymaskrcnn", version]])],
     }),
   },
@@ -28,7 +28,7 @@ const INFERENCE = [
   mapStep("pyramid", "Feature pyramid", ["laterals", "merged", "pyramid", "hidden"], "From the coarsest map down, each level is enlarged and <b>added</b> to the next finer one (a 1×1 convolution first brings both to the same depth). So every level knows what things are, and the fine ones still know where."),
   {
     id: "anchors", group: "First stage", title: "Anchors",
-    text: (c) => `At every cell of every level stand <b>${c.anchors[0].cell.length} anchors</b>, fixed boxes of one area and several shapes. Move over the picture: these are the cells' guesses before anything is learnt. There are ${c.anchors.reduce((s, l) => s + l.rows * l.columns * l.cell.length, 0).toLocaleString("en")} of them.`,
+    text: (c) => `At every cell of every level stand <b>${c.anchors[0].cell.length} anchors</b>, fixed boxes of one area and several shapes. Move over the picture (or with <kbd>Shift</kbd> and the arrow keys): these are the cells' guesses before anything is learnt. There are ${c.anchors.reduce((s, l) => s + l.rows * l.columns * l.cell.length, 0).toLocaleString("en")} of them.`,
     build: (view) => {
       const { content, state } = view, levels = content.anchors;
       const at = state.cell || [content.input.resized[0] / 2, content.input.resized[1] / 2];
@@ -37,6 +37,7 @@ const INFERENCE = [
         margin: 0.3, noChips: true,
         controls: choice("level", [...levels.map((_, i) => [i, levelName(content, i)]), [-1, "all"]], state.level, (v) => view.set("level", v)),
         move: (place) => { state.cell = place; view.refresh(); return true; },
+        step: levels[chosen[0]].stride,
         paint: (stage) => {
           stage.fade(0.25);
           for (const i of chosen) {
@@ -53,7 +54,7 @@ const INFERENCE = [
   },
   {
     id: "objectness", group: "First stage", title: "Objectness",
-    text: () => "A small network slides over every level and says of each anchor how much it <b>looks like an object</b>, of whatever class. Shown is the surest anchor of each cell.",
+    text: () => "A small network slides over every level and says of each anchor how much it <b>looks like an object</b>, of whatever class. Shown is the surest anchor of each cell; move over them, or with <kbd>Shift</kbd> and the arrow keys.",
     build: (view) => {
       const { content, state } = view, i = Math.max(0, Math.min(state.level, content.anchors.length - 1)), level = content.anchors[i];
       const best = bestOfCells(level), r = content.rpn;
@@ -62,6 +63,7 @@ const INFERENCE = [
         noChips: true,
         controls: choice("level", content.anchors.map((_, k) => [k, levelName(content, k)]), i, (v) => view.set("level", v)),
         move: (place) => { state.cell = place; view.refresh(); return true; },
+        step: level.stride,
         paint: (stage) => {
           stage.fade(0.35);
           stage.overlay(mapCanvas(best, level.columns, level.rows), cellsArea(level), 0.72);
@@ -398,14 +400,14 @@ function whyDetection(view, i, fate) {
 function verdictOf(view, i) {
   const { content } = view, l = content.learning, place = content.candidates.kept.indexOf(i);
   if (!l || place < 0) return null;
-  const reason = l.mistakes.reasons[place], g = l.mistakes.matches[place];
-  const text = g >= 0 ? `Right: it is object ${g} (${className(content, l.truth.labels[g])}), IoU ${fixed(l.mistakes.iou.row(place)[g])}.` : MISTAKES[reason];
-  return el("p", { class: "why", style: { "--c": g >= 0 ? COLOUR.truth : COLOUR.detection }, "data-field": "verdict" }, text);
+  const kind = l.mistakes.kinds[place], g = l.mistakes.matches[place];
+  const text = g >= 0 ? `Right: it is object ${g} (${className(content, l.truth.labels[g])}), IoU ${fixed(l.mistakes.iou.row(place)[g])}.` : MISTAKES[kind];
+  return el("p", { class: "why", style: { "--c": g >= 0 ? COLOUR.truth : l.mistakes.colours[kind] ?? COLOUR.dropped }, "data-field": "verdict" }, text);
 }
 
 const MISTAKES = {
   duplicate: "Wrong: a surer detection already stands for this object.", class: "Wrong: the box is good, the class is not.", location: "Wrong: the right class, but the box overlaps the object by less than one half.",
-  "class and location": "Wrong: neither class nor box are good enough.", background: "Wrong: there is no object here.", crowd: "Not counted: it lies in a crowd region.",
+  both: "Wrong: neither class nor box are good enough.", background: "Wrong: there is no object here.", crowd: "Not counted: it lies in a crowd region.",
 };
 
 function maskPanel(view, i, titled = true) {

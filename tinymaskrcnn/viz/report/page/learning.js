@@ -3,6 +3,7 @@
 
 const truthBox = (content, g) => content.learning.truth.boxes.row(g);
 const truthName = (content, g) => className(content, content.learning.truth.labels[g]);
+const TAGS = 12; // of mistakes on the picture; the rest says what it is when it is hovered
 const LOSS_NAMES = { loss_objectness: "objectness", loss_rpn_box_reg: "RPN boxes", loss_classifier: "classes", loss_box_reg: "boxes", loss_mask: "masks" };
 
 const LEARNING = [
@@ -12,7 +13,8 @@ const LEARNING = [
     build: (view) => {
       const { content } = view, t = content.learning.truth;
       const hits = t.labels.map((_, g) => ({ key: g, box: t.boxes.row(g), text: `${g} · ${truthName(content, g)}`, details: () => [heading(`Object ${g}: ${truthName(content, g)}`, COLOUR.truth),
-        facts([["box", boxText(t.boxes.row(g))], ["pixels", t.areas[g].toLocaleString("en")], ["crowd", t.crowd[g] ? "yes: never matched, never counted" : "no"]]), thumb(truthMask(content, g), "its mask, resized")] }));
+        facts([["box", boxText(t.boxes.row(g))], ["pixels", t.areas[g].toLocaleString("en")], ["crowd", t.crowd[g] ? "yes: never matched, never counted" : "no"]]), thumb(truthMask(content, g), "its mask, resized"),
+        thumb(mapCanvas(unit(t.small.row(g)), t.small.shape[2], t.small.shape[1], grey), `on the mask branch's ${t.small.shape[2]} × ${t.small.shape[1]} grid; pasted back IoU ${fixed(t.roundTrip[g], 3)}: what a network reaches that meets its goal`)] }));
       return {
         hits, legend: [["ground truth", COLOUR.truth]],
         paint: (stage) => hits.forEach((h) => {
@@ -33,20 +35,23 @@ const LEARNING = [
     build: (view) => {
       const { content, state } = view, l = content.learning, a = l.anchors, n = l.truth.labels.length, kind = state.match || "objects";
       const closest = n ? [...a.closest.data.keys()].filter((k) => bestRow(a.iou, k) === Math.min(state.truth, n - 1)).sort((x, y) => a.iou.row(Math.min(state.truth, n - 1))[y] - a.iou.row(Math.min(state.truth, n - 1))[x]) : [];
-      const hits = kind === "objects" ? closest.map((k) => ({ key: k, box: a.closestBoxes.row(k), text: `IoU ${fixed(a.iou.row(Math.min(state.truth, n - 1))[k])}`, details: () => anchorMatch(view, a.closest.at(k), k) })) : [];
-      const maps = kind === "objects" ? [] : content.anchors.map((level, i) => decisionMap(content, i));
+      const hits = kind === "objects" ? closest.map((k) => ({ key: k, box: a.closestBoxes.row(k), text: `IoU ${fixed(a.iou.row(Math.min(state.truth, n - 1))[k])}`, details: () => anchorMatch(view, a.closest.at(k), k) }))
+        : kind === "between" ? someBetween(content).map(({ anchor, box }) => ({ key: anchor, box, text: fixed(a.best.at(anchor)), details: () => [heading(`Anchor ${anchor}`, COLOUR.anchor),
+          el("p", { class: "why", "data-field": "why" }, `Neither: its best IoU, ${fixed(a.best.at(anchor), 3)}, lies between ${content.model.rpn.background} and ${content.model.rpn.foreground}.`), facts([["box", boxText(box, 0)]])] })) : [];
+      const maps = kind !== "map" ? [] : content.anchors.map((level, i) => decisionMap(content, i));
       return {
         hits, noChips: !hits.length, margin: 0.1,
-        controls: [choice("show", [["objects", "one object's anchors"], ["map", "all decisions"]], kind, (v) => view.set("match", v)),
+        controls: [choice("show", [["objects", "one object's anchors"], ["between", "some that are neither"], ["map", "all decisions"]], kind, (v) => view.set("match", v)),
           kind === "objects" ? n > 0 && choice("object", l.truth.labels.slice(0, 24).map((_, g) => [g, String(g)]), Math.min(state.truth, n - 1), (v) => view.set("truth", v))
-            : choice("level", content.anchors.map((_, i) => [i, levelName(content, i)]), Math.max(0, Math.min(state.level, maps.length - 1)), (v) => view.set("level", v))],
+            : kind === "map" && choice("level", content.anchors.map((_, i) => [i, levelName(content, i)]), Math.max(0, Math.min(state.level, maps.length - 1)), (v) => view.set("level", v))],
         legend: [["ground truth", COLOUR.truth], ["anchor that stands for it", COLOUR.anchor], ["background or neither", COLOUR.dropped, "dotted"]],
         count: `${a.counts[0].toLocaleString("en")} anchors stand for an object, ${a.counts[1].toLocaleString("en")} are background, ${a.counts[2].toLocaleString("en")} neither`,
         paint: (stage) => {
           stage.fade(0.35);
           if (kind === "map") { const i = Math.max(0, Math.min(state.level, maps.length - 1)); stage.overlay(maps[i], cellsArea(content.anchors[i]), 0.85); }
           for (let g = 0; g < n; g++) stage.box(truthBox(content, g), COLOUR.truth, "solid", kind === "objects" && g === state.truth ? 2.6 : 1.2);
-          for (const h of hits) stage.box(h.box, a.decisions.at(a.closest.at(h.key)) >= 0 ? COLOUR.anchor : COLOUR.dropped, a.decisions.at(a.closest.at(h.key)) >= 0 ? "solid" : "dotted", view.focused === h.key ? 3 : 1.3, view.focused === null || view.focused === h.key ? 1 : 0.3);
+          const stands = (h) => kind === "objects" && a.decisions.at(a.closest.at(h.key)) >= 0;
+          for (const h of hits) stage.box(h.box, stands(h) ? COLOUR.anchor : COLOUR.dropped, stands(h) ? "solid" : "dotted", view.focused === h.key ? 3 : 1.3, view.focused === null || view.focused === h.key ? 1 : 0.3);
         },
         panel: () => [heading("IoU of objects and their best anchors"), n ? iouTable(a.iou, [...closest.slice(0, 8)], l.truth.labels.map((_, g) => `${g} ${truthName(content, g)}`), closest.slice(0, 8).map((k) => String(a.closest.at(k)))) : el("p", { class: "quiet" }, "No objects: every anchor is background."),
           el("p", { class: "fine" }, "Rows: objects. Columns: the numbers of the chosen object's best anchors."),
@@ -147,30 +152,36 @@ const LEARNING = [
   },
   {
     id: "mistakes", group: "Learning", title: "Right and wrong",
-    text: (c) => { const m = c.learning.mistakes, right = m.matches.filter((g) => g >= 0).length; return `Of ${some(m.objects, "object")} <b>${right} found</b>, at the model's own thresholds (score above ${c.model.roi.score}) and IoU 0.5. A false alarm has a kind, a miss has the stage at which the object was lost.`; },
+    text: () => "Detections take objects, the surest first: each the free object of its class that its box overlaps most, by IoU 0.5 or more. The rest are <b>false alarms, of five kinds</b>; for an object that nobody took, the stage at which it was lost.",
     build: (view) => {
-      const { content } = view, l = content.learning, m = l.mistakes, c = content.candidates;
-      const wrong = c.kept.map((i, k) => [i, k]).filter(([, k]) => m.matches[k] < 0);
-      const found = c.kept.map((i, k) => [i, k]).filter(([, k]) => m.matches[k] >= 0);
-      const hits = [...m.missed.map((x) => ({ key: `miss ${x.truth}`, colour: COLOUR.truth, style: "dashed", box: truthBox(content, x.truth), tag: `missed ${truthName(content, x.truth)}`, text: `missed ${truthName(content, x.truth)}`,
-        details: () => [heading(`Missed: ${truthName(content, x.truth)}`, COLOUR.truth), el("p", { class: "why", "data-field": "why" }, missText(content, x.why)), facts([["object", String(x.truth)], ["box", boxText(truthBox(content, x.truth))], ["pixels", l.truth.areas[x.truth].toLocaleString("en")]])] })),
-      ...wrong.map(([i, k]) => ({ key: i, colour: COLOUR.detection, style: "solid", box: c.boxes.row(i), tag: `${className(content, c.labels.at(i))} ${fixed(c.scores.at(i))}: ${m.reasons[k]}`, text: `${m.reasons[k]} ${fixed(c.scores.at(i))}`, details: () => detectionDetails(view, i, { fate: "kept" }) })),
-      ...found.map(([i, k]) => ({ key: i, colour: COLOUR.truth, style: "solid", box: c.boxes.row(i), text: `right ${fixed(c.scores.at(i))}`, details: () => detectionDetails(view, i, { fate: "kept" }) }))];
+      const { content, state } = view, l = content.learning, m = l.mistakes, c = content.candidates, least = state.mistakeScore ?? m.score;
+      const { found, wrong, ignored, missed } = errorsFrom(content, least);
+      const name = (k) => `${className(content, c.labels.at(c.kept[k]))} ${fixed(c.scores.at(c.kept[k]))}`;
+      const judged = (k, colour, style, more) => ({ key: c.kept[k], colour, style, box: c.boxes.row(c.kept[k]), ...more, details: () => detectionDetails(view, c.kept[k], { fate: "kept" }) });
+      const hits = [...missed.map(({ truth: g, reason, why }) => ({ key: `miss ${g}`, colour: COLOUR.missed, style: "dashed", box: truthBox(content, g), tag: `missed ${truthName(content, g)}: ${reason}`, text: `missed ${truthName(content, g)}: ${reason}`,
+        details: () => [heading(`Missed: ${truthName(content, g)}`, COLOUR.missed), el("p", { class: "why", style: { "--c": COLOUR.missed }, "data-field": "why" }, why), facts([["reason", reason, "reason"], ["object", String(g)], ["box", boxText(truthBox(content, g))], ["pixels", l.truth.areas[g].toLocaleString("en")]])] })),
+      ...wrong.map((k) => judged(k, m.colours[m.kinds[k]], "solid", { tag: `${name(k)}: ${m.kinds[k]}`, text: `${m.kinds[k]} ${fixed(c.scores.at(c.kept[k]))}` })),
+      ...found.map((k) => judged(k, COLOUR.truth, "solid", { text: `right ${fixed(c.scores.at(c.kept[k]))}` })),
+      ...ignored.map((k) => judged(k, COLOUR.dropped, "dotted", { text: `in a crowd ${fixed(c.scores.at(c.kept[k]))}` }))];
+      const kinds = Object.keys(m.colours), count = (list, of) => list.filter(of).length;
       return {
-        hits, legend: [["right", COLOUR.truth], ["false alarm", COLOUR.detection], ["missed", COLOUR.truth, "dashed"]],
-        count: `${found.length} right, ${wrong.length} false, ${m.missed.length} missed`,
+        hits, legend: [["right", COLOUR.truth], ["missed", COLOUR.missed, "dashed"], ...kinds.map((kind) => [kind, m.colours[kind]])],
+        controls: slider("score threshold", "mistake-score", least, [content.model.roi.score, 1, 0.01], (v) => view.set("mistakeScore", v, false)),
+        count: [el("output", { id: "mistake-count" }, `${found.length} right, ${wrong.length} wrong, ${missed.length} missed`), ` of ${some(m.objects, "object")}`],
         paint: (stage) => {
           stage.fade(0.15);
           for (const h of [...hits].reverse()) {
             const dim = view.focused !== null && view.focused !== h.key;
             stage.box(h.box, h.colour, h.style, h.tag ? 2 : 1.2, dim ? 0.2 : 1);
-            const weighty = typeof h.key === "string" || c.scores.at(h.key) > 0.3 || h.key === view.focused;
-            if (h.tag && weighty && !dim) stage.tag(h.box, h.tag, h.colour);
           }
+          const named = view.hit ? [view.hit] : hits.filter((h) => h.tag).slice(0, TAGS); // the surest
+          for (const h of named.reverse()) if (h.tag) stage.tag(h.box, h.tag, h.colour);
         },
-        panel: () => [heading("Objects × detections: IoU"), m.iou.length && l.truth.labels.length ? truthTable(content) : el("p", { class: "quiet" }, "There are no objects, or no detections."),
+        panel: () => [heading("False alarms by kind"), bars(kinds.map((kind) => { const n = count(wrong, (k) => m.kinds[k] === kind); return [kind, n, String(n), m.colours[kind]]; }), Math.max(1, wrong.length)),
+          missed.length > 0 && [heading("Why objects were missed", COLOUR.missed), bars([...new Set(missed.map((x) => x.reason))].map((reason) => { const n = count(missed, (x) => x.reason === reason); return [reason, n, String(n), COLOUR.missed]; }), missed.length)],
+          heading("Objects × detections: IoU"), m.iou.length && l.truth.labels.length ? truthTable(content) : el("p", { class: "quiet" }, "There are no objects, or no detections."),
           el("p", { class: "fine" }, "Bold: the classes agree. Detections are sorted by score, best left."),
-          heading("Precision over recall (IoU 0.5)", COLOUR.detection), m.recall.length ? curve(m.recall, m.precision, COLOUR.detection, "recall", "precision") : null, facts([["AP at 0.5 of this picture", fixed(m.ap50, 3), "ap50"]])],
+          heading("Precision over recall (IoU 0.5, all scores)", COLOUR.detection), m.recall.length ? curve(m.recall, m.precision, COLOUR.detection, "recall", "precision") : null, facts([["AP at 0.5 of this picture", fixed(m.ap50, 3), "ap50"]])],
       };
     },
   },
@@ -193,6 +204,31 @@ const WEIGHTS = [
   },
 ];
 
+// ---- right and wrong, of the detections from a score on
+
+// What a detection takes, and the kind of a wrong one, does not depend on less sure ones: those
+// below the threshold are left out, and the objects that only they found are missed.
+function errorsFrom(content, least) {
+  const { mistakes: m, truth } = content.learning, c = content.candidates;
+  const made = c.kept.map((i) => c.scores.at(i) >= f(least)), shown = [...made.keys()].filter((k) => made[k]);
+  const taken = new Map(m.matches.map((g, k) => [g, k]));
+  const missed = truth.labels.map((_, g) => g).filter((g) => !truth.crowd[g] && !(taken.has(g) && made[taken.get(g)]))
+    .map((g) => ({ truth: g, reason: missReason(content, g, made), why: taken.has(g) ? `A detection of it has score ${fixed(c.scores.at(c.kept[taken.get(g)]), 3)}, below the threshold.` : missText(content, m.lost[g]) }));
+  return { missed, found: shown.filter((k) => m.matches[k] >= 0), ignored: shown.filter((k) => m.kinds[k] === "crowd"),
+    wrong: shown.filter((k) => m.matches[k] < 0 && m.kinds[k] !== "crowd") };
+}
+
+// The first reason that applies, as in evaluation/mistakes.py.
+function missReason(content, g, made) {
+  const { mistakes: m, truth } = content.learning, c = content.candidates;
+  const largest = (own, of) => made.reduce((best, v, k) => (v === of && (c.labels.at(c.kept[k]) === truth.labels[g]) === own ? Math.max(best, m.iou.row(k)[g]) : best), 0);
+  if (largest(true, false) >= 0.5) return "low score";
+  if (largest(true, true) >= 0.5) return "merged";
+  if (largest(true, true) >= f(0.1)) return "location";
+  if (largest(false, true) >= 0.5) return "class";
+  return largest(false, true) >= f(0.1) ? "both" : "nothing";
+}
+
 // ---- parts
 
 function truthMask(content, g, rgb, alpha) {
@@ -208,6 +244,19 @@ function anchorMatch(view, anchor, column) {
     : d === -1 ? `Background: its best IoU, ${fixed(iou, 3)}, is below ${m.background}.` : `Neither: its best IoU, ${fixed(iou, 3)}, lies between ${m.background} and ${m.foreground}.`;
   return [heading(`Anchor ${anchor}`, COLOUR.anchor), el("p", { class: "why", style: { "--c": COLOUR.anchor }, "data-field": "why" }, why), facts([["box", boxText(a.closestBoxes.row(column), 0)], ["drawn for the loss", [...a.sample.data].includes(anchor) ? "yes" : "no"]]),
     heading("IoU with every object"), bars([...Array(a.iou.length).keys()].map((k) => [`${k} ${truthName(content, k)}`, a.iou.row(k)[column], fixed(a.iou.row(k)[column], 3), COLOUR.truth]), 1)];
+}
+
+// A hundred of the anchors that are neither object nor background, from all over.
+function someBetween(content) {
+  const all = [];
+  content.learning.anchors.decisions.data.forEach((d, i) => { if (d === -2) all.push(i); });
+  const step = Math.max(1, all.length / 100);
+  return [...Array(Math.min(100, all.length)).keys()].map((k) => all[Math.floor(k * step)]).map((anchor) => {
+    let first = 0, level = 0;
+    const size = (l) => l.rows * l.columns * l.cell.length;
+    while (anchor >= first + size(content.anchors[level])) first += size(content.anchors[level++]);
+    return { anchor, box: anchorBox(content.anchors[level], anchor - first) };
+  });
 }
 
 // Each cell by the strongest decision of its anchors: object, neither, background.
@@ -229,7 +278,7 @@ function iouTable(iou, columns, names, heads) {
 
 function heatCell(v, bold) {
   const [r, g, b] = viridis(v), dark = 0.3 * r + 0.6 * g + 0.1 * b < 130;
-  return el("td", v > 0.005 ? { style: { background: `rgb(${r},${g},${b})`, color: dark ? "#fff" : "#1f2328", "font-weight": bold ? "700" : "400" } } : { style: { color: "#bbb" } }, fixed(v));
+  return el("td", v > 0.005 ? { style: { background: `rgb(${r},${g},${b})`, color: dark ? "#fff" : "#1f2328", "font-weight": bold ? "700" : "400" } } : { style: { color: "#767676" } }, fixed(v));
 }
 
 function truthTable(content) {

@@ -16,7 +16,7 @@ class Timeline {
     const part = (name, tag = "div", more = {}) => (this[name] = el(tag, more)), holder = el("div", { class: "stage" });
     const main = el("main", { class: "main" }, part("title", "h2"), part("say", "p", { class: "say" }), part("time", "div", { class: "controls" }), holder,
       part("controls", "div", { class: "controls" }), part("legend"), part("count", "p", { class: "count", id: "count", "aria-live": "polite" }));
-    part("aside", "aside", { id: "details" });
+    part("aside", "aside", { id: "details", "aria-label": "details", tabindex: 0 });
     part("nav", "nav", { class: "steps", "aria-label": "views" });
     this.nav.append(el("h3", {}, "Show"), ...Object.entries(VIEWS).map(([key, name]) => el("button", { type: "button", id: `go-${key}`, onclick: () => this.set("view", key) }, name)));
     app.replaceChildren(el("div", { class: "walk" }, this.nav, main, this.aside));
@@ -75,14 +75,14 @@ class Timeline {
     this.aside.replaceChildren(...[heading(`After ${some(m.step, "step")}`), facts([["picture", m.title], ["AP at IoU 0.5", fixed(m.ap50, 3)], ["sum of losses", fixed(Object.values(m.losses).reduce((a, b) => a + (b || 0), 0), 3), "loss"]]),
       bars(Object.entries(m.losses).map(([k, v]) => [k.replace("loss_", ""), v || 0, fixed(v, 3), m.lossColours[k]]), Math.max(...this.moments.flatMap((x) => Object.values(x.losses)).map((v) => v || 0), 1e-9)),
       el("p", {}, el("a", { href: m.page }, "Every stage at this moment →")),
-      heading("All moments"), grid(["step", "losses", "AP50"], this.moments.map((x) => [x.step.toLocaleString("en"), fixed(Object.values(x.losses).reduce((a, b) => a + (b || 0), 0), 2), fixed(x.ap50, 2)]))].flat());
+      heading("All moments"), courses(this.moments, state.at), grid(["step", "losses", "AP50"], this.moments.map((x) => [x.step.toLocaleString("en"), fixed(Object.values(x.losses).reduce((a, b) => a + (b || 0), 0), 2), fixed(x.ap50, 2)]))].flat());
     this.stage.margin = state.view === "anchors" ? 0.1 : 0;
     this.stage.fit();
   }
 
   paint() {
     const m = this.now, s = this.stage, { state } = this;
-    const truth = () => { for (let g = 0; g < m.truth.length; g++) s.box(m.truth.row(g), THING("ground-truth"), "dotted", 1.6); };
+    const truth = () => { for (let g = 0; g < m.truth.length; g++) s.box(m.truth.row(g), THING("ground-truth"), "dotted", 2); };
     if (state.view === "objectness") {
       const level = m.levels[state.level], [y, x] = level.stride, values = m.objectness[state.level];
       s.fade(0.3);
@@ -101,6 +101,21 @@ class Timeline {
       for (const i of [...this.sure].reverse()) { s.box(m.boxes.row(i), THING("detection"), "solid", 2); s.tag(m.boxes.row(i), `${m.classes[m.labels[i] - 1]} ${fixed(m.scores.at(i))}`, THING("detection")); }
     }
   }
+}
+
+// The losses over the moments, on one scale, and the moment that is shown.
+function courses(moments, at) {
+  const width = 300, height = 110, svg = svgOf(width, height + 16, "the five losses at every moment"), names = Object.keys(moments[0].losses);
+  const most = Math.max(...moments.flatMap((m) => Object.values(m.losses)).map((v) => v || 0), 1e-9);
+  const x = (i) => 4 + (i * (width - 8)) / Math.max(1, moments.length - 1), y = (v) => height - 4 - ((v || 0) / most) * (height - 8);
+  svg.append(shape("line", { x1: x(at), x2: x(at), y1: 0, y2: height, stroke: "#1f2328", "stroke-dasharray": "2 3" }));
+  for (const name of names) {
+    const line = { stroke: moments[0].lossColours[name], fill: "none", "stroke-width": 2 };
+    svg.append(shape("polyline", { points: moments.map((m, i) => `${x(i).toFixed(1)},${y(m.losses[name]).toFixed(1)}`).join(" "), ...line }));
+  }
+  label(svg, 4, height + 13, `step ${moments[0].step.toLocaleString("en")}`);
+  label(svg, width - 4, height + 13, moments.at(-1).step.toLocaleString("en"), "end");
+  return svg;
 }
 
 (async () => {

@@ -2,7 +2,8 @@
 //
 // A step has id, group, title, text(content) and build(view). build gives, all optional: controls,
 // legend, count, hits (things with a box that can be hovered: key, box, text, details), paint(stage),
-// panel (beside the picture while nothing is hovered), margin, zoom, move(point).
+// panel (beside the picture while nothing is hovered), margin, zoom, move(point), step (y and x that
+// Shift with an arrow key moves by).
 
 class View {
   constructor(content, photo, app) {
@@ -29,7 +30,7 @@ class View {
     this.main = el("main", { class: "main" }, part("title", "h2", { id: "title", tabindex: -1 }), part("say", "p", { class: "say" }),
       holder, part("controls", "div", { class: "controls" }), part("legend"), part("count", "p", { class: "count", id: "count", "aria-live": "polite" }),
       part("chips", "div", { class: "chips" }), part("wide", "div"), part("hand", "div", { class: "hand" }));
-    part("aside", "aside", { id: "details", "aria-label": "details", tabindex: -1 });
+    part("aside", "aside", { id: "details", "aria-label": "details", tabindex: 0 });
     app.replaceChildren(el("div", { class: "walk" }, this.nav, this.main, this.aside));
     this.stage = new Stage(holder, photo, this.content.input.resized, this.content.input.original);
     this.stage.paint = () => this.built?.paint?.(this.stage);
@@ -41,12 +42,14 @@ class View {
     canvas.addEventListener("pointermove", (e) => this.point(this.stage.locate(e)));
     canvas.addEventListener("pointerleave", () => this.focus(this.pinned));
     canvas.addEventListener("click", (e) => {
+      if (this.built.move?.(this.stage.locate(e))) return; // a tap, where no pointer moves before it
       const hit = this.under(this.stage.locate(e));
       this.pinned = hit && hit.key !== this.pinned ? hit.key : null;
       this.focus(this.pinned);
     });
     document.addEventListener("keydown", (e) => {
       if (e.altKey || e.ctrlKey || e.metaKey || /^(INPUT|SELECT|TEXTAREA)$/.test(e.target.tagName)) return;
+      if (e.shiftKey && this.built.step && this.moveBy(e.key)) { e.preventDefault(); return; }
       if (e.key === "ArrowRight") this.by(1);
       else if (e.key === "ArrowLeft") this.by(-1);
       else if (e.key === "Escape") { this.pinned = null; this.focus(null); } else return;
@@ -58,6 +61,15 @@ class View {
   point(place) {
     if (this.built.move?.(place)) return;
     if (this.pinned === null) this.focus(this.under(place)?.key ?? null);
+  }
+
+  // One cell on, for who has no pointer.
+  moveBy(key) {
+    const by = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key];
+    if (!by) return false;
+    const [x, y] = this.state.cell || this.content.input.resized.map((side) => side / 2), [dy, dx] = this.built.step;
+    const inside = (v, most) => Math.max(0, Math.min(most, v)), [width, height] = this.content.input.resized;
+    return this.built.move([inside(x + by[0] * dx, width), inside(y + by[1] * dy, height)]);
   }
 
   // The smallest thing under a point.

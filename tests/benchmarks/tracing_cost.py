@@ -1,0 +1,71 @@
+"""What the calls of tracing cost where no trace is open: how many one prediction of the shipped
+small model makes, and what each kind takes, beside the whole prediction.
+
+python -m tests.benchmarks.tracing_cost
+"""
+
+from __future__ import annotations
+
+import timeit
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tinymaskrcnn as tm
+from tinymaskrcnn import tracing
+from tinymaskrcnn.commands.loading import load_model
+
+PICTURE = Path(__file__).parents[2] / "data/shapes/shapes_022.png"
+CALLS = {
+    "record": "tracing.record('name', 1)",
+    "recording": "tracing.recording()",
+    "pictures": "tracing.pictures(())",
+    "scope": "\nwith tracing.scope('name'):\n    pass",
+}
+REPEATS, LOOPS = 9, 20_000
+
+
+def calls_of(run: Callable[[], Any]) -> Counter[str]:
+    """How often each of tracing's functions is called."""
+    counts: Counter[str] = Counter()
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            counts[name] += 1
+            return function(*args)
+
+        return call
+
+    before = {name: getattr(tracing, name) for name in CALLS}
+    try:
+        for name, function in before.items():
+            setattr(tracing, name, counted(name, function))
+        run()
+    finally:
+        for name, function in before.items():
+            setattr(tracing, name, function)
+    return counts
+
+
+def main() -> None:
+    model, _ = load_model("shapes")
+    image = tm.read_image(PICTURE)
+    counts = calls_of(lambda: model.detect([image]))
+    with tm.trace() as t:
+        model.detect([image])
+    assert min(counts[name] for name in CALLS) > 0 and len(t) > counts["record"]
+    whole = np.median(timeit.repeat(lambda: model.detect([image]), number=1, repeat=50)) * 1e6
+    total = 0.0
+    for name, code in CALLS.items():
+        times = timeit.repeat(code, globals={"tracing": tracing}, number=LOOPS, repeat=REPEATS)
+        each = float(np.median(times)) / LOOPS * 1e6
+        total += counts[name] * each
+        print(f"{name:10} {counts[name]:3} calls of {1e3 * each:5.0f} ns")
+    print(f"together {total:.1f} us of a prediction's {whole / 1e3:.1f} ms: {total / whole:.3%}")
+
+
+if __name__ == "__main__":
+    main()

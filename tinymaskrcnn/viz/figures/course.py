@@ -1,0 +1,63 @@
+"""One picture at several moments of training: how anchors, proposals and masks become right.
+
+Not here: the course of the losses (viz/curves.py), and the page that scrubs (viz/report).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import expit as sigmoid
+
+from ...tracing import Trace
+from ..colours import ANCHOR, DETECTION, GROUND_TRUTH, HEAT, INK, PROPOSAL
+from .canvas import draw_boxes, panels, show_map, show_picture
+from .inputs import name_of
+from .proposals import best_of_cells, best_rows
+from .regions import draw_mask, found_in
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLUMNS = ("objectness", "best anchors, moved", "proposals", "detections")
+
+
+def training_course(
+    traces: Mapping[int, Trace],
+    classes: Sequence[str] = (),
+    level: int = 1,
+    count: int = 20,
+    score: float = 0.5,
+    picture: int = 0,
+) -> Figure:
+    """A row for each moment: objectness of one level, the best anchors (dotted) and what becomes of
+    them (dashed), the proposals, the detections with their masks.
+
+    Args:
+        traces: of the same picture, by the steps of training so far. count: anchors that are shown.
+    """
+    figure, axes = panels(len(COLUMNS) * len(traces), len(COLUMNS), 2.5)
+    for i, (step, t) in enumerate(traces.items()):
+        row = axes[len(COLUMNS) * i : len(COLUMNS) * (i + 1)]
+        show_map(row[0], sigmoid(best_of_cells(t, level, picture)), HEAT, vmin=0, vmax=1)
+        for axis in row[1:]:
+            show_picture(axis, t, picture, faded=0.3)
+        best = best_rows(t, count, picture)
+        draw_boxes(row[1], t["rpn.anchors"][t["rpn.top_k"][picture, best]], ANCHOR, width=0.9)
+        draw_boxes(row[1], t["rpn.moved"][picture][best], PROPOSAL, width=0.9)
+        draw_boxes(row[2], t["rpn.proposals"][picture], PROPOSAL, width=0.7)
+        found = found_in(t, picture)
+        sure = np.flatnonzero(found["scores"] >= score)
+        for k in sure:
+            draw_mask(row[3], found["masks"][k], found["boxes"][k], t["transform.sizes"][picture])
+        names = [f"{name_of(classes, found['labels'][k])} {found['scores'][k]:.2f}" for k in sure]
+        draw_boxes(row[3], found["boxes"][sure], DETECTION, captions=names)
+        if "transform.targets" in t:
+            truth = t["transform.targets"][picture]["boxes"]
+            for axis in row[1:3]:
+                draw_boxes(axis, truth, GROUND_TRUTH, width=1)
+        for axis, name in zip(row, COLUMNS, strict=True):
+            axis.set_title(f"{step} steps: {name}", fontsize=7.5, color=INK)
+    return figure
