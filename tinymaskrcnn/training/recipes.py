@@ -31,7 +31,9 @@ def _is_of(value: Any, kind: type) -> bool:
         return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
     if kind in (int, float):
         numbers = Integral if kind is int else Real
-        return isinstance(value, numbers) and not isinstance(value, bool) and abs(value) < inf
+        if not isinstance(value, numbers) or isinstance(value, bool):
+            return False
+        return value == value and value not in (inf, -inf)  # isfinite fails on large whole numbers
     return isinstance(value, kind)
 
 
