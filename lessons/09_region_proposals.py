@@ -129,6 +129,11 @@ assert np.allclose([0.5 - 1 / 18, (0.5 - 1 / 18) / 2], [0.44, 0.22], atol=5e-3)
 
 
 # %%
+def sigmoid_one(logit):
+    """The probability that a logit stands for."""
+    return 1 / (1 + np.exp(-logit))
+
+
 def binary_cross_entropy_one(logit, target):
     """The cost of one logit, target 0 to 1."""
     return max(logit, 0) - logit * target + np.log1p(np.exp(-abs(logit)))
@@ -155,6 +160,7 @@ def propose_in_loops(logits, deltas, anchors, size, count):
 
 
 assert np.isclose(binary_cross_entropy_one(2, 1), 0.13, atol=5e-3)
+assert np.isclose(binary_cross_entropy_one(2, 1), -np.log(sigmoid_one(2)))
 assert binary_cross_entropy_one(1000, 0) == 1000 and binary_cross_entropy_one(1000, 1) == 0
 assert np.isclose(smooth_l1_one(-0.5, 1 / 9), 0.44, atol=5e-3)
 assert [i for i, _ in propose_in_loops(logits, deltas, three, size, 3)] == [1, 0]

@@ -27,6 +27,7 @@ from tinymaskrcnn.detection.box_coder import BoxCoder
 from tinymaskrcnn.functional import cross_entropy, smooth_l1
 from tinymaskrcnn.models.box_head import ConvFCBoxHead, FastRCNNPredictor
 from tinymaskrcnn.models.roi_heads import RoIHeads
+from tinymaskrcnn.ops.linear import reference as linear_reference
 from tinymaskrcnn.ops.losses import reference
 from tinymaskrcnn.tensor import Tensor
 from tinymaskrcnn.viz import figures
@@ -107,13 +108,30 @@ assert round(40 * math.exp(0.1), 1) == 44.2
 #
 # ## One item, in loops
 #
-# One row of the classifier's loss, and everything that is made of one proposal in use.
+# One number of a fully connected layer, one row of the classifier's loss, one probability, and
+# everything that is made of one proposal in use.
+#
+# A fully connected layer knows no places: each number that goes in counts for each that comes out,
+# with a weight of its own. Of (2, 3), weights (5, 7) and a bias of 1 make 2 · 5 + 3 · 7 + 1 = 32.
 
 
 # %%
+def neuron(x, weights, bias):
+    """One number that a fully connected layer makes of x (In,): weights (In,), bias a number."""
+    total = float(bias)
+    for value, weight in zip(x, weights, strict=True):
+        total += float(value) * float(weight)
+    return total
+
+
 def cross_entropy_one(logits, label):
-    """-log softmax(logits)[label], so that no exponential overflows."""
+    """-log softmax(logits)[label]; only the logits' differences count."""
     return math.log(sum(math.exp(z - logits[label]) for z in logits))
+
+
+def probability_one(logits, k):
+    """softmax(logits)[k]: the loss that class k would cost, undone."""
+    return math.exp(-cross_entropy_one(logits, k))
 
 
 def judge_one(logits, deltas, proposal, threshold):
@@ -124,7 +142,7 @@ def judge_one(logits, deltas, proposal, threshold):
     x1, y1, x2, y2 = (float(v) for v in proposal)
     found = []
     for k in range(1, len(logits)):
-        score = math.exp(-cross_entropy_one(logits, k))
+        score = probability_one(logits, k)
         if score > threshold:
             dx, dy, dw, dh = deltas[4 * k : 4 * k + 4]
             x, y = (x1 + x2) / 2 + dx / 10 * (x2 - x1), (y1 + y2) / 2 + dy / 10 * (y2 - y1)
@@ -133,7 +151,9 @@ def judge_one(logits, deltas, proposal, threshold):
     return found
 
 
+assert neuron([2, 3], [5, 7], 1) == 2 * 5 + 3 * 7 + 1 == 32
 np.testing.assert_allclose(cross_entropy_one([0, 1, 3], 1), 2.17, atol=5e-3)
+np.testing.assert_allclose([probability_one([0, 1, 3], k) for k in range(3)], probability)
 logits, deltas = t["detect.class_logits"], t["detect.box_deltas"]
 judged = judge_one(logits[58], deltas[58], proposals[58], 0.0)
 print("proposal 58:", {classes[k - 1]: round(score, 2) for k, score, _ in judged})
@@ -179,11 +199,19 @@ np.testing.assert_allclose(t["detect.candidates.moved"][0], boxes, atol=1e-3)
 # The network in front of that is short. The large models have two fully connected layers of 1024
 # numbers; the small one has two convolutions and one fully connected layer, for convolutions place
 # edges better. Nearly all of its weights stand in that one layer: 7 x 7 x 64 x 128 = 401 408 of
-# 466 176.
+# 466 176. And two more such layers read logits and offsets off its 128 numbers: 20 neurons side by
+# side. In NumPy a whole layer, for all proposals at once, is one product of matrices, (R, In) by
+# (Out, In) turned.
 
 # %%
 show(ConvFCBoxHead)
 show(FastRCNNPredictor)
+show(linear_reference.linear)
+described = model.roi_heads.box_head(Tensor(t["detect.box_pool.crops"])).data  # (R, 128)
+layer = model.roi_heads.box_predictor.cls_score
+answer = [neuron(described[58], layer.weight.data[k], layer.bias.data[k]) for k in range(4)]
+np.testing.assert_allclose(answer, logits[58], atol=1e-4)
+assert described.shape == (100, 128) and logits.shape[1] + deltas.shape[1] == 20
 nodes = {
     "crop": (0, 0, "crop\n7 x 7 x 48"),
     "convs": (2, 0, "two 3x3 conv\n7 x 7 x 64"),

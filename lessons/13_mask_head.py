@@ -33,6 +33,7 @@ from tinymaskrcnn.functional import (
 )
 from tinymaskrcnn.models.mask_head import MaskPredictor
 from tinymaskrcnn.models.roi_heads import mask_goals
+from tinymaskrcnn.ops.conv_transpose2d import reference as grow_reference
 from tinymaskrcnn.ops.paste_masks import cpu, reference
 from tinymaskrcnn.tensor import Tensor
 from tinymaskrcnn.viz import figures
@@ -104,8 +105,36 @@ assert (profile > 0.5).sum() == 5
 #
 # ## One item, in loops
 #
-# One pixel of the pasted picture. (`np.float32` stands where a rounding decides to which pixel a
-# corner is cut.)
+# First what the network draws *with*. Its crop has 14 by 14 cells and its mask 28 by 28, so the map
+# must grow, and how is learnt: a **transposed convolution** turns lesson 02 around. There each
+# result gathers a window of pixels; here each pixel *paints* a window, its kernel times its value.
+# The next pixel paints one stride further, and where windows overlap, paint adds up. A 1 and a 10
+# side by side, with the kernel 1 2 over 3 -4 and stride 2, make 1 2 10 20 over 3 -4 30 -40.
+
+
+# %%
+def paint_pixel(canvas, x, weight, i, j, stride=(1, 1), padding=(0, 0)):
+    """Add to canvas (H', W', O) what pixel (i, j) of x (H, W, C) paints with weight (C, O, R, S).
+
+    `padding` pixels of the border are cut off; what would be painted there is lost.
+    """
+    for c, o, r, s in np.ndindex(*weight.shape):
+        h, w = i * stride[0] + r - padding[0], j * stride[1] + s - padding[1]
+        if 0 <= h < canvas.shape[0] and 0 <= w < canvas.shape[1]:
+            canvas[h, w, o] += float(x[i, j, c]) * float(weight[c, o, r, s])
+
+
+brush, canvas = np.array([[[[1, 2], [3, -4]]]]), np.zeros((2, 4, 1))
+for j in (0, 1):
+    paint_pixel(canvas, np.array([[[1], [10]]]), brush, 0, j, (2, 2))
+assert canvas[..., 0].tolist() == [[1, 2, 10, 20], [3, -4, 30, -40]]
+
+# %% [markdown]
+# With a kernel of 2 by 2 and stride 2, as the mask head has it, no two windows meet: each cell
+# becomes four, and the kernel says in which of them its channel ends.
+#
+# And one pixel of the pasted picture. (`np.float32` stands where a rounding decides to which pixel
+# a corner is cut.)
 
 
 # %%
@@ -137,12 +166,24 @@ np.testing.assert_allclose(by_hand, profile, atol=1e-6)
 # %% [markdown]
 # ## All items, in NumPy
 #
-# Stretching along x and along y are two small matrices again, as in RoIAlign: the picture's rows by
-# the mask's. Each mask touches only the window of its box.
+# Painting goes tap by tap: the kernel's upper left number for all pixels at once, then the one
+# beside it, each into every second cell of the canvas. Stretching along x and along y are two small
+# matrices again, as in RoIAlign: the picture's rows by the mask's. Each mask touches only the
+# window of its box.
 
 # %%
-show(reference.paste_masks)
+show(grow_reference.conv_transpose2d)
 rng = np.random.default_rng(13)
+small, kernel = rng.normal(size=(3, 2, 4)), rng.normal(size=(4, 5, 3, 3))
+for stride in (1, 2):
+    grown = np.zeros((2 * stride + 1, stride + 1, 5))
+    for i, j in np.ndindex(3, 2):
+        paint_pixel(grown, small, kernel, i, j, (stride, stride), (1, 1))
+    settings = (stride, stride), (1, 1), False
+    whole = grow_reference.conv_transpose2d(small[None], kernel, None, *settings)
+    np.testing.assert_allclose(whole[0], grown, atol=1e-12)
+
+show(reference.paste_masks)
 masks = rng.random((3, 5, 5)).astype(np.float32)
 boxes = np.float32([[1.3, 2.2, 9.8, 12.1], [-4, 3, 6, 20], [5, 5, 6, 7]])
 pasted = reference.paste_masks(masks, boxes, 14, 11)

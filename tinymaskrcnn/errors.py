@@ -4,11 +4,16 @@ and by its exit status.
 
 from __future__ import annotations
 
+LONGEST = 1000  # letters of a message: a damaged file can put megabytes into one
+
 
 class InputError(ValueError):
     """What was given cannot be used: the message names the file or argument, its value, and what
-    was expected.
+    was expected. It is one line, cut in its middle where it is very long.
     """
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class NonFiniteError(FloatingPointError):
@@ -34,4 +39,13 @@ def outcome(problem: BaseException) -> tuple[int, str] | None:
         status, text = 1, "not enough memory; smaller pictures or --batch-size would need less"
     else:
         return None
-    return status, " ".join(text.split())
+    return status, one_line(text)
+
+
+def one_line(text: str) -> str:
+    """The text with single spaces in place of all white space, and at most LONGEST letters."""
+    text = " ".join(text.split())
+    if len(text) <= LONGEST:
+        return text
+    half = (LONGEST - 5) // 2
+    return f"{text[:half]} ... {text[-half:]}"

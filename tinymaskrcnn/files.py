@@ -6,14 +6,14 @@ Not here: weight files, whose library writes them itself (weights/safetensors_fi
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write a file so that, whatever happens, `path` holds either all of the old content or all of
-    the new.
+    the new, which may come in pieces.
 
     Raises:
         OSError: as the system says (disk full, no permission), with the file's name; then nothing
@@ -23,11 +23,12 @@ def write_atomic(path: Path, content: bytes) -> None:
     with naming(path):
         try:
             with open(partial, "wb") as file:
-                file.write(content)
+                for piece in (content,) if isinstance(content, bytes) else content:
+                    file.write(piece)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, path)
-        except OSError:
+        except BaseException:
             partial.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)

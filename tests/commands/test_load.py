@@ -1,5 +1,6 @@
 """Many pictures, and many objects in one: memory does not grow with either."""
 
+import json
 import tracemalloc
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PIL import Image
 from tests.test_cli import small_weights
 from tinymaskrcnn.cli import main
 from tinymaskrcnn.commands import predict
-from tinymaskrcnn.commands.predict import Prediction, coco_json
+from tinymaskrcnn.commands.predictions import Prediction, coco_json
 from tinymaskrcnn.detection.detections import Detections
 from tinymaskrcnn.evaluation.results import coco_results
 from tinymaskrcnn.viz.draw import draw_detections
@@ -41,9 +42,15 @@ def test_a_thousand_pictures_in_one_run_need_no_more_memory_than_a_hundred(tmp_p
 
     monkeypatch.setattr(predict, "read_image", counted)
     call = ["predict", str(tmp_path), "--weights", weights, "--out", str(tmp_path / "out")]
-    assert main([*call, "--score", "0", "--threads", "1"]) == 0
+    assert main([*call, "--score", "0", "--threads", "1", "--json"]) == 0
     assert len(seen) == 1000
+    seen.append(resident())
     print(f"resident before every hundredth picture, MB: {[size >> 20 for size in seen[::100]]}")
+    peaks = {count: max(seen[: count + 1]) >> 20 for count in (100, 500, 1000)}
+    print(f"peak within the first 100, 500, 1000 pictures, MB: {peaks}")
+    content = json.loads((tmp_path / "out/predictions.json").read_text())
+    print(f"objects written: {len(content['annotations'])}")
+    assert [image["id"] for image in content["images"]] == list(range(1, 1001))
     assert max(seen[100:]) - seen[100] < 30 << 20
 
 
@@ -63,10 +70,10 @@ def test_300_objects_in_a_large_picture_need_no_300_large_masks():
     found[:1].rles()  # compiling is over before memory is looked at
     tracemalloc.start()
     prediction = Prediction(found.image_size, coco_results(found, 0))
-    content = coco_json([Path("a.png")], [prediction], ["a", "b", "c"])
+    content = b"".join(coco_json([Path("a.png")], [prediction], ["a", "b", "c"]))
     drawn = draw_detections(image, found, ["a", "b", "c"])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert len(content["annotations"]) == OBJECTS
+    assert len(json.loads(content)["annotations"]) == OBJECTS
     assert drawn.size == (WIDTH, HEIGHT)
     assert peak < 200 << 20

@@ -49,7 +49,7 @@ def taken(work, *arguments):
         except InputError as refusal:
             text = str(refusal)
             assert text.strip() and "\n" not in text, text
-            assert len(text) < LONGEST, text
+            assert len(text) < LONGEST, text[:200]
             return None
 
 

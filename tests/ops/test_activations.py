@@ -1,19 +1,20 @@
 """ReLU, sigmoid, softmax."""
 
-from math import exp
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+import lessons
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.jit import numba, set_threads
 from tinymaskrcnn.ops.activations import cpu, reference
 from tinymaskrcnn.ops.activations.op import relu, sigmoid, softmax
 from tinymaskrcnn.tensor import Tensor
 
+sigmoid_one = lessons.load("region_proposals").sigmoid_one
+probability_one = lessons.load("box_head").probability_one
 NUMBERS = arrays(
     np.float32, array_shapes(min_dims=1, max_dims=4), elements=st.floats(-50, 50, width=32)
 )
@@ -57,9 +58,13 @@ def test_softmax(backend):
 @given(NUMBERS)
 def test_one_number_at_a_time(x):
     for module in (reference, cpu):
-        np.testing.assert_array_equal(module.relu(x), one_by_one(lambda v: max(v, 0), x))
-        expected = one_by_one(lambda v: 1 / (1 + exp(-v)), x)
+        np.testing.assert_array_equal(module.relu(x), one_by_one(relu_one, x))
+        expected = one_by_one(sigmoid_one, x)
         np.testing.assert_allclose(module.sigmoid(x), expected, rtol=1e-6, atol=1e-30)
+
+
+def relu_one(v):
+    return lessons.load("gradients").Scalar(v).relu().value
 
 
 def one_by_one(function, x):
@@ -76,8 +81,7 @@ def test_softmax_one_line_at_a_time(x, data):
 
 
 def _softmax_of_a_line(line):
-    powers = [exp(float(v)) for v in line]
-    return [p / sum(powers) for p in powers]
+    return [probability_one(line.tolist(), k) for k in range(len(line))]
 
 
 # Gradient

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import lessons
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.ops.conv2d.op import conv2d
 from tinymaskrcnn.ops.conv_transpose2d import cpu, reference
@@ -12,7 +13,7 @@ from tinymaskrcnn.ops.conv_transpose2d.op import conv_transpose2d, conv_transpos
 from tinymaskrcnn.tensor import Tensor
 
 FAST = settings(deadline=None, max_examples=40)
-MODULES = {"reference": reference, "cpu": cpu}
+paint_pixel = lessons.load("mask_head").paint_pixel
 
 
 def normal(shape, seed=0, dtype=np.float32):
@@ -24,15 +25,11 @@ def output_size(x_shape, weight_shape, stride, padding):
 
 
 def specification(x, weight, stride, padding):
-    """Every pixel paints its kernel, one number at a time, in float64."""
-    _, outs, kernel_h, kernel_w = weight.shape
-    out_h, out_w = output_size(x.shape, weight.shape, stride, padding)
-    y = np.zeros((len(x), out_h, out_w, outs))
-    for n, i, j, c in np.ndindex(*x.shape):
-        for o, r, s in np.ndindex(outs, kernel_h, kernel_w):
-            h, w = i * stride[0] + r - padding[0], j * stride[1] + s - padding[1]
-            if 0 <= h < out_h and 0 <= w < out_w:
-                y[n, h, w, o] += float(x[n, i, j, c]) * float(weight[c, o, r, s])
+    """Every pixel paints its kernel, in float64."""
+    size = output_size(x.shape, weight.shape, stride, padding)
+    y = np.zeros((len(x), *size, weight.shape[1]))
+    for n, i, j in np.ndindex(*x.shape[:3]):
+        paint_pixel(y[n], x[n], weight, i, j, stride, padding)
     return y
 
 

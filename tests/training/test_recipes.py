@@ -61,7 +61,7 @@ def test_settings_of_the_model_add_up():
         ("model_settings=3", "no such setting"),
         ("schedule=linear", "schedule is 'linear', expected cosine or step"),
         ("optimizer=adam", "optimizer is 'adam', expected sgd or muon"),
-        ("steps=0", "steps is 0, expected 1 to inf"),
+        ("steps=0", r"steps is 0, expected 1 to 1e+18"),
         ("flip=2", "flip is 2.0, expected 0 to 1"),
     ],
 )

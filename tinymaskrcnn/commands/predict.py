@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
+from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
-from pycocotools import mask as rle_tools
 
 from ..datasets.images import FOREIGN_SUFFIXES, MAX_PIXELS, SUFFIXES, read_image
 from ..detection.detections import Detections
@@ -22,6 +20,7 @@ from ..training.distributed import end_together, world
 from ..viz.draw import draw_detections
 from .loading import load_model
 from .machine import prepare
+from .predictions import Prediction, Spool, coco_json, in_order
 
 logger = logging.getLogger(__name__)
 
@@ -38,44 +37,57 @@ def run(options: argparse.Namespace) -> int:
             prepare(options)
             model.to(options.device)
         pairs = list(zip(inputs, output_names(inputs, out), strict=True))
-        own = [predict(model, classes, *pair, options) for pair in pairs[group.rank :: group.size]]
-        every = group.gathered(own)  # by rank; picture i is rank i % size's
-    results = [every[i % group.size][i // group.size] for i in range(len(inputs))]
-    if options.json and group.leads:
-        content = coco_json(inputs, results, classes)
-        write_atomic(out / "predictions.json", json.dumps(content).encode())
+        spool = Spool(out) if options.json else None
+        own = pairs[group.rank :: group.size]
+        used = [predict(model, classes, *pair, options, spool) for pair in own]
+        if spool is not None:
+            results = in_order(spool, len(inputs), group)
+            content = coco_json(inputs, results, classes)
+            if group.leads:
+                write_atomic(out / "predictions.json", content)
+            deque(content, maxlen=0)  # the other ranks only hand over what they have
+        failures = sum(group.gathered(used.count(False)))
     from_folder = len(inputs) > 1 or any(Path(given).is_dir() for given in options.pictures)
-    failures = sum(result is None for result in results)
     return status(len(inputs), failures, from_folder)
 
 
-class Prediction(NamedTuple):
-    """What --json tells of one picture: its size, and COCO results without ids, masks as run
-    lengths, so that thousands of pictures fit in memory.
-    """
-
-    size: tuple[int, int]
-    results: list[dict[str, Any]]
-
-
 def predict(
+    model: MaskRCNN,
+    classes: Sequence[str],
+    path: Path,
+    target: Path,
+    options: argparse.Namespace,
+    spool: Spool | None,
+) -> bool:
+    """Draw what is found in a picture, say it and keep it; whether the picture could be used."""
+    detections = drawn(model, classes, path, target, options)
+    prediction = None
+    if detections is not None:
+        print(f"{path}: {summary(detections, classes)} -> {target}", flush=True)
+        if spool is not None:
+            prediction = Prediction(detections.image_size, coco_results(detections, 0))
+    if spool is not None:
+        spool.add(prediction)
+    return detections is not None
+
+
+def drawn(
     model: MaskRCNN, classes: Sequence[str], path: Path, target: Path, options: argparse.Namespace
-) -> Prediction | None:
-    """Read one picture, draw what is found, and say it. None where the picture cannot be used."""
+) -> Detections | None:
+    """What is found in a picture, after it has been drawn. None, and a line in the log, where the
+    picture cannot be used.
+    """
     try:
         image = read_image(path, model.in_channels, options.max_pixels or MAX_PIXELS)
         (detections,) = model.detect([image])
         detections = detections[detections.scores >= options.score]
         draw_detections(image, detections, classes, 0.0).save(target, compress_level=3)
+        return detections
     except InputError as problem:
         logger.error("%s", problem)
-        return None
     except MemoryError:
         logger.error("%s: not enough memory for this picture", path)
-        return None
-    print(f"{path}: {summary(detections, classes)} -> {target}", flush=True)
-    results = coco_results(detections, 0) if options.json else []
-    return Prediction(detections.image_size, results)
+    return None
 
 
 def status(total: int, failures: int, of_many: bool) -> int:
@@ -138,31 +150,3 @@ def summary(detections: Detections, classes: Sequence[str]) -> str:
     labels, counts = np.unique(detections.labels, return_counts=True)
     kinds = ", ".join(f"{classes[label - 1]} {n}" for label, n in zip(labels, counts, strict=True))
     return f"{len(detections)} objects" + (f" ({kinds})" if kinds else "")
-
-
-def coco_json(
-    inputs: Sequence[Path], predictions: Sequence[Prediction | None], classes: Sequence[str]
-) -> dict[str, list[dict[str, Any]]]:
-    """A COCO json of what is found: its annotations have scores, and are what loadRes takes.
-
-    Args:
-        classes: names in label order; they become categories 1, 2, ...
-    """
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for path, prediction in zip(inputs, predictions, strict=True):
-        if prediction is None:
-            continue
-        height, width = prediction.size
-        image = {"id": len(images) + 1, "file_name": str(path), "width": width, "height": height}
-        images.append(image)
-        for result in prediction.results:
-            extra = {"id": len(annotations) + 1, "iscrowd": 0, "area": area(result["segmentation"])}
-            annotations.append({**result, "image_id": image["id"], **extra})
-    categories = [{"id": k, "name": name} for k, name in enumerate(classes, start=1)]
-    return {"images": images, "annotations": annotations, "categories": categories}
-
-
-def area(rle: dict[str, Any]) -> float:
-    """Pixels of a mask."""
-    return float(rle_tools.area(rle))

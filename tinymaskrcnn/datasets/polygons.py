@@ -24,8 +24,8 @@ def ellipse(x: float, y: float, rx: float, ry: float, angle: float = 0.0) -> np.
     - `angle`: by which the axis rx is turned from x towards y, in radians.
     """
     radius = max(abs(rx), abs(ry), ROUNDNESS)
-    step = 2 * math.acos(max(1 - ROUNDNESS / radius, -1.0))
-    corners = min(max(12, math.ceil(2 * math.pi / step)), 1000)
+    half_step = math.acos(max(1 - ROUNDNESS / radius, -1.0))
+    corners = min(max(12, math.ceil(math.pi / max(half_step, 1e-3))), 1000)
     turns = np.arange(corners) * (2 * math.pi / corners)
     along, across = rx * np.cos(turns), ry * np.sin(turns)
     cosine, sine = math.cos(angle), math.sin(angle)

@@ -193,7 +193,7 @@ def build(config: dict[str, Any]) -> MaskRCNN:
     """
     settings = dict(config)
     name = settings.pop("builder", None)
-    if name not in BUILDERS:
+    if not isinstance(name, str) or name not in BUILDERS:
         raise InputError(f"no model {name!r}: expected one of {', '.join(BUILDERS)}")
     return BUILDERS[name](**settings)
 

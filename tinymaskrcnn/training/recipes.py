@@ -11,7 +11,7 @@ import ast
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from difflib import get_close_matches
-from math import isfinite
+from math import inf
 from numbers import Integral, Real
 from typing import Any
 
@@ -31,7 +31,9 @@ def _is_of(value: Any, kind: type) -> bool:
         return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
     if kind in (int, float):
         numbers = Integral if kind is int else Real
-        return isinstance(value, numbers) and not isinstance(value, bool) and isfinite(value)
+        if not isinstance(value, numbers) or isinstance(value, bool):
+            return False
+        return value == value and value not in (inf, -inf)  # isfinite fails on large whole numbers
     return isinstance(value, kind)
 
 
@@ -116,7 +118,7 @@ class Recipe:
 
 SCHEDULES = ("cosine", "step")
 OPTIMIZERS = ("sgd", "muon")
-_MANY = float("inf")
+_MANY = 1e18  # still a whole number of 64 bits
 _RANGES = (
     ("batch_size", 1, _MANY),
     ("flip", 0, 1),

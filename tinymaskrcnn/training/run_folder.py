@@ -216,7 +216,7 @@ def _step(line: bytes) -> float:
     """The step of a row, infinite where it is none."""
     try:
         return float(json.loads(line)["step"]) if line.endswith(b"\n") else inf
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return inf
 
 

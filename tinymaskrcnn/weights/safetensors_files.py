@@ -80,7 +80,7 @@ def read_safetensors_metadata(path: Path) -> dict[str, str]:
         return metadata
     try:
         texts = json.loads(metadata[METADATA])
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"its metadata is not JSON: {error}") from error
     if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
         raise WeightsError(f"its metadata is no dict of texts: {metadata[METADATA][:60]!r}")

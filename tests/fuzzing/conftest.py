@@ -1,0 +1,33 @@
+"""The folder in which inputs are tried."""
+
+import logging
+
+import pytest
+
+from tests.datasets.formats.test_damage import SOURCES as ANNOTATIONS
+from tests.datasets.formats.tools import picture, write
+from tests.datasets.test_coco import write_pictures
+from tests.test_cli import small_weights
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a picture, data sets and weights, whole and small."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    picture(folder / "a.png")
+    write_pictures(folder / "images")
+    write(folder / "set.json", ANNOTATIONS[3])
+    write(folder / "via.json", ANNOTATIONS[0])
+    small_weights(folder / "small.safetensors")
+    (folder / "foreign.json").write_text("[1, 2")
+    (folder / "empty.png").write_bytes(b"")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch, place):
+    """In the folder, and of the log only errors."""
+    monkeypatch.chdir(place)
+    logging.disable(logging.WARNING)
+    yield
+    logging.disable(logging.NOTSET)
