@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import lessons
 from tinymaskrcnn import jit
 from tinymaskrcnn.backend import use
 from tinymaskrcnn.errors import InputError
@@ -62,15 +63,7 @@ def test_zero_grad_forgets_gradients():
     assert p.grad is None
 
 
-def specification(p, grads, lr, momentum, weight_decay, scale):
-    """SGD on one number, a step at a time, in Python's floats."""
-    velocity = 0.0
-    for grad in grads:
-        velocity = momentum * velocity + (scale * grad + weight_decay * p)
-        p = p - lr * velocity
-    return p
-
-
+sgd_one = lessons.load("training").sgd_one
 numbers = st.floats(-4, 4, width=32)
 
 
@@ -90,7 +83,7 @@ def test_specification(values, grads, momentum, decay, scale, name):
         for grad in grads:
             p.grad = np.full_like(p.data, grad)
             optimizer.step(scale)
-    expected = [specification(v, grads, 0.1, momentum, decay, scale) for v in values]
+    expected = [sgd_one(v, grads, 0.1, momentum, decay, scale) for v in values]
     np.testing.assert_allclose(p.data, expected, rtol=1e-5, atol=1e-5)
 
 

@@ -53,7 +53,9 @@ def train(name: str, steps: int, seed: int) -> dict[str, Any]:
     """One run: figures on 200 pictures that no run trains on."""
     model = build({**MODEL, "seed": seed})
     VARIANTS[name](model)
-    recipe = replace(named("shapes"), steps=steps, seed=seed, checkpoint_every=0, sample_every=0)
+    recipe = replace(
+        named("shapes"), steps=steps, seed=seed, checkpoint_every=0, sample_every=0, moments=0
+    )
     data = ToyShapes(1_000_000, seed=seed), ToyShapes(200, split="val")
     with tempfile.TemporaryDirectory() as folder:
         result = Trainer(model, *data, recipe, folder, show_progress=False).run()

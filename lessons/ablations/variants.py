@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from tinymaskrcnn import functional as F
 from tinymaskrcnn.detection.boxes import Size, boxes_to_rois
+from tinymaskrcnn.models.fpn import FeaturePyramid
 from tinymaskrcnn.models.inputs import Target
 from tinymaskrcnn.models.mask_rcnn import MaskRCNN
 from tinymaskrcnn.models.roi_heads import ProposalSample, RoIHeads, mask_goals
 from tinymaskrcnn.models.roi_pooling import MultiScaleRoIAlign, map_scales
+from tinymaskrcnn.nn import Linear, Module
 from tinymaskrcnn.tensor import Tensor
+
+CROP_SIZE, MASK_SIZE = 14, 28
+
+
+class PyramidWithoutLaterals(Module):
+    """The way down alone, as Lin et al. 2017 cut it in their table 1 (e): the coarsest map is
+    enlarged from level to level, and nothing is added.
+    """
+
+    def __init__(self, own: FeaturePyramid) -> None:
+        *_, self.lateral = own.inner_blocks
+        self.layer_blocks = own.layer_blocks
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Bottom-up maps, finest first, to as many levels and the pooled one."""
+        above = self.lateral(maps[-1])
+        levels: list[Tensor] = []
+        for bottom_up, layer in reversed(list(zip(maps, self.layer_blocks, strict=True))):
+            above = F.interpolate(above, bottom_up.shape[1:3])
+            levels.insert(0, layer(above))
+        return [*levels, F.max_pool2d(levels[-1], 1, 2, 0)]
 
 
 class MultiScaleRoIPool(MultiScaleRoIAlign):
@@ -77,6 +101,50 @@ class SoftmaxMaskHeads(RoIHeads):
         return np.split(own, np.cumsum([len(b) for b in boxes])[:-1])
 
 
+class FullyConnectedMaskHead(Module):
+    """Two fully connected layers over the whole crop, each with a ReLU."""
+
+    def __init__(self, in_channels: int, hidden: int, *, rng: np.random.Generator) -> None:
+        self.fc1 = Linear(CROP_SIZE**2 * in_channels, hidden, rng=rng)
+        self.fc2 = Linear(hidden, hidden, rng=rng)
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """Crops (R, 14, 14, C) to descriptions (R, hidden)."""
+        flat = crops.reshape(crops.shape[0], self.fc1.weight.shape[1])
+        return self.fc2(self.fc1(flat, relu=True), relu=True)
+
+
+class FullyConnectedMaskPredictor(Module):
+    """A third layer, with an output for each class and pixel."""
+
+    def __init__(self, hidden: int, num_classes: int, *, rng: np.random.Generator) -> None:
+        self.mask_fcn_logits = Linear(hidden, num_classes * MASK_SIZE**2, rng=rng)
+
+    @property
+    def num_classes(self) -> int:
+        """K, background included."""
+        return self.mask_fcn_logits.weight.shape[0] // MASK_SIZE**2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Descriptions (R, hidden) to the logits of every class (R, 28, 28, K)."""
+        of_all = self.mask_fcn_logits(x).reshape(-1, self.num_classes, MASK_SIZE, MASK_SIZE)
+        return of_all.transpose(0, 2, 3, 1)
+
+    def of_labels(self, x: Tensor, labels: np.ndarray) -> Tensor:
+        """Descriptions (R, hidden) to the logits (R, 28, 28) of each crop's own class."""
+        of_all = self.mask_fcn_logits(x).reshape(-1, MASK_SIZE, MASK_SIZE)
+        return F.index(of_all, np.arange(len(labels)) * self.num_classes + labels)
+
+
+class FullyConnectedMaskHeads(RoIHeads):
+    """Masks as descriptions of a whole crop, in which no output has a place of its own."""
+
+    @property
+    def num_classes(self) -> int:
+        """K, background included."""
+        return self.mask_predictor.num_classes
+
+
 def keep_all(model: MaskRCNN) -> None:
     """The model as it is."""
 
@@ -91,20 +159,47 @@ def pool_with_rounding(model: MaskRCNN) -> None:
 
 def let_classes_compete(model: MaskRCNN) -> None:
     """Softmax over the classes of each mask pixel in place of a sigmoid for each class."""
-    own = model.roi_heads
-    model.roi_heads = SoftmaxMaskHeads(
+    model.roi_heads = _heads(SoftmaxMaskHeads, model.roi_heads)
+
+
+def cut_laterals(model: MaskRCNN) -> None:
+    """No lateral but the coarsest: the finer levels have only what comes from above."""
+    model.backbone.fpn = PyramidWithoutLaterals(model.backbone.fpn)
+
+
+def connect_masks_fully(model: MaskRCNN) -> None:
+    """Three fully connected layers in place of the mask branch's convolutions, as wide as the box
+    branch's (He et al. 2017, table 2e, where both have 1024).
+    """
+    own, rng = model.roi_heads, np.random.default_rng(model.roi_heads.num_classes)
+    hidden = own.box_predictor.cls_score.weight.shape[1]
+    model.roi_heads = _heads(
+        FullyConnectedMaskHeads,
+        own,
+        FullyConnectedMaskHead(model.backbone.out_channels, hidden, rng=rng),
+        FullyConnectedMaskPredictor(hidden, own.num_classes, rng=rng),
+    )
+
+
+def _heads(
+    kind: type[RoIHeads], own: RoIHeads, mask_head: Any = None, mask_predictor: Any = None
+) -> RoIHeads:
+    """Heads of another kind from the parts of these."""
+    return kind(
         own.box_pool,
         own.box_head,
         own.box_predictor,
         own.mask_pool,
-        own.mask_head,
-        own.mask_predictor,
+        mask_head or own.mask_head,
+        mask_predictor or own.mask_predictor,
         own.config,
     )
 
 
 VARIANTS: dict[str, Callable[[MaskRCNN], None]] = {
     "whole": keep_all,
+    "no_laterals": cut_laterals,
     "roi_pool": pool_with_rounding,
     "softmax_masks": let_classes_compete,
+    "fully_connected_masks": connect_masks_fully,
 }

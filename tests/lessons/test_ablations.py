@@ -8,14 +8,23 @@ import pytest
 import lessons
 from lessons import ablations
 from lessons.ablations.__main__ import MODEL
-from lessons.ablations.variants import VARIANTS, MultiScaleRoIPool, SoftmaxMaskHeads
+from lessons.ablations.variants import (
+    VARIANTS,
+    FullyConnectedMaskHead,
+    FullyConnectedMaskPredictor,
+    MultiScaleRoIPool,
+    PyramidWithoutLaterals,
+    SoftmaxMaskHeads,
+)
 from tinymaskrcnn.datasets import ToyShapes
 from tinymaskrcnn.models.builders import build
+from tinymaskrcnn.models.fpn import FeaturePyramid
 from tinymaskrcnn.models.roi_heads import ProposalSample
 from tinymaskrcnn.tensor import Tensor
 
 pool_one = lessons.load("roi_align").pool_one
 cross_entropy_one = lessons.load("box_head").cross_entropy_one
+nearest_pixel = lessons.load("feature_pyramid").nearest_pixel
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
@@ -72,6 +81,49 @@ def test_the_softmax_loss_is_the_mean_over_pixels():
     rows = zip(logits.reshape(-1, 4), goals.ravel(), strict=True)
     expected = np.mean([cross_entropy_one(row.tolist(), label) for row, label in rows])
     assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_laterals_every_level_is_the_coarsest_map_enlarged():
+    rng = np.random.default_rng(2)
+    maps = [rng.standard_normal((1, 8 // 2**k, 8 // 2**k, 3)).astype(np.float32) for k in range(3)]
+    pyramid = FeaturePyramid((3, 3, 3), 2, rng=rng)
+    weight = pyramid.inner_blocks[2].state_dict()["0.weight"][:, :, 0, 0]
+    for layer in pyramid.layer_blocks:  # each only copies the middle of its window
+        kernel = next(iter(layer.parameters()))
+        kernel.data[:] = np.eye(2)[:, :, None, None] * (np.arange(9).reshape(3, 3) == 4)
+    levels = PyramidWithoutLaterals(pyramid)([Tensor(m) for m in maps])
+    coarsest = maps[2][0] @ weight.T
+    for level, size in zip(levels, (8, 4, 2), strict=False):
+        for i, j in np.ndindex(size, size):
+            expected = nearest_pixel(coarsest, i, j, (size, size))
+            np.testing.assert_allclose(level.data[0, i, j], expected, rtol=1e-5)
+    assert [level.shape[1] for level in levels] == [8, 4, 2, 1]
+
+
+def test_without_laterals_only_the_coarsest_one_learns():
+    model = build({**MODEL, "seed": 0})
+    inner = list(model.backbone.fpn.inner_blocks)
+    VARIANTS["no_laterals"](model)
+    kept = {id(p) for p in model.parameters()}
+    assert [id(next(iter(block.parameters()))) in kept for block in inner] == [False] * 3 + [True]
+
+
+def test_fully_connected_masks_are_three_products():
+    rng = np.random.default_rng(3)
+    head = FullyConnectedMaskHead(2, 5, rng=rng)
+    predictor = FullyConnectedMaskPredictor(5, 3, rng=rng)
+    crops = rng.standard_normal((2, 14, 14, 2)).astype(np.float32)
+    logits = predictor.of_labels(head(Tensor(crops)), np.array([2, 0])).data
+    for crop, label, found in zip(crops, (2, 0), logits, strict=True):
+        hidden = crop.ravel()
+        for layer in (head.fc1, head.fc2):
+            hidden = np.maximum(layer.weight.data @ hidden + layer.bias.data, 0)
+        last = predictor.mask_fcn_logits
+        own = slice(784 * label, 784 * (label + 1))
+        expected = last.weight.data[own] @ hidden + last.bias.data[own]
+        np.testing.assert_allclose(found.ravel(), expected, rtol=1e-4, atol=1e-6)
+    of_all = predictor(head(Tensor(crops))).data
+    np.testing.assert_array_equal(of_all[[0, 1], :, :, [2, 0]], logits)
 
 
 @pytest.mark.parametrize("path", sorted(ablations.FOLDER.glob("*.json")), ids=lambda p: p.stem)

@@ -1,0 +1,381 @@
+"""Checks of lesson 14: training the whole."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from lessons.checking import Law, Task, Wrong
+from lessons.checking.strategies import arrays
+from tinymaskrcnn.viz.plots import curves
+
+# milestone_rate
+
+
+def milestone_rate(step, lr, warmup, milestones, start=0.001, late=0):
+    rate = lr
+    for milestone in milestones:
+        if step >= milestone + late:
+            rate = rate / 10
+    if step < warmup:
+        share = step / warmup
+        rate = rate * (start * (1 - share) + share)
+    return rate
+
+
+def decayed_once(step, lr, warmup, milestones):
+    return milestone_rate(step, lr, warmup, milestones[:1])
+
+
+def never_warm(step, lr, warmup, milestones):
+    return milestone_rate(step, lr, 0, milestones)
+
+
+def one_too_warm(step, lr, warmup, milestones):
+    share = min(1, (step + 1) / warmup) if warmup else 1
+    return milestone_rate(step, lr, 0, milestones) * (0.001 * (1 - share) + share)
+
+
+def thousandth_added(step, lr, warmup, milestones):
+    share = step / warmup if step < warmup else 1
+    factor = 0.001 + share if step < warmup else 1
+    return milestone_rate(step, lr, 0, milestones) * factor
+
+
+@st.composite
+def schedules(draw):
+    warmup = draw(st.integers(0, 5))
+    first = draw(st.integers(max(warmup, 1), 9))
+    milestones = [first, first + draw(st.integers(1, 5))][: draw(st.integers(0, 2))]
+    return draw(st.integers(0, 16)), draw(st.sampled_from([1.0, 0.02])), warmup, milestones
+
+
+MILESTONE_RATE = Task(
+    name="milestone_rate",
+    kind="fill",
+    specification=milestone_rate,
+    cases=schedules(),
+    examples=[(5, 1.0, 0, [5]), (0, 1.0, 4, []), (9, 1.0, 0, [5, 9]), (2, 1.0, 4, [])],
+    after="The paper's run has lr 0.02, and milestones at 120 000 and 160 000 of 180 000 steps in "
+    "this form. A cosine has no milestones to choose, which is why the recipes here use it.",
+    link="tinymaskrcnn/training/schedule.py",
+    wrong=[
+        Wrong(
+            lambda *a: milestone_rate(*a, late=1),
+            "At the milestone itself the rate is still the old one. It holds from that step on.",
+        ),
+        Wrong(
+            lambda *a: milestone_rate(*a, start=0),
+            "Your first step has rate 0, which learns nothing. It starts at a thousandth of lr.",
+        ),
+        Wrong(
+            decayed_once,
+            "Only the first milestone counts. Each one that is passed divides by ten once more.",
+        ),
+        Wrong(
+            never_warm,
+            "The warm-up is missing: before step `warmup` the rate is smaller.",
+        ),
+        Wrong(
+            one_too_warm,
+            "Your warm-up is one step ahead: step 0 has the thousandth itself, and step `warmup` "
+            "is the first with the full rate.",
+        ),
+        Wrong(
+            thousandth_added,
+            "You add the thousandth to a line from 0 to 1, so that it ends above 1. The line goes "
+            "from a thousandth to 1: what must the growing part be multiplied by?",
+        ),
+    ],
+)
+
+# clip_together
+
+
+def norm_of(grads):
+    total = 0.0
+    for grad in grads:
+        for value in grad.ravel().tolist():
+            total += value * value
+    return total**0.5
+
+
+def scaled(grads, scale):
+    return [grad * np.float32(scale) for grad in grads]
+
+
+def clip_together(grads, max_norm):
+    norm = norm_of(grads)
+    return scaled(grads, max_norm / norm) if norm > max_norm else scaled(grads, 1)
+
+
+def clip_each(grads, max_norm):
+    return [clip_together([grad], max_norm)[0] for grad in grads]
+
+
+def clip_numbers(grads, max_norm):
+    return [np.clip(grad, -max_norm, max_norm) for grad in grads]
+
+
+def always_scaled(grads, max_norm):
+    norm = norm_of(grads)
+    return scaled(grads, max_norm / norm if norm else 1)
+
+
+def sum_of_norms(grads, max_norm):
+    norm = sum(norm_of([grad]) for grad in grads)
+    return scaled(grads, min(1, max_norm / norm) if norm else 1)
+
+
+def without_root(grads, max_norm):
+    norm = norm_of(grads) ** 2
+    return scaled(grads, min(1, max_norm / norm) if norm else 1)
+
+
+SEVERAL = st.lists(
+    arrays(st.sampled_from([(1,), (2,), (2, 2), (3, 1, 2)]), -4, 4), min_size=1, max_size=3
+)
+
+CLIP_TOGETHER = Task(
+    name="clip_together",
+    kind="fill",
+    specification=clip_together,
+    cases=st.tuples(SEVERAL, st.sampled_from([1.0, 2.0, 5.0])),
+    examples=[([np.float32([3.0]), np.float32([[4.0]])], 1.0)],
+    laws=[
+        Law(
+            "the norm of all results together is at most max_norm",
+            lambda f, grads, max_norm: norm_of(f(grads, max_norm)) <= max_norm * (1 + 1e-5),
+        ),
+    ],
+    after="One scale for all keeps the direction of the step; only its length is limited. The "
+    "package never multiplies the gradients: it hands the scale to the kernel that reads them.",
+    link="clip_scale in tinymaskrcnn/optim.py",
+    wrong=[
+        Wrong(
+            clip_each,
+            "Each array is clipped by its own norm, which turns the step: layers with large "
+            "gradients lose, others do not. There is one norm, that of all together.",
+        ),
+        Wrong(
+            clip_numbers,
+            "Each number is cut off on its own, which turns the step. All are multiplied by one "
+            "factor.",
+        ),
+        Wrong(
+            always_scaled,
+            "You also lengthen what is short. A gradient below max_norm stays as it is.",
+        ),
+        Wrong(
+            sum_of_norms,
+            "You add the norms of the arrays. The norm of the whole is the root of the sum of all "
+            "squares: 3 and 4 make 5.",
+        ),
+        Wrong(
+            without_root,
+            "The root is missing: you divide by the square of the norm.",
+        ),
+    ],
+)
+
+# smoothed_curve
+
+
+def smoothed_curve(values, window):
+    means = [np.mean(values[max(0, i + 1 - window) : i + 1]) for i in range(len(values))]
+    return np.array(means, float)
+
+
+def always_by_window(values, window):
+    sums = [np.sum(values[max(0, i + 1 - window) : i + 1]) for i in range(len(values))]
+    return np.array(sums, float) / window
+
+
+def mean_so_far(values, window):
+    return np.cumsum(values) / np.arange(1, len(values) + 1)
+
+
+def next_ones(values, window):
+    return smoothed_curve(values[::-1], window)[::-1]
+
+
+def centred(values, window):
+    return np.convolve(values, np.ones(window) / window, "same")
+
+
+def valid_only(values, window):
+    return np.convolve(values, np.ones(window) / window, "valid")
+
+
+def one_too_many(values, window):
+    return smoothed_curve(values, window + 1)
+
+
+def without_first(values, window):
+    sums, stop = np.cumsum(values), np.arange(len(values))
+    start = np.maximum(stop - window, 0)
+    return (sums[stop] - sums[start]) / np.maximum(stop - start, 1)
+
+
+def curve_picture(arguments, expected, got):
+    values, _ = arguments
+    if np.shape(got) != np.shape(expected) or len(values) < 2:
+        return None
+    steps = np.arange(len(values))
+    lines = {"values": (steps, values), "expected": (steps, expected), "got": (steps, got)}
+    return curves(lines, "step", "", marks=True)
+
+
+SMOOTHED_CURVE = Task(
+    name="smoothed_curve",
+    kind="vectorise",
+    specification=smoothed_curve,
+    cases=st.tuples(
+        arrays(st.tuples(st.integers(1, 8)), 0, 9).map(lambda a: a.astype(float)),
+        st.integers(1, 9),
+    ),
+    examples=[(np.array([2.0, 4.0, 6.0, 8.0]), 2)],
+    picture=curve_picture,
+    after="The training curve of every run is drawn this way. It looks back only: a mean around "
+    "each step would show a fall before it happened.",
+    link="smoothed in tinymaskrcnn/viz/curves.py",
+    wrong=[
+        Wrong(
+            always_by_window,
+            "You divide by the window where there are fewer values, so the curve starts too low. "
+            "Divide by how many were added.",
+        ),
+        Wrong(
+            mean_so_far,
+            "That is the mean of everything so far: the window never ends. What must be taken off "
+            "the running sum?",
+        ),
+        Wrong(
+            centred,
+            "Your window lies around each step and looks into the future. It ends at the step.",
+        ),
+        Wrong(
+            valid_only,
+            "The start is missing, where fewer values than the window are there. One mean for "
+            "each step.",
+        ),
+        Wrong(
+            one_too_many,
+            "Your window has one value too many: the last 2 of 2, 4, 6 are 4 and 6.",
+        ),
+        Wrong(
+            without_first,
+            "The first value is never in a sum. A running sum needs a 0 before it, so that the "
+            "sum from the beginning is a difference too.",
+        ),
+    ],
+)
+
+# adamw_step
+
+
+def adamw_step(weight, grad, mean, square, step, lr, decay, **forms):
+    results = []
+    for w, g, m, s in zip(weight, grad, mean, square, strict=True):
+        results.append(adamw_one(w, g, m, s, step, lr, decay, **forms))
+    return tuple(np.array(column, float) for column in zip(*results, strict=True))
+
+
+def adamw_one(w, g, m, s, step, lr, decay, unbiased=True, inside=False, first=0, coupled=False):
+    g = g + decay * w if coupled else g
+    m, s = 0.9 * m + 0.1 * g, 0.999 * s + 0.001 * g * g
+    t = step + first
+    mean, square = (m / (1 - 0.9**t), s / (1 - 0.999**t)) if unbiased else (m, s)
+    root = (square + 1e-8) ** 0.5 if inside else square**0.5 + 1e-8
+    return w - lr * mean / root - (0 if coupled else lr * decay * w), m, s
+
+
+def form(**forms):
+    """The step with one thing done otherwise."""
+    return lambda *arguments: adamw_step(*arguments, **forms)
+
+
+def decay_without_rate(weight, grad, mean, square, step, lr, decay):
+    new, *rest = adamw_step(weight, grad, mean, square, step, lr, 0.0)
+    return (new - decay * weight, *rest)
+
+
+def corrected_kept(weight, grad, mean, square, step, lr, decay):
+    new, m, s = adamw_step(weight, grad, mean, square, step, lr, decay)
+    return new, m / (1 - 0.9**step), s / (1 - 0.999**step)
+
+
+def without_root_of_square(weight, grad, mean, square, step, lr, decay):
+    _, m, s = adamw_step(weight, grad, mean, square, step, lr, decay)
+    move = m / (1 - 0.9**step) / (s / (1 - 0.999**step) + 1e-8)
+    return weight - lr * (move + decay * weight), m, s
+
+
+@st.composite
+def steps(draw):
+    n = draw(st.integers(1, 3))
+    weight, grad, mean = (draw(arrays((n,), -4, 4)).astype(float) for _ in range(3))
+    square = draw(arrays((n,), 0, 4)).astype(float)
+    decay = draw(st.sampled_from([0.0, 0.5]))
+    return weight, grad, mean, square, draw(st.integers(1, 3)), 0.1, decay
+
+
+ONES = np.ones(2)
+
+ADAMW_STEP = Task(
+    name="adamw_step",
+    kind="extend",
+    specification=adamw_step,
+    cases=steps(),
+    examples=[
+        (ONES, np.array([1e-4, 3.0]), 0 * ONES, 0 * ONES, 1, 0.1, 0.0),
+        (ONES, ONES, 0.5 * ONES, 2 * ONES, 2, 0.1, 0.5),
+    ],
+    laws=[
+        Law(
+            "from zero averages, the first step without decay is lr long in every number that has "
+            "a gradient, however small that is",
+            lambda f, weight, grad, mean, square, step, lr, decay: np.allclose(
+                np.abs(f(weight, grad, 0 * mean, 0 * square, 1, lr, 0.0)[0] - weight),
+                lr * (grad != 0),
+                atol=1e-4,
+            ),
+        ),
+    ],
+    after="Each number gets a step of about lr, whatever the size of its gradient. Muon, which the "
+    "recipes here use, does the same for whole matrices: each direction gets the same step.",
+    link="Loshchilov and Hutter 2019, algorithm 2: https://arxiv.org/abs/1711.05101",
+    wrong=[
+        Wrong(
+            form(coupled=True),
+            "The decay went into the gradient, and so through the averages: that is Adam with L2, "
+            "the mistake that AdamW was written about.",
+        ),
+        Wrong(
+            form(unbiased=False),
+            "The averages start at zero and are too small in the first steps. Divide each by "
+            "1 - beta ** step before they are used.",
+        ),
+        Wrong(
+            form(inside=True),
+            "Your 1e-8 stands under the root, where it counts as 1e-4. Add it to the root.",
+        ),
+        Wrong(
+            form(first=1),
+            "You count the steps from 0 and add one, but the first step is given as 1.",
+        ),
+        Wrong(
+            decay_without_rate,
+            "The decay is not multiplied by lr.",
+        ),
+        Wrong(
+            corrected_kept,
+            "You return the corrected averages. The correction is for this step only; what is "
+            "carried on are the plain averages.",
+        ),
+        Wrong(
+            without_root_of_square,
+            "You divide by the mean square itself. Its root has the gradient's size.",
+        ),
+    ],
+)
+
+TASKS = [MILESTONE_RATE, CLIP_TOGETHER, SMOOTHED_CURVE, ADAMW_STEP]
