@@ -112,7 +112,6 @@ class _Barriers(ast.NodeTransformer):
             return ast.copy_location(ast.Pass(), node)
         return ast.copy_location(ast.Expr(ast.Yield()), node)
 
-
     def visit_Call(self, node: ast.Call) -> ast.Call | ast.YieldFrom:
         self.generic_visit(node)
         if not isinstance(node.func, ast.Name) or node.func.id not in self.meeting:
