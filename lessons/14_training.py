@@ -197,7 +197,7 @@ show(Muon)
 # %% [markdown]
 # **And the whole step?** Here it is, beside the package's trainer with the same recipe. After three
 # steps all weights are the same **to the last bit**. Everything random is drawn from the seed and
-# the step's number; every kernel adds in a fixed order, for a given number of threads.
+# the step's number; every kernel adds in an order that no thread decides.
 
 
 # %%

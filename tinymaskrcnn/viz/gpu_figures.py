@@ -132,11 +132,11 @@ def _touched(axis: Any, stretch: Stretch, left: int) -> None:
     done: dict[tuple[int, int], set[str]] = {}
     for thread, what, (_, cell) in stretch:
         done.setdefault((thread, cell), set()).add(what)
-    written = {cell for (_, cell), what in done.items() if "writes" in what}
+    written = {cell for (_, cell), kinds in done.items() if "writes" in kinds}
     raced = {c for c in written if len({t for t, cell in done if cell == c}) > 1}
-    for (thread, cell), what in done.items():
+    for (thread, cell), kinds in done.items():
         colours = {"writes": PROPOSAL, "reads": ANCHOR}
-        parts = [colours[kind] for kind in ("writes", "reads") if kind in what]
+        parts = [colours[kind] for kind in ("writes", "reads") if kind in kinds]
         for i, colour in enumerate(parts):
             _patch(axis, (left + cell + i / len(parts), thread, 1 / len(parts), 1), colour)
         _outline(axis, (left + cell, thread, 1, 1), "white", 1)
@@ -166,8 +166,8 @@ def tile_walk(tiles: int, row: int, column: int, step: int) -> Image.Image:
         axis.text(x0 + tiles / 2, y0 - 0.15, name, ha="center", size=14, color=INK, style="italic")
     text = {"ha": "center", "va": "center", "size": 10, "color": INK}
     axis.text(side + column + 0.5, side + row + 0.5, "one\nblock", **text)
-    for x, y in ((step, side + row), (side + column, step)):
-        axis.text(x + 0.5, y + 0.5, "in\nshared", **text)
+    for across, down in ((step, side + row), (side + column, step)):
+        axis.text(across + 0.5, down + 0.5, "in\nshared", **text)
     axis.annotate(
         "", (tiles - 0.1, side + row + 0.5), (step + 1, side + row + 0.5), arrowprops=_ARROW
     )
@@ -279,14 +279,16 @@ def _cell(
 def _patch(axis: Any, box: Sequence[float], colour: Any, strength: float = 1.0) -> None:
     from matplotlib.patches import Rectangle
 
-    axis.add_patch(Rectangle(box[:2], box[2], box[3], fc=colour, ec="none", alpha=strength))
+    axis.add_patch(
+        Rectangle((box[0], box[1]), box[2], box[3], fc=colour, ec="none", alpha=strength)
+    )
 
 
 def _outline(axis: Any, box: Sequence[float], colour: str, width: float, style: Any = "-") -> None:
     from matplotlib.patches import Rectangle
 
     frame = {"fill": False, "ec": colour, "lw": width, "ls": style}
-    axis.add_patch(Rectangle(box[:2], box[2], box[3], zorder=2 + width / 10, **frame))
+    axis.add_patch(Rectangle((box[0], box[1]), box[2], box[3], zorder=2 + width / 10, **frame))
 
 
 def _frame(
