@@ -21,6 +21,7 @@ import time
 
 import numpy as np
 
+from lessons.plain_kernels import kernels_of
 from tinymaskrcnn.commands.loading import load_model
 from tinymaskrcnn.datasets.samples import sample_photo, sample_set
 from tinymaskrcnn.functional import conv2d
@@ -202,6 +203,20 @@ for implementation in (reference, cpu):
     print(f"{implementation.__name__:<40} {rate:7.1f} GFLOP/s")
 off = np.abs(results[cpu] - results[reference]).max() / np.abs(results[reference]).max()
 assert off < 1e-5
+
+# %% [markdown]
+# ## The GPU kernel
+#
+# A graphics card runs one function in thousands of *threads* at once. Here a *block* of 256 threads
+# has a tile of the result, 64 pixels by 64 channels, which is 16 numbers a thread: thread (tx, ty)
+# has every 16th pixel from ty on, by every 16th channel from tx on. Each number is written by one
+# thread. They wait for each other only when the block brings the next pixels and weights into the
+# memory that it shares. Lesson 18 tells how, and runs this function without a card.
+
+# %%
+gather = kernels_of("ops.conv2d.cuda")._gather
+show(gather)
+assert gather.threads == (16, 16) and 64 * 64 // (16 * 16) == 16
 
 # %% [markdown]
 # ## The gradient

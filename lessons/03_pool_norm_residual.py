@@ -17,6 +17,7 @@
 # %%
 import numpy as np
 
+from lessons.plain_kernels import kernels_of
 from tinymaskrcnn.commands.loading import load_model
 from tinymaskrcnn.datasets.samples import sample_set
 from tinymaskrcnn.functional import batch_norm, conv2d, max_pool2d, relu
@@ -215,6 +216,20 @@ shift = norm.bias.data - scale * norm.running_mean
 folded = conv2d(picture, conv.weight.data * scale[:, None, None, None], shift, 2, 1).data
 assert np.allclose(folded, norm(conv(Tensor(picture))).data, atol=1e-4)
 assert np.allclose(folded, conv_norm(conv, norm, Tensor(picture)).data, atol=1e-4)
+
+# %% [markdown]
+# ## The GPU kernel
+#
+# A graphics card runs one function in thousands of threads at once. **Forwards a thread has a
+# number of the result**: it walks through its window. Neighbouring threads have neighbouring
+# channels of it, so what they read lies side by side. **Backwards a thread has a number of the
+# input**, and asks the few windows that cover it whether it won them. If windows sent instead, two
+# threads could add to one number. Lesson 18 has the rest.
+
+# %%
+pool_kernels = kernels_of("ops.max_pool2d.cuda")
+show(pool_kernels._pool)
+show(pool_kernels._pool_grad)
 
 # %% [markdown]
 # ## The gradient

@@ -21,6 +21,7 @@ import time
 
 import numpy as np
 
+from lessons.plain_kernels import kernels_of
 from tinymaskrcnn.commands.loading import load_model
 from tinymaskrcnn.datasets.samples import sample_photo, sample_set
 from tinymaskrcnn.functional import box_iou
@@ -251,6 +252,20 @@ for implementation in (reference, cpu):
     rate = many.shape[0] ** 2 / milliseconds / 1e3
     kind = implementation.__name__.rpartition(".")[2]
     print(f"{kind:<10} {milliseconds:7.2f} ms for a million pairs, {rate:6.0f} million a second")
+
+# %% [markdown]
+# ## The GPU kernel
+#
+# A graphics card runs one function in thousands of threads at once. Here **thread (j, i) has the
+# pair of boxes i and j, and writes `table[i, j]`**. Threads come in blocks of 16 by 16; where those
+# stick out over the table, the `if` lets the threads do nothing. `product` and `divided` forbid the
+# compiler what `exact_kernel` forbids on a CPU. Lesson 18 tells how blocks and threads are run.
+
+# %%
+pairs = kernels_of("ops.box_iou.cuda")
+show(pairs._table)
+show(pairs.overlap)
+assert pairs._table.threads == (16, 16)
 
 # %% [markdown]
 # ## In the model

@@ -21,6 +21,7 @@ import time
 import numpy as np
 
 import tinymaskrcnn as tm
+from lessons.plain_kernels import kernels_of
 from tinymaskrcnn import functional as F
 from tinymaskrcnn.commands.loading import load_model
 from tinymaskrcnn.datasets.samples import sample_set
@@ -208,6 +209,20 @@ for implementation in (reference, cpu):
         f"{implementation.__name__.rpartition('.')[2]:<10} {milliseconds:6.2f} ms, {len(kept)} kept"
     )
 np.testing.assert_array_equal(kept, reference.nms(crowded, crowded_scores, 0.5))
+
+# %% [markdown]
+# ## The GPU kernel
+#
+# On a graphics card the chain is broken in two. Whether two boxes overlap too much can be said of
+# each pair alone: **a thread has one box and compares it with 32 others**, one bit for each, so
+# that the answers for 1000 boxes are 128 kB. Which boxes stay is then decided on the host, a row of
+# bits at a time. Lesson 18 tells how threads are run.
+
+# %%
+compare = kernels_of("ops.nms.cuda")
+show(compare._suppressions)
+show(compare._kept)
+assert 1000 * -(-1000 // 32) * 4 == 128_000
 
 # %% [markdown]
 # There is no part about the gradient: which box stays is a decision, and nothing flows through it.

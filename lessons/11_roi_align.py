@@ -19,6 +19,7 @@
 import numpy as np
 
 import tinymaskrcnn as tm
+from lessons.plain_kernels import kernels_of
 from lessons.timing import milliseconds
 from tinymaskrcnn.commands.loading import load_model
 from tinymaskrcnn.datasets.samples import sample_set
@@ -240,6 +241,21 @@ large = rng.standard_normal((2, 64, 64, 48)).astype(np.float32)
 for kind, module in (("reference", reference), ("cpu", cpu)):
     took = milliseconds(module.roi_align, large, rois, (7, 7), 1.0, 2, False)
     print(f"{kind:<10} {took:7.2f} ms for 20 regions")
+
+# %% [markdown]
+# ## The GPU kernel
+#
+# A graphics card runs one function in thousands of threads at once. **Forwards a thread has one
+# number of one crop**: a region, a bin, a channel; it walks through the bin's samples. Neighbouring
+# threads have neighbouring channels of the same bin, so what they read lies side by side.
+# **Backwards a thread has one number of the map**, and asks every region how much of each bin is
+# its own. So no two threads add to the same number, and each run gives the same bits. More in
+# lesson 18.
+
+# %%
+on_card = kernels_of("ops.roi_align.cuda")
+show(on_card._pool)
+show(on_card._pool_grad)
 
 # %% [markdown]
 # ## The gradient

@@ -21,6 +21,7 @@ import math
 import numpy as np
 
 import tinymaskrcnn as tm
+from lessons.plain_kernels import kernels_of
 from lessons.timing import milliseconds
 from tinymaskrcnn.commands.loading import load_model
 from tinymaskrcnn.datasets.samples import sample_set
@@ -206,6 +207,18 @@ places = np.float32([[20 * k, 10 * k, 20 * k + 180, 10 * k + 150] for k in range
 for kind, module in (("reference", reference), ("cpu", cpu)):
     took = milliseconds(module.paste_masks, large, places, 300, 400)
     print(f"{kind:<10} {took:6.2f} ms for ten masks in a picture of 300 by 400")
+
+# %% [markdown]
+# ## The GPU kernel
+#
+# On a graphics card **a thread has one pixel of one plane**. Outside the box it writes a zero;
+# inside it reads the mask at four places. Neighbouring threads have neighbouring pixels of a row,
+# so what they write lies side by side. More about threads in lesson 18.
+
+# %%
+on_card = kernels_of("ops.paste_masks.cuda")
+show(on_card._paste)
+show(on_card._value)
 
 # %% [markdown]
 # ## The gradient
