@@ -204,7 +204,7 @@ def patch_matrix(
             if _on(y, x, map_size):
                 left.text(x + 0.5, y + 0.5, str(y * columns + x), ha="center", va="center", size=10)
     _outline(left, (first, top, kernel, kernel), INK, 2.4)
-    left.set_title(f"the map, and the window of pixel {pixel}", size=11)
+    left.set_title(f"the window of pixel {pixel}", size=11)
     _frame(left, (-1.1, columns + 1.1), (-1.1, rows + 1.1))
     for m in range(rows * columns):
         for tap in range(taps):
