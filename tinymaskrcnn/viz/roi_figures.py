@@ -86,7 +86,7 @@ def two_poolings(
         for j, (first, last) in enumerate(rounded[1]):
             shift = 0.05 + 0.06 * ((i + j) % 2)  # neighbours that share cells stay visible
             box = (first - 0.5 + shift, top - 0.5 + shift, last - 0.5 - shift, bottom - 0.5 - shift)
-            _frame(right, box, POINT if (i + j) % 2 else LEVELS[1], "-", 1.6)
+            _frame(right, box, POINT if (i + j) % 2 else LEVELS[2], "-", 1.6)
     return as_picture(figure)
 
 
