@@ -28,7 +28,10 @@ Ctrl-C or SIGTERM
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (sys.argv by default) and return its exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    if any("\0" in word for word in arguments or ()):  # a shell cannot, a caller can
+        parser.error("an argument has a null byte in it, which no file name or number has")
+    options = parser.parse_args(arguments)
     if not _leads() and options.command not in _OF_ALL_RANKS:
         return 0  # the first rank does it
     _show_log()
