@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from . import __version__
-from .errors import outcome
+from .errors import one_line, outcome
 from .launcher import launched_rank
 
 _OF_ALL_RANKS = ("train", "predict", "evaluate", "warmup")
@@ -61,7 +61,8 @@ class _OneLineParser(argparse.ArgumentParser):
     """Says what is wrong with a call in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n" if _leads() else None)
+        text = f"{self.prog}: {one_line(message)} (see {self.prog} --help)\n"
+        self.exit(2, text if _leads() else None)
 
 
 def _show_log() -> None:
