@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from . import __version__
-from .errors import outcome
+from .errors import one_line, outcome
 from .launcher import launched_rank
 
 _OF_ALL_RANKS = ("train", "predict", "evaluate", "warmup")
@@ -28,7 +28,10 @@ Ctrl-C or SIGTERM
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (sys.argv by default) and return its exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    if any("\0" in word for word in arguments or ()):  # a shell cannot, a caller can
+        parser.error("an argument has a null byte in it, which no file name or number has")
+    options = parser.parse_args(arguments)
     if not _leads() and options.command not in _OF_ALL_RANKS:
         return 0  # the first rank does it
     _show_log()
@@ -58,7 +61,8 @@ class _OneLineParser(argparse.ArgumentParser):
     """Says what is wrong with a call in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n" if _leads() else None)
+        text = f"{self.prog}: {one_line(message)} (see {self.prog} --help)\n"
+        self.exit(2, text if _leads() else None)
 
 
 def _show_log() -> None:

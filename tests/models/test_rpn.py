@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import lessons
 from tinymaskrcnn.backend import use
 from tinymaskrcnn.detection.anchors import AnchorGenerator
 from tinymaskrcnn.detection.box_coder import BoxCoder
@@ -110,6 +111,9 @@ def test_a_crowd_is_neither_object_nor_background(backend):
 # specification
 
 
+LESSON = lessons.load("region_proposals")
+
+
 def losses_in_loops(output, targets):
     """Every anchor of every picture is judged."""
     cross_entropies, offsets = [], 0.0
@@ -120,14 +124,14 @@ def losses_in_loops(output, targets):
             restored = any(row[n] == row.max() for row in overlaps)
             if own.max() < 0.7 and not restored and own.max() >= 0.3:
                 continue
-            is_object = len(overlaps) and (own.max() >= 0.7 or restored)
+            is_object = len(overlaps) > 0 and (own.max() >= 0.7 or restored)
             logit = float(output.objectness.data[i, n])
-            cross_entropies.append(np.logaddexp(0, -logit if is_object else logit))
+            cross_entropies.append(LESSON.binary_cross_entropy_one(logit, int(is_object)))
             if is_object:
                 box = target["boxes"][own.argmax()][None]
                 goal = BoxCoder().encode(box.astype(float), anchor[None].astype(float))[0]
-                for d in np.abs(output.deltas.data[i, n] - goal):
-                    offsets += 4.5 * d * d if d < 1 / 9 else d - 1 / 18
+                for d in output.deltas.data[i, n] - goal:
+                    offsets += LESSON.smooth_l1_one(d, 1 / 9)
     return np.mean(cross_entropies), offsets / len(cross_entropies)
 
 
