@@ -151,8 +151,9 @@ def tile_walk(tiles: int, row: int, column: int, step: int) -> Image.Image:
     """
     figure = new_figure(6.4, 6.2)
     axis = figure.subplots()
-    gap, side = 0.7, tiles + 0.7
-    corners = {"a": (0, side), "b": (side, 0), "c": (side, side)}
+    gap = 0.7
+    side: float = tiles + gap
+    corners: dict[str, tuple[float, float]] = {"a": (0, side), "b": (side, 0), "c": (side, side)}
     for name, (x0, y0) in corners.items():
         for y in range(tiles):
             for x in range(tiles):
@@ -183,7 +184,7 @@ def patch_matrix(
     map_size: tuple[int, int], kernel: int, tile: tuple[int, int, int, int], pixel: int = 5
 ) -> Image.Image:
     """A map with the window of one pixel, and beside it the matrix of all windows, in which a
-    block's corner is outlined; what the padding adds is dashed.
+    block's corner is outlined; what the padding adds is dashed and empty.
 
     Args:
         map_size: rows, columns; the map is padded so that there are as many windows. kernel: its
@@ -204,7 +205,7 @@ def patch_matrix(
             if _on(y, x, map_size):
                 left.text(x + 0.5, y + 0.5, str(y * columns + x), ha="center", va="center", size=10)
     _outline(left, (first, top, kernel, kernel), INK, 2.4)
-    left.set_title(f"the window of pixel {pixel}", size=11)
+    left.set_title(f"the map: window of pixel {pixel}", size=11)
     _frame(left, (-1.1, columns + 1.1), (-1.1, rows + 1.1))
     for m in range(rows * columns):
         for tap in range(taps):
@@ -212,9 +213,8 @@ def patch_matrix(
             x = m % columns + tap % kernel - kernel // 2
             colour = _shade(tap, taps) if m == pixel else "white"
             _cell(right, tap, m, colour, 0.9, not _on(y, x, map_size))
-            shown = str(y * columns + x) if _on(y, x, map_size) else "0"
-            ink = INK if _on(y, x, map_size) else "0.6"
-            right.text(tap + 0.5, m + 0.5, shown, ha="center", va="center", size=7.5, color=ink)
+            shown = str(y * columns + x) if _on(y, x, map_size) else ""
+            right.text(tap + 0.5, m + 0.5, shown, ha="center", va="center", size=7.5, color=INK)
     low, high, begin, end = tile
     _outline(right, (begin, low, end - begin + 1, high - low + 1), DETECTION, 3)
     right.set_title("the matrix of patches: a row a pixel, a column a tap", size=11)

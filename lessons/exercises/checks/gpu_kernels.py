@@ -29,6 +29,10 @@ def no_guard(block, thread, blocks, threads, cells):
     return [first + i * step for i in range(max(-(-cells // step), 1))]
 
 
+def one_too_far(block, thread, blocks, threads, cells):
+    return cells_of_thread(block, thread, blocks, threads, cells + 1)
+
+
 def first_only(block, thread, blocks, threads, cells):
     return cells_of_thread(block, thread, blocks, threads, cells)[:1]
 
@@ -78,6 +82,7 @@ CELLS_OF_THREAD = Task(
     link="the docstring of blocks in tinymaskrcnn/gpu/launch.py",
     wrong=[
         Wrong(no_guard, "The last numbers lie beyond the result. A thread stops before its end."),
+        Wrong(one_too_far, "The result ends before number `cells`: they are counted from 0."),
         Wrong(
             first_only,
             "You give the first number only. The thread goes on while there are numbers left.",
@@ -140,8 +145,10 @@ def gathered(m, k, shape, side, stride, padding, **changes):
     rows, columns = ((size + 2 * padding - side) // stride + 1 for size in (height, width))
     if changes.get("input_pixels"):
         rows, columns = height, width
+    if changes.get("small_output"):
+        rows, columns = max(rows - 1, 1), max(columns - 1, 1)
     n, place = divmod(m, rows * columns)
-    i, j = divmod(place, columns)
+    i, j = divmod(place, rows if changes.get("by_rows") else columns)
     if changes.get("one_picture"):
         n, i, j = 0, *divmod(m, columns)
     tap, c = divmod(k, channels)
@@ -153,7 +160,11 @@ def gathered(m, k, shape, side, stride, padding, **changes):
     stride = 1 if changes.get("no_stride") else stride
     padding = 0 if changes.get("no_padding") else padding
     h, w = i * stride + r - padding, j * stride + s - padding
+    if changes.get("padding_strided"):
+        h, w = (i + r - padding) * stride, (j + s - padding) * stride
     inside = h < height and w < width
+    if changes.get("border"):
+        inside = h <= height and w <= width
     if not changes.get("negative"):
         inside = inside and h >= 0 and w >= 0
     if changes.get("anywhere"):
@@ -207,6 +218,23 @@ PATCH_PIXEL = Task(
             "You count rows of the matrix by the map's pixels. They are the output's, and its size "
             "depends on stride and padding.",
         ),
+        Wrong(
+            mistake(small_output=True),
+            "Your output is a row and a column too small: a window that fits exactly fits once.",
+        ),
+        Wrong(
+            mistake(by_rows=True),
+            "You cut the pixels of a picture into rows. How long is a row: rows or columns?",
+        ),
+        Wrong(
+            mistake(padding_strided=True),
+            "The stride moves the window. Inside it taps lie one pixel apart, and padding is in "
+            "pixels, too.",
+        ),
+        Wrong(
+            mistake(border=True),
+            "A row or column with the number H or W is outside: the map's last are one less.",
+        ),
         Wrong(mistake(one_picture=True), "After the last pixel of a picture the next one begins."),
         Wrong(
             mistake(channels_first=True),
@@ -257,6 +285,22 @@ def leaving_out(which):
         return resident_blocks(threads, registers, shared, roomy)
 
     return answer
+
+
+def rounded_down(threads, registers, shared, limits):
+    lanes = threads // 32 * 32
+    least = min(limits[3], limits[0] // lanes, limits[1] // (registers * lanes))
+    return min(least, limits[2] // shared) if shared else least
+
+
+def in_fractions(threads, registers, shared, limits):
+    lanes = 32 * ceil(threads / 32)
+    needs = zip((lanes, registers * lanes, shared), limits, strict=False)
+    return min([limits[3]] + [has / need for need, has in needs if need])
+
+
+def shared_of_threads(threads, registers, shared, limits):
+    return resident_blocks(threads, registers, shared * 32 * ceil(threads / 32), limits)
 
 
 def one_fits(threads, registers, shared, limits):
@@ -315,6 +359,9 @@ RESIDENT_BLOCKS = Task(
             "You count single threads. They come in warps: 40 threads occupy 64 places and take "
             "registers for 64.",
         ),
+        Wrong(rounded_down, "40 threads are two warps, not one: the second is there, if not full."),
+        Wrong(in_fractions, "There are only whole blocks."),
+        Wrong(shared_of_threads, "`shared` is what a block takes, not what a thread does."),
         Wrong(one_fits, "Where one block is too large none fits, and the launch fails: 0."),
     ],
 )
@@ -358,6 +405,11 @@ BANK_TURNS = Task(
             lambda words: len(np.unique(words)),
             "Those are all the different words. The banks work at the same time: which of them has "
             "most to do?",
+        ),
+        Wrong(
+            lambda words: 32 // len(np.unique(words % 32)),
+            "You take for granted that all banks that are used have the same to do, and that every "
+            "thread wants another word.",
         ),
         Wrong(
             lambda words: len(np.unique(words % 32)),
@@ -552,8 +604,8 @@ TREE_SUM = Task(
         ),
         Wrong(
             doubling_step,
-            "Threads add a number that its own thread changes in the same step. Let only those add "
-            "whose numbers nobody else needs, or read, wait, and write.",
+            "Some threads add a number that another thread changes in the same step. In each step "
+            "either change a cell or let others read it, not both.",
         ),
         Wrong(
             alone,
