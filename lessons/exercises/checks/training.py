@@ -40,6 +40,12 @@ def thousandth_added(step, lr, warmup, milestones):
     return milestone_rate(step, lr, 0, milestones) * factor
 
 
+def thousandth_of_one(step, lr, warmup, milestones):
+    if step >= warmup:
+        return milestone_rate(step, lr, warmup, milestones)
+    return 0.001 * lr + (lr - 0.001) * step / warmup
+
+
 @st.composite
 def schedules(draw):
     warmup = draw(st.integers(0, 5))
@@ -83,6 +89,11 @@ MILESTONE_RATE = Task(
             thousandth_added,
             "You add the thousandth to a line from 0 to 1, so that it ends above 1. The line goes "
             "from a thousandth to 1: what must the growing part be multiplied by?",
+        ),
+        Wrong(
+            thousandth_of_one,
+            "Your line begins at a thousandth of lr, and grows by lr less a thousandth of 1. Both "
+            "thousandths are of lr.",
         ),
     ],
 )
@@ -130,6 +141,16 @@ def without_root(grads, max_norm):
     return scaled(grads, min(1, max_norm / norm) if norm else 1)
 
 
+def root_of_norms(grads, max_norm):
+    norm = sum(norm_of([grad]) for grad in grads) ** 0.5
+    return scaled(grads, min(1, max_norm / norm) if norm else 1)
+
+
+def largest_number(grads, max_norm):
+    largest = max(float(np.abs(grad).max()) for grad in grads)
+    return scaled(grads, min(1, max_norm / largest) if largest else 1)
+
+
 SEVERAL = st.lists(
     arrays(st.sampled_from([(1,), (2,), (2, 2), (3, 1, 2)]), -4, 4), min_size=1, max_size=3
 )
@@ -173,6 +194,16 @@ CLIP_TOGETHER = Task(
             without_root,
             "The root is missing: you divide by the square of the norm.",
         ),
+        Wrong(
+            root_of_norms,
+            "You add norms, which are roots already, and take the root of their sum. What is added "
+            "are squares.",
+        ),
+        Wrong(
+            largest_number,
+            "You divide by the largest number. The norm is the length of the whole vector: 3 and 4 "
+            "make 5.",
+        ),
     ],
 )
 
@@ -213,6 +244,16 @@ def without_first(values, window):
     sums, stop = np.cumsum(values), np.arange(len(values))
     start = np.maximum(stop - window, 0)
     return (sums[stop] - sums[start]) / np.maximum(stop - start, 1)
+
+
+def sums_at_the_start(values, window):
+    means = smoothed_curve(values, window)
+    short = np.arange(len(values)) < window - 1
+    return np.where(short, np.cumsum(values), means)
+
+
+def last_one_only(values, window):
+    return values / np.minimum(np.arange(1, len(values) + 1), window)
 
 
 def curve_picture(arguments, expected, got):
@@ -266,6 +307,16 @@ SMOOTHED_CURVE = Task(
             "The first value is never in a sum. A running sum needs a 0 before it, so that the "
             "sum from the beginning is a difference too.",
         ),
+        Wrong(
+            sums_at_the_start,
+            "At the start, where fewer values than the window are there, you give their sum. "
+            "Divide it by how many they are.",
+        ),
+        Wrong(
+            last_one_only,
+            "You divide one value by the number of values in the window. The two running sums must "
+            "lie a window apart, not one step.",
+        ),
     ],
 )
 
@@ -306,6 +357,17 @@ def corrected_kept(weight, grad, mean, square, step, lr, decay):
 def without_root_of_square(weight, grad, mean, square, step, lr, decay):
     _, m, s = adamw_step(weight, grad, mean, square, step, lr, decay)
     move = m / (1 - 0.9**step) / (s / (1 - 0.999**step) + 1e-8)
+    return weight - lr * (move + decay * weight), m, s
+
+
+def decayed_after(weight, grad, mean, square, step, lr, decay):
+    new, *rest = adamw_step(weight, grad, mean, square, step, lr, 0.0)
+    return (new - lr * decay * new, *rest)
+
+
+def shares_swapped(weight, grad, mean, square, step, lr, decay):
+    m, s = 0.1 * mean + 0.9 * grad, 0.001 * square + 0.999 * grad**2
+    move = m / (1 - 0.9**step) / ((s / (1 - 0.999**step)) ** 0.5 + 1e-8)
     return weight - lr * (move + decay * weight), m, s
 
 
@@ -374,6 +436,16 @@ ADAMW_STEP = Task(
         Wrong(
             without_root_of_square,
             "You divide by the mean square itself. Its root has the gradient's size.",
+        ),
+        Wrong(
+            decayed_after,
+            "You let the weight decay after it has moved. Both parts of the step start from the "
+            "weight as it was.",
+        ),
+        Wrong(
+            shares_swapped,
+            "Your averages keep a tenth of the old and take nine tenths of the new. Beta is what "
+            "is kept: 0.9 and 0.999.",
         ),
     ],
 )
