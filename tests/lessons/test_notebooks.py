@@ -1,5 +1,6 @@
 """Lessons open as notebooks: converted by jupytext, and run by a kernel."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -31,3 +32,5 @@ def test_a_lesson_as_a_notebook(path, tmp_path):
     kinds = [kind for out in outputs for kind in out.get("data", {})]
     assert kinds.count("image/png") >= 2
     assert path.stem == "00_tour" or "text/markdown" in kinds  # the source of a function
+    for shown in (out["data"].get("text/markdown", "") for out in outputs if "data" in out):
+        ast.parse(shown.partition("```python\n")[2].removesuffix("```"))  # as it stands in its file

@@ -167,8 +167,8 @@ def tile_walk(tiles: int, row: int, column: int, step: int) -> Image.Image:
         axis.text(x0 + tiles / 2, y0 - 0.15, name, ha="center", size=14, color=INK, style="italic")
     text = {"ha": "center", "va": "center", "size": 10, "color": INK}
     axis.text(side + column + 0.5, side + row + 0.5, "one\nblock", **text)
-    for across, down in ((step, side + row), (side + column, step)):
-        axis.text(across + 0.5, down + 0.5, "in\nshared", **text)
+    axis.text(step + 0.5, side + row + 0.5, "in\nshared", **text)
+    axis.text(side + column + 0.5, step + 0.5, "in\nshared", **text)
     axis.annotate(
         "", (tiles - 0.1, side + row + 0.5), (step + 1, side + row + 0.5), arrowprops=_ARROW
     )

@@ -11,6 +11,7 @@ import inspect
 import io
 import os
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def _show_source(thing: Any) -> None:
     if _in_notebook():
         from IPython.display import Markdown, display
 
-        display(Markdown(f"`{place}`\n\n```python\n{inspect.cleandoc(''.join(lines))}\n```"))
+        display(Markdown(f"`{place}`\n\n```python\n{textwrap.dedent(''.join(lines))}\n```"))
     else:
         print(f"read {thing.__name__}: {place}")
 
