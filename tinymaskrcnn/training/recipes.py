@@ -119,6 +119,7 @@ class Recipe:
 SCHEDULES = ("cosine", "step")
 OPTIMIZERS = ("sgd", "muon")
 _MANY = 1e18  # still a whole number of 64 bits
+_LARGE = 3e38  # still a float32
 _RANGES = (
     ("batch_size", 1, _MANY),
     ("flip", 0, 1),
@@ -129,11 +130,11 @@ _RANGES = (
     ("crop", 0, 0.9),
     ("copy_paste", 0, 1),
     ("steps", 1, _MANY),
-    ("lr", 0, _MANY),
+    ("lr", 0, _LARGE),
     ("momentum", 0, 1),
-    ("weight_decay", 0, _MANY),
+    ("weight_decay", 0, _LARGE),
     ("warmup_steps", 0, _MANY),
-    ("clip_norm", 0, _MANY),
+    ("clip_norm", 0, _LARGE),
     ("ema", 0, 1),
     ("seed", 0, 2**63),
     ("time_budget", 0, _MANY),
