@@ -88,6 +88,7 @@ def test_lessons_have_figures_and_link_their_exercises(page, site):
         assert page.locator("button.copybtn").count() >= 5
         assert page.locator("a.left-prev").count() == 1
         page.locator(f"article a[href='exercises/{path.stem}.html']").first.click()
+        page.wait_for_load_state()
         assert "tinymaskrcnn learn" in page.locator("article").inner_text()
 
 
