@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 import lessons
 from tinymaskrcnn.backend import use
 from tinymaskrcnn.errors import InputError
-from tinymaskrcnn.models.transform import ImageBatch, Transform, TransformConfig, resize_masks
+from tinymaskrcnn.models.transform import ImageBatch, Transform, TransformConfig
 from tinymaskrcnn.ops.resize_normalize import cpu, reference
-from tinymaskrcnn.ops.resize_normalize.op import resize_normalize
+from tinymaskrcnn.ops.resize_normalize.op import resize_nearest, resize_normalize
 
 from .stages import GOLDEN, recorded_target, target_of
 
@@ -60,9 +60,13 @@ def test_resized_sizes_are_torchvisions(size, resized):
     assert Transform(TransformConfig()).resized_size(size) == resized
 
 
-def test_masks_by_hand():
-    masks = np.array([[[1, 2], [3, 4]]], np.uint8)
-    assert resize_masks(masks, (3, 4)).tolist() == [[[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4]]]
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64])
+def test_masks_by_hand(backend, dtype):
+    masks = np.array([[[0, 1], [2, 0]]]).astype(dtype)
+    resized = resize_nearest(masks, (3, 4))
+    a, b = masks[0, 0, 1], masks[0, 1, 0]
+    assert resized.dtype == dtype and resized.flags.c_contiguous
+    assert resized.tolist() == [[[0, 0, a, a], [0, 0, a, a], [b, b, 0, 0]]]
 
 
 def test_targets_move_along_and_the_given_ones_stay():

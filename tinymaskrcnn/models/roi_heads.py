@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import functional as F
-from .. import parallel, tracing
+from .. import memory, parallel, tracing
 from ..detection.box_coder import BoxCoder
 from ..detection.boxes import Size, clip_boxes, is_large_enough
 from ..detection.detections import Found
@@ -340,5 +340,6 @@ def mask_goals(masks: np.ndarray, boxes: np.ndarray, matches: np.ndarray, size: 
         (n, size, size) in 0..1, in the dtype of the boxes.
     """
     rois = np.column_stack([matches, boxes]).astype(boxes.dtype)
-    used = np.asarray(masks, boxes.dtype)[..., None]  # G, H, W, 1
+    used = memory.empty((*masks.shape, 1), boxes.dtype)
+    used[..., 0] = masks
     return F.roi_align(used, rois, size).data[..., 0]

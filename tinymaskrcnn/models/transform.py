@@ -19,7 +19,7 @@ from ..detection.detections import Detections, Found
 from ..detection.sampler import Generators, per_picture
 from ..errors import InputError
 from ..gpu import array as gpu_array
-from ..ops.resize_normalize.op import resize_normalize
+from ..ops.resize_normalize.op import resize_nearest, resize_normalize
 from .inputs import Target, check_images, check_target
 
 
@@ -159,19 +159,6 @@ def resize_target(target: Target, from_size: Size, to_size: Size) -> Target:
     """A target whose boxes and masks fit the resized picture; everything else is kept."""
     resized: dict[str, Any] = dict(target)
     resized["boxes"] = scale_boxes(target["boxes"], from_size, to_size)
-    resized["masks"] = resize_masks(target["masks"], to_size)
+    masks = target["masks"]
+    resized["masks"] = masks if from_size == to_size else resize_nearest(masks, to_size)
     return resized
-
-
-def resize_masks(masks: np.ndarray, size: Size) -> np.ndarray:
-    """Masks (G, H, W) by nearest neighbour: pixel i takes old pixel floor(i * in / out)."""
-    if masks.shape[1:] == size:
-        return masks
-    rows, columns = (_nearest(old, new) for old, new in zip(masks.shape[1:], size, strict=True))
-    return masks.take(columns, axis=2).take(rows, axis=1)  # indexing would leave G innermost
-
-
-def _nearest(length: int, new_length: int) -> np.ndarray:
-    ratio = np.float32(length) / np.float32(new_length)
-    place = (ratio * np.arange(new_length, dtype=np.float32)).astype(np.int64)
-    return np.minimum(place, length - 1)

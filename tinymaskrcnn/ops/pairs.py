@@ -17,6 +17,8 @@ def as_pair(value: Any, name: str, least: int | None = None) -> tuple[int, int]:
     Raises:
         ValueError: not one or two whole numbers, or one is too small.
     """
+    if type(value) is int and (least is None or value >= least):
+        return value, value  # nearly always; below, a call takes ten times as long
     pair: tuple[Any, ...] = tuple(np.atleast_1d(value)) * (2 if np.ndim(value) == 0 else 1)
     whole = len(pair) == 2 and all(isinstance(v, int | np.integer | np.floating) for v in pair)
     if not whole or any(

@@ -67,7 +67,10 @@ def max_grad(grad: np.ndarray, where: np.ndarray, shape: tuple[int, ...], axis: 
 
 
 def index(a: np.ndarray, where: Any) -> np.ndarray:
-    return a[where]
+    if not _lists_rows(where, a):
+        return a[where]
+    rows = memory.empty((len(where), *a.shape[1:]), a.dtype)
+    return np.take(a, where, axis=0, out=rows, mode="wrap")
 
 
 def index_grad(grad: np.ndarray, where: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -118,6 +121,13 @@ def accumulate(total: np.ndarray, a: np.ndarray) -> np.ndarray:
 
 def _output(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return memory.empty(np.broadcast_shapes(a.shape, b.shape), np.result_type(a, b))
+
+
+def _lists_rows(where: Any, a: np.ndarray) -> bool:
+    """Whether an index is an array of whole numbers, all of them rows of `a`."""
+    if not isinstance(where, np.ndarray) or where.ndim != 1 or where.dtype.kind != "i":
+        return False
+    return where.size > 0 and -len(a) <= where.min() and where.max() < len(a)
 
 
 def _hits_once(where: Any) -> bool:

@@ -4,7 +4,7 @@ Each kernel tap's gradient is a sum of outer products over all output pixels: wh
 there, times the gradient there. Three forms of it:
 
 - 3x3, stride 1, padding 1: in Winograd's domain (grad_weight_winograd.py), where it pays;
-- 1x1: one product, grad^T x;
+- 1x1, stride 1: one product, grad^T x;
 - anything else: the product of a block of pixels with all their taps side by side.
 
 The last two are one kernel. Pixels are cut into chunks by the shapes alone, every chunk is summed
@@ -52,8 +52,6 @@ def conv2d_grad_weight(grad, x, weight_shape, stride, padding, dilation, groups)
     outs, ins, kernel_h, kernel_w = weight_shape
     if grad.size == 0 or x.size == 0:
         return np.zeros(weight_shape, np.float32)
-    if (kernel_h, kernel_w, *padding) == (1, 1, 0, 0):
-        x = x[:, :: stride[0], :: stride[1]][:, : grad.shape[1], : grad.shape[2]]
     grad, x = (np.require(array, np.float32, "CW") for array in (grad, x))
     if winograd_size() == 4 and grad_weight_winograd.suits(
         grad.shape, weight_shape, stride, dilation, groups
@@ -64,7 +62,7 @@ def conv2d_grad_weight(grad, x, weight_shape, stride, padding, dilation, groups)
     for group in range(groups):
         channels, gradients = (group * ins, ins), (group * outs, outs)
         own = dw[group * outs : (group + 1) * outs].reshape(-1)
-        if (kernel_h, kernel_w, *padding) == (1, 1, 0, 0):
+        if (kernel_h, kernel_w, *stride, *padding) == (1, 1, 1, 1, 0, 0):
             plan = _plan(grad.shape, x.shape, ONE, ONE, NONE, ONE, gradients, channels)
             _multiply(grad, x, plan, own, False)
         else:

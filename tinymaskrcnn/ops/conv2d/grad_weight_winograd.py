@@ -32,6 +32,7 @@ PRIVATE_FLOATS = 230_000  # of sums and transforms of one thread: its second-lev
 SHARED_FLOATS = 3 << 19  # of a block's transforms: a share of the last-level cache
 MOST_TILES = 64  # of a block
 CHUNKS = 8
+LEAST = 32  # tiles of a chunk, unless there are fewer
 
 Tiling = namedtuple(
     "Tiling",
@@ -90,7 +91,7 @@ def _plan(x_shape, grad_shape, padding):
     chunks = chunk_tiles = 0
     if sums <= PRIVATE_SUMS:
         most = min(MOST_TILES, max(16, (PRIVATE_FLOATS - sums) // (36 * (channels + outs))))
-        chunk_tiles = -(-tiles // min(CHUNKS, -(-tiles // 16)))
+        chunk_tiles = -(-tiles // min(CHUNKS, -(-tiles // LEAST)))
         chunks = -(-tiles // chunk_tiles)
         block = -(-chunk_tiles // -(-chunk_tiles // most))
     else:

@@ -1,4 +1,6 @@
-"""Bilinear resize of a picture fused with its normalisation: plain arrays, no gradient."""
+"""Bilinear resize of a picture fused with its normalisation, and the resize of masks: plain arrays,
+no gradient.
+"""
 
 from __future__ import annotations
 
@@ -42,3 +44,16 @@ def resize_normalize(
     image = image if isinstance(image, GpuArray) else np.ascontiguousarray(image)
     colour = np.array(mean, image.dtype), np.array(std, image.dtype)
     kernels(__package__, image).resize_normalize(image, size, *colour, out)
+
+
+def resize_nearest(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Masks (G, H, W) of any dtype to (G, height, width), by nearest neighbour: pixel i takes old
+    pixel floor(i * in / out), the ratio in float32. On the host, as targets are."""
+    places = (_nearest(old, new) for old, new in zip(masks.shape[1:], size, strict=True))
+    return kernels(__package__, masks).resize_nearest(masks, *places)
+
+
+def _nearest(length: int, new_length: int) -> np.ndarray:
+    ratio = np.float32(length) / np.float32(new_length)
+    place = (ratio * np.arange(new_length, dtype=np.float32)).astype(np.int64)
+    return np.minimum(place, length - 1)
