@@ -83,6 +83,19 @@ def test_kernels_equal_the_reference():
     np.testing.assert_allclose(ours, expected, atol=5e-6)
 
 
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (130, 3), (65, 16), (64, 31), (200, 1)])
+def test_rows_of_any_width_and_bands_of_any_height(height, width):
+    rng = np.random.default_rng(width)
+    masks, boxes = rng.random((9, 3, 3)).astype(np.float32), random_boxes(rng, 9, height, width)
+    for threshold in (-1.0, 0.3):
+        binary, expected = (
+            m.paste_masks_binary(masks, boxes, height, width, threshold) for m in (cpu, reference)
+        )
+        np.testing.assert_array_equal(binary, expected)
+    ours, expected = (m.paste_masks(masks, boxes, height, width) for m in (cpu, reference))
+    np.testing.assert_allclose(ours, expected, atol=5e-6)
+
+
 # Outside oracles
 
 

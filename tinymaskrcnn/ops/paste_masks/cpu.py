@@ -1,6 +1,9 @@
 """Mask pasting for the CPU: bands of picture rows, split among the threads.
 
-A row of the picture is first a row of the mask (two rows of it mixed), then stretched.
+A row of the picture is first a row of the mask (two rows of it mixed), then stretched: between two
+neighbours in the mask the picture's pixels lie on a straight line. Most of a picture is outside the
+box, though, and the time that of writing zeros to memory. So a row is made in the first-level
+cache, where most of it stays zero, and copied from there past the other caches (simd_rows.py).
 """
 
 import numpy as np
@@ -8,6 +11,8 @@ from numba import prange
 
 from ... import memory
 from ...jit import exact_serial, kernel, serial
+from ..simd import LANES
+from ..simd_rows import VECTOR, finish_streams, ramp, stream_row
 
 _BAND = 64  # rows of a picture that one task fills
 
@@ -17,7 +22,8 @@ def paste_masks(probabilities, boxes, height, width):
     (N, height, width) float32."""
     pictures = memory.empty((len(probabilities), height, width))
     if pictures.size:
-        _paste(_padded(probabilities), _whole(boxes, probabilities.shape[1]), pictures)
+        whole, out = _whole(boxes, probabilities.shape[1]), pictures.reshape(-1).view(np.uint8)
+        _paste(_padded(probabilities), whole, height, out)
     return pictures
 
 
@@ -25,8 +31,8 @@ def paste_masks_binary(probabilities, boxes, height, width, threshold):
     """paste_masks(...) > threshold: (N, height, width) bool."""
     pictures = memory.empty((len(probabilities), height, width), np.bool_)
     if pictures.size:
-        whole = _whole(boxes, probabilities.shape[1])
-        _paste_binary(_padded(probabilities), whole, np.float32(threshold), pictures)
+        whole, out = _whole(boxes, probabilities.shape[1]), pictures.reshape(-1).view(np.uint8)
+        _paste_binary(_padded(probabilities), whole, np.float32(threshold), height, out)
     return pictures
 
 
@@ -46,50 +52,62 @@ def _whole(boxes, size):
 
 
 @kernel
-def _paste(masks, boxes, pictures):
-    """pictures[n] = masks[n] stretched to its box, band by band."""
-    bands = (pictures.shape[1] + _BAND - 1) // _BAND
-    for task in prange(len(masks) * bands):
+def _paste(masks, boxes, height, out):
+    """pictures[n] = masks[n] stretched to its box, band by band; `out` is their bytes."""
+    bands, pitch = (height + _BAND - 1) // _BAND, len(out) // (len(masks) * height)
+    for item in prange(len(masks) * bands):
+        task = np.int64(item)  # prange counts unsigned, which would compile every helper twice
         n, top = task // bands, task % bands * _BAND
-        picture = pictures[n, top : top + _BAND]
-        left, right = _inside(boxes[n, 0], boxes[n, 2], pictures.shape[2])
-        low, fraction = _stretch(boxes[n, 0], boxes[n, 2], left, right, masks.shape[2])
-        mixed = np.empty(masks.shape[2] + 1, np.float32)
-        for y in range(len(picture)):
-            line = picture[y]
-            line[:left] = 0
-            line[right:] = 0
-            if _mix_rows(masks[n], boxes[n, 1], boxes[n, 3], top + y, mixed):
-                _stretch_row(mixed, low, fraction, line[left:right])
-            else:
-                line[left:right] = 0
+        bottom = min(top + _BAND, height)
+        begin, end = _inside(boxes[n, 1], boxes[n, 3], top, bottom)
+        left, right = _inside(boxes[n, 0], boxes[n, 2], 0, pitch // 4 if begin < end else 0)
+        runs, fraction = _stretch(boxes[n, 0], boxes[n, 2], left, right, masks.shape[2])
+        mask, mixed = masks[n], np.empty(masks.shape[2] + 1, np.float32)
+        row, kept = np.zeros(LANES + pitch // 4 + LANES, np.float32), 0
+        line = row.view(np.uint8)[: VECTOR + pitch]
+        for y in range(top, bottom):
+            if y >= begin and y < end:
+                _mix_rows(mask, boxes[n, 1], boxes[n, 3], y, mixed)
+                _stretch_row(mixed, runs, fraction, row, LANES + left)
+                row[LANES + right : LANES + right + LANES] = 0  # the last run's whole vector
+            elif y == end:
+                row[LANES:] = 0
+            kept = stream_row(line, kept, out, (n * height + y) * pitch, y == bottom - 1)
+        finish_streams()
 
 
 @kernel
-def _paste_binary(masks, boxes, threshold, pictures):
+def _paste_binary(masks, boxes, threshold, height, out):
     """pictures[n] = (masks[n] stretched to its box) > threshold, band by band."""
-    bands = (pictures.shape[1] + _BAND - 1) // _BAND
-    for task in prange(len(masks) * bands):
+    bands, width = (height + _BAND - 1) // _BAND, len(out) // (len(masks) * height)
+    for item in prange(len(masks) * bands):
+        task = np.int64(item)
         n, top = task // bands, task % bands * _BAND
-        picture = pictures[n, top : top + _BAND]
-        picture[:] = threshold < 0
-        left, right = _inside(boxes[n, 0], boxes[n, 2], pictures.shape[2])
-        low, fraction = _stretch(boxes[n, 0], boxes[n, 2], left, right, masks.shape[2])
-        mixed = np.empty(masks.shape[2] + 1, np.float32)
-        values = np.empty(right - left, np.float32)
-        for y in range(len(picture)):
-            if _mix_rows(masks[n], boxes[n, 1], boxes[n, 3], top + y, mixed):
-                _stretch_row(mixed, low, fraction, values)
-                line = picture[y, left:right]
+        bottom = min(top + _BAND, height)
+        begin, end = _inside(boxes[n, 1], boxes[n, 3], top, bottom)
+        left, right = _inside(boxes[n, 0], boxes[n, 2], 0, width if begin < end else 0)
+        runs, fraction = _stretch(boxes[n, 0], boxes[n, 2], left, right, masks.shape[2])
+        mask, mixed = masks[n], np.empty(masks.shape[2] + 1, np.float32)
+        row, kept = np.empty(right - left + LANES, np.float32), 0
+        line = np.full(VECTOR + width, threshold < 0, np.uint8)
+        inside = line[VECTOR + left : VECTOR + right]
+        for y in range(top, bottom):
+            if y >= begin and y < end:
+                _mix_rows(mask, boxes[n, 1], boxes[n, 3], y, mixed)
+                _stretch_row(mixed, runs, fraction, row, 0)
                 for x in range(right - left):
-                    line[x] = values[x] > threshold
+                    inside[x] = row[x] > threshold
+            elif y == end:
+                line[VECTOR:] = threshold < 0
+            kept = stream_row(line, kept, out, (n * height + y) * width, y == bottom - 1)
+        finish_streams()
 
 
 @serial
-def _inside(start, stop, extent):
-    """The pixels start .. stop, both inclusive, that lie in 0 .. extent - 1: first, last + 1."""
-    first = min(max(start, 0), extent)
-    return first, max(min(stop + 1, extent), first)
+def _inside(start, stop, low, high):
+    """The pixels start .. stop, both inclusive, that lie in low .. high - 1: first, last + 1."""
+    first = min(max(start, low), high)
+    return first, max(min(stop + 1, high), first)
 
 
 @exact_serial
@@ -104,31 +122,33 @@ def _source(pixel, start, stop, size):
 
 @serial
 def _stretch(start, stop, left, right, size):
-    """_source of each pixel left .. right - 1."""
-    low = np.empty(right - left, np.int64)
-    fraction = np.empty(right - left, np.float32)
-    for x in range(left, right):
-        low[x - left], fraction[x - left] = _source(x, start, stop, size)
-    return low, fraction
+    """_source of the pixels left .. right - 1: where, counted from `left`, the run of those begins
+    that fall in each mask pixel (and, at the end, where the last one ends), and their fractions.
+    """
+    runs = np.full(size + 1, right - left)
+    fraction = np.zeros(right - left + LANES, np.float32)
+    for x in range(right - left - 1, -1, -1):
+        low, fraction[x] = _source(left + x, start, stop, size)
+        runs[low] = x
+    for k in range(size - 1, -1, -1):
+        runs[k] = min(runs[k], runs[k + 1])
+    return runs, fraction
 
 
 @serial
 def _mix_rows(mask, start, stop, y, mixed):
-    """The mask's row under picture row y, its last value twice; False where y is outside."""
-    if y < start or y > stop:
-        return False
+    """The mask's row under picture row y, its last value twice."""
     size = mask.shape[1]
     low, fraction = _source(y, start, stop, size)
     high = min(low + 1, size - 1)
     for k in range(size):
         mixed[k] = mask[low, k] * (np.float32(1) - fraction) + mask[high, k] * fraction
     mixed[size] = mixed[size - 1]
-    return True
 
 
 @serial
-def _stretch_row(mixed, low, fraction, line):
-    """line = mixed at low + fraction."""
-    for x in range(len(line)):
-        value = mixed[low[x]]
-        line[x] = value + (mixed[low[x] + 1] - value) * fraction[x]
+def _stretch_row(mixed, runs, fraction, row, at):
+    """row[at + x] = mixed at its place and fraction, run by run, and on to a whole vector."""
+    for k in range(len(runs) - 1):
+        count = runs[k + 1] - runs[k]
+        ramp(mixed[k], mixed[k + 1] - mixed[k], fraction, runs[k], count, row, at + runs[k])
