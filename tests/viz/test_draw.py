@@ -104,15 +104,29 @@ def test_truth_shows_each_object():
     assert not drawn[:20].any() and not drawn[:, :20].any()
 
 
-def test_labels_keep_clear_of_each_other_and_inside():
-    taken = []
+def hides(place, box):
+    """The share of a box that lies under a place."""
+    width = min(place[2], box[2]) - max(place[0], box[0])
+    height = min(place[3], box[3]) - max(place[1], box[1])
+    return max(width, 0) * max(height, 0) / ((box[2] - box[0]) * (box[3] - box[1]))
+
+
+def test_labels_keep_clear_of_each_other_and_of_boxes_and_inside():
+    boxes, taken = np.array([[100, 100, 200, 200], [90, 80, 150, 100]], float), np.zeros((0, 4))
     for _ in range(4):
-        place = draw._free_place((100, 100, 200, 200), (60, 15), (400, 400), taken)
-        assert not any(draw._overlap(place, other) for other in taken)
-        taken.append(place)
-    for box in [(-5, -5, 20, 20), (395, 395, 420, 420), (-900, 0, 900, 400)]:
-        x1, y1, x2, y2 = draw._free_place(box, (60, 15), (400, 400), [])
+        place = draw._free_place(boxes, 0, (60, 15), (400, 400), taken)
+        assert not any(hides(place, other) for other in taken)
+        assert all(hides(place, box) < 0.4 for box in boxes)
+        taken = np.vstack([taken, place])
+    for box in [(-5, -5, 20, 20), (395, 395, 420, 420), (-900, 0, 900, 400), (9, 9, 12, 12)]:
+        x1, y1, x2, y2 = draw._free_place(np.array([box]), 0, (60, 15), (400, 400), taken[:0])
         assert 0 <= x1 < x2 <= 400 and 0 <= y1 < y2 <= 400
+
+
+def test_where_a_label_would_hide_objects_it_is_left_out():
+    crowd = np.array([[x, y, x + 9, y + 9] for x in range(0, 99, 10) for y in range(0, 99, 10)])
+    assert draw._free_place(crowd, 44, (60, 15), (100, 100), np.zeros((0, 4))) is None
+    assert draw._free_place(crowd[[0, 44]], 1, (60, 15), (100, 100), np.zeros((0, 4))) is not None
 
 
 def test_colours_differ_in_lightness_or_hue():

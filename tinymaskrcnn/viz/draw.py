@@ -25,6 +25,7 @@ COLOURS = tuple(map(rgb, colours.OBJECTS))
 SHORT_SIDE = 384  # pictures below this are enlarged up to it
 LONG_SIDE = 4096  # but never beyond this: a picture may be one pixel high
 FILL = 0.38  # opacity of a mask
+HIDDEN = 0.34  # share of a box that a caption may cover
 PAPER, INK = rgb(colours.PAPER), rgb(colours.INK)
 Box = tuple[float, float, float, float]
 
@@ -32,14 +33,14 @@ Box = tuple[float, float, float, float]
 @dataclass(frozen=True)
 class _Instance:
     """One object on the enlarged picture: its mask (h, w) bool covers the pixels from (left, top)
-    on.
+    on. Of its captions the first that has a place is shown.
     """
 
     box: Box
     mask: np.ndarray
     left: int
     top: int
-    caption: str
+    captions: tuple[str, ...]
     colour: Colour
 
 
@@ -49,7 +50,8 @@ def draw_detections(
     classes: Sequence[str],
     score_threshold: float = 0.5,
 ) -> Image.Image:
-    """The picture with what was found in it.
+    """The picture with what was found in it. Captions that would hide other objects are shortened
+    to the score, or left out.
 
     Args:
         image: (C, H, W) float32 0..1, or (H, W, 3) uint8; of one channel the picture is grey, of
@@ -63,7 +65,10 @@ def draw_detections(
         _Instance(
             _scaled(shown.boxes[i], scale),
             *_pasted(shown, i, scale),
-            f"{_class_name(classes, shown.labels[i])} {shown.scores[i]:.2f}",
+            (
+                f"{_class_name(classes, shown.labels[i])} {shown.scores[i]:.2f}",
+                f"{shown.scores[i]:.2f}",
+            ),
             COLOURS[i % len(COLOURS)],
         )
         for i in reversed(range(len(shown)))  # the surest on top
@@ -103,7 +108,7 @@ def draw_objects(
     return _draw(
         picture,
         (
-            _Instance(_scaled(box, 1), mask, 0, 0, caption, colour)
+            _Instance(_scaled(box, 1), mask, 0, 0, (caption,) if caption else (), colour)
             for box, mask, caption, colour in objects
         ),
     )
@@ -210,9 +215,10 @@ def _draw(picture: Image.Image, instances: Iterable[_Instance]) -> Image.Image:
     width = max(1, round(min(picture.size) / 300))
     for instance in drawn:
         draw.rectangle(instance.box, outline=instance.colour, width=width)
-    taken: list[Box] = []
-    for instance in reversed([one for one in drawn if one.caption]):
-        _tag(draw, instance, picture.size, taken)
+    boxes = np.array([one.box for one in drawn]).reshape(-1, 4)
+    taken = np.zeros((0, 4))
+    for i in reversed(range(len(drawn))):
+        taken = _tag(draw, drawn[i], picture.size, boxes, i, taken)
     return picture
 
 
@@ -241,35 +247,57 @@ def _eroded(mask: np.ndarray, pixels: int) -> np.ndarray:
 
 
 def _tag(
-    draw: ImageDraw.ImageDraw, instance: _Instance, size: tuple[int, int], taken: list[Box]
-) -> None:
-    """The caption on a filled tag at its box, clear of the `taken` places if it can be."""
-    font = text_font(max(13, round(min(size) / 30)))
-    _, top, right, bottom = font.getbbox(instance.caption)
-    place = _free_place(instance.box, (right + 8, bottom + top), size, taken)
-    taken.append(place)
-    draw.rectangle(place, fill=instance.colour)
-    ink = INK if _luminance(instance.colour) > 110 else PAPER
-    middle = (place[0] + 4, (place[1] + place[3]) / 2)
-    draw.text(middle, instance.caption, ink, font, anchor="lm")
-
-
-def _free_place(box: Box, tag: tuple[float, float], size: tuple[int, int], taken: list[Box]) -> Box:
-    """Of above, inside, below and right of the box, the first that is in the picture, if need be
-    moved sideways, and free; else above, moved into the picture.
+    draw: ImageDraw.ImageDraw,
+    instance: _Instance,
+    size: tuple[int, int],
+    boxes: np.ndarray,
+    own: int,
+    taken: np.ndarray,
+) -> np.ndarray:
+    """The caption on a filled tag at boxes[own], clear of other boxes and of the `taken` places:
+    the places that are taken now.
     """
-    left, top, right, bottom = box
+    font = text_font(max(13, round(min(size) / 30)))
+    for caption in instance.captions:
+        _, top, right, bottom = font.getbbox(caption)
+        place = _free_place(boxes, own, (right + 8, bottom + top), size, taken)
+        if place is not None:
+            draw.rectangle(place, fill=instance.colour)
+            ink = INK if _luminance(instance.colour) > 110 else PAPER
+            draw.text((place[0] + 4, (place[1] + place[3]) / 2), caption, ink, font, anchor="lm")
+            return np.vstack([taken, place])
+    return taken
+
+
+def _free_place(
+    boxes: np.ndarray, own: int, tag: tuple[float, float], size: tuple[int, int], taken: np.ndarray
+) -> Box | None:
+    """Of above, inside, below and right of boxes[own], moved into the picture, the best that hides
+    no other tag and little of any box: one that need not be moved up or down, then one beside the
+    box; None if all hide something.
+    """
+    left, top, right, bottom = boxes[own].tolist()
     width, height = tag
     beside = right - width
     corners = [(left, top - height), (left, top), (left, bottom)]
     corners += [(beside, top - height), (beside, bottom), (right, top)]
-    places = [(x, y, x + width, y + height) for x, y in (_inside(c, tag, size) for c in corners)]
-    wanted = [
-        place
-        for place, corner in zip(places, corners, strict=True)
-        if place[1] == corner[1] and not any(_overlap(place, other) for other in taken)
-    ]
-    return (wanted or places)[0]
+    free: list[tuple[bool, bool, Box]] = []
+    for corner in corners:
+        x, y = _inside(corner, tag, size)
+        place = (x, y, x + width, y + height)
+        hidden = _covered(boxes, place) > HIDDEN
+        on_itself = bool(hidden[own])
+        hidden[own] = False
+        if not hidden.any() and not _covered(taken, place).any():
+            free.append((on_itself, y != corner[1], place))
+    return min(free, key=lambda one: one[:2])[2] if free else None
+
+
+def _covered(boxes: np.ndarray, place: Box) -> np.ndarray:
+    """The share of each box (n, 4) that lies under a place: (n,)."""
+    overlap = np.minimum(boxes[:, 2:], place[2:]) - np.maximum(boxes[:, :2], place[:2])
+    area = np.maximum(boxes[:, 2:] - boxes[:, :2], 1).prod(axis=1)
+    return np.maximum(overlap, 0).prod(axis=1) / area
 
 
 def _inside(
@@ -278,10 +306,6 @@ def _inside(
     """The corner moved so that a tag of this size there lies within the picture."""
     x, y = (max(0.0, min(c, side - t)) for c, t, side in zip(corner, tag, size, strict=True))
     return x, y
-
-
-def _overlap(a: Box, b: Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _luminance(colour: Colour) -> float:
