@@ -14,8 +14,9 @@ from numba import get_num_threads, get_thread_id, prange
 
 from ... import memory
 from ...jit import kernel, serial
-from ..simd import LANES, PANEL
+from ..simd import LANES, PANEL, TILE_ROWS, address, row_tile
 from ..simd_outer import LINE_HEIGHTS, copy_floats, line_tile
+from .cpu_weights import kept, pack
 
 NARROW = 16  # channels below which a picture is one of few
 CHUNKS = 16  # of output lines, each with sums of its own: enough for that many threads
@@ -32,9 +33,31 @@ Lines = namedtuple(
 
 def suits(x_shape, weight_shape, dilation, groups) -> bool:
     """Whether this convolution is one of few channels."""
-    outs, _, _, kernel_w = weight_shape
-    narrow = x_shape[3] < NARROW and kernel_w > 1
-    return groups == 1 and narrow and dilation[1] == 1 and outs % LANES == 0
+    narrow = x_shape[3] < NARROW and weight_shape[3] > 1
+    return groups == 1 and narrow and dilation[1] == 1
+
+
+def forward(x, weight, bias, y, residual, relu, stride, padding, dilation):
+    """y = relu?(x * weight + bias + residual)."""
+    g = _plan(x.shape, y.shape, weight.shape, stride, padding, dilation)
+    if g.lines * g.out_w == 0:
+        return
+    threads = get_num_threads()
+    panels = kept(weight, ("panels", 0), lambda: pack(weight))
+    places = np.empty((threads, g.kernel_h + 1, -(-g.out_w // TILE_ROWS) * TILE_ROWS), np.int64)
+    _convolve(
+        x.reshape(-1),
+        panels.reshape(len(panels), -1),
+        bias,
+        y.reshape(-1),
+        (y if residual is None else residual).reshape(-1),
+        residual is not None,
+        relu,
+        g,
+        min(g.lines, 4 * threads),
+        memory.empty((threads, g.kernel_h, g.line_floats)),
+        places,
+    )
 
 
 def grad_weight(grad, x, weight_shape, stride, padding, dilation):
@@ -66,6 +89,51 @@ def _plan(x_shape, out_shape, weight_shape, stride, padding, dilation):
 
 
 @kernel
+def _convolve(x, panels, bias, y, residual, add_residual, relu, g, chunks, scratch, places):
+    """y[line, pixel, o] = relu?(bias[o] + residual[line, pixel, o] + sum over kernel rows r and
+    i < stretch of what row r reads there[i] * panels[o, r, i]).
+
+    Each line's pixels read the same places of the thread's copies, so a chunk of lines has one
+    table of addresses.
+    """
+    size, residual_at = g.kernel_h * TILE_ROWS, (address(residual) - address(y)) // 4
+    for item in prange(chunks):
+        chunk = np.int64(item)  # prange counts unsigned, which would compile every helper twice
+        copies, own = scratch[get_thread_id()], places[get_thread_id()].reshape(-1)
+        copies[:] = 0
+        targets = _locate(g, address(copies), address(y), own)
+        for o in range(chunk * g.lines // chunks, (chunk + 1) * g.lines // chunks):
+            for r in range(g.kernel_h):
+                if not _copy_line(x, g, o, r, copies[r]):
+                    copies[r] = 0
+            for tile in range((g.out_w + TILE_ROWS - 1) // TILE_ROWS):
+                for p in range(len(panels)):
+                    row_tile(
+                        own, tile * size, g.kernel_h, g.stretch, 0, panels[p], 0,
+                        own, targets + tile * TILE_ROWS, o * g.out_w * g.outs + p * PANEL,
+                        bias, p * PANEL, g.outs - p * PANEL, residual_at, add_residual, relu,
+                    )  # fmt: skip
+
+
+@serial
+def _locate(g, copies, y, places):
+    """Byte addresses of what every pixel of a line reads, places[tile, kernel row, pixel], and of
+    what those of the first line write, from there on. The last pixel is repeated to fill its tile.
+
+    Returns:
+        where the latter begin.
+    """
+    targets = len(places) // (g.kernel_h + 1) * g.kernel_h
+    for i in range(len(places) - targets):
+        pixel = min(i, g.out_w - 1)
+        places[targets + i] = y + 4 * pixel * g.outs
+        for r in range(g.kernel_h):
+            at = i // TILE_ROWS * g.kernel_h * TILE_ROWS + r * TILE_ROWS + i % TILE_ROWS
+            places[at] = copies + 4 * (r * g.line_floats + pixel * g.step_w * g.channels)
+    return targets
+
+
+@kernel
 def _sum_lines(x, grad, g, scratch, sums):
     """sums[chunk, r, i, o] = sum over the output pixels of the chunk's lines of
     x[what row r of the kernel reads there, i] * grad[pixel, o].
@@ -74,7 +142,7 @@ def _sum_lines(x, grad, g, scratch, sums):
     of every sum.
     """
     for item in prange(g.chunks):
-        chunk = np.int64(item)  # prange counts unsigned, which would compile every helper twice
+        chunk = np.int64(item)
         line, total = scratch[get_thread_id()], sums[chunk]
         line[:] = 0
         for o in range(chunk * g.lines // g.chunks, (chunk + 1) * g.lines // g.chunks):

@@ -60,7 +60,7 @@ def conv2d_grad_weight(grad, x, weight_shape, stride, padding, dilation, groups)
         grad.shape, weight_shape, stride, dilation, groups
     ):
         return grad_weight_winograd.grad_weight(grad, x, padding)
-    if cpu_narrow.suits(x.shape, weight_shape, dilation, groups):
+    if outs % LANES == 0 and cpu_narrow.suits(x.shape, weight_shape, dilation, groups):
         return cpu_narrow.grad_weight(grad, x, weight_shape, stride, padding, dilation)
     dw = memory.empty(weight_shape)
     outs //= groups
