@@ -221,6 +221,22 @@ def test_same_bits_at_any_thread_count(threads):
         assert np.array_equal(first, second)
 
 
+@pytest.mark.parametrize("channels, outs, kernel, stride", [(3, 40, 7, 2), (1, 16, 3, 1)])
+def test_pictures_of_few_channels(channels, outs, kernel, stride):
+    """Several tiles to a line and several lines to a thread, one thread and two."""
+    numba = pytest.importorskip("numba")
+    x, weight = normal((3, 37, 61, channels)), normal((outs, channels, kernel, kernel), 1)
+    geometry = (stride, stride), (kernel // 2, kernel // 2), ONE, 1
+    residual = normal((3, -(-37 // stride), -(-61 // stride), outs), 2)
+    expected = reference.conv2d(*double(x, weight, normal(outs), residual), *geometry, True)
+    before, results = numba.get_num_threads(), []
+    for count in {1, before}:
+        numba.set_num_threads(count)
+        results.append(cpu.conv2d(x, weight, normal(outs), residual, *geometry, True))
+    assert_near(results[0], expected)
+    assert all(np.array_equal(results[0], other) for other in results)
+
+
 # Winograd
 
 

@@ -152,6 +152,8 @@ def test_winograd_is_reference(pictures, ins, outs, padding):
         ((2, 31, 40, 300), (40, 300, 3, 3), (2, 2), ONE, 2e-6),  # several blocks of channels
         ((2, 30, 40, 520), (270, 520, 1, 1), ONE, NONE, 2e-6),
         ((2, 64, 64, 3), (32, 3, 3, 3), (2, 2), ONE, 2e-6),
+        ((1, 37, 300, 3), (48, 3, 7, 7), (2, 2), (3, 3), 2e-6),  # a line longer than a block
+        ((3, 20, 5, 1), (16, 1, 5, 9), ONE, (2, 4), 2e-6),
     ],
 )
 def test_larger_shapes(x_shape, weight_shape, stride, padding, tolerance):
@@ -199,6 +201,7 @@ def test_scales_with_the_gradient(problem, factor):
         ((3, 30, 34, 128), (64, 128, 3, 3), ONE, ONE),
         ((3, 30, 34, 32), (64, 32, 3, 3), (2, 2), ONE),
         ((3, 30, 34, 32), (96, 32, 1, 1), ONE, NONE),
+        ((3, 30, 34, 3), (16, 3, 3, 3), (2, 2), ONE),
     ],
 )
 def test_same_bits_at_any_thread_count(x_shape, weight_shape, stride, padding):

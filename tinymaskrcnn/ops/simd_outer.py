@@ -4,7 +4,8 @@ Both operands are packed in panels, so that every step k of the inner loop reads
 of each. `outer_tile` serves the weight gradients, which have few rows and columns and a very long
 inner axis (the pixels): panels of the left operand are LEFT floats wide, those of the right one
 PANEL; both are whole vectors, so that packing copies vectors. `square_tile` serves products of
-matrices that are left operand and right one in turn: both have panels of PANEL floats.
+matrices that are left operand and right one in turn: both have panels of PANEL floats. `line_tile`
+takes rows where they lie, any distance apart, for operands too narrow to be worth a copy.
 
 Not here: packing itself, blocking, threads (ops/conv2d/grad_weight*.py, ops/orthogonalize).
 """
@@ -20,6 +21,7 @@ from .simd import INT, LANES, PANEL, TILE_ROWS, Emitter, data_pointer, emit_prod
 OUTER_ROWS = 8 if TILE_ROWS == 12 else 6  # 8 divides 64, 128, 256; 6 is what 16 registers hold
 LEFT = lcm(OUTER_ROWS, LANES)
 SQUARE_ROWS = 8 if TILE_ROWS >= 8 else 4  # divides PANEL; 4 x 2 sums hide the latency of AVX's
+LINE_HEIGHTS = tuple(range(3, TILE_ROWS + 1, 3))  # kernel rows of coloured pixels are such
 
 
 def tile_maker(tile_rows, left_width):
@@ -44,15 +46,11 @@ def tile_maker(tile_rows, left_width):
                 return data_pointer(context, builder, signature.args[i], args[i], args[i + 1])
 
             named = {
-                "depth": args[0], "left": pointer(1), "right": pointer(3), "out": pointer(6),
-                "add": args[8],
+                "depth": args[0], "left": pointer(1), "right": pointer(3), "columns": args[5],
+                "out": pointer(6), "add": args[8], "left_pitch": INT(left_width),
+                "right_pitch": INT(PANEL), "out_pitch": INT(PANEL),
             }  # fmt: skip
-            narrow = builder.icmp_signed("<=", args[5], INT(LANES))
-            with builder.if_else(narrow) as (then, otherwise):
-                with then:
-                    _emit_tile(Emitter(builder), tile_rows, left_width, 1, named)
-                with otherwise:
-                    _emit_tile(Emitter(builder), tile_rows, left_width, PANEL // LANES, named)
+            _emit_tile(Emitter(builder), tile_rows, named)
             return context.get_dummy_value()
 
         return signature, code
@@ -60,18 +58,30 @@ def tile_maker(tile_rows, left_width):
     return tile
 
 
-def _emit_tile(emit, rows, left_width, width, arguments):
-    """The code of a tile, `width` vectors wide; arguments by name, arrays as pointers."""
+def _emit_tile(emit, rows, arguments):
+    """The code of a tile; arguments by name, arrays as pointers. It is one vector wide where that
+    holds the columns, else two."""
+    narrow = emit.builder.icmp_signed("<=", arguments["columns"], INT(LANES))
+    with emit.builder.if_else(narrow) as (then, otherwise):
+        with then:
+            _emit_sums(emit, rows, 1, arguments)
+        with otherwise:
+            _emit_sums(emit, rows, PANEL // LANES, arguments)
+
+
+def _emit_sums(emit, rows, width, arguments):
+    """The code of a tile `width` vectors wide."""
     a, builder = arguments, emit.builder
     sums = emit_products(
         emit,
         [emit.constant(0)] * (rows * width),
         a["depth"],
-        lambda i, k: emit.at(emit.at(a["left"], builder.mul(k, INT(left_width))), i),
-        lambda k: emit.at(a["right"], builder.mul(k, INT(PANEL))),
+        lambda i, k: emit.at(emit.at(a["left"], builder.mul(k, a["left_pitch"])), i),
+        lambda k: emit.at(a["right"], builder.mul(k, a["right_pitch"])),
         width,
     )
-    places = [emit.at(a["out"], i * PANEL + j * LANES) for i in range(rows) for j in range(width)]
+    lines = [emit.at(a["out"], builder.mul(a["out_pitch"], INT(i))) for i in range(rows)]
+    places = [emit.at(line, j * LANES) for line in lines for j in range(width)]
     pairs = list(zip(sums, places, strict=True))
     added = emit.choose(
         a["add"], sums, lambda _: [builder.fadd(emit.load(at), sum) for sum, at in pairs]
@@ -82,6 +92,42 @@ def _emit_tile(emit, rows, left_width, width, arguments):
 
 outer_tile = tile_maker(OUTER_ROWS, LEFT)
 square_tile = tile_maker(SQUARE_ROWS, PANEL)
+
+
+@intrinsic
+def line_tile(
+    typing, depth, rows, left, left_at, left_pitch, right, right_at, right_pitch, columns,
+    out, out_at, out_pitch,
+):  # fmt: skip
+    """Sums of outer products of rows where they lie, added to what is there.
+
+    for i < (rows, rounded up to the next of LINE_HEIGHTS), j < (LANES if columns <= LANES else
+    PANEL): out[out_at + i*out_pitch + j] += sum over k < depth of
+    left[left_at + k*left_pitch + i] * right[right_at + k*right_pitch + j]
+    """
+    number = types.intp
+    signature = types.void(
+        number, number, left, number, number, right, number, number, number, out, number, number
+    )
+
+    def code(context, builder, signature, args):
+        def pointer(i):
+            return data_pointer(context, builder, signature.args[i], args[i], args[i + 1])
+
+        named = {
+            "depth": args[0], "left": pointer(2), "left_pitch": args[4], "right": pointer(5),
+            "right_pitch": args[7], "columns": args[8], "out": pointer(9), "out_pitch": args[11],
+            "add": INT(1),
+        }  # fmt: skip
+
+        for height in LINE_HEIGHTS:
+            enough = builder.icmp_signed("<=", args[1], INT(height))
+            needed = builder.icmp_signed(">", args[1], INT(height - 3))
+            with builder.if_then(builder.and_(enough, needed)):
+                _emit_tile(Emitter(builder), height, named)
+        return context.get_dummy_value()
+
+    return signature, code
 
 
 @intrinsic

@@ -1,7 +1,9 @@
-"""Convolution on the CPU: chooses between Winograd's transforms and direct sums.
+"""Convolution on the CPU: chooses between Winograd's transforms and direct sums, and among the
+latter a form for few input channels.
 
-Same names, arguments and results as reference.py, for float32. cpu_direct.py and cpu_winograd.py
-have the kernels, cpu_weights.py the packed weights, grad_weight.py the weight's gradient.
+Same names, arguments and results as reference.py, for float32. cpu_direct.py, cpu_winograd.py and
+cpu_narrow.py have the kernels, cpu_weights.py the packed weights, grad_weight.py the weight's
+gradient.
 """
 
 import numpy as np
@@ -9,7 +11,7 @@ from numba import prange
 
 from ... import memory
 from ...jit import kernel
-from . import cpu_direct, cpu_winograd, winograd
+from . import cpu_direct, cpu_narrow, cpu_winograd, winograd
 from .grad_weight import conv2d_grad_weight  # noqa: F401
 
 GRAD_BLOCK = 256  # pixels whose bias gradient is summed in one go; fixed, so that sums are too
@@ -23,6 +25,8 @@ def conv2d(x, weight, bias, residual, stride, padding, dilation, groups, relu):
     size = winograd.winograd_size()
     if cpu_winograd.suits(x.shape, weight.shape, stride, dilation, groups, size):
         cpu_winograd.forward(x, weight, bias, y, residual, relu, padding, size)
+    elif cpu_narrow.suits(x.shape, weight.shape, dilation, groups):
+        cpu_narrow.forward(x, weight, bias, y, residual, relu, stride, padding, dilation)
     else:
         geometry = stride, padding, dilation, groups
         cpu_direct.forward(x, weight, bias, y, residual, relu, *geometry)

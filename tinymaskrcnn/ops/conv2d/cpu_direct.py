@@ -19,7 +19,6 @@ from .cpu_weights import kept, pack
 
 CACHED_WEIGHT = 160_000  # floats of weight that stay in the second-level cache beside the pixels
 LONG = 1024  # products of a sum
-NARROW = 16  # below this many channels, a whole kernel row is read as one stretch
 
 Geometry = namedtuple(
     "Geometry",
@@ -38,12 +37,6 @@ Schedule = namedtuple("Schedule", "blocks splits panels_together taps_together c
 
 def forward(x, weight, bias, y, residual, relu, stride, padding, dilation, groups):
     """y = relu?(x * weight + bias + residual), group by group."""
-    if groups == 1 and x.shape[3] < NARROW and dilation[1] == 1 and weight.shape[3] > 1:
-        padded = pad(x, padding) if any(padding) else x
-        plan = narrow_plan(padded.shape, weight.shape, stride, dilation)
-        panels = kept(weight, ("panels", 0), lambda: pack(weight))
-        convolve(padded, panels, bias, y, residual, relu, *plan)
-        return
     for group, part in enumerate(_parts(weight, groups)):
         plan = forward_plan(x.shape, weight.shape, stride, dilation, padding, group)
         panels = kept(weight, ("panels", group), lambda part=part: pack(part))
@@ -232,16 +225,6 @@ def forward_plan(x_shape, weight_shape, stride, dilation, padding, group):
     return geometry, rows, columns
 
 
-@lru_cache(maxsize=4096)
-def narrow_plan(padded_shape, weight_shape, stride, dilation):
-    """As `forward_plan`, of a picture with its padding in it: a row of the kernel is one tap, as
-    deep as all the row's pixels, which lie side by side."""
-    geometry, rows, columns = forward_plan(padded_shape, weight_shape, stride, dilation, (0, 0), 0)
-    _, ins, kernel_h, kernel_w = weight_shape
-    geometry = geometry._replace(depth=kernel_w * ins, all_taps=kernel_h)
-    return geometry, rows[::kernel_w].copy(), columns[::kernel_w].copy()
-
-
 @lru_cache(maxsize=1024)
 def backward_plans(grad_shape, weight_shape, input_shape, stride, dilation, padding, group):
     """(order of the taps, [(Geometry, tap rows, tap columns), ...]) of the gradient of the input.
@@ -279,24 +262,3 @@ def _aligned(start, kernel, stride, dilation):
         for r in range(kernel)
         if (start - r * dilation) % stride == 0
     ]
-
-
-def pad(x, padding):
-    """x (N, H, W, C) within a border of zeros, padding = (rows above and below, columns aside)."""
-    n, height, width, channels = x.shape
-    padded = memory.empty((n, height + 2 * padding[0], width + 2 * padding[1], channels))
-    _pad(x, *padding, padded)
-    return padded
-
-
-@kernel
-def _pad(x, top, left, padded):
-    """padded[n, top + h, left + w] = x[n, h, w], 0 elsewhere; a thread writes whole rows."""
-    images, height, width, channels = x.shape
-    padded_h = padded.shape[1]
-    for item in prange(images * padded_h):
-        n, h = item // padded_h, item % padded_h - top
-        row = padded[n, h + top].reshape(-1)
-        row[:] = 0.0
-        if h >= 0 and h < height:
-            row[left * channels : (left + width) * channels] = x[n, h].reshape(-1)

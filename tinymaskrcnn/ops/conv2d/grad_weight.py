@@ -1,9 +1,10 @@
 """The gradient of a convolution's weight on the CPU.
 
 Each kernel tap's gradient is a sum of outer products over all output pixels: what the tap read
-there, times the gradient there. Three forms of it:
+there, times the gradient there. Four forms of it:
 
 - 3x3, stride 1, padding 1: in Winograd's domain (grad_weight_winograd.py), where it pays;
+- pictures of few channels: line by line, without a copy of the gradients (cpu_narrow.py);
 - 1x1, stride 1: one product, grad^T x;
 - anything else: the product of a block of pixels with all their taps side by side.
 
@@ -22,7 +23,7 @@ from ... import memory
 from ...jit import kernel, serial
 from ..simd import LANES, PANEL
 from ..simd_outer import LEFT, OUTER_ROWS, copy_floats, outer_products
-from . import grad_weight_winograd
+from . import cpu_narrow, grad_weight_winograd
 from .winograd import winograd_size
 
 BLOCK = 128  # pixels packed at a time: a panel of each operand stays in the first-level cache
@@ -57,6 +58,8 @@ def conv2d_grad_weight(grad, x, weight_shape, stride, padding, dilation, groups)
         grad.shape, weight_shape, stride, dilation, groups
     ):
         return grad_weight_winograd.grad_weight(grad, x, padding)
+    if outs % LANES == 0 and cpu_narrow.suits(x.shape, weight_shape, dilation, groups):
+        return cpu_narrow.grad_weight(grad, x, weight_shape, stride, padding, dilation)
     dw = memory.empty(weight_shape)
     outs //= groups
     for group in range(groups):

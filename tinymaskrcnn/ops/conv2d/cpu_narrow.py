@@ -1,0 +1,178 @@
+"""Convolutions of pictures of few channels, as a network's first layer reads them.
+
+A row of the kernel times three channels is a short stretch of floats that lie side by side. There
+is too little of it for the general kernels: their tables and packed panels cost more than the sums.
+Here one output line at a time is worked on, and the input lines under it are copied, within a
+border of zeros, to where they stay in the first-level cache.
+"""
+
+from collections import namedtuple
+from functools import lru_cache
+
+import numpy as np
+from numba import get_num_threads, get_thread_id, prange
+
+from ... import memory
+from ...jit import kernel, serial
+from ..simd import LANES, PANEL, TILE_ROWS, address, row_tile
+from ..simd_outer import LINE_HEIGHTS, copy_floats, line_tile
+from .cpu_weights import kept, pack
+
+NARROW = 16  # channels below which a picture is one of few
+CHUNKS = 16  # of output lines, each with sums of its own: enough for that many threads
+BLOCK = 128  # pixels of a line, whose gradients stay in the first-level cache
+TALLEST = LINE_HEIGHTS[-1]
+
+Lines = namedtuple(
+    "Lines",
+    "height width channels out_h out_w outs kernel_h step_h step_w top left tap_h "
+    "stretch "  # floats under one row of the kernel
+    "lines line_floats chunks",
+)
+
+
+def suits(x_shape, weight_shape, dilation, groups) -> bool:
+    """Whether this convolution is one of few channels."""
+    narrow = x_shape[3] < NARROW and weight_shape[3] > 1
+    return groups == 1 and narrow and dilation[1] == 1
+
+
+def forward(x, weight, bias, y, residual, relu, stride, padding, dilation):
+    """y = relu?(x * weight + bias + residual)."""
+    g = _plan(x.shape, y.shape, weight.shape, stride, padding, dilation)
+    if g.lines * g.out_w == 0:
+        return
+    threads = get_num_threads()
+    panels = kept(weight, ("panels", 0), lambda: pack(weight))
+    places = np.empty((threads, g.kernel_h + 1, -(-g.out_w // TILE_ROWS) * TILE_ROWS), np.int64)
+    _convolve(
+        x.reshape(-1),
+        panels.reshape(len(panels), -1),
+        bias,
+        y.reshape(-1),
+        (y if residual is None else residual).reshape(-1),
+        residual is not None,
+        relu,
+        g,
+        min(g.lines, 4 * threads),
+        memory.empty((threads, g.kernel_h, g.line_floats)),
+        places,
+    )
+
+
+def grad_weight(grad, x, weight_shape, stride, padding, dilation):
+    """grad (N, outH, outW, O), x (N, H, W, C), contiguous -> dw (O, C, kH, kW)."""
+    outs, channels, kernel_h, kernel_w = weight_shape
+    g = _plan(x.shape, grad.shape, weight_shape, stride, padding, dilation)
+    rows = -(-g.stretch // 3) * 3
+    sums = np.zeros((g.chunks, kernel_h, rows, outs), np.float32)
+    lines = np.empty((get_num_threads(), g.line_floats), np.float32)
+    _sum_lines(x.reshape(-1), grad.reshape(-1), g, lines, sums.reshape(g.chunks, -1))
+    taps = sums.sum(axis=0)[:, : g.stretch].reshape(kernel_h, kernel_w, channels, outs)
+    dw = memory.empty(weight_shape)
+    dw[...] = taps.transpose(3, 2, 0, 1)
+    return dw
+
+
+@lru_cache(maxsize=1024)
+def _plan(x_shape, out_shape, weight_shape, stride, padding, dilation):
+    _, height, width, channels = x_shape
+    images, out_h, out_w, outs = out_shape
+    _, _, kernel_h, kernel_w = weight_shape
+    stretch, lines = kernel_w * channels, images * out_h
+    read = (out_w - 1) * stride[1] * channels + stretch + TALLEST
+    floats = max(read, (width + padding[1]) * channels + LANES)
+    return Lines(
+        height, width, channels, out_h, out_w, outs, kernel_h, *stride, *padding, dilation[0],
+        stretch, lines, floats, min(CHUNKS, lines),
+    )  # fmt: skip
+
+
+@kernel
+def _convolve(x, panels, bias, y, residual, add_residual, relu, g, chunks, scratch, places):
+    """y[line, pixel, o] = relu?(bias[o] + residual[line, pixel, o] + sum over kernel rows r and
+    i < stretch of what row r reads there[i] * panels[o, r, i]).
+
+    Each line's pixels read the same places of the thread's copies, so a chunk of lines has one
+    table of addresses.
+    """
+    size, residual_at = g.kernel_h * TILE_ROWS, (address(residual) - address(y)) // 4
+    for item in prange(chunks):
+        chunk = np.int64(item)  # prange counts unsigned, which would compile every helper twice
+        copies, own = scratch[get_thread_id()], places[get_thread_id()].reshape(-1)
+        copies[:] = 0
+        targets = _locate(g, address(copies), address(y), own)
+        for o in range(chunk * g.lines // chunks, (chunk + 1) * g.lines // chunks):
+            for r in range(g.kernel_h):
+                if not _copy_line(x, g, o, r, copies[r]):
+                    copies[r] = 0
+            for tile in range((g.out_w + TILE_ROWS - 1) // TILE_ROWS):
+                for p in range(len(panels)):
+                    row_tile(
+                        own, tile * size, g.kernel_h, g.stretch, 0, panels[p], 0,
+                        own, targets + tile * TILE_ROWS, o * g.out_w * g.outs + p * PANEL,
+                        bias, p * PANEL, g.outs - p * PANEL, residual_at, add_residual, relu,
+                    )  # fmt: skip
+
+
+@serial
+def _locate(g, copies, y, places):
+    """Byte addresses of what every pixel of a line reads, places[tile, kernel row, pixel], and of
+    what those of the first line write, from there on. The last pixel is repeated to fill its tile.
+
+    Returns:
+        where the latter begin.
+    """
+    targets = len(places) // (g.kernel_h + 1) * g.kernel_h
+    for i in range(len(places) - targets):
+        pixel = min(i, g.out_w - 1)
+        places[targets + i] = y + 4 * pixel * g.outs
+        for r in range(g.kernel_h):
+            at = i // TILE_ROWS * g.kernel_h * TILE_ROWS + r * TILE_ROWS + i % TILE_ROWS
+            places[at] = copies + 4 * (r * g.line_floats + pixel * g.step_w * g.channels)
+    return targets
+
+
+@kernel
+def _sum_lines(x, grad, g, scratch, sums):
+    """sums[chunk, r, i, o] = sum over the output pixels of the chunk's lines of
+    x[what row r of the kernel reads there, i] * grad[pixel, o].
+
+    The sums of a line are in registers; chunks follow from the shapes alone, and so does the order
+    of every sum.
+    """
+    for item in prange(g.chunks):
+        chunk = np.int64(item)
+        line, total = scratch[get_thread_id()], sums[chunk]
+        line[:] = 0
+        for o in range(chunk * g.lines // g.chunks, (chunk + 1) * g.lines // g.chunks):
+            for r in range(g.kernel_h):
+                if _copy_line(x, g, o, r, line):
+                    _add_line(line, grad, g, o, r, total)
+
+
+@serial
+def _copy_line(x, g, o, r, line):
+    """What row r of the kernel reads on output line o, from line[0] on; False if that is outside
+    the picture. The border is zero already."""
+    y = o % g.out_h * g.step_h - g.top + r * g.tap_h
+    if y < 0 or y >= g.height:
+        return False
+    row = (o // g.out_h * g.height + y) * g.width * g.channels
+    copy_floats(x, row, line, g.left * g.channels, g.width * g.channels)
+    return True
+
+
+@serial
+def _add_line(line, grad, g, o, r, total):
+    """total[r, i, j] += sum over the line's pixels of line[pixel*step + i] * grad[o, pixel, j]."""
+    pitch, rows = g.step_w * g.channels, (g.stretch + 2) // 3 * 3
+    for start in range(0, g.out_w, BLOCK):
+        depth = min(BLOCK, g.out_w - start)
+        for j in range(0, g.outs, PANEL):
+            for i in range(0, g.stretch, TALLEST):
+                line_tile(
+                    depth, min(TALLEST, g.stretch - i), line, start * pitch + i, pitch,
+                    grad, (o * g.out_w + start) * g.outs + j, g.outs, g.outs - j,
+                    total, (r * rows + i) * g.outs + j, g.outs,
+                )  # fmt: skip
