@@ -23,6 +23,7 @@ from math import log
 import numpy as np
 
 import tinymaskrcnn as tm
+from lessons.muon import FACTORS, muon_in_loops, orthogonal_in_loops
 from lessons.recorded import recording
 from lessons.recorded.training import LOSSES, WATCHED
 from tinymaskrcnn import maskrcnn_tiny
@@ -50,10 +51,9 @@ from tinymaskrcnn.viz.training_figures import boxes_over_steps, loss_curves
 #
 # All stages are there, and none of them knows anything: what a fresh model finds on this picture is
 # noise. 300 steps later three of its five objects have a detection that fits by an IoU above 0.8.
-# Nobody said in which order anchors, proposals, classes and masks should learn. One number went
-# down, the sum of five losses. How can one number teach five stages, of which each needs what the
-# one before makes? (The run is recorded, because it takes minutes: `python -m
-# lessons.recorded.training`. It keeps what it sees after 0, 10, 25, 50, ... 300 steps.)
+# One number went down, the sum of five losses. How can one number teach five stages, of which each
+# needs what the one before makes? (The run takes minutes, so it is recorded, with what it saw after
+# 0, 10, 25, 50, ... 300 steps: `python -m lessons.recorded.training`.)
 
 # %%
 run = recording("training")
@@ -70,9 +70,7 @@ def over_steps(boxes, colour):
 
 
 best = picture_row(over_steps(run["boxes"][:, :5], DETECTION))
-show(
-    best, "The five best detections at four moments: noise, and then three that fit the true boxes"
-)
+show(best, "The five best detections at four moments: noise, then three that fit the true boxes")
 fits = box_iou(target["boxes"], run["boxes"][-1, :5]).max(axis=1)
 assert (fits > 0.8).tolist() == [False, True, False, True, True]
 
@@ -105,8 +103,7 @@ assert round(float(t["roi.mask_logits"].std()), 1) == 6.6
 # its 1.26 is ln 4 and chance. **The masks pay three times ln 2**: their last layer starts with the
 # weights of a layer inside a network (as torchvision's does), and the logits, with a standard
 # deviation of 6.6, are *sure of something* that no one told them. To be sure and wrong costs more
-# than to know nothing. The boxes' losses say how far boxes have to go, in the offsets of lesson 08.
-# To look at the first losses is the cheapest test there is.
+# than to know nothing. To look at the first losses is the cheapest test there is.
 #
 # ## The maths
 #
@@ -128,8 +125,8 @@ assert round(float(t["roi.mask_logits"].std()), 1) == 6.6
 # **Clipping**: one odd picture must not throw the weights far away. **Momentum**: a gradient of
 # eight pictures is noisy; the velocity sums up ten steps, in which noise cancels. **Warm-up**: the
 # first gradients are the largest and the worst (the masks!), so steps are short. **The rate's
-# fall**: at the end the weights only jitter around a good place. In the recorded run the first
-# gradient is 37.8 long, nearly eight times what clipping lets through; after step 200 few are cut.
+# fall**: at the end the weights only jitter. The first gradient recorded is 37.8 long, nearly eight
+# times what clipping lets through; after step 200 few are cut.
 
 # %%
 recipe = named("shapes")
@@ -181,23 +178,36 @@ for w, w0, of_one in zip(weights, start, gradients.T, strict=True):
 # %% [markdown]
 # **Muon.** The recipe goes one step further. The velocity of a layer is a matrix, in which a few
 # directions are long, those that most pictures agree on; what is rare is short, and learnt slowly.
-# Muon (Jordan et al. 2024) replaces it by a matrix whose directions are about equally long. Of the
-# gradient of one mask convolution, 32 by 288, the largest singular value is 91 times the sixteenth;
-# afterwards 1.35 times. A step's length no longer depends on the gradient's size.
+# Muon (Jordan et al. 2024) replaces it by a matrix whose directions are about equally long. Their
+# lengths are its singular values, and no one has to compute them: X X' X has the same directions,
+# and the cubes of the lengths. So a x + b x³ + c x⁵ of a *matrix* is that of each length x, and
+# five times the right one brings all that are not tiny to about 1. On paper: a matrix with 3 and 4
+# on its diagonal has the norm 5. Divided by it, the lengths are 0.6 and 0.8. The first turn makes
+# 1.19 and 0.98 of them, the fifth 0.72 and 1.12: about 1 is enough. Of the gradient of one mask
+# convolution, 32 by 288, the largest is 91 times the sixteenth before, and 1.35 times after. The
+# gradient's size no longer matters, unless it is nearly 0.
 
 # %%
+show(orthogonal_in_loops)
+show(muon_in_loops)
+turns = [np.array([0.6, 0.8])]
+for _ in range(5):
+    turns.append(sum(factor * turns[-1] ** k for k, factor in zip((1, 3, 5), FACTORS, strict=True)))
+np.testing.assert_allclose(turns[1::4], [[1.19, 0.98], [0.72, 1.12]], atol=5e-3)
+np.testing.assert_allclose(np.diag(orthogonal_in_loops([[3, 0], [0, 4]])), turns[-1])
 untrained = maskrcnn_tiny(num_classes=4, seed=0).train()
 sum(untrained([image], [target], np.random.default_rng(0)).values()).backward()
 layer = dict(untrained.named_parameters())["roi_heads.mask_head.1.0.weight"]
 matrix = layer.grad.reshape(32, 288)
 singular = [np.linalg.svd(m)[1] for m in (matrix, *orthogonalize([matrix]))]
 np.testing.assert_allclose([s[0] / s[15] for s in singular], [91, 1.35], rtol=0.02)
+few = matrix[:4, :9]
+np.testing.assert_allclose(orthogonal_in_loops(few), *orthogonalize([few]), atol=1e-4)
 show(Muon)
 
 # %% [markdown]
-# **And the whole step?** Here it is, beside the package's trainer with the same recipe. After three
-# steps all weights are the same **to the last bit**. Everything random is drawn from the seed and
-# the step's number; every kernel adds in an order that no thread decides.
+# **And the whole step?** After three of them all weights are the package trainer's **to the last
+# bit**: what is random comes from seed and step, and no thread decides the order of a sum.
 
 
 # %%
@@ -267,19 +277,16 @@ assert bodies.argmax(axis=0).tolist() == [4, 2]
 # %% [markdown]
 # **The zeros.** Each branch learns from its own losses only. The RPN learns nothing from what the
 # heads make of its proposals: their corners are handed on as plain numbers, through which no
-# gradient goes back (*approximate joint training*: Ren et al. 2015). All five losses meet in the
-# pyramid and the body. **The sizes.** At the start the masks have the say: 10.2 in the body, where
-# objectness has 0.04. What looks like a detector that learns is, for some twenty steps, a mask
-# branch that unlearns its confidence. In the trained model the classes push hardest, and the masks,
-# with 0.27, less than objectness, with 0.34.
+# gradient goes back (*approximate joint training*: Ren et al. 2015). All five meet in the pyramid
+# and the body. **The sizes.** At the start the masks have the say: 10.2 in the body, where
+# objectness has 0.04, for they unlearn their confidence. In the trained model the classes push
+# hardest, and the masks, with 0.27, less than objectness, with 0.34.
 #
 # ## In the model: a run, watched
 
 # %%
 course = dict(zip(LOSSES, run["losses"].T, strict=True))
-show(
-    loss_curves(course), "Masks fall first, then objectness; the boxes' loss rises before it falls"
-)
+show(loss_curves(course), "Masks fall first, then objectness; the boxes' loss rises, then falls")
 objectness, _, _, moving, masks = (smoothed(values, 15) for values in course.values())
 assert masks[50] < 0.7 and objectness[30] > 0.6 and objectness[80] < 0.13
 assert 50 < moving.argmax() < 100 and moving.max() > 2 * moving[10]
@@ -287,14 +294,13 @@ assert run["objects"].tolist() == [15, 15, 53, 95, 133, 114, 144, 167]
 
 # %% [markdown]
 # **Masks first**: they do not wait for the RPN, for in training the true boxes are among the
-# proposals (lesson 12). **Then objectness**, between steps 30
-# and 80. **The boxes' loss rises** meanwhile, and that is good news. It counts only proposals that
-# lie on an object: 15 of all proposals of six pictures at the start, 133 at step 100, most of them
-# far from perfect. There is more to mend because the stage before has become better. A loss asks
-# about the *present* input, and the input changes; so runs are judged by AP, not by losses.
+# proposals (lesson 12). **Then objectness**, between steps 30 and 80. **The boxes' loss rises**
+# meanwhile, and that is good news. It counts only proposals that lie on an object: 15 of all
+# proposals of six pictures at the start, 133 at step 100, most far from perfect. There is more to
+# mend because the stage before is better. So runs are judged by AP, not by losses.
 #
-# The first stage: objectness of the finest level, the 20 best proposals, and where the RPN moves,
-# for each object, the one anchor that fits it best.
+# The first stage: objectness of the finest level, the 20 best proposals, and where the RPN moves
+# the anchor that fits an object best.
 
 # %%
 maps = {f"objectness, step {step}": run["objectness"][i] for step, i in MOMENTS.items()}
@@ -311,8 +317,7 @@ np.testing.assert_allclose(np.take(fit, [0, 4, 7]), [0.70, 0.53, 0.75], atol=0.0
 # rare: 0.28 on average, and no idea where. Only then come the places. At the end this level is
 # dark, 0.01, but around the small triangle: its anchors are 12 pixels wide, and larger objects
 # belong to coarser levels. The *anchors* fit by 0.70 before they are moved, and **worse after 100
-# steps of learning**, 0.53: the moves are learnt from all objects at once, and are wrong for many
-# before they are right for each. At the end it is 0.75.
+# steps of learning**, 0.53: wrong for many before right for each. At the end it is 0.75.
 #
 # The second stage, inside the *true* boxes, so that the first has no part in it: masks of two
 # objects, and the probability of the right class.
@@ -323,9 +328,7 @@ drawings = {
     for name, g in (("square", 1), ("circle", 3))
     for i, step in enumerate(steps)
 }
-show(
-    picture_row(drawings, 8, 1.4), "Masks of two objects over the steps: checkered, full, and true"
-)
+show(picture_row(drawings, 8, 1.4), "Masks of two objects over the steps: checkered, full, true")
 phases = run["masks"].reshape(8, 5, 14, 2, 14, 2).mean(axis=(2, 4)).std(axis=(2, 3)).mean(axis=1)
 np.testing.assert_allclose(phases[[0, 4]] / 255, [0.28, 0.01], atol=0.006)
 nothing, right = (run["classes"][:, range(5), k].mean(axis=1) for k in (0, target["labels"]))
@@ -349,10 +352,9 @@ assert run["recall"][3] > 0.4 and max(run["box_ap"][3], run["mask_ap"][3]) < 0.0
 assert (run["box_ap"][-1].round(2), run["mask_ap"][-1].round(2)) == (0.40, 0.42)
 
 # %% [markdown]
-# That answers the question. The stages wait for each other by themselves: while the proposals are
-# poor, the heads learn on the true boxes that are added. At step 50 the 20 best proposals find more
-# than 0.4 of the objects, and AP is still below 0.04. At step 300 it is 0.40 for boxes and 0.42 for
-# masks. (The shipped model had 2000 steps: see the README.)
+# That answers the question. While the proposals are poor, the heads learn on the true boxes that
+# are added. At step 50 the 20 best proposals find more than 0.4 of the objects, and AP is below
+# 0.04. At step 300 it is 0.40 for boxes and 0.42 for masks. (The shipped model had 2000 steps.)
 #
 # **One picture.** Before a long run comes a short one: can the model learn a single picture by
 # heart? In 25 steps its loss should fall below a third. If it does not, a gradient is missing, and
@@ -367,12 +369,11 @@ for truth in (target, swapped):
     assert sums[-1] < sums[0] / 3
 
 # %% [markdown]
-# It learns that as willingly. To a model nothing is absurd; only eyes see it. (Overfitting is the
-# opposite failure: losses fall on, and the AP of held-back pictures does not rise any more.) **So
-# there is a command that shows:** `tinymaskrcnn train --steps 300 --out runs/lesson` (2000 steps
-# without `--steps`). In `runs/lesson` are then `curve.png` with the losses, `metrics.jsonl` with
-# every step's numbers, `samples/` with predictions beside the truth, and `explain/index.html`, in
-# which a slider goes through the run: a page of every stage at eight moments.
+# It learns that as willingly: only eyes see it. (Overfitting is the opposite failure: losses fall
+# on, and the AP of held-back pictures does not rise any more.) **So there is a command that
+# shows:** `tinymaskrcnn train --steps 300 --out runs/lesson`. In `runs/lesson` are then `curve.png`
+# with the losses, `metrics.jsonl` with every step's numbers, `samples/` with predictions beside the
+# truth, and `explain/index.html`, in which a slider goes through every stage at eight moments.
 #
 # ## Exercises
 #
@@ -392,8 +393,7 @@ for truth in (target, swapped):
 # until the one before it delivers. You now own the whole model, and the process that makes it.
 #
 # **Common mistakes.** Forgetting to clear the gradients: they add up. Clipping each parameter by
-# itself. Judging a run by one loss that rises. Leaving the true boxes out of the proposals: the
-# heads wait for the RPN. One stream of random numbers for everything: nothing can be repeated.
+# itself. Judging a run by one loss that rises. One stream of random numbers for everything.
 #
 # **Read next.** `tinymaskrcnn/training/trainer.py`; Goyal et al. 2017 (warm-up),
 # https://arxiv.org/abs/1706.02677; Jordan et al. 2024 (Muon),

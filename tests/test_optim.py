@@ -103,6 +103,33 @@ def test_muon_takes_orthogonal_steps_in_weights(backend):
     assert p.version == 3
 
 
+muon_in_loops = lessons.load("training").muon_in_loops
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.tuples(st.integers(1, 5), st.integers(1, 6)),
+    st.integers(0, 99),
+    st.sampled_from([1e-30, 1e-9, 1e-7, 1.0, 1e6]),
+    st.sampled_from([0.0, 0.5, 0.9]),
+    st.sampled_from([0.0, 0.01]),
+    st.sampled_from([1.0, 0.25]),
+    st.sampled_from(["reference", "cpu"]),
+)
+def test_muon_specification(shape, seed, size, momentum, decay, scale, name):
+    rng = np.random.default_rng(seed)
+    start = rng.standard_normal(shape).astype(np.float32)
+    grads = (size * rng.standard_normal((3, *shape))).astype(np.float32)
+    p = parameter(start)
+    optimizer = Muon([p], 0.1, momentum, decay)
+    with use(name):
+        for grad in grads:
+            p.grad = grad
+            optimizer.step(scale)
+    expected = muon_in_loops(start, grads, 0.1, momentum, decay, scale)
+    np.testing.assert_allclose(p.data, expected, atol=1e-4)
+
+
 def test_muon_changes_vectors_as_sgd_does(backend):
     one, other = parameter([1.0, -2.0], grad=[0.5, 1.0]), parameter([1.0, -2.0], grad=[0.5, 1.0])
     optimizers = [kind([p], 0.1, 0.5, 0.25) for kind, p in ((SGD, one), (Muon, other))]

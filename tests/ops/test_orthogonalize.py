@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import lessons
 from tinymaskrcnn import jit
 from tinymaskrcnn.ops.orthogonalize import cpu, reference
 
@@ -32,7 +33,7 @@ def test_one_number_goes_through_the_polynomial(module):
     np.testing.assert_allclose(orthogonalize(module, np.array([[7.0]], np.float32)), value, 1e-5)
 
 
-# Specification: on the singular values, one at a time
+# Specification: on the singular values, one at a time; and the lesson's, on the matrix in loops
 
 
 def specification(matrix):
@@ -53,6 +54,22 @@ def test_specification(rows, columns, seed, scale):
         result = orthogonalize(module, matrix)
         assert result.dtype == np.float32
         np.testing.assert_allclose(result, specification(matrix), atol=2e-4)
+
+
+orthogonal_in_loops = lessons.load("training").orthogonal_in_loops
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    st.integers(0, 99),
+    st.sampled_from([1e-30, 1e-9, 1e-7, 1.0, 1e12]),
+)
+def test_loops(shape, seed, scale):
+    matrix = random(shape, seed) * np.float32(scale)
+    for module in (reference, cpu):
+        result = orthogonalize(module, matrix)
+        np.testing.assert_allclose(result, orthogonal_in_loops(matrix), atol=2e-4)
 
 
 @MODULES
