@@ -1,7 +1,8 @@
 """Convolution on the CPU: chooses between Winograd's transforms and direct sums.
 
-Same names, arguments and results as reference.py, for float32. cpu_direct.py and cpu_winograd.py
-have the kernels, cpu_weights.py the packed weights, grad_weight.py the weight's gradient.
+Same names, arguments and results as reference.py, for float32. cpu_direct.py, cpu_winograd.py and
+cpu_winograd_streamed.py have the kernels, cpu_weights.py the packed weights, grad_weight.py the
+weight's gradient.
 """
 
 import numpy as np
