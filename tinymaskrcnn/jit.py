@@ -1,8 +1,8 @@
 """How every CPU kernel is compiled: one decorator, one cache folder, one threading layer.
 
 Compiled code is kept in $TINYMASKRCNN_CACHE, else $NUMBA_CACHE_DIR, else ~/.cache/tinymaskrcnn, in
-a folder named after the emitted primitives' sources: Numba recompiles a kernel when its own file
-changes, not when a file it calls into does.
+a folder named after the sources that kernels of other files call into: Numba recompiles a kernel
+when its own file changes, not when such a one does.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from typing import Any
 
 # Without nnan and ninf: NaN and infinity must stay visible.
 _FAST_MATH = {"contract", "reassoc", "arcp", "nsz"}
+_SHARED = ("simd*.py", "conv2d/winograd*.py", "conv2d/cpu_weights.py")  # in ops/
 
 
 def _cache_folder() -> Path:
     given = os.environ.get("TINYMASKRCNN_CACHE") or os.environ.get("NUMBA_CACHE_DIR")
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     base = Path(given) if given else home / "tinymaskrcnn"
-    shared = [*sorted((Path(__file__).parent / "ops").glob("simd*.py")), Path(__file__)]
+    ops = Path(__file__).parent / "ops"
+    shared = [Path(__file__), *(file for names in _SHARED for file in sorted(ops.glob(names)))]
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in shared)).hexdigest()[:12]
     return base if base.name == digest else base / digest
 

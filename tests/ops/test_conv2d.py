@@ -13,6 +13,7 @@ import lessons
 from tinymaskrcnn.backend import kernels
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.ops.conv2d import cpu, reference
+from tinymaskrcnn.ops.conv2d import cpu_winograd_streamed as streamed
 from tinymaskrcnn.ops.conv2d.op import conv2d, conv2d_fused
 from tinymaskrcnn.ops.conv2d.winograd import set_winograd, winograd, winograd_size
 from tinymaskrcnn.tensor import Tensor
@@ -208,6 +209,7 @@ def test_same_bits_at_any_thread_count(threads):
     weight = normal((64, 32, 3, 3), 1)
     geometry = (ONE, (1, 1), ONE, 1)
     before = numba.get_num_threads()
+    few, few_grad, large = normal((2, 15, 20, 80)), normal((2, 15, 20, 96)), normal((96, 80, 3, 3))
     results = []
     for count in (numba.config.NUMBA_NUM_THREADS, threads):
         numba.set_num_threads(count)
@@ -215,9 +217,11 @@ def test_same_bits_at_any_thread_count(threads):
             with winograd(size):
                 results.append(cpu.conv2d(x, weight, None, None, *geometry, True).copy())
                 results.append(cpu.conv2d_grad_input(grad, weight, x.shape, *geometry).copy())
+                results.append(cpu.conv2d(few, large, None, None, *geometry, True).copy())
+                results.append(cpu.conv2d_grad_input(few_grad, large, few.shape, *geometry).copy())
         results.append(cpu.conv2d_grad_output(grad, grad, True)[1])
     numba.set_num_threads(before)
-    for first, second in zip(results[:5], results[5:], strict=True):
+    for first, second in zip(results[:9], results[9:], strict=True):
         assert np.array_equal(first, second)
 
 
@@ -269,6 +273,28 @@ def test_winograd_switch_changes_the_path_and_comes_back():
     assert not np.array_equal(results[2], results[0])
     with pytest.raises(ValueError, match="must be 4, 2 or 0, got 3"):
         set_winograd(3)
+
+
+@pytest.mark.parametrize("shape, outs", [((2, 15, 20, 144), 112), ((1, 17, 14, 80), 64)])
+def test_few_tiles_under_a_large_weight(shape, outs):
+    """A weight that may change is transformed on the way, a kept one before; for few tiles the
+    former way is taken, several stretches of input channels and a last panel that is not full."""
+    x, weight, grad = (
+        normal(shape),
+        normal((outs, shape[3], 3, 3), 1),
+        normal((*shape[:3], outs), 2),
+    )
+    bias, residual, geometry = normal(outs, 3), grad, (ONE, (1, 1), ONE, 1)
+    assert streamed.suits(grad.shape, 4) and streamed.suits(x.shape, 4)
+    expected = reference.conv2d(*double(x, weight, bias, residual), *geometry, True)
+    assert_near(cpu.conv2d(x, weight, bias, residual, *geometry, True), expected, 5e-5)
+    expected = reference.conv2d_grad_input(*double(grad, weight), x.shape, *geometry)
+    assert_near(cpu.conv2d_grad_input(grad, weight, x.shape, *geometry), expected, 5e-5)
+    total = x.copy()
+    assert_near(cpu.conv2d_grad_input(grad, weight, x.shape, *geometry, total), x + expected, 5e-5)
+    weight.flags.writeable = False
+    kept = cpu.conv2d(x, weight, bias, residual, *geometry, True)
+    assert_near(kept, reference.conv2d(*double(x, weight, bias, residual), *geometry, True), 5e-5)
 
 
 # Packed weights
@@ -368,6 +394,8 @@ for size in (0, 2, 4):
     with winograd(size):
         y = cpu.conv2d(x, weight, weight[:, 0, 0, 0], residual, (1, 1), (1, 1), (1, 1), 1, True)
         digest.update(y.tobytes())
+x, weight = (rng.standard_normal(s).astype(np.float32) for s in ((2, 15, 20, 96), (64, 96, 3, 3)))
+digest.update(cpu.conv2d(x, weight, None, None, (1, 1), (1, 1), (1, 1), 1, False).tobytes())
 print(digest.hexdigest())
 """
 

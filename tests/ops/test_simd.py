@@ -12,7 +12,7 @@ from llvmlite import ir
 from tinymaskrcnn.jit import serial
 from tinymaskrcnn.ops import simd
 from tinymaskrcnn.ops.conv2d.winograd import INPUT, OUTPUT, WEIGHT
-from tinymaskrcnn.ops.simd import LANES, PANEL, TILE_ROWS, row_tile
+from tinymaskrcnn.ops.simd import HALF_ROWS, LANES, PANEL, TILE_ROWS, half_tile, row_tile
 from tinymaskrcnn.ops.simd_transforms import (
     gather_transform,
     grid_transform,
@@ -28,6 +28,13 @@ _grid = grid_transform(WEIGHT[4])
 @serial
 def call_row_tile(rows, taps, depth, shift, panel, targets, bias, columns, residual, add, relu):
     row_tile(
+        rows, 0, taps, depth, shift, panel, 0, targets, 0, 0, bias, 0, columns, residual, add, relu
+    )
+
+
+@serial
+def call_half_tile(rows, taps, depth, shift, panel, targets, bias, columns, residual, add, relu):
+    half_tile(
         rows, 0, taps, depth, shift, panel, 0, targets, 0, 0, bias, 0, columns, residual, add, relu
     )
 
@@ -57,13 +64,14 @@ def addresses(array):
 @pytest.mark.parametrize("taps, depth", [(1, 1), (1, 4), (3, 7), (2, 64)])
 @pytest.mark.parametrize("columns", [1, LANES - 1, LANES, LANES + 1, PANEL])
 @pytest.mark.parametrize("add, relu", [(0, 0), (1, 1)])
-def test_row_tile(taps, depth, columns, add, relu):
+@pytest.mark.parametrize("call, rows", [(call_row_tile, TILE_ROWS), (call_half_tile, HALF_ROWS)])
+def test_row_tile(taps, depth, columns, add, relu, call, rows):
     shift = 2
-    pixels, panel = normal(taps, TILE_ROWS, shift + depth), normal(taps, depth, PANEL)
-    bias, memory = normal(columns), normal(2, TILE_ROWS, columns + 3)
+    pixels, panel = normal(taps, rows, shift + depth), normal(taps, depth, PANEL)
+    bias, memory = normal(columns), normal(2, rows, columns + 3)
     y, residual = memory
     before, expected = memory.copy(), memory.copy()
-    for i in range(TILE_ROWS):
+    for i in range(rows):
         for j in range(columns):
             total = float(bias[j])
             for t in range(taps):
@@ -72,7 +80,7 @@ def test_row_tile(taps, depth, columns, add, relu):
             total += add * float(residual[i, j])
             expected[0, i, j] = max(total, 0) if relu else total
     distance = (residual.ctypes.data - y.ctypes.data) // 4
-    call_row_tile(
+    call(
         addresses(pixels), taps, depth, shift, panel.reshape(-1), addresses(y), bias, columns,
         distance, add, relu,
     )  # fmt: skip

@@ -53,6 +53,7 @@ def tile_shape(features: set[str], machine: str) -> tuple[int, int]:
 
 
 LANES, TILE_ROWS = tile_shape(host_features(), platform.machine())
+HALF_ROWS = TILE_ROWS // 2
 PANEL = 2 * LANES
 
 
@@ -255,32 +256,14 @@ def emit_row_tile(emit, tile_rows, width, pitch, arguments):
             finish(masks * tile_rows)
 
 
-@intrinsic
-def row_tile(
-    typing,
-    rows,
-    rows_at,
-    taps,
-    depth,
-    shift,
-    panel,
-    panel_at,
-    targets,
-    targets_at,
-    target_shift,
-    bias,
-    bias_at,
-    columns,
-    residual,
-    add_residual,
-    relu,
-):
-    """TILE_ROWS pixels times one packed panel, PANEL columns wide, with everything that follows.
+def row_tile_of(tile_rows):
+    """An intrinsic: `tile_rows` pixels times one packed panel, PANEL columns wide, with everything
+    that follows.
 
-    for i < TILE_ROWS, j < columns:
+    for i < tile_rows, j < columns:
         sum = bias[bias_at + j]
         for t < taps, k < depth:
-            sum += (float at rows[rows_at + t*TILE_ROWS + i] + 4*(shift + k))
+            sum += (float at rows[rows_at + t*tile_rows + i] + 4*(shift + k))
                    * panel[panel_at + (t*depth + k)*PANEL + j]
         target = targets[targets_at + i] + 4*(target_shift + j)
         if add_residual: sum += (float at target + 4*residual)
@@ -288,34 +271,46 @@ def row_tile(
 
     rows and targets are int64 tables of byte addresses: pixels may lie anywhere, which makes this
     one tile serve every kernel size, stride and dilation. Rows beyond the last are repeated by the
-    caller; columns beyond `columns` are neither read nor written. All TILE_ROWS x PANEL sums stay
+    caller; columns beyond `columns` are neither read nor written. All tile_rows x PANEL sums stay
     in registers over taps and depth; where `columns` fit into one vector, there is one to a row.
     """
-    numbers = types.intp
-    signature = types.void(
-        rows, numbers, numbers, numbers, numbers, panel, numbers, targets, numbers, numbers,
-        bias, numbers, numbers, numbers, numbers, numbers,
-    )  # fmt: skip
 
-    def code(context, builder, signature, args):
-        def pointer(i):
-            return data_pointer(context, builder, signature.args[i], args[i], args[i + 1])
+    @intrinsic
+    def tile(
+        typing, rows, rows_at, taps, depth, shift, panel, panel_at, targets, targets_at,
+        target_shift, bias, bias_at, columns, residual, add_residual, relu,
+    ):  # fmt: skip
+        numbers = types.intp
+        signature = types.void(
+            rows, numbers, numbers, numbers, numbers, panel, numbers, targets, numbers, numbers,
+            bias, numbers, numbers, numbers, numbers, numbers,
+        )  # fmt: skip
 
-        named = {
-            "rows": pointer(0), "taps": args[2], "depth": args[3], "shift": args[4],
-            "panel": pointer(5), "targets": pointer(7), "target_shift": args[9],
-            "bias": pointer(10), "columns": args[12], "residual": args[13],
-            "add_residual": args[14], "relu": args[15],
-        }  # fmt: skip
-        narrow = builder.icmp_signed("<=", args[12], INT(LANES))
-        with builder.if_else(narrow) as (then, otherwise):
-            with then:
-                emit_row_tile(Emitter(builder), TILE_ROWS, 1, PANEL, named)
-            with otherwise:
-                emit_row_tile(Emitter(builder), TILE_ROWS, PANEL // LANES, PANEL, named)
-        return context.get_dummy_value()
+        def code(context, builder, signature, args):
+            def pointer(i):
+                return data_pointer(context, builder, signature.args[i], args[i], args[i + 1])
 
-    return signature, code
+            named = {
+                "rows": pointer(0), "taps": args[2], "depth": args[3], "shift": args[4],
+                "panel": pointer(5), "targets": pointer(7), "target_shift": args[9],
+                "bias": pointer(10), "columns": args[12], "residual": args[13],
+                "add_residual": args[14], "relu": args[15],
+            }  # fmt: skip
+            narrow = builder.icmp_signed("<=", args[12], INT(LANES))
+            with builder.if_else(narrow) as (then, otherwise):
+                with then:
+                    emit_row_tile(Emitter(builder), tile_rows, 1, PANEL, named)
+                with otherwise:
+                    emit_row_tile(Emitter(builder), tile_rows, PANEL // LANES, PANEL, named)
+            return context.get_dummy_value()
+
+        return signature, code
+
+    return tile
+
+
+row_tile = row_tile_of(TILE_ROWS)
+half_tile = row_tile_of(HALF_ROWS)  # for what remains where no whole tile is left
 
 
 @intrinsic

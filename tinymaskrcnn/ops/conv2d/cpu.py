@@ -1,9 +1,9 @@
 """Convolution on the CPU: chooses between Winograd's transforms and direct sums, and among the
 latter a form for few input channels.
 
-Same names, arguments and results as reference.py, for float32. cpu_direct.py, cpu_winograd.py and
-cpu_narrow.py have the kernels, cpu_weights.py the packed weights, grad_weight.py the weight's
-gradient.
+Same names, arguments and results as reference.py, for float32. cpu_direct.py, cpu_narrow.py,
+cpu_winograd.py and cpu_winograd_streamed.py have the kernels, cpu_weights.py the packed weights,
+grad_weight.py the weight's gradient.
 """
 
 import numpy as np

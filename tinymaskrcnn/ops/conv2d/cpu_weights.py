@@ -10,7 +10,7 @@ import numpy as np
 from numba import prange
 
 from ... import memory
-from ...jit import kernel
+from ...jit import kernel, serial
 from ..simd import LANES, PANEL
 from ..simd_transforms import transpose_block
 
@@ -39,7 +39,8 @@ def pack(weight: np.ndarray, order: tuple[int, ...] | None = None, swap: bool = 
     outs, ins, kernel_h, kernel_w = weight.shape
     taps = kernel_h * kernel_w
     lanes, depth = (ins, outs) if swap else (outs, ins)
-    places = _places(1 if swap else depth, depth, tuple(range(taps)) if order is None else order)
+    order = tuple(range(taps)) if order is None else order
+    places = element_places(1 if swap else depth, depth * PANEL, order)
     panels = memory.empty((-(-lanes // PANEL), taps, depth, PANEL))
     flat = np.require(weight, np.float32, "CW").reshape(outs, ins * taps)
     _pack(flat, ins, taps, swap, places, panels.reshape(len(panels), -1))
@@ -49,44 +50,56 @@ def pack(weight: np.ndarray, order: tuple[int, ...] | None = None, swap: bool = 
 def pack_into(matrix: np.ndarray, panels: np.ndarray) -> None:
     """matrix (O, C), contiguous -> the flat panels (ceil(O/PANEL), C, PANEL), zero beyond O."""
     depth = matrix.shape[1]
-    places = _places(depth, depth, (0,))
+    places = element_places(depth, depth * PANEL, (0,))
     _pack(matrix, depth, 1, False, places, panels.reshape(-1, depth * PANEL))
 
 
 @lru_cache(maxsize=1024)
-def _places(channels, depth, order):
+def element_places(channels, tap_pitch, order):
     """(channels*taps,): where in a panel element (c, tap) of a weight's row belongs."""
-    tap_place = np.argsort(order) * (depth * PANEL)
+    tap_place = np.argsort(order) * tap_pitch
     channel_place = np.arange(channels)[:, None] * PANEL
     return (channel_place + tap_place).reshape(-1)  # (channels, taps) -> (channels*taps,)
 
 
 @kernel
 def _pack(weight, ins, taps, swap, places, panels):
-    """panels[p, places[(c, t)] + j] = weight[p*PANEL + j, (c, t)], 0 beyond the last row; with
-    swap, panels[p, places[t] + o*PANEL + j] = weight[o, (p*PANEL + j, t)].
-
-    Squares of LANES x LANES are transposed in registers, so memory sees whole vectors only.
-    """
-    outs, columns = weight.shape
-    flat = weight.reshape(-1)
+    """All panels of a weight, as `pack_stretch` says; a thread takes half a panel."""
+    depth = len(weight) if swap else ins
     for half in prange(2 * len(panels)):
         panel, lane = panels[half // 2], half % 2 * LANES
         first = half // 2 * PANEL + lane
-        if not swap:
-            for e in range(0, columns, LANES):
-                transpose_block(
-                    flat, first * columns + e, columns, outs - first, columns - e,
-                    panel, lane, places, e,
-                )  # fmt: skip
-        elif taps == 1 and first + LANES <= ins:
-            for o in range(outs):
+        if swap and taps == 1 and first + LANES <= ins:
+            for o in range(depth):
                 for j in range(LANES):
                     panel[o * PANEL + lane + j] = weight[o, first + j]
         else:
-            for o in range(outs):
-                for t in range(0, taps, LANES):
-                    transpose_block(
-                        flat, o * columns + first * taps + t, taps, ins - first, taps - t,
-                        panel, o * PANEL + lane, places, t,
-                    )  # fmt: skip
+            pack_stretch(weight, ins, taps, swap, first, 0, depth, places, panel, lane)
+
+
+@serial
+def pack_stretch(weight, ins, taps, swap, first, start, stop, places, out, out_at):
+    """LANES columns of a packed weight, from column `first`: products start to stop of their sums.
+
+    Without swap, for j < LANES, start <= c < stop and every tap t:
+        out[out_at + places[(c - start, t)] + j] = weight[first + j, (c, t)]
+    with swap, for start <= o < stop:
+        out[out_at + places[t] + (o - start)*PANEL + j] = weight[o, (first + j, t)]
+    and 0 beyond the last column. Squares of LANES x LANES are transposed in registers, so memory
+    sees whole vectors only.
+    """
+    outs, columns = weight.shape
+    flat = weight.reshape(-1)
+    if swap:
+        for o in range(start, stop):
+            for t in range(0, taps, LANES):
+                transpose_block(
+                    flat, o * columns + first * taps + t, taps, ins - first, taps - t,
+                    out, out_at + (o - start) * PANEL, places, t,
+                )  # fmt: skip
+    else:
+        for e in range(start * taps, stop * taps, LANES):
+            transpose_block(
+                flat, first * columns + e, columns, outs - first, stop * taps - e,
+                out, out_at, places, e - start * taps,
+            )  # fmt: skip

@@ -2,7 +2,8 @@
 
 A block of tiles goes through all three stages in one thread's own memory: n*n transformed inputs
 of every tile and channel, n*n matrix products with the transformed weight, the transform back with
-bias, residual and ReLU. Nothing of size n*n leaves the cache. See winograd.py for the mathematics.
+bias, residual and ReLU. Nothing of size n*n leaves the cache. See winograd.py for the mathematics,
+and cpu_winograd_streamed.py for few tiles under a weight that is not kept.
 
 The kernels are exact ones: their additions stand in the order that is written. Where the compiler
 may choose another, it chooses once in the process that compiles a kernel and once more in the code
@@ -17,26 +18,36 @@ from numba import get_num_threads, prange
 
 from ... import memory
 from ...jit import exact_kernel, serial
-from ..simd import LANES, PANEL, TILE_ROWS, address, row_tile
-from ..simd_transforms import gather_transform, grid_transform, scatter_transform
+from ..simd import LANES, PANEL, address
+from . import cpu_winograd_streamed as streamed
 from .cpu_weights import kept, pack
-from .winograd import INPUT, OUTPUT, WEIGHT
-
-_input_4, _input_2 = gather_transform(INPUT[4]), gather_transform(INPUT[2])
-_output_4, _output_2 = scatter_transform(OUTPUT[4]), scatter_transform(OUTPUT[2])
-_weight_4, _weight_2 = grid_transform(WEIGHT[4]), grid_transform(WEIGHT[2])
+from .winograd_tiles import (
+    find_inputs,
+    find_outputs,
+    input_2,
+    input_4,
+    nothing,
+    output_2,
+    output_4,
+    spread,
+    times_panel,
+    weight_2,
+    weight_4,
+    whole_rows,
+)
 
 Tiling = namedtuple(
     "Tiling",
     [
         *("size", "top", "left"),  # m, and the padding
         *("images", "height", "width", "channels", "out_h", "out_w", "outs"),
-        *("block", "panels"),  # tiles of a block, panels of the weight
+        *("block", "rows", "panels"),  # tiles of a block, those rounded up, panels of the weight
         *("v_pitch", "m_pitch"),  # from one of the n*n pixels to the next in V and M
     ],
 )
 
 
+BLOCK = range(42, 23, -1)  # tiles of a block: V and M in, or near, 1 MB of cache
 FEWEST_TILES = 16  # below that, transforming the weight costs more than it saves
 
 
@@ -55,6 +66,9 @@ def suits(x_shape, weight_shape, stride, dilation, groups, size) -> bool:
 
 def forward(x, weight, bias, y, residual, relu, padding, size):
     """y = relu?(x * weight + bias + residual)."""
+    if weight.flags.writeable and streamed.suits(y.shape, size):
+        streamed.convolve(x, weight, False, bias, y, residual, relu, padding)
+        return
     form = kept(weight, ("winograd", size), lambda: transform_weight(pack(weight), size))
     convolve(x, form, bias, y, residual, relu, padding, size)
 
@@ -62,16 +76,18 @@ def forward(x, weight, bias, y, residual, relu, padding, size):
 def backward(grad, weight, dx, total, padding, size):
     """dx = grad * the weight turned round and transposed, with the rest of the padding, + total,
     which may be dx itself."""
+    around, no_bias = (2 - padding[0], 2 - padding[1]), nothing(dx.shape[3])
+    if streamed.suits(dx.shape, size):
+        streamed.convolve(grad, weight, True, no_bias, dx, total, False, around)
+        return
     panels = pack(weight, order=tuple(range(8, -1, -1)), swap=True)
-    form = transform_weight(panels, size)
-    around = 2 - padding[0], 2 - padding[1]
-    convolve(grad, form, _nothing(dx.shape[3]), dx, total, False, around, size)
+    convolve(grad, transform_weight(panels, size), no_bias, dx, total, False, around, size)
 
 
 def transform_weight(panels, size):
     """panels (P, 9, C, PANEL) as packed -> G g G' of every kernel, (n*n, at least P*C*PANEL)."""
     count, _, ins, _ = panels.shape
-    transformed = memory.empty(((size + 2) ** 2, _spread(count * ins * PANEL)))
+    transformed = memory.empty(((size + 2) ** 2, spread(count * ins * PANEL)))
     _transform_weight(panels, size, transformed)
     return transformed
 
@@ -84,7 +100,7 @@ def convolve(x, weight, bias, y, residual, relu, padding, size):
     run = _convolve_4 if size == 4 else _convolve_2
     run(
         x.reshape(-1),
-        _nothing(max(tiling.channels, PANEL)),
+        nothing(max(tiling.channels, PANEL)),
         weight,
         bias,
         y.reshape(-1),
@@ -97,29 +113,27 @@ def convolve(x, weight, bias, y, residual, relu, padding, size):
     )
 
 
-@lru_cache(maxsize=1024)
-def _nothing(count):
-    return np.zeros(count, np.float32)
-
-
 @lru_cache(maxsize=4096)
 def _plan(x_shape, y_shape, padding, size, threads):
-    """(Tiling, blocks): equal blocks that fill register tiles, as many for each thread."""
+    """(Tiling, blocks) of a convolution."""
     images, out_h, out_w, outs = y_shape
     tiles = images * -(-out_h // size) * -(-out_w // size)
-    target = 36 if x_shape[3] + outs <= 128 else 48  # V and M in, or near, 1 MB of cache
-    blocks = max(1, round(tiles / (target * threads))) * threads
-    block = -(-tiles // (blocks * TILE_ROWS)) * TILE_ROWS
-    panels = -(-outs // PANEL)
-    pitches = _spread(block * x_shape[3]), _spread(block * panels * PANEL)
-    tiling = Tiling(size, *padding, *x_shape, out_h, out_w, outs, block, panels, *pitches)
+    block = _block(tiles, threads)
+    rows, panels = whole_rows(block), -(-outs // PANEL)
+    pitches = spread(rows * x_shape[3]), spread(rows * panels * PANEL)
+    tiling = Tiling(size, *padding, *x_shape, out_h, out_w, outs, block, rows, panels, *pitches)
     return tiling, -(-tiles // block)
 
 
-def _spread(count):
-    """count rounded up to an odd number of cache lines of 16 floats: the n*n places that a
-    transform writes to at once would otherwise compete for one set of the cache."""
-    return (-(-count // 16) | 1) * 16
+def _block(tiles, threads):
+    """How many tiles a block has, of BLOCK: so many that they fill register tiles and no thread has
+    much more to do than another."""
+
+    def work(block):
+        rounds = -(-tiles // (block * threads))
+        return rounds * (whole_rows(block) + 1)  # a little for the weight, which passes every time
+
+    return min(BLOCK, key=work)
 
 
 @exact_kernel
@@ -132,9 +146,9 @@ def _transform_weight(panels, size, transformed):
             for j in range(0, PANEL, LANES):
                 start, to = (p * 9 * ins + c) * PANEL + j, (p * ins + c) * PANEL + j
                 if size == 4:
-                    _weight_4(source, start, ins * PANEL, out, to, pitch)
+                    weight_4(source, start, ins * PANEL, out, to, pitch)
                 else:
-                    _weight_2(source, start, ins * PANEL, out, to, pitch)
+                    weight_2(source, start, ins * PANEL, out, to, pitch)
 
 
 @exact_kernel
@@ -151,14 +165,14 @@ def _convolve_4(x, zeros, weight, bias, y, residual, add_residual, relu, g, bloc
         for block in range(worker, blocks, workers):
             first, count = _tiles(g, block)
             for t in range(count):
-                _find_inputs(g, first + t, address(x), address(zeros), table)
+                find_inputs(g, first + t, address(x), address(zeros), table)
                 for c in range(0, g.channels, LANES):
-                    _input_4(table, 0, c, v, t * g.channels + c, g.v_pitch)
+                    input_4(table, 0, c, v, t * g.channels + c, g.v_pitch)
             _multiply(g, v, weight, m, zeros, count)
             for t in range(count):
-                _find_outputs(g, first + t, address(y), table)
+                find_outputs(g, first + t, address(y), table)
                 for c in range(0, g.outs, LANES):
-                    _output_4(
+                    output_4(
                         m, t * g.panels * PANEL + c, g.m_pitch, table, 0, c, bias, c,
                         residual_at, add_residual, relu,
                     )  # fmt: skip
@@ -175,14 +189,14 @@ def _convolve_2(x, zeros, weight, bias, y, residual, add_residual, relu, g, bloc
         for block in range(worker, blocks, workers):
             first, count = _tiles(g, block)
             for t in range(count):
-                _find_inputs(g, first + t, address(x), address(zeros), table)
+                find_inputs(g, first + t, address(x), address(zeros), table)
                 for c in range(0, g.channels, LANES):
-                    _input_2(table, 0, c, v, t * g.channels + c, g.v_pitch)
+                    input_2(table, 0, c, v, t * g.channels + c, g.v_pitch)
             _multiply(g, v, weight, m, zeros, count)
             for t in range(count):
-                _find_outputs(g, first + t, address(y), table)
+                find_outputs(g, first + t, address(y), table)
                 for c in range(0, g.outs, LANES):
-                    _output_2(
+                    output_2(
                         m, t * g.panels * PANEL + c, g.m_pitch, table, 0, c, bias, c,
                         residual_at, add_residual, relu,
                     )  # fmt: skip
@@ -197,48 +211,16 @@ def _tiles(g, block):
 
 
 @serial
-def _find_inputs(g, tile, x, zeros, table):
-    """table[r*n + s]: address of the pixel that tile reads at (r, s); zeros outside the picture."""
-    down, across = (g.out_h + g.size - 1) // g.size, (g.out_w + g.size - 1) // g.size
-    n = tile // (down * across)
-    top = (tile // across - n * down) * g.size - g.top
-    left = tile % across * g.size - g.left
-    reach = g.size + 2
-    for r in range(reach):
-        h = top + r
-        row = x + 4 * (((n * g.height + h) * g.width + left) * g.channels)
-        for s in range(reach):
-            inside = h >= 0 and h < g.height and left + s >= 0 and left + s < g.width
-            table[r * reach + s] = row + 4 * s * g.channels if inside else zeros
-
-
-@serial
-def _find_outputs(g, tile, y, table):
-    """table[r*m + s]: address of the pixel that tile writes at (r, s), or its first one's."""
-    down, across = (g.out_h + g.size - 1) // g.size, (g.out_w + g.size - 1) // g.size
-    n = tile // (down * across)
-    top = (tile // across - n * down) * g.size
-    left = tile % across * g.size
-    for r in range(g.size):
-        row = y + 4 * (((n * g.out_h + top + r) * g.out_w + left) * g.outs)
-        for s in range(g.size):
-            inside = top + r < g.out_h and left + s < g.out_w
-            table[r * g.size + s] = row + 4 * s * g.outs if inside else table[0]
-
-
-@serial
 def _multiply(g, v, weight, m, zeros, count):
     """m[q, t, :] = v[q, t, :] @ weight[q] for the n*n pixels q of the first `count` tiles t."""
-    tiles = (count + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS
-    rows = address(v) + 4 * g.channels * np.arange(tiles)
-    targets = address(m) + 4 * g.panels * PANEL * np.arange(tiles)
+    rows = address(v) + 4 * g.channels * np.arange(g.rows)
+    targets = address(m) + 4 * g.panels * PANEL * np.arange(g.rows)
     flat, pitch = weight.reshape(-1), weight.shape[1]
     for q in range((g.size + 2) ** 2):
         for p in range(g.panels):
-            for t in range(0, tiles, TILE_ROWS):
-                row_tile(
-                    rows, t, 1, g.channels, q * g.v_pitch,
-                    flat, q * pitch + p * g.channels * PANEL,
-                    targets, t, q * g.m_pitch + p * PANEL,
-                    zeros, 0, g.outs - p * PANEL, 0, 0, 0,
-                )  # fmt: skip
+            times_panel(
+                rows, count, g.channels, q * g.v_pitch,
+                flat, q * pitch + p * g.channels * PANEL,
+                targets, q * g.m_pitch + p * PANEL,
+                zeros, g.outs - p * PANEL, False,
+            )  # fmt: skip

@@ -6,7 +6,7 @@ m = 4, 2.25 times fewer for m = 2. The price is rounding: against float64, F(4x4
 1e-5 of a layer's largest value, F(2x2) by less than the direct float32 sum does.
 Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016), section 4.
 
-The kernels are in cpu_winograd.py.
+The kernels are in cpu_winograd.py and cpu_winograd_streamed.py.
 """
 
 from collections.abc import Iterator

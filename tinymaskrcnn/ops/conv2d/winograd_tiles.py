@@ -1,0 +1,84 @@
+"""What both forms of Winograd's convolution share: the emitted transforms, where the pixels of a
+tile lie, and the product of tiles with one panel of a transformed weight.
+
+cpu_winograd.py takes block after block of tiles through a weight that is kept or made before,
+cpu_winograd_streamed.py all tiles through a weight that is transformed on the way.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from ...jit import serial
+from ..simd import HALF_ROWS, TILE_ROWS, half_tile, row_tile
+from ..simd_transforms import gather_transform, grid_transform, scatter_transform
+from .winograd import INPUT, OUTPUT, WEIGHT
+
+input_4, input_2 = gather_transform(INPUT[4]), gather_transform(INPUT[2])
+output_4, output_2 = scatter_transform(OUTPUT[4]), scatter_transform(OUTPUT[2])
+weight_4, weight_2 = grid_transform(WEIGHT[4]), grid_transform(WEIGHT[2])
+
+
+@lru_cache(maxsize=1024)
+def nothing(count):
+    return np.zeros(count, np.float32)
+
+
+def whole_rows(count):
+    """count rounded up to whole register tiles and at most one half of a tile."""
+    whole = (count + TILE_ROWS - HALF_ROWS - 1) // TILE_ROWS * TILE_ROWS
+    return whole + HALF_ROWS * (whole < count)
+
+
+def spread(count):
+    """count rounded up to an odd number of cache lines of 16 floats: the n*n places that a
+    transform writes to at once would otherwise compete for one set of the cache."""
+    return (-(-count // 16) | 1) * 16
+
+
+@serial
+def find_inputs(g, tile, x, zeros, table):
+    """table[r*n + s]: address of the pixel that tile reads at (r, s); zeros outside the picture."""
+    down, across = (g.out_h + g.size - 1) // g.size, (g.out_w + g.size - 1) // g.size
+    n = tile // (down * across)
+    top = (tile // across - n * down) * g.size - g.top
+    left = tile % across * g.size - g.left
+    reach = g.size + 2
+    for r in range(reach):
+        h = top + r
+        row = x + 4 * (((n * g.height + h) * g.width + left) * g.channels)
+        for s in range(reach):
+            inside = h >= 0 and h < g.height and left + s >= 0 and left + s < g.width
+            table[r * reach + s] = row + 4 * s * g.channels if inside else zeros
+
+
+@serial
+def find_outputs(g, tile, y, table):
+    """table[r*m + s]: address of the pixel that tile writes at (r, s), or its first one's."""
+    down, across = (g.out_h + g.size - 1) // g.size, (g.out_w + g.size - 1) // g.size
+    n = tile // (down * across)
+    top = (tile // across - n * down) * g.size
+    left = tile % across * g.size
+    for r in range(g.size):
+        row = y + 4 * (((n * g.out_h + top + r) * g.out_w + left) * g.outs)
+        for s in range(g.size):
+            inside = top + r < g.out_h and left + s < g.out_w
+            table[r * g.size + s] = row + 4 * s * g.outs if inside else table[0]
+
+
+@serial
+def times_panel(
+    rows, count, depth, shift, panel, panel_at, targets, target_shift, zeros, columns, add
+):
+    """targets[t] = or += rows[t] @ panel for t < count, rounded up to whole and half tiles."""
+    whole = (count + TILE_ROWS - HALF_ROWS - 1) // TILE_ROWS * TILE_ROWS
+    for t in range(0, whole, TILE_ROWS):
+        row_tile(
+            rows, t, 1, depth, shift, panel, panel_at, targets, t, target_shift,
+            zeros, 0, columns, 0, add, 0,
+        )  # fmt: skip
+    if whole < count:
+        half_tile(
+            rows, whole, 1, depth, shift, panel, panel_at, targets, whole, target_shift,
+            zeros, 0, columns, 0, add, 0,
+        )  # fmt: skip
