@@ -4,12 +4,11 @@ import inspect
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lessons
+from tests.properties import on_each_backend
 from tinymaskrcnn import jit
-from tinymaskrcnn.backend import use
 from tinymaskrcnn.errors import InputError
 from tinymaskrcnn.nn import Parameter
 from tinymaskrcnn.ops.orthogonalize.reference import orthogonalize
@@ -67,22 +66,20 @@ sgd_one = lessons.load("training").sgd_one
 numbers = st.floats(-4, 4, width=32)
 
 
-@settings(deadline=None, max_examples=40)
-@given(
+@on_each_backend(
     st.lists(numbers, min_size=1, max_size=40),
     st.lists(numbers, min_size=1, max_size=4),
     st.sampled_from([0.0, 0.5, 0.9]),
     st.sampled_from([0.0, 0.01]),
     st.sampled_from([1.0, 0.25]),
-    st.sampled_from(["reference", "cpu"]),
+    examples=25,
 )
-def test_specification(values, grads, momentum, decay, scale, name):
+def test_specification(backend, values, grads, momentum, decay, scale):
     p = parameter(values)
     optimizer = SGD([p], 0.1, momentum, decay)
-    with use(name):
-        for grad in grads:
-            p.grad = np.full_like(p.data, grad)
-            optimizer.step(scale)
+    for grad in grads:
+        p.grad = np.full_like(p.data, grad)
+        optimizer.step(scale)
     expected = [sgd_one(v, grads, 0.1, momentum, decay, scale) for v in values]
     np.testing.assert_allclose(p.data, expected, rtol=1e-5, atol=1e-5)
 
