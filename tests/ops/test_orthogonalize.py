@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from tests.properties import implementation, on_each_backend
 from tinymaskrcnn import jit
+from tinymaskrcnn.gpu.array import empty
+from tinymaskrcnn.gpu.device import use_device
 from tinymaskrcnn.ops.orthogonalize import cpu
 
 SIZES = st.integers(1, 70)
@@ -105,6 +107,24 @@ def test_any_number_of_threads_gives_the_same_bits():
         jit.set_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
         results.append(b"".join(x.tobytes() for x in cpu.orthogonalize(matrices)))
     assert results[0] == results[1]
+
+
+@pytest.mark.cuda
+def test_on_a_gpu_all_matrices_share_their_launches(gpu):
+    """A copy in and out for each, and for all together 16 products and a scaling."""
+    from tests.benchmarks.gpu_estimate import PaperDevice
+    from tinymaskrcnn.ops.orthogonalize.cuda import orthogonalize as together
+
+    device = PaperDevice()
+    with use_device(device):
+        matrices = [empty(shape) for shape in [(70, 300), (8, 9)] * 10 + [(20, 3)]]
+        together(matrices)
+    launches = {name: cost.launches for name, cost in device.by_kernel.items()}
+    assert launches == {
+        "basic.copy": 21 + 1,
+        "orthogonalize.products": 16,
+        "orthogonalize.normalise": 1,
+    }
 
 
 # Edges
