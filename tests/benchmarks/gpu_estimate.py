@@ -89,7 +89,7 @@ def cost_of(name: str, grid: tuple[int, ...], arguments: list[Any]) -> Cost:
     busy = min(1.0, prod(grid) / PROCESSORS)
     seconds = flops / (FLOPS * share * busy)
     if name == "orthogonalize.products":  # its blocks differ: the longest lasts as long as it does
-        longest = 2 * 64 * 64 * _whole_tiles(arguments[4][:, 2].max(initial=0))
+        longest = 2 * 64 * 64 * _whole_tiles(int(arguments[4][:, 2].max(initial=0)))
         seconds = max(flops, longest * PROCESSORS) / (FLOPS * share)
     return Cost(1, moved, flops, max(moved / (BANDWIDTH * BANDWIDTH_SHARE), seconds))
 
