@@ -4,12 +4,11 @@ import inspect
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lessons
+from tests.properties import on_each_backend
 from tinymaskrcnn import jit
-from tinymaskrcnn.backend import use
 from tinymaskrcnn.errors import InputError
 from tinymaskrcnn.nn import Parameter
 from tinymaskrcnn.ops.orthogonalize.reference import orthogonalize
@@ -67,22 +66,20 @@ sgd_one = lessons.load("training").sgd_one
 numbers = st.floats(-4, 4, width=32)
 
 
-@settings(deadline=None, max_examples=40)
-@given(
+@on_each_backend(
     st.lists(numbers, min_size=1, max_size=40),
     st.lists(numbers, min_size=1, max_size=4),
     st.sampled_from([0.0, 0.5, 0.9]),
     st.sampled_from([0.0, 0.01]),
     st.sampled_from([1.0, 0.25]),
-    st.sampled_from(["reference", "cpu"]),
+    examples=25,
 )
-def test_specification(values, grads, momentum, decay, scale, name):
+def test_specification(backend, values, grads, momentum, decay, scale):
     p = parameter(values)
     optimizer = SGD([p], 0.1, momentum, decay)
-    with use(name):
-        for grad in grads:
-            p.grad = np.full_like(p.data, grad)
-            optimizer.step(scale)
+    for grad in grads:
+        p.grad = np.full_like(p.data, grad)
+        optimizer.step(scale)
     expected = [sgd_one(v, grads, 0.1, momentum, decay, scale) for v in values]
     np.testing.assert_allclose(p.data, expected, rtol=1e-5, atol=1e-5)
 
@@ -106,26 +103,24 @@ def test_muon_takes_orthogonal_steps_in_weights(backend):
 muon_in_loops = lessons.load("training").muon_in_loops
 
 
-@settings(deadline=None, max_examples=40)
-@given(
+@on_each_backend(
     st.tuples(st.integers(1, 5), st.integers(1, 6)),
     st.integers(0, 99),
     st.sampled_from([1e-30, 1e-9, 1e-7, 1.0, 1e6]),
     st.sampled_from([0.0, 0.5, 0.9]),
     st.sampled_from([0.0, 0.01]),
     st.sampled_from([1.0, 0.25]),
-    st.sampled_from(["reference", "cpu"]),
+    examples=40,
 )
-def test_muon_specification(shape, seed, size, momentum, decay, scale, name):
+def test_muon_specification(backend, shape, seed, size, momentum, decay, scale):
     rng = np.random.default_rng(seed)
     start = rng.standard_normal(shape).astype(np.float32)
     grads = (size * rng.standard_normal((3, *shape))).astype(np.float32)
     p = parameter(start)
     optimizer = Muon([p], 0.1, momentum, decay)
-    with use(name):
-        for grad in grads:
-            p.grad = grad
-            optimizer.step(scale)
+    for grad in grads:
+        p.grad = grad
+        optimizer.step(scale)
     expected = muon_in_loops(start, grads, 0.1, momentum, decay, scale)
     np.testing.assert_allclose(p.data, expected, atol=1e-4)
 

@@ -5,11 +5,10 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lessons
-from tinymaskrcnn.backend import use
+from tests.properties import on_each_backend
 from tinymaskrcnn.detection.anchors import AnchorGenerator
 from tinymaskrcnn.detection.box_coder import BoxCoder
 from tinymaskrcnn.models.rpn import RegionProposalNetwork, RPNConfig, RPNHead, RPNOutput
@@ -141,9 +140,8 @@ def iou(a, b):
     return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
 
 
-@settings(deadline=None, max_examples=15)
-@given(st.integers(0, 10**6), st.integers(0, 3), st.sampled_from(["reference", "cpu"]))
-def test_losses_one_anchor_at_a_time(seed, objects, backend):
+@on_each_backend(st.integers(0, 10**6), st.integers(0, 3), examples=8)
+def test_losses_one_anchor_at_a_time(backend, seed, objects):
     rng = np.random.default_rng(seed)
     anchors = np.concatenate(ANCHORS([(4, 6), (2, 3), (1, 2), (1, 1), (1, 1)], (32, 48)))
     corners = rng.integers(0, 20, (objects, 2))
@@ -156,8 +154,7 @@ def test_losses_one_anchor_at_a_time(seed, objects, backend):
         [len(anchors)],
         [(48, 48)] * 2,
     )
-    with use(backend):
-        losses = network().losses(output, targets, rng)
+    losses = network().losses(output, targets, rng)
     objectness, box = losses_in_loops(output, targets)
     assert losses["loss_objectness"].item() == pytest.approx(objectness, rel=1e-4)
     assert losses["loss_rpn_box_reg"].item() == pytest.approx(box, rel=1e-4)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lessons
-from tinymaskrcnn.backend import use
+from tests.properties import on_each_backend
 from tinymaskrcnn.errors import InputError
 from tinymaskrcnn.models.transform import ImageBatch, Transform, TransformConfig
 from tinymaskrcnn.ops.resize_normalize import cpu, reference
@@ -101,15 +101,13 @@ def resized_in_loops(image, size):
 sides = st.integers(1, 40)
 
 
-@settings(deadline=None, max_examples=40)
-@given(sides, sides, sides, sides, st.integers(1, 4), st.sampled_from(["reference", "cpu"]))
-def test_one_pixel_at_a_time(old_height, old_width, height, width, channels, backend):
+@on_each_backend(sides, sides, sides, sides, st.integers(1, 4), examples=25)
+def test_one_pixel_at_a_time(backend, old_height, old_width, height, width, channels):
     rng = np.random.default_rng(old_height)
     image = rng.random((channels, old_height, old_width), np.float32)
     mean, std = rng.random(channels), rng.random(channels) + 0.5
     out = np.full((height + 3, width + 2, channels), np.nan, np.float32)
-    with use(backend):
-        resize_normalize(image, (height, width), mean, std, out)
+    resize_normalize(image, (height, width), mean, std, out)
     expected = (resized_in_loops(image, (height, width)) - mean) / std
     assert np.allclose(out[:height, :width], expected, atol=3e-5)
     assert not out[height:].any() and not out[:, width:].any()

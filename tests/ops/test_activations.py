@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 import lessons
+from tests.properties import implementation, on_each_backend
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.jit import numba, set_threads
 from tinymaskrcnn.ops.activations import cpu, reference
@@ -54,13 +54,12 @@ def test_softmax(backend):
 # Specification
 
 
-@settings(deadline=None, max_examples=30)
-@given(NUMBERS)
-def test_one_number_at_a_time(x):
-    for module in (reference, cpu):
-        np.testing.assert_array_equal(module.relu(x), one_by_one(relu_one, x))
-        expected = one_by_one(sigmoid_one, x)
-        np.testing.assert_allclose(module.sigmoid(x), expected, rtol=1e-6, atol=1e-30)
+@on_each_backend(NUMBERS, examples=30)
+def test_one_number_at_a_time(backend, x):
+    module = implementation("activations")
+    np.testing.assert_array_equal(module.relu(x), one_by_one(relu_one, x))
+    expected = one_by_one(sigmoid_one, x)
+    np.testing.assert_allclose(module.sigmoid(x), expected, rtol=1e-6, atol=1e-30)
 
 
 def relu_one(v):
@@ -71,13 +70,12 @@ def one_by_one(function, x):
     return np.array([function(float(v)) for v in x.flat]).reshape(x.shape)
 
 
-@settings(deadline=None, max_examples=30)
-@given(NUMBERS, st.data())
-def test_softmax_one_line_at_a_time(x, data):
+@on_each_backend(NUMBERS, st.data(), examples=30)
+def test_softmax_one_line_at_a_time(backend, x, data):
     axis = data.draw(st.integers(-x.ndim, x.ndim - 1))
     expected = np.apply_along_axis(_softmax_of_a_line, axis, x)
-    for module in (reference, cpu):
-        np.testing.assert_allclose(module.softmax(x, axis), expected, rtol=3e-6, atol=1e-30)
+    y = implementation("activations").softmax(x, axis)
+    np.testing.assert_allclose(y, expected, rtol=3e-6, atol=1e-30)
 
 
 def _softmax_of_a_line(line):
@@ -95,28 +93,27 @@ def test_gradient(function):
     gradcheck(function, np.where(np.abs(x) < 1e-3, 1, x))
 
 
-@settings(deadline=None, max_examples=20)
-@given(NUMBERS)
-def test_gradients_of_the_backends_agree(x):
+@on_each_backend(NUMBERS, examples=20)
+def test_gradients_are_the_references(backend, x):
+    module = implementation("activations")
     grad = np.cos(np.arange(x.size, dtype=np.float32)).reshape(x.shape)
     for name, axis in (("relu", ()), ("sigmoid", ()), ("softmax", (0,)), ("softmax", (-1,))):
         y = getattr(reference, name)(x, *axis)
-        expected, got = (getattr(m, f"{name}_grad")(grad, y, *axis) for m in (reference, cpu))
+        expected, got = (getattr(m, f"{name}_grad")(grad, y, *axis) for m in (reference, module))
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-7)
 
 
 # Laws
 
 
-@settings(deadline=None, max_examples=30)
-@given(NUMBERS, st.floats(-50, 50, width=32))
-def test_laws(x, c):
-    for module in (reference, cpu):
-        np.testing.assert_array_equal(module.relu(x) - module.relu(-x), x)
-        np.testing.assert_allclose(module.sigmoid(x) + module.sigmoid(-x), 1, rtol=1e-6)
-        np.testing.assert_allclose(module.softmax(x, -1).sum(-1), 1, rtol=1e-6)
-        shifted = module.softmax(x + np.float32(c), -1)
-        np.testing.assert_allclose(shifted, module.softmax(x, -1), rtol=5e-5, atol=1e-30)
+@on_each_backend(NUMBERS, st.floats(-50, 50, width=32), examples=30)
+def test_laws(backend, x, c):
+    module = implementation("activations")
+    np.testing.assert_array_equal(module.relu(x) - module.relu(-x), x)
+    np.testing.assert_allclose(module.sigmoid(x) + module.sigmoid(-x), 1, rtol=1e-6)
+    np.testing.assert_allclose(module.softmax(x, -1).sum(-1), 1, rtol=1e-6)
+    shifted = module.softmax(x + np.float32(c), -1)
+    np.testing.assert_allclose(shifted, module.softmax(x, -1), rtol=5e-5, atol=1e-30)
 
 
 # Edges

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lessons
+from tests.properties import implementation, on_each_backend
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.jit import numba, set_threads
 from tinymaskrcnn.ops.batch_norm import cpu, reference
@@ -93,33 +94,32 @@ def normalise_one_channel(values, residual, weight, bias, eps, relu):
     return [max(v, 0) for v in y] if relu else y, mean, var
 
 
-@settings(deadline=None, max_examples=25)
-@given(maps(least=1))
-def test_one_channel_at_a_time(case):
+@on_each_backend(maps(least=1), examples=25)
+def test_one_channel_at_a_time(backend, case):
     x, _, residual, weight, bias, relu = case
     added = np.zeros_like(x) if residual is None else residual
-    for module in (reference, cpu):
-        y, mean, var = module.batch_norm(x, weight, bias, residual, 1e-3, relu)
-        for c in {0, x.shape[3] - 1, x.shape[3] // 2}:
-            channel = (x[..., c].ravel(), added[..., c].ravel(), float(weight[c]), float(bias[c]))
-            expected = normalise_one_channel(*channel, 1e-3, relu)
-            np.testing.assert_allclose(y[..., c].ravel(), expected[0], rtol=1e-5, atol=2e-4)
-            np.testing.assert_allclose(mean[c], expected[1], rtol=1e-6, atol=1e-6)
-            np.testing.assert_allclose(var[c], expected[2], rtol=1e-5, atol=1e-6)
+    module = implementation("batch_norm")
+    y, mean, var = module.batch_norm(x, weight, bias, residual, 1e-3, relu)
+    for c in {0, x.shape[3] - 1, x.shape[3] // 2}:
+        channel = (x[..., c].ravel(), added[..., c].ravel(), float(weight[c]), float(bias[c]))
+        expected = normalise_one_channel(*channel, 1e-3, relu)
+        np.testing.assert_allclose(y[..., c].ravel(), expected[0], rtol=1e-5, atol=2e-4)
+        np.testing.assert_allclose(mean[c], expected[1], rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(var[c], expected[2], rtol=1e-5, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=25)
-@given(maps())
-def test_backends_agree(case):
+@on_each_backend(maps(), examples=25)
+def test_near_the_reference(backend, case):
+    own = implementation("batch_norm")
     x, grad, residual, weight, bias, relu = case
     with_residual = residual is not None
     y, mean, var = reference.batch_norm(x, weight, bias, residual, 1e-3, relu)
     z = reference.affine(x, weight, bias, residual, relu)
-    np.testing.assert_allclose(cpu.affine(x, weight, bias, residual, relu), z, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(own.affine(x, weight, bias, residual, relu), z, rtol=1e-5, atol=1e-5)
     norm = (grad, x, y, weight, mean, var, 1e-3, relu, with_residual)
     scaled = (grad, x, z, weight, relu, True, with_residual)
     for name, arguments in (("batch_norm_grad", norm), ("affine_grad", scaled)):
-        expected, got = (getattr(module, name)(*arguments) for module in (reference, cpu))
+        expected, got = (getattr(module, name)(*arguments) for module in (reference, own))
         assert (got[3] is None) == (expected[3] is None)
         for one, other in zip(got, expected, strict=True):
             if other is not None:
@@ -172,14 +172,13 @@ def test_gradient(training, relu):
 # Laws
 
 
-@settings(deadline=None, max_examples=25)
-@given(maps(least=2))
-def test_the_output_has_the_moments_that_weight_and_bias_say(case):
+@on_each_backend(maps(least=2), examples=25)
+def test_the_output_has_the_moments_that_weight_and_bias_say(backend, case):
     x, _, _, weight, bias, _ = case
-    for module in (reference, cpu):
-        y = module.batch_norm(x, weight, bias, None, 1e-12, False)[0].astype(np.float64)
-        np.testing.assert_allclose(y.mean((0, 1, 2)), bias, atol=2e-4)
-        np.testing.assert_allclose(y.std((0, 1, 2)), np.abs(weight), rtol=1e-4, atol=1e-4)
+    module = implementation("batch_norm")
+    y = module.batch_norm(x, weight, bias, None, 1e-12, False)[0].astype(np.float64)
+    np.testing.assert_allclose(y.mean((0, 1, 2)), bias, atol=2e-4)
+    np.testing.assert_allclose(y.std((0, 1, 2)), np.abs(weight), rtol=1e-4, atol=1e-4)
 
 
 def test_a_large_mean_costs_no_digits_of_the_variance():

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
 import lessons
-from tinymaskrcnn.backend import use
+from tests.properties import on_each_backend
 from tinymaskrcnn.ops.box_iou import cpu, reference
 from tinymaskrcnn.ops.box_iou.op import box_iou
 
@@ -73,17 +72,15 @@ def test_kernels_equal_the_reference_bit_for_bit(rows, columns):
 # Laws
 
 
-@settings(deadline=None, max_examples=40)
-@given(st.integers(0, 2**31), st.booleans(), st.sampled_from(["reference", "cpu"]))
-def test_symmetric_bounded_and_blind_to_shift_and_scale(seed, whole, name):
+@on_each_backend(st.integers(0, 2**31), st.booleans(), examples=25)
+def test_symmetric_bounded_and_blind_to_shift_and_scale(backend, seed, whole):
     rng = np.random.default_rng(seed)
     a, b = random_boxes(rng, 9, whole), random_boxes(rng, 6, whole)
-    with use(name):
-        iou = box_iou(a, b)
-        np.testing.assert_array_equal(iou, box_iou(b, a).T)
-        np.testing.assert_array_equal(iou, box_iou(4 * a, 4 * b))
-        np.testing.assert_allclose(iou, box_iou(a + 8, b + 8), atol=1e-4)
-        own = np.diagonal(box_iou(a, a))
+    iou = box_iou(a, b)
+    np.testing.assert_array_equal(iou, box_iou(b, a).T)
+    np.testing.assert_array_equal(iou, box_iou(4 * a, 4 * b))
+    np.testing.assert_allclose(iou, box_iou(a + 8, b + 8), atol=1e-4)
+    own = np.diagonal(box_iou(a, a))
     assert ((iou >= 0) & (iou <= 1)).all()
     np.testing.assert_array_equal(own, (a[:, 2:] > a[:, :2]).all(axis=1))
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lessons
+from tests.properties import implementation, on_each_backend
 from tinymaskrcnn.backend import kernels
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.ops.conv2d import cpu, reference
@@ -122,9 +123,9 @@ def problems(draw):
     return x, weight, bias, stride, padding, dilation, groups
 
 
-@FAST
-@given(problems(), st.booleans(), st.booleans(), st.sampled_from([0, 2, 4]))
-def test_cpu_is_reference(problem, relu, with_residual, size):
+@on_each_backend(problems(), st.booleans(), st.booleans(), st.sampled_from([0, 2, 4]), examples=40)
+def test_near_the_reference(backend, problem, relu, with_residual, size):
+    module = implementation("conv2d")
     x, weight, bias, *geometry = problem
     wide = double(x, weight)
     wide_bias = None if bias is None else bias.astype(np.float64)
@@ -134,17 +135,17 @@ def test_cpu_is_reference(problem, relu, with_residual, size):
     expected = reference.conv2d(*wide, wide_bias, residual, *geometry, relu)
     grad = normal(clean.shape, 8)
     with winograd(size):
-        y = cpu.conv2d(x, weight, bias, residual, *geometry, relu)
-        dx = cpu.conv2d_grad_input(grad, weight, x.shape, *geometry)
+        y = module.conv2d(x, weight, bias, residual, *geometry, relu)
+        dx = module.conv2d_grad_input(grad, weight, x.shape, *geometry)
     assert_near(y, expected, tolerance)
     expected = reference.conv2d_grad_input(*double(grad, weight), x.shape, *geometry)
     assert_near(dx, expected, tolerance)
     total = normal(x.shape, 9)
     expected = expected + total
     with winograd(size):
-        assert cpu.conv2d_grad_input(grad, weight, x.shape, *geometry, total) is total
+        assert module.conv2d_grad_input(grad, weight, x.shape, *geometry, total) is total
     assert_near(total, expected, tolerance)
-    masked, dbias = cpu.conv2d_grad_output(grad, y, relu)
+    masked, dbias = module.conv2d_grad_output(grad, y, relu)
     assert np.array_equal(masked, grad * (y > 0) if relu else grad)
     assert_near(dbias, masked.astype(np.float64).sum(axis=(0, 1, 2)))
 
@@ -180,12 +181,11 @@ def test_only_what_is_needed_gets_a_gradient(backend):
 # Laws
 
 
-@FAST
-@given(problems())
-def test_linear_in_x(problem):
-    x, weight, _, *geometry = problem
-    y = cpu.conv2d(x, weight, None, None, *geometry, False)
-    twice = cpu.conv2d(2 * x, weight, None, None, *geometry, False)
+@on_each_backend(problems(), examples=40)
+def test_linear_in_x(backend, problem):
+    (x, weight, _, *geometry), module = problem, implementation("conv2d")
+    y = module.conv2d(x, weight, None, None, *geometry, False)
+    twice = module.conv2d(2 * x, weight, None, None, *geometry, False)
     assert np.array_equal(twice, 2 * y)
 
 

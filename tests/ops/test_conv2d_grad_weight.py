@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lessons
+from tests.properties import implementation, on_each_backend
 from tinymaskrcnn.backend import kernels
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.ops.conv2d import cpu, reference
@@ -121,10 +122,9 @@ def problems(draw):
     return grad, normal(x_shape, seed), weight_shape, stride, padding, dilation, groups
 
 
-@FAST
-@given(problems())
-def test_cpu_is_reference(problem):
-    assert_near(cpu.conv2d_grad_weight(*problem), in_float64(*problem))
+@on_each_backend(problems(), examples=40)
+def test_near_the_reference(backend, problem):
+    assert_near(implementation("conv2d").conv2d_grad_weight(*problem), in_float64(*problem))
 
 
 @FAST
@@ -186,12 +186,12 @@ def test_adjoint_of_the_convolution(problem):
     assert np.isclose((y * grad).sum(), (weight * dw).sum(), rtol=1e-9, atol=1e-7)
 
 
-@FAST
-@given(problems(), st.sampled_from([0.5, -2.0, 1024.0]))
-def test_scales_with_the_gradient(problem, factor):
+@on_each_backend(problems(), st.sampled_from([0.5, -2.0, 1024.0]), examples=40)
+def test_scales_with_the_gradient(backend, problem, factor):
     grad, x, *settings = problem
-    scaled = cpu.conv2d_grad_weight(np.float32(factor) * grad, x, *settings)
-    assert np.array_equal(scaled, np.float32(factor) * cpu.conv2d_grad_weight(*problem))
+    grad_weight = implementation("conv2d").conv2d_grad_weight
+    scaled = grad_weight(np.float32(factor) * grad, x, *settings)
+    assert np.array_equal(scaled, np.float32(factor) * grad_weight(*problem))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import lessons
+from tests.properties import implementation, on_each_backend
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.ops.conv2d.op import conv2d
 from tinymaskrcnn.ops.conv_transpose2d import cpu, reference
@@ -91,25 +92,25 @@ def problems(draw):
     return normal(x_shape, seed), normal((ins, outs, *kernel), 1), bias, stride, padding
 
 
-@FAST
-@given(problems(), st.booleans())
-def test_cpu_is_reference(problem, relu):
+@on_each_backend(problems(), st.booleans(), examples=40)
+def test_near_the_reference(backend, problem, relu):
+    own = implementation("conv_transpose2d")
     x, weight, bias, *geometry = problem
     wide = x.astype(np.float64), weight.astype(np.float64)
-    y = cpu.conv_transpose2d(x, weight, bias, *geometry, relu)
+    y = own.conv_transpose2d(x, weight, bias, *geometry, relu)
     assert_near(y, reference.conv_transpose2d(*wide, bias, *geometry, relu))
     grad = normal(y.shape, 3)
     results = [
         module.conv_transpose2d_grad_input(g, w, x.shape, *geometry)
-        for module, g, w in ((cpu, grad, weight), (reference, grad.astype(float), wide[1]))
+        for module, g, w in ((own, grad, weight), (reference, grad.astype(float), wide[1]))
     ]
     assert_near(*results, 2e-5)  # a 3x3 kernel of stride 1 goes through Winograd
     results = [
         module.conv_transpose2d_grad_weight(g, a, weight.shape, *geometry)
-        for module, g, a in ((cpu, grad, x), (reference, grad.astype(float), wide[0]))
+        for module, g, a in ((own, grad, x), (reference, grad.astype(float), wide[0]))
     ]
     assert_near(*results, 2e-5)
-    masked, dbias = cpu.conv_transpose2d_grad_output(grad, y, relu)
+    masked, dbias = own.conv_transpose2d_grad_output(grad, y, relu)
     expected = reference.conv_transpose2d_grad_output(grad.astype(float), y, relu)
     assert np.array_equal(masked, expected[0])
     assert_near(dbias, expected[1])

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lessons
+from tests.properties import implementation, on_each_backend
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.jit import numba, set_threads
 from tinymaskrcnn.ops.group_norm import cpu, reference
@@ -60,33 +60,30 @@ def test_residual_and_relu(backend):
 # Specification
 
 
-@settings(deadline=None, max_examples=25)
-@given(cases(least=1))
-def test_one_group_at_a_time(case):
+@on_each_backend(cases(least=1), examples=25)
+def test_one_group_at_a_time(backend, case):
     x, _, residual, groups, weight, bias, relu = case
     size = x.shape[3] // groups
-    for module in (reference, cpu):
-        y, mean, var = module.group_norm(x, groups, weight, bias, residual, 1e-3, relu)
-        for n, g in np.ndindex(len(x), groups):
-            channels = slice(g * size, (g + 1) * size)
-            values = x[n, :, :, channels]
-            flat, middle, spread = normalise(values.ravel(), 1e-3)
-            expected = np.reshape(flat, values.shape) * weight[channels] + bias[channels]
-            expected = expected + (0 if residual is None else residual[n, :, :, channels])
-            expected = np.maximum(expected, 0) if relu else expected
-            np.testing.assert_allclose(y[n, :, :, channels], expected, rtol=1e-5, atol=1e-4)
-            np.testing.assert_allclose(
-                [mean[n, g], var[n, g]], [middle, spread], rtol=1e-5, atol=1e-6
-            )
+    module = implementation("group_norm")
+    y, mean, var = module.group_norm(x, groups, weight, bias, residual, 1e-3, relu)
+    for n, g in np.ndindex(len(x), groups):
+        channels = slice(g * size, (g + 1) * size)
+        values = x[n, :, :, channels]
+        flat, middle, spread = normalise(values.ravel(), 1e-3)
+        expected = np.reshape(flat, values.shape) * weight[channels] + bias[channels]
+        expected = expected + (0 if residual is None else residual[n, :, :, channels])
+        expected = np.maximum(expected, 0) if relu else expected
+        np.testing.assert_allclose(y[n, :, :, channels], expected, rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose([mean[n, g], var[n, g]], [middle, spread], rtol=1e-5, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=25)
-@given(cases())
-def test_gradients_of_the_backends_agree(case):
+@on_each_backend(cases(), examples=25)
+def test_gradients_are_the_references(backend, case):
+    own = implementation("group_norm")
     x, grad, residual, groups, weight, bias, relu = case
     y, mean, var = reference.group_norm(x, groups, weight, bias, residual, 1e-3, relu)
     arguments = (grad, x, y, weight, mean, var, 1e-3, relu, residual is not None)
-    expected, got = (module.group_norm_grad(*arguments) for module in (reference, cpu))
+    expected, got = (module.group_norm_grad(*arguments) for module in (reference, own))
     assert (got[3] is None) == (expected[3] is None)
     for one, other in zip(got, expected, strict=True):
         if other is not None:
@@ -111,18 +108,19 @@ def test_gradient(groups, relu):
 # Laws
 
 
-@settings(deadline=None, max_examples=20)
-@given(cases(least=1), st.sampled_from([0.5, 2, 8]), st.sampled_from([-4, 0, 4]))
-def test_scale_and_shift_of_the_input_change_nothing(case, scale, shift):
+@on_each_backend(
+    cases(least=1), st.sampled_from([0.5, 2, 8]), st.sampled_from([-4, 0, 4]), examples=20
+)
+def test_scale_and_shift_of_the_input_change_nothing(backend, case, scale, shift):
     x, _, _, groups, weight, bias, _ = case
     if x[0].size // groups < 8:  # too few values for a variance far above eps
         return
-    for module in (reference, cpu):
-        y, moved = (
-            module.group_norm(v, groups, weight, bias, None, 1e-12, False)[0]
-            for v in (x, x * np.float32(scale) + np.float32(shift))
-        )
-        np.testing.assert_allclose(moved, y, rtol=1e-3, atol=1e-3)
+    module = implementation("group_norm")
+    y, moved = (
+        module.group_norm(v, groups, weight, bias, None, 1e-12, False)[0]
+        for v in (x, x * np.float32(scale) + np.float32(shift))
+    )
+    np.testing.assert_allclose(moved, y, rtol=1e-3, atol=1e-3)
 
 
 # Outside oracle: torch.nn.functional.group_norm, 2.14

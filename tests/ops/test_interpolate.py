@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lessons
+from tests.properties import implementation, on_each_backend
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.jit import numba, set_threads
 from tinymaskrcnn.ops.interpolate import cpu, reference
@@ -60,15 +60,13 @@ def test_upsample_add(backend):
 # Specification
 
 
-@settings(deadline=None, max_examples=40)
-@given(maps(), SIZES)
-def test_one_pixel_at_a_time(x, size):
+@on_each_backend(maps(), SIZES, examples=40)
+def test_one_pixel_at_a_time(backend, x, size):
     for name, pixel in (("nearest", LESSON.nearest_pixel), ("bilinear", LESSON.bilinear_pixel)):
-        for module in (reference, cpu):
-            y = getattr(module, name)(x, size)
-            assert y.shape == (len(x), *size, x.shape[3])
-            for n, i, j in np.ndindex(y.shape[:3]):
-                np.testing.assert_allclose(y[n, i, j], pixel(x[n], i, j, size), atol=3e-6)
+        y = getattr(implementation("interpolate"), name)(x, size)
+        assert y.shape == (len(x), *size, x.shape[3])
+        for n, i, j in np.ndindex(y.shape[:3]):
+            np.testing.assert_allclose(y[n, i, j], pixel(x[n], i, j, size), atol=3e-6)
 
 
 # Gradient
@@ -89,36 +87,33 @@ def test_gradient_of_upsample_add():
 # Laws
 
 
-@settings(deadline=None, max_examples=40)
-@given(maps(), SIZES)
-def test_the_gradient_is_the_transpose(x, size):
-    """<resize(x), g> = <x, resize_grad(g)>, for both backends and modes."""
+@on_each_backend(maps(), SIZES, examples=40)
+def test_the_gradient_is_the_transpose(backend, x, size):
+    """<resize(x), g> = <x, resize_grad(g)>, for both modes."""
     grad = np.cos(np.arange(len(x) * size[0] * size[1] * x.shape[3], dtype=np.float32))
     grad = grad.reshape(len(x), *size, x.shape[3])
-    for module in (reference, cpu):
-        for name in ("nearest", "bilinear"):
-            y, dx = (
-                getattr(module, name)(x, size),
-                getattr(module, f"{name}_grad")(grad, x.shape[1:3]),
-            )
-            np.testing.assert_allclose((y * grad).sum(), (x * dx).sum(), rtol=1e-4, atol=1e-4)
+    module = implementation("interpolate")
+    for name in ("nearest", "bilinear"):
+        y, dx = (
+            getattr(module, name)(x, size),
+            getattr(module, f"{name}_grad")(grad, x.shape[1:3]),
+        )
+        np.testing.assert_allclose((y * grad).sum(), (x * dx).sum(), rtol=1e-4, atol=1e-4)
 
 
-@settings(deadline=None, max_examples=20)
-@given(maps())
-def test_the_same_size_changes_nothing(x):
-    for module in (reference, cpu):
-        for resize in (module.nearest, module.bilinear):
-            np.testing.assert_array_equal(resize(x, x.shape[1:3]), x)
+@on_each_backend(maps(), examples=20)
+def test_the_same_size_changes_nothing(backend, x):
+    module = implementation("interpolate")
+    for resize in (module.nearest, module.bilinear):
+        np.testing.assert_array_equal(resize(x, x.shape[1:3]), x)
 
 
-@settings(deadline=None, max_examples=20)
-@given(maps(), SIZES)
-def test_upsample_add_is_the_sum_of_its_parts(top, size):
+@on_each_backend(maps(), SIZES, examples=20)
+def test_upsample_add_is_the_sum_of_its_parts(backend, top, size):
     lateral = np.ones((len(top), *size, top.shape[3]), np.float32)
-    for module in (reference, cpu):
-        expected = module.nearest(top, size) + lateral
-        np.testing.assert_array_equal(module.upsample_add(top, lateral), expected)
+    module = implementation("interpolate")
+    expected = module.nearest(top, size) + lateral
+    np.testing.assert_array_equal(module.upsample_add(top, lateral), expected)
 
 
 # Outside oracle: torch.nn.functional.interpolate, 2.14

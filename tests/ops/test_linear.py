@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lessons
+from tests.properties import implementation, on_each_backend
 from tinymaskrcnn.backend import kernels
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.ops.linear import cpu, reference
@@ -14,7 +14,6 @@ from tinymaskrcnn.tensor import Tensor
 
 neuron = lessons.load("box_head").neuron
 Scalar = lessons.load("gradients").Scalar
-FAST = settings(deadline=None, max_examples=40)
 
 
 def normal(shape, seed=0, dtype=np.float32):
@@ -68,29 +67,29 @@ SIZES = st.tuples(
 )
 
 
-@FAST
-@given(SIZES, st.booleans(), st.booleans(), st.integers(0, 999))
-def test_cpu_is_reference(sizes, with_bias, relu, seed):
+@on_each_backend(SIZES, st.booleans(), st.booleans(), st.integers(0, 999), examples=40)
+def test_near_the_reference(backend, sizes, with_bias, relu, seed):
+    module = implementation("linear")
     rows, ins, outs = sizes
     x, weight, grad = normal((rows, ins), seed), normal((outs, ins), 1), normal((rows, outs), 2)
     bias = normal(outs, 3) if with_bias else None
     wide = [array.astype(np.float64) for array in (x, weight, grad)]
-    y = cpu.linear(x, weight, bias, relu)
+    y = module.linear(x, weight, bias, relu)
     sizes = [np.abs(array) for array in wide]  # what is summed may cancel, its rounding does not
     assert_near(
         y, reference.linear(*wide[:2], bias, relu), scale=reference.linear(*sizes[:2], None, False)
     )
     assert_near(
-        cpu.linear_grad_input(grad, weight),
+        module.linear_grad_input(grad, weight),
         reference.linear_grad_input(wide[2], wide[1]),
         scale=reference.linear_grad_input(sizes[2], sizes[1]),
     )
     assert_near(
-        cpu.linear_grad_weight(grad, x),
+        module.linear_grad_weight(grad, x),
         reference.linear_grad_weight(wide[2], wide[0]),
         scale=reference.linear_grad_weight(sizes[2], sizes[0]),
     )
-    masked, dbias = cpu.linear_grad_output(grad, y, relu)
+    masked, dbias = module.linear_grad_output(grad, y, relu)
     expected = reference.linear_grad_output(wide[2], y, relu)
     assert np.array_equal(masked, expected[0])
     assert_near(dbias, expected[1])
@@ -124,13 +123,14 @@ def test_only_what_is_needed_gets_a_gradient(backend):
 # Laws
 
 
-@FAST
-@given(SIZES)
-def test_rows_are_independent(sizes):
+@on_each_backend(SIZES, examples=40)
+def test_rows_are_independent(backend, sizes):
     rows, ins, outs = sizes
     x, weight = normal((rows, ins)), normal((outs, ins), 1)
-    y = cpu.linear(x, weight, None, False)
-    assert np.array_equal(cpu.linear(x[::-1], weight, None, False), y[::-1])
+    module = implementation("linear")
+    y, turned = (module.linear(rows, weight, None, False) for rows in (x, x[::-1]))
+    # NumPy's BLAS has a row's sum depend on its place; compiled kernels do not
+    assert_near(turned, y[::-1], 2e-6 if backend == "reference" else 0)
 
 
 def test_same_bits_at_any_thread_count():

@@ -4,13 +4,13 @@ from math import exp, log
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 import lessons
+from tests.properties import implementation, on_each_backend
 from tinymaskrcnn.gradcheck import gradcheck
-from tinymaskrcnn.ops.losses import cpu, reference
+from tinymaskrcnn.ops.losses import reference
 from tinymaskrcnn.ops.losses.op import binary_cross_entropy_with_logits, cross_entropy, smooth_l1
 from tinymaskrcnn.tensor import Tensor
 
@@ -70,46 +70,41 @@ def test_beta_zero_is_the_absolute_difference(backend):
 cross_entropy_one = lessons.load("box_head").cross_entropy_one
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.data())
-def test_cross_entropy_one_row_at_a_time(data):
+@on_each_backend(st.data(), examples=30)
+def test_cross_entropy_one_row_at_a_time(backend, data):
     rows, classes = data.draw(st.tuples(st.integers(1, 5), st.integers(1, 6)))
     logits = data.draw(numbers((rows, classes)))
     labels = data.draw(arrays(np.int64, rows, elements=st.integers(0, classes - 1)))
     losses = []
     for row, label in zip(logits.tolist(), labels, strict=True):
         losses.append(cross_entropy_one(row, label))
-    for module in (reference, cpu):
-        loss, probabilities = module.cross_entropy(logits, labels)
-        np.testing.assert_allclose(loss, sum(losses) / rows, rtol=1e-5, atol=4e-6)
-        assert loss.dtype == probabilities.dtype == np.float32
+    loss, probabilities = implementation("losses").cross_entropy(logits, labels)
+    np.testing.assert_allclose(loss, sum(losses) / rows, rtol=1e-5, atol=4e-6)
+    assert loss.dtype == probabilities.dtype == np.float32
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.data(), st.sampled_from(["mean", "sum"]))
-def test_binary_cross_entropy_one_number_at_a_time(data, reduction):
+@on_each_backend(st.data(), st.sampled_from(["mean", "sum"]), examples=30)
+def test_binary_cross_entropy_one_number_at_a_time(backend, data, reduction):
     logits = data.draw(numbers(data.draw(SHAPES)))
     targets = data.draw(numbers(logits.shape, 0, 1))
     pairs = zip(logits.ravel().tolist(), targets.ravel().tolist(), strict=True)
     total = sum(LESSON.binary_cross_entropy_one(*pair) for pair in pairs)
     expected = total / logits.size if reduction == "mean" else total
-    for module in (reference, cpu):
-        loss = module.binary_cross_entropy(logits, targets, reduction)
-        np.testing.assert_allclose(loss, expected, rtol=1e-5, atol=1e-6)
+    loss = implementation("losses").binary_cross_entropy(logits, targets, reduction)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.data(), st.sampled_from([0, 1 / 9, 1, 2.5]))
-def test_smooth_l1_one_number_at_a_time(data, beta):
+@on_each_backend(st.data(), st.sampled_from([0, 1 / 9, 1, 2.5]), examples=30)
+def test_smooth_l1_one_number_at_a_time(backend, data, beta):
     prediction = data.draw(numbers(data.draw(SHAPES)))
     target = data.draw(numbers(prediction.shape))
     pairs = zip(prediction.ravel().tolist(), target.ravel().tolist(), strict=True)
     expected = [LESSON.smooth_l1_one(a - b, beta) for a, b in pairs]
-    for module in (reference, cpu):
-        losses = module.smooth_l1(prediction, target, beta, "none")
-        np.testing.assert_allclose(losses.ravel(), expected, rtol=1e-5, atol=1e-6)
-        total = module.smooth_l1(prediction, target, beta, "sum")
-        np.testing.assert_allclose(total, sum(expected), rtol=1e-5, atol=1e-6)
+    module = implementation("losses")
+    losses = module.smooth_l1(prediction, target, beta, "none")
+    np.testing.assert_allclose(losses.ravel(), expected, rtol=1e-5, atol=1e-6)
+    total = module.smooth_l1(prediction, target, beta, "sum")
+    np.testing.assert_allclose(total, sum(expected), rtol=1e-5, atol=1e-6)
 
 
 def test_a_sure_right_answer_keeps_its_digits(backend):
@@ -133,15 +128,16 @@ def test_gradient():
             gradcheck(lambda x, b=beta, r=reduction: smooth_l1(x, targets, b, r), x)
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.data(), st.sampled_from(["mean", "sum"]), st.sampled_from([0, 1 / 9, 1]))
-def test_gradients_of_the_backends_agree(data, reduction, beta):
+@on_each_backend(
+    st.data(), st.sampled_from(["mean", "sum"]), st.sampled_from([0, 1 / 9, 1]), examples=30
+)
+def test_gradients_are_the_references(backend, data, reduction, beta):
     x = data.draw(numbers(data.draw(SHAPES)))
     targets = data.draw(numbers(x.shape, 0, 1))
     for name, settings_ in (("binary_cross_entropy", ()), ("smooth_l1", (beta,))):
         expected, got = (
             getattr(module, f"{name}_grad")(ONE, x, targets, *settings_, reduction)
-            for module in (reference, cpu)
+            for module in (reference, implementation("losses"))
         )
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
@@ -149,22 +145,20 @@ def test_gradients_of_the_backends_agree(data, reduction, beta):
 # Laws
 
 
-@settings(deadline=None, max_examples=30)
-@given(numbers((4, 3)), st.floats(-50, 50, width=32))
-def test_laws(x, c):
-    labels = np.array([0, 1, 2, 1])
-    for module in (reference, cpu):
-        loss, probabilities = module.cross_entropy(x, labels)
-        shifted, _ = module.cross_entropy(x + np.float32(c), labels)
-        np.testing.assert_allclose(shifted, loss, rtol=1e-4, atol=2e-5)
-        dlogits = module.cross_entropy_grad(ONE, probabilities, labels)
-        np.testing.assert_allclose(dlogits.sum(1), 0, atol=1e-6)
-        one, other = (
-            module.binary_cross_entropy(s * x, t + 0 * x, "sum") for s, t in ((1, 1), (-1, 0))
-        )
-        np.testing.assert_allclose(one, other, rtol=1e-6)
-        forth, back = (module.smooth_l1(*pair, 1.0, "sum") for pair in ((x, x[::-1]), (x[::-1], x)))
-        np.testing.assert_allclose(forth, back, rtol=1e-6)
+@on_each_backend(numbers((4, 3)), st.floats(-50, 50, width=32), examples=30)
+def test_laws(backend, x, c):
+    labels, module = np.array([0, 1, 2, 1]), implementation("losses")
+    loss, probabilities = module.cross_entropy(x, labels)
+    shifted, _ = module.cross_entropy(x + np.float32(c), labels)
+    np.testing.assert_allclose(shifted, loss, rtol=1e-4, atol=2e-5)
+    dlogits = module.cross_entropy_grad(ONE, probabilities, labels)
+    np.testing.assert_allclose(dlogits.sum(1), 0, atol=1e-6)
+    one, other = (
+        module.binary_cross_entropy(s * x, t + 0 * x, "sum") for s, t in ((1, 1), (-1, 0))
+    )
+    np.testing.assert_allclose(one, other, rtol=1e-6)
+    forth, back = (module.smooth_l1(*pair, 1.0, "sum") for pair in ((x, x[::-1]), (x[::-1], x)))
+    np.testing.assert_allclose(forth, back, rtol=1e-6)
 
 
 # Outside oracle: torch 2.14

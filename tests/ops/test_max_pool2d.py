@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lessons
+from tests.properties import implementation, on_each_backend
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.jit import numba, set_threads
 from tinymaskrcnn.ops.max_pool2d import cpu, reference
@@ -83,18 +83,14 @@ def pool_one_by_one(x, grad, kernel, stride, padding):
     return y, dx
 
 
-@settings(deadline=None, max_examples=40)
-@given(cases())
-def test_one_window_at_a_time(case):
-    x, *window = case
-    for module in (reference, cpu):
-        y, tap = module.max_pool2d(x, *window)
-        grad = np.arange(y.size, dtype=np.float32).reshape(y.shape)
-        expected = pool_one_by_one(x, grad, *window)
-        np.testing.assert_array_equal(y, expected[0])
-        np.testing.assert_array_equal(
-            module.max_pool2d_grad(grad, tap, x.shape, *window), expected[1]
-        )
+@on_each_backend(cases(), examples=40)
+def test_one_window_at_a_time(backend, case):
+    (x, *window), module = case, implementation("max_pool2d")
+    y, tap = module.max_pool2d(x, *window)
+    grad = np.arange(y.size, dtype=np.float32).reshape(y.shape)
+    expected = pool_one_by_one(x, grad, *window)
+    np.testing.assert_array_equal(y, expected[0])
+    np.testing.assert_array_equal(module.max_pool2d_grad(grad, tap, x.shape, *window), expected[1])
 
 
 # Gradient
@@ -109,13 +105,11 @@ def test_gradient(window):
 # Laws
 
 
-@settings(deadline=None, max_examples=20)
-@given(cases(), st.integers(-5, 5))
-def test_a_constant_passes_through(case, constant):
-    x, *window = case
-    for module in (reference, cpu):
-        moved, _ = module.max_pool2d(x + np.float32(constant), *window)
-        np.testing.assert_array_equal(moved, module.max_pool2d(x, *window)[0] + constant)
+@on_each_backend(cases(), st.integers(-5, 5), examples=20)
+def test_a_constant_passes_through(backend, case, constant):
+    (x, *window), module = case, implementation("max_pool2d")
+    moved, _ = module.max_pool2d(x + np.float32(constant), *window)
+    np.testing.assert_array_equal(moved, module.max_pool2d(x, *window)[0] + constant)
 
 
 # Edges

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lessons
-from tinymaskrcnn.backend import use
+from tests.properties import implementation, on_each_backend
 from tinymaskrcnn.ops.box_iou.reference import box_iou
 from tinymaskrcnn.ops.nms import cpu, reference
 from tinymaskrcnn.ops.nms.op import batched_nms, nms
@@ -153,20 +152,14 @@ def test_boxes_left_of_zero_may_meet_the_next_label_as_in_torchvision(backend):
 # Laws
 
 
-@settings(deadline=None, max_examples=40)
-@given(
-    st.integers(0, 2**31),
-    st.sampled_from([0.0, 0.3, 0.5, 1.0]),
-    st.sampled_from(["reference", "cpu"]),
-)
-def test_kept_boxes_are_apart_and_each_dropped_one_has_a_better_neighbour(seed, threshold, name):
+@on_each_backend(st.integers(0, 2**31), st.sampled_from([0.0, 0.3, 0.5, 1.0]), examples=25)
+def test_kept_boxes_are_apart_and_each_dropped_one_has_a_better_neighbour(backend, seed, threshold):
     rng = np.random.default_rng(seed)
     boxes, scores = random_boxes(rng, 90), rng.permutation(90).astype(np.float32)
-    with use(name):
-        kept = nms(boxes, scores, threshold)
-        again = nms(boxes[kept], scores[kept], threshold)
-        order = rng.permutation(90)
-        shuffled = order[nms(boxes[order], scores[order], threshold)]
+    kept = nms(boxes, scores, threshold)
+    again = nms(boxes[kept], scores[kept], threshold)
+    order = rng.permutation(90)
+    shuffled = order[nms(boxes[order], scores[order], threshold)]
     overlap = box_iou(boxes, boxes).astype(np.float64) > threshold
     assert not np.triu(overlap[np.ix_(kept, kept)], 1).any()
     assert (np.diff(scores[kept]) < 0).all()
@@ -177,9 +170,11 @@ def test_kept_boxes_are_apart_and_each_dropped_one_has_a_better_neighbour(seed, 
     np.testing.assert_array_equal(shuffled, kept)
 
 
-@settings(deadline=None, max_examples=20)
-@given(st.integers(0, 2**31), st.sampled_from([400, 1000, 1001, 1500]))
-def test_kernels_decide_as_the_reference(seed, count):
+@on_each_backend(
+    st.integers(0, 2**31), st.sampled_from([400, 1000, 1001, 1500]), examples=20, on_cuda=2
+)
+def test_decides_as_the_reference(backend, seed, count):
+    module = implementation("nms")
     rng = np.random.default_rng(seed)
     boxes = random_boxes(rng, count, bool(seed % 2))
     scores = np.round(rng.standard_normal(count), 2).astype(np.float32)
@@ -187,10 +182,10 @@ def test_kernels_decide_as_the_reference(seed, count):
     labels = rng.integers(0, 5, count)
     for threshold in (0.3, 0.5, 0.7):
         rest = (scores, threshold)
-        np.testing.assert_array_equal(cpu.nms(boxes, *rest), reference.nms(boxes, *rest))
+        np.testing.assert_array_equal(module.nms(boxes, *rest), reference.nms(boxes, *rest))
         rest = (scores, labels, threshold)
         np.testing.assert_array_equal(
-            cpu.batched_nms(boxes, *rest), reference.batched_nms(boxes, *rest)
+            module.batched_nms(boxes, *rest), reference.batched_nms(boxes, *rest)
         )
 
 

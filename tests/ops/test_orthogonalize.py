@@ -3,15 +3,21 @@
 import numba
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lessons
+from tests.properties import implementation, on_each_backend
 from tinymaskrcnn import jit
-from tinymaskrcnn.ops.orthogonalize import cpu, reference
+from tinymaskrcnn.gpu.array import empty
+from tinymaskrcnn.gpu.device import use_device
+from tinymaskrcnn.ops.orthogonalize import cpu
 
-MODULES = pytest.mark.parametrize("module", [reference, cpu], ids=["reference", "cpu"])
 SIZES = st.integers(1, 70)
+
+
+@pytest.fixture
+def module(backend):
+    return implementation("orthogonalize")
 
 
 def orthogonalize(module, matrix):
@@ -25,7 +31,6 @@ def random(shape, seed=0):
 # By hand
 
 
-@MODULES
 def test_one_number_goes_through_the_polynomial(module):
     value = 1.0
     for _ in range(5):
@@ -46,33 +51,32 @@ def specification(matrix):
     return u * values @ v
 
 
-@settings(deadline=None, max_examples=40)
-@given(SIZES, SIZES, st.integers(0, 99), st.sampled_from([1e-30, 1e-12, 1e-9, 1.0, 1e12]))
-def test_specification(rows, columns, seed, scale):
+@on_each_backend(
+    SIZES, SIZES, st.integers(0, 99), st.sampled_from([1e-30, 1e-12, 1e-9, 1.0, 1e12]), examples=40
+)
+def test_specification(backend, rows, columns, seed, scale):
     matrix = random((rows, columns), seed) * np.float32(scale)
-    for module in (reference, cpu):
-        result = orthogonalize(module, matrix)
-        assert result.dtype == np.float32
-        np.testing.assert_allclose(result, specification(matrix), atol=2e-4)
+    module = implementation("orthogonalize")
+    result = orthogonalize(module, matrix)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, specification(matrix), atol=2e-4)
 
 
 orthogonal_in_loops = lessons.load("training").orthogonal_in_loops
 
 
-@settings(deadline=None, max_examples=40)
-@given(
+@on_each_backend(
     st.tuples(st.integers(1, 7), st.integers(1, 7)),
     st.integers(0, 99),
     st.sampled_from([1e-30, 1e-9, 1e-7, 1.0, 1e12]),
+    examples=40,
 )
-def test_loops(shape, seed, scale):
+def test_loops(backend, shape, seed, scale):
     matrix = random(shape, seed) * np.float32(scale)
-    for module in (reference, cpu):
-        result = orthogonalize(module, matrix)
-        np.testing.assert_allclose(result, orthogonal_in_loops(matrix), atol=2e-4)
+    result = orthogonalize(implementation("orthogonalize"), matrix)
+    np.testing.assert_allclose(result, orthogonal_in_loops(matrix), atol=2e-4)
 
 
-@MODULES
 def test_deep_and_wide(module):
     for shape in ((130, 600), (40, 3136), (300, 7)):
         matrix = random(shape)
@@ -82,13 +86,11 @@ def test_deep_and_wide(module):
 # Laws
 
 
-@MODULES
 def test_singular_values_come_to_about_one(module):
     values = np.linalg.svd(orthogonalize(module, random((64, 576))), compute_uv=False)
     assert values.min() > 0.66 and values.max() < 1.16
 
 
-@MODULES
 def test_one_strong_direction_does_not_hide_the_others(module):
     matrix = random((32, 100)) + 50 * random((32, 1)) @ random((1, 100), 1)
     before, after = (
@@ -97,24 +99,22 @@ def test_one_strong_direction_does_not_hide_the_others(module):
     assert before[0] / before[1] > 100 and after.max() / after.min() < 4
 
 
-@settings(deadline=None, max_examples=20)
-@given(st.lists(st.tuples(SIZES, SIZES), max_size=5))
-def test_matrices_do_not_meet(shapes):
+@on_each_backend(st.lists(st.tuples(SIZES, SIZES), max_size=5), examples=20)
+def test_matrices_do_not_meet(backend, shapes):
     matrices = [random(shape, seed) for seed, shape in enumerate(shapes)]
-    for module in (reference, cpu):
-        together = module.orthogonalize(matrices)
-        assert len(together) == len(matrices)
-        for matrix, result in zip(matrices, together, strict=True):
-            np.testing.assert_array_equal(result, orthogonalize(module, matrix))
+    module = implementation("orthogonalize")
+    together = module.orthogonalize(matrices)
+    assert len(together) == len(matrices)
+    for matrix, result in zip(matrices, together, strict=True):
+        np.testing.assert_array_equal(result, orthogonalize(module, matrix))
 
 
-@settings(deadline=None, max_examples=20)
-@given(SIZES, SIZES, st.integers(0, 99))
-def test_transposing_commutes(rows, columns, seed):
+@on_each_backend(SIZES, SIZES, st.integers(0, 99), examples=20)
+def test_transposing_commutes(backend, rows, columns, seed):
     matrix = random((rows, columns), seed)
-    for module in (reference, cpu):
-        turned = orthogonalize(module, np.ascontiguousarray(matrix.T)).T
-        np.testing.assert_allclose(orthogonalize(module, matrix), turned, atol=1e-4)
+    module = implementation("orthogonalize")
+    turned = orthogonalize(module, np.ascontiguousarray(matrix.T)).T
+    np.testing.assert_allclose(orthogonalize(module, matrix), turned, atol=1e-4)
 
 
 def test_any_number_of_threads_gives_the_same_bits():
@@ -125,10 +125,27 @@ def test_any_number_of_threads_gives_the_same_bits():
     assert results[0] == results[1]
 
 
+@pytest.mark.cuda
+def test_on_a_gpu_all_matrices_share_their_launches(gpu):
+    """A copy in and out for each, and for all together 16 products and a scaling."""
+    from tests.benchmarks.gpu_estimate import PaperDevice
+    from tinymaskrcnn.ops.orthogonalize.cuda import orthogonalize as together
+
+    device = PaperDevice()
+    with use_device(device):
+        matrices = [empty(shape) for shape in [(70, 300), (8, 9)] * 10 + [(20, 3)]]
+        together(matrices)
+    launches = {name: cost.launches for name, cost in device.by_kernel.items()}
+    assert launches == {
+        "basic.copy": 21 + 1,
+        "orthogonalize.products": 16,
+        "orthogonalize.normalise": 1,
+    }
+
+
 # Edges
 
 
-@MODULES
 def test_zeros_stay_zeros(module):
     matrix = random((20, 40))
     matrix[3] = 0
@@ -136,14 +153,12 @@ def test_zeros_stay_zeros(module):
     assert not orthogonalize(module, np.zeros((5, 9), np.float32)).any()
 
 
-@MODULES
 @pytest.mark.parametrize("scale", [1e-44, 1e-30, 1e-20, 1e-13])
 def test_noise_is_not_made_a_step(module, scale):
     matrix = random((64, 100)) * np.float32(scale)
     assert np.abs(orthogonalize(module, matrix)).max() < 0.01
 
 
-@MODULES
 def test_the_matrix_is_left_alone(module):
     matrix = random((9, 5))
     before = matrix.copy()

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import RegularGridInterpolator
 
 import lessons
-from tinymaskrcnn.backend import use
+from tests.properties import on_each_backend
 from tinymaskrcnn.ops.paste_masks import cpu, reference
 from tinymaskrcnn.ops.paste_masks.op import paste_masks, paste_masks_binary
 
@@ -60,16 +59,14 @@ def test_equals_the_one_pixel_loop(backend, size):
 # Laws
 
 
-@settings(deadline=None, max_examples=25)
-@given(st.integers(0, 2**31), st.integers(1, 30), st.sampled_from(["reference", "cpu"]))
-def test_bounded_binary_agrees_and_a_window_is_a_window(seed, size, name):
+@on_each_backend(st.integers(0, 2**31), st.integers(1, 30), examples=15)
+def test_bounded_binary_agrees_and_a_window_is_a_window(backend, seed, size):
     rng = np.random.default_rng(seed)
     masks = rng.random((4, size, size)).astype(np.float32)
     boxes = random_boxes(rng, 4, 90, 70)
-    with use(name):
-        whole = paste_masks(masks, boxes, 90, 70)
-        window = paste_masks(masks, boxes, 31, 45)
-        binary = paste_masks_binary(masks, boxes, 90, 70, 0.4)
+    whole = paste_masks(masks, boxes, 90, 70)
+    window = paste_masks(masks, boxes, 31, 45)
+    binary = paste_masks_binary(masks, boxes, 90, 70, 0.4)
     assert whole.min() >= 0
     assert whole.max() <= masks.max() * (1 + 1e-6)
     np.testing.assert_allclose(window, whole[:, :31, :45], atol=1e-6)

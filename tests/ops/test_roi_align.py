@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lessons
-from tinymaskrcnn.backend import use
+from tests.properties import on_each_backend
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.jit import numba, set_threads
 from tinymaskrcnn.ops.roi_align import cpu, reference
@@ -129,36 +128,32 @@ def test_gradient(sampling, aligned):
 SEEDS = st.integers(0, 2**31)
 
 
-@settings(deadline=None, max_examples=25)
-@given(SEEDS, st.sampled_from([1, 2, -1]), st.booleans(), st.sampled_from(["reference", "cpu"]))
-def test_linear_in_the_features_and_its_gradient_is_the_transpose(seed, sampling, aligned, name):
+@on_each_backend(SEEDS, st.sampled_from([1, 2, -1]), st.booleans(), examples=15)
+def test_linear_in_the_features_and_its_gradient_is_the_transpose(backend, seed, sampling, aligned):
     rng = np.random.default_rng(seed)
     a, b = rng.standard_normal((2, 2, 5, 6, 3)).astype(np.float32)
     rois = random_rois(rng, 5, 2, 5, 6)
-    with use(name):
-        pool = lambda x: roi_align(x, rois, (2, 3), 1.0, sampling, aligned)  # noqa: E731
-        mixed = pool(2 * a - b).data
-        np.testing.assert_allclose(mixed, 2 * pool(a).data - pool(b).data, atol=1e-5)
-        x = Tensor(a, requires_grad=True)
-        slope = rng.standard_normal(mixed.shape).astype(np.float32)
-        pool(x).backward(slope)
+    pool = lambda x: roi_align(x, rois, (2, 3), 1.0, sampling, aligned)  # noqa: E731
+    mixed = pool(2 * a - b).data
+    np.testing.assert_allclose(mixed, 2 * pool(a).data - pool(b).data, atol=1e-5)
+    x = Tensor(a, requires_grad=True)
+    slope = rng.standard_normal(mixed.shape).astype(np.float32)
+    pool(x).backward(slope)
     there, back = (slope * pool(b).data).sum(), (x.grad * b).sum()
     assert there == pytest.approx(back, rel=1e-4, abs=1e-4)
 
 
-@settings(deadline=None, max_examples=25)
-@given(SEEDS, st.sampled_from([2, -1]), st.sampled_from(["reference", "cpu"]))
-def test_constants_inside_the_map_stay_and_rois_do_not_mix(seed, sampling, name):
+@on_each_backend(SEEDS, st.sampled_from([2, -1]), examples=15)
+def test_constants_inside_the_map_stay_and_rois_do_not_mix(backend, seed, sampling):
     rng = np.random.default_rng(seed)
     start = rng.uniform(0, 4, (8, 2))
     rois = np.column_stack((rng.integers(0, 3, 8), start, start + rng.uniform(0, 4, (8, 2))))
     constants = np.broadcast_to([[[[3.0, -2.0]]]], (3, 9, 9, 2)).astype(np.float32)
     features = rng.standard_normal((3, 9, 9, 2)).astype(np.float32)
     order = rng.permutation(8)
-    with use(name):
-        flat = roi_align(constants, rois, 3, sampling_ratio=sampling).data
-        pooled = roi_align(features, rois, 3, sampling_ratio=sampling).data
-        shuffled = roi_align(features, rois[order], 3, sampling_ratio=sampling).data
+    flat = roi_align(constants, rois, 3, sampling_ratio=sampling).data
+    pooled = roi_align(features, rois, 3, sampling_ratio=sampling).data
+    shuffled = roi_align(features, rois[order], 3, sampling_ratio=sampling).data
     np.testing.assert_allclose(flat, np.broadcast_to([3.0, -2.0], flat.shape), rtol=1e-6)
     np.testing.assert_array_equal(pooled[order], shuffled)
     assert pooled.min() >= features.min() - 1e-6

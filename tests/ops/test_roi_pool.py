@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lessons
-from tinymaskrcnn.backend import use
+from tests.properties import on_each_backend
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.ops.roi_pool import cpu, reference
 from tinymaskrcnn.ops.roi_pool.op import roi_pool
@@ -87,17 +86,15 @@ def test_gradient():
 # Laws
 
 
-@settings(deadline=None, max_examples=25)
-@given(st.integers(0, 2**31), st.sampled_from(["reference", "cpu"]))
-def test_commutes_with_rising_functions_and_keeps_the_sum_of_the_gradient(seed, name):
+@on_each_backend(st.integers(0, 2**31), examples=15)
+def test_commutes_with_rising_functions_and_keeps_the_sum_of_the_gradient(backend, seed):
     rng = np.random.default_rng(seed)
     features = rng.random((2, 6, 5, 3)).astype(np.float32) + 1
     rois = random_rois(rng, 6, 2, 6, 5)
-    with use(name):
-        x = Tensor(features, requires_grad=True)
-        y = roi_pool(x, rois, (2, 3))
-        np.testing.assert_array_equal(roi_pool(3 * features, rois, (2, 3)).data, 3 * y.data)
-        y.sum().backward()
+    x = Tensor(features, requires_grad=True)
+    y = roi_pool(x, rois, (2, 3))
+    np.testing.assert_array_equal(roi_pool(3 * features, rois, (2, 3)).data, 3 * y.data)
+    y.sum().backward()
     assert x.grad.sum() == (y.data > 0).sum()
 
 

@@ -17,7 +17,7 @@ from .array import GpuArray, to_device
 
 class Carried:
     """The functions of a cuda.py, taking and giving host arrays. What the function changes in place
-    is changed in the host's arrays too.
+    is changed in the host's arrays too, and an argument that it returns is that argument.
     """
 
     def __init__(self, module: ModuleType) -> None:
@@ -28,11 +28,13 @@ class Carried:
 
         def call(*arguments: Any) -> Any:
             passed = [_over(argument) for argument in arguments]
-            result = _back(function(*passed))
+            result = function(*passed)
             for host, there in zip(arguments, passed, strict=True):
                 if isinstance(host, np.ndarray) and host.dtype == np.float32:
                     _write_back(host, there)
-            return result
+                    if result is there:
+                        return host
+            return _back(result)
 
         return call
 

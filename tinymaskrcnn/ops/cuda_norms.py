@@ -20,11 +20,11 @@ def moments(x: GpuArray, groups: int) -> tuple[GpuArray, GpuArray]:
     """Mean and biased variance of x (S, P, C), each (S, groups): the squares after the mean is
     known, so that float32 keeps its digits.
     """
-    mean = _average(sum_middle(x), groups, x.shape[1])
+    mean = _means(x, groups, x.shape[1])
     parts, stretch = parts_of(x.shape[1], STRETCH)
     partial = empty((x.shape[0], parts, x.shape[2]))
     _squares[_column_grid(partial)](x, mean, stretch, partial)
-    return mean, _average(sum_middle(partial), groups, x.shape[1])
+    return mean, _means(partial, groups, x.shape[1])
 
 
 def normalise(
@@ -73,26 +73,18 @@ def normalise_grad(
     return dx, dweight, dbias
 
 
-def _average(sums: GpuArray, groups: int, pixels: int) -> GpuArray:
-    """Sums of channels (S, C) to means of groups (S, groups)."""
-    samples, channels = sums.shape
+def _means(x: GpuArray, groups: int, pixels: int) -> GpuArray:
+    """Pixels, or partial sums of so many, (S, P, C) to means of groups (S, groups)."""
+    samples, _, channels = x.shape
     size = channels // groups
-    if size > 1:
-        sums = sum_middle(sums.reshape(samples * groups, size, 1))
-    mean = empty((samples, groups))
-    _divide[blocks(mean.size)](sums.flat, max(pixels * size, 1), mean.flat)
-    return mean
+    if size == 1:
+        return sum_middle(x, max(pixels, 1))
+    sums = sum_middle(x).reshape(samples * groups, size, 1)
+    return sum_middle(sums, max(pixels * size, 1)).reshape(samples, groups)
 
 
 def _column_grid(partial: GpuArray) -> tuple[int, int, int]:
     return -(-partial.shape[2] // COLUMNS), partial.shape[1], partial.shape[0]
-
-
-@kernel(F1, I, F1)
-def _divide(sums, count, mean):
-    """mean[i] = sums[i] / count: thread i, i + all threads, ..."""
-    for i in range(cuda.grid(1), sums.size, cuda.gridsize(1)):
-        mean[i] = divided(sums[i], float32(count))
 
 
 @kernel(F3, F2, I, F3, threads=(COLUMNS, ROWS))

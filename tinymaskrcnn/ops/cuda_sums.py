@@ -9,6 +9,7 @@ from numba import float32
 
 from ..gpu.array import GpuArray, empty
 from ..gpu.launch import F2, F3, I, blocks, cuda, device_function, kernel
+from ..gpu.scalars import divided
 
 THREADS = 256
 COLUMNS, ROWS = 32, 8  # threads of a block that sums columns
@@ -18,12 +19,12 @@ STRETCH = 2048  # values that one block sums
 MOST_PARTS = 256
 
 
-def sum_middle(x: GpuArray) -> GpuArray:
-    """(outer, n, inner) -> (outer, inner)."""
+def sum_middle(x: GpuArray, count: int = 1) -> GpuArray:
+    """(outer, n, inner) -> (outer, inner), the sums divided by `count`."""
     outer, n, inner = x.shape
     if n <= LINE or outer * inner >= 1 << 15:
-        return _by_lines(x)
-    return _by_rows(x.reshape(outer, n)) if inner == 1 else _by_columns(x)
+        return _by_lines(x, count)
+    return _by_lines(_by_rows(x.reshape(outer, n)) if inner == 1 else _by_columns(x), count)
 
 
 def parts_of(n: int, stretch: int = STRETCH) -> tuple[int, int]:
@@ -32,9 +33,9 @@ def parts_of(n: int, stretch: int = STRETCH) -> tuple[int, int]:
     return parts, max(-(-n // parts), 1)
 
 
-def _by_lines(x: GpuArray) -> GpuArray:
+def _by_lines(x: GpuArray, count: int) -> GpuArray:
     out = empty((x.shape[0], x.shape[2]))
-    _lines[blocks(out.size)](x, out)
+    _lines[blocks(out.size)](x, count, out)
     return out
 
 
@@ -42,7 +43,7 @@ def _by_rows(x: GpuArray) -> GpuArray:
     parts, stretch = parts_of(x.shape[1])
     partial = empty((x.shape[0], parts))
     _rows[parts, x.shape[0]](x, stretch, partial)
-    return _by_lines(partial.reshape(x.shape[0], parts, 1))
+    return partial.reshape(x.shape[0], parts, 1)
 
 
 def _by_columns(x: GpuArray) -> GpuArray:
@@ -50,12 +51,12 @@ def _by_columns(x: GpuArray) -> GpuArray:
     parts, stretch = parts_of(n, 256)
     partial = empty((outer, parts, inner))
     _columns[-(-inner // COLUMNS), parts, outer](x, stretch, partial)
-    return _by_lines(partial)
+    return partial
 
 
-@kernel(F3, F2)
-def _lines(x, out):
-    """out[o, i] = sum over n of x[o, n, i]: thread (o, i), which steps through n.
+@kernel(F3, I, F2)
+def _lines(x, count, out):
+    """out[o, i] = sum over n of x[o, n, i], by count: thread (o, i), which steps through n.
 
     Neighbouring threads have neighbouring i, so that each step reads one stretch of memory.
     """
@@ -65,7 +66,7 @@ def _lines(x, out):
         total = float32(0)
         for n in range(x.shape[1]):
             total += x[o, n, i]
-        out[o, i] = total
+        out[o, i] = divided(total, float32(count))
 
 
 @device_function

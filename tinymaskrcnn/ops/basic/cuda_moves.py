@@ -16,9 +16,17 @@ from ...gpu.launch import F1, F2, I1, I, blocks, cuda, kernel, tuple_of
 AXES = 5  # of a copy, neighbours that move together counted as one
 
 
-def arrange(a: GpuArray, shape: tuple[int, ...], steps: tuple[int, ...], start: int) -> GpuArray:
-    """A copy in which one place along an axis is `steps` further in `a`, from `start` on."""
-    out = empty(shape)
+def arrange(
+    a: GpuArray,
+    shape: tuple[int, ...],
+    steps: tuple[int, ...],
+    start: int,
+    out: GpuArray | None = None,
+) -> GpuArray:
+    """A copy in which one place along an axis is `steps` further in `a`, from `start` on; into
+    `out` if given, of any shape.
+    """
+    out = empty(shape) if out is None else out
     sizes, steps = merged(shape, steps)
     _copy[blocks(out.size)](a.flat, out.flat, sizes, steps, start)
     return out

@@ -18,11 +18,11 @@ from typing import NamedTuple
 from numba import float32, int32, uint32
 
 from ...gpu.array import GpuArray, empty
-from ...gpu.launch import F1, F3, F4, I, cuda, device_function, kernel, tuple_of
+from ...gpu.launch import F1, F3, F4, I, blocks, cuda, device_function, kernel, tuple_of
 from ..activations.cuda import relu_grad
-from ..basic.cuda import accumulate, transpose
+from ..basic.cuda import transpose
 from ..cuda_gemm import DEPTH, LOADS, PITCH, SIDE, TILE, WIDE, multiply_tiles
-from ..cuda_sums import sum_middle
+from ..cuda_sums import LINE, sum_middle
 
 MOST_BLOCKS = 528  # that the weight's gradient is cut into: four for each processor of a large GPU
 SHORTEST = 4 * DEPTH  # pixels that a part sums at least
@@ -65,10 +65,10 @@ def conv2d_grad_output(grad, y, relu):
 
 
 def conv2d_grad_input(grad, weight, input_shape, stride, padding, dilation, groups, total=None):
-    dx = empty(input_shape)
+    dx = empty(input_shape) if total is None else total
     reading = backward_reading(weight.shape[3], stride, padding, dilation)
-    gather(grad, pack_backward(weight, groups), None, None, dx, reading, False)
-    return dx if total is None else accumulate(total, dx)
+    gather(grad, pack_backward(weight, groups), None, total, dx, reading, False)
+    return dx
 
 
 def conv2d_grad_weight(grad, x, weight_shape, stride, padding, dilation, groups):
@@ -80,9 +80,12 @@ def conv2d_grad_weight(grad, x, weight_shape, stride, padding, dilation, groups)
     partial = empty((parts, groups, depth, width))
     reading = forward_reading(kernel_w, stride, padding, dilation)
     _grad_weight[tiles[0], tiles[1], groups * parts](grad, x, partial, reading, stretch)
-    total = sum_middle(partial.reshape(1, parts, groups * depth * width))
-    taps = total.reshape(groups, kernel_h * kernel_w, ins, width)
-    return transpose(taps, (0, 3, 2, 1)).reshape(weight_shape)
+    if parts > LINE:
+        total = sum_middle(partial.reshape(1, parts, groups * depth * width))
+        partial = total.reshape(1, groups, depth, width)
+    dw = empty((groups, width, ins, kernel_h * kernel_w))
+    _add_parts[blocks(dw.size)](partial, dw)
+    return dw.reshape(weight_shape)
 
 
 def gather(
@@ -278,3 +281,18 @@ def _grad_weight(grad, x, partial, reading, stretch):
             k, o = top + ty + p * TILE, left + tx + q * TILE
             if k < depth and o < outs:
                 partial[part, group, k, o] = sums[p, q]
+
+
+@kernel(F4, F4, registers=64)
+def _add_parts(partial, dw):
+    """dw[g, o, c, tap] = sum over parts of partial[part, g, tap * channels + c, o]: one thread a
+    cell, neighbours side by side in `partial`, where most is read.
+    """
+    depth, width, ins = partial.shape[2], partial.shape[3], dw.shape[2]
+    for cell in range(cuda.grid(1), dw.size, cuda.gridsize(1)):
+        row, o = cell // width, cell % width
+        g, k = row // depth, row % depth
+        total = float32(0)
+        for part in range(partial.shape[0]):
+            total += partial[part, g, k, o]
+        dw[g, o, k % ins, k // ins] = total
