@@ -103,6 +103,9 @@ assert padded.shape == (5, 5) and padded[2].tolist() == [0, 0, 8, 8, -8]
 # Outside the picture x is 0. Strictly this is a *cross-correlation*: a mathematician's
 # convolution flips the kernel first. Since the numbers are learnt, nobody flips.
 #
+# One thing the formula leaves out: with **groups**, channels are cut into parts, and each part of
+# the result is made of its own part of the picture. Mask R-CNN has one group, all channels.
+#
 # ## One item, in loops: one number of the result
 
 
@@ -148,7 +151,7 @@ rng = np.random.default_rng(2)
 x = rng.standard_normal((2, 7, 6, 4)).astype(np.float32)
 weight = rng.standard_normal((6, 2, 3, 3)).astype(np.float32)
 settings = ((2, 1), (1, 1), (1, 2), 2)  # stride, padding, dilation, groups
-y = reference.conv2d(x, weight, None, None, *settings, False)
+y = reference.conv2d(x, weight, None, None, *settings, False)  # no bias, nothing added, no ReLU
 loops = np.zeros(y.shape)
 for n, i, j, o in np.ndindex(y.shape):
     loops[n, i, j, o] = conv_pixel(x[n], weight, i, j, o, *settings)
@@ -185,7 +188,8 @@ show(cpu.conv2d)
 # **Winograd.** A 3x3 kernel with stride 1 takes 9 products for each output number. Winograd's
 # form transforms tiles of the picture and the kernel by additions, multiplies there, and
 # transforms back: a 4x4 tile of the result for 36 products instead of 144. It trades exactness
-# for speed, a few units in the sixth digit; `tm.set_winograd(0)` turns it off.
+# for speed, a few units in the sixth digit; `tm.set_winograd(0)` turns it off. Printed are billions
+# of products and sums a second, as the plain form would need them.
 
 # %%
 assert 16 * 9 == 144 and (4 + 3 - 1) ** 2 == 36

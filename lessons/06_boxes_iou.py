@@ -207,10 +207,10 @@ show(
 # %% [markdown]
 # ## The CPU kernel
 #
-# The NumPy form makes seven arrays of N times M on its way to the answer. A tiny model compares
-# 16 000 anchors with a handful of objects in every step of training, and what it spends is the
-# traffic to memory and back. A compiled loop keeps all of that in registers and writes each cell
-# once.
+# The NumPy form makes seven arrays of N times M on its way to the answer. A tiny model compares 16
+# 000 boxes of its own (*anchors*, lesson 07) with a handful of objects in every step of training,
+# and what it spends is the traffic to memory and back. A compiled loop keeps all of that in
+# registers and writes each cell once.
 
 # %%
 show(cpu.box_iou)
@@ -227,8 +227,8 @@ show(cpu._fill)
 # branch in it.
 #
 # **What is deliberately slow.** `exact_kernel` forbids the compiler to reorder the arithmetic. An
-# IoU is compared with thresholds, and where 0.7 becomes 0.6999999 an anchor changes from object
-# to not. This kernel equals the NumPy form bit for bit:
+# IoU is compared with thresholds, and where 0.7 becomes 0.6999999 a hit becomes a miss. This kernel
+# equals the NumPy form bit for bit:
 
 # %%
 starts = rng.uniform(0, 500, (1000, 2))
@@ -311,8 +311,9 @@ assert sum(best.min() >= threshold for threshold in np.arange(0.5, 0.96, 0.05)) 
 
 # %% [markdown]
 # Five objects, five detections, and in each row one number above 0.88; all others are below 0.2,
-# and are not 0 where two objects overlap. COCO's measure asks ten times, at IoU 0.50, 0.55, up to
-# 0.95, and averages: the worst of these five boxes is a hit eight times and a miss twice.
+# and are not 0 where two objects overlap. COCO is the collection of photos on which detectors are
+# compared. Its measure asks ten times, at IoU 0.50, 0.55, up to 0.95, and averages: the worst of
+# these five boxes is a hit eight times and a miss twice.
 #
 # The same on a photo from a microscope, with the model for cell nuclei. Each found box has its
 # best IoU written on it.

@@ -127,7 +127,7 @@ assert np.allclose(by_hand, [1.25, -0.125, 0.69, -0.69], atol=5e-3)
 # | a, g | `anchor`, `goal` | the box we have, and the one it should become |
 # | x, y, w, h | | centre and sides of a box |
 # | t | `delta` | what the network learns: (4,) |
-# | | `weights` | (4,) factors on t: 1, 1, 1, 1 for anchors; 10, 10, 5, 5 for proposals |
+# | | `weights` | (4,) factors on t: 1, 1, 1, 1 for anchors; 10, 10, 5, 5 for the second stage |
 #
 # The way back: centre plus t times the side, side times exp(t). `exp` grows fast, and an untrained
 # network may say anything, so that tw and th are cut off at log(1000/16): no box grows more than

@@ -60,7 +60,7 @@ for name, number in (("shapes", 0), ("nuclei", 2)):
     pictures[name] = image.repeat(2, 1).repeat(2, 2)
     truths[name], traces[name] = 2 * target["boxes"], t
 cells = traces["nuclei"]
-fit = np.flatnonzero(cells["rpn.fates"][0] != Fate.SMALL)
+fit = np.flatnonzero(cells["rpn.fates"][0] != Fate.SMALL)  # not lost to lesson 09's filter of size
 best = fit[np.argsort(-cells["rpn.scores"][0][fit], kind="stable")[:60]]
 crowd = cells["rpn.clipped"][0][best]
 overlap = box_iou(truths["nuclei"], crowd)
@@ -294,7 +294,8 @@ assert crossing == 5
 # give, takes 0.7, and the last one, after which nothing comes, 0.5.
 #
 # In the paper a detector without suppression, on 6000 boxes, had 55.2 mAP, with it, on 300, 56.8
-# (Faster R-CNN, table 2): no harm done, and a twentieth of the work for the second stage.
+# (Faster R-CNN, table 2; of at most 100, lesson 15): no harm done, and a twentieth of the work for
+# the second stage.
 #
 # **What it can never find.** Two true objects of one class whose boxes overlap by more than 0.5: a
 # perfect detector finds both, and suppression drops one. In 300 pictures of shapes there are 5 such

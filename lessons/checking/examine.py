@@ -178,14 +178,18 @@ def _settings(count: int) -> Any:
 
 
 def _recognised(trial: _Trial, fault: Fault) -> Verdict:
-    """Which listed mistake agrees with the answer: on everything tried; else, as a guess, the only
-    one that agrees on the fault and nearly everywhere.
+    """Which listed mistake agrees with the answer: on everything tried; else, as a guess, the one
+    that agrees on the fault, nearly everywhere, and more often than any other.
     """
     probes = [fault.arguments, *trial.task.examples, *_samples(trial.task)]
     mine = [_outcome(trial.answer, probe, trial.announce) for probe in probes]
+    never_gives = all(kind == "raises" for kind, _ in mine)
     likely = []
     for wrong in trial.task.wrong:
-        if not _same_outcome(trial.task, mine[0], _outcome(wrong.answer, probes[0])):
+        known = _outcome(wrong.answer, probes[0])
+        if not _same_outcome(trial.task, mine[0], known):
+            continue
+        if never_gives and mine[0] != known:  # another reason for the same kind of error
             continue
         agreed = [
             _same_outcome(trial.task, got, _outcome(wrong.answer, probe))
@@ -194,22 +198,23 @@ def _recognised(trial: _Trial, fault: Fault) -> Verdict:
         if all(agreed):
             return Verdict(fault, wrong.hint)
         if sum(agreed) >= _NEARLY * len(agreed):
-            likely.append(wrong)
-    if len(likely) == 1 and fault.has_got:
-        return Verdict(fault, likely[0].hint, certain=False)
+            likely.append((sum(agreed), wrong.hint))
+    nearest = [hint for count, hint in likely if count == max(likely)[0]]
+    if len(nearest) == 1 and fault.has_got:
+        return Verdict(fault, nearest[0], certain=False)
     return Verdict(fault)
 
 
 def _outcome(
     answer: Answer, arguments: Arguments, announce: Announce = _unannounced
 ) -> tuple[str, Any]:
-    """("gives", result), ("raises", kind of error) or ("changes", ...) its arguments."""
+    """("gives", (result, arguments afterwards)) or ("raises", (kind of error, its text))."""
     given = copy.deepcopy(arguments)
     try:
         with announce(arguments), _quiet(io.StringIO()):
             got = answer(*given)
     except (Exception, SystemExit) as problem:
-        return "raises", type(problem)
+        return "raises", (type(problem), str(problem))
     return "gives", (got, given)
 
 
@@ -217,7 +222,7 @@ def _same_outcome(task: Task, mine: tuple[str, Any], known: tuple[str, Any]) -> 
     if mine[0] != known[0]:
         return False
     if mine[0] == "raises":
-        return mine[1] is known[1]
+        return mine[1][0] is known[1][0]
     (got, left), (wrong, wrong_left) = mine[1], known[1]
     try:
         if task.same(got, wrong) is not None:

@@ -85,10 +85,10 @@ def atss(iou, distances, inside, k):
     algorithm 1, for one level): every object sets its own threshold.
 
     The candidates of an object are the k anchors whose centres are nearest to its own, the first of
-    equals. Its threshold is the mean of their IoU with it, plus their standard deviation (over k,
-    as NumPy's). A candidate learns the object if its IoU is the threshold or more and its centre
-    lies inside. One that several objects want learns the one that it overlaps most, the first of
-    equals.
+    equals (a sort of NumPy's keeps the order of equals only if it is told to be stable). Its
+    threshold is the mean of their IoU with it, plus their standard deviation (over k, as NumPy's).
+    A candidate learns the object if its IoU is the threshold or more and its centre lies inside.
+    One that several objects want learns the one that it overlaps most, the first of equals.
 
     Budget: 14 lines.
 

@@ -66,8 +66,9 @@ def box_branch_loss(deltas, goals, labels):
 
 
 def vote(boxes, scores, kept, threshold):
-    """Extend. Suppression keeps the best-scored box and forgets the others on the same object,
-    though each of them is a guess of where the edges are. Box voting (Gidaris and Komodakis 2015,
+    """Extend. Lesson 10's `box_voting` as a detector calls it: with the numbers that suppression
+    gives. Suppression keeps the best-scored box and forgets the others on the same object, though
+    each of them is a guess of where the edges are. Box voting (Gidaris and Komodakis 2015,
     https://arxiv.org/abs/1505.01749) lets them vote: the box of a detection becomes the mean of all
     candidates that overlap it by at least the threshold, itself among them, weighted by their
     scores.

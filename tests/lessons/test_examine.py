@@ -1,5 +1,7 @@
 """The exercise engine on small tasks of its own."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -49,9 +51,29 @@ def test_what_agrees_nearly_everywhere_is_a_guess():
     assert (verdict.hint, verdict.certain) == ("You add two.", False)
 
 
+def test_of_two_that_agree_nearly_everywhere_the_nearer_one_is_the_guess():
+    def mine(x):
+        return x + 2 if x[0] != 7 else 3 * x
+
+    nearly = Wrong(lambda x: x + 2 if x[0] not in (-9, 7) else 0 * x, "You mostly add two.")
+    assert examine(replace(DOUBLE, wrong=[nearly]), mine).hint == "You mostly add two."
+    verdict = examine(replace(DOUBLE, wrong=[nearly, *DOUBLE.wrong]), mine)
+    assert (verdict.hint, verdict.certain) == ("You add two.", False)
+    twins = [DOUBLE.wrong[0], replace(DOUBLE.wrong[0], hint="You add twice one.")]
+    assert examine(replace(DOUBLE, wrong=twins), mine).hint == ""
+
+
 def test_what_agrees_on_the_fault_alone_is_no_hint():
     verdict = examine(DOUBLE, lambda x: x + 2 if len(x) == 1 else 3 * x)
     assert verdict.hint == ""
+
+
+def test_an_answer_that_never_gives_anything_is_known_by_its_error():
+    def other(x):
+        raise ZeroDivisionError("for another reason")
+
+    assert examine(DOUBLE, other).hint == ""
+    assert examine(DOUBLE, lambda x: 2 * x + 1 // 0).hint == "You divide by zero."
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,21 @@ def log_of_small(logits, labels):
     return -np.log(shifted[np.arange(len(labels)), labels] / shifted.sum(axis=1))
 
 
+def shifted_by(logits, labels, largest, late=False):
+    """With `largest` taken off the logits; `late` forms the probability before its logarithm."""
+    z = logits - largest
+    right = z[np.arange(len(labels)), labels]
+    if late:
+        return -np.log(np.exp(right) / np.exp(z).sum(axis=1))
+    return np.log(np.exp(z).sum(axis=1)) - right
+
+
+def every_label(logits, labels):
+    """A slice in place of the rows' numbers: (R, R)."""
+    z = logits - logits.max(axis=1, keepdims=True)
+    return np.log(np.exp(z).sum(axis=1)) - z[:, labels]
+
+
 @st.composite
 def rows_with_labels(draw):
     count, classes = draw(st.integers(1, 3)), draw(st.integers(1, 4))
@@ -71,6 +86,26 @@ SURPRISE = Task(
             log_of_small,
             "Your exponentials no longer overflow, but a very small probability becomes 0, and its "
             "logarithm infinite. Write the logarithm of the quotient as a difference first.",
+        ),
+        Wrong(
+            lambda z, u: shifted_by(z, u, z.max()),
+            "You take the largest of all rows off. A row that lies far below it is left with "
+            "exponentials of 0: every row needs its own.",
+        ),
+        Wrong(
+            lambda z, u: shifted_by(z, u, z.max(), late=True),
+            "Two things: the largest of all rows is taken off, where every row needs its own; and "
+            "a very small probability becomes 0 before its logarithm is taken.",
+        ),
+        Wrong(
+            lambda z, u: shifted_by(z, u, z.max(axis=0)),
+            "You take each column's largest off, which is another number for each class, and that "
+            "changes the probabilities. Take a row's largest off that row.",
+        ),
+        Wrong(
+            every_label,
+            "Yours is (R, R), for a slice takes all rows for each label. The row's number has to "
+            "go with its label.",
         ),
         Wrong(
             lambda z, u: surprise(z, u) / np.log(2),
@@ -116,6 +151,13 @@ def class_before(row, k):
     return row[4 * (k - 1) : 4 * (k - 1) + 4] if k else row[-4:]
 
 
+def everyones_class(deltas, proposals, labels):
+    """A slice instead of the rows' numbers: (R, R, 4), which meets no (R, 2)."""
+    own = deltas.reshape(len(deltas), -1, 4)[:, labels]
+    sides = proposals[:, 2:] - proposals[:, :2]
+    return proposals[:, :2] + sides / 2 + own[:, :2] / 10 * sides
+
+
 def added_sides(deltas, proposals, labels):
     """Sides grow by a share in place of the exponential of it."""
     own = np.array([row[4 * k : 4 * k + 4] for row, k in zip(deltas, labels, strict=True)], float)
@@ -150,6 +192,15 @@ OWN_BOXES = Task(
         Wrong(
             lambda *given: decoded(*given, weights=(1, 1, 1, 1)),
             "The weights are missing: what the head says is 10 or 5 times the offset.",
+        ),
+        Wrong(
+            lambda *given: decoded(*given, weights=(0.1, 0.1, 0.2, 0.2)),
+            "You multiply by the weights. What the head says is 10 or 5 times the offset: divide.",
+        ),
+        Wrong(
+            everyones_class,
+            "What you picked has the shape (R, R, 4): of each row the classes of all rows. One of "
+            "each row is asked for, so the rows need numbers, too, in place of the slice.",
         ),
         Wrong(
             lambda *given: decoded(*given, weights=(10, 10, 10, 10)),
@@ -196,6 +247,16 @@ def square_without_beta(deltas, goals, labels):
     return total / len(labels)
 
 
+def mean_of_what_counts(deltas, goals, labels):
+    """0 / 0 where the sample has no objects."""
+    objects = np.count_nonzero(labels)
+    return branch_loss(deltas, goals, labels, divisor=lambda u: 4 * objects) if objects else np.nan
+
+
+def class_before_loss(deltas, goals, labels):
+    return branch_loss(np.roll(deltas, 4, axis=1), goals, labels)
+
+
 def every_class(deltas, goals, labels):
     """As if each class's offsets should be right."""
     classes = deltas.shape[1] // 4
@@ -233,6 +294,16 @@ BOX_BRANCH_LOSS = Task(
             lambda *given: branch_loss(*given, divisor=lambda u: 4 * max((u > 0).sum(), 1)),
             "That is the mean over the objects' offsets. The four are added up, and the sum is "
             "divided by the number of proposals.",
+        ),
+        Wrong(
+            mean_of_what_counts,
+            "That is the mean over the objects' offsets, and 0 / 0 where there is no object. Add "
+            "all up, and divide by the number of proposals.",
+        ),
+        Wrong(
+            class_before_loss,
+            "You take the offsets of the class before. The background is class 0 and has four, "
+            "too.",
         ),
         Wrong(
             lambda *given: branch_loss(*given, divisor=lambda u: 4 * len(u)),

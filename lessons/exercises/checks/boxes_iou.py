@@ -64,6 +64,11 @@ BOX_FROM_MASK = Task(
             "You give the centres of the outermost pixels. A box reaches to their edges.",
         ),
         Wrong(
+            lambda mask: box_from_mask(mask) - np.float32(0.5),
+            "In yours the pixel in column c reaches from c - 0.5 to c + 0.5. Here it covers c to "
+            "c + 1.",
+        ),
+        Wrong(
             lambda mask: np.array([0, 0, *mask.shape[::-1]], np.float32),
             "That is the box of the whole picture. Only the pixels that are True count.",
         ),
@@ -85,6 +90,21 @@ def unclamped(a, b):
     p, q = corners(a), corners(b)
     inter = (min(p[2], q[2]) - max(p[0], q[0])) * (min(p[3], q[3]) - max(p[1], q[1]))
     return float(inter / (a[2] * a[3] + b[2] * b[3] - inter))
+
+
+def clamped_product(a, b):
+    p, q = corners(a), corners(b)
+    inter = (min(p[2], q[2]) - max(p[0], q[0])) * (min(p[3], q[3]) - max(p[1], q[1]))
+    return float(max(inter, 0) / (a[2] * a[3] + b[2] * b[3] - max(inter, 0)))
+
+
+def widths_for_heights(a, b):
+    inter = shared([*a[:3], a[2]], [*b[:3], b[2]])
+    return float(inter / (a[2] * a[3] + b[2] * b[3] - inter))
+
+
+def around_centres(a, b):
+    return iou_xywh(*([x - w / 2, y - h / 2, w, h] for x, y, w, h in (a, b)))
 
 
 def plus_one(a, b):
@@ -158,6 +178,19 @@ IOU_XYWH = Task(
             "comes out negative: what must it be instead, before the sides are multiplied?",
         ),
         Wrong(
+            clamped_product,
+            "You clamp the product of the sides. Where both are negative it is positive already: "
+            "clamp each side before they are multiplied.",
+        ),
+        Wrong(
+            widths_for_heights,
+            "Your lower edges are the upper ones plus the width. The height is the fourth number.",
+        ),
+        Wrong(
+            around_centres,
+            "You take the first two numbers for the centre. They are the left and upper edge.",
+        ),
+        Wrong(
             over_plus,
             "You add the shared part to the two areas. It is in both of them already: take it off "
             "once.",
@@ -206,6 +239,12 @@ def clamped_late(a, b):
     return np.maximum(covered_unclamped(a, b), 0)
 
 
+def at_most_one_pixel(a, b):
+    low, high = np.maximum(a[:, None, :2], b[:, :2]), np.minimum(a[:, None, 2:], b[:, 2:])
+    areas = np.prod(a[:, 2:] - a[:, :2], axis=1)
+    return np.prod(np.clip(high - low, 0, 1), axis=2) / areas[:, None]
+
+
 def of_the_other(a, b):
     return np.ascontiguousarray(covered_by(b, a).T)
 
@@ -241,6 +280,10 @@ COVERED_BY = Task(
             clamped_late,
             "You clamp the product. When both sides are negative it is positive already; clamp the "
             "sides before they are multiplied.",
+        ),
+        Wrong(
+            at_most_one_pixel,
+            "You cut the shared sides off at 1. They are lengths in pixels, not shares yet.",
         ),
         Wrong(
             of_the_smaller,
@@ -289,6 +332,18 @@ def mask_iou_of_bools(a, b):
     both = (a @ b.T).astype(float)
     either = a.sum(axis=1)[:, None] + b.sum(axis=1) - both
     return both / np.maximum(either, 1)
+
+
+def summed_over_masks(a, b):
+    """(N, M, pixels), summed along the middle axis."""
+    a, b = (m.reshape(len(m), -1) for m in (a, b))
+    both, either = (a[:, None] & b).sum(axis=1), (a[:, None] | b).sum(axis=1)
+    return both / np.maximum(either, 1)
+
+
+def over_the_larger(a, b):
+    both = np.array([[(p & q).sum() for q in b] for p in a], float)
+    return both / np.maximum(np.maximum(a.sum(axis=(1, 2))[:, None], b.sum(axis=(1, 2))), 1)
 
 
 def mask_iou_nan(a, b):
@@ -356,6 +411,16 @@ MASK_IOU = Task(
             "second covers.",
         ),
         Wrong(
+            summed_over_masks,
+            "You sum over the masks of `b`. Of the three axes, masks of a, masks of b, pixels, the "
+            "last is to go.",
+        ),
+        Wrong(
+            over_the_larger,
+            "You divide by the larger of the two areas. The union also has what only the smaller "
+            "one covers.",
+        ),
+        Wrong(
             dice,
             "That is the Dice coefficient: twice the shared pixels over the sum of the areas. IoU "
             "divides the shared pixels by those of the union.",
@@ -382,6 +447,16 @@ def union_of(p, q):
 def pairwise(one):
     """The table of a function of two boxes."""
     return lambda a, b: np.array([[float(one(p, q)) for q in b] for p in a]).reshape(len(a), len(b))
+
+
+def common(p, q):
+    """The shared area without a clamp."""
+    return (min(p[2], q[2]) - max(p[0], q[0])) * (min(p[3], q[3]) - max(p[1], q[1]))
+
+
+def giou_unclamped(p, q):
+    union = np.prod(p[2:] - p[:2]) + np.prod(q[2:] - q[:2]) - common(p, q)
+    return common(p, q) / union - (hull(p, q) - union) / hull(p, q)
 
 
 def giou_one(p, q):
@@ -414,6 +489,16 @@ GIOU = Task(
             pairwise(iou_one),
             "That is the plain IoU: it is 0 for all boxes that do not touch. The part about the "
             "enclosing box is missing.",
+        ),
+        Wrong(
+            pairwise(lambda p, q: iou_one(p, q) - (common(p, q) - union_of(p, q)) / common(p, q)),
+            "Your enclosing box is the shared part. The one that encloses both begins at the "
+            "smaller of two edges and ends at the larger.",
+        ),
+        Wrong(
+            pairwise(giou_unclamped),
+            "The shared part is not clamped: boxes that lie apart share a negative area in yours, "
+            "or, in both directions apart, a positive one.",
         ),
         Wrong(
             pairwise(lambda p, q: iou_one(p, q) - (hull(p, q) - union_of(p, q)) / union_of(p, q)),

@@ -7,6 +7,7 @@ from lessons import load
 from lessons.checking import Law, Task, Wrong
 from lessons.checking.pictures import tables
 from lessons.checking.strategies import arrays
+from tinymaskrcnn.functional import conv2d
 
 conv_pixel = load("convolution").conv_pixel
 
@@ -44,6 +45,15 @@ OUTPUT_SIZE = Task(
         Wrong(
             lambda size, k, s, p, d: (size + 2 * p - d * (k - 1) - 1) // s,
             "One position is missing. A kernel as large as the picture fits once, not zero times.",
+        ),
+        Wrong(
+            lambda size, k, s, p, d: (size + 2 * p - d * (k - 1)) // s,
+            "You divide the number of places by the stride. With a stride of 2 three places hold "
+            "two positions: count the steps from the first to the last, and add the first.",
+        ),
+        Wrong(
+            lambda size, k, s, p, d: (size - 2 * p - d * (k - 1) - 1) // s + 1,
+            "Padding makes the picture larger. You take it off.",
         ),
         Wrong(
             lambda size, k, s, p, d: (size - d * (k - 1) - 1) // s + 1,
@@ -88,6 +98,14 @@ def receptive_field(layers):
 def forwards(layers):
     field = 1
     for kernel, stride in layers:
+        field = field * stride + kernel - 1
+    return field
+
+
+def strides_of_all(layers):
+    """Backwards, with as many strides as numbers."""
+    field = 1
+    for kernel, stride in reversed(layers):
         field = field * stride + kernel - 1
     return field
 
@@ -138,6 +156,10 @@ RECEPTIVE_FIELD = Task(
             "You let later strides widen what earlier layers have seen. Going forward, the "
             "field grows by (kernel - 1) times the distance of neighbours so far; only from the "
             "last layer backwards is it multiplied.",
+        ),
+        Wrong(
+            strides_of_all,
+            "Between n neighbouring numbers there are n - 1 strides. Yours counts n of them.",
         ),
         Wrong(
             lambda layers: receptive_field(layers) + spans(layers),
@@ -222,6 +244,11 @@ WINDOW_COLUMNS = Task(
             "Each window is still a square. Lay its rows one after the other.",
         ),
         Wrong(
+            lambda x, kernel: np.lib.stride_tricks.sliding_window_view(x, kernel),
+            "A window has two sides, and the view wants both. It gives four axes then: two of "
+            "places, two of a window's cells.",
+        ),
+        Wrong(
             tiles,
             "Your windows do not overlap. They start at every pixel, not at every kernel's width.",
         ),
@@ -252,6 +279,16 @@ def depthwise_of_edges(x, weight):
     return depthwise(padded, weight)[1:-1, 1:-1]
 
 
+def windows_of(padded):
+    """(H, W, C, 3, 3)"""
+    return np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))
+
+
+def all_sides_padded(x, weight):
+    """The channels get a ring of zeros, too."""
+    return np.einsum("hwcrs,crs->hwc", windows_of(np.pad(x, 1)), weight)
+
+
 def mixed(x, weight):
     """A convolution that sums over all channels."""
     return np.repeat(depthwise(x, weight).sum(axis=2, keepdims=True), x.shape[2], axis=2)
@@ -270,6 +307,16 @@ DEPTHWISE = Task(
         Wrong(
             mixed,
             "You sum over the channels. Channel c of the result is made of channel c alone.",
+        ),
+        Wrong(
+            lambda x, weight: depthwise(x, weight).sum(axis=2),
+            "You sum over the channels, and their axis is gone. Channel c of the result is made of "
+            "channel c alone.",
+        ),
+        Wrong(
+            all_sides_padded,
+            "You pad the channels, too: np.pad with one number pads every axis. Rows and columns "
+            "alone have zeros around them.",
         ),
         Wrong(
             lambda x, weight: depthwise(x, weight[:, ::-1, ::-1]),
@@ -321,6 +368,11 @@ def valid_only(grad, weight):
     return full[:, kernel - 1 : full.shape[1] - kernel + 1, kernel - 1 : full.shape[2] - kernel + 1]
 
 
+def whole_convolution(grad, weight, missing=0):
+    """With the weight's first two axes as they are."""
+    return conv2d(grad, weight, padding=weight.shape[2] - 1 - missing).data
+
+
 def same_size(grad, weight):
     """Padding kernel // 2."""
     cut = weight.shape[2] - 1 - weight.shape[2] // 2
@@ -348,6 +400,23 @@ INPUT_GRADIENT = Task(
             lambda grad, weight: input_gradient(grad, weight[:, :, ::-1, ::-1]),
             "The kernel is not turned. A pixel above a result was multiplied with an upper cell of "
             "the kernel, and seen from the pixel that result lies below.",
+        ),
+        Wrong(
+            lambda grad, weight: whole_convolution(grad, weight[:, :, ::-1, ::-1]),
+            "The gradient has O channels, and the result C. This convolution goes the other way: "
+            "what does that mean for the weight's first two axes?",
+        ),
+        Wrong(
+            lambda grad, weight: whole_convolution(
+                grad, weight[:, :, ::-1, ::-1], missing=(weight.shape[2] - 1) // 2
+            ),
+            "Two things. The gradient has O channels, and the result C: what does that mean for "
+            "the weight's first two axes? And the picture was larger than the result.",
+        ),
+        Wrong(
+            whole_convolution,
+            "Two things. The gradient has O channels, and the result C: what does that mean for "
+            "the weight's first two axes? And the kernel must be turned.",
         ),
         Wrong(
             lambda grad, weight: input_gradient(grad, weight.transpose(0, 1, 3, 2)),

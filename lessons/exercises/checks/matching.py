@@ -92,6 +92,16 @@ LTRB_OFFSETS = Task(
             "stride is.",
         ),
         Wrong(
+            lambda point, b, s: ltrb_offsets(np.asarray(point, float) / s, b, 1),
+            "You divide the point by the stride and leave the box in pixels. Take the distances "
+            "first, all in pixels.",
+        ),
+        Wrong(
+            lambda point, b, s: ltrb_offsets(point, [*b[:2], b[0] + b[2], b[1] + b[3]], s),
+            "You read the last two numbers of the box as its sides. They are its right and lower "
+            "edge.",
+        ),
+        Wrong(
             of_offsets(lambda t, s: t[[0, 2, 1, 3]]),
             "The order is left, right, up, down. Left, up, right, down is asked for, as in a box.",
         ),
@@ -127,6 +137,16 @@ def without_filling_up(objects, background, size, fraction):
 def in_proportion(objects, background, size, fraction):
     drawn = min(objects, int(size * fraction))
     return drawn, min(background, int(drawn * (1 - fraction) / fraction) if fraction else size)
+
+
+def fraction_of_the_objects(objects, background, size, fraction):
+    drawn = int(min(objects, size) * fraction)
+    return drawn, min(background, size - drawn)
+
+
+def objects_fill_up(objects, background, size, fraction):
+    rest = min(background, int(size * (1 - fraction)))
+    return min(objects, size - rest), rest
 
 
 def of_what_there_is(objects, background, size, fraction):
@@ -189,6 +209,16 @@ SAMPLE_COUNTS = Task(
             "Half an object cannot be drawn. Round down.",
         ),
         Wrong(
+            fraction_of_the_objects,
+            "You draw the fraction of the objects. It is a fraction of `size`, and a limit: where "
+            "there are fewer objects than that, all of them are drawn.",
+        ),
+        Wrong(
+            objects_fill_up,
+            "You limit the background and let objects fill up. It is the other way round: objects "
+            "have a limit, and background takes what they leave.",
+        ),
+        Wrong(
             of_what_there_is,
             "You take the fraction of what there is. It is a fraction of `size`.",
         ),
@@ -236,6 +266,17 @@ def exchanged(goal, anchor):
 def quotient_of_logarithms(goal, anchor):
     sides = np.log(goal[2:] - goal[:2]) / np.log(anchor[2:] - anchor[:2])
     return [*encode_one(goal, anchor)[:2], *sides]
+
+
+def whole_middles(goals, anchors):
+    """Half sides rounded down on the way to the middle."""
+    sides, goal_sides = anchors[:, 2:] - anchors[:, :2], goals[:, 2:] - goals[:, :2]
+    shift = goals[:, None, :2] + goal_sides[:, None] // 2 - anchors[:, :2] - sides // 2
+    return np.concatenate([shift / sides, np.log(goal_sides[:, None] / sides)], axis=2)
+
+
+def on_an_axis_of_their_own(goals, anchors):
+    return encode_table(goals, anchors).reshape(len(goals), len(anchors), 2, 2)
 
 
 def only_pairs(goals, anchors):
@@ -304,6 +345,16 @@ ENCODE_TABLE = Task(
             "You encode pair by pair. Every object meets every anchor: where must an empty axis "
             "go, so that (G, 1, 2) meets (n, 2)?",
         ),
+        Wrong(
+            whole_middles,
+            "Your middles are rounded down: `//` is a division without a remainder. A box may be "
+            "1 wide, and its middle lies at a half.",
+        ),
+        Wrong(
+            on_an_axis_of_their_own,
+            "The shifts and the logarithms lie on top of each other, along an axis of their own: "
+            "np.stack makes a new one. Put them behind each other on the last.",
+        ),
         Wrong(with_wrong(in_pixels), "The shifts are in pixels, not in sides of the anchor."),
         Wrong(with_wrong(exchanged), "x and y are exchanged."),
     ],
@@ -363,6 +414,10 @@ def nothing_for_nothing(iou, labels, threshold):
     return proposal_labels(iou, labels, threshold)[: iou.shape[1] if len(labels) else 0]
 
 
+def without_objects_and_along_them(iou, labels, threshold):
+    return np.where(iou.max(axis=1) >= threshold, labels[iou.argmax(axis=1)], 0)
+
+
 def along_the_objects(iou, labels, threshold):
     if len(labels) == 0:
         return np.zeros(iou.shape[1], np.int64)
@@ -408,6 +463,11 @@ PROPOSAL_LABELS = Task(
             along_the_objects,
             "You look along the rows: that gives the best proposal of each object. For each "
             "proposal the best object is asked for.",
+        ),
+        Wrong(
+            without_objects_and_along_them,
+            "You look along the rows: that gives the number of the best proposal of each object, "
+            "and there may be no such label. For each proposal the best object is asked for.",
         ),
         Wrong(
             no_background,
@@ -474,6 +534,23 @@ def wanted(iou, distances, inside, k, threshold_of_all=False):
         some = row if threshold_of_all else row[near]
         want[g, near] = (row[near] >= some.mean() + some.std()) & inside[g, near]
     return want
+
+
+def first_inside(iou, distances, inside, k):
+    """Candidates outside are thrown away before the threshold is made."""
+    best, value = [-1] * iou.shape[1], [-1.0] * iou.shape[1]
+    for g in range(len(iou)):
+        near = np.argsort(distances[g], kind="stable")[:k]
+        near = near[inside[g, near]]
+        row = iou[g, near].astype(float)
+        for n in near:
+            if iou[g, n] >= row.mean() + row.std() and iou[g, n] > value[n]:
+                best[n], value[n] = g, iou[g, n]
+    return np.array(best, np.int64)
+
+
+def with_one_less(row):
+    return np.std(row, ddof=1)
 
 
 def first_come(iou, distances, inside, k):
@@ -569,6 +646,16 @@ ATSS = Task(
             lambda iou, d, inside, k: atss(iou, d, inside, k, last=True),
             "Where two objects want an anchor, yours goes to the later one. Which of the two does "
             "it overlap most?",
+        ),
+        Wrong(
+            first_inside,
+            "You throw away the candidates outside before you make the threshold. All k make it; "
+            "which of them lie inside is asked afterwards.",
+        ),
+        Wrong(
+            lambda iou, d, inside, k: atss(iou, d, inside, k, deviation=with_one_less),
+            "Your deviation is divided by k - 1 (`ddof=1`): with one candidate that is 0 / 0. "
+            "NumPy's own divides by k.",
         ),
         Wrong(
             first_come,

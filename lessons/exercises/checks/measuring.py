@@ -66,6 +66,18 @@ def looked_up_unsorted(scores, hits, objects):
     return float(scores[np.argmax(f1)])
 
 
+def only_scores_sorted(scores, hits, objects):
+    precision, recall = numbers_of(scores, hits, objects)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    return float(np.sort(scores)[::-1][np.argmax(f1)])
+
+
+def nan_left_out(scores, hits, objects):
+    order = np.argsort(-scores)
+    precision, recall = numbers_of(scores[order], hits[order], objects)
+    return float(scores[order][np.nanargmax(2 * precision * recall / (precision + recall))])
+
+
 def zero_over_zero(scores, hits, objects):
     order = np.argsort(-scores)
     precision, recall = numbers_of(scores[order], hits[order], objects)
@@ -127,6 +139,15 @@ BEST_F1_SCORE = Task(
             "scores.",
         ),
         Wrong(
+            only_scores_sorted,
+            "You sorted the scores, and not the hits that belong to them.",
+        ),
+        Wrong(
+            nan_left_out,
+            "Leaving NaN out fails where nothing is a hit at all: then every F1 is 0 / 0. It is "
+            "0 there, and the place is the highest score.",
+        ),
+        Wrong(
             zero_over_zero,
             "As long as nothing is found, P and R are both 0, and 0 / 0 is NaN, which argmax takes "
             "for the largest. F1 is 0 there.",
@@ -165,6 +186,11 @@ def area_below(recall, precision):
 
 def nothing_reached(recall, precision):
     return float(np.mean([precision[recall >= k / 10 - 1e-8].max() for k in range(11)]))
+
+
+def without_to_spare(recall, precision):
+    reached = [precision[recall >= point] for point in np.arange(0, 1.1, 0.1)]
+    return float(np.mean([p.max(initial=0.0) for p in reached]))
 
 
 def only_reached(recall, precision):
@@ -207,6 +233,11 @@ ELEVEN_POINTS = Task(
         Wrong(
             lambda r, p: float(np.mean(points(r, p, least=2e-8))),
             "You ask for a recall above each point. Reaching it is enough.",
+        ),
+        Wrong(
+            without_to_spare,
+            "Your tenths are a rounding too high: 3 times 0.1 is 0.30000000000000004, so that a "
+            "recall of 0.3 does not reach it. Compare with something to spare.",
         ),
         Wrong(ten_points, "The point at recall 0 is missing: from 0 to 1 in tenths there are 11."),
         Wrong(
@@ -252,6 +283,13 @@ def strictly_above(iou):
     return float(np.mean([[max(row) > t for row in iou.tolist()] for t in TEN]))
 
 
+ADDED_UP = np.arange(0.5, 1.0, 0.05)  # 0.6000000000000001 is among them
+
+
+def added_up(iou):
+    return float(np.mean(iou.max(axis=1)[:, None] >= ADDED_UP))
+
+
 def all_pairs(iou):
     return float(np.mean([iou >= t for t in TEN]))
 
@@ -290,6 +328,16 @@ AVERAGE_RECALL = Task(
             "That is the mean of the best overlaps. A threshold makes each of them a yes or a no.",
         ),
         Wrong(
+            added_up,
+            "Your thresholds are not quite the ten: np.arange(0.5, 1, 0.05) adds roundings up and "
+            "has 0.6000000000000001, which 0.6 does not reach. `THRESHOLDS` stands in the file.",
+        ),
+        Wrong(
+            lambda iou: added_up(iou.T),
+            "Two things: recall asks about objects, the rows of the table; and np.arange(0.5, 1, "
+            "0.05) has 0.6000000000000001, which 0.6 does not reach. Take `THRESHOLDS`.",
+        ),
+        Wrong(
             strictly_above,
             "An overlap equal to the threshold counts.",
         ),
@@ -324,6 +372,12 @@ def quality(form):
             return float(form(above.sum(), pairs, *map(np.float64, iou.shape)))
 
     return answer
+
+
+def largest_of_none(iou):
+    """Segments left over are those whose best overlap is no more than 0.5."""
+    left = (iou.max(axis=1) <= 0.5).sum() + (iou.max(axis=0) <= 0.5).sum()
+    return float(iou[iou > 0.5].sum() / ((iou > 0.5).sum() + left / 2))
 
 
 def mean_of_none(iou):
@@ -386,6 +440,11 @@ PANOPTIC_QUALITY = Task(
             "Only segments that were made up count against it. Those that were missed do, too.",
         ),
         Wrong(
+            largest_of_none,
+            "One of the two sides may have no segments, and the largest of no numbers is an error. "
+            "How many are left over also follows from how many there are and how many are paired.",
+        ),
+        Wrong(
             mean_of_none,
             "Where nothing is paired, your mean is 0 / 0. Sum the IoU, and divide once.",
         ),
@@ -430,6 +489,14 @@ def match_with_crowds(iou, crowd, threshold, greedy=True, reusable=True, absorbs
 
 def crowds_are_objects(iou, crowd, threshold):
     return match_with_crowds(iou, np.zeros_like(crowd), threshold)
+
+
+def no_crowd_forgotten(iou, crowd, threshold):
+    """Right, but for a false alarm in a picture without crowds."""
+    result = match_with_crowds(iou, crowd, threshold)
+    if (result < 0).any():
+        iou[:, crowd].max(axis=1)
+    return result
 
 
 def crowds_first(iou, crowd, threshold):
@@ -503,6 +570,10 @@ MATCH_WITH_CROWDS = Task(
         Wrong(
             lambda *a: match_with_crowds(*a, absorbs=False),
             "What lies in a crowd comes out as a false alarm. It is not judged: -2.",
+        ),
+        Wrong(
+            no_crowd_forgotten,
+            "Right, but for pictures without a crowd: the largest of no numbers is an error.",
         ),
         Wrong(
             crowds_first,

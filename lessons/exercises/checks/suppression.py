@@ -123,6 +123,11 @@ def ranks(boxes, scores, threshold):
     return suppressed_by(boxes[order], scores[order], threshold)
 
 
+def half_translated(boxes, scores, threshold):
+    """The right numbers, at the places in the order of the scores."""
+    return suppressed_by(boxes, scores, threshold)[np.array(ranked(scores))]
+
+
 def in_given_order(boxes, scores, threshold):
     return suppressed_by(boxes, np.arange(len(boxes), 0, -1), threshold)
 
@@ -168,6 +173,11 @@ SUPPRESSED_BY = Task(
             ranks,
             "Your numbers are places in the order of the scores. Both, where they stand and what "
             "they say, must be numbers of the boxes as given.",
+        ),
+        Wrong(
+            half_translated,
+            "Your list says numbers of boxes, and says them at places in the order of the scores. "
+            "Where an answer stands must be the box's number, too.",
         ),
         Wrong(
             among_the_kept,
@@ -218,6 +228,18 @@ def numbers_within_class(boxes, scores, labels, threshold):
     return np.array(sorted(kept, key=lambda i: -scores[i]))
 
 
+def joined(boxes, scores, labels, threshold):
+    """What suppression gives for each class, put one after the other."""
+    members = [np.flatnonzero(labels == label) for label in sorted(set(labels.tolist()))]
+    return np.concatenate([greedy(boxes[m], scores[m], threshold) for m in members])
+
+
+def grouped(boxes, scores, labels, threshold):
+    """Suppressed all together, and sorted by class afterwards."""
+    kept = np.array(greedy(boxes, scores, threshold))
+    return kept[np.argsort(labels[kept], kind="stable")]
+
+
 def places_of_kept(boxes, scores, labels, threshold):
     kept = class_after_class(boxes, scores, labels, threshold)
     return np.argsort(-scores[kept])
@@ -261,6 +283,16 @@ PER_CLASS_NMS = Task(
         Wrong(
             numbers_within_class,
             "Your numbers count within a class. Which box of all was the third of its class?",
+        ),
+        Wrong(
+            joined,
+            "Two things: your numbers count within a class (which box of all was its third?), and "
+            "they come class by class, not best score first.",
+        ),
+        Wrong(
+            grouped,
+            "Two things: boxes of different classes suppress each other in yours, and the result "
+            "comes class by class.",
         ),
         Wrong(
             places_of_kept,
@@ -313,6 +345,13 @@ def half_sorted(boxes, scores, threshold):
     return np.array(ranked(scores))[keep]
 
 
+def rows_sorted(boxes, scores, threshold):
+    """Only the table's rows are in the order of the scores."""
+    order = np.array(ranked(scores))
+    keep = (np.triu(table_of(boxes, boxes)[order], 1) <= threshold).all(axis=0)
+    return order[keep]
+
+
 def places(boxes, scores, threshold):
     order = np.array(ranked(scores))
     kept = set(fast_nms(boxes, scores, threshold).tolist())
@@ -351,6 +390,11 @@ FAST_NMS = Task(
             "The order is by score, and the table is not. Sort the boxes before you make it.",
         ),
         Wrong(
+            rows_sorted,
+            "The table's rows are in the order of the scores, its columns are not. Sort the boxes "
+            "before you make it.",
+        ),
+        Wrong(
             unsorted,
             "You take the boxes as they come. Sort them first: then the better ones of a box are "
             "those before it.",
@@ -383,6 +427,21 @@ def box_voting(kept, boxes, scores, threshold, weigh=lambda score, iou: score, s
 def over_all_scores(kept, boxes, scores, threshold):
     votes = (table_of(kept, boxes) >= threshold) * scores
     return votes @ boxes / scores.sum()
+
+
+def over_all_votes(kept, boxes, scores, threshold):
+    votes = (table_of(kept, boxes) >= threshold) * scores
+    return votes @ boxes / votes.sum()
+
+
+def without_the_axis(kept, boxes, scores, threshold):
+    votes = (table_of(kept, boxes) >= threshold) * scores
+    return votes @ boxes / votes.sum(axis=1)
+
+
+def count_without_the_axis(kept, boxes, scores, threshold):
+    near = table_of(kept, boxes) >= threshold
+    return (near * scores) @ boxes / near.sum(axis=1)
 
 
 def not_divided(kept, boxes, scores, threshold):
@@ -423,6 +482,21 @@ BOX_VOTING = Task(
         Wrong(
             over_all_scores,
             "You divide by the sum of all scores. Only those of the boxes that vote count.",
+        ),
+        Wrong(
+            over_all_votes,
+            "You divide by the votes of all kept boxes together. Each one's votes must add up to "
+            "1: along which axis?",
+        ),
+        Wrong(
+            without_the_axis,
+            "(K, 4) cannot be divided by (K,), for shapes are lined up from the right. One sum "
+            "for each row is (K, 1).",
+        ),
+        Wrong(
+            count_without_the_axis,
+            "Two things: (K, 4) cannot be divided by (K,), for shapes are lined up from the right; "
+            "and a weighted mean divides by the weights, not by how many vote.",
         ),
         Wrong(not_divided, "The sum is not divided by the weights: it is no mean yet."),
         Wrong(over_count, "You divide by how many vote. A weighted mean divides by the weights."),
@@ -466,6 +540,20 @@ def soft_nms(boxes, scores, sigma, decay=None, resort=True, among_taken=False):
 def at_once(boxes, scores, sigma):
     """Every box is weakened by all that were better at the beginning: no rounds."""
     return soft_nms(boxes, scores, sigma, resort=False)
+
+
+def at_once_and_sorted(boxes, scores, sigma):
+    return at_once(boxes, scores, sigma)[np.array(ranked(scores))]
+
+
+def place_among_the_left(boxes, scores, sigma):
+    """argmax over the scores that are left, taken for a box's number."""
+    overlap, scores, left = table_of(boxes, boxes), scores.astype(float), list(range(len(boxes)))
+    while left:
+        place = int(np.argmax(scores[left]))
+        left.remove(left[place])
+        scores[left] *= np.exp(-(overlap[place, left] ** 2) / sigma)
+    return scores
 
 
 def as_they_come(boxes, scores, sigma):
@@ -535,6 +623,17 @@ SOFT_NMS = Task(
             at_once,
             "You go through the boxes in the order that their scores had at first. After each "
             "round the order may be another: look for the best of those left anew.",
+        ),
+        Wrong(
+            at_once_and_sorted,
+            "Two things: you go through the boxes in the order that their scores had at first, "
+            "and your result stands in that order. Look for the best of those left in each round, "
+            "and answer in the order of `boxes`.",
+        ),
+        Wrong(
+            place_among_the_left,
+            "The place of the largest among the scores that are left is no number of a box. Which "
+            "box is it?",
         ),
         Wrong(
             as_they_come,
