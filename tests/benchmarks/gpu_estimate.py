@@ -137,8 +137,8 @@ def layers_named(device: PaperDevice, model: Module, depth: int = 3) -> Iterator
 
 
 def count(case: str) -> PaperDevice:
-    """Run a case on paper: "tiny" and "resnet50" predict one picture, "step" trains the tiny model
-    on 16.
+    """Run a case on paper: "tiny" and "resnet50" predict a second picture, "step" trains the tiny
+    model on 16.
     """
     device = PaperDevice()
     with use_device(device):
@@ -160,6 +160,9 @@ def count(case: str) -> PaperDevice:
                 optimizer.step()
             else:
                 model.eval()
+                model(images)  # packs the weights that it keeps
+                device.by_layer.clear(), device.by_kernel.clear()
+                device.layer = "transform"
                 model(images)
     return device
 
