@@ -148,6 +148,7 @@ def test_winograd_is_reference(pictures, ins, outs, padding):
     [
         ((2, 30, 40, 64), (64, 64, 3, 3), ONE, ONE, 2e-5),  # chunks of tiles
         ((2, 30, 40, 96), (128, 96, 3, 3), ONE, ONE, 2e-5),  # tiles shared by threads
+        ((2, 30, 40, 128), (112, 128, 3, 3), ONE, ONE, 2e-5),  # rows that are no whole tiles
         ((1, 14, 14, 256), (256, 256, 3, 3), ONE, ONE, 2e-5),  # a single block of them
         ((2, 31, 40, 300), (40, 300, 3, 3), (2, 2), ONE, 2e-6),  # several blocks of channels
         ((2, 30, 40, 520), (270, 520, 1, 1), ONE, NONE, 2e-6),

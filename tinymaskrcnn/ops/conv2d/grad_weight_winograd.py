@@ -6,7 +6,7 @@ winograd.py for the matrices and the source.
 
 A block of tiles is transformed into panels, then 36 products of panels are added to the sums. Few
 channels: the sums are small, and each thread does whole chunks of tiles in its own cache. Many
-channels: all threads transform a block, then each multiplies its part of the result. Either way the
+channels: all threads transform a block, then each multiplies some of the 36 places. Either way the
 order of every sum follows from the shapes alone.
 """
 
@@ -19,7 +19,7 @@ from numba import get_num_threads, get_thread_id, prange
 from ... import memory
 from ...jit import kernel, serial
 from ..simd import LANES, PANEL, address
-from ..simd_outer import LEFT, outer_products
+from ..simd_outer import LEFT, OUTER_ROWS, outer_products
 from ..simd_transforms import gather_transform, grid_transform, transpose_block
 from .winograd import INPUT, OUTPUT, WEIGHT
 
@@ -38,7 +38,8 @@ Tiling = namedtuple(
     "Tiling",
     "top left height width channels out_h out_w outs tiles block pitch chunks chunk_tiles "
     "left_floats right_floats "  # of one of the 36 places of a block's transforms
-    "rows columns row_blocks column_blocks",  # of dw: what one task sums
+    "rows columns row_blocks column_blocks "  # of dw: what one task sums
+    "part_floats all_rows place_floats",  # sums of a task; rows of all, in whole tiles; of a place
 )
 
 
@@ -62,15 +63,14 @@ def grad_weight(grad, x, padding):
     local = memory.empty((threads, 9 * g.rows * LANES))
     inputs = x.reshape(-1), grad.reshape(-1), _zeros(max(g.channels, g.outs)), g
     out = np.arange(LANES) * (9 * g.channels), dw.reshape(-1)
-    part = 36 * g.rows * g.columns
     if g.chunks:
-        sums = memory.empty((g.chunks, tasks, part))
+        sums = memory.empty((g.chunks, tasks, g.part_floats))
         scratch = memory.empty((threads, 36 * (g.left_floats + g.right_floats)))
         _sum_in_chunks(*inputs, scratch, sums)
         _join_chunks(g, sums, local, *out)
     else:
-        once = g.tiles <= g.block  # then sums need no place of their own between blocks
-        sums = memory.empty((threads if once else tasks, part))
+        once = g.tiles <= g.block
+        sums = memory.empty((threads * g.part_floats if once else 36 * g.place_floats,))
         left, right = memory.empty((36, g.left_floats)), memory.empty((36, g.right_floats))
         _sum_together(*inputs, left, right, sums, local, *out)
     return dw
@@ -99,11 +99,13 @@ def _plan(x_shape, grad_shape, padding):
         block = -(-tiles // -(-tiles // most))
     side = 64 if min(channels, outs) > 64 else 32
     rows, columns = max(LEFT, side // LEFT * LEFT), max(PANEL, side // PANEL * PANEL)
+    all_rows = -(-channels // OUTER_ROWS) * OUTER_ROWS
     pitch = block | 1  # odd: keeps the panels of one row out of each other's way in the cache
     return Tiling(
         *padding, height, width, channels, out_h, out_w, outs, tiles, block, pitch,
         chunks, chunk_tiles, -(-channels // LEFT) * LEFT * pitch, -(-outs // PANEL) * PANEL * pitch,
         rows, columns, -(-channels // rows), -(-outs // columns),
+        36 * rows * columns, all_rows, -(-outs // PANEL) * PANEL * all_rows,
     )  # fmt: skip
 
 
@@ -134,24 +136,42 @@ def _join_chunks(g, sums, local, places, dw):
         for chunk in range(1, g.chunks):
             for j in range(len(total)):
                 total[j] += sums[chunk, task, j]
-        _finish(g, task, total, local[get_thread_id()], places, dw)
+        pitches = g.rows * PANEL, 36 * g.rows * PANEL
+        _finish(g, task, total, 0, *pitches, local[get_thread_id()], places, dw)
 
 
 @kernel
 def _sum_together(x, grad, zeros, g, left, right, sums, local, places, dw):
-    """As `_sum_in_chunks` and `_join_chunks`: threads share the tiles of a block, then the parts of
-    dw; after the last block a part is transformed back while it is in the cache."""
+    """As `_sum_in_chunks` and `_join_chunks`, for sums larger than a thread's cache: threads share
+    the tiles of a block, then the 36 places of its transforms. All rows of a place meet all its
+    columns: one thread reads them once from the shared cache and then has them in its own.
+
+    If there is but one block, they share the parts of dw instead: a part's sums, over all places,
+    are then transformed back while they are in the cache, and need no memory of their own.
+    """
+    once, place = g.tiles <= g.block, g.place_floats
+    shares = 0 if once else 36 * g.row_blocks  # a condition inside prange would make it serial
     for first in range(0, g.tiles, g.block):
         count = min(g.block, g.tiles - first)
         for item in prange(count):
             t = np.int64(item)
             _transform_tile(x, grad, zeros, g, first + t, t, left, right)
-        for item in prange(g.row_blocks * g.column_blocks):
-            task, own = np.int64(item), get_thread_id()
-            part = sums[task] if g.tiles > g.block else sums[own]
-            _multiply(g, task, count, left, right, part, first)
-            if first + count == g.tiles:
-                _finish(g, task, part, local[own], places, dw)
+        for item in prange(shares):
+            q, row = np.int64(item) // g.row_blocks, np.int64(item) % g.row_blocks * g.rows
+            outer_products(
+                count, g.pitch, min(g.rows, g.channels - row), left[q], row * g.pitch,
+                g.outs, right[q], 0, sums, q * place + row * PANEL, g.all_rows * PANEL, first,
+            )  # fmt: skip
+    for item in prange(g.row_blocks * g.column_blocks):
+        task, own = np.int64(item), get_thread_id()
+        if once:
+            part = sums[own * g.part_floats : (own + 1) * g.part_floats]
+            _multiply(g, task, g.tiles, left, right, part, 0)
+            _finish(g, task, part, 0, g.rows * PANEL, 36 * g.rows * PANEL, local[own], places, dw)
+        else:
+            row, column = task // g.column_blocks * g.rows, task % g.column_blocks * g.columns
+            start = (column // PANEL * g.all_rows + row) * PANEL
+            _finish(g, task, sums, start, place, g.all_rows * PANEL, local[own], places, dw)
 
 
 @serial
@@ -199,8 +219,9 @@ def _multiply(g, task, count, left, right, sums, add):
 
 
 @serial
-def _finish(g, task, sums, local, places, dw):
-    """dw[o, c] = G' S[c, o] G for a block of rows c and of columns o.
+def _finish(g, task, sums, start, pitch, panel_pitch, local, places, dw):
+    """dw[o, c] = G' S[c, o] G for a block of rows c and of columns o, whose sums begin at `start`;
+    `pitch` floats lie between two of the 36 places, `panel_pitch` between two panels of columns.
 
     The transform leaves output channels side by side, dw wants them 9*C apart.
     """
@@ -208,8 +229,8 @@ def _finish(g, task, sums, local, places, dw):
     rows, columns = min(g.rows, g.channels - row), min(g.columns, g.outs - column)
     for j in range(0, columns, LANES):
         for i in range(rows):
-            source = j // PANEL * 36 * g.rows * PANEL + i * PANEL + j % PANEL
-            _transform_back(sums, source, g.rows * PANEL, local, i * 9 * LANES, LANES)
+            source = start + j // PANEL * panel_pitch + i * PANEL + j % PANEL
+            _transform_back(sums, source, pitch, local, i * 9 * LANES, LANES)
         for i in range(0, rows * 9, LANES):
             place = ((column + j) * g.channels + row) * 9 + i
             transpose_block(local, i * LANES, LANES, LANES, LANES, dw, place, places, 0)
