@@ -48,7 +48,7 @@ Tiling = namedtuple(
 
 
 BLOCK = range(42, 23, -1)  # tiles of a block: V and M in, or near, 1 MB of cache
-FEWEST_TILES = 16  # below that, transforming the weight costs more than it saves
+FEWEST_PIXELS = 64  # below that, transforming the weight costs more than it saves
 
 
 def suits(x_shape, weight_shape, stride, dilation, groups, size) -> bool:
@@ -60,7 +60,7 @@ def suits(x_shape, weight_shape, stride, dilation, groups, size) -> bool:
         and (kernel_h, kernel_w, *stride, *dilation, groups) == (3, 3, 1, 1, 1, 1, 1)
         and ins % LANES == 0
         and outs % LANES == 0
-        and images * height * width >= FEWEST_TILES * size**2
+        and images * height * width >= FEWEST_PIXELS
     )
 
 
