@@ -49,7 +49,7 @@ RULES = {
 }
 rules = np.array(list(RULES.values()), np.float32)[:, None]  # (3, 1, 3, 3)
 answers = conv2d(grey[None, :, :, None], rules, padding=1).data[0]  # (H, W, 3)
-maps = {"the photo in grey": grey} | {
+maps = {"the photo in grey": grey[None].repeat(3, axis=0)} | {
     name: np.clip(answers[:, :, k], -1, 1) for k, name in enumerate(RULES)
 }
 show(picture_row(maps, columns=2, side=3.8), "A bus in grey, and three maps of where edges are")

@@ -244,11 +244,13 @@ heat = decision_table(table, decisions["shapes"])
 show(heat, "IoU of five objects with anchors that learn them, are left out, or are background")
 best = table.max(axis=1)
 assert np.allclose(best[[2, 4]], [0.56, 0.53], atol=5e-3)
-assert table[:, decisions["shapes"] == matcher.BETWEEN].max() > 0.6
+assert 0.6 < table[:, decisions["shapes"] == matcher.BETWEEN].max() < 0.7
+assert table[:, decisions["shapes"] == matcher.BELOW].max() < 0.3
 
 # %% [markdown]
 # Objects 2 and 4 are learnt from anchors of IoU 0.56 and 0.53, thanks to the second rule, while
-# other anchors of more than 0.6 are left out: these belong to objects that have better ones.
+# other anchors of more than 0.6 are left out: these belong to objects that have better ones. (A
+# 0.70 that is left out, and a 0.30 of the background, are rounded: both lie just below.)
 #
 # **Sampling.** Of 16 368 anchors 16 are objects, one in a thousand. A network that always said
 # "background" would be right 99.9 times of 100, and a loss over all anchors would pull there with

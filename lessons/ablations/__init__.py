@@ -21,11 +21,22 @@ def recorded(name: str) -> dict[str, Any]:
     return record
 
 
-def average(name: str, kind: str, figure: str) -> float:
-    """Mean over the record's runs of one figure, in points (0..100), as papers print it.
+def of_runs(name: str, kind: str, figure: str) -> list[float]:
+    """One figure of each of the record's runs, in points (0..100), as papers print it.
 
     Args:
         kind: "bbox" or "segm". figure: "AP", "AP50" or "AP75".
     """
-    runs = recorded(name)["runs"]
-    return 100 * float(sum(run[kind][figure] for run in runs)) / len(runs)
+    return [100 * float(run[kind][figure]) for run in recorded(name)["runs"]]
+
+
+def average(name: str, kind: str, figure: str) -> float:
+    """The mean of `of_runs`."""
+    figures = of_runs(name, kind, figure)
+    return sum(figures) / len(figures)
+
+
+def with_span(name: str, kind: str, figure: str) -> tuple[float, float, float]:
+    """Mean, lowest and highest of `of_runs`."""
+    figures = of_runs(name, kind, figure)
+    return average(name, kind, figure), min(figures), max(figures)

@@ -133,5 +133,7 @@ def test_records_are_of_the_present_settings(path):
     seeds = [str(run["seed"]) for run in record["runs"]]
     assert f"lessons.ablations {path.stem} " in record["command"]
     assert f"--seeds {' '.join(seeds)} " in record["command"]
-    mean = np.mean([run["segm"]["AP"] for run in json.loads(path.read_text())["runs"]])
-    assert ablations.average(path.stem, "segm", "AP") == pytest.approx(100 * mean)
+    points = [100 * run["segm"]["AP"] for run in json.loads(path.read_text())["runs"]]
+    assert ablations.of_runs(path.stem, "segm", "AP") == pytest.approx(points)
+    expected = np.mean(points), min(points), max(points)
+    assert ablations.with_span(path.stem, "segm", "AP") == pytest.approx(expected)
