@@ -252,7 +252,7 @@ def changed_ap(change):
 
 changes = {
     "as it is": lambda d: (d.boxes, d.scores),
-    "only scores above 0.9": lambda d: (d.above(0.9).boxes, d.above(0.9).scores),
+    "scores above 0.9": lambda d: (d.above(0.9).boxes, d.above(0.9).scores),
     "2 pixels to the right": lambda d: (d.boxes + np.float32([2, 0, 2, 0]), d.scores),
     "all scores squared": lambda d: (d.boxes, d.scores**2),
     "every box twice": lambda d: (np.tile(d.boxes, (2, 1)), np.tile(d.scores, 2)),
