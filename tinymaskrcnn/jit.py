@@ -7,11 +7,15 @@ when its own file changes, not when such a one does.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from . import threads
 
 # Without nnan and ninf: NaN and infinity must stay visible.
 _FAST_MATH = {"contract", "reassoc", "arcp", "nsz"}
@@ -31,16 +35,30 @@ def _cache_folder() -> Path:
 CACHE_FOLDER = _cache_folder()
 os.environ["NUMBA_CACHE_DIR"] = str(CACHE_FOLDER)  # Numba reads it when it is imported
 
-# How long idle threads spin before they sleep; waking one costs more than most parallel regions. A
-# training step of the tiny model, two cores, other values: 1000: 0.25 s, and 0.33 s where another
-# process has one of the cores; 20000: 0.38 and 0.46; 200000: 0.27 and 1.24; 20 million: 0.22, 0.46.
-os.environ.setdefault("GOMP_SPINCOUNT", "20000000")
+# How often idle threads look for work before they sleep: for about 0.3 ms, as long as most pauses
+# between parallel regions. Waking a thread costs more than most regions take, but one that spins
+# beside a busy program keeps the core from the very thread that it waits for (README, Speed).
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+os.environ.setdefault("NUMBA_NUM_THREADS", str(threads.granted()))
 
 import numba  # noqa: E402
 
 numba.config.CACHE_DIR = str(CACHE_FOLDER)
 # A parallel region costs 3 us with omp, 65 with workqueue.
 numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
+
+
+def _threads_spin() -> bool:
+    try:
+        return numba.threading_layer() == "omp"
+    except ValueError:  # nothing has run in parallel yet
+        return False
+
+
+_pool = threads.Pool(
+    numba.config.NUMBA_NUM_THREADS, numba.get_num_threads, numba.set_num_threads, _threads_spin
+)
+threads.register(_pool)
 
 _OPTIONS: dict[str, Any] = {
     "cache": True,
@@ -58,6 +76,36 @@ def kernel(function: Callable) -> Any:
 def serial(function: Callable) -> Any:
     """Compile for one thread: for small work, and for helpers called inside a kernel."""
     return numba.njit(fastmath=_FAST_MATH, **_OPTIONS)(function)
+
+
+def kernel_from(least: int, size: Callable[..., int]) -> Callable:
+    """As `kernel` where size(*arguments) >= least; below, one thread does it, as `serial`.
+
+    A parallel region costs 3 us where threads spin, and 50 where they sleep: small work is done
+    before the others are awake, and beside other programs it does not wait for them.
+    """
+    return _by_size(kernel, serial, least, size)
+
+
+def exact_kernel_from(least: int, size: Callable[..., int]) -> Callable:
+    """As `kernel_from`, with every rounding as `exact_kernel` has it."""
+    return _by_size(exact_kernel, exact_serial, least, size)
+
+
+def _by_size(parallel: Callable, alone: Callable, least: int, size: Callable[..., int]) -> Callable:
+    def compiled(function: Callable) -> Any:
+        twin = types.FunctionType(function.__code__, function.__globals__)
+        twin.__module__ = function.__module__
+        twin.__qualname__ = f"{function.__qualname__}_alone"  # Numba's cache knows it by this name
+        by_all, by_one = parallel(function), alone(twin)
+
+        @functools.wraps(function)
+        def run(*arguments: Any) -> Any:
+            return (by_all if size(*arguments) >= least else by_one)(*arguments)
+
+        return run
+
+    return compiled
 
 
 def exact_kernel(function: Callable) -> Any:
@@ -87,6 +135,7 @@ def set_threads(count: int) -> None:
     if not 1 <= count <= max_threads():
         raise ValueError(f"threads: expected 1 to {max_threads()}, got {count}")
     numba.set_num_threads(count)
+    _pool.fixed = True
 
 
 def cache_is_cold() -> bool:

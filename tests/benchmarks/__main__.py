@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from . import SECTIONS, startup
+from . import SECTIONS, busy, startup
 from .case import Bound, Mismatch
 from .harness import Row, Settings, Sides, judged, measure
 from .scaling import TRENDS
@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _chosen(parts: list[str]) -> list[str]:
     """The rows in order; a part may also be a section's whole name."""
-    sections = {"peak": [PEAK_ROW], **SECTIONS, "start-up": startup.BOUNDS}
+    sections = {"peak": [PEAK_ROW], **SECTIONS, "start-up": startup.BOUNDS, "busy": busy.BOUNDS}
     return [
         name
         for section, rows in sections.items()
@@ -127,7 +127,8 @@ def _measured(names: list[str], settings: Settings) -> Iterator[Row]:
         if {trend.first, trend.second} <= seconds.keys():
             figure = seconds[trend.second] / seconds[trend.first] / trend.work
             yield {"name": name, "figure": figure} | judged(figure, trend.bound, smaller=True)
-    yield from startup.rows([name for name in startup.BOUNDS if name in names])
+    for module in (startup, busy):
+        yield from module.rows([name for name in module.BOUNDS if name in names])
 
 
 def _peak_row(settings: Settings, sides: Sides) -> Row:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import parallel, tracing
+from .. import parallel, threads, tracing
 from ..autograd import no_grad
 from ..detection.detections import Detections
 from ..detection.sampler import Generators
@@ -96,6 +96,7 @@ class MaskRCNN(Module):
         Args:
             images, targets, rng: as for `forward`.
         """
+        threads.adapt()
         batch, resized_targets = self._prepare(images, targets, rng)
         features = self.backbone(Tensor(batch.tensor))
         proposals, losses = self._propose(batch, features, resized_targets, rng)
@@ -111,6 +112,7 @@ class MaskRCNN(Module):
         batched together: padding to a common size moves results slightly, so give pictures one by
         one where that matters.
         """
+        threads.adapt()
         with no_grad(), parallel.shared_by(parallel.Alone()):
             batch, _ = self.transform(images, device=self.device)
             features = self.backbone(Tensor(batch.tensor))
@@ -131,6 +133,7 @@ class MaskRCNN(Module):
         Returns:
             The five losses as numbers, and the detections of every picture.
         """
+        threads.adapt()
         with no_grad():
             batch, resized_targets = self._prepare(images, targets, rng)
             features = self.backbone(Tensor(batch.tensor))

@@ -4,7 +4,7 @@ import numpy as np
 from numba import prange
 
 from ... import memory
-from ...jit import exact_kernel, exact_serial
+from ...jit import exact_kernel_from, exact_serial
 
 _ROWS, _BLOCK = 32, 1024  # of a task; its columns stay in the first-level cache
 
@@ -17,7 +17,7 @@ def box_iou(a, b):
     return table
 
 
-@exact_kernel
+@exact_kernel_from(1 << 15, lambda a, b, table: table.size)
 def _fill(a, b, table):
     """table[i, j] = IoU of a[i] and b[j].
 

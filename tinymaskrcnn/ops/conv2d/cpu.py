@@ -10,7 +10,7 @@ import numpy as np
 from numba import prange
 
 from ... import memory
-from ...jit import kernel
+from ...jit import kernel_from
 from . import cpu_direct, cpu_narrow, cpu_winograd, winograd
 from .grad_weight import conv2d_grad_weight  # noqa: F401
 
@@ -60,7 +60,7 @@ def conv2d_grad_output(grad, y, relu):
     return masked, partial.sum(axis=0)
 
 
-@kernel
+@kernel_from(1 << 16, lambda grad, *_: grad.size)
 def _grad_output(grad, y, relu, masked, partial):
     """masked = grad where y > 0 (with relu), partial[block] = its sum over the block's pixels.
 

@@ -10,7 +10,7 @@ import numpy as np
 from numba import prange
 
 from ... import memory
-from ...jit import kernel, serial
+from ...jit import kernel_from, serial
 from ..simd import LANES, PANEL
 from ..simd_transforms import transpose_block
 
@@ -62,7 +62,7 @@ def element_places(channels, tap_pitch, order):
     return (channel_place + tap_place).reshape(-1)  # (channels, taps) -> (channels*taps,)
 
 
-@kernel
+@kernel_from(1 << 16, lambda weight, *_: weight.size)
 def _pack(weight, ins, taps, swap, places, panels):
     """All panels of a weight, as `pack_stretch` says; a thread takes half a panel."""
     depth = len(weight) if swap else ins

@@ -17,7 +17,7 @@ import numpy as np
 from numba import get_num_threads, prange
 
 from ... import memory
-from ...jit import exact_kernel, serial
+from ...jit import exact_kernel, exact_kernel_from, serial
 from ..simd import LANES, PANEL, address
 from . import cpu_winograd_streamed as streamed
 from .cpu_weights import kept, pack
@@ -136,7 +136,7 @@ def _block(tiles, threads):
     return min(BLOCK, key=work)
 
 
-@exact_kernel
+@exact_kernel_from(1 << 16, lambda panels, size, transformed: transformed.size)
 def _transform_weight(panels, size, transformed):
     """transformed[q, p, c] = (G g G')[q] for g = panels[p, :, c], LANES output channels at once."""
     count, _, ins, _ = panels.shape

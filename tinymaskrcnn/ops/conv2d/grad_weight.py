@@ -20,7 +20,7 @@ import numpy as np
 from numba import get_num_threads, get_thread_id, prange
 
 from ... import memory
-from ...jit import kernel, serial
+from ...jit import kernel, kernel_from, serial
 from ..simd import LANES, PANEL
 from ..simd_outer import LEFT, OUTER_ROWS, copy_floats, outer_products
 from . import cpu_narrow, grad_weight_winograd
@@ -284,7 +284,7 @@ def _places(plan, taps_last):
     return sources, c * taps + tap if taps_last else c * plan.rights
 
 
-@kernel
+@kernel_from(1 << 16, lambda partial, *_: partial.size)
 def _sum_chunks(partial, chunks, panel_size, sources, targets, together, step, columns, dw):
     """dw[targets[i] + j*step] = sum over chunks, first to last, of row i, column j of `partial`.
 
