@@ -1,17 +1,21 @@
 """Buffers reused from step to step.
 
 A fresh large array costs more than the arithmetic done on it: the kernel hands out its pages one
-fault at a time. So kernels take their outputs from a pool. A buffer is free again when nobody holds
-an array on it, which Python's reference count tells: NumPy makes every view, and every view of a
-view, hold the buffer itself. Nothing has to be given back by hand.
+fault at a time. So kernels take their outputs from a pool. Each array of the pool has a base of its
+own, and NumPy makes every view, and every view of a view, keep that alive. When the base dies, the
+buffer is free again. Nothing has to be given back by hand.
+
+Threads may share the pool: buffers go in and out by `append` and `pop` of lists, which are atomic,
+so there is no lock that a dying array could wait for.
 
 Not for arrays below 16 KiB (malloc is faster) and not for device memory.
 """
 
 from __future__ import annotations
 
-import sys
+import weakref
 from math import prod
+from pickle import PickleBuffer
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -19,10 +23,18 @@ from numpy.typing import DTypeLike
 SMALL = 1 << 14
 LIMIT = 1 << 31  # bytes of all buffers; beyond, idle ones are let go of
 PAGE = 4096  # buffers begin on a page: vector loads then never straddle two cache lines
-_IDLE = 3  # references to a free buffer: its entry, the loop variable, getrefcount's argument
 
-_buffers: dict[int, list[tuple[np.ndarray, int]]] = {}  # by size: (buffer, where its page begins)
-_total = 0
+
+class _Loan(weakref.ref):
+    """A buffer in use, until the base that this refers to dies."""
+
+    __slots__ = ("buffer",)
+    buffer: memoryview
+
+
+_idle: dict[int, list[memoryview]] = {}  # buffers by size
+_loans: dict[int, _Loan] = {}  # by id; a weak reference calls back only while it is kept
+_sizes: list[int] = []  # of all buffers, idle or not
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
@@ -34,8 +46,12 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
     size = prod(shape) * np.dtype(dtype).itemsize
     if size < SMALL:
         return np.empty(shape, dtype)
-    buffer, start = _buffer(_rounded(size))
-    return buffer[start : start + size].view(dtype).reshape(shape)
+    buffer = _take(_rounded(size))
+    base = PickleBuffer(buffer)  # not an array or memoryview, which NumPy would look through
+    loan = _Loan(base, _end)
+    loan.buffer = buffer
+    _loans[id(loan)] = loan
+    return np.ndarray(shape, dtype, base)  # type: ignore[arg-type]
 
 
 def zeros(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
@@ -45,18 +61,17 @@ def zeros(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
     return array
 
 
+def held() -> int:
+    """Bytes of all buffers, idle or not."""
+    return sum(_sizes)
+
+
 def release(enough: int = LIMIT) -> None:
     """Let go of buffers that no array uses, largest first, until there is room for `enough` bytes
     below the limit."""
-    global _total
-    for size in sorted(_buffers, reverse=True):
-        kept = []
-        for buffer, start in _buffers[size]:
-            if _total + enough > LIMIT and sys.getrefcount(buffer) <= _IDLE:
-                _total -= size
-            else:
-                kept.append((buffer, start))
-        _buffers[size] = kept
+    for size in sorted(_idle, reverse=True):
+        while held() + enough > LIMIT and _pop(size) is not None:
+            _sizes.remove(size)
 
 
 def _rounded(size: int) -> int:
@@ -65,20 +80,33 @@ def _rounded(size: int) -> int:
     return -(-size // step) * step
 
 
-def _buffer(size: int) -> tuple[np.ndarray, int]:
-    """The first idle buffer of this size, or of the next larger one up to twice as large, so that
-    what one layer leaves serves another's shape; a new one where there is none."""
-    global _total
+def _take(size: int) -> memoryview:
+    """The idle buffer of this size that was used last, or one of the next larger size up to twice
+    as large, so that what one layer leaves serves another's shape; a new one where there is none.
+    """
     fitting = size
     while fitting <= 2 * size:
-        for buffer, start in _buffers.get(fitting, ()):
-            if sys.getrefcount(buffer) == _IDLE:
-                return buffer, start
+        buffer = _pop(fitting)
+        if buffer is not None:
+            return buffer
         fitting = _rounded(fitting + 1)
-    if _total + size > LIMIT:
+    if held() + size > LIMIT:
         release(size)
-    buffer = np.empty(size + PAGE, np.uint8)
-    start = -buffer.__array_interface__["data"][0] % PAGE
-    _total += size
-    _buffers.setdefault(size, []).append((buffer, start))
-    return buffer, start
+    pages = np.empty(size + PAGE, np.uint8)
+    start = -pages.__array_interface__["data"][0] % PAGE
+    _sizes.append(size)
+    return pages.data[start : start + size]
+
+
+def _pop(size: int) -> memoryview | None:
+    idle = _idle.get(size)
+    try:
+        return idle.pop() if idle else None
+    except IndexError:  # another thread was faster
+        return None
+
+
+def _end(loan: _Loan) -> None:
+    """Its base has died: nobody holds an array on the buffer."""
+    del _loans[id(loan)]
+    _idle.setdefault(len(loan.buffer), []).append(loan.buffer)
