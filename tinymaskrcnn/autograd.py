@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -23,23 +24,24 @@ from .errors import InputError
 from .gpu.array import GpuArray
 
 _BASIC = "tinymaskrcnn.ops.basic"
-_grad_enabled = True
+_grad_enabled = ContextVar("grad_enabled", default=True)  # of each thread its own
 
 
 def is_grad_enabled() -> bool:
     """Whether operations on tensors that require gradients record themselves for backward."""
-    return _grad_enabled
+    return _grad_enabled.get()
 
 
 @contextmanager
 def no_grad() -> Iterator[None]:
-    """Within this context nothing is recorded and nothing is saved for backward."""
-    global _grad_enabled
-    before, _grad_enabled = _grad_enabled, False
+    """Within this context nothing is recorded and nothing is saved for backward; other threads go
+    on as they were.
+    """
+    before = _grad_enabled.set(False)
     try:
         yield
     finally:
-        _grad_enabled = before
+        _grad_enabled.reset(before)
 
 
 class Function:
@@ -93,9 +95,8 @@ class Function:
     def __call__(self, *inputs: Any) -> Any:
         from .tensor import Tensor  # late: Tensor's operators are Functions
 
-        self.needs = tuple(
-            _grad_enabled and isinstance(x, Tensor) and x.requires_grad for x in inputs
-        )
+        recording = _grad_enabled.get()
+        self.needs = tuple(recording and isinstance(x, Tensor) and x.requires_grad for x in inputs)
         _check_one_device(type(self).__name__, [x for x in inputs if isinstance(x, Tensor)])
         outputs = self.forward(*(x.data if isinstance(x, Tensor) else x for x in inputs))
         self.inputs = tuple(x if need else None for x, need in zip(inputs, self.needs, strict=True))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -62,28 +63,27 @@ class Alone:
         yield
 
 
-_group: Alone = Alone()
+_group: ContextVar[Alone] = ContextVar("group", default=Alone())  # noqa: B039 - has no state
 
 
 def group() -> Alone:
     """The processes that share the present batch."""
-    return _group
+    return _group.get()
 
 
 @contextmanager
 def shared_by(others: Alone) -> Iterator[None]:
     """Within this context the batch is shared by this group."""
-    global _group
-    before, _group = _group, others
+    before = _group.set(others)
     try:
         yield
     finally:
-        _group = before
+        _group.reset(before)
 
 
 def share(count: int) -> range:
     """Which of `count` items are this process's: neighbours, as many as others have or one more."""
-    rank, size = _group.rank, _group.size
+    rank, size = group().rank, group().size
     return range(count * rank // size, count * (rank + 1) // size)
 
 
@@ -93,18 +93,18 @@ def weighted(means: dict[str, Tensor], count: int) -> dict[str, Tensor]:
     Args:
         means: over this process's items. count: how many these are.
     """
-    if _group.size == 1:
+    if group().size == 1:
         return means
-    total = float(_group.total(np.array([count], np.float64))[0])
+    total = float(group().total(np.array([count], np.float64))[0])
     return {name: mean * (count / max(total, 1.0)) for name, mean in means.items()}
 
 
 def norms_total() -> Callable[[np.ndarray], np.ndarray] | None:
     """What adds up arrays of batch norms over all processes; None where they do not share them."""
-    return _group.total if _group.shares_norms else None
+    return group().total if group().shares_norms else None
 
 
 def largest_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """The largest height and the largest width among all processes' (height, width)."""
-    height, width = _group.largest(np.max(sizes, axis=0))
+    height, width = group().largest(np.max(sizes, axis=0))
     return int(height), int(width)

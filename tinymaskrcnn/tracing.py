@@ -1,7 +1,7 @@
 """Every intermediate of a pass by name: `with tm.trace() as t:`.
 
 The stages call `record` wherever they have made something that a person may want to see. Outside a
-trace that is one look at a global, and nothing is computed or kept for it (2 microseconds of a
+trace that is one look at a variable, and nothing is computed or kept for it (2 microseconds of a
 prediction: python -m tests.benchmarks.tracing_cost). Inside, arrays are kept as they are, not
 copied: what is recorded may be looked at, never written into.
 
@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import numpy as np
 
 T = TypeVar("T")
-_active: Trace | None = None
+_active: ContextVar[Trace | None] = ContextVar("active", default=None)
 _NOTHING: AbstractContextManager[None] = nullcontext()
 
 NAMES = {  # every name that the model records, and what stands there
@@ -181,7 +182,8 @@ class Trace(Mapping[str, Any]):
 
 @contextmanager
 def trace(gradients: bool = False) -> Iterator[Trace]:
-    """Record every intermediate of what runs inside this context, in training and in inference.
+    """Record every intermediate of what this thread runs inside this context, in training and in
+    inference.
 
     Args:
         gradients: also keep the gradients that `backward`, called inside the context, brings to
@@ -194,17 +196,17 @@ def trace(gradients: bool = False) -> Iterator[Trace]:
     ...     detections = model.detect([image])
     >>> t["rpn.proposals"][0].shape
     """
-    global _active
-    before, _active = _active, Trace(gradients)
+    active = Trace(gradients)
+    before = _active.set(active)
     try:
-        yield _active
+        yield active
     finally:
-        _active = before
+        _active.reset(before)
 
 
 def recording() -> bool:
     """Whether a trace is open: for what has to be computed before it can be recorded."""
-    return _active is not None
+    return _active.get() is not None
 
 
 def record(name: str, value: Any) -> None:
@@ -214,13 +216,15 @@ def record(name: str, value: Any) -> None:
         value: an array or Tensor, or a list or dict of them, or a plain value. Inside `pictures` it
             is the present picture's.
     """
-    if _active is not None:
-        _active._add(name, value)
+    active = _active.get()
+    if active is not None:
+        active._add(name, value)
 
 
 def scope(prefix: str) -> AbstractContextManager[None]:
     """Within this context names get `prefix.` before them."""
-    return _NOTHING if _active is None else _scoped(_active, prefix)
+    active = _active.get()
+    return _NOTHING if active is None else _scoped(active, prefix)
 
 
 def pictures(items: Iterable[T]) -> Iterable[T]:
@@ -228,15 +232,17 @@ def pictures(items: Iterable[T]) -> Iterable[T]:
 
     Only for loops that run to their end: a comprehension, or a `for` without `break`.
     """
-    return items if _active is None else _one_by_one(_active, items)
+    active = _active.get()
+    return items if active is None else _one_by_one(active, items)
 
 
 def note_gradients(node: Any, grads: list[np.ndarray | None]) -> None:
     """For the backward walk: the gradients of all outputs of a node are complete."""
-    if _active is not None and _active._keeps_gradients:
+    active = _active.get()
+    if active is not None and active._keeps_gradients:
         for index, grad in enumerate(grads):
             if grad is not None:
-                _active._gradients[id(node), index] = grad
+                active._gradients[id(node), index] = grad
 
 
 @contextmanager

@@ -69,8 +69,9 @@ class Conv2d(Module):
             return self.weight
         kept = self._constant
         if kept is None or kept.dtype != weight.dtype or not np.array_equal(kept, weight):
-            kept = self._constant = weight.copy()
+            kept = weight.copy()
             freeze(kept)
+            self._constant = kept
         return kept
 
     def with_weights(
@@ -278,14 +279,15 @@ def _folded(conv: Conv2d, norm: Any) -> tuple[Tensor, Tensor]:
     """
     version = norm.version if isinstance(norm, FrozenBatchNorm2d) else norm.weight.version
     key = (id(conv), conv.weight.version, version, norm.eps)
-    if getattr(norm, "_folded_key", None) != key:
+    kept: Any = getattr(norm, "_folded", None)
+    if kept is None or kept[0] != key:
         scale, shift = _scale_and_shift(conv, norm)
         weight = conv.weight.numpy() * scale.reshape(-1, 1, 1, 1)
         folded = tuple(Tensor(a).to(conv.weight.device) for a in (weight, shift))
         for tensor in folded:
             freeze(tensor.data)
-        norm._folded_key, norm._folded_weights = key, folded
-    return norm._folded_weights
+        kept = norm._folded = key, folded  # in one piece: other threads may look
+    return kept[1]
 
 
 class ConvNorm(Module):

@@ -11,6 +11,7 @@ The kernels are in cpu_winograd.py and cpu_winograd_streamed.py.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 INPUT = {  # B'
     2: ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
@@ -39,12 +40,14 @@ OUTPUT = {  # A'
     4: ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)),
 }
 
-_size = 4
+_size = 4  # for the whole process, but where a thread is inside `winograd`
+_in_context: ContextVar[int | None] = ContextVar("winograd", default=None)
 
 
 def winograd_size() -> int:
     """The m of F(m x m, 3 x 3) in use: 4, 2, or 0 for direct sums."""
-    return _size
+    size = _in_context.get()
+    return _size if size is None else size
 
 
 def set_winograd(size: int) -> None:
@@ -53,17 +56,20 @@ def set_winograd(size: int) -> None:
     Raises ValueError for any other size.
     """
     global _size
-    if size not in (0, 2, 4):
-        raise ValueError(f"winograd size must be 4, 2 or 0, got {size!r}")
-    _size = size
+    _size = _checked(size)
 
 
 @contextmanager
 def winograd(size: int) -> Iterator[None]:
-    """`set_winograd(size)` for the length of a with block."""
-    before = _size
-    set_winograd(size)
+    """Within this context this thread computes them so, whatever `set_winograd` says."""
+    before = _in_context.set(_checked(size))
     try:
         yield
     finally:
-        set_winograd(before)
+        _in_context.reset(before)
+
+
+def _checked(size: int) -> int:
+    if size not in (0, 2, 4):
+        raise ValueError(f"winograd size must be 4, 2 or 0, got {size!r}")
+    return size
