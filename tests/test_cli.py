@@ -358,9 +358,9 @@ def test_outputs_never_are_inputs_or_each_other(folder):
 
 
 def test_predict_says_when_it_compiles(capsys, monkeypatch, folder):
-    from tinymaskrcnn import jit
+    from tinymaskrcnn import kernel_cache
 
-    monkeypatch.setattr(jit, "cache_is_cold", lambda: True)
+    monkeypatch.setattr(kernel_cache, "is_cold", lambda: True)
     weights = small_weights(folder / "w.safetensors")
     picture(folder / "a.png")
     _, _, err = run(capsys, "predict", "a.png", "--weights", weights)

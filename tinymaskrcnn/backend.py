@@ -2,7 +2,8 @@
 
 The rule is one function. Device arrays go to `cuda`. Host arrays go to `cpu` where they are
 float32, and to `reference` where they are float64: compiled kernels are float32 only, and float64
-is for checking. `with use("reference"):` overrides for host arrays; within `use("cuda")` each
+is for checking. With NUMBA_DISABLE_JIT set, `reference` serves both. `with use("reference"):`
+overrides for host arrays; within `use("cuda")` each
 operation carries them to the device and back, which is slow and for checking.
 
 What has gradients stays where it is: an operation on Tensors of the host and of the device at once
@@ -12,8 +13,10 @@ is an error. Labels, indices, rois and targets are made on the host and cross ov
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
@@ -24,26 +27,30 @@ from .gpu.array import GpuArray, to_device
 
 BACKENDS = ("reference", "cpu", "cuda")
 DEVICES = ("cpu", "cuda")
-_forced: str | None = None
+# What serves float32 arrays of the host: nothing compiled where Numba is told not to compile
+HOST = "cpu" if os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0") else "reference"
+_forced: ContextVar[str | None] = ContextVar("forced", default=None)
 _modules: dict[tuple[str, str], Any] = {}
 
 
 @contextmanager
 def use(name: str) -> Iterator[None]:
-    """Within this context every operation runs on the named backend ("reference", "cpu" or
-    "cuda").
+    """Within this context every operation of this thread runs on the named backend ("reference",
+    "cpu" or "cuda").
 
     Raises:
         ValueError: there is no such backend.
+        InputError: "cpu" where the environment variable NUMBA_DISABLE_JIT is set.
     """
-    global _forced
     if name not in BACKENDS:
         raise ValueError(f"no backend {name!r}: expected one of {', '.join(BACKENDS)}")
-    before, _forced = _forced, name
+    if name == "cpu" != HOST:
+        raise InputError('use("cpu"): NUMBA_DISABLE_JIT is set, so nothing can be compiled')
+    before = _forced.set(name)
     try:
         yield
     finally:
-        _forced = before
+        _forced.reset(before)
 
 
 def kernels(package: str, array: Any) -> Any:
@@ -57,10 +64,11 @@ def kernels(package: str, array: Any) -> Any:
         InputError: the array is on the device and another backend is forced, or numba-cuda is
             missing.
     """
-    name = _forced or "cpu"
+    forced = _forced.get()
+    name = forced or HOST
     if isinstance(array, GpuArray):
-        if _forced not in (None, "cuda"):
-            raise InputError(f'{array!r} is on the device, but use("{_forced}") is in force')
+        if forced not in (None, "cuda"):
+            raise InputError(f'{array!r} is on the device, but use("{forced}") is in force')
         return _implementation(package, "cuda")
     if isinstance(array, np.ndarray | np.generic) and array.dtype == np.float64:
         name = "reference"

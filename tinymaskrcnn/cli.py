@@ -328,6 +328,9 @@ def _add_warmup(commands: argparse._SubParsersAction) -> None:
         "Kernels are compiled for this machine when they are first used, and kept. This does it "
         "all at once.",
     )
+    warmup.add_argument(
+        "--clear", action="store_true", help="remove the kept kernels of all versions instead"
+    )
     _add_machine(warmup)
 
 

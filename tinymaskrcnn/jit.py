@@ -1,39 +1,25 @@
-"""How every CPU kernel is compiled: one decorator, one cache folder, one threading layer.
+"""How every CPU kernel is compiled, and by which threads it runs. Compiled code is kept by
+kernel_cache.py.
 
-Compiled code is kept in $TINYMASKRCNN_CACHE, else $NUMBA_CACHE_DIR, else ~/.cache/tinymaskrcnn, in
-a folder named after the sources that kernels of other files call into: Numba recompiles a kernel
-when its own file changes, not when such a one does.
+Any Python thread may run kernels. Where the threading layer is Numba's own (workqueue: neither
+OpenMP nor TBB is installed), which ends the process when two threads run at once, they wait for
+each other.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
+import threading
 import types
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from . import threads
+from .errors import InputError
 
 # Without nnan and ninf: NaN and infinity must stay visible.
 _FAST_MATH = {"contract", "reassoc", "arcp", "nsz"}
-_SHARED = ("simd*.py", "conv2d/winograd*.py", "conv2d/cpu_weights.py")  # in ops/
-
-
-def _cache_folder() -> Path:
-    given = os.environ.get("TINYMASKRCNN_CACHE") or os.environ.get("NUMBA_CACHE_DIR")
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    base = Path(given) if given else home / "tinymaskrcnn"
-    ops = Path(__file__).parent / "ops"
-    shared = [Path(__file__), *(file for names in _SHARED for file in sorted(ops.glob(names)))]
-    digest = hashlib.sha256(b"".join(file.read_bytes() for file in shared)).hexdigest()[:12]
-    return base if base.name == digest else base / digest
-
-
-CACHE_FOLDER = _cache_folder()
-os.environ["NUMBA_CACHE_DIR"] = str(CACHE_FOLDER)  # Numba reads it when it is imported
 
 # How often idle threads look for work before they sleep: for about 0.3 ms, as long as most pauses
 # between parallel regions. Waking a thread costs more than most regions take, but one that spins
@@ -42,8 +28,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("NUMBA_NUM_THREADS", str(threads.granted()))
 
 import numba  # noqa: E402
+from numba.core.registry import CPUDispatcher  # noqa: E402
 
-numba.config.CACHE_DIR = str(CACHE_FOLDER)
+from . import kernel_cache  # noqa: E402
+
 # A parallel region costs 3 us with omp, 65 with workqueue.
 numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
 
@@ -60,22 +48,15 @@ _pool = threads.Pool(
 )
 threads.register(_pool)
 
-_OPTIONS: dict[str, Any] = {
-    "cache": True,
-    "nogil": True,
-    "boundscheck": False,
-    "error_model": "numpy",
-}
-
 
 def kernel(function: Callable) -> Any:
     """Compile for all threads: loops over `prange` are split among them."""
-    return numba.njit(parallel=True, fastmath=_FAST_MATH, **_OPTIONS)(function)
+    return _compiled(function, _FAST_MATH, parallel=True)
 
 
 def serial(function: Callable) -> Any:
     """Compile for one thread: for small work, and for helpers called inside a kernel."""
-    return numba.njit(fastmath=_FAST_MATH, **_OPTIONS)(function)
+    return _compiled(function, _FAST_MATH)
 
 
 def kernel_from(least: int, size: Callable[..., int]) -> Callable:
@@ -96,7 +77,7 @@ def _by_size(parallel: Callable, alone: Callable, least: int, size: Callable[...
     def compiled(function: Callable) -> Any:
         twin = types.FunctionType(function.__code__, function.__globals__)
         twin.__module__ = function.__module__
-        twin.__qualname__ = f"{function.__qualname__}_alone"  # Numba's cache knows it by this name
+        twin.__qualname__ = f"{function.__qualname__}_alone"  # the cache knows it by this name
         by_all, by_one = parallel(function), alone(twin)
 
         @functools.wraps(function)
@@ -115,14 +96,74 @@ def exact_kernel(function: Callable) -> Any:
     by the last bit. Where a rounding decides something (an IoU at the threshold, two anchors
     equally good, the pixel in which a sample falls) this takes its place.
     """
-    return numba.njit(parallel=True, fastmath=False, **_OPTIONS)(function)
+    return _compiled(function, False, parallel=True)
 
 
 def exact_serial(function: Callable) -> Any:
     """As `serial`, with every rounding as written. False is said outright: a helper would inherit
     its caller's fast math.
     """
-    return numba.njit(fastmath=False, **_OPTIONS)(function)
+    return _compiled(function, False)
+
+
+def _compiled(function: Callable, fastmath: Any, parallel: bool = False) -> Any:
+    compiled = numba.njit(
+        parallel=parallel, fastmath=fastmath, nogil=True, boundscheck=False, error_model="numpy"
+    )(function)
+    if not numba.config.DISABLE_JIT:
+        compiled._cache = kernel_cache.KernelCache(function)
+        if parallel:
+            compiled.__class__ = _Parallel
+    return compiled
+
+
+class _Parallel(CPUDispatcher):
+    """A kernel for all threads. What a call from Python does is decided for all of them at once, so
+    that it costs nothing where there is nothing to do.
+    """
+
+
+_one_at_a_time = threading.RLock()
+
+
+def _first_call(self: _Parallel, *arguments: Any) -> Any:
+    numba.get_num_threads()  # loads the threading layer
+    queued = numba.threading_layer() == "workqueue"
+    _Parallel.__call__ = _queued_call if queued else CPUDispatcher.__call__  # type: ignore
+    return self(*arguments)
+
+
+def _queued_call(self: _Parallel, *arguments: Any) -> Any:
+    with _one_at_a_time:
+        return CPUDispatcher.__call__(self, *arguments)
+
+
+def _refused_call(self: _Parallel, *arguments: Any) -> Any:
+    raise InputError(
+        "this process was forked from one that had run kernels, and their threads (GNU OpenMP) do "
+        "not survive that: start workers with multiprocessing.get_context('spawn'), or fork before "
+        "the first kernel runs"
+    )
+
+
+def _after_fork() -> None:
+    """In the child. Without this the first kernel would end it."""
+    global _one_at_a_time
+    _one_at_a_time = threading.RLock()
+    try:
+        layer = numba.threading_layer()
+    except ValueError:  # no threads were there
+        return
+    if layer == "omp":
+        from numba.np.ufunc import omppool
+
+        if omppool.openmp_vendor == "GNU":
+            _Parallel.__call__ = _refused_call  # type: ignore[method-assign]
+
+
+_Parallel.__call__ = _first_call  # type: ignore[method-assign]
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def max_threads() -> int:
@@ -136,8 +177,3 @@ def set_threads(count: int) -> None:
         raise ValueError(f"threads: expected 1 to {max_threads()}, got {count}")
     numba.set_num_threads(count)
     _pool.fixed = True
-
-
-def cache_is_cold() -> bool:
-    """Whether nothing has been compiled yet on this machine for this version."""
-    return not CACHE_FOLDER.exists() or not any(CACHE_FOLDER.rglob("*.nbc"))

@@ -9,7 +9,7 @@ import argparse
 import logging
 
 from .. import jit
-from ..backend import check_device
+from ..backend import HOST, check_device
 from ..errors import InputError
 from ..training.distributed import MPIGroup, world
 
@@ -34,8 +34,10 @@ def prepare(options: argparse.Namespace) -> None:
             raise InputError(f"--{problem}") from problem
     elif isinstance(group, MPIGroup):
         jit.set_threads(max(1, jit.max_threads() // group.local.size))
-    cold = jit.cache_is_cold()
-    if cold:
+    if HOST == "reference":
+        logger.info("NUMBA_DISABLE_JIT is set: plain NumPy does the work, and takes its time")
+    cold = HOST == "cpu" and jit.kernel_cache.is_cold()
+    if cold and jit.kernel_cache.is_writable():
         logger.info("compiling the kernels for this machine, once; this takes about a minute")
     if isinstance(group, MPIGroup):
         group.first_here(compile_everything if cold else lambda: None)

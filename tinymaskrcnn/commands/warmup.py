@@ -1,4 +1,4 @@
-"""`tinymaskrcnn warmup`: use every kernel once, so that it is compiled and kept."""
+"""`tinymaskrcnn warmup`: use every kernel once, so that it is compiled and kept; or remove them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from time import perf_counter
 
 import numpy as np
 
+from .. import jit
 from ..datasets import ToyShapes
 from ..models.builders import maskrcnn_resnet50_fpn, maskrcnn_tiny
 from ..optim import Muon, grad_norm
@@ -14,6 +15,10 @@ from .machine import prepare
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.clear:
+        count, folder = jit.kernel_cache.clear()
+        print(f"removed {count} compiled kernels from {folder}")
+        return 0
     prepare(options)
     start = perf_counter()
     compile_training()

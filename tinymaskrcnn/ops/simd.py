@@ -15,11 +15,11 @@ Not here: blocking for caches, threads, edges of matrices. Nothing is checked.
 
 import platform
 
-import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, config
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 from ..jit import serial
@@ -31,11 +31,13 @@ FLOAT = ir.FloatType()
 def host_features() -> set[str]:
     """Names of the processor features that Numba compiles for, as LLVM spells them.
 
-    Honours NUMBA_CPU_FEATURES, and NUMBA_CPU_NAME=generic, which Numba turns into no features.
+    Honours NUMBA_CPU_FEATURES, NUMBA_CPU_NAME=generic, which Numba turns into no features, and
+    NUMBA_ENABLE_AVX, which it sets to 0 by itself on the first processors with AVX.
     """
-    if config.CPU_FEATURES is not None:
-        return {name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+")}
-    return {name for name, present in llvmlite.binding.get_host_cpu_features().items() if present}
+    features = config.CPU_FEATURES
+    if features is None:
+        features = get_host_cpu_features()
+    return {name[1:] for name in features.split(",") if name.startswith("+")}
 
 
 def tile_shape(features: set[str], machine: str) -> tuple[int, int]:
@@ -52,7 +54,7 @@ def tile_shape(features: set[str], machine: str) -> tuple[int, int]:
     return (4, 8) if machine in ("aarch64", "arm64") else (4, 5)
 
 
-LANES, TILE_ROWS = tile_shape(host_features(), platform.machine())
+LANES, TILE_ROWS = tile_shape(host_features(), platform.machine().lower())
 HALF_ROWS = TILE_ROWS // 2
 PANEL = 2 * LANES
 
