@@ -5,9 +5,11 @@ import subprocess
 import sys
 
 import llvmlite.binding
+import numba
 import numpy as np
 import pytest
 from llvmlite import ir
+from llvmlite.binding.targets import FeatureMap
 
 from tinymaskrcnn.jit import serial
 from tinymaskrcnn.ops import simd
@@ -143,10 +145,22 @@ def test_transpose_block(rows, columns):
         ({"sse2"}, "x86_64", (4, 5)),
         (set(), "aarch64", (4, 8)),
         ({"neon"}, "arm64", (4, 8)),
+        ({"neon"}, "ARM64", (4, 8)),  # as Windows spells it
     ],
 )
 def test_tile_shape(features, machine, shape):
     assert simd.tile_shape(features, machine) == shape
+
+
+def test_tiles_are_made_for_the_features_that_numba_leaves_on(monkeypatch):
+    present = {"sse2": True, "avx": True, "avx2": True, "f16c": False}
+    monkeypatch.setattr(llvmlite.binding, "get_host_cpu_features", lambda: FeatureMap(present))
+    monkeypatch.setattr(numba.config, "CPU_FEATURES", None)
+    assert simd.host_features() == {"sse2", "avx", "avx2"}
+    monkeypatch.setattr(numba.config, "ENABLE_AVX", 0)
+    assert simd.host_features() == {"sse2"}
+    monkeypatch.setattr(numba.config, "CPU_FEATURES", "+avx,-sse2")
+    assert simd.host_features() == {"avx"}
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,10 @@ class Block:
     def __init__(self, size: int) -> None:
         self.owner, self.size = device.current(), rounded(size)
         spare = _free.setdefault(self.owner, {}).setdefault(self.size, [])
-        self.memory = spare.pop() if spare else _allocate(self.owner, self.size)
+        try:
+            self.memory = spare.pop()
+        except IndexError:
+            self.memory = _allocate(self.owner, self.size)
         weakref.finalize(self, spare.append, self.memory).atexit = False
 
 

@@ -108,7 +108,8 @@ class MaskRCNN(Module):
         """Detections in compact form (masks as 28x28 probabilities), in the pictures' own pixels,
         best first.
 
-        Runs without recording gradients, and for this process alone (parallel.py). Pictures are
+        Runs without recording gradients, and for this process alone (parallel.py). Several Python
+        threads may call it at once, and each gets what it would get alone. Pictures are
         batched together: padding to a common size moves results slightly, so give pictures one by
         one where that matters.
         """

@@ -51,10 +51,10 @@ def tile_shape(features: set[str], machine: str) -> tuple[int, int]:
         return 16, 12
     if "avx" in features:
         return 8, 6
-    return (4, 8) if machine in ("aarch64", "arm64") else (4, 5)
+    return (4, 8) if machine.lower() in ("aarch64", "arm64") else (4, 5)
 
 
-LANES, TILE_ROWS = tile_shape(host_features(), platform.machine().lower())
+LANES, TILE_ROWS = tile_shape(host_features(), platform.machine())
 HALF_ROWS = TILE_ROWS // 2
 PANEL = 2 * LANES
 
