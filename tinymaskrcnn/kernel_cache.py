@@ -33,6 +33,7 @@ from .errors import one_line
 
 logger = logging.getLogger(__name__)
 _CHECKSUM = 32  # bytes of a SHA-256
+_NO_HOME = OSError("this user has no home folder")
 
 
 def _base_folder() -> Path | None:
@@ -102,9 +103,8 @@ class KernelCache(caching.FunctionCache):
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        path = self._path(sig, data.codegen)
-        if path and not data.library.has_dynamic_globals:
-            _write(path, dumps(data._reduce()))
+        if not data.library.has_dynamic_globals:
+            _write(self._path(sig, data.codegen), dumps(data._reduce()))
 
     def _path(self, sig: Any, codegen: Any) -> Path | None:
         if FOLDER is None:
@@ -124,7 +124,7 @@ def is_writable() -> bool:
     """Whether kernels can be kept; says so where they cannot."""
     try:
         if FOLDER is None:
-            raise OSError("this user has no home folder")
+            raise _NO_HOME
         FOLDER.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=FOLDER) as file:
             file.write(bytes(1 << 16))  # a full disk may still take an empty file
@@ -153,9 +153,11 @@ def clear() -> tuple[int, Path | None]:
     return count, _BASE
 
 
-def _write(path: Path, code: bytes) -> None:
+def _write(path: Path | None, code: bytes) -> None:
     """All of it or nothing: another process may read while this one writes."""
-    if _unwritable:
+    if path is None:
+        _warn_unwritable(_NO_HOME)
+    if path is None or _unwritable:
         return
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     try:
@@ -164,7 +166,8 @@ def _write(path: Path, code: bytes) -> None:
         os.replace(partial, path)
     except OSError as problem:
         _remove(partial)
-        _warn_unwritable(problem)
+        if not path.is_file():  # on Windows nobody can replace what another process reads
+            _warn_unwritable(problem)
 
 
 def _remove(path: Path) -> None:
