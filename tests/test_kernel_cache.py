@@ -69,7 +69,7 @@ def test_a_damaged_kernel_is_compiled_anew_and_that_is_said_once(folder, warning
         "text": [b"a page of a book"],
         "bits": [
             whole[:i] + bytes([whole[i] ^ 1 << i % 8]) + whole[i + 1 :]
-            for i in {*range(0, len(whole), len(whole) // 12), len(whole) - 1}
+            for i in {*range(0, len(whole), len(whole) // 6), len(whole) - 1}
         ],
         "a valid pickle": [whole[:32] + b"\x80\x04N."],
     }
