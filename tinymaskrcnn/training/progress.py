@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 
 from tqdm import tqdm
 
@@ -44,7 +45,8 @@ class ProgressBar:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._bar.close()
+        with suppress(OSError, ValueError):
+            self._bar.close()
 
     def update(self, row: Mapping[str, float]) -> None:
         """One step on, with its row of metrics."""
@@ -53,8 +55,11 @@ class ProgressBar:
         for name in ("loss", *_SHORT):
             old = self._smooth.get(name, row.get(name, 0.0))
             self._smooth[name] = old + _SMOOTHING * (row.get(name, 0.0) - old)
-        self._bar.set_postfix_str(self._text(), refresh=False)
-        self._bar.update()
+        try:
+            self._bar.set_postfix_str(self._text(), refresh=False)
+            self._bar.update()
+        except (OSError, ValueError):  # whoever read standard error has gone
+            self._bar.disable = True
 
     def _text(self) -> str:
         done, elapsed = self._bar.n + 1 - self._bar.initial, self._bar.format_dict["elapsed"]

@@ -36,6 +36,7 @@ from .distributed import end_together, gradient_sums, require_same_weights, worl
 from .ema import MovingAverage
 from .interrupts import Interrupts, TrainingStopped
 from .moments import Moments, moment_steps
+from .pictures import beside
 from .progress import ProgressBar
 from .recipes import Recipe, as_json, named
 from .run_folder import NoFolder, NoLog, RowLog, RunFolder
@@ -218,31 +219,38 @@ class Trainer:
         return bool(every) and self.step % every == 0
 
     def _report(self, folder: RunFolder) -> None:
-        """Sample pictures, the curve and evaluations on the way."""
+        """Sample pictures, the curve and evaluations on the way. None of them ends the training, but
+        for an evaluation by several ranks, which wait for each other in it.
+        """
+        alone = self.group.size == 1
         if self._due(self.recipe.sample_every):
             self._draw(folder)
         self._explain(folder)
         if self._due(self.recipe.evaluate_every) and self.val_dataset is not None:
-            self.evaluations.append({"step": self.step, **self._evaluate()})
+            with beside(f"the evaluation after step {self.step}") if alone else nullcontext():
+                self.evaluations.append({"step": self.step, **self._evaluate()})
 
     def _draw(self, folder: RunFolder) -> None:
         with self._best_weights():
             if not self.group.leads:
                 return
-            pictures.draw_curve(folder.path)
+            with beside(f"the curve of step {self.step}"):
+                pictures.draw_curve(folder.path)
             if self.val_dataset is not None:
                 path = folder.samples / f"step-{self.step:08d}.png"
-                pictures.draw_samples(self.model, self.val_dataset, self.classes, path)
+                with beside(f"the sample pictures of step {self.step}"):
+                    pictures.draw_samples(self.model, self.val_dataset, self.classes, path)
 
     def _explain(self, folder: RunFolder, at_last: bool = False) -> None:
         """The pages of every stage, at their moments; only a Mask R-CNN has these stages."""
         recipe = self.recipe
         on_the_way = self.step in moment_steps(recipe.steps, recipe.moments) - {recipe.steps}
         if recipe.moments and (on_the_way or at_last) and isinstance(self.model, MaskRCNN):
-            pictures = self.dataset if self.val_dataset is None else self.val_dataset
+            shown = self.dataset if self.val_dataset is None else self.val_dataset
             with self._best_weights(), parallel.shared_by(parallel.Alone()):
                 if self.group.leads:
-                    Moments(folder.path / "explain", pictures).write(self.model, self.step)
+                    with beside(f"the page of step {self.step}"):
+                        Moments(folder.path / "explain", shown).write(self.model, self.step)
 
     def _evaluate(self) -> dict[str, Any]:
         from ..evaluation import evaluate  # late: training itself needs no pycocotools
@@ -260,8 +268,10 @@ class Trainer:
         self.model.eval()
         with self.average.applied() if self.average else nullcontext():
             self.group.copy_first(array for _, array in self.model.named_buffers())
-            yield
-        self.model.train()
+            try:
+                yield
+            finally:
+                self.model.train()
 
     @contextmanager
     def _logs(self, folder: RunFolder) -> Iterator[None]:

@@ -52,6 +52,15 @@ def moment(
     return pack.text(content)
 
 
+def missing_moment(step: int, why: str) -> str:
+    """What stands for a moment of which there is nothing to show, packed.
+
+    Args:
+        step: training steps so far. why: one line that the page shows.
+    """
+    return Pack().text({"step": step, "missing": why})
+
+
 def _best_of_cells(pack: Pack, t: Trace, level: int) -> dict[str, Any]:
     ends = np.cumsum(t["rpn.level_sizes"])
     logits = np.split(t["rpn.objectness"][0], ends[:-1])[level]
