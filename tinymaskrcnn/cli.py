@@ -127,7 +127,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         "--weights",
         metavar="W",
         help="start from these weights: a file, or a shipped model's name; "
-        "heads of other classes are made anew",
+        "the heads keep what they know of classes of the same names; the rest of them is made anew",
     )
     train.add_argument("--out", metavar="DIR", help="run folder (default: runs/RECIPE)")
     train.add_argument(

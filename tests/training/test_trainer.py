@@ -1,8 +1,10 @@
 """The trainer on a stub model: everything but the learning."""
 
+import errno
 import json
 import os
 import signal
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from tinymaskrcnn.errors import InputError, NonFiniteError
 from tinymaskrcnn.training import Trainer, TrainingStopped
+from tinymaskrcnn.training import pictures as pictures_module
 from tinymaskrcnn.training import trainer as trainer_module
 from tinymaskrcnn.training.checkpoint import load_newest
 from tinymaskrcnn.training.run_folder import read_rows
@@ -270,3 +273,73 @@ def test_a_recipe_by_name(tmp_path):
     assert Trainer(StubModel(), stub_pictures(), None, "small", tmp_path).recipe.steps > 1
     with pytest.raises(InputError, match="no recipe"):
         Trainer(StubModel(), stub_pictures(), None, "large", tmp_path)
+
+
+def failing(*arguments, **settings):
+    raise ValueError("Too many bins for data range")
+
+
+def full(*arguments, **settings):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "picture.png")
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "what"),
+    [
+        (pictures_module, "draw_curve", "the curve of step 4"),
+        (pictures_module, "draw_samples", "the sample pictures of step 4"),
+        (StubModel, "detect", "the evaluation after step 4"),
+    ],
+)
+@pytest.mark.parametrize("failure", [failing, full])
+def test_nothing_that_is_drawn_beside_the_training_ends_it(
+    tmp_path, monkeypatch, caplog, where, name, what, failure
+):
+    recipe, val = replace(RECIPE, sample_every=4, evaluate_every=4), stub_pictures(2)
+    make(tmp_path / "whole", recipe, val=val).run()
+    with monkeypatch.context() as patch:
+        patch.setattr(where, name, failure)
+        trainer = make(tmp_path / "run", recipe, val=val)
+        patch.setattr(trainer, "_finish", lambda folder: {})
+        trainer.run()
+    reason = "ValueError: Too many bins" if failure is failing else "picture.png: No space left"
+    assert f"{what} failed, training goes on: {reason}" in caplog.text
+    assert all("\n" not in record.getMessage() for record in caplog.records)
+    make(tmp_path / "run", recipe, val=val, resume=True).run()
+    whole, run = (learnt(tmp_path / name / "metrics.jsonl") for name in ("whole", "run"))
+    assert whole == run
+
+
+def test_the_last_pictures_do_not_end_it_either(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(pictures_module, "draw_curve", full)
+    assert make(tmp_path).run()["steps"] == 8
+    assert (tmp_path / "model.safetensors").exists()
+    assert "the curve of step 8 failed" in caplog.text
+
+
+@pytest.mark.parametrize("signal", [KeyboardInterrupt, SystemExit])
+def test_what_a_person_asks_for_ends_it_as_before(tmp_path, monkeypatch, signal):
+    def asked(*arguments):
+        raise signal
+
+    monkeypatch.setattr(pictures_module, "draw_curve", asked)
+    with pytest.raises(signal):
+        make(tmp_path).run()
+
+
+def test_a_reader_of_the_progress_that_goes_away_does_not_end_it(tmp_path, monkeypatch):
+    class Gone:
+        def write(self, text):
+            raise BrokenPipeError
+
+        def flush(self):
+            raise BrokenPipeError
+
+        def isatty(self):
+            return True
+
+        encoding = "utf-8"
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    trainer = Trainer(StubModel(), stub_pictures(), None, RECIPE, tmp_path)
+    assert trainer.run()["steps"] == 8

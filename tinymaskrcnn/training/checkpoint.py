@@ -111,7 +111,7 @@ def _read(path: Path, run: str | None) -> Checkpoint:
         arrays, texts = load(content), _texts(content)
         named = int(path.stem.removeprefix("step-"))
         step = int(texts.pop("step", named))
-    except (SafetensorError, ValueError, TypeError) as problem:
+    except (SafetensorError, ValueError, TypeError, RecursionError) as problem:
         raise InputError(f"{path}: not a checkpoint ({problem})") from problem
     if run is not None and texts.get("run", run) != run:
         raise InputError(f"{path}: of another run, with other settings, data or first weights")

@@ -327,7 +327,7 @@ def _wrong_in(result: Mapping[str, Any]) -> str | None:
         own = row if isinstance(row, dict) else {}
         numbers |= {f"{kind}_AP of {name}": own.get(f"{kind}_AP") for kind in ("bbox", "segm")}
     for name, value in numbers.items():
-        if type(value) not in (int, float) or not abs(value) < inf:
+        if type(value) not in (int, float) or not abs(value) < 1e300:  # not NaN either
             return f"{name} is {value!r}, expected a number"
     return None
 
