@@ -187,6 +187,7 @@ def regions(content):
         "header": (8, header),
         "tail": (len(content) - 1, len(content)),
     }
+    del arrays["__metadata__"]
     for name, entry in arrays.items():
         parts[name] = tuple(header + offset for offset in entry["data_offsets"])
     return parts

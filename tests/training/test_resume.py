@@ -116,10 +116,9 @@ def test_equal_data_are_known_wherever_they_lie_and_whenever_they_were_written(d
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("name", ["a.png", "b.bmp"])
 def test_a_changed_pixel_is_found(data, monkeypatch, name, whole):
-    """In a large set only a part of a large picture is read: of this bitmap the second half."""
+    """In a large set only parts of a large picture are read. A bitmap ends with its upper row."""
     if not whole:
         monkeypatch.setattr(identity, "WHOLE", 0)
-        monkeypatch.setattr(identity, "PIECE", 1 << 12)
     before = known_by(data)
     with Image.open(data / name) as image:
         image.putpixel((399, 0), (1, 2, 3))

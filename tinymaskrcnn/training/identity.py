@@ -18,7 +18,7 @@ from ..datasets import CocoDataset, ToyShapes
 from ..files import naming
 
 WHOLE = 1 << 30  # bytes: files of a set no larger than this are hashed from end to end
-PIECE, PIECES = 1 << 14, 8  # of each file of a larger set
+PIECE, PIECES = 1 << 12, 4  # of each file of a larger set
 
 
 def fingerprint(dataset: Any) -> dict[str, str] | None:
@@ -27,8 +27,9 @@ def fingerprint(dataset: Any) -> dict[str, str] | None:
 
     Of a `CocoDataset` the annotation file and the contents of all images. Any change is found as
     long as the images have less than 1 GiB together. Of a larger set, which would take too long,
-    each file's size and 128 KiB of it count, spread from its beginning to its end: a change within
-    a file that keeps its size can then be missed, though not in a PNG, whose end is a checksum.
+    each file's size and 16 KiB of it count, from its beginning, two places within and its end: a
+    change within a file that keeps its size can then be missed, though not in a PNG, which ends
+    with a checksum of all pixels.
 
     Of `ToyShapes` the settings. Of any other data set what its own method `fingerprint()` returns;
     None where it has none.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 from tqdm import tqdm
 
@@ -21,6 +22,24 @@ _SHORT = {
 _SMOOTHING = 0.05  # share of a new step in the losses shown
 
 
+class _Unhindered:
+    """Standard error, whether somebody still reads it or not: training does not depend on it."""
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+    def __eq__(self, other: object) -> bool:  # so that log lines are written above the bar
+        return other is sys.stderr
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+
 class ProgressBar:
     """A bar on standard error, redrawn a few times a second; every half minute where nobody watches
     (a log file).
@@ -33,6 +52,7 @@ class ProgressBar:
         watched = sys.stderr.isatty()
         self._batch_size, self._smooth = recipe.batch_size, {}  # type: int, dict[str, float]
         self._bar = tqdm(
+            file=_Unhindered(),
             total=recipe.steps,
             initial=done,
             disable=not shown,
@@ -45,8 +65,7 @@ class ProgressBar:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with suppress(OSError, ValueError):
-            self._bar.close()
+        self._bar.close()
 
     def update(self, row: Mapping[str, float]) -> None:
         """One step on, with its row of metrics."""
@@ -55,11 +74,8 @@ class ProgressBar:
         for name in ("loss", *_SHORT):
             old = self._smooth.get(name, row.get(name, 0.0))
             self._smooth[name] = old + _SMOOTHING * (row.get(name, 0.0) - old)
-        try:
-            self._bar.set_postfix_str(self._text(), refresh=False)
-            self._bar.update()
-        except (OSError, ValueError):  # whoever read standard error has gone
-            self._bar.disable = True
+        self._bar.set_postfix_str(self._text(), refresh=False)
+        self._bar.update()
 
     def _text(self) -> str:
         done, elapsed = self._bar.n + 1 - self._bar.initial, self._bar.format_dict["elapsed"]

@@ -25,6 +25,7 @@ SCRIPTS = ("data", "boxes", "charts", "stage", "inference", "learning", "walk")
 TIMELINE_SCRIPTS = ("data", "boxes", "charts", "stage", "timeline")
 
 
+@np.errstate(all="ignore")  # of weights that are too large; `require_finite` tells of them
 def explain_page(
     model: MaskRCNN,
     image: np.ndarray,
@@ -81,6 +82,7 @@ def explain_page(
     return page("every stage of", title, SCRIPTS, pack.text(content))
 
 
+@np.errstate(all="ignore")
 def trace_of(model: MaskRCNN, image: np.ndarray, target: Mapping[str, Any] | None) -> Trace:
     """What the page shows: detections of one picture, with a target losses too."""
     with trace() as t:

@@ -25,6 +25,7 @@ TOP = 60  # anchors that are shown with their boxes
 LEAST_SCORE = 0.05  # of detections that are shown
 
 
+@np.errstate(all="ignore")  # of weights that are too large
 def moment(
     model: MaskRCNN, t: Trace, classes: Sequence[str], step: int, title: str, page: str
 ) -> str:
