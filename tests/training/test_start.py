@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 
+from tinymaskrcnn.commands.loading import load_model
+from tinymaskrcnn.commands.train import initial_model
+from tinymaskrcnn.datasets import ToyShapes
 from tinymaskrcnn.errors import InputError
 from tinymaskrcnn.models.box_head import FastRCNNPredictor
 from tinymaskrcnn.nn import Conv2d, Linear, Module
+from tinymaskrcnn.training.recipes import named
 from tinymaskrcnn.training.start import NamedDataset, load_for_fine_tuning
 
 from .stub import stub_pictures
@@ -79,6 +83,24 @@ def test_rows_of_the_heads_follow_the_names_of_their_classes(classes, sources, s
     np.testing.assert_array_equal(
         state["roi_heads.box_head.weight"], source["roi_heads.box_head.weight"]
     )
+
+
+def test_predictions_stay_with_the_names_of_their_classes(tmp_path):
+    """The shipped model for its classes in another order, before the first step."""
+    order = ["triangle", "square", "circle"]
+    source, known = load_model("shapes")
+    tuned = initial_model("shapes", named("small"), order).eval()
+    image, _ = ToyShapes(1, seed=5, min_objects=4)[0]
+    found = []
+    for model, classes in ((source, known), (tuned, order)):
+        (detections,) = model.detect([image])
+        names = [classes[label - 1] for label in detections.labels]
+        found.append((names, detections))
+    (names, ours), (others, theirs) = found
+    assert names == others and len(names) >= 3
+    np.testing.assert_allclose(theirs.boxes, ours.boxes, atol=1e-3)
+    np.testing.assert_allclose(theirs.scores, ours.scores, atol=1e-5)
+    np.testing.assert_allclose(theirs.mask_probabilities, ours.mask_probabilities, atol=1e-5)
 
 
 def test_weights_without_names_are_kept_label_by_label_where_the_count_is_right():

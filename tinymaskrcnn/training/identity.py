@@ -18,6 +18,7 @@ from ..datasets import CocoDataset, ToyShapes
 from ..files import naming
 
 WHOLE = 1 << 30  # bytes: files of a set no larger than this are hashed from end to end
+SHAPES = ("count", "size", "seed", "classes", "min_objects", "max_objects", "split")
 PIECE, PIECES = 1 << 12, 4  # of each file of a larger set
 
 
@@ -40,7 +41,7 @@ def fingerprint(dataset: Any) -> dict[str, str] | None:
             images["annotations"] = hash_of_file(dataset.path)
         return images
     if isinstance(dataset, ToyShapes):
-        return {"settings": hash_of(vars(dataset))}
+        return {"settings": hash_of([getattr(dataset, name) for name in SHAPES])}
     own = getattr(dataset, "fingerprint", None)
     return None if own is None else {"fingerprint": hash_of(own())}
 

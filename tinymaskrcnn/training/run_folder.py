@@ -1,12 +1,12 @@
 """The folder of one training run: who may use it, its settings, metrics and result.
 
-settings.json        recipe, model, classes
+settings.json        recipe, model, classes, hashes of the data and of the first weights
 metrics.jsonl        one row a step; curve.png draws it
 evaluations.jsonl    one row an evaluation on the way
 samples/             predictions on the way, beside the truth
 explain/             every stage of one picture at several moments; index.html scrubs through them
 checkpoints/         see checkpoint.py
-model.safetensors    the final weights, and result.json what they reach
+model.safetensors    the final weights, and result.json what they reach, and their hash
 """
 
 from __future__ import annotations

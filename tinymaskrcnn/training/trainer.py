@@ -55,8 +55,9 @@ class Trainer:
 
     Args:
         model: a MaskRCNN; its present weights are where training starts.
-        dataset: anything with len() and [i] -> (image (3, H, W) float32 0..1, target); `classes`
-            and `describe(i)` are used where it has them.
+        dataset: anything with len() and [i] -> (image (3, H, W) float32 0..1, target); `classes`,
+            `describe(i)` and `fingerprint()` are used where it has them. A fingerprint is anything
+            that JSON can hold, by which a resumed run knows whether its data are the same.
         val_dataset: likewise, for evaluation and sample pictures; None for neither.
         recipe: a Recipe, or the name of one.
         out: the run folder, made if missing.
@@ -118,6 +119,8 @@ class Trainer:
                 return result
             with group.together():
                 self._restore(folder)
+            if self.step:
+                logger.info("%s: going on after step %d", self.out, self.step)
             self._start_alike()
             self._part = parallel.share(self.recipe.batch_size)
             with self._logs(folder):
@@ -329,7 +332,6 @@ class Trainer:
             except (InputError, LookupError) as problem:
                 where = f"{folder.checkpoints}: step {checkpoint.step}"
                 raise InputError(f"{where} is of another run ({problem})") from problem
-            logger.info("%s: going on after step %d", self.out, self.step)
 
     def _start_alike(self) -> None:
         """Every rank takes over the first one's state, and its clock starts."""
