@@ -122,6 +122,9 @@ def test_heads_that_do_not_fit_their_own_classes_are_refused():
     source = Heads(5, seed=1).state_dict()
     with pytest.raises(InputError, match=r"w: .* for 3 classes"):
         load_for_fine_tuning(model, source, "w", CLASSES, CLASSES)
+    scores = "roi_heads.box_predictor.cls_score.weight"
+    with pytest.raises(InputError, match=rf"w: {scores} is \(\), expected \(1, 8\) for 0 classes"):
+        load_for_fine_tuning(model, {**source, scores: np.float32(1)}, "w", CLASSES)
 
 
 def test_weights_of_another_model_are_refused_and_nothing_is_changed():

@@ -312,18 +312,13 @@ def _changed(before: Any, now: Any) -> list[str]:
 def _wrong_in(result: Mapping[str, Any]) -> str | None:
     """What keeps a result from being one of `Trainer.run`, None where nothing does."""
     numbers: dict[str, Any] = {name: result.get(name) for name in ("steps", "seconds")}
-    parts = {kind: result.get(kind) for kind in ("bbox", "segm")} if "bbox" in result else {}
-    rows = result.get("per_class", {})
-    for name, part in {
-        **parts,
-        "per_class": rows,
-        "undefined": result.get("undefined", {}),
-    }.items():
-        if not isinstance(part, dict):
+    kinds = ("bbox", "segm") if "bbox" in result else ()
+    for name in (*kinds, "per_class", "undefined"):
+        if not isinstance(part := result.get(name, {}), dict):
             return f"{name} is {part!r}, expected an object"
-    for kind, part in parts.items():
-        numbers |= {f"{kind} {name}": part.get(name) for name in FIGURES}  # type: ignore[union-attr]
-    for name, row in rows.items():
+    for kind in kinds:
+        numbers |= {f"{kind} {name}": result.get(kind, {}).get(name) for name in FIGURES}
+    for name, row in result.get("per_class", {}).items():
         own = row if isinstance(row, dict) else {}
         numbers |= {f"{kind}_AP of {name}": own.get(f"{kind}_AP") for kind in ("bbox", "segm")}
     for name, value in numbers.items():

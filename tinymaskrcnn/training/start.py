@@ -48,10 +48,11 @@ def load_for_fine_tuning(
 
     own, given = model.state_dict(), dict(canonical(state))
     heads = {key: n for key in own for prefix, n in _CLASS_ROWS.items() if key.startswith(prefix)}
-    count = len(known) if known is not None else len(given.get(_SCORES, [])) - 1
+    scores = np.atleast_1d(given.get(_SCORES, 0))
+    count = len(scores) - 1 if known is None else len(known)
     sources = _sources(classes, known, count)
     try:
-        for key in heads.keys() & given.keys():
+        for key in (key for key in heads if key in given):
             given[key] = _rearranged(key, given[key], own[key], sources, heads[key], count)
         model.load_state_dict(given)
     except InputError as problem:
@@ -77,8 +78,8 @@ def _rearranged(
     count: int,
 ) -> np.ndarray:
     """An array with the rows that `sources` says, those of new classes as they are in `own`."""
-    if len(given) != rows * (count + 1) or given.shape[1:] != own.shape[1:]:
-        expected = (rows * (count + 1), *own.shape[1:])
+    expected = (rows * (count + 1), *own.shape[1:])
+    if given.shape != expected:
         raise InputError(f"{key} is {given.shape}, expected {expected} for {count} classes")
     result = own.copy().reshape(len(sources), rows, *own.shape[1:])
     blocks = given.reshape(count + 1, rows, *own.shape[1:])

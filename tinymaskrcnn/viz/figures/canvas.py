@@ -151,6 +151,7 @@ def tag(axis: Axes, x: float, y: float, caption: str, colour: str) -> None:
 def keep_in_view(axis: Axes, *boxes: np.ndarray) -> None:
     """Widen the axes so that these boxes can be seen, wherever they are."""
     every = np.concatenate([np.asarray(b, float).reshape(-1, 4) for b in boxes])
+    every = every[np.isfinite(every).all(axis=1)]
     if not len(every):
         return
     (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
