@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@np.errstate(all="ignore")  # of values that are not finite, or whose squares are not
 def weight_statistics(state: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """For each array its name, shape, least, largest, mean, standard deviation, and what is odd:
     "not finite", "all zero", "all equal", "large" (beyond 100 in size), else "".
