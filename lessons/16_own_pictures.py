@@ -199,7 +199,7 @@ recipe = replace(
     named("small"), steps=30, batch_size=2, warmup_steps=5, ema=0.0, vertical_flip=0.5, lr=0.03
 )
 train_set, val_set = (CocoDataset(work / f"{part}.json") for part in ("train", "val"))
-fresh = initial_model("shapes", recipe, num_classes=2)
+fresh = initial_model("shapes", recipe, train_set.classes)
 kept = fresh.state_dict()
 same = [n for n, v in shapes_model.state_dict().items() if np.array_equal(v, kept[n])]
 anew = sorted(set(kept) - set(same))
@@ -209,7 +209,7 @@ assert all("predictor" in name for name in anew)
 
 def trained(weights):
     """A model after the recipe, and its losses step by step."""
-    model = initial_model(weights, recipe, num_classes=2)
+    model = initial_model(weights, recipe, train_set.classes)
     run = work / f"from_{weights}"
     Trainer(model, train_set, None, recipe, run, show_progress=False).run()
     return model.eval(), np.array([row["loss"] for row in read_rows(run / "metrics.jsonl")])

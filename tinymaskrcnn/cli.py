@@ -7,6 +7,7 @@ option answer at once.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import logging
 import os
@@ -80,7 +81,8 @@ class _BarFriendlyHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
-        tqdm.write(self.format(record), file=sys.stderr)
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more: work goes on
+            tqdm.write(self.format(record), file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -127,7 +129,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         "--weights",
         metavar="W",
         help="start from these weights: a file, or a shipped model's name; "
-        "heads of other classes are made anew",
+        "the heads keep what they know of classes of the same names; the rest of them is made anew",
     )
     train.add_argument("--out", metavar="DIR", help="run folder (default: runs/RECIPE)")
     train.add_argument(

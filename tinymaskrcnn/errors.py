@@ -42,6 +42,12 @@ def outcome(problem: BaseException) -> tuple[int, str] | None:
     return status, one_line(text)
 
 
+def reason(problem: BaseException) -> str:
+    """Any error in one line, for a message that says what failed."""
+    told = outcome(problem)
+    return told[1] if told else one_line(f"{type(problem).__name__}: {problem}")
+
+
 def one_line(text: str) -> str:
     """The text with single spaces in place of all white space, and at most LONGEST letters."""
     text = " ".join(text.split())

@@ -2,6 +2,8 @@
 not notice.
 """
 
+import errno
+import os
 from dataclasses import replace
 
 import pytest
@@ -9,7 +11,10 @@ import pytest
 import tinymaskrcnn as tm
 from tests.training.stub import RECIPE
 from tests.viz.report.test_pages import data_of, unpack
+from tinymaskrcnn.training import moments as moments_module
 from tinymaskrcnn.training.moments import moment_steps
+from tinymaskrcnn.viz import report
+from tinymaskrcnn.viz.report import pages
 
 SMALL = {
     "widths": (8, 8, 8, 8),
@@ -93,3 +98,76 @@ def test_a_page_that_a_crash_kept_from_being_written_is_made_up_for(tmp_path):
 
 def test_no_pages_where_none_are_wanted(tmp_path):
     assert train(tmp_path / "run", moments=0) == {}
+
+
+def failing_at(calls):
+    """A wrapper that fails in these calls, counted from 1, and else does as the original."""
+    count = 0
+
+    def wrap(original):
+        def wrapped(*arguments, **settings):
+            nonlocal count
+            count += 1
+            if count in calls:
+                raise ValueError("Too many bins for data range")
+            return original(*arguments, **settings)
+
+        return wrapped
+
+    return wrap
+
+
+@pytest.mark.parametrize("calls", [{2}, {1, 2, 3}])
+def test_a_page_that_fails_does_not_end_the_training_and_the_page_says_so(
+    tmp_path, monkeypatch, caplog, calls
+):
+    train(tmp_path / "whole", moments=0)
+    monkeypatch.setattr(report, "explain_page", failing_at(calls)(report.explain_page))
+    files = train(tmp_path / "run")
+    assert "the page of step 2 failed, training goes on: ValueError: Too many bins" in caplog.text
+    whole, run = ((tmp_path / n / "model.safetensors").read_bytes() for n in ("whole", "run"))
+    assert whole == run
+    moments = [unpack(line) for line in data_of(files["index.html"].decode()).split("\n")]
+    assert [m["step"] for m in moments] == [0, 2, 4]
+    missing = {m["step"]: m["missing"] for m in moments if "missing" in m}
+    assert missing == dict.fromkeys(
+        [[0, 2, 4][call - 1] for call in sorted(calls)], "ValueError: Too many bins for data range"
+    )
+
+
+@pytest.mark.parametrize("part", ["weights", "learning"])
+def test_a_part_of_the_page_that_fails_is_named_in_it(tmp_path, monkeypatch, caplog, part):
+    name = f"collect_{part}"
+    monkeypatch.setattr(pages, name, failing_at({1})(getattr(pages, name)))
+    files = train(tmp_path / "run")
+    first, last = (unpack(data_of(files[f"step-{s:08d}.html"].decode())) for s in (0, 4))
+    assert first["missing"] == {part: "ValueError: Too many bins for data range"}
+    assert not first[part]
+    assert last["missing"] == {} and last[part]
+    assert f"the page lacks {part}: ValueError: Too many bins" in caplog.text
+
+
+def test_gradients_that_fail_leave_none_behind(tmp_path, monkeypatch, caplog):
+    """Half a backward pass for a page must not reach the next step."""
+    train(tmp_path / "whole", moments=0)
+    original = pages._gradients_of
+
+    def failing(*arguments):
+        original(*arguments)
+        raise ValueError("after backward")
+
+    monkeypatch.setattr(pages, "_gradients_of", failing)
+    train(tmp_path / "run")
+    assert "the page lacks gradients: ValueError: after backward" in caplog.text
+    whole, run = ((tmp_path / n / "model.safetensors").read_bytes() for n in ("whole", "run"))
+    assert whole == run
+
+
+def test_a_full_disk_for_a_page_does_not_end_the_training(tmp_path, monkeypatch, caplog):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(moments_module, "write_atomic", full)
+    assert train(tmp_path / "run") == {}
+    assert (tmp_path / "run" / "result.json").exists()
+    assert "step-00000002.html: No space left on device" in caplog.text

@@ -1,8 +1,10 @@
 """The trainer on a stub model: everything but the learning."""
 
+import errno
 import json
 import os
 import signal
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from tinymaskrcnn.errors import InputError, NonFiniteError
 from tinymaskrcnn.training import Trainer, TrainingStopped
+from tinymaskrcnn.training import pictures as pictures_module
 from tinymaskrcnn.training import trainer as trainer_module
 from tinymaskrcnn.training.checkpoint import load_newest
 from tinymaskrcnn.training.run_folder import read_rows
@@ -270,3 +273,82 @@ def test_a_recipe_by_name(tmp_path):
     assert Trainer(StubModel(), stub_pictures(), None, "small", tmp_path).recipe.steps > 1
     with pytest.raises(InputError, match="no recipe"):
         Trainer(StubModel(), stub_pictures(), None, "large", tmp_path)
+
+
+def full(*arguments, **settings):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "picture.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("draw_curve", "the curve of step 4"),
+        ("draw_samples", "the sample pictures of step 4"),
+        ("_evaluate", "the evaluation after step 4"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("problem", "reason"),
+    [
+        (ValueError("Too many\nbins"), "ValueError: Too many bins"),
+        (OSError(errno.ENOSPC, "No space left", "a.png"), "a.png: No space left"),
+        (MemoryError(), "not enough memory"),
+    ],
+)
+def test_nothing_that_is_drawn_beside_the_training_ends_it(
+    tmp_path, monkeypatch, caplog, name, what, problem, reason
+):
+    problems = [problem]
+
+    def fails_once(*arguments):
+        if problems:
+            raise problems.pop()
+        return {"bbox": {}, "segm": {}}
+
+    for drawn in ("draw_curve", "draw_samples"):
+        monkeypatch.setattr(pictures_module, drawn, lambda *arguments: None)
+    make(tmp_path / "whole").run()
+    where = Trainer if name == "_evaluate" else pictures_module
+    monkeypatch.setattr(where, name, fails_once)
+    recipe = replace(RECIPE, sample_every=4, evaluate_every=4)
+    make(tmp_path / "run", recipe, val=stub_pictures(2)).run()
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 1 and lines[0].startswith(f"{what} failed, training goes on: {reason}")
+    assert "\n" not in lines[0]
+    whole, run = (learnt(tmp_path / name / "metrics.jsonl") for name in ("whole", "run"))
+    assert whole == run
+
+
+def test_the_last_pictures_do_not_end_it_either(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(pictures_module, "draw_curve", full)
+    assert make(tmp_path).run()["steps"] == 8
+    assert (tmp_path / "model.safetensors").exists()
+    assert "the curve of step 8 failed" in caplog.text
+
+
+@pytest.mark.parametrize("signal", [KeyboardInterrupt, SystemExit])
+def test_what_a_person_asks_for_ends_it_as_before(tmp_path, monkeypatch, signal):
+    def asked(*arguments):
+        raise signal
+
+    monkeypatch.setattr(pictures_module, "draw_curve", asked)
+    with pytest.raises(signal):
+        make(tmp_path).run()
+
+
+def test_a_reader_of_the_progress_that_goes_away_does_not_end_it(tmp_path, monkeypatch):
+    class Gone:
+        def write(self, text):
+            raise BrokenPipeError
+
+        def flush(self):
+            raise BrokenPipeError
+
+        def isatty(self):
+            return True
+
+        encoding = "utf-8"
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    trainer = Trainer(StubModel(), stub_pictures(), None, RECIPE, tmp_path)
+    assert trainer.run()["steps"] == 8

@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 import tinymaskrcnn as tm
 from tinymaskrcnn.detection.fates import Fate
 from tinymaskrcnn.viz import colours, figures
+from tinymaskrcnn.viz.figures.canvas import histogram
 
 CLASSES = ["square", "circle", "triangle"]
 NO_FIGURES = {"errors_of", "filter_counts", "filter_rows", "recalls", "weight_statistics"}
@@ -201,3 +202,47 @@ def test_weight_statistics_flag_what_is_odd():
     }
     row = figures.weight_statistics(state)[0]
     assert (row["least"], row["largest"], row["mean"], row["std"]) == (-2, 1, -0.5, 1.5)
+
+
+RANGES = {
+    "constant": np.full(7, 0.1),
+    "constant and large": np.full(7, -1e30),
+    "one rounding": np.nextafter(np.float32(1), [np.float32(1), np.float32(2)], dtype=np.float32),
+    "a few roundings": np.float32(0.1) + np.arange(6, dtype=np.float32) * np.float32(7.5e-9),
+    "one rounding of a double": np.array([3.0, np.nextafter(3.0, 4.0)]),
+    "all of float32": np.array([-3.4028235e38, 3.4028235e38, 0], np.float32),
+    "all of float64": np.array([-1.7e308, 1.7e308, 0]),
+    "subnormal": np.arange(5, dtype=np.float32) * np.float32(1e-45),
+    "least double": np.array([0, 5e-324]),
+    "not finite": np.array([np.nan, np.inf, -np.inf, 1, 2]),
+    "nothing finite": np.array([np.nan]),
+    "empty": np.zeros((0, 3)),
+    "a scalar": np.array(2.0),
+    "whole numbers": np.array([[1, 2], [3, 9]]),
+}
+
+
+@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.filterwarnings("error")
+def test_a_histogram_counts_every_finite_value_of_any_range(name):
+    values = RANGES[name]
+    finite = values[np.isfinite(values)]
+    counts, edges = histogram(values, 32)
+    assert counts.sum() == finite.size
+    assert len(edges) == 33 and (np.diff(edges) >= 0).all()
+    if finite.size and finite.min() < finite.max():
+        assert counts[0] >= 1 and counts[-1] >= 1, "the least and the largest are at the ends"
+    elif finite.size:
+        assert counts.max() == finite.size
+    if name != "all of float64":  # no weights are
+        figure = figures.weight_histograms({"a.weight": values, "b.weight": np.arange(3.0)})
+        FigureCanvasAgg(figure).draw()
+
+
+def test_an_ordinary_histogram_is_numpys():
+    values = np.random.default_rng(0).normal(size=1000)
+    for low, high in ((None, None), (-1.0, 0.5)):
+        counts, edges = histogram(values, 20, low, high)
+        expected = np.histogram(values, 20, None if low is None else (low, high))
+        np.testing.assert_array_equal(counts, expected[0])
+        np.testing.assert_allclose(edges, expected[1], atol=1e-12)

@@ -22,7 +22,7 @@ from ..training import Recipe, Trainer, TrainingStopped
 from ..training.distributed import end_together, world
 from ..training.recipes import named, with_settings
 from ..training.start import load_for_fine_tuning
-from ..weights import load_weights
+from ..weights import load_weights, read_metadata
 from .loading import describe_weights, weights_path
 from .machine import prepare
 from .report import figures_table
@@ -55,7 +55,7 @@ def make_trainer(options: argparse.Namespace) -> Trainer:
     out = Path(options.out or f"runs/{name}")
     prepare(options)
     dataset, val_dataset = datasets(options, recipe)
-    model = initial_model(options.weights, recipe, len(dataset.classes) + 1)
+    model = initial_model(options.weights, recipe, dataset.classes)
     model.to(options.device)
     for pictures in (dataset, val_dataset):
         if isinstance(pictures, CocoDataset):
@@ -108,21 +108,21 @@ def shape_sets(recipe: Recipe) -> tuple[ToyShapes, ToyShapes]:
         raise InputError(f"--set shapes: {problem}") from problem
 
 
-def initial_model(weights: str | None, recipe: Recipe, num_classes: int) -> MaskRCNN:
-    """The recipe's model with random weights; with `weights`, their model, and random heads where
-    the classes differ.
+def initial_model(weights: str | None, recipe: Recipe, classes: Sequence[str]) -> MaskRCNN:
+    """The recipe's model with random weights; with `weights`, their model, whose heads keep what
+    they know of classes of the same names and are random for the others.
     """
     own = {"builder": recipe.model, **recipe.model_settings}
+    ours = {"num_classes": len(classes) + 1, "seed": recipe.seed}
     if weights is None:
-        return build({**own, "num_classes": num_classes, "seed": recipe.seed})
+        return build({**own, **ours})
     path = weights_path(weights)
     state = load_weights(path)
-    config, _ = describe_weights(path, state)
+    config, known = describe_weights(path, state)
     changes = own if config["builder"] == recipe.model else {}
-    model = build({**config, **changes, "num_classes": num_classes, "seed": recipe.seed})
-    fresh = load_for_fine_tuning(model, state, str(path))
-    if fresh:
-        logger.info("made anew for %d classes: %s", num_classes - 1, ", ".join(fresh))
+    model = build({**config, **changes, **ours})
+    named = known if "classes" in read_metadata(path) else None
+    logger.info("%s: %s", path, load_for_fine_tuning(model, state, str(path), classes, named))
     return model
 
 

@@ -3,7 +3,8 @@
 A checkpoint is a safetensors file of all arrays, and beside it a file with its SHA-256 that
 `sha256sum -c` can read too. Each is written under another name in the same folder, flushed to the
 disk, and renamed; the checksum comes last, so a checkpoint counts only once it is complete. The one
-before it is kept. What does not match its checksum is passed over.
+before it is kept. What does not match its checksum is passed over, and so is a checkpoint of
+another run: its metadata holds its step and what the run is known by.
 
 Not here: what a checkpoint holds (trainer.py).
 """
@@ -11,10 +12,13 @@ Not here: what a checkpoint holds (trainer.py).
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -22,6 +26,7 @@ from safetensors.numpy import load, save
 
 from ..errors import InputError
 from ..files import write_atomic
+from ..weights.safetensors_files import METADATA
 
 logger = logging.getLogger(__name__)
 KEPT = 2
@@ -29,24 +34,35 @@ KEPT = 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read back: the arrays by name, and the number of steps behind them."""
+    """What was read back: the arrays by name, the number of steps behind them, and the texts that
+    were saved with them.
+    """
 
     step: int
     arrays: dict[str, np.ndarray]
+    texts: dict[str, str] = field(default_factory=dict)
 
 
-def save_checkpoint(folder: Path, step: int, arrays: Mapping[str, np.ndarray]) -> Path:
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    arrays: Mapping[str, np.ndarray],
+    texts: Mapping[str, str] | None = None,
+) -> Path:
     """Write checkpoint number `step` and remove all but the newest two.
 
     Args:
-        folder: made if missing. arrays: any float, integer or bool arrays by name.
+        folder: made if missing. arrays: any float, integer or bool arrays by name. texts: by name;
+            "run" is what the run is known by.
 
     Returns:
         The path of the new file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:08d}.safetensors"
-    content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    metadata = {METADATA: json.dumps({"step": step, **(texts or {})}, sort_keys=True)}
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    content = save(arrays, metadata)
     write_atomic(path, content)
     checksum = hashlib.sha256(content).hexdigest()
     write_atomic(_checksum_path(path), f"{checksum}  {path.name}\n".encode())
@@ -54,30 +70,36 @@ def save_checkpoint(folder: Path, step: int, arrays: Mapping[str, np.ndarray]) -
     return path
 
 
-def load_newest(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint that is whole, or None where there never was one. Damaged ones are
-    logged and passed over.
+def load_newest(folder: Path, run: str | None = None) -> Checkpoint | None:
+    """The newest checkpoint that is whole, or None where there never was one. Damaged ones, those
+    without a checksum and those of another run are logged and passed over.
+
+    Args:
+        run: what the run is known by; None takes a checkpoint of any.
 
     Raises:
-        InputError: there are checkpoints, and all of them are damaged.
+        InputError: there are checkpoints with a checksum, and none of them can be used.
     """
-    damaged = []
+    for path in _files(folder):
+        if not _checksum_path(path).exists():
+            logger.warning("%s: ignored, it has no %s", path, _checksum_path(path).name)
+    problems = []
     for path in reversed(_complete(folder)):
         try:
-            return _read(path)
+            return _read(path, run)
         except InputError as problem:
             logger.warning("%s; trying the one before", problem)
-            damaged.append(path.name)
-    if damaged:
+            problems.append(str(problem).removeprefix(f"{folder}{os.sep}"))
+    if problems:
         raise InputError(
-            f"{folder}: every checkpoint is damaged ({', '.join(damaged)}); without this folder "
+            f"{folder}: no checkpoint can be used ({'; '.join(problems)}); without this folder "
             "the run starts over"
         )
     return None
 
 
-def _read(path: Path) -> Checkpoint:
-    """Raises InputError unless the file is, byte for byte, what was written."""
+def _read(path: Path, run: str | None) -> Checkpoint:
+    """Raises InputError unless the file is, byte for byte, what this run wrote."""
     try:
         content = path.read_bytes()
         expected = _checksum_path(path).read_bytes().split()[:1]
@@ -86,15 +108,34 @@ def _read(path: Path) -> Checkpoint:
     if [hashlib.sha256(content).hexdigest().encode()] != expected:
         raise InputError(f"{path}: damaged, its SHA-256 is not that of {_checksum_path(path).name}")
     try:
-        return Checkpoint(int(path.stem.removeprefix("step-")), load(content))
-    except SafetensorError as problem:
-        raise InputError(f"{path}: not a safetensors file ({problem})") from problem
+        arrays, texts = load(content), _texts(content)
+        named = int(path.stem.removeprefix("step-"))
+        step = int(texts.pop("step", named))
+    except (SafetensorError, ValueError, TypeError, RecursionError) as problem:
+        raise InputError(f"{path}: not a checkpoint ({problem})") from problem
+    if run is not None and texts.get("run", run) != run:
+        raise InputError(f"{path}: of another run, with other settings, data or first weights")
+    if "run" not in texts:
+        logger.warning("%s: an earlier version wrote it, its run and step cannot be checked", path)
+    elif step != named:
+        logger.warning("%s: renamed, it was written after step %d", path, step)
+    return Checkpoint(step, arrays, texts)
+
+
+def _texts(content: bytes) -> dict[str, Any]:
+    """What the header of a safetensors file holds beside the arrays."""
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return dict(json.loads(header.get("__metadata__", {}).get(METADATA, "{}")))
+
+
+def _files(folder: Path) -> list[Path]:
+    """Checkpoints, oldest first."""
+    return sorted(folder.glob("step-*.safetensors")) if folder.is_dir() else []
 
 
 def _complete(folder: Path) -> list[Path]:
     """Checkpoints that have a checksum, oldest first."""
-    files = sorted(folder.glob("step-*.safetensors")) if folder.is_dir() else []
-    return [file for file in files if _checksum_path(file).exists()]
+    return [file for file in _files(folder) if _checksum_path(file).exists()]
 
 
 def _remove_others(folder: Path, newest: Path) -> None:
@@ -102,7 +143,7 @@ def _remove_others(folder: Path, newest: Path) -> None:
     left half written. The checksum goes first, so that no half counts.
     """
     kept = [file for file in _complete(folder) if file.name <= newest.name][-KEPT:]
-    for file in sorted(folder.glob("step-*.safetensors")):
+    for file in _files(folder):
         if file not in kept:
             _checksum_path(file).unlink(missing_ok=True)
             file.unlink()

@@ -56,7 +56,8 @@ class MovingAverage:
 
     def load(self, averages: Mapping[str, np.ndarray], updates: int) -> None:
         """Go on from saved averages. Raises InputError if they are of another model."""
-        if averages.keys() != self.averages.keys():
+        shapes = {name: array.shape for name, array in averages.items()}
+        if shapes != {name: array.shape for name, array in self.averages.items()}:
             raise InputError("the averaged weights do not fit: they belong to another model")
         self.updates = updates
         for name, array in averages.items():

@@ -2,7 +2,7 @@
 one page that scrubs through them.
 
 step-NNNNNNNN.html    the page of that moment, as `tinymaskrcnn explain` writes it
-step-NNNNNNNN.moment  what the scrubbing page shows of it
+step-NNNNNNNN.moment  what the scrubbing page shows of it, or why there is nothing
 index.html            the scrubbing page, of all moments so far
 
 Nothing here draws from training's generators or leaves a gradient: training goes on as without it.
@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..errors import NonFiniteError
+from ..errors import reason
 from ..files import write_atomic
 from ..models.mask_rcnn import MaskRCNN
 
@@ -51,26 +51,37 @@ class Moments:
         Args:
             model: in eval mode, with the weights that are to be shown. step: steps so far.
 
+        A moment that cannot be shown is logged in one line, and the scrubbing page says why.
+
         Raises:
-            OSError: a file could not be written.
+            OSError: the scrubbing page could not be written.
         """
-        from ..viz.report import explain_page, moment, timeline_page, trace_of  # late: as pictures
+        from ..viz.report import missing_moment, timeline_page  # late: loads matplotlib
 
         self.folder.mkdir(exist_ok=True)
-        index, image, target = self._picture()
-        title, classes = self.pictures.describe(index), self.pictures.classes
-        name = f"step-{step:08d}"
-        t = trace_of(model, image, target)
+        title = "this run"
         try:
-            page = explain_page(model, image, classes, target, f"{title} after {step} steps", t=t)
-        except NonFiniteError as problem:  # training itself says so, with the cause
-            logger.warning("step %d: %s", step, problem)
-            return
-        write_atomic(self.folder / f"{name}.html", page.encode())
-        text = moment(model, t, classes, step, title, f"{name}.html")
-        write_atomic(self.folder / f"{name}.moment", text.encode())
-        moments = [path.read_text() for path in self._moments(step)]
+            index, image, target = self._picture()
+            title = self.pictures.describe(index)
+            text = self._page(model, step, title, image, target)
+        except Exception as problem:
+            logger.warning(
+                "the page of step %d failed, training goes on: %s", step, reason(problem)
+            )
+            text = missing_moment(step, reason(problem))
+        write_atomic(self.folder / f"step-{step:08d}.moment", text.encode())
+        moments = [path.read_text(encoding="utf-8") for path in self._moments(step)]
         write_atomic(self.folder / "index.html", timeline_page(moments, title).encode())
+
+    def _page(self, model: MaskRCNN, step: int, title: str, image: Any, target: Any) -> str:
+        """Write the page of this moment; returns what the scrubbing page shows of it."""
+        from ..viz.report import explain_page, moment, trace_of
+
+        path, classes = self.folder / f"step-{step:08d}.html", self.pictures.classes
+        t = trace_of(model, image, target)
+        page = explain_page(model, image, classes, target, f"{title} after {step} steps", t=t)
+        write_atomic(path, page.encode())
+        return moment(model, t, classes, step, title, path.name)
 
     def _moments(self, step: int) -> list[Path]:
         """The moments up to this step: of later ones an interrupted run may have left some."""

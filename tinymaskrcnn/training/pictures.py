@@ -1,15 +1,35 @@
-"""The pictures of a run folder: its curve, and predictions beside the truth."""
+"""The pictures of a run folder: its curve, and predictions beside the truth; and what becomes of
+the training where one of them, or anything else beside it, fails: nothing.
+"""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..errors import reason
 from ..viz.curves import training_curve
 from ..viz.draw import contact_sheet, draw_detections, draw_target, side_by_side
 from .run_folder import read_rows
 
+logger = logging.getLogger(__name__)
 SHOWN = 8  # pictures of a sample sheet
+
+
+@contextmanager
+def beside(what: str) -> Iterator[None]:
+    """Within this context an error is logged in one line, and training goes on.
+
+    Args:
+        what: what failed, in the message.
+    """
+    try:
+        yield
+    except Exception as problem:
+        logger.warning("%s failed, training goes on: %s", what, reason(problem))
 
 
 def draw_curve(run: Path) -> None:

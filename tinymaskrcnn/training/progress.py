@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
 
 from tqdm import tqdm
 
@@ -20,6 +22,24 @@ _SHORT = {
 _SMOOTHING = 0.05  # share of a new step in the losses shown
 
 
+class _Unhindered:
+    """Standard error, whether somebody still reads it or not: training does not depend on it."""
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+    def __eq__(self, other: object) -> bool:  # so that log lines are written above the bar
+        return other is sys.stderr
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+
 class ProgressBar:
     """A bar on standard error, redrawn a few times a second; every half minute where nobody watches
     (a log file).
@@ -32,6 +52,7 @@ class ProgressBar:
         watched = sys.stderr.isatty()
         self._batch_size, self._smooth = recipe.batch_size, {}  # type: int, dict[str, float]
         self._bar = tqdm(
+            file=_Unhindered(),
             total=recipe.steps,
             initial=done,
             disable=not shown,

@@ -1,17 +1,18 @@
 """The folder of one training run: who may use it, its settings, metrics and result.
 
-settings.json        recipe, model, classes
+settings.json        recipe, model, classes, hashes of the data and of the first weights
 metrics.jsonl        one row a step; curve.png draws it
 evaluations.jsonl    one row an evaluation on the way
 samples/             predictions on the way, beside the truth
 explain/             every stage of one picture at several moments; index.html scrubs through them
 checkpoints/         see checkpoint.py
-model.safetensors    the final weights, and result.json what they reach
+model.safetensors    the final weights, and result.json what they reach, and their hash
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import logging
 import os
@@ -22,12 +23,15 @@ from typing import IO, Any
 
 from ..errors import InputError
 from ..files import naming, write_atomic
+from .identity import hash_of
 from .recipes import REPORTING
 
 logger = logging.getLogger(__name__)
 LOCK = "lock"
+FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+_FREE = (*REPORTING, "ranks", "data", "val_data", "start")  # not compared as settings are
 _OTHER_RANKS = (
-    "%s: goes on with %d rank(s) after %d: batches, draws and steps are the same, but sums are "
+    "%s: goes on with %s rank(s) after %s: batches, draws and steps are the same, but sums are "
     "rounded in another order, so the weights will not be, bit for bit, those of a run that kept "
     "its ranks"
 )
@@ -95,13 +99,16 @@ class RunFolder:
             with naming(leftover):
                 leftover.unlink()
 
-    def settle(self, settings: Mapping[str, Any]) -> None:
+    def settle(self, settings: Mapping[str, Any]) -> str:
         """Write settings.json; where there is one, see that it asks for the same weights.
+
+        Returns:
+            What the run is known by: a hash of all that decides its weights.
 
         Raises:
             InputError: it does not; names what differs.
         """
-        path = self.path / "settings.json"
+        path, settings = self.path / "settings.json", dict(settings)
         if path.exists():
             before = read_json(path)
             differing = _differences(before, settings)
@@ -112,12 +119,70 @@ class RunFolder:
             ranks = before.get("ranks", 1), settings.get("ranks", 1)
             if ranks[0] != ranks[1]:
                 logger.warning(_OTHER_RANKS, self.path, ranks[1], ranks[0])
+            self._compare_data(before, settings)
+            self._compare_start(before, settings)
         self.write_json("settings.json", settings)
+        decisive = {k: v for k, v in _flat(settings).items() if k not in _FREE}
+        return hash_of([decisive, settings.get("data"), settings.get("start")])
+
+    def _compare_data(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        """See that the data sets are those of before, as far as hashes of them are there."""
+        unknown = [name for name in ("data", "start") if name in now and name not in before]
+        if unknown:
+            logger.warning(
+                "%s: an earlier version began this run, without hashes: whether its annotations, "
+                "images and first weights are still the same cannot be checked",
+                self.path,
+            )
+            return
+        if changed := _changed(before.get("data"), now.get("data")):
+            raise InputError(
+                f"{self.path}: cannot be resumed, its training data are not those it began with "
+                f"(other {' and '.join(changed)})"
+            )
+        if changed := _changed(before.get("val_data"), now.get("val_data")):
+            logger.warning(
+                "%s: the validation data are not those the run began with (other %s): figures of "
+                "before are of other data",
+                self.path,
+                " and ".join(changed),
+            )
+
+    def _compare_start(self, before: Mapping[str, Any], now: dict[str, Any]) -> None:
+        """Keep the hash of the weights the run began with. Others matter only where there is no
+        checkpoint to go on from.
+        """
+        first = before.get("start", now.get("start"))
+        if first != now.get("start") and not self.result_path.exists():
+            if not any(self.checkpoints.glob("step-*.sha256")):
+                raise InputError(
+                    f"{self.path}: cannot be resumed, it has no checkpoint yet, and the weights to "
+                    "start from are not those it began with; begin in another folder"
+                )
+            logger.info(
+                "%s: the weights to start from are not those the run began with; it goes on from "
+                "its checkpoint",
+                self.path,
+            )
+        now["start"] = first
+
+    @property
+    def result_path(self) -> Path:
+        return self.path / "result.json"
 
     def result(self) -> dict[str, Any] | None:
-        """What a finished run reached, None while it is not finished."""
-        path = self.path / "result.json"
-        return read_json(path) if path.exists() else None
+        """What a finished run reached, None while it is not finished. Raises InputError where the
+        file holds something else.
+        """
+        if not self.result_path.exists():
+            return None
+        result = read_json(self.result_path)
+        if wrong := _wrong_in(result):
+            raise InputError(
+                f"{self.result_path}: not the result of a training ({wrong}); without this file "
+                "--resume makes it anew from the last checkpoint"
+            )
+        return result
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a file of this folder, whole or not at all."""
@@ -130,8 +195,8 @@ class NoFolder(RunFolder):
     def __enter__(self) -> NoFolder:
         return self
 
-    def settle(self, settings: Mapping[str, Any]) -> None:
-        pass
+    def settle(self, settings: Mapping[str, Any]) -> str:
+        return ""
 
     def result(self) -> None:
         return None
@@ -152,12 +217,19 @@ class RowLog:
         self._path, self._file = path, None  # type: Path, IO[bytes] | None
         if path.exists():
             _cut(path, after)
+        self._digest = hashlib.sha256(path.read_bytes() if path.exists() else b"")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all rows."""
+        return self._digest.hexdigest()
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Write one row; the first makes the file."""
         with naming(self._path):
             self._file = self._file or self._path.open("ab", buffering=0)
             line = json.dumps(row).encode() + b"\n"
+            self._digest.update(line)
             while line:  # a disk that is almost full takes a part
                 line = line[self._file.write(line) :]
 
@@ -175,6 +247,8 @@ class RowLog:
 class NoLog(RowLog):
     """What ranks other than the first have for a RowLog."""
 
+    digest = ""
+
     def __init__(self, path: Path, after: int) -> None:
         pass
 
@@ -189,14 +263,15 @@ class NoLog(RowLog):
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a RowLog's file; none if there is no such file."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """The rows of a RowLog's file, without what is none; no rows if there is no such file."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if _step(line) < inf]
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises InputError that names the file."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError, OSError) as problem:
         raise InputError(f"{path}: cannot be read ({problem})") from problem
     if not isinstance(content, dict):
@@ -223,9 +298,33 @@ def _step(line: bytes) -> float:
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Of all settings that decide the weights, as "lr is 0.01, was 0.02"."""
     before, now = _flat(old), _flat(json.loads(json.dumps(new)))
-    free = (*REPORTING, "ranks")
-    names = [n for n in now | before if n not in free and now.get(n) != before.get(n)]
+    names = [n for n in now | before if n not in _FREE and now.get(n) != before.get(n)]
     return [f"{name} is {now.get(name)}, was {before.get(name)}" for name in names]
+
+
+def _changed(before: Any, now: Any) -> list[str]:
+    """Which of a data set's hashes are not those of before."""
+    old, new = (part if isinstance(part, dict) else {} for part in (before, now))
+    changed = [name for name in old | new if old.get(name) != new.get(name)]
+    return changed or ["data"] * (before != now)
+
+
+def _wrong_in(result: Mapping[str, Any]) -> str | None:
+    """What keeps a result from being one of `Trainer.run`, None where nothing does."""
+    numbers: dict[str, Any] = {name: result.get(name) for name in ("steps", "seconds")}
+    kinds = ("bbox", "segm") if "bbox" in result else ()
+    for name in (*kinds, "per_class", "undefined"):
+        if not isinstance(part := result.get(name, {}), dict):
+            return f"{name} is {part!r}, expected an object"
+    for kind in kinds:
+        numbers |= {f"{kind} {name}": result.get(kind, {}).get(name) for name in FIGURES}
+    for name, row in result.get("per_class", {}).items():
+        own = row if isinstance(row, dict) else {}
+        numbers |= {f"{kind}_AP of {name}": own.get(f"{kind}_AP") for kind in ("bbox", "segm")}
+    for name, value in numbers.items():
+        if type(value) not in (int, float) or not abs(value) < 1e300:  # not NaN either
+            return f"{name} is {value!r}, expected a number"
+    return None
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ the model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,36 +13,99 @@ from ..errors import InputError
 from ..models.inputs import Target, check_image, check_target
 from ..nn import Module
 
-_CLASS_HEADS = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.mask_fcn_logits.")
+_CLASS_ROWS = {  # of the arrays whose rows belong to classes: how many each class has
+    "roi_heads.box_predictor.cls_score.": 1,
+    "roi_heads.box_predictor.bbox_pred.": 4,
+    "roi_heads.mask_predictor.mask_fcn_logits.": 1,
+}
+_SCORES = "roi_heads.box_predictor.cls_score.weight"
+_SHOWN = 10  # names in the log
 
 
-def load_for_fine_tuning(model: Module, state: Mapping[str, np.ndarray], name: str) -> list[str]:
-    """Load weights, but leave heads of another number of classes as they are: fresh.
+def load_for_fine_tuning(
+    model: Module,
+    state: Mapping[str, np.ndarray],
+    name: str,
+    classes: Sequence[str],
+    known: Sequence[str] | None = None,
+) -> str:
+    """Load weights of a model that may know other classes: in the last layers of the box and the
+    mask head, each class that both know gets its own rows, wherever they stand, and a new class
+    keeps its fresh ones. Where the two share no class, the background's rows stay fresh too.
 
     Args:
-        model: with fresh weights. state: arrays by name. name: what the weights are called in
-            messages.
+        model: with fresh weights, for these `classes`. state: arrays by name. name: what the
+            weights are called in messages. classes: of label 1, 2, ... known: those of the
+            weights; None where they are not named, and then as many classes are taken for the same.
 
     Returns:
-        The names of the parameters that were left fresh.
+        One line on the classes: which were kept, moved or made anew.
 
     Raises:
-        InputError: anything but such heads does not fit.
+        InputError: the weights do not fit otherwise.
     """
     from ..weights.names import canonical
 
     own, given = model.state_dict(), dict(canonical(state))
-    fresh = [
-        key
-        for key in own
-        if key.startswith(_CLASS_HEADS) and key in given and given[key].shape != own[key].shape
-    ]
-    kept = {key: array for key, array in given.items() if key not in fresh}
+    heads = {key: n for key in own for prefix, n in _CLASS_ROWS.items() if key.startswith(prefix)}
+    scores = np.atleast_1d(given.get(_SCORES, 0))
+    count = len(scores) - 1 if known is None else len(known)
+    sources = _sources(classes, known, count)
     try:
-        model.load_state_dict(kept | {key: own[key] for key in fresh})
+        for key in (key for key in heads if key in given):
+            given[key] = _rearranged(key, given[key], own[key], sources, heads[key], count)
+        model.load_state_dict(given)
     except InputError as problem:
         raise InputError(f"{name}: {problem}") from problem
-    return fresh
+    return _what_became(classes, sources, known)
+
+
+def _sources(classes: Sequence[str], known: Sequence[str] | None, count: int) -> list[int | None]:
+    """The label that the background and each class have in the weights; None where it is new."""
+    if known is None:  # as many classes are taken for the same
+        known = classes if len(classes) == count else []
+    places = {name: label for label, name in enumerate(known, start=1)}
+    found = [places.get(name) for name in classes]
+    return [0 if any(found) else None, *found]
+
+
+def _rearranged(
+    key: str,
+    given: np.ndarray,
+    own: np.ndarray,
+    sources: Sequence[int | None],
+    rows: int,
+    count: int,
+) -> np.ndarray:
+    """An array with the rows that `sources` says, those of new classes as they are in `own`."""
+    expected = (rows * (count + 1), *own.shape[1:])
+    if given.shape != expected:
+        raise InputError(f"{key} is {given.shape}, expected {expected} for {count} classes")
+    result = own.copy().reshape(len(sources), rows, *own.shape[1:])
+    blocks = given.reshape(count + 1, rows, *own.shape[1:])
+    for label, source in enumerate(sources):
+        if source is not None:
+            result[label] = blocks[source]
+    return result.reshape(own.shape)
+
+
+def _what_became(
+    classes: Sequence[str], sources: Sequence[int | None], known: Sequence[str] | None
+) -> str:
+    """One line on the class heads."""
+    named = dict(zip(classes, sources[1:], strict=True))
+    if known is None and any(sources[1:]):
+        return "it names no classes, so its class heads are kept as they are, label by label"
+    kept = [name for label, name in enumerate(classes, start=1) if named[name] == label]
+    anew = [name for name in classes if named[name] is None]
+    moved = [name for name in classes if name not in kept and name not in anew]
+    parts = (("kept", kept), ("moved by name", moved), ("made anew", anew))
+    return "class heads: " + "; ".join(f"{how} {_some(names)}" for how, names in parts if names)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 class NamedDataset:

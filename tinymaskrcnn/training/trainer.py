@@ -11,11 +11,11 @@ of NaN (diagnosis.py), how ranks talk (distributed.py).
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, nullcontext
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from time import perf_counter
@@ -34,8 +34,12 @@ from . import diagnosis, pictures
 from .checkpoint import Checkpoint, load_newest, save_checkpoint
 from .distributed import end_together, gradient_sums, require_same_weights, world
 from .ema import MovingAverage
+from .final_weights import NAME as WEIGHTS
+from .final_weights import check_weights, write_weights
+from .identity import fingerprint, hash_of_arrays, hash_of_file
 from .interrupts import Interrupts, TrainingStopped
 from .moments import Moments, moment_steps
+from .pictures import beside
 from .progress import ProgressBar
 from .recipes import Recipe, as_json, named
 from .run_folder import NoFolder, NoLog, RowLog, RunFolder
@@ -51,8 +55,9 @@ class Trainer:
 
     Args:
         model: a MaskRCNN; its present weights are where training starts.
-        dataset: anything with len() and [i] -> (image (3, H, W) float32 0..1, target); `classes`
-            and `describe(i)` are used where it has them.
+        dataset: anything with len() and [i] -> (image (3, H, W) float32 0..1, target); `classes`,
+            `describe(i)` and `fingerprint()` are used where it has them. A fingerprint is anything
+            that JSON can hold, by which a resumed run knows whether its data are the same.
         val_dataset: likewise, for evaluation and sample pictures; None for neither.
         recipe: a Recipe, or the name of one.
         out: the run folder, made if missing.
@@ -82,6 +87,7 @@ class Trainer:
         self.average = MovingAverage(model, self.recipe.ema) if self.recipe.ema else None
         self.group = parallel.Alone()
         self.step, self._saved_step = 0, -1
+        self._identity = self._saved_rows = ""
         self._seconds_before, self._started = 0.0, perf_counter()
 
     def run(self) -> dict[str, Any]:
@@ -104,13 +110,17 @@ class Trainer:
                 self._check_group()
                 kind = RunFolder if group.leads else NoFolder
                 folder = stack.enter_context(kind(self.out, self.resume))
-                folder.settle(self._settings())
-                result = folder.result()
+                self._identity = folder.settle(self._settings() if group.leads else {})
+                if (result := folder.result()) is not None:
+                    anew = partial(self._write_anew, folder, result["steps"])
+                    check_weights(folder.path, result, anew)
             if (result := group.agreed(result)) is not None:
                 logger.info("%s: this run is finished", self.out)
                 return result
             with group.together():
                 self._restore(folder)
+            if self.step:
+                logger.info("%s: going on after step %d", self.out, self.step)
             self._start_alike()
             self._part = parallel.share(self.recipe.batch_size)
             with self._logs(folder):
@@ -218,31 +228,38 @@ class Trainer:
         return bool(every) and self.step % every == 0
 
     def _report(self, folder: RunFolder) -> None:
-        """Sample pictures, the curve and evaluations on the way."""
+        """Sample pictures, the curve and evaluations on the way. None of them ends the training,
+        but for an evaluation by several ranks, which wait for each other in it.
+        """
+        alone = self.group.size == 1
         if self._due(self.recipe.sample_every):
             self._draw(folder)
         self._explain(folder)
         if self._due(self.recipe.evaluate_every) and self.val_dataset is not None:
-            self.evaluations.append({"step": self.step, **self._evaluate()})
+            with beside(f"the evaluation after step {self.step}") if alone else nullcontext():
+                self.evaluations.append({"step": self.step, **self._evaluate()})
 
     def _draw(self, folder: RunFolder) -> None:
         with self._best_weights():
             if not self.group.leads:
                 return
-            pictures.draw_curve(folder.path)
+            with beside(f"the curve of step {self.step}"):
+                pictures.draw_curve(folder.path)
             if self.val_dataset is not None:
                 path = folder.samples / f"step-{self.step:08d}.png"
-                pictures.draw_samples(self.model, self.val_dataset, self.classes, path)
+                with beside(f"the sample pictures of step {self.step}"):
+                    pictures.draw_samples(self.model, self.val_dataset, self.classes, path)
 
     def _explain(self, folder: RunFolder, at_last: bool = False) -> None:
         """The pages of every stage, at their moments; only a Mask R-CNN has these stages."""
         recipe = self.recipe
         on_the_way = self.step in moment_steps(recipe.steps, recipe.moments) - {recipe.steps}
         if recipe.moments and (on_the_way or at_last) and isinstance(self.model, MaskRCNN):
-            pictures = self.dataset if self.val_dataset is None else self.val_dataset
+            shown = self.dataset if self.val_dataset is None else self.val_dataset
             with self._best_weights(), parallel.shared_by(parallel.Alone()):
                 if self.group.leads:
-                    Moments(folder.path / "explain", pictures).write(self.model, self.step)
+                    with beside(f"the page of step {self.step}"):
+                        Moments(folder.path / "explain", shown).write(self.model, self.step)
 
     def _evaluate(self) -> dict[str, Any]:
         from ..evaluation import evaluate  # late: training itself needs no pycocotools
@@ -260,8 +277,10 @@ class Trainer:
         self.model.eval()
         with self.average.applied() if self.average else nullcontext():
             self.group.copy_first(array for _, array in self.model.named_buffers())
-            yield
-        self.model.train()
+            try:
+                yield
+            finally:
+                self.model.train()
 
     @contextmanager
     def _logs(self, folder: RunFolder) -> Iterator[None]:
@@ -269,6 +288,12 @@ class Trainer:
         kind = RowLog if self.group.leads else NoLog
         self.metrics = kind(folder.path / "metrics.jsonl", self.step)
         self.evaluations = kind(folder.path / "evaluations.jsonl", self.step)
+        if self.group.leads and self._saved_rows not in ("", self.metrics.digest):
+            logger.warning(
+                "%s: not the rows that stood there at step %d, the curve is wrong in parts",
+                folder.path / "metrics.jsonl",
+                self.step,
+            )
         try:
             yield
         finally:
@@ -295,18 +320,18 @@ class Trainer:
         arrays["seconds"] = np.array([self.seconds])
         self.metrics.sync()
         self.evaluations.sync()
-        save_checkpoint(folder.checkpoints, self.step, arrays)
+        texts = {"run": self._identity, "rows": self.metrics.digest}
+        save_checkpoint(folder.checkpoints, self.step, arrays, texts)
 
     def _restore(self, folder: RunFolder) -> None:
         """Go back to the newest good checkpoint, if there is one."""
-        checkpoint = load_newest(folder.checkpoints) if self.group.leads else None
+        checkpoint = load_newest(folder.checkpoints, self._identity) if self.group.leads else None
         if checkpoint is not None:
             try:
                 self._take(checkpoint)
             except (InputError, LookupError) as problem:
                 where = f"{folder.checkpoints}: step {checkpoint.step}"
                 raise InputError(f"{where} is of another run ({problem})") from problem
-            logger.info("%s: going on after step %d", self.out, self.step)
 
     def _start_alike(self) -> None:
         """Every rank takes over the first one's state, and its clock starts."""
@@ -331,6 +356,19 @@ class Trainer:
             self.average.load(_part(arrays, "average/"), checkpoint.step)
         self._seconds_before = float(arrays["seconds"][0])
         self.step = self._saved_step = checkpoint.step
+        self._saved_rows = checkpoint.texts.get("rows", "")
+
+    def _write_anew(self, folder: RunFolder, steps: int, path: Path) -> bool:
+        """Write the weights of the last checkpoint; False if it is not after so many steps."""
+        try:
+            self._restore(folder)
+        except InputError as problem:
+            logger.warning("%s", problem)
+        if self.step != steps:
+            return False
+        with self.average.applied() if self.average else nullcontext():
+            write_weights(path, self.model, self.classes)
+        return True
 
     def _finish(self, folder: RunFolder) -> dict[str, Any]:
         """Final weights, pictures and figures. result.json comes last: it is what says that a run
@@ -340,22 +378,15 @@ class Trainer:
         self._explain(folder, at_last=True)
         with self._best_weights():
             if self.group.leads:
-                self._write_weights(folder.path / "model.safetensors")
+                write_weights(folder.path / WEIGHTS, self.model, self.classes)
         result: dict[str, Any] = {}
         if self.val_dataset is not None:
             result |= self._evaluate()
         result |= {"steps": self.step, "seconds": round(self.seconds, 1)}
+        if self.group.leads:
+            result["weights_sha256"] = hash_of_file(folder.path / WEIGHTS)
         folder.write_json("result.json", result)
         return result
-
-    def _write_weights(self, path: Path) -> None:
-        from ..weights import WeightsError, save_weights
-
-        metadata = {"config": json.dumps(self.model.config), "classes": json.dumps(self.classes)}
-        try:
-            save_weights(path, self.model.state_dict(), metadata)
-        except WeightsError as problem:  # not the user's input: the disk is full, or the like
-            raise OSError(str(problem)) from problem
 
     def _check_group(self) -> None:
         if self.group.size > 1 and getattr(self.model, "device", "cpu") != "cpu":
@@ -367,11 +398,15 @@ class Trainer:
             )
 
     def _settings(self) -> dict[str, Any]:
+        val = self.val_dataset
         return {
             "recipe": as_json(self.recipe),
             "model": getattr(self.model, "config", type(self.model).__name__),
             "classes": self.classes,
             "pictures": len(self.dataset),
+            "data": fingerprint(self.dataset.pictures),
+            "val_data": None if val is None else fingerprint(val.pictures),
+            "start": hash_of_arrays(self.model.state_dict()),
             "ranks": self.group.size,
             "version": __version__,
         }

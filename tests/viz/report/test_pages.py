@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import tinymaskrcnn as tm
+from tests.viz.test_figures import RANGES
 from tinymaskrcnn.viz.report import explain_page, moment, timeline_page, trace_of
+from tinymaskrcnn.viz.report.learning import collect_weights
 from tinymaskrcnn.viz.report.pack import Pack
 
 CLASSES = ["square", "circle", "triangle"]
@@ -154,3 +156,14 @@ def test_a_timeline_holds_its_moments(model, shape):
 def test_pages_repeat_byte_for_byte(model, shape):
     pages = [explain_page(model, *shape[:1], CLASSES, shape[1]) for _ in range(2)]
     assert pages[0] == pages[1]
+
+
+def test_weights_of_any_range_have_a_histogram():
+    pack = Pack()
+    rows = unpack(pack.text(collect_weights(pack, RANGES)))
+    for row, values in zip(rows, RANGES.values(), strict=True):
+        assert row["histogram"].sum() == np.isfinite(values).sum(), row["name"]
+
+
+def test_a_title_that_is_no_text_is_shown_as_far_as_it_is_one(model, shape):
+    assert "<title>l?.png" in explain_page(model, shape[0], CLASSES, title="l\udce9.png")

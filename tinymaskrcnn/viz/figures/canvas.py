@@ -83,6 +83,40 @@ def show_map(axis: Axes, values: np.ndarray, cmap: str, **settings: Any) -> Any:
     return axis.imshow(values, cmap=cmap, interpolation="nearest", **settings)
 
 
+def histogram(
+    values: np.ndarray, bins: int, low: float | None = None, high: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Count the finite values in equal bins, for any range. `np.histogram` refuses a range of a few
+    roundings, and one whose width overflows.
+
+    Args:
+        values: any shape. low, high: the range, from the least to the largest value by default;
+            values outside are not counted. Where all values are one, they are in the middle bin.
+
+    Returns:
+        counts (bins,), edges (bins + 1,) float64.
+    """
+    values = np.asarray(values, np.float64)
+    values = values[np.isfinite(values)]
+    low = float(values.min(initial=np.inf) if low is None else low)
+    high = float(values.max(initial=-np.inf) if high is None else high)
+    if low > high:  # there are no values
+        low, high = 0.0, 1.0
+    scale = max(abs(low), abs(high)) or 1.0
+    start, width = low / scale, high / scale - low / scale
+    if width == 0:
+        start, width = start - 0.5, 1.0
+    with np.errstate(over="ignore"):  # values far outside the range
+        places = (values / scale - start) / width
+    counts = np.histogram(places, bins, (0, 1))[0]
+    return counts, (start + width * np.linspace(0, 1, bins + 1)) * scale
+
+
+def draw_histogram(axis: Axes, values: np.ndarray, bins: int, **settings: Any) -> None:
+    """Draw the histogram of any values; settings as for `Axes.stairs`."""
+    axis.stairs(*histogram(values, bins), **settings)
+
+
 def draw_boxes(
     axis: Axes,
     boxes: np.ndarray,
@@ -117,6 +151,7 @@ def tag(axis: Axes, x: float, y: float, caption: str, colour: str) -> None:
 def keep_in_view(axis: Axes, *boxes: np.ndarray) -> None:
     """Widen the axes so that these boxes can be seen, wherever they are."""
     every = np.concatenate([np.asarray(b, float).reshape(-1, 4) for b in boxes])
+    every = every[np.isfinite(every).all(axis=1)]
     if not len(every):
         return
     (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()

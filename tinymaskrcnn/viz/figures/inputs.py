@@ -9,7 +9,17 @@ import numpy as np
 
 from ...tracing import Trace
 from ..colours import CHANNELS, GROUND_TRUTH, HEAT, INK, SIGNED
-from .canvas import chart, draw_boxes, nothing, panels, plain, show_map, show_picture, tag
+from .canvas import (
+    chart,
+    draw_boxes,
+    draw_histogram,
+    nothing,
+    panels,
+    plain,
+    show_map,
+    show_picture,
+    tag,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,10 +34,10 @@ def network_input(t: Trace, picture: int = 0) -> Figure:
     height, width = t["transform.sizes"][picture]
     for channel in range(values.shape[2]):
         pixels = values[:height, :width, channel].ravel()
-        right.hist(
+        draw_histogram(
+            right,
             pixels,
-            bins=60,
-            histtype="step",
+            60,
             color=CHANNELS[channel % len(CHANNELS)],
             label=f"channel {channel}",
         )

@@ -11,7 +11,16 @@ from ...detection.fates import Fate
 from ...ops.box_iou.op import box_iou
 from ...tracing import Trace
 from ..colours import ANCHOR, DROPPED, HEAT, INK, LEVELS, PROPOSAL
-from .canvas import chart, draw_boxes, keep_in_view, panels, plain, show_map, show_picture
+from .canvas import (
+    chart,
+    draw_boxes,
+    draw_histogram,
+    keep_in_view,
+    panels,
+    plain,
+    show_map,
+    show_picture,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -130,7 +139,7 @@ def delta_histograms(t: Trace, picture: int = 0) -> Figure:
     figure, axes = panels(4, titles=("dx", "dy", "dw", "dh"))
     chosen = t["rpn.deltas"][picture, t["rpn.top_k"][picture]]
     for axis, values in zip(axes, chosen.T, strict=True):
-        axis.hist(values, bins=40, color=ANCHOR)
+        draw_histogram(axis, values, 40, fill=True, color=ANCHOR)
         plain(axis)
     return figure
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..colours import INK, MASK
-from .canvas import panels, plain
+from .canvas import draw_histogram, panels, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@np.errstate(all="ignore")  # of values that are not finite, or whose squares are not
 def weight_statistics(state: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """For each array its name, shape, least, largest, mean, standard deviation, and what is odd:
     "not finite", "all zero", "all equal", "large" (beyond 100 in size), else "".
@@ -49,8 +50,7 @@ def weight_histograms(
     chosen = {name: a for name, a in state.items() if name.endswith(tuple(endings)) and a.size > 1}
     figure, axes = panels(max(len(chosen), 1), 4, 2.2)
     for axis, (name, array) in zip(axes, chosen.items(), strict=False):
-        values = array[np.isfinite(array)]
-        axis.hist(values, bins=50, color=MASK)
+        draw_histogram(axis, array, 50, fill=True, color=MASK)
         title = name if len(name) < 30 else f"…{name[-29:]}"
         axis.set_title(title, fontsize=6, color=INK)
         axis.tick_params(labelsize=6)

@@ -9,6 +9,6 @@ page/        their HTML, style and scripts
 """
 
 from .pages import explain_page, timeline_page, trace_of
-from .timeline import moment
+from .timeline import missing_moment, moment
 
-__all__ = ["explain_page", "moment", "timeline_page", "trace_of"]
+__all__ = ["explain_page", "missing_moment", "moment", "timeline_page", "trace_of"]

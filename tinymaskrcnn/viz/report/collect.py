@@ -21,7 +21,7 @@ from ...ops.paste_masks.op import paste_boxes
 from ...tensor import Tensor
 from ...tracing import Trace
 from ..draw import as_bytes
-from ..figures.canvas import picture_of
+from ..figures.canvas import histogram, picture_of
 from .pack import Pack
 
 FLOOR = 0.01  # candidates below this score are not in the page
@@ -94,7 +94,7 @@ def _input(pack: Pack, t: Trace, image: np.ndarray) -> dict[str, Any]:
     (height, width), (rows, columns) = t["transform.sizes"][0], t["transform.original_sizes"][0]
     values = t["transform.batch"][0, :height, :width]
     low, high = float(values.min()), float(values.max())
-    counts = [np.histogram(c, 48, (low, high))[0] for c in values.reshape(-1, values.shape[2]).T]
+    counts = [histogram(c, 48, low, high)[0] for c in values.reshape(-1, values.shape[2]).T]
     mean, std = t["transform.normalisation"]
     return {
         "photo": pack.image(np.ascontiguousarray(pixels[::step, ::step])),
@@ -161,10 +161,7 @@ def _proposals(pack: Pack, t: Trace) -> dict[str, Any]:
     top = t["rpn.top_k"][0]
     deltas = t["rpn.deltas"][0, top]
     edges = [np.quantile(deltas, q, axis=0) if len(deltas) else np.zeros(4) for q in (0.01, 0.99)]
-    histograms = [
-        np.histogram(d, 32, (low, max(high, low + 1e-6)))[0]
-        for d, low, high in zip(deltas.T, *edges, strict=True)
-    ]
+    histograms = [histogram(d, 32, *ends)[0] for d, *ends in zip(deltas.T, *edges, strict=True)]
     return {
         "anchors": pack.array(top, "i4"),
         "anchorBoxes": pack.array(t["rpn.anchors"][top], "f4"),

@@ -18,6 +18,7 @@ from ...models.mask_rcnn import MaskRCNN
 from ...ops.activations.reference import sigmoid
 from ...tracing import Trace
 from .. import colours
+from ..figures.canvas import histogram
 from ..figures.learning import mask_round_trip
 from ..figures.proposals import recalls
 from ..figures.regions import found_in
@@ -176,10 +177,7 @@ def collect_weights(pack: Pack, state: Mapping[str, np.ndarray]) -> list[dict[st
     """A row for each array of the model: figures, what is odd, a histogram."""
     rows = []
     for row in weight_statistics(state):
-        values = state[row["name"]].ravel()
-        finite = values[np.isfinite(values)]
-        edges = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-        counts = np.histogram(finite, BINS, edges if edges[0] < edges[1] else None)[0]
+        counts, _ = histogram(state[row["name"]], BINS)
         cleaned = {k: number(v) if isinstance(v, float) else v for k, v in row.items()}
         rows.append({**cleaned, "histogram": pack.array(counts, "i4")})
     return rows

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
 from ... import __version__
-from ...errors import NonFiniteError
+from ...errors import NonFiniteError, reason
 from ...models.mask_rcnn import MaskRCNN
 from ...tracing import Trace, trace
 from .. import colours
@@ -19,10 +20,12 @@ from .collect import collect
 from .learning import collect_learning, collect_weights
 from .pack import Pack
 
+logger = logging.getLogger(__name__)
 SCRIPTS = ("data", "boxes", "charts", "stage", "inference", "learning", "walk")
 TIMELINE_SCRIPTS = ("data", "boxes", "charts", "stage", "timeline")
 
 
+@np.errstate(all="ignore")  # of weights that are too large; `require_finite` tells of them
 def explain_page(
     model: MaskRCNN,
     image: np.ndarray,
@@ -47,8 +50,20 @@ def explain_page(
     Raises:
         InputError: a picture or target that cannot be used.
         NonFiniteError: what the model computes is not finite.
+
+    Where learning or weights cannot be summed up, a line is logged, and the page says what is
+    missing.
     """
-    pack = Pack()
+    pack, missing = Pack(), {}  # type: Pack, dict[str, str]
+
+    def part(name: str, make: Callable[[], Any]) -> Any:
+        try:
+            return make()
+        except Exception as problem:
+            missing[name] = reason(problem)
+            logger.warning("%s: the page lacks %s: %s", title, name, missing[name])
+            return None
+
     t = trace_of(model, image, target) if t is None else t
     require_finite(t)
     content: dict[str, Any] = {"title": title, "version": __version__, "colours": colours.THINGS}
@@ -56,14 +71,18 @@ def explain_page(
     content |= {"levelColours": colours.LEVELS, "lossColours": colours.LOSSES, "learning": None}
     content["channelColours"] = colours.CHANNELS
     if target is not None:
-        slopes = _gradients_of(model, image, target) if gradients else None
-        content["learning"] = collect_learning(pack, model, t, slopes)
+        run = (lambda: _gradients_of(model, image, target)) if gradients else (lambda: None)
+        slopes = part("gradients", run)
+        content["learning"] = part("learning", lambda: collect_learning(pack, model, t, slopes))
         if gradients:
             model.zero_grad()
-    content["weights"] = collect_weights(pack, model.state_dict()) if weights else []
+    state = model.state_dict() if weights else {}
+    content["weights"] = part("weights", lambda: collect_weights(pack, state)) or []
+    content["missing"] = missing
     return page("every stage of", title, SCRIPTS, pack.text(content))
 
 
+@np.errstate(all="ignore")
 def trace_of(model: MaskRCNN, image: np.ndarray, target: Mapping[str, Any] | None) -> Trace:
     """What the page shows: detections of one picture, with a target losses too."""
     with trace() as t:
@@ -110,7 +129,7 @@ def page(lead: str, title: str, scripts: Sequence[str], data: str) -> str:
     viridis = json.dumps(_colour_table())
     parts = {
         "LEAD": html.escape(lead),
-        "TITLE": html.escape(title),
+        "TITLE": html.escape(title.encode(errors="replace").decode()),  # lone surrogates
         "STYLE": read("style.css"),
         "VARIABLES": _variables(),
         "SCRIPT": f'"use strict";\nconst VIRIDIS = {viridis};\n'

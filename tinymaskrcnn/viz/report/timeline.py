@@ -25,6 +25,7 @@ TOP = 60  # anchors that are shown with their boxes
 LEAST_SCORE = 0.05  # of detections that are shown
 
 
+@np.errstate(all="ignore")  # of weights that are too large
 def moment(
     model: MaskRCNN, t: Trace, classes: Sequence[str], step: int, title: str, page: str
 ) -> str:
@@ -50,6 +51,15 @@ def moment(
         **_found(pack, t),
     }
     return pack.text(content)
+
+
+def missing_moment(step: int, why: str) -> str:
+    """What stands for a moment of which there is nothing to show, packed.
+
+    Args:
+        step: training steps so far. why: one line that the page shows.
+    """
+    return Pack().text({"step": step, "missing": why})
 
 
 def _best_of_cells(pack: Pack, t: Trace, level: int) -> dict[str, Any]:

@@ -10,8 +10,9 @@ const SAY = {
 };
 
 class Timeline {
-  constructor(moments, photo, app) {
+  constructor(moments, missing, photo, app) {
     this.moments = moments;
+    this.missing = missing;
     this.state = { at: moments.length - 1, view: "detections", score: 0.5, level: 0 };
     const part = (name, tag = "div", more = {}) => (this[name] = el(tag, more)), holder = el("div", { class: "stage" });
     const main = el("main", { class: "main" }, part("title", "h2"), part("say", "p", { class: "say" }), part("time", "div", { class: "controls" }), holder,
@@ -75,7 +76,7 @@ class Timeline {
     this.aside.replaceChildren(...[heading(`After ${some(m.step, "step")}`), facts([["picture", m.title], ["AP at IoU 0.5", fixed(m.ap50, 3)], ["sum of losses", fixed(Object.values(m.losses).reduce((a, b) => a + (b || 0), 0), 3), "loss"]]),
       bars(Object.entries(m.losses).map(([k, v]) => [k.replace("loss_", ""), v || 0, fixed(v, 3), m.lossColours[k]]), Math.max(...this.moments.flatMap((x) => Object.values(x.losses)).map((v) => v || 0), 1e-9)),
       el("p", {}, el("a", { href: m.page }, "Every stage at this moment →")),
-      heading("All moments"), courses(this.moments, state.at), grid(["step", "losses", "AP50"], this.moments.map((x) => [x.step.toLocaleString("en"), fixed(Object.values(x.losses).reduce((a, b) => a + (b || 0), 0), 2), fixed(x.ap50, 2)]))].flat());
+      ...missingLines(this.missing), heading("All moments"), courses(this.moments, state.at), grid(["step", "losses", "AP50"], this.moments.map((x) => [x.step.toLocaleString("en"), fixed(Object.values(x.losses).reduce((a, b) => a + (b || 0), 0), 2), fixed(x.ap50, 2)]))].flat());
     this.stage.margin = state.view === "anchors" ? 0.1 : 0;
     this.stage.fit();
   }
@@ -103,6 +104,9 @@ class Timeline {
   }
 }
 
+// The moments of which there is nothing to show, and why.
+const missingLines = (missing) => missing.map((m) => el("p", { class: "quiet" }, `Missing: step ${m.step.toLocaleString("en")} (${m.missing})`));
+
 // The losses over the moments, on one scale, and the moment that is shown.
 function courses(moments, at) {
   const width = 300, height = 110, svg = svgOf(width, height + 16, "the five losses at every moment"), names = Object.keys(moments[0].losses);
@@ -122,8 +126,9 @@ function courses(moments, at) {
   const app = document.getElementById("app");
   try {
     const texts = document.getElementById("data").textContent.trim().split("\n");
-    const moments = await Promise.all(texts.map(unpack));
-    window.page = new Timeline(moments, await loadPicture(moments[0].photo), app);
+    const all = await Promise.all(texts.map(unpack)), moments = all.filter((m) => !m.missing), missing = all.filter((m) => m.missing);
+    if (moments.length) window.page = new Timeline(moments, missing, await loadPicture(moments[0].photo), app);
+    else app.replaceChildren(...missingLines(missing));
   } catch (problem) {
     app.replaceChildren(el("p", { class: "waiting" }, `This browser cannot unpack the page (${problem}). A current Firefox, Chrome, Edge or Safari can.`));
     throw problem;

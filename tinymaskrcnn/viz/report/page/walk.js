@@ -25,6 +25,7 @@ class View {
       if (step.group !== group) this.nav.append(el("h3", {}, (group = step.group)));
       this.nav.append(el("button", { type: "button", id: `go-${step.id}`, onclick: () => this.go(step.id) }, step.title));
     }
+    for (const [what, why] of Object.entries(this.content.missing)) this.nav.append(el("p", { class: "quiet" }, `Missing: ${what} (${why})`));
     const part = (name, tag = "div", more = {}) => (this[name] = el(tag, more));
     const holder = el("div", { class: "stage" });
     this.main = el("main", { class: "main" }, part("title", "h2", { id: "title", tabindex: -1 }), part("say", "p", { class: "say" }),

@@ -1,0 +1,71 @@
+"""model.safetensors: written at the end of a run, checked when a finished run is read back."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..weights import WeightsError, load_weights, save_weights
+from .identity import hash_of_file
+
+logger = logging.getLogger(__name__)
+NAME = "model.safetensors"
+
+
+def write_weights(path: Path, model: Any, classes: Sequence[str]) -> None:
+    """Write the model's present weights, with what they are. Raises OSError."""
+    metadata = {"config": json.dumps(model.config), "classes": json.dumps(classes)}
+    try:
+        save_weights(path, model.state_dict(), metadata)
+    except WeightsError as problem:  # not the user's input: the disk is full, or the like
+        raise OSError(str(problem)) from problem
+
+
+def check_weights(
+    folder: Path, result: Mapping[str, Any], write_anew: Callable[[Path], bool]
+) -> None:
+    """See that the weights of a finished run are there, byte for byte. Where they are not, but its
+    last checkpoint gives them again, they are put back; another file in their place is kept beside
+    them.
+
+    Args:
+        folder: of the run. result: of the run. write_anew: writes a file with the weights that the
+            last checkpoint gives; False where there is no such checkpoint.
+
+    Raises:
+        InputError: they are not there, and the checkpoint does not give them.
+    """
+    path, anew = folder / NAME, folder / f"{NAME}.partial"
+    expected = result.get("weights_sha256")  # an earlier version kept none
+    found = hash_of_file(path) if path.is_file() else None
+    if found is not None and found == expected:
+        return
+    state = "missing" if found is None else "not as it was written"
+    made = hash_of_file(anew) if write_anew(anew) else None
+    if made is not None and made in (expected or made, found):
+        _put_back(path, anew, found, made, state)
+    elif expected is None and found is not None:
+        load_weights(path)
+        logger.warning("%s: no checkpoint is left to check it with", path)
+    else:
+        anew.unlink(missing_ok=True)
+        raise InputError(
+            f"{path}: {state}, and the last checkpoint does not give the same bytes; put back a "
+            "copy of it, or train in another folder"
+        )
+
+
+def _put_back(path: Path, anew: Path, found: str | None, made: str, state: str) -> None:
+    """Let `anew` take the file's place, unless they are the same."""
+    if found == made:
+        anew.unlink()
+        return
+    if found is not None:
+        path.replace(kept := path.with_name(f"{path.name}.{found[:8]}"))
+        state += f" (kept as {kept.name})"
+    anew.replace(path)
+    logger.warning("%s: %s, made anew from the last checkpoint", path, state)
