@@ -1,7 +1,6 @@
 """The trainer on a stub model: everything but the learning."""
 
 import json
-import os
 import signal
 from dataclasses import replace
 
@@ -40,7 +39,7 @@ class Interrupting(StubModel):
     def forward(self, *arguments):
         self.left -= 1
         if self.left == 0:
-            os.kill(os.getpid(), self.number)
+            signal.raise_signal(self.number)
         return super().forward(*arguments)
 
 
@@ -165,7 +164,7 @@ def test_a_second_signal_acts_at_once(tmp_path):
         def forward(self, *arguments):
             losses = super().forward(*arguments)
             if self.left == 0:
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
             return losses
 
     with pytest.raises(KeyboardInterrupt):

@@ -69,7 +69,7 @@ class Moments:
         write_atomic(self.folder / f"{name}.html", page.encode())
         text = moment(model, t, classes, step, title, f"{name}.html")
         write_atomic(self.folder / f"{name}.moment", text.encode())
-        moments = [path.read_text() for path in self._moments(step)]
+        moments = [path.read_text(encoding="utf-8") for path in self._moments(step)]
         write_atomic(self.folder / "index.html", timeline_page(moments, title).encode())
 
     def _moments(self, step: int) -> list[Path]:
