@@ -50,7 +50,7 @@ def take_away():
         if hasattr(os, name):
             delattr(os, name)
     for name in dir(signal):
-        if name.startswith("SIG") and name not in SIGNALS or name in ("setitimer", "alarm"):
+        if (name.startswith("SIG") and name not in SIGNALS) or name in ("setitimer", "alarm"):
             delattr(signal, name)
     os.environ.setdefault("USERNAME", "somebody")
     # what these libraries do on Windows
