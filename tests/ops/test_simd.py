@@ -143,10 +143,17 @@ def test_transpose_block(rows, columns):
         ({"sse2"}, "x86_64", (4, 5)),
         (set(), "aarch64", (4, 8)),
         ({"neon"}, "arm64", (4, 8)),
+        ({"neon"}, "ARM64", (4, 8)),
     ],
 )
 def test_tile_shape(features, machine, shape):
     assert simd.tile_shape(features, machine) == shape
+
+
+def test_without_avx_where_numba_compiles_without(monkeypatch):
+    monkeypatch.setattr(simd.config, "CPU_FEATURES", None)
+    monkeypatch.setattr(simd.config, "ENABLE_AVX", 0)
+    assert not {name for name in simd.host_features() if name.startswith("avx")}
 
 
 @pytest.mark.parametrize(

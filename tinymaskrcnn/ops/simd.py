@@ -15,11 +15,10 @@ Not here: blocking for caches, threads, edges of matrices. Nothing is checked.
 
 import platform
 
-import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils, codegen, config
 from numba.extending import intrinsic
 
 from ..jit import serial
@@ -31,11 +30,12 @@ FLOAT = ir.FloatType()
 def host_features() -> set[str]:
     """Names of the processor features that Numba compiles for, as LLVM spells them.
 
-    Honours NUMBA_CPU_FEATURES, and NUMBA_CPU_NAME=generic, which Numba turns into no features.
+    Honours NUMBA_CPU_FEATURES, and NUMBA_CPU_NAME=generic, which Numba turns into no features. Numba
+    leaves out AVX where NUMBA_ENABLE_AVX=0 says so, or the processor is a Sandy or Ivy Bridge.
     """
-    if config.CPU_FEATURES is not None:
-        return {name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+")}
-    return {name for name, present in llvmlite.binding.get_host_cpu_features().items() if present}
+    given = config.CPU_FEATURES
+    text = codegen.get_host_cpu_features() if given is None else given
+    return {name[1:] for name in text.split(",") if name.startswith("+")}
 
 
 def tile_shape(features: set[str], machine: str) -> tuple[int, int]:
@@ -49,7 +49,7 @@ def tile_shape(features: set[str], machine: str) -> tuple[int, int]:
         return 16, 12
     if "avx" in features:
         return 8, 6
-    return (4, 8) if machine in ("aarch64", "arm64") else (4, 5)
+    return (4, 8) if machine.lower() in ("aarch64", "arm64") else (4, 5)  # Windows: "ARM64"
 
 
 LANES, TILE_ROWS = tile_shape(host_features(), platform.machine())
