@@ -21,7 +21,6 @@ import os
 import re
 import shutil
 import signal
-import struct
 import subprocess  # noqa: F401  it takes msvcrt as a sign of Windows, so it comes before ours
 import sys
 from types import ModuleType
@@ -59,16 +58,14 @@ def take_away():
 
 
 def msvcrt():
-    """The module, with locks of bytes that belong to one opening of a file."""
+    """The module, with locks that belong to one opening of a file: of all of it, not of bytes."""
     module = ModuleType("msvcrt")
     module.LK_NBLCK, module.LK_UNLCK = 2, 0
 
     def locking(descriptor, mode, size):
-        kind = fcntl.F_WRLCK if mode == module.LK_NBLCK else fcntl.F_UNLCK
-        start = os.lseek(descriptor, 0, os.SEEK_CUR)
+        lock = fcntl.LOCK_EX | fcntl.LOCK_NB if mode == module.LK_NBLCK else fcntl.LOCK_UN
         try:
-            lock = struct.pack("hhqqi4x", kind, os.SEEK_SET, start, size, 0)
-            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, lock)
+            fcntl.flock(descriptor, lock)
         except BlockingIOError:
             raise error(errno.EACCES, "") from None
 

@@ -11,6 +11,7 @@ import pytest
 from tinymaskrcnn.errors import InputError
 from tinymaskrcnn.files import write_atomic
 from tinymaskrcnn.training.checkpoint import load_newest, save_checkpoint
+from tinymaskrcnn.weights import save_weights
 
 
 def arrays(step):
@@ -152,3 +153,19 @@ def test_write_atomic_replaces(tmp_path):
     write_atomic(path, b"new")
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("operation, number", [("open", errno.EACCES), ("fsync", errno.EINVAL)])
+def test_a_folder_that_cannot_be_flushed_is_no_error(tmp_path, monkeypatch, operation, number):
+    """As on Windows, and on some network disks."""
+    original = getattr(os, operation)
+
+    def refusing(file, *arguments):
+        if os.path.isdir(file):
+            raise OSError(number, os.strerror(number))
+        return original(file, *arguments)
+
+    monkeypatch.setattr(os, operation, refusing)
+    write_atomic(tmp_path / "file", b"new")
+    save_weights(tmp_path / "w.safetensors", arrays(1))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "w.safetensors"]

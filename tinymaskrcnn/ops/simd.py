@@ -30,8 +30,8 @@ FLOAT = ir.FloatType()
 def host_features() -> set[str]:
     """Names of the processor features that Numba compiles for, as LLVM spells them.
 
-    Honours NUMBA_CPU_FEATURES, and NUMBA_CPU_NAME=generic, which Numba turns into no features. Numba
-    leaves out AVX where NUMBA_ENABLE_AVX=0 says so, or the processor is a Sandy or Ivy Bridge.
+    Honours NUMBA_CPU_FEATURES, NUMBA_CPU_NAME=generic, which Numba turns into no features, and
+    NUMBA_ENABLE_AVX, which Numba sets to 0 by itself on Sandy and Ivy Bridge.
     """
     given = config.CPU_FEATURES
     text = codegen.get_host_cpu_features() if given is None else given
