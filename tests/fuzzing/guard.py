@@ -11,6 +11,11 @@ from contextlib import ExitStack, contextmanager
 
 from tinymaskrcnn.errors import InputError
 
+try:
+    import resource
+except ModuleNotFoundError:  # Windows
+    resource = None
+
 SECONDS = 60
 MEMORY = 3 << 30  # beyond what the process has mapped before
 LONGEST = 2000  # letters of a message
@@ -26,7 +31,7 @@ def limits():
     with ExitStack() as stack:
         if hasattr(signal, "SIGPROF"):
             stack.enter_context(_time_limit())
-        if sys.platform == "linux":
+        if resource and sys.platform == "linux":
             stack.enter_context(_memory_limit())
         yield
 
@@ -47,8 +52,6 @@ def _time_limit():
 
 @contextmanager
 def _memory_limit():
-    import resource
-
     before = resource.getrlimit(resource.RLIMIT_AS)
     with open("/proc/self/statm") as file:
         mapped = int(file.read().split()[0]) * resource.getpagesize()
