@@ -32,7 +32,7 @@ def test_a_page_with_and_without_targets(capsys, weights):
         )
         assert (status, err) == (0, "")
         assert re.fullmatch(r".*shapes_022.png: every stage -> page.html \(\d+\.\d MB\)\n", out)
-        page = Path("page.html").read_text()
+        page = Path("page.html").read_text(encoding="utf-8")
         assert page.startswith("<!doctype html>") and "shapes_022.png" in page
         sizes.append(len(page))
     assert sizes[1] > sizes[0]

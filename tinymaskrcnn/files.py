@@ -5,6 +5,7 @@ Not here: weight files, whose library writes them itself (weights/safetensors_fi
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ def write_atomic(path: Path, content: bytes | Iterable[bytes]) -> None:
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 @contextmanager
@@ -47,10 +48,19 @@ def naming(path: Path) -> Iterator[None]:
         raise OSError(problem.errno, problem.strerror, str(path)) from problem
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable: the folder's entry is data of the folder."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync_folder(folder: Path) -> None:
+    """Make a rename durable: the folder's entry is data of the folder. Does nothing where a folder
+    cannot be opened (on Windows, or without the right to list it) or flushed (on some network
+    disks): there the system alone decides when a rename is on the disk.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return
     try:
         os.fsync(descriptor)
+    except OSError as problem:
+        if problem.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)

@@ -74,7 +74,7 @@ class Side:
             Missing, Mismatch: as the worker says. SystemExit: it died; shows its last words.
         """
         assert self._process.stdin
-        self._process.send_signal(signal.SIGCONT)
+        self._send("SIGCONT")
         try:
             print(json.dumps({"do": do, **arguments}), file=self._process.stdin, flush=True)
         except BrokenPipeError:
@@ -86,13 +86,17 @@ class Side:
         line = self._process.stdout.readline()
         if not line:
             self._mourn()
-        self._process.send_signal(signal.SIGSTOP)
+        self._send("SIGSTOP")
         reply = json.loads(line)
         if "missing" in reply:
             raise Missing(reply["missing"])
         if "mismatch" in reply:
             raise Mismatch(reply["mismatch"])
         return reply["ok"]
+
+    def _send(self, name: str) -> None:
+        if hasattr(signal, name):  # Windows stops no process
+            self._process.send_signal(getattr(signal, name))
 
     def _mourn(self) -> None:
         self._errors.seek(0)

@@ -6,6 +6,7 @@ have a learning rate of 0, so that each does the same work; targets are ellipses
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import tempfile
@@ -19,7 +20,8 @@ import numpy as np
 from ..golden.seeded import seeded_picture, seeded_target
 from .case import Arrays, Bound, Case, Timed, require_close
 
-FOLDER = Path(tempfile.gettempdir()) / f"tinymaskrcnn_benchmark_{os.getuid()}"
+USER = os.getuid() if hasattr(os, "getuid") else getpass.getuser()  # the second on Windows
+FOLDER = Path(tempfile.gettempdir()) / f"tinymaskrcnn_benchmark_{USER}"
 MEMORY = Bound(1.0, 0.7)
 TORCHVISIONS_OWN = 91
 

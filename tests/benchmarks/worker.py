@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import os
-import resource
 import statistics
 import sys
 import time
@@ -84,8 +84,13 @@ class Worker:
         return measure_tile(self.threads, seconds)
 
     def memory(self) -> dict[str, float]:
-        """The largest resident set so far, in MB."""
-        return {"mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+        """The largest resident set so far, in MiB; NaN where the system does not tell."""
+        try:
+            import resource
+        except ModuleNotFoundError:  # Windows
+            return {"mb": math.nan}
+        unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+        return {"mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20}
 
 
 def limit_threads(side: str, threads: int) -> None:

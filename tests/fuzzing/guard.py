@@ -2,14 +2,19 @@
 in a bounded memory.
 
 The limit of time counts this process's own work, not the clock, so that a busy machine changes
-nothing.
+nothing. Windows has neither limit, macOS only that of time.
 """
 
-import resource
 import signal
-from contextlib import contextmanager
+import sys
+from contextlib import ExitStack, contextmanager
 
 from tinymaskrcnn.errors import InputError
+
+try:
+    import resource
+except ModuleNotFoundError:  # Windows
+    resource = None
 
 SECONDS = 60
 MEMORY = 3 << 30  # beyond what the process has mapped before
@@ -23,19 +28,37 @@ class Hang(BaseException):
 @contextmanager
 def limits():
     """A hang becomes Hang, and large memory a MemoryError."""
+    with ExitStack() as stack:
+        if hasattr(signal, "SIGPROF"):
+            stack.enter_context(_time_limit())
+        if resource and sys.platform == "linux":
+            stack.enter_context(_memory_limit())
+        yield
 
+
+@contextmanager
+def _time_limit():
     def stop(number, frame):
         raise Hang
 
-    before = resource.getrlimit(resource.RLIMIT_AS)
     handler = signal.signal(signal.SIGPROF, stop)
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
-    resource.setrlimit(resource.RLIMIT_AS, (_mapped() + MEMORY, before[1]))
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, handler)
+
+
+@contextmanager
+def _memory_limit():
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with open("/proc/self/statm") as file:
+        mapped = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, before[1]))
+    try:
+        yield
+    finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
@@ -51,8 +74,3 @@ def taken(work, *arguments):
             assert text.strip() and "\n" not in text, text
             assert len(text) < LONGEST, text[:200]
             return None
-
-
-def _mapped():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[0]) * resource.getpagesize()

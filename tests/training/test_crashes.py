@@ -3,7 +3,7 @@ it can go on, with the bytes of the run that nothing happened to.
 """
 
 import json
-import resource
+import os
 import signal
 import subprocess
 import sys
@@ -22,6 +22,11 @@ from tinymaskrcnn.training.run_folder import read_rows
 from .kills import SAVE_EVERY_STEP
 from .stub import StubModel
 from .test_trainer import Interrupting, make
+
+try:
+    import resource
+except ModuleNotFoundError:  # Windows
+    resource = None
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,6 +54,9 @@ def leftovers(run):
 # killed
 
 
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+
+
 def kills(*arguments):
     command = [sys.executable, "-m", "tests.training.kills", *map(str, arguments)]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -56,6 +64,7 @@ def kills(*arguments):
     return json.loads(answer.stdout)
 
 
+@needs_fork
 def test_killed_50_times_it_ends_as_if_it_never_was(tmp_path):
     """SIGKILL at random moments, two thirds of them while a file is written."""
     done = kills(tmp_path / "killed", 50, 300)
@@ -65,6 +74,7 @@ def test_killed_50_times_it_ends_as_if_it_never_was(tmp_path):
     assert not leftovers(tmp_path / "killed")
 
 
+@needs_fork
 @pytest.mark.soak
 def test_killed_at_every_file_operation_of_a_run_it_ends_as_if_it_never_was(tmp_path):
     runs = kills(tmp_path, 0, 3)["kills"]
@@ -103,6 +113,7 @@ class Heavy(StubModel):
         self.ballast = np.zeros(1000, np.float32)
 
 
+@pytest.mark.skipif(resource is None, reason="limits the size of files")
 @pytest.mark.parametrize(
     ("model", "size", "file"),
     [

@@ -1,6 +1,10 @@
 """The run folder: who may use it, its settings, and its rows."""
 
+import errno
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -59,6 +63,28 @@ def test_two_runs_at_once_are_refused(tmp_path):
         RunFolder(tmp_path, True).__enter__()
     with RunFolder(tmp_path, True):
         pass
+
+
+def test_a_second_process_is_refused(tmp_path):
+    code = f"RunFolder(Path({str(tmp_path)!r}), True).__enter__()"
+    code = f"from pathlib import Path; from {RunFolder.__module__} import RunFolder; {code}"
+    command = [sys.executable, "-c", code]
+    with RunFolder(tmp_path, False):
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert answer.returncode and "another run is using this folder" in answer.stderr
+    assert subprocess.run(command, check=False).returncode == 0
+
+
+def test_a_disk_without_locks_is_named(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refusing(*arguments):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refusing)
+    with pytest.raises(OSError, match="No locks available") as problem:
+        RunFolder(tmp_path, False).__enter__()
+    assert problem.value.filename == str(tmp_path / "lock")
 
 
 def test_a_path_that_cannot_be_a_folder_is_refused(tmp_path):

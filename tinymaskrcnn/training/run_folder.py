@@ -11,7 +11,6 @@ model.safetensors    the final weights, and result.json what they reach, and the
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -25,6 +24,13 @@ from ..errors import InputError
 from ..files import naming, write_atomic
 from .identity import hash_of
 from .recipes import REPORTING
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    import msvcrt
+
+    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
 LOCK = "lock"
@@ -54,30 +60,31 @@ class RunFolder:
         self.path, self.resume = path, resume
         self.checkpoints = path / "checkpoints"
         self.samples = path / "samples"
-        self._lock: IO[str] | None = None
+        self._lock: IO[bytes] | None = None
 
     def __enter__(self) -> RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.path / LOCK, "a")
+            self._lock = open(self.path / LOCK, "ab")
         except OSError as problem:
             raise InputError(
                 f"{self.path}: cannot be used as a run folder ({problem.strerror})"
             ) from problem
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with naming(self.path / LOCK):
+                locked = _lock(self._lock)
+            if not locked:
+                raise InputError(f"{self.path}: another run is using this folder")
             self._refuse_contents()
             self._remove_leftovers()
-        except BlockingIOError:
-            self._lock.close()
-            raise InputError(f"{self.path}: another run is using this folder") from None
-        except InputError:
+        except BaseException:
             self._lock.close()
             raise
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._lock:
+            _unlock(self._lock)
             self._lock.close()
 
     def _refuse_contents(self) -> None:
@@ -271,12 +278,32 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises InputError that names the file."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes())
     except (ValueError, RecursionError, OSError) as problem:
         raise InputError(f"{path}: cannot be read ({problem})") from problem
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a JSON object")
     return content
+
+
+def _lock(file: IO[bytes]) -> bool:
+    """Lock a file until it is closed; False where it is locked already."""
+    try:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            file.seek(0)  # the byte at the file's position is what is locked
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    except (BlockingIOError, PermissionError):  # flock's and msvcrt's word for it
+        return False
+    return True
+
+
+def _unlock(file: IO[bytes]) -> None:
+    """Windows may keep a lock for a while after the file has been closed."""
+    if not fcntl:
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined]
 
 
 def _cut(path: Path, after: int) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from ..files import sync_folder
 from .errors import WeightsError
 from .tensors import read_array, widen
 
@@ -99,21 +100,18 @@ def write_safetensors(
             temporary.touch()
             mode = temporary.stat().st_mode
             save_file(arrays, temporary, text)
+            _sync(temporary)
             temporary.chmod(mode)  # the library makes files that only their owner may read
-        _sync(temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Wait until a file is on the disk."""
+    with path.open("r+b") as file:  # Windows flushes none that is open for reading only
+        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
