@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import InputError
-from ..files import naming, write_atomic
+from ..files import file_problem, naming, write_atomic
 from .recipes import REPORTING
 
 logger = logging.getLogger(__name__)
@@ -195,6 +195,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises InputError that names the file."""
+    if why := file_problem(path):
+        raise InputError(f"{path}: {why}")
     try:
         content = json.loads(path.read_text())
     except (ValueError, RecursionError, OSError) as problem:
