@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
 
 from tqdm import tqdm
 
@@ -20,6 +22,17 @@ _SHORT = {
 _SMOOTHING = 0.05  # share of a new step in the losses shown
 
 
+class _Bar(tqdm):
+    """Ends where whoever read it is gone; the training goes on."""
+
+    def display(self, *where: Any, **settings: Any) -> bool:
+        try:
+            return super().display(*where, **settings)
+        except OSError:
+            self.disable = True
+            return False
+
+
 class ProgressBar:
     """A bar on standard error, redrawn a few times a second; every half minute where nobody watches
     (a log file).
@@ -31,7 +44,7 @@ class ProgressBar:
     def __init__(self, recipe: Recipe, done: int, shown: bool) -> None:
         watched = sys.stderr.isatty()
         self._batch_size, self._smooth = recipe.batch_size, {}  # type: int, dict[str, float]
-        self._bar = tqdm(
+        self._bar = _Bar(
             total=recipe.steps,
             initial=done,
             disable=not shown,
@@ -44,7 +57,8 @@ class ProgressBar:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._bar.close()
+        with suppress(OSError):
+            self._bar.close()
 
     def update(self, row: Mapping[str, float]) -> None:
         """One step on, with its row of metrics."""

@@ -9,7 +9,17 @@ import numpy as np
 
 from ...tracing import Trace
 from ..colours import CHANNELS, GROUND_TRUTH, HEAT, INK, SIGNED
-from .canvas import chart, draw_boxes, nothing, panels, plain, show_map, show_picture, tag
+from .canvas import (
+    chart,
+    draw_boxes,
+    literal,
+    nothing,
+    panels,
+    plain,
+    show_map,
+    show_picture,
+    tag,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -129,4 +139,4 @@ def signed_limit(values: np.ndarray) -> dict[str, float | str]:
 
 def name_of(classes: Sequence[str], label: int) -> str:
     """The name of a label, 1 and above."""
-    return classes[label - 1] if 0 < label <= len(classes) else f"class {label}"
+    return literal(classes[label - 1]) if 0 < label <= len(classes) else f"class {label}"
