@@ -4,7 +4,13 @@ and by its exit status.
 
 from __future__ import annotations
 
+import re
+
 LONGEST = 1000  # letters of a message: a damaged file can put megabytes into one
+# Control characters, marks that turn the direction of writing, halves of characters (surrogates).
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 class InputError(ValueError):
@@ -49,8 +55,16 @@ def reason(problem: BaseException) -> str:
 
 
 def one_line(text: str) -> str:
-    """The text with single spaces in place of all white space, and at most LONGEST letters."""
-    text = " ".join(text.split())
+    """The text as `printable` has it, with single spaces in place of all white space."""
+    return printable(" ".join(text.split()))
+
+
+def printable(text: str) -> str:
+    """A text from a file, fit to be shown: escapes such as \\x1b in place of what a terminal would
+    obey, what would turn the text beside it, and what no encoding has; at most LONGEST letters, a
+    longer one is cut in its middle.
+    """
+    text = _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
     if len(text) <= LONGEST:
         return text
     half = (LONGEST - 5) // 2

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, with errors that name them.
+"""Which files can be read, and writing them whole or not at all, with errors that name them.
 
 Not here: weight files, whose library writes them itself (weights/safetensors_files.py).
 """
@@ -7,9 +7,25 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def file_problem(path: Path) -> str | None:
+    """Why a file cannot be read as one, None where it can: to read a pipe or a device may take for
+    ever.
+    """
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # no file has a null byte in it
+        return "no such file"
+    except OSError as problem:
+        return f"cannot read the file: {problem.strerror}"
+    if not stat.S_ISREG(status.st_mode):
+        return "not a file"
+    return None if status.st_size else "the file is empty"
 
 
 def write_atomic(path: Path, content: bytes | Iterable[bytes]) -> None:

@@ -77,6 +77,17 @@ def test_any_string_is_a_mask_of_the_right_size_or_refused(counts):
 # outside oracle
 
 
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**32), st.integers(30, 200))
+def test_very_many_polygons_are_united_as_pycocotools_does(seed, count):
+    """More than are united in one go."""
+    corners = np.random.default_rng(seed).uniform(-2, 60, (count, 1, 2))
+    triangle = np.array([[0, 0], [5, 1], [3, 6]])
+    polygons = (corners + triangle).reshape(count, 6).tolist()
+    expected = rle_tools.merge(rle_tools.frPyObjects(polygons, 50, 60))
+    assert read_segmentation("x", polygons, 50, 60) == expected
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     st.lists(
@@ -95,6 +106,37 @@ def test_polygons_are_rasterised_as_pycocotools_does(polygons):
 
 
 # edges
+
+
+@pytest.mark.parametrize(
+    ("polygon", "size"),
+    [
+        ([0, 0, 64e6, 0, 64e6, 1, 0, 1], (1, 64_000_000)),
+        ([v for i in range(9000) for v in (1270 * (-1) ** i, i / 100)], (128, 128)),
+        ([v for i in range(40_000) for v in (128 * (i % 2), i / 400)], (128, 128)),
+    ],
+)
+def test_polygons_that_are_long_rather_than_far_are_unusable(polygon, size):
+    """pycocotools takes memory by their length, and does not look whether it got it."""
+    with pytest.raises(UnusableObject, match="polygons of more than 4194304 pixels in length"):
+        read_segmentation("x", [polygon], *size)
+    parts = [[*polygon[k : k + 4], *polygon[k : k + 2]] for k in range(0, len(polygon) - 3, 2)]
+    if len(parts) > 10:  # the same way in many polygons
+        with pytest.raises(UnusableObject, match="in length"):
+            read_segmentation("x", parts, *size)
+
+
+def test_the_longest_polygon_that_is_read():
+    """Half the longest one, there and back: its middle is filled."""
+    points = [v for i in range(16_000) for v in (127 * (i % 2), i / 125)]
+    mask = decode([[*points, 0, 128]], 128, 128)
+    assert 0.4 < mask.mean() < 0.6
+
+
+def test_numbers_beyond_what_pycocotools_counts_are_far():
+    with pytest.raises(UnusableObject, match="far outside"):
+        read_segmentation("x", [[4.2e8, 0, 4.4e8, 0, 4.3e8, 1]], 1, 64_000_000)
+    assert decode([[0, 0, 100, 0, 100, 1, 0, 1]], 1, 64_000_000).sum() == 100
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import signal
 import sys
 from dataclasses import replace

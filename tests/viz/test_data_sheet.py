@@ -98,3 +98,30 @@ def test_long_names_keep_both_ends():
     cut = fitted("a" * 50 + "0042.png", 150, font)
     assert cut.startswith("aaa") and cut.endswith("42.png") and "…" in cut
     assert font.getlength(cut) <= 150
+
+
+@pytest.mark.parametrize("width", [1, 40, 150, 333])
+def test_long_names_are_measured_few_times(width):
+    """As long as it fits: one letter more would not."""
+
+    class Font:
+        measured = 0
+
+        def getlength(self, text):
+            Font.measured += 1
+            return sum(3 if letter == "i" else 7 for letter in text)
+
+    cut = fitted("im" * 2500, width, Font())
+    assert Font.measured < 20
+    left, right = cut.split("…")
+    assert ("im" * 2500).startswith(left) and ("im" * 2500).endswith(right)
+    assert (
+        len(left) == len(right) == 1 or Font().getlength(cut) <= width < Font().getlength(cut) + 10
+    )
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\ud800", "\x1b[2J", "$\\frac$", "A" * 2_000_000])
+def test_any_name_can_be_drawn(name):
+    shown = Cell(name, np.zeros((3, 9, 9), np.float32), [], [], [], {}, [([0, 0, 5, 5], name)])
+    sheet = data_sheet(summary([(True, name)], {name: 3}), [shown])
+    assert sheet.width == WIDTH

@@ -1,5 +1,7 @@
 """Weight files of every kind, whole and damaged; the recorded ones are described in record.py."""
 
+import argparse
+import json
 import os
 import pickle
 import subprocess
@@ -220,9 +222,10 @@ def foreign_files():
         "not a weight file": written(b"hello"),
         "not one of torch.save": written(pickle.dumps({"w": 1})),
         "unknown version": written(pickle.dumps(MAGIC, 2) + pickle.dumps(7, 2)),
-        "expected one": written(b""),
-        "directory": lambda path: path.mkdir(),
-        "No such file": lambda path: None,
+        "the file is empty": written(b""),
+        "expected one": written(b"PK"),
+        "not a file": lambda path: path.mkdir(),
+        "no such file": lambda path: None,
         "holds a list": lambda path: rewrite_zip(
             FILES / "linear.pt", path, lambda n, d: b"]." if n.endswith("data.pkl") else d
         ),
@@ -260,6 +263,94 @@ def test_a_small_file_cannot_claim_large_tensors(tmp_path):
     rewrite_zip(FILES / "linear.pt", tmp_path / "a.pt", repeat)
     with pytest.raises(WeightsError, match="larger than the file"):
         load_weights(tmp_path / "a.pt")
+
+
+def tensor(sizes, strides):
+    """The pickle's text of a tensor at the beginning of a storage of 8 floats."""
+    storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x08tQ"
+    numbers = b"".join(
+        b"(" + b"".join(b"L%dL\n" % number for number in some) + b"t" for some in (sizes, strides)
+    )
+    return b"ctorch._utils\n_rebuild_tensor\n(" + storage + b"K\x00" + numbers + b"tR"
+
+
+def zipped_pickle(path, text):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", b"\x80\x02" + text + b".")
+        archive.writestr("a/data/0", np.arange(8, dtype=np.float32).tobytes())
+
+
+@pytest.mark.parametrize(
+    ("sizes", "strides"),
+    [((1, 4), (2**62, 1)), ((4, 1, 2), (2, 2**127, 1)), ((1,) * 64, (2**62,) * 64), ((), ())],
+)
+def test_strides_of_axes_of_size_1_mean_nothing(sizes, strides, tmp_path):
+    zipped_pickle(tmp_path / "a.pth", b"}X\x01\0\0\0w" + tensor(sizes, strides) + b"s")
+    expected = np.arange(np.prod(sizes), dtype=np.float32).reshape(sizes)
+    np.testing.assert_array_equal(load_weights(tmp_path / "a.pth")["w"], expected)
+
+
+@pytest.mark.parametrize("sizes", [(0, 2**62), (2**62, 0), (2**31, 2**31, 0), (1,) * 65])
+def test_shapes_that_no_array_has(sizes, tmp_path):
+    zipped_pickle(tmp_path / "a.pth", b"}X\x01\0\0\0w" + tensor(sizes, (1,) * len(sizes)) + b"s")
+    ends = [0, 0 if 0 in sizes else 4]
+    header = json.dumps({"w": {"dtype": "F32", "shape": sizes, "data_offsets": ends}}).encode()
+    content = len(header).to_bytes(8, "little") + header + bytes(ends[1])
+    (tmp_path / "a.safetensors").write_bytes(content)
+    for name in ("a.pth", "a.safetensors"):
+        with pytest.raises(WeightsError, match="too many axes or elements"):
+            load_weights(tmp_path / name)
+
+
+def test_a_huge_number_in_place_of_a_name(tmp_path):
+    number = b"\x8b\xa0\x0f\0\0" + b"\x7f" * 4000
+    zipped_pickle(tmp_path / "a.pth", b"}" + number + tensor((8,), (1,)) + b"s")
+    with pytest.raises(WeightsError, match="an integer of over 128 bits"):
+        load_weights(tmp_path / "a.pth")
+
+
+def test_a_view_in_the_newer_format_is_refused(tmp_path):
+    view = tensor((1,), (1,)).replace(b"K\x08tQ", b"K\x08(X\x01\0\0\0vK\x04K\x01ttQ")
+    zipped_pickle(tmp_path / "a.pth", b"}X\x01\0\0\0w" + view + b"s")
+    with pytest.raises(WeightsError, match="a view of a storage"):
+        load_weights(tmp_path / "a.pth")
+
+
+def test_a_checkpoint_of_torchvisions_training_script(tmp_path):
+    """ "model" is read; the averaged weights, the optimiser's state and the settings are not."""
+    settings = pickle.dumps(argparse.Namespace(lr=0.02, device="cuda"), 2)[2:-1]
+    parts = {
+        b"args": settings,
+        b"model_ema": b"}X\x08\0\0\0module.w" + tensor((2,), (1,)) + b"s",
+        b"model": b"}X\x01\0\0\0w" + tensor((8,), (1,)) + b"s",
+        b"optimizer": b"}X\x05\0\0\0state}K\x00" + tensor((8,), (1,)) + b"ss",
+    }
+    items = (b"X%c\0\0\0%s%s" % (len(key), key, part) for key, part in parts.items())
+    zipped_pickle(tmp_path / "model_25.pth", b"}(" + b"".join(items) + b"u")
+    state = load_weights(tmp_path / "model_25.pth")
+    assert list(state) == ["w"]
+    np.testing.assert_array_equal(state["w"], np.arange(8))
+
+
+def test_what_is_there_is_named_where_no_weights_are(tmp_path):
+    zipped_pickle(tmp_path / "a.pth", b"}(X\x05\0\0\0epochK\x03X\x03\0\0\0net}u")
+    with pytest.raises(WeightsError, match=r"no tensors, but 'epoch', 'net'; .*under state_dict"):
+        load_weights(tmp_path / "a.pth")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders")
+def test_pipes_and_devices_are_no_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for path, reason in (
+        (tmp_path / "pipe", "not a file"),
+        ("/dev/zero", "not a file"),
+        (tmp_path / "loop", "symbolic links"),
+        (tmp_path / "a\0b", "no such file"),
+    ):
+        for read in (load_weights, read_metadata):
+            with pytest.raises(WeightsError, match=reason):
+                read(path)
 
 
 SOURCES = {name: (FILES / name).read_bytes() for name in ("zip.pth", "stream.pth", "linear.pt")}

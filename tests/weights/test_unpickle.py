@@ -1,5 +1,6 @@
 """The unpickler: what it builds, what it refuses, and that nothing of a file ever runs."""
 
+import argparse
 import contextlib
 import io
 import os
@@ -17,7 +18,11 @@ from tinymaskrcnn.weights.tensors import Storage, StoredTensor
 from tinymaskrcnn.weights.unpickle import unpickle
 
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**127), 2**127)
+    | st.floats(allow_nan=False)
+    | st.text(),
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(st.text(max_size=3) | st.integers(), inner, max_size=4)
@@ -129,6 +134,20 @@ def test_state_is_not_set_on_what_is_allowed():
     assert unpickle(b"ccollections\nOrderedDict\n)R}X\x05\0\0\0itemsK\x01sb.") == {}
 
 
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_the_settings_of_a_training_script_are_read_as_nothing(protocol):
+    settings = argparse.Namespace(lr=0.02, data_path="coco", lr_steps=[16, 22])
+    assert unpickle(pickle.dumps({"args": settings, "epoch": 3}, protocol)) == {
+        "args": {},
+        "epoch": 3,
+    }
+
+
+def test_settings_cannot_be_called():
+    with pytest.raises(WeightsError, match="not a function"):
+        unpickle(b"cargparse\nNamespace\n)R.")
+
+
 def test_an_object_made_without_a_call_is_refused():
     with pytest.raises(WeightsError, match="NEWOBJ"):
         unpickle(b"\x80\x02ccollections\nOrderedDict\n)\x81.")
@@ -158,6 +177,27 @@ def test_copying_one_list_again_and_again_is_bounded():
     long_list = b"](" + b"]" * 50_000 + b"eq\x01"
     with pytest.raises(WeightsError, match="steps"):
         unpickle(long_list + b"cbuiltins\nset\nh\x01\x85R" * 1000 + b".")
+
+
+@pytest.mark.parametrize(
+    "integer",
+    [
+        b"\x8b\x40\x42\x0f\x00" + b"\x7f" * 1_000_000,
+        b"\x8a\x12" + b"\x7f" * 18,
+        b"L" + b"9" * 40 + b"L\n",
+        b"I" + b"9" * 4300 + b"\n",
+        b"I-" + b"9" * 5000 + b"\n",
+    ],
+)
+def test_integers_that_take_long_to_hash_or_print_are_refused(integer):
+    with pytest.raises(WeightsError, match=r"refused|damaged"):
+        unpickle(b"}" + integer + b"Ns.")
+
+
+def test_a_call_with_very_many_arguments_is_work():
+    call = b"ctorch._utils\n_rebuild_tensor\n(" + FLOAT_STORAGE + b"K\x00)" + b")" * 50_000 + b"t"
+    with pytest.raises(WeightsError, match="steps"):
+        unpickle(call + b"q\x01R0" + b"ctorch._utils\n_rebuild_tensor\nh\x01R0" * 20 + b"N.")
 
 
 def test_endless_pickles_are_cut_off():

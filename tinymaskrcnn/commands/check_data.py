@@ -23,7 +23,7 @@ from ..models.builders import build
 from ..models.mask_rcnn import MaskRCNN
 from ..training.recipes import named, with_settings
 from ..viz.data_sheet import Cell, Summary, data_sheet
-from .report import counted
+from .report import counted, say
 
 logger = logging.getLogger(__name__)
 COVERED = 0.5  # overlap with an anchor from which a box counts as covered
@@ -49,12 +49,12 @@ def run(options: argparse.Namespace) -> int:
         checked.append(one)
         fit = AnchorFit(one, model)
         one.defects += fit.defects()
-        print(f"{path}: {sizes_of(one)}")
+        say(f"{path}: {sizes_of(one)}")
         trained_on = one is checked[0]
         for line in (*findings(one.defects), *fit.lines(suggest=trained_on)):
-            print(f"  {line}")
+            say(f"  {line}")
         save_sheet(one, fit, sheet, limit)
-        print(f"  pictures: {sheet}", flush=True)
+        say(f"  pictures: {sheet}")
         errors += sum(defect.level in ERRORS for defect in one.defects)
         warnings += sum(defect.level == ODD for defect in one.defects)
     return verdict(", ".join(options.data), errors, warnings, options.strict)

@@ -14,7 +14,7 @@ from ..datasets.defects import LEFT_OUT, by_kind, examples
 from ..datasets.formats import AnnotatedPicture, Annotations, Options, as_coco_json, read
 from ..errors import InputError
 from ..files import write_atomic
-from .report import counted
+from .report import counted, say
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     write_pictures(annotations)
     check_out(source, out, options.force)  # once more: reading may have taken long
     write_atomic(out, (json.dumps(content) + "\n").encode())
-    print(f"{out}: {summary(content)}")
+    say(f"{out}: {summary(content)}")
     return 0
 
 

@@ -14,6 +14,7 @@ from ..files import write_atomic
 from ..viz.report import explain_page
 from .loading import load_model
 from .machine import prepare
+from .report import say
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
         write_atomic(out, page.encode())
     except OSError as problem:
         raise InputError(f"--out {out}: {problem.strerror}") from problem
-    print(f"{picture}: every stage -> {out} ({len(page) / 1e6:.1f} MB)")
+    say(f"{picture}: every stage -> {out} ({len(page) / 1e6:.1f} MB)")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,8 +22,10 @@ from ..viz.draw import draw_detections
 from .loading import load_model
 from .machine import prepare
 from .predictions import Prediction, Spool, coco_json, in_order
+from .report import say
 
 logger = logging.getLogger(__name__)
+LONGEST_STEM = 220  # bytes of a result's name before "_predicted": most systems allow 255 in all
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
                 write_atomic(out / "predictions.json", content)
             deque(content, maxlen=0)  # the other ranks only hand over what they have
         failures = sum(group.gathered(used.count(False)))
-    from_folder = len(inputs) > 1 or any(Path(given).is_dir() for given in options.pictures)
+    from_folder = len(inputs) > 1 or any(map(os.path.isdir, options.pictures))
     return status(len(inputs), failures, from_folder)
 
 
@@ -63,7 +66,7 @@ def predict(
     detections = drawn(model, classes, path, target, options)
     prediction = None
     if detections is not None:
-        print(f"{path}: {summary(detections, classes)} -> {target}", flush=True)
+        say(f"{path}: {summary(detections, classes)} -> {target}")
         if spool is not None:
             prediction = Prediction(detections.image_size, coco_results(detections, 0))
     if spool is not None:
@@ -107,7 +110,7 @@ def pictures(given: Iterable[str]) -> list[Path]:
     """
     paths: list[Path] = []
     for path in map(Path, given):
-        if not path.is_dir():
+        if not os.path.isdir(path):  # Path.is_dir raises for names that are too long
             paths.append(path)
             continue
         inside = sorted(
@@ -133,14 +136,17 @@ def output_folder(name: str) -> Path:
 
 def output_names(inputs: Sequence[Path], out: Path) -> list[Path]:
     """One file for each input: no two the same, none an input."""
-    taken = {path.resolve() for path in inputs}
+    taken = {os.path.realpath(path) for path in inputs}  # Path.resolve raises where links circle
     names = []
     for path in inputs:
-        number, target = 1, out / f"{path.stem}_predicted.png"
-        while target.resolve() in taken:
+        stem = path.stem
+        while len(os.fsencode(stem)) > LONGEST_STEM:
+            stem = stem[:-1]
+        number, target = 1, out / f"{stem}_predicted.png"
+        while os.path.realpath(target) in taken:
             number += 1
-            target = out / f"{path.stem}_predicted-{number}.png"
-        taken.add(target.resolve())
+            target = out / f"{stem}_predicted-{number}.png"
+        taken.add(os.path.realpath(target))
         names.append(target)
     return names
 

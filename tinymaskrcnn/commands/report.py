@@ -1,12 +1,21 @@
-"""COCO's figures and the errors behind them as tables of text, and numbers of things in words."""
+"""What a command prints: a line of a result, COCO's figures and the errors behind them as tables,
+and numbers of things in words.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..errors import printable
+
 FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 KINDS = (("bbox", "box"), ("segm", "mask"))
+
+
+def say(line: str) -> None:
+    """Print one line of a result at once. Names in it may hold anything: see `printable`."""
+    print(printable(line), flush=True)
 
 
 def figures_table(result: Mapping[str, Any], classes: Sequence[str]) -> str:
@@ -59,7 +68,7 @@ def _undefined(result: Mapping[str, Any], per_class: Mapping[str, Any]) -> list[
     if len(per_class) > 1 and empty and "AP" not in reasons:
         some = ", ".join(empty[:5]) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
         reasons[some] = "no ground truth of " + ("this class" if len(empty) == 1 else "these")
-    return [""] * bool(reasons) + [f"{name}: -, {why}" for name, why in reasons.items()]
+    return [""] * bool(reasons) + [printable(f"{name}: -, {why}") for name, why in reasons.items()]
 
 
 def _sum(rows: Sequence[Any]) -> Any:
@@ -76,7 +85,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def _row(label: str, cells: Sequence[str], width: int = 9) -> str:
-    return f"{label:20s}" + "".join(f"{cell:>{width}s}" for cell in cells)
+    return f"{printable(label):20s}" + "".join(f"{cell:>{width}s}" for cell in cells)
 
 
 def _number(value: float) -> str:

@@ -25,7 +25,7 @@ from ..training.start import load_for_fine_tuning
 from ..weights import load_weights, read_metadata
 from .loading import describe_weights, weights_path
 from .machine import prepare
-from .report import figures_table
+from .report import figures_table, say
 
 logger = logging.getLogger(__name__)
 FLAGS = ("seed", "steps", "batch_size", "lr", "checkpoint_every")
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         return stopped("stopped at once; the last checkpoint stays", signal.SIGINT)
     if group.leads:
         print(figures_table(result, trainer.classes))
-        print(f"{result['steps']} steps, {result['seconds']:.0f} s; everything is in {trainer.out}")
+        say(f"{result['steps']} steps, {result['seconds']:.0f} s; everything is in {trainer.out}")
     return 0
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..files import file_problem
 from .coco_objects import Thing, read_object
 from .defects import ODD, REFUSED, Defect, brief
 from .images import MAX_PIXELS, check_size
@@ -220,10 +221,10 @@ def read_json(path: Path) -> dict[str, list[dict]]:
 
 def parse_json(path: Path) -> Any:
     """The content of any json file. Raises InputError, naming the file, where it is none."""
+    if problem := file_problem(path):
+        raise InputError(f"{path}: {problem}")
     try:
         return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot read the file: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

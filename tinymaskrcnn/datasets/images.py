@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import InputError
+from ..files import file_problem
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
@@ -97,12 +98,8 @@ def opened(path: str | Path, content: bytes | None = None) -> Iterator[Image.Ima
 
 def check_file(path: Path) -> None:
     """Refuse what is not a file with something in it."""
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    if not path.is_file():
-        raise InputError(f"{path}: not a file")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty")
+    if problem := file_problem(path):
+        raise InputError(f"{path}: {problem}")
 
 
 def check_size(path: Path | str, size: tuple[int, int], max_pixels: int) -> None:

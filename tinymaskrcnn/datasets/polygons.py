@@ -38,6 +38,11 @@ def area(points: np.ndarray) -> float:
     return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
 
 
+def length(points: np.ndarray) -> float:
+    """The pixels on the way round: each edge's longer side."""
+    return float(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum())
+
+
 def crosses_itself(points: np.ndarray) -> bool:
     """Whether two edges cross in a point inside both. Edges that only touch do not count, because
     outlines rounded to whole pixels touch themselves all the time.

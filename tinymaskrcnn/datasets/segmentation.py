@@ -1,17 +1,23 @@
 """The segmentation field of COCO json as one compressed RLE, checked before pycocotools sees it.
 
-pycocotools trusts its input: it reads past the end of a cut RLE string and takes memory in
-proportion to a polygon's length. What does not describe a mask of the picture's size stops here.
+pycocotools trusts its input: it reads past the end of a cut RLE string, and takes about fifty
+bytes for each pixel of a polygon's length, without a look at whether it gets them. What does not
+describe a mask of the picture's size stops here.
 """
 
 from typing import Any
 
+import numpy as np
 from pycocotools import mask as rle_tools
 
 from ..errors import InputError
+from .polygons import length
 
 LARGEST = 1e38
-FAR = 10.0  # a polygon may reach this many times the picture's longer side
+FAR = 10.0  # a polygon may reach this many times the picture's longer side,
+FURTHEST = 2**28  # and so many pixels: pycocotools counts fifths of them in 32 bits
+AT_ONCE = 32  # masks that are united in one go
+LONGEST = 2**22  # pixels of the polygons of one object, all edges together
 
 
 class UnusableObject(Exception):
@@ -43,10 +49,15 @@ def read_polygons(where: str, polygons: Any, height: int, width: int) -> dict:
         )
     if any(len(polygon) < 6 or len(polygon) % 2 for polygon in polygons):
         raise UnusableObject("a polygon of fewer than three points")
-    limit = FAR * max(height, width)
-    if any(abs(number) > limit for polygon in polygons for number in polygon):
+    outlines = [np.array(polygon, float).reshape(-1, 2) for polygon in polygons]
+    if max(np.abs(points).max() for points in outlines) > min(FAR * max(height, width), FURTHEST):
         raise UnusableObject("a polygon far outside its picture")
-    return rle_tools.merge(rle_tools.frPyObjects(polygons, height, width))
+    if sum(map(length, outlines)) > LONGEST:
+        raise UnusableObject(f"polygons of more than {LONGEST} pixels in length")
+    masks = rle_tools.frPyObjects(polygons, height, width)
+    while len(masks) > AT_ONCE:  # one after the other, each would be laid over all before it
+        masks = [rle_tools.merge(masks[k : k + AT_ONCE]) for k in range(0, len(masks), AT_ONCE)]
+    return rle_tools.merge(masks)
 
 
 def read_rle(where: str, rle: dict, height: int, width: int) -> dict:

@@ -96,7 +96,8 @@ def kernel(
 
     def declare(function: Callable) -> Kernel:
         made = Kernel(function, types, block, registers)
-        assert KERNELS.setdefault(made.name, made) is made, f"two kernels {made.name}"
+        if KERNELS.setdefault(made.name, made) is not made:
+            raise ValueError(f"two kernels {made.name}")
         return made
 
     return declare

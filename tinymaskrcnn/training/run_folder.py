@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import InputError
-from ..files import naming, write_atomic
+from ..files import file_problem, naming, write_atomic
 from .identity import hash_of
 from .recipes import REPORTING
 
@@ -277,6 +277,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises InputError that names the file."""
+    if why := file_problem(path):
+        raise InputError(f"{path}: {why}")
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError, OSError) as problem:

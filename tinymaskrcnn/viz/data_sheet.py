@@ -5,6 +5,7 @@ with it, and pictures with their objects in the colours of the classes; what is 
 from __future__ import annotations
 
 import io
+from bisect import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..errors import printable
 from . import colours
 from .colours import Colour, rgb
 from .draw import COLOURS, INK, PAPER, as_bytes, draw_objects, text_font
@@ -83,12 +85,15 @@ def class_colour(label: int) -> Colour:
 
 def fitted(text: str, width: float, font: Any) -> str:
     """The text, cut in its middle to this many pixels."""
+    text = printable(text)
     if font.getlength(text) <= width:
         return text
-    kept = len(text)
-    while kept > 2 and font.getlength(text[: kept // 2] + "…" + text[-(kept // 2) :]) > width:
-        kept -= 1
-    return text[: kept // 2] + "…" + text[-(kept // 2) :]
+
+    def cut(kept: int) -> str:
+        return text[: kept // 2] + "…" + text[-(kept // 2) :]
+
+    fitting = bisect(range(3, len(text)), width, key=lambda kept: font.getlength(cut(kept)))
+    return cut(2 + fitting)
 
 
 def _heading(summary: Summary) -> Image.Image:

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..detection.detections import Detections
+from ..errors import printable
 from . import colours
 from .colours import Colour, rgb
 
@@ -142,7 +143,7 @@ def titled(image: Image.Image, title: str) -> Image.Image:
     _, top, _, bottom = font.getbbox("Ag")
     band = int((bottom + top) * 1.15)
     out = Image.new("RGB", (image.width, image.height + band), PAPER)
-    ImageDraw.Draw(out).text((4, band / 2), title, INK, font, anchor="lm")
+    ImageDraw.Draw(out).text((4, band / 2), printable(title), INK, font, anchor="lm")
     out.paste(image, (0, band))
     return out
 
@@ -258,7 +259,7 @@ def _tag(
     the places that are taken now.
     """
     font = text_font(max(13, round(min(size) / 30)))
-    for caption in instance.captions:
+    for caption in map(printable, instance.captions):
         _, top, right, bottom = font.getbbox(caption)
         place = _free_place(boxes, own, (right + 8, bottom + top), size, taken)
         if place is not None:

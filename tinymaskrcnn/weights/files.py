@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..files import file_problem
 from .errors import WeightsError
 from .safetensors_files import (
     looks_like_safetensors,
@@ -30,10 +31,11 @@ WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which train
 def load_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Read a state dict from PyTorch's .pth, .pt or .th, without torch, or from safetensors.
 
-    Nothing that a file asks for is run: it may hold tensors and plain containers only. A state dict
-    under "state_dict", "model_state_dict" or "model" is found, and a "module." before every name
-    dropped; everything else in a checkpoint is left unread. Reading takes the memory of the arrays
-    and no second copy.
+    Nothing that a file asks for is run: it may hold tensors, plain containers, and the settings of
+    torchvision's training scripts (`args`) only. A state dict under "state_dict",
+    "model_state_dict" or "model" is found, and a "module." before every name dropped; everything
+    else in a checkpoint, such as "model_ema", is left unread. Reading takes the memory of the
+    arrays and no second copy.
 
     Args:
         path: the file; its kind is told by its content.
@@ -47,6 +49,7 @@ def load_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             something that is not allowed, or without tensors.
     """
     with _about(path) as path:
+        _require_file(path)
         state = _read(path)
         if not state:
             raise WeightsError("it holds no tensors")
@@ -82,6 +85,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         WeightsError: the file cannot be read; names it and the reason.
     """
     with _about(path) as path:
+        _require_file(path)
         return read_safetensors_metadata(path) if _is_safetensors(path) else {}
 
 
@@ -94,6 +98,11 @@ def _about(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise WeightsError(f"{path}: {error}") from error
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror or error}") from error
+
+
+def _require_file(path: Path) -> None:
+    if problem := file_problem(path):
+        raise WeightsError(problem)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -127,7 +136,7 @@ def state_dict_in(saved: Any) -> dict[str, StoredTensor]:
     Entries of a state dict that are not tensors (a counter, a setting) are left out.
 
     Raises:
-        WeightsError: it is not a dict, or a tensor's name is not a string.
+        WeightsError: it is not a dict, has no tensors, or a tensor's name is not a string.
     """
     if not isinstance(saved, dict):
         raise WeightsError(f"it holds a {type(saved).__name__}: expected a dict of tensors")
@@ -135,6 +144,9 @@ def state_dict_in(saved: Any) -> dict[str, StoredTensor]:
         inner = next((saved[k] for k in WRAPPERS if isinstance(saved.get(k), dict)), None)
         saved = saved if inner is None else inner
     tensors = {k: v for k, v in saved.items() if isinstance(v, StoredTensor)}
+    if not tensors:
+        found = f", but {', '.join(map(repr, list(saved)[:10]))}" if saved else ""
+        raise WeightsError(f"it holds no tensors{found}; they may lie under {', '.join(WRAPPERS)}")
     for key in tensors:
         if not isinstance(key, str):
             raise WeightsError(f"a tensor is named {key!r}: expected a string")

@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 
 from ..files import sync_folder
 from .errors import WeightsError
-from .tensors import read_array, widen
+from .tensors import check_shape, read_array, widen
 
 METADATA = "tinymaskrcnn"  # all metadata as one JSON text: the library writes several in any order
 DTYPES = {
@@ -64,6 +64,7 @@ def _read(file, header, name: str) -> np.ndarray:
     kind, shape = part.get_dtype(), part.get_shape()
     if kind not in DTYPES:
         raise WeightsError(f"{name} has type {kind}: expected one of {', '.join(DTYPES)}")
+    check_shape(shape)
     dtype = np.dtype(DTYPES[kind])
     flat = read_array(file, math.prod(shape) * dtype.itemsize).view(dtype)
     return (widen(flat) if kind == "BF16" else flat).reshape(shape)

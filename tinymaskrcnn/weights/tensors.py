@@ -7,7 +7,7 @@ does not have, becomes float32, exactly.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,7 @@ DTYPES = {  # PyTorch's storage classes
 UNSIGNED = ("uint16", "uint32", "uint64")  # types without a storage class of their own
 CHUNK = 2**20  # bytes read at once, so that no second copy of a tensor is made
 SPARE = 64 * 2**20  # bytes that strided views may take beyond what the file's size explains
+MAX_AXES, MAX_ELEMENTS = 64, 2**48  # NumPy's own limit, and more than any memory
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ class ArrayMaker:
         flat = self.storage(tensor.storage)
         if 0 in tensor.sizes:
             return np.empty(tensor.sizes, flat.dtype)
-        strides = [stride * flat.itemsize for stride in tensor.strides]
+        steps = zip(tensor.sizes, tensor.strides, strict=True)
+        strides = [stride * flat.itemsize if size > 1 else 0 for size, stride in steps]
         view = np.ndarray(tensor.sizes, flat.dtype, flat, tensor.offset * flat.itemsize, strides)
         if view.flags.c_contiguous:
             return view
@@ -124,12 +126,17 @@ def _check(tensor: StoredTensor) -> None:
     numbers = (tensor.offset, *tensor.sizes, *tensor.strides)
     if len(tensor.sizes) != len(tensor.strides) or not all(map(_is_count, numbers)):
         raise WeightsError("a tensor has improper sizes or strides")
-    if len(tensor.sizes) > 32 or math.prod(n or 1 for n in tensor.sizes) >= 2**48:
-        raise WeightsError("a tensor has too many axes or elements")
+    check_shape(tensor.sizes)
     steps = zip(tensor.sizes, tensor.strides, strict=True)
     last = tensor.offset + sum((size - 1) * stride for size, stride in steps)
     if 0 not in tensor.sizes and last >= tensor.storage.elements:
         raise WeightsError("a tensor reaches beyond its storage")
+
+
+def check_shape(sizes: Sequence[int]) -> None:
+    """Refuse what NumPy cannot make an array of; an axis of 0 does not make up for a huge one."""
+    if len(sizes) > MAX_AXES or math.prod(size or 1 for size in sizes) >= MAX_ELEMENTS:
+        raise WeightsError("a tensor has too many axes or elements")
 
 
 def read_array(stream: Any, count: int) -> np.ndarray:

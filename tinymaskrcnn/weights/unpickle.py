@@ -1,9 +1,9 @@
 """Read the pickles inside PyTorch files without running anything that they ask for.
 
 A pickle is a program for a small stack machine. This one builds numbers, strings, lists, tuples,
-dicts and descriptions of tensors (`StoredTensor`), and nothing else: a name outside `FUNCTIONS` and
-`STORAGES` is refused before anything is made of it, no name is ever imported, and no object of the
-file's choosing gets attributes. It is written out here rather than derived from `pickle.Unpickler`
+dicts and descriptions of tensors (`StoredTensor`), and nothing else: a name outside `_NAMES` is
+refused before anything is made of it, no name is ever imported, and no object of the file's
+choosing gets attributes. It is written out here rather than derived from `pickle.Unpickler`
 because that one lets a file set attributes of whatever is allowed, and exhausts memory or the C
 stack on a few hostile bytes.
 
@@ -22,6 +22,7 @@ from .errors import WeightsError
 from .tensors import DTYPES, UNSIGNED, Storage, StoredTensor
 
 MAX_WORK = 500_000  # instructions; a large model with its optimiser has some ten thousand
+MAX_BITS = 128  # of an integer, as the state of a random generator has; larger ones only cost time
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ class _Machine:
         if opcode in _IGNORED:
             return
         if opcode in _LITERALS:
+            if isinstance(argument, int) and argument.bit_length() > MAX_BITS:
+                raise WeightsError(f"its pickle has an integer of over {MAX_BITS} bits: refused")
             self.stack.append(argument)
         elif opcode in _CONSTANTS:
             self.stack.append(_CONSTANTS[opcode]())
@@ -125,7 +128,7 @@ class _Machine:
     def name(self, text: str) -> None:
         """GLOBAL: argument "module name"."""
         full = text.replace(" ", ".", 1)
-        if full not in FUNCTIONS and full not in STORAGES and full not in _DTYPE_NAMES:
+        if full not in _NAMES:
             raise WeightsError(
                 f"it asks for {full[:100]!r}, which is neither a tensor nor a plain container: "
                 "refused, nothing was run. Save the state dict alone"
@@ -140,11 +143,20 @@ class _Machine:
         arguments, function = self.pop(tuple), self.pop(Name)
         if function.text not in FUNCTIONS:
             raise WeightsError(f"it calls {function.text!r}, which is not a function: refused")
+        self.work(len(arguments))
         self.work(sum(len(a) for a in arguments if isinstance(a, (list, dict))))
         self.stack.append(FUNCTIONS[function.text](arguments))
 
+    def new_object(self, _: None) -> None:
+        """An object made without a call: only the settings of a training script, read as {}."""
+        self.pop(tuple)
+        name = self.pop(Name)
+        if name.text != SETTINGS:
+            raise WeightsError(f"its pickle uses NEWOBJ for {name.text!r}: refused")
+        self.stack.append({})
+
     def build(self, _: None) -> None:
-        """State set on an object: only ordered dicts have any (`_metadata`), which is dropped."""
+        """State set on an object (`_metadata` of ordered dicts, settings), which is dropped."""
         self.pop()
         self.top(dict)
 
@@ -195,6 +207,7 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
     "GLOBAL": _Machine.name,
     "STACK_GLOBAL": _Machine.stack_name,
     "REDUCE": _Machine.reduce,
+    "NEWOBJ": _Machine.new_object,
     "BUILD": _Machine.build,
     "BINPERSID": _Machine.persistent,
     "APPEND": _Machine.append,
@@ -305,3 +318,5 @@ STORAGES = {f"torch.{kind}Storage": dtype for kind, dtype in DTYPES.items()} | {
     "torch.storage.UntypedStorage": "uint8"
 }
 _DTYPE_NAMES = {f"torch.{name}": name for name in (*DTYPES.values(), *UNSIGNED)}
+SETTINGS = "argparse.Namespace"  # what torchvision's training scripts put beside the weights
+_NAMES = {*FUNCTIONS, *STORAGES, *_DTYPE_NAMES, SETTINGS}

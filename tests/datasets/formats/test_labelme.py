@@ -1,10 +1,14 @@
 import base64
+import struct
+import warnings
+import zlib
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
 from tinymaskrcnn.errors import InputError
 
@@ -117,6 +121,34 @@ def test_the_picture_inside_is_used_where_there_is_no_other(convert, tmp_path):
     assert convert(content(shape(), imageData=inside)).content["images"][0]["width"] == 16
     with pytest.raises(InputError, match=r"1 picture\(s\) not in .*: a.png; --images says where"):
         convert(content(shape(), imageData="no base 64!"))
+
+
+@pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png", ".."])
+def test_a_picture_inside_whose_name_no_file_can_have_is_missing(convert, tmp_path, name):
+    inside = base64.b64encode((tmp_path / "a.png").read_bytes()).decode()
+    with pytest.raises(InputError, match=r"1 picture\(s\) not in"):
+        convert(content(shape(), path=name, imageData=inside))
+
+
+def test_a_label_of_half_a_character(convert):
+    assert convert(content(shape(label="\ud800"))).classes == ["\ud800"]
+
+
+@pytest.mark.parametrize("side", [30_000, 12_000, 2**31 - 1])
+def test_a_mask_that_states_a_huge_size_costs_only_itself(convert, side):
+    """From 13,378 a side on, Pillow raises an error of its own; below that it warns."""
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    parts = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+    bomb = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"".join(parts)).decode()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        converted = convert(content(shape([[1, 1], [9, 9]], "mask", mask=bomb), shape(label="dog")))
+    assert converted.classes == ["dog"]
+    assert converted.left_out == {"shapes of the wrong form": ["a.json shape 0"]}
 
 
 # laws

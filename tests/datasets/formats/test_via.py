@@ -187,6 +187,13 @@ def test_a_damaged_region_costs_only_itself(convert, damaged, kind):
     assert found.startswith(kind) and places == ["a.png region 0"]
 
 
+@pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png", ".."])
+def test_a_picture_inside_whose_name_no_file_can_have_is_missing(convert, tmp_path, name):
+    inside = base64.b64encode((tmp_path / "a.png").read_bytes()).decode()
+    with pytest.raises(InputError, match=r"1 picture\(s\) not in"):
+        convert(via1(entry(region(), name=name, base64_img_data=inside)))
+
+
 def test_missing_pictures_are_counted_and_named(convert, tmp_path):
     content = via1(*(entry(region(), name=f"{k}.png") for k in range(7)))
     with pytest.raises(InputError) as caught:

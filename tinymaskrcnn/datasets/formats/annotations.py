@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -103,6 +104,15 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):
         return False
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a file can be called so."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in name and Path(name).name not in ("", "..")
 
 
 def refuse_missing(source: Path, missing: Sequence[str], folders: Sequence[Path]) -> None:

@@ -8,19 +8,17 @@ the json, where that holds it.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from pycocotools import mask as rle_tools
 
 from ...errors import InputError
 from ..coco_file import parse_json
 from ..defects import Defect, brief
-from ..images import picture_size
+from ..images import opened, picture_size
 from ..polygons import ellipse, rectangle
 from ..segmentation import UnusableObject, read_segmentation
 from .annotations import (
@@ -31,6 +29,7 @@ from .annotations import (
     as_text,
     embedded,
     flat,
+    is_file_name,
     left_out,
     locate,
     numbers,
@@ -91,7 +90,8 @@ def find_picture(
     if file is not None:
         return file, None
     inside = embedded(content.get("imageData"))
-    return (None, None) if inside is None else (Path(name.replace("\\", "/")), inside)
+    name = name.replace("\\", "/")
+    return (None, None) if inside is None or not is_file_name(name) else (Path(name), inside)
 
 
 def check_size(path: Path, content: Mapping[str, Any], size: tuple[int, int]) -> None:
@@ -173,9 +173,9 @@ def placed_mask(text: Any, left: float, top: float, size: tuple[int, int]) -> di
     content = embedded(text)
     if content is None:
         raise ValueError("its mask is not in base 64")
-    with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+    with opened("its mask", content) as image:
         if image.width * image.height > size[0] * size[1]:
-            raise ValueError("its mask is larger than the picture")
+            raise InputError("its mask is larger than the picture")
         part = np.asarray(image.convert("L")) > 0
     whole = np.zeros(size, np.uint8, order="F")
     row, column = round(top), round(left)

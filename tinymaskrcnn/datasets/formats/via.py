@@ -25,6 +25,7 @@ from .annotations import (
     Options,
     embedded,
     flat,
+    is_file_name,
     left_out,
     locate,
     numbers,
@@ -91,7 +92,7 @@ def read(source: Path, options: Options) -> Annotations:
         if file is None:
             bytes_inside = embedded(entry.get("base64_img_data"))
             file = Path(name)
-            if bytes_inside is None:
+            if bytes_inside is None or not is_file_name(name):
                 missing.append(name)
                 continue
         height, width = picture_size(file, bytes_inside)

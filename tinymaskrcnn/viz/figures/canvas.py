@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...errors import printable
 from ...tracing import Trace
 from ..colours import DROPPED, INK, LINES, PAPER, rgb
 
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CELL = 2.6  # inches of one picture in a grid
+
+
+def literal(name: str) -> str:
+    """A name as matplotlib is to show it: what stands between two dollar signs is no formula."""
+    return printable(name).replace("$", r"\$")
 
 
 def panels(

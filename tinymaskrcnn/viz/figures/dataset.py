@@ -15,7 +15,7 @@ import numpy as np
 from ...tracing import Trace
 from ..colours import ANCHOR, GROUND_TRUTH, INK, MASK, PROPOSAL, QUIET
 from ..draw import COLOURS, draw_target
-from .canvas import chart, nothing, panels
+from .canvas import chart, literal, nothing, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +35,7 @@ def class_histogram(counts: Mapping[str, int], axis: Axes | None = None) -> Figu
     labels = {name: label for label, name in enumerate(counts)}
     shown = sorted(counts, key=lambda name: -counts[name])[:MOST_BARS]
     colours = [[part / 255 for part in COLOURS[labels[n] % len(COLOURS)]] for n in shown]
-    names = [name if len(name) <= 24 else f"{name[:22]}…" for name in shown]
+    names = [literal(name if len(name) <= 24 else f"{name[:22]}…") for name in shown]
     places = np.arange(len(shown))
     bars = axis.barh(places, [counts[name] for name in shown], color=colours, height=0.7)
     axis.set_yticks(places, names)
@@ -182,7 +182,8 @@ def sampled_shares(traces: Sequence[Trace], classes: Sequence[str] = ()) -> Figu
     for row in rows:
         for label, count in row["classes"].items():
             totals[label] = totals.get(label, 0) + count
-    names = [classes[k - 1] if 0 < k <= len(classes) else f"class {k}" for k in sorted(totals)]
+    called = [literal(name) for name in classes]
+    names = [called[k - 1] if 0 < k <= len(called) else f"class {k}" for k in sorted(totals)]
     names[0] = "background" if 0 in totals else names[0]
     bars = right.barh(names, [totals[k] for k in sorted(totals)], color=PROPOSAL)
     right.bar_label(bars, padding=3, fontsize=8)

@@ -13,6 +13,7 @@ from .canvas import (
     chart,
     draw_boxes,
     draw_histogram,
+    literal,
     nothing,
     panels,
     plain,
@@ -139,4 +140,4 @@ def signed_limit(values: np.ndarray) -> dict[str, float | str]:
 
 def name_of(classes: Sequence[str], label: int) -> str:
     """The name of a label, 1 and above."""
-    return classes[label - 1] if 0 < label <= len(classes) else f"class {label}"
+    return literal(classes[label - 1]) if 0 < label <= len(classes) else f"class {label}"

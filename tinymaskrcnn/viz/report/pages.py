@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ... import __version__
-from ...errors import NonFiniteError, reason
+from ...errors import NonFiniteError, printable, reason
 from ...models.mask_rcnn import MaskRCNN
 from ...tracing import Trace, trace
 from .. import colours
@@ -129,7 +129,7 @@ def page(lead: str, title: str, scripts: Sequence[str], data: str) -> str:
     viridis = json.dumps(_colour_table())
     parts = {
         "LEAD": html.escape(lead),
-        "TITLE": html.escape(title.encode(errors="replace").decode()),  # lone surrogates
+        "TITLE": html.escape(printable(title)),
         "STYLE": read("style.css"),
         "VARIABLES": _variables(),
         "SCRIPT": f'"use strict";\nconst VIRIDIS = {viridis};\n'
