@@ -78,7 +78,7 @@ def _zip_errors() -> Iterator[None]:
         yield
     except WeightsError:
         raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, OSError) as error:
         raise WeightsError(f"a damaged zip archive: {error}") from error
     except (NotImplementedError, RuntimeError) as error:  # encrypted or of an unknown kind
         raise WeightsError(f"an unusual zip archive: {error}") from error
