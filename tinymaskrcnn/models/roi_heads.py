@@ -40,6 +40,7 @@ class RoIConfig:
     Args:
         score_thresh: probability that a detection has to exceed.
         nms_thresh: overlap (IoU) above which the lower-scored of two detections of a class goes.
+        class_agnostic_nms: the two may be of different classes (not in torchvision).
         detections_per_img: detections of a picture that remain, by score.
         fg_iou_thresh, bg_iou_thresh: overlap with a ground truth from which a proposal is that
             object, and below which it is background; between the two it is not judged.
@@ -50,6 +51,7 @@ class RoIConfig:
 
     score_thresh: float = 0.05
     nms_thresh: float = 0.5
+    class_agnostic_nms: bool = False
     detections_per_img: int = 100
     fg_iou_thresh: float = 0.5
     bg_iou_thresh: float = 0.5
@@ -283,12 +285,17 @@ class RoIHeads(Module):
         moved = self.box_coder.decode(offsets, proposals[row])[:, 0]
         boxes, score = clip_boxes(moved, image_size), scores[row, label]
         large = np.flatnonzero(is_large_enough(boxes, MIN_SIZE))
-        best = F.batched_nms(boxes[large], score[large], label[large], config.nms_thresh)
+        groups = self._groups(label)
+        best = F.batched_nms(boxes[large], score[large], groups[large], config.nms_thresh)
         winners = large[best]
         kept = winners[: config.detections_per_img]
         if tracing.recording():
             self._record_selection(scores, row, label, moved, boxes, winners)
         return boxes[kept], label[kept], score[kept]
+
+    def _groups(self, labels: np.ndarray) -> np.ndarray:
+        """The group (n,) of each box within which a better one makes it go."""
+        return np.zeros_like(labels) if self.config.class_agnostic_nms else labels
 
     def _record_selection(
         self,
@@ -304,7 +311,8 @@ class RoIHeads(Module):
         tracing.record("kept", winners[:limit])
         with tracing.scope("candidates"):
             large, sure = is_large_enough(boxes, MIN_SIZE), np.ones(len(boxes), bool)
-            record_fates(boxes, label, large, sure, winners, limit, self.config.nms_thresh)
+            groups = self._groups(label)
+            record_fates(boxes, groups, large, sure, winners, limit, self.config.nms_thresh)
             values = {"rows": row, "labels": label, "moved": moved, "clipped": boxes}
             for name, value in values.items():
                 tracing.record(name, value)
