@@ -218,7 +218,7 @@ def test_too_few_corners_in_a_group_with_a_mask(convert):
 
 
 def test_a_json_about_another_picture_is_refused(convert):
-    with pytest.raises(InputError, match=r"its picture is 30 x 20, but imageWidth and imageHeight"):
+    with pytest.raises(InputError, match=r"a\.png is 30 x 20, but the annotations say 60 x 40"):
         convert(content(shape(), imageHeight=40, imageWidth=60))
 
 
