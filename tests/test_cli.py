@@ -364,7 +364,7 @@ def test_predictions_json_is_a_coco_json(capsys, folder):
 def test_outputs_never_are_inputs_or_each_other(folder):
     names = ["a.png", "a.jpg", "a_predicted.png", "sub/a.png"]
     inputs = [folder / name for name in names]
-    outputs = predict.output_names(inputs, folder)
+    outputs = predict.output_names([predict.Source(path) for path in inputs], folder)
     assert len({path.resolve() for path in [*inputs, *outputs]}) == 8
 
 
