@@ -40,24 +40,24 @@ class RoIConfig:
     Args:
         score_thresh: probability that a detection has to exceed.
         nms_thresh: overlap (IoU) above which the lower-scored of two detections of a class goes.
-        class_agnostic_nms: the two may be of different classes (not in torchvision).
         detections_per_img: detections of a picture that remain, by score.
         fg_iou_thresh, bg_iou_thresh: overlap with a ground truth from which a proposal is that
             object, and below which it is background; between the two it is not judged.
         batch_size_per_image: proposals of a picture that are judged in training.
         positive_fraction: the largest share of objects among them.
         reg_weights: of the offsets dx, dy, dw, dh.
+        class_agnostic_nms: the two detections may be of different classes (not in torchvision).
     """
 
     score_thresh: float = 0.05
     nms_thresh: float = 0.5
-    class_agnostic_nms: bool = False
     detections_per_img: int = 100
     fg_iou_thresh: float = 0.5
     bg_iou_thresh: float = 0.5
     batch_size_per_image: int = 512
     positive_fraction: float = 0.25
     reg_weights: tuple[float, ...] = (10.0, 10.0, 5.0, 5.0)
+    class_agnostic_nms: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reg_weights", tuple(self.reg_weights))  # a list, as from JSON
