@@ -55,7 +55,7 @@ def check_output(
     if mark is None:
         raise InputError(f"{path}: there is such a file; --force replaces it")
     if mark.encode() not in (content := _ends(path)) and content.strip() not in (b"", b"[]"):
-        raise InputError(f"{path}: there is a file not {mark}; --force replaces it")
+        raise InputError(f"{path}: this command did not write that file; --force replaces it")
 
 
 def identities(paths: Iterable[Path]) -> set[Hashable]:
