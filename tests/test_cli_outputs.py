@@ -1,8 +1,10 @@
 """What the commands may write over, and that one bad picture never ends a folder."""
 
+import gc
 import json
 import os
 import socket
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +158,15 @@ def test_a_full_disk_names_the_file_and_keeps_the_old_one(capsys, monkeypatch, w
     assert (status, err) == (1, "tinymaskrcnn: out/a_predicted.png: No space left on device\n")
     assert os.listdir("out") == ["a_predicted.png"]
     assert Path("out/a_predicted.png").read_bytes() == before
+
+
+def test_what_predict_keeps_on_disk_is_closed(capsys, weights):
+    picture(Path("a.png"))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert run(capsys, *call("predict", "a.png", "--json", weights=weights))[0] == 0
+        gc.collect()
+    assert not [str(one.message) for one in caught if one.category is ResourceWarning]
 
 
 # several pages
