@@ -117,12 +117,11 @@ def test_results_differ_where_case_does_not_count():
     assert len(set(names)) == 3
 
 
-def test_one_bad_entry_does_not_end_a_folder(capsys, weights, tmp_path):
-    for name in ("a.png", "h.png", "z.png"):
-        picture(Path(name))
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="makes a socket in a folder")
+def test_one_bad_entry_does_not_end_a_folder(capsys, weights):
     Path("in").mkdir()
     for name in ("a.png", "h.png", "z.png"):
-        Path(name).rename(f"in/{name}")
+        picture(Path("in", name))
     Path("in/b.png").symlink_to("b.png")
     Path("in/c.png").mkdir()
     Path("in/d.png").symlink_to("missing.png")
@@ -142,6 +141,40 @@ def test_one_bad_entry_does_not_end_a_folder(capsys, weights, tmp_path):
     content = json.loads(Path("out/predictions.json").read_text())
     assert [entry["file_name"] for entry in content["images"]] == ["in/a.png", "in/z.png"]
     assert content["info"] == {"description": mark("predict")}
+
+
+def test_convert_goes_on_after_a_bad_file_and_says_so_in_its_status(capsys):
+    shape = {"label": "cell", "points": [[3, 3], [20, 3], [20, 20]], "shape_type": "polygon"}
+    for name in ("a", "b"):
+        picture(Path(f"{name}.png"))
+        Path(f"{name}.json").write_text(json.dumps({"shapes": [shape], "imagePath": f"{name}.png"}))
+    Path("b.png").write_bytes(b"not a picture")
+    status, out, err = run(capsys, "convert", ".", "--out", "out.json")
+    assert (status, out) == (1, "out.json: 1 picture, 1 object: cell 1\n")
+    assert err.startswith(".: left out, files that cannot be read (1): b.png (not a picture of a")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+@pytest.mark.parametrize("target", ["a.png", "a_mask.png", "soft.png"])
+def test_convert_never_writes_over_what_it_reads(capsys, force, target):
+    picture(Path("a.png"))
+    mask = np.zeros((48, 40), np.uint8)
+    mask[5:20, 5:20] = 1
+    Image.fromarray(mask).save("a_mask.png")
+    Path("soft.png").symlink_to("a_mask.png")
+    before = Path(target).read_bytes()
+    words = ["convert", ".", "--format", "masks", "--out", target, *force]
+    status, _, err = run(capsys, *words)
+    assert status == 2 and f"{target}: th" in err
+    assert ("one of the inputs" in err) == bool(force)
+    assert Path(target).read_bytes() == before
+
+
+def test_figures_of_the_benchmarks_never_replace_another_file(capsys):
+    Path("mine.json").write_text("[1]")
+    status, _, err = run(capsys, "bench", "--list", "--json", "mine.json")
+    assert status == 2 and "mine.json: this command did not write that file" in err
 
 
 def test_a_full_disk_names_the_file_and_keeps_the_old_one(capsys, monkeypatch, weights):
