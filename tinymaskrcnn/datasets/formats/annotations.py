@@ -115,9 +115,10 @@ def check_found(source: Path, missing: Sequence[str], finder: PictureFinder) -> 
         )
 
 
-def unreadable(name: str, problem: InputError) -> Defect:
-    """A picture that is left out with all of its objects."""
-    return left_out(UNREADABLE, name, str(problem).removeprefix(f"{name}: "))
+def unreadable(problem: InputError) -> Defect:
+    """A file that is left out with all that belongs to it; its name begins the problem."""
+    name, _, detail = str(problem).partition(": ")
+    return left_out(UNREADABLE, name, detail)
 
 
 def embedded(text: Any) -> bytes | None:
@@ -131,10 +132,9 @@ def embedded(text: Any) -> bytes | None:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The picture files of a folder, by name."""
-    return sorted(
-        file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file()
-    )
+    """What is called a picture in a folder, by name."""
+    inside = (file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
+    return sorted(file for file in inside if not os.path.isdir(file))
 
 
 def numbers(*values: Any) -> list[float]:

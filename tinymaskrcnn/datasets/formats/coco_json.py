@@ -85,7 +85,7 @@ def canvases_of(
         try:
             canvases[id_] = canvas(file, None, stated, corner_of(polygons.get(id_, [])))
         except InputError as problem:
-            defects.append(replace(unreadable(str(file), problem), image=id_))
+            defects.append(replace(unreadable(problem), image=id_))
     return canvases
 
 

@@ -82,7 +82,7 @@ def read(source: Path, options: Options) -> Annotations:
             canvases.append(canvas(file, inside, stated, corner_of(outlines(shapes))))
             found.append((path, shapes, file, inside))
         except InputError as problem:
-            defects.append(unreadable(str(file), problem))
+            defects.append(unreadable(problem))
     check_found(source, missing, finder)
     if not found:
         bad = [f"{d.where}: {d.detail}" for d in defects if d.kind == UNREADABLE]
@@ -106,7 +106,7 @@ def json_of(path: Path, source: Path, defects: list[Defect]) -> dict[str, Any] |
     except InputError as problem:
         if path == source:
             raise
-        defects.append(unreadable(str(path), problem))
+        defects.append(unreadable(problem))
         return None
     if is_labelme(content):
         return content

@@ -75,22 +75,33 @@ def read(source: Path, options: Options) -> Annotations:
 def read_all(
     source: Path, pairs: Sequence[Pair], reader: Reader, options: Options, defects: list[Defect]
 ) -> Annotations:
-    """Every picture with its masks, turned where they are of the picture as it is stored."""
+    """Every picture with its masks, turned where they are of the picture as it is stored. One that
+    cannot be read with all of its masks is left out.
+
+    Raises InputError where that is every one.
+    """
+    problems: list[InputError] = []
     known: list[Pair] = []
     canvases: list[Canvas] = []
     for picture, masks in pairs:
-        corners = [mask_corner(file) for file in masks]
         try:
-            canvases.append(canvas(picture, None, (None, None), max(corners, default=None)))
+            corner = max(map(mask_corner, masks), default=None)
+            canvases.append(canvas(picture, None, (None, None), corner))
             known.append((picture, masks))
         except InputError as problem:
-            defects.append(unreadable(str(picture), problem))
+            problems.append(problem)
     pictures = []
     stored = on_stored(source, canvases, defects)
     for (file, masks), one, turning in zip(known, canvases, stored, strict=True):
         size = one.stored if turning else one.size
-        annotated = AnnotatedPicture(file, *size, reader(masks, size, options, defects))
-        pictures.append(upright(annotated, one) if turning else annotated)
+        try:
+            annotated = AnnotatedPicture(file, *size, reader(masks, size, options, defects))
+            pictures.append(upright(annotated, one) if turning else annotated)
+        except InputError as problem:
+            problems.append(problem)
+    if problems and not pictures:
+        raise problems[0]
+    defects += map(unreadable, problems)
     return Annotations(pictures, defects, read=[mask for _, masks in known for mask in masks])
 
 

@@ -103,7 +103,7 @@ def read(source: Path, options: Options) -> Annotations:
         try:
             canvases.append(canvas(file, bytes_inside, (None, None), corner))
         except InputError as problem:
-            defects.append(unreadable(str(file), problem))
+            defects.append(unreadable(problem))
             continue
         pictures.append(AnnotatedPicture(file, *canvases[-1].size, objects, bytes_inside))
     check_found(source, missing, finder)
