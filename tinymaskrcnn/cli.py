@@ -329,8 +329,8 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
         "SOURCE is a COCO, VIA (1 or 2) or labelme json, a folder with one or with labelme jsons, "
         "or a folder of masks: ID/masks/*.png for each picture; or one picture of instance ids for "
         "each, NAME.png in masks/ beside images/, or NAME_mask.png beside NAME. Boxes and areas "
-        "are made from the masks. What cannot be taken over is named and left out; the status is 1 where "
-        "that is a file that cannot be read.",
+        "are made from the masks. What cannot be taken over is named and left out; where that is a "
+        "file that cannot be read, the status is 1.",
     )
     convert.add_argument("source", metavar="SOURCE", help="a file or a folder")
     convert.add_argument("--out", metavar="JSON", required=True, help="the file to write")
