@@ -220,7 +220,7 @@ def test_a_json_that_contradicts_itself_is_refused(write, change, reason):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"", "not a json file"), (b"{", "not a json file"), (b"[1]", "no list"), (b"\xff", "json")],
+    [(b"", "the file is empty"), (b"{", "not a json file"), (b"[1]", "no list"), (b"\xff", "json")],
 )
 def test_other_files_are_refused(tmp_path, content, reason):
     (tmp_path / "x.json").write_bytes(content)
