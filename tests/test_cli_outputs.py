@@ -134,7 +134,12 @@ def test_one_bad_entry_does_not_end_a_folder(capsys, weights):
     assert status == 1
     assert [line.split(":")[0] for line in out.splitlines()] == ["in/a.png", "in/z.png"]
     lines = err.splitlines()
-    starts = ["in/b.png: Too many", "in/c.png: not a file", "in/d.png: no such", "in/e.png: not a"]
+    starts = [
+        "in/b.png: cannot read the file: Too many",
+        "in/c.png: not a file",
+        "in/d.png: no such",
+        "in/e.png: not a",
+    ]
     starts += ["out/h_predicted.png: this is a folder", "5 of 7 pictures could not be read or"]
     for line, start in zip(lines, starts, strict=True):
         assert line.startswith(start)
