@@ -16,6 +16,7 @@ from tests.cuda.modes import mode
 from tinymaskrcnn.cli import main
 from tinymaskrcnn.commands import bench, evaluate, predict, train
 from tinymaskrcnn.commands.report import errors_table, figures_table
+from tinymaskrcnn.functional import box_iou
 from tinymaskrcnn.models.builders import maskrcnn_tiny
 from tinymaskrcnn.weights import load_weights, read_metadata, save_weights
 
@@ -361,10 +362,34 @@ def test_predictions_json_is_a_coco_json(capsys, folder):
     coco.loadRes(coco.dataset["annotations"])
 
 
+def overlapping(path):
+    """How many pairs of boxes of a predictions.json overlap by more than 0.6."""
+    boxes = [a["bbox"] for a in json.loads(Path(path).read_text())["annotations"]]
+    boxes = np.array(boxes, np.float32).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return int((np.triu(box_iou(boxes, boxes), 1) > 0.6).sum())
+
+
+def test_nms_across_classes(capsys, monkeypatch, folder):
+    """By the flag, or as the model was made."""
+    monkeypatch.setattr(evaluate, "HELD_BACK", 2)
+    plain = small_weights(folder / "a.safetensors", box_score_thresh=0.0)
+    own = small_weights(folder / "b.safetensors", box_score_thresh=0.0, box_class_agnostic_nms=True)
+    picture(folder / "a.png")
+    counts, errors = [], []
+    for name, words in (("x", [plain]), ("y", [plain, "--agnostic-nms"]), ("z", [own])):
+        call = ["--weights", *words, "--score", "0"]
+        assert run(capsys, "predict", "a.png", *call, "--json", "--out", name)[0] == 0
+        counts.append(overlapping(f"{name}/predictions.json"))
+        errors.append(json.loads(run(capsys, "evaluate", *call, "--json")[1])["errors"])
+    assert counts[0] > 0 and counts[1:] == [0, 0]
+    assert errors[0] != errors[1] == errors[2]
+
+
 def test_outputs_never_are_inputs_or_each_other(folder):
     names = ["a.png", "a.jpg", "a_predicted.png", "sub/a.png"]
     inputs = [folder / name for name in names]
-    outputs = predict.output_names(inputs, folder)
+    outputs = predict.output_names([predict.Source(path) for path in inputs], folder)
     assert len({path.resolve() for path in [*inputs, *outputs]}) == 8
 
 

@@ -74,7 +74,7 @@ def test_convert_never_replaces_a_file_unasked(capsys, folder):
     Path("out.json").write_text("mine")
     status, out, err = run(capsys, "convert", via("a.png"), "--out", "out.json")
     assert (status, out) == (2, "")
-    assert err == "tinymaskrcnn: --out out.json: there is such a file; --force replaces it\n"
+    assert err == "tinymaskrcnn: out.json: there is such a file; --force replaces it\n"
     assert Path("out.json").read_text() == "mine"
     assert run(capsys, "convert", "via.json", "--out", "out.json", "--force")[0] == 0
     assert json.loads(Path("out.json").read_text())["categories"] == [{"id": 1, "name": "cell"}]
@@ -85,7 +85,7 @@ def test_convert_never_replaces_its_source(capsys, folder, force):
     picture(folder / "a.png")
     before = Path(via("a.png")).read_bytes()
     status, _, err = run(capsys, "convert", "via.json", "--out", "./via.json", *force)
-    assert status == 2 and "this is the source" in err
+    assert status == 2 and "this is one of the inputs" in err
     assert Path("via.json").read_bytes() == before
 
 
@@ -94,7 +94,7 @@ def test_convert_never_replaces_its_source(capsys, folder, force):
     [
         (["none.json", "--out", "x.json"], "none.json: no such file or folder"),
         ([".", "--out", "none/x.json"], "--out none/x.json: there is no folder none"),
-        ([".", "--out", "."], "--out .: a folder, expected a file"),
+        ([".", "--out", "."], ".: this is a folder, expected the name of a file"),
         ([".", "--out", "x.json"], ".: no annotations found; expected COCO, VIA or labelme json"),
         ([".", "--out", "x.json", "--format", "pdf"], "invalid choice: 'pdf'"),
         (["."], "the following arguments are required: --out"),

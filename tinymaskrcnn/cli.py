@@ -218,6 +218,15 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="also write DIR/predictions.json: COCO json with scores, masks as RLE",
     )
+    predict.add_argument(
+        "--page",
+        type=_page,
+        metavar="N",
+        help='which page or frame of files that have several, from 1, or "all" (default: the '
+        "first); their results are called NAME_pageN_predicted.png",
+    )
+    _add_agnostic_nms(predict)
+    _add_force(predict)
     _add_max_pixels(predict)
     _add_machine(predict)
 
@@ -249,6 +258,8 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         metavar="DIR",
         help="folder for worst.png, the pictures with most errors, and errors.json with every one",
     )
+    _add_agnostic_nms(evaluate)
+    _add_force(evaluate)
     _add_machine(evaluate)
 
 
@@ -269,6 +280,10 @@ def _add_explain(commands: argparse._SubParsersAction) -> None:
     explain.add_argument(
         "--targets", metavar="JSON", help="annotations that know this picture (COCO json)"
     )
+    explain.add_argument(
+        "--page", type=_positive, metavar="N", help="which page or frame of the file (default: 1)"
+    )
+    _add_force(explain)
     _add_images(explain)
     _add_machine(explain)
 
@@ -302,6 +317,7 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
         dest="settings",
         help="a setting of the recipe, such as model.anchor_sizes=8,16,32,64,128",
     )
+    _add_force(check)
     _add_images(check)
 
 
@@ -313,7 +329,8 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
         "SOURCE is a COCO, VIA (1 or 2) or labelme json, a folder with one or with labelme jsons, "
         "or a folder of masks: ID/masks/*.png for each picture; or one picture of instance ids for "
         "each, NAME.png in masks/ beside images/, or NAME_mask.png beside NAME. Boxes and areas "
-        "are made from the masks. What cannot be taken over is named and left out.",
+        "are made from the masks. What cannot be taken over is named and left out; where that is a "
+        "file that cannot be read, the status is 1.",
     )
     convert.add_argument("source", metavar="SOURCE", help="a file or a folder")
     convert.add_argument("--out", metavar="JSON", required=True, help="the file to write")
@@ -337,7 +354,11 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     convert.add_argument(
         "--split", action="store_true", help="make every separate piece of a mask an object"
     )
-    convert.add_argument("--force", action="store_true", help="replace the file if it exists")
+    convert.add_argument(
+        "--force",
+        action="store_true",
+        help="replace the file if it exists, unless it is one that is converted",
+    )
     convert.add_argument(
         "--strict", action="store_true", help="write nothing if anything would be left out"
     )
@@ -388,6 +409,7 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     bench.add_argument("--seconds", type=float, help="of timed calls, a round (default: 0.3)")
     bench.add_argument("--threads", type=_positive, metavar="N", help="CPU threads (default: all)")
     bench.add_argument("--json", metavar="FILE", help="write the figures there, too")
+    _add_force(bench)
 
 
 def _command(
@@ -414,6 +436,23 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
     _add_max_pixels(parser)
 
 
+def _add_agnostic_nms(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--agnostic-nms",
+        action="store_true",
+        help="of boxes that overlap keep the best one, whatever their classes "
+        "(default: the best of each class)",
+    )
+
+
+def _add_force(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace files that this command did not write, but never what it reads",
+    )
+
+
 def _add_max_pixels(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-pixels",
@@ -429,6 +468,11 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number}: expected at least 1")
     return number
+
+
+def _page(text: str) -> int | str:
+    """A page's number from 1, or "all"."""
+    return text if text == "all" else _positive(text)
 
 
 def _add_machine(parser: argparse.ArgumentParser) -> None:

@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
+from tinymaskrcnn.files import mark, write_atomic
+
 from . import SECTIONS, busy, startup
 from .case import Bound, Mismatch
 from .harness import Row, Settings, Sides, judged, measure
@@ -55,8 +57,9 @@ def main() -> int:
         return 1
     finally:
         if options.json:
-            report = {"machine": machine(), "settings": vars(settings), "rows": rows}
-            Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
+            report = {"by": mark("bench"), "machine": machine(), "settings": vars(settings)}
+            text = json.dumps(report | {"rows": rows}, indent=1) + "\n"
+            write_atomic(Path(options.json), text.encode())
     below = [row["name"] for row in rows if row.get("met") is False]
     print(f"{len(rows)} rows; below must: {'; '.join(below) or 'none'}")
     return 0

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.test_cli import small_weights
 from tinymaskrcnn.cli import main
 from tinymaskrcnn.commands import predict
-from tinymaskrcnn.commands.predictions import Prediction, coco_json
+from tinymaskrcnn.commands.predictions import Prediction, Source, coco_json
 from tinymaskrcnn.detection.detections import Detections
 from tinymaskrcnn.evaluation.results import coco_results
 from tinymaskrcnn.viz.draw import draw_detections
@@ -72,7 +72,7 @@ def test_300_objects_in_a_large_picture_need_no_300_large_masks():
     found[:1].rles()  # compiling is over before memory is looked at
     tracemalloc.start()
     prediction = Prediction(found.image_size, coco_results(found, 0))
-    content = b"".join(coco_json([Path("a.png")], [prediction], ["a", "b", "c"]))
+    content = b"".join(coco_json([Source(Path("a.png"))], [prediction], ["a", "b", "c"]))
     drawn = draw_detections(image, found, ["a", "b", "c"])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tinymaskrcnn.commands.predictions import Prediction, Spool, coco_json, in_order
+from tinymaskrcnn.commands.predictions import Prediction, Source, Spool, coco_json, in_order
 from tinymaskrcnn.files import write_atomic
 from tinymaskrcnn.training.distributed import Alone
 
@@ -18,7 +18,7 @@ def result(score):
 
 
 SOME = [Prediction((2, 3), [result(0.5), result(0.25)]), None, Prediction((2, 3), [])]
-FILES = [Path("a.png"), Path("lost.png"), Path("b.png")]
+FILES = [Source(Path(name)) for name in ("a.png", "lost.png", "b.png")]
 
 
 class Rank(Alone):

@@ -220,7 +220,7 @@ def test_a_json_that_contradicts_itself_is_refused(write, change, reason):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"", "not a json file"), (b"{", "not a json file"), (b"[1]", "no list"), (b"\xff", "json")],
+    [(b"", "the file is empty"), (b"{", "not a json file"), (b"[1]", "no list"), (b"\xff", "json")],
 )
 def test_other_files_are_refused(tmp_path, content, reason):
     (tmp_path / "x.json").write_bytes(content)
@@ -241,6 +241,19 @@ def test_a_picture_of_another_size_is_refused(write):
     dataset = CocoDataset(write(change))
     with pytest.raises(InputError, match=r"a.png: the picture is 6 x 4, but .* says 6 x 40"):
         dataset[0]
+
+
+def test_what_the_files_hold_besides_is_said_once_for_each_kind(write, tmp_path, caplog):
+    """As training does before its first step."""
+    path = write()
+    frames = [Image.new("LA", (6, 4), (128, 255)) for _ in range(3)]
+    frames[2].putpixel((0, 0), (128, 0))
+    frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+    (tmp_path / "a.tif").rename(tmp_path / "images/a.png")
+    with caplog.at_level(logging.WARNING):
+        CocoDataset(path).check_pictures()
+    kind = "files of several pages or frames, of which only the first is read"
+    assert caplog.messages[-1] == f"{path}: {kind} (1): {tmp_path / 'images/a.png'}"
 
 
 @pytest.fixture(scope="module")

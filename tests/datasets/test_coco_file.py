@@ -58,6 +58,42 @@ def polygon(*numbers):
 # by hand
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "..\\..\\media\\upload\\4\\b.png",
+        "/home/someone/project/b.png",
+        "C:\\work\\b.png",
+        "/data/local-files/?d=project/b.png",
+        "/data/local-files/?d=b.png",
+        "/data/local-files/?d=project%2Fb.png",
+        "https://example.org/upload/b.png?token=x",
+        "/data/%62.png",
+    ],
+)
+def test_a_picture_with_another_machines_folders_is_found_by_its_bare_name(read, name, tmp_path):
+    file = read(lambda content: content.images[1].update(file_name=name))
+    assert file.files[2] == tmp_path / "images/b.png"
+    assert found(file) == [(ODD, "pictures found by their bare name alone", f"picture {name}")]
+
+
+def test_a_bare_name_that_two_pictures_have_is_refused(read):
+    for other in ("/home/x/a.png", "/home/y/a.png"):
+        names = iter((other, "/home/z/a.png"))
+        file = read(lambda c, names=names: [e.update(file_name=next(names)) for e in c.images])
+        assert {defect[:2] for defect in found(file)} == {
+            (REFUSED, "pictures of an ambiguous name")
+        }
+    file = read(lambda content: content.images[1].update(file_name="/home/x/a.png"))
+    assert found(file) == [(REFUSED, "pictures of an ambiguous name", "picture /home/x/a.png")]
+
+
+def test_a_bare_name_in_two_folders_is_refused(read, tmp_path):
+    Image.new("L", (30, 20), 9).save(tmp_path / "b.png")
+    file = read(lambda content: content.images[1].update(file_name="/home/x/b.png"))
+    assert found(file) == [(REFUSED, "pictures of an ambiguous name", "picture /home/x/b.png")]
+
+
 def test_a_good_file_has_no_defects(read):
     file = read()
     assert found(file) == []

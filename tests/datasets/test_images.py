@@ -1,4 +1,5 @@
 import logging
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from tinymaskrcnn.datasets import images, read_image
-from tinymaskrcnn.datasets.images import picture_size
+from tinymaskrcnn.datasets.images import orientation_of, page_count, picture_size, unread
 from tinymaskrcnn.errors import InputError
 
 RGB = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [128, 64, 32], [9, 9, 9]]])
@@ -147,6 +148,108 @@ def test_small_differences_of_large_values_are_kept(tmp_path):
     np.testing.assert_allclose(read_image(tmp_path / "a.tif")[0], [[0, 0.25], [0.5, 1]], atol=1e-6)
 
 
+COLOURS = ("red", "lime", "blue")
+
+
+def pages(path, **settings):
+    """A file of three pages or frames, and what `read_image` should make of each."""
+    frames = [Image.new("RGB", (4, 5), colour) for colour in COLOURS]
+    frames[0].save(path, save_all=True, append_images=frames[1:], **settings)
+    return path, np.eye(3)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.gif", "a.png", "a.webp"])
+def test_every_page_can_be_read(tmp_path, name):
+    path, colours = pages(tmp_path / name, **({"lossless": True} if name == "a.webp" else {}))
+    assert page_count(path) == 3
+    for number, colour in enumerate(colours, start=1):
+        np.testing.assert_array_equal(read_image(path, page=number)[:, 2, 2], colour)
+    for number in (0, 4):
+        with pytest.raises(InputError, match=rf"{name}: page {number}: there are 1 to 3"):
+            read_image(path, page=number)
+    assert unread(path) == [(images.PAGES, "3 pages")]
+    assert unread(path, page=2) == []
+
+
+def test_a_picture_of_one_page_has_no_second(tmp_path, rgb):
+    rgb.save(tmp_path / "a.png")
+    assert page_count(tmp_path / "a.png") == 1 and page_count(tmp_path / "none.png") == 1
+    with pytest.raises(InputError, match=r"a\.png: page 2: there are 1 to 1"):
+        read_image(tmp_path / "a.png", page=2)
+
+
+def test_a_damaged_later_page_costs_only_itself(tmp_path):
+    path, _ = pages(tmp_path / "a.gif")
+    path.write_bytes(path.read_bytes()[:-20])
+    np.testing.assert_array_equal(read_image(path)[:, 2, 2], [1, 0, 0])
+    unread(path)
+
+
+def tiff(path, bands, extra, photometric=2):
+    """An uncompressed TIFF (2, 3) of 8-bit bands, the last `extra` of them of these kinds."""
+    values = np.arange(6 * bands, dtype=np.uint8).tobytes()
+    count = len(extra)
+    tags = [
+        (256, 4, 1, 3),
+        (257, 4, 1, 2),
+        (259, 3, 1, 1),
+        (262, 3, 1, photometric),
+        (273, 4, 1, 8),
+        (277, 3, 1, bands),
+        (278, 4, 1, 2),
+        (279, 4, 1, len(values)),
+    ]
+    bits = 8 + len(values)
+    extras = bits + 2 * bands
+    tags.insert(2, (258, 3, bands, bits if bands > 2 else 8 + (8 << 16) * (bands > 1)))
+    value = extras if count > 2 else sum(kind << (16 * i) for i, kind in enumerate(extra))
+    tags += [(338, 3, count, value)] * bool(count)
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *t) for t in tags)
+    tail = struct.pack(f"<{bands}H", *[8] * bands) + struct.pack(f"<{count}H", *extra)
+    offset = bits + len(tail)
+    head = struct.pack("<2sHI", b"II", 42, offset)
+    path.write_bytes(head + values + tail + directory + struct.pack("<I", 0))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("bands", "extra", "photometric", "more"),
+    [
+        (3, (), 2, 0),
+        (5, (0, 0), 2, 2),
+        (4, (0,), 2, 1),
+        (5, (2, 0), 2, 1),
+        (2, (0,), 1, 1),
+        (4, (), 5, 0),
+        (5, (0,), 5, 1),
+    ],
+)
+def test_bands_that_are_no_colours_are_named(tmp_path, bands, extra, photometric, more):
+    path = tiff(tmp_path / "a.tif", bands, extra, photometric)
+    read_image(path)
+    found = dict(unread(path))
+    assert found.get(images.BANDS) == (f"{more} more" if more else None)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_alpha_that_is_not_opaque_is_named(tmp_path, mode, name):
+    image = Image.new(mode, (4, 3), (10,) * (len(mode) - 1) + (255,))
+    image.save(tmp_path / name)
+    assert unread(tmp_path / name) == []
+    image.putpixel((2, 1), (10,) * (len(mode) - 1) + (70,))
+    image.save(tmp_path / name)
+    assert unread(tmp_path / name) == [(images.ALPHA, "alpha 70 to 255")]
+
+
+def test_a_png_is_not_decoded_to_find_no_orientation(tmp_path, rgb):
+    rgb.save(tmp_path / "a.png")
+    assert orientation_of(tmp_path / "a.png") == 1
+    content = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[:50])
+    assert picture_size(tmp_path / "cut.png") == (2, 3)
+
+
 # laws
 
 
@@ -261,6 +364,7 @@ def bad_files(folder):
         Image.open(whole).save(folder / f"cut.{kind}")
         content = (folder / f"cut.{kind}").read_bytes()
         (folder / f"cut.{kind}").write_bytes(content[: len(content) // 2])
+    (folder / "loop.png").symlink_to("loop.png")
     (folder / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
     return {
         **{f"cut.{kind}": "cannot read" for kind in ("jpg", "bmp", "tif", "gif", "webp")},
@@ -271,6 +375,7 @@ def bad_files(folder):
         "text.png": "not a picture of a known kind",
         "nan.tif": "not finite",
         ".": "not a file",
+        "loop.png": "symbolic links",
     }
 
 

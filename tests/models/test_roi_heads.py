@@ -11,6 +11,7 @@ import lessons
 from tests.properties import on_each_backend
 from tinymaskrcnn import functional as F
 from tinymaskrcnn.autograd import no_grad
+from tinymaskrcnn.detection.fates import Fate
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.models.box_head import ConvFCBoxHead, FastRCNNPredictor, TwoMLPHead
 from tinymaskrcnn.models.mask_head import MaskHead, MaskPredictor
@@ -18,6 +19,7 @@ from tinymaskrcnn.models.resnet import norm_maker
 from tinymaskrcnn.models.roi_heads import RoIConfig, RoIHeads, mask_goals
 from tinymaskrcnn.models.roi_pooling import MultiScaleRoIAlign, map_scales
 from tinymaskrcnn.tensor import Tensor
+from tinymaskrcnn.tracing import trace
 
 from .stages import (
     GOLDEN,
@@ -91,6 +93,22 @@ def test_suppression_is_within_a_class_and_the_best_come_first(backend):
     assert boxes[:, 3].tolist() == [11, 12] and labels.tolist() == [1, 2]
     assert scores[0] > scores[1]
     assert len(select([[0, 3, 0, 0], [0, 0, 3, 0]], proposals[:2], detections_per_img=1)[0]) == 1
+
+
+def test_suppression_across_classes_is_a_setting(backend):
+    proposals = [[0, 0, 10, 10], [0, 0, 10, 11], [0, 20, 10, 30]]
+    given = [[0, 3, 0, 0], [0, 0, 4, 0], [0, 0, 2, 0]], proposals
+    assert select(*given)[1].tolist() == [2, 1, 2]
+    boxes, labels, _ = select(*given, class_agnostic_nms=True)
+    assert boxes[:, 3].tolist() == [11, 30] and labels.tolist() == [2, 2]
+
+
+def test_a_trace_says_by_which_class_a_box_went(backend):
+    proposals = [[0, 0, 10, 10], [0, 0, 10, 11]]
+    with trace() as t:
+        select([[0, 3, 0, 0], [0, 0, 4, 0]], proposals, class_agnostic_nms=True, score_thresh=0.5)
+    assert t["candidates.fates"].tolist() == [Fate.OVERLAP, Fate.KEPT]
+    assert t["candidates.suppressors"].tolist() == [1, -1]
 
 
 def test_a_score_at_the_threshold_is_not_above_it(backend):

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from ..errors import InputError
+from ..files import check_output, mark
 
 CLONE = Path(__file__).resolve().parents[2]
 
@@ -18,6 +19,8 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(
             f"bench: the benchmarks come with a clone of the repository, there are none in {CLONE}"
         )
+    if options.json:
+        check_output(Path(options.json), set(), mark("bench"), options.force)
     command = [sys.executable, "-m", "tests.benchmarks", *options.names]
     for name in ("peer", "rounds", "seconds", "threads", "json"):
         value = getattr(options, name)

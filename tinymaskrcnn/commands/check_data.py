@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -19,6 +20,7 @@ from ..detection.anchor_fit import best_overlaps, coverage, suggested_sizes
 from ..detection.anchors import AnchorGenerator
 from ..detection.boxes import scale_boxes
 from ..errors import InputError
+from ..files import check_output, identities, mark, write_picture
 from ..models.builders import build
 from ..models.mask_rcnn import MaskRCNN
 from ..training.recipes import named, with_settings
@@ -38,6 +40,8 @@ def run(options: argparse.Namespace) -> int:
     model = model_of(options)
     paths = [Path(path) for path in options.data]
     sheets = sheet_paths(paths, options.sheet)
+    for sheet in sheets:
+        check_output(sheet, identities(paths), mark("check-data"), options.force)
     errors = warnings = 0
     checked: list[CheckedSet] = []
     for path, sheet in zip(paths, sheets, strict=True):
@@ -53,6 +57,8 @@ def run(options: argparse.Namespace) -> int:
         trained_on = one is checked[0]
         for line in (*findings(one.defects), *fit.lines(suggest=trained_on)):
             say(f"  {line}")
+        inputs = identities([*paths, *(p for c in checked for p in c.file.files.values())])
+        check_output(sheet, inputs, mark("check-data"), options.force)
         save_sheet(one, fit, sheet, limit)
         say(f"  pictures: {sheet}")
         errors += sum(defect.level in ERRORS for defect in one.defects)
@@ -81,7 +87,7 @@ def sheet_paths(paths: list[Path], given: str | None) -> list[Path]:
     if given is None:
         names = [path.stem for path in paths]
         if len(set(names)) < len(names):
-            names = [f"{path.resolve().parent.name}-{path.stem}" for path in paths]
+            names = [f"{Path(os.path.realpath(path)).parent.name}-{path.stem}" for path in paths]
         return [Path(f"{name}_check.png") for name in names]
     sheet = Path(given)
     if not sheet.parent.is_dir():
@@ -218,7 +224,7 @@ def save_sheet(checked: CheckedSet, fit: AnchorFit, path: Path, max_pixels: int)
         overlaps=fit.overlaps,
     )
     cells = [cell_of(checked, entry, max_pixels) for entry in shown_pictures(checked)]
-    data_sheet(summary, cells).save(path)
+    write_picture(path, data_sheet(summary, cells), mark("check-data"))
 
 
 def mask_sides(checked: CheckedSet) -> np.ndarray:

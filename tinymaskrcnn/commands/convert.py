@@ -6,14 +6,22 @@ import argparse
 import json
 import logging
 from collections import Counter
+from collections.abc import Container, Hashable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..datasets.defects import LEFT_OUT, by_kind, examples
-from ..datasets.formats import AnnotatedPicture, Annotations, Options, as_coco_json, read
+from ..datasets.formats import (
+    UNREADABLE,
+    AnnotatedPicture,
+    Annotations,
+    Options,
+    as_coco_json,
+    read,
+)
 from ..errors import InputError
-from ..files import write_atomic
+from ..files import check_output, identities, write_atomic
 from .report import counted, say
 
 logger = logging.getLogger(__name__)
@@ -21,7 +29,9 @@ logger = logging.getLogger(__name__)
 
 def run(options: argparse.Namespace) -> int:
     source, out = Path(options.source), Path(options.out)
-    check_out(source, out, options.force)
+    if not out.parent.is_dir():
+        raise InputError(f"--out {out}: there is no folder {out.parent}")
+    check_output(out, identities([source]), None, options.force)
     settings = Options(
         Path(options.images) if options.images else None,
         options.class_name,
@@ -29,34 +39,25 @@ def run(options: argparse.Namespace) -> int:
         options.split,
     )
     annotations = read(source, options.format, settings)
-    annotations = with_pictures_placed(annotations, out, options.force)
+    inputs = identities([source, *annotations.read, *(p.file for p in annotations.pictures)])
+    annotations = with_pictures_placed(annotations, out, inputs, options.force)
     content = as_coco_json(annotations, out.parent)
     report(source, annotations)
     if options.strict and annotations.defects:
         raise InputError(f"{source}: nothing is written, because of --strict")
+    check_output(out, inputs, None, options.force)  # once more: reading may have taken long
     write_pictures(annotations)
-    check_out(source, out, options.force)  # once more: reading may have taken long
     write_atomic(out, (json.dumps(content) + "\n").encode())
     say(f"{out}: {summary(content)}")
-    return 0
+    return int(any(defect.kind == UNREADABLE for defect in annotations.defects))
 
 
-def check_out(source: Path, out: Path, force: bool) -> None:
-    """Raises InputError where the result cannot be written, or would replace what is there."""
-    if not out.parent.is_dir():
-        raise InputError(f"--out {out}: there is no folder {out.parent}")
-    if out.is_dir():
-        raise InputError(f"--out {out}: a folder, expected a file such as {out}/annotations.json")
-    if out.exists() and source.exists() and out.samefile(source):
-        raise InputError(f"--out {out}: this is the source")
-    if out.exists() and not force:
-        raise InputError(f"--out {out}: there is such a file; --force replaces it")
-
-
-def with_pictures_placed(annotations: Annotations, out: Path, force: bool) -> Annotations:
+def with_pictures_placed(
+    annotations: Annotations, out: Path, inputs: Container[Hashable], force: bool
+) -> Annotations:
     """Pictures that came inside the annotations get a file each, in a folder beside `out`.
 
-    Raises InputError where there is such a file with another content.
+    Raises InputError where there is such a file with another content, or an input.
     """
     folder = out.parent / f"{out.stem}_pictures"
     pictures: list[AnnotatedPicture] = []
@@ -68,8 +69,8 @@ def with_pictures_placed(annotations: Annotations, out: Path, force: bool) -> An
         file = folder / picture.file.name
         if file in taken:
             raise InputError(f"two pictures inside the annotations are called {file.name}")
-        if file.exists() and not force and file.read_bytes() != picture.content:
-            raise InputError(f"{file}: there is such a file; --force replaces it")
+        if not (file.is_file() and file.read_bytes() == picture.content):
+            check_output(file, inputs, None, force)
         taken.add(file)
         pictures.append(replace(picture, file=file))
     return replace(annotations, pictures=pictures)

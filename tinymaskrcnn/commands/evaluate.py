@@ -17,17 +17,18 @@ from ..errors import InputError
 from ..evaluation.error_analysis import by_picture, picture_errors
 from ..evaluation.evaluator import Findings, detect_all, figures
 from ..evaluation.mistakes import PictureErrors
-from ..files import naming, write_atomic
+from ..files import check_output, identities, mark, write_atomic, write_picture
 from ..models.mask_rcnn import MaskRCNN
 from ..parallel import shared_by
 from ..training.distributed import end_together, world
-from .loading import load_model
+from .loading import load_model, weights_path
 from .machine import prepare
 from .predict import output_folder
 from .report import errors_table, figures_table
 from .train import HELD_BACK
 
 WORST = 8  # pictures on the sheet
+ERRORS_BEGIN = '[\n {\n  "picture": '  # how an errors.json begins
 
 
 def run(options: argparse.Namespace) -> int:
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     with end_together(group), shared_by(group):
         with group.together():
             model, dataset, classes = model_and_pictures(options)
-            folder = output_folder(options.errors) if options.errors else None
+            folder = errors_folder(options, dataset) if options.errors else None
             prepare(options)
             model.to(options.device)
         start = time.perf_counter()
@@ -61,7 +62,8 @@ def model_and_pictures(
         raise InputError("--images goes with --data")
     if not 0 <= options.score <= 1:
         raise InputError(f"--score {options.score}: expected 0 to 1")
-    model, classes = load_model(options.weights)
+    changes = {"box_class_agnostic_nms": True} if options.agnostic_nms else {}
+    model, classes = load_model(options.weights, **changes)
     return model, data_of(options, model.in_channels, classes), classes
 
 
@@ -71,10 +73,22 @@ def data_of(
     """The pictures to evaluate on. Raises InputError."""
     if options.data:
         limit = options.max_pixels or MAX_PIXELS
-        return CocoDataset(options.data, options.images, channels, classes, limit)
+        dataset = CocoDataset(options.data, options.images, channels, classes, limit)
+        dataset.check_pictures()
+        return dataset
     if set(classes) <= set(OUTLINES):
         return ToyShapes(HELD_BACK, split="val", classes=classes)
     raise InputError(f"{options.weights}: knows {', '.join(classes[:5])}, give --data with them")
+
+
+def errors_folder(options: argparse.Namespace, dataset: CocoDataset | ToyShapes) -> Path:
+    """Where the errors go. Raises InputError where what is there would be lost."""
+    folder, inputs = output_folder(options.errors), [weights_path(options.weights)]
+    if isinstance(dataset, CocoDataset):
+        inputs += [dataset.path, *dataset.files]
+    for name, content in (("errors.json", ERRORS_BEGIN), ("worst.png", mark("evaluate"))):
+        check_output(folder / name, identities(inputs), content, options.force)
+    return folder
 
 
 def write_errors(
@@ -111,8 +125,7 @@ def draw_worst(
     for i in worst:
         name, (truth, results) = Path(dataset.describe(i)).name, pictures[i]
         cells.append(draw_errors(dataset[i][0], name, errors[i], truth, results, classes))
-    with naming(path):
-        contact_sheet(cells, columns=2).save(path)
+    write_picture(path, contact_sheet(cells, columns=2), mark("evaluate"))
 
 
 def error_rows(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from pathlib import Path
 
 from ..datasets import CocoDataset
-from ..datasets.images import MAX_PIXELS, read_image
+from ..datasets.images import MAX_PIXELS, read_image, unread
 from ..datasets.targets import Target
 from ..errors import InputError
-from ..files import write_atomic
+from ..files import check_output, identities, mark, write_atomic
 from ..viz.report import explain_page
-from .loading import load_model
+from .loading import load_model, weights_path
 from .machine import prepare
 from .report import say
 
@@ -23,13 +24,17 @@ def run(options: argparse.Namespace) -> int:
     picture, out = Path(options.picture), output_file(options.out)
     limit = options.max_pixels or MAX_PIXELS
     model, classes = load_model(options.weights)
-    image = read_image(picture, model.in_channels, limit)
-    target = None
+    image = read_image(picture, model.in_channels, limit, options.page or 1)
+    for kind, detail in unread(picture, page=options.page, max_pixels=limit):
+        logger.warning("%s: %s (%s)", picture, kind, detail)
+    target, inputs = None, [picture, weights_path(options.weights)]
     if options.images and not options.targets:
         raise InputError("--images goes with --targets")
     if options.targets:
         dataset = CocoDataset(options.targets, options.images, classes=classes, max_pixels=limit)
         target = target_of(dataset, picture, image.shape[1:])
+        inputs += [dataset.path, *dataset.files]
+    check_output(out, identities(inputs), mark("explain"), options.force)
     prepare(options)
     page = explain_page(model, image, classes, target, picture.name)
     try:
@@ -61,7 +66,7 @@ def target_of(dataset: CocoDataset, picture: Path, size: tuple[int, ...]) -> Tar
         InputError: they do not know the picture, know several of that name, or say another size.
     """
     names = [file.name for file in dataset.files]
-    same = [i for i, file in enumerate(dataset.files) if file.resolve() == picture.resolve()]
+    same = [i for i, file in enumerate(dataset.files) if os.path.samefile(file, picture)]
     known = same or [i for i, name in enumerate(names) if name == picture.name]
     if not known:
         some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -24,11 +24,12 @@ CHANNELS = (
 )
 
 
-def load_model(weights: str) -> tuple[MaskRCNN, list[str]]:
+def load_model(weights: str, **settings: Any) -> tuple[MaskRCNN, list[str]]:
     """A model in eval mode with its weights, and the names of its classes.
 
     Args:
         weights: a path, or the name of a shipped model.
+        settings: in place of the model's own.
 
     Raises:
         InputError: there is no such file, it cannot be read, or it is no Mask R-CNN's.
@@ -38,7 +39,7 @@ def load_model(weights: str) -> tuple[MaskRCNN, list[str]]:
     config, classes = describe_weights(path, state)
     try:
         check_extent(config, state)
-        model = build(config)
+        model = build({**config, **settings})
         model.load_state_dict(state)
     except InputError as problem:
         raise InputError(f"{path}: {problem}") from problem

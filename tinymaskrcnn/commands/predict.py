@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import logging
 import os
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from ..datasets.images import FOREIGN_SUFFIXES, MAX_PIXELS, SUFFIXES, read_image
+from ..datasets.defects import ODD, Defect, by_kind, examples
+from ..datasets.images import (
+    FOREIGN_SUFFIXES,
+    MAX_PIXELS,
+    SUFFIXES,
+    page_count,
+    read_image,
+    unread,
+)
 from ..detection.detections import Detections
-from ..errors import InputError
+from ..errors import InputError, one_line
 from ..evaluation.results import coco_results
-from ..files import write_atomic
+from ..files import check_output, identities, identity, mark, write_atomic, write_picture
 from ..models.mask_rcnn import MaskRCNN
 from ..training.distributed import end_together, world
 from ..viz.draw import draw_detections
-from .loading import load_model
+from .loading import load_model, weights_path
 from .machine import prepare
-from .predictions import Prediction, Spool, coco_json, in_order
+from .predictions import Prediction, Source, Spool, coco_json, in_order
 from .report import say
 
 logger = logging.getLogger(__name__)
@@ -32,17 +43,22 @@ def run(options: argparse.Namespace) -> int:
     if not 0 <= options.score <= 1:
         raise InputError(f"--score {options.score}: expected 0 to 1")
     group = world()
-    with end_together(group):
+    with end_together(group), contextlib.ExitStack() as opened:
         with group.together():
-            inputs = pictures(options.pictures)
-            model, classes = load_model(options.weights)
+            files = pictures(options.pictures)
+            changes = {"box_class_agnostic_nms": True} if options.agnostic_nms else {}
+            model, classes = load_model(options.weights, **changes)
             out = output_folder(options.out)
+            read = identities([*files, weights_path(options.weights)])
+            if options.json:
+                check_output(out / "predictions.json", read, mark("predict"), options.force)
             prepare(options)
             model.to(options.device)
+        inputs = sources(files, options.page)
         pairs = list(zip(inputs, output_names(inputs, out), strict=True))
-        spool = Spool(out) if options.json else None
-        own = pairs[group.rank :: group.size]
-        used = [predict(model, classes, *pair, options, spool) for pair in own]
+        spool = opened.enter_context(Spool(out)) if options.json else None
+        work = Work(model, classes, read, options, spool)
+        used = [work.predict(*pair) for pair in pairs[group.rank :: group.size]]
         if spool is not None:
             results = in_order(spool, len(inputs), group)
             content = coco_json(inputs, results, classes)
@@ -50,74 +66,90 @@ def run(options: argparse.Namespace) -> int:
                 write_atomic(out / "predictions.json", content)
             deque(content, maxlen=0)  # the other ranks only hand over what they have
         failures = sum(group.gathered(used.count(False)))
-    from_folder = len(inputs) > 1 or any(map(os.path.isdir, options.pictures))
+        more = [defect for part in group.gathered(work.unread) for defect in part]
+    for kind, some in by_kind(more).items():
+        logger.warning("%s (%d): %s", kind, len(some), examples(some, with_details=True))
+    from_folder = len(inputs) > 1 or any(os.path.isdir(given) for given in options.pictures)
     return status(len(inputs), failures, from_folder)
 
 
-def predict(
-    model: MaskRCNN,
-    classes: Sequence[str],
-    path: Path,
-    target: Path,
-    options: argparse.Namespace,
-    spool: Spool | None,
-) -> bool:
-    """Draw what is found in a picture, say it and keep it; whether the picture could be used."""
-    detections = drawn(model, classes, path, target, options)
-    prediction = None
-    if detections is not None:
-        say(f"{path}: {summary(detections, classes)} -> {target}")
-        if spool is not None:
-            prediction = Prediction(detections.image_size, coco_results(detections, 0))
-    if spool is not None:
-        spool.add(prediction)
-    return detections is not None
+@dataclass(frozen=True)
+class Work:
+    """What is the same for every picture.
 
-
-def drawn(
-    model: MaskRCNN, classes: Sequence[str], path: Path, target: Path, options: argparse.Namespace
-) -> Detections | None:
-    """What is found in a picture, after it has been drawn. None, and a line in the log, where the
-    picture cannot be used.
+    - `read`: `identities` of all files that are read. `unread`: what else the pictures hold.
     """
-    try:
-        image = read_image(path, model.in_channels, options.max_pixels or MAX_PIXELS)
-        (detections,) = model.detect([image])
-        detections = detections[detections.scores >= options.score]
-        draw_detections(image, detections, classes, 0.0).save(target, compress_level=3)
+
+    model: MaskRCNN
+    classes: Sequence[str]
+    read: Container[Hashable]
+    options: argparse.Namespace
+    spool: Spool | None
+    unread: list[Defect] = field(default_factory=list)
+
+    def predict(self, source: Source, target: Path) -> bool:
+        """Draw what is found in a picture, say it and keep it; whether that could be done."""
+        detections = self._drawn_or_logged(source, target)
+        prediction = None
+        if detections is not None:
+            say(f"{source}: {summary(detections, self.classes)} -> {target}")
+            if self.spool is not None:
+                prediction = Prediction(detections.image_size, coco_results(detections, 0))
+        if self.spool is not None:
+            self.spool.add(prediction)
+        return detections is not None
+
+    def _drawn_or_logged(self, source: Source, target: Path) -> Detections | None:
+        """What is found in a picture, after it has been drawn. None, and a line in the log, where
+        it cannot be read or drawn.
+        """
+        try:
+            return self._drawn(source, target)
+        except InputError as problem:
+            logger.error("%s", problem)
+        except MemoryError:
+            logger.error("%s: not enough memory for this picture", source)
+        except OSError as problem:
+            if problem.errno in (errno.ENOSPC, errno.EDQUOT):  # no other picture would fare better
+                raise
+            logger.error("%s", one_line(f"{problem.filename or target}: {problem.strerror}"))
+        return None
+
+    def _drawn(self, source: Source, target: Path) -> Detections:
+        check_output(target, self.read, mark("predict"), self.options.force)
+        limit = self.options.max_pixels or MAX_PIXELS
+        image = read_image(source.path, self.model.in_channels, limit, source.page or 1)
+        more = unread(source.path, page=source.page, max_pixels=limit)
+        self.unread.extend(Defect(ODD, kind, str(source), detail) for kind, detail in more)
+        (detections,) = self.model.detect([image])
+        detections = detections[detections.scores >= self.options.score]
+        picture = draw_detections(image, detections, self.classes, 0.0)
+        write_picture(target, picture, mark("predict"), compress_level=3)
         return detections
-    except InputError as problem:
-        logger.error("%s", problem)
-    except MemoryError:
-        logger.error("%s: not enough memory for this picture", path)
-    return None
 
 
 def status(total: int, failures: int, of_many: bool) -> int:
-    """0 if every picture could be read, 1 if of a folder or several some could not, 2 if the only
-    one could not.
+    """0 if every picture could be read and drawn, 1 if of a folder or several some could not, 2 if
+    the only one could not.
     """
     if not failures:
         return 0
     if of_many and world().leads:
-        logger.error("%d of %d pictures could not be read", failures, total)
+        logger.error("%d of %d pictures could not be read or drawn", failures, total)
     return 1 if of_many else 2
 
 
 def pictures(given: Iterable[str]) -> list[Path]:
-    """Files as they are, folders as the picture files in them, by name; also those of kinds that
-    are not read, so that none is passed over in silence. Raises InputError for a folder without.
+    """Files as they are, folders as what is called a picture in them, by name; also what cannot be
+    read, so that nothing is passed over in silence. Raises InputError for a folder without.
     """
     paths: list[Path] = []
     for path in map(Path, given):
         if not os.path.isdir(path):  # Path.is_dir raises for names that are too long
             paths.append(path)
             continue
-        inside = sorted(
-            file
-            for file in path.iterdir()
-            if file.suffix.lower() in SUFFIXES | FOREIGN_SUFFIXES and file.is_file()
-        )
+        known = SUFFIXES | FOREIGN_SUFFIXES
+        inside = sorted(file for file in path.iterdir() if file.suffix.lower() in known)
         if not inside:
             raise InputError(f"{path}: no pictures in this folder ({', '.join(sorted(SUFFIXES))})")
         paths += inside
@@ -134,21 +166,43 @@ def output_folder(name: str) -> Path:
     return path
 
 
-def output_names(inputs: Sequence[Path], out: Path) -> list[Path]:
-    """One file for each input: no two the same, none an input."""
-    taken = {os.path.realpath(path) for path in inputs}  # Path.resolve raises where links circle
+def sources(files: Sequence[Path], page: int | str | None) -> list[Source]:
+    """The pictures of these files: the first of each, this page of each, or "all"."""
+    if page is None:
+        return [Source(path) for path in files]
+    found: list[Source] = []
+    for path in files:
+        count = page_count(path)
+        if count == 1 and page in (1, "all"):
+            found.append(Source(path))
+        else:
+            pages = range(1, count + 1) if page == "all" else [page]
+            found += [Source(path, int(number)) for number in pages]
+    return found
+
+
+def output_names(inputs: Sequence[Source], out: Path) -> list[Path]:
+    """One file for each input: no two the same, also where case does not count; none an input."""
+    read = identities(path for path, _ in inputs)
+    taken = {place(path) for path, _ in inputs}  # also what is not there
     names = []
-    for path in inputs:
+    for path, page in inputs:
         stem = path.stem
         while len(os.fsencode(stem)) > LONGEST_STEM:
             stem = stem[:-1]
+        stem += f"_page{page}" if page else ""
         number, target = 1, out / f"{stem}_predicted.png"
-        while os.path.realpath(target) in taken:
+        while place(target) in taken or identity(target) in read:
             number += 1
             target = out / f"{stem}_predicted-{number}.png"
-        taken.add(os.path.realpath(target))
+        taken.add(place(target))
         names.append(target)
     return names
+
+
+def place(path: Path) -> str:
+    """Equal for names of the same file, also where case does not count."""
+    return os.path.realpath(path).casefold()  # Path.resolve raises where links circle
 
 
 def summary(detections: Detections, classes: Sequence[str]) -> str:

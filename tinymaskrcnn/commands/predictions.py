@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pycocotools import mask as rle_tools
 
-from ..files import naming
+from ..files import mark, naming
 from ..training.distributed import Alone
 
 
@@ -23,9 +23,19 @@ class Prediction(NamedTuple):
     results: list[dict[str, Any]]
 
 
+class Source(NamedTuple):
+    """A picture file; where one was asked for, a page of it (from 1)."""
+
+    path: Path
+    page: int | None = None
+
+    def __str__(self) -> str:
+        return str(self.path) + (f" page {self.page}" if self.page else "")
+
+
 class Spool:
     """The predictions of one process in their order, in a file without a name: it is gone with the
-    process, however that ends.
+    process, however that ends, or closed with its context.
 
     - `folder`: where the file is; an OSError, as of a full disk, names it.
     """
@@ -34,6 +44,12 @@ class Spool:
         self.folder = folder
         with naming(folder):
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
 
     def add(self, prediction: Prediction | None) -> None:
         """None stands for a picture that could not be used."""
@@ -56,23 +72,24 @@ def in_order(spool: Spool, total: int, group: Alone) -> Iterator[Prediction | No
 
 
 def coco_json(
-    inputs: Iterable[Path], predictions: Iterable[Prediction | None], classes: Sequence[str]
+    inputs: Iterable[Source], predictions: Iterable[Prediction | None], classes: Sequence[str]
 ) -> Iterator[bytes]:
     """A COCO json of what is found, piece by piece: its annotations have scores, and are what
     loadRes takes.
 
     Args:
-        inputs: the pictures' files. predictions: one a picture.
+        inputs: the pictures. predictions: one of each.
         classes: names in label order; they become categories 1, 2, ...
     """
     images: list[dict[str, Any]] = []
     count = 0
-    yield b'{"annotations": ['
-    for path, prediction in zip(inputs, predictions, strict=True):
+    yield f'{{"info": {{"description": "{mark("predict")}"}}, "annotations": ['.encode()
+    for (path, page), prediction in zip(inputs, predictions, strict=True):
         if prediction is None:
             continue
         height, width = prediction.size
         image = {"id": len(images) + 1, "file_name": str(path), "width": width, "height": height}
+        image |= {"page": page} if page else {}
         images.append(image)
         for result in prediction.results:
             count += 1

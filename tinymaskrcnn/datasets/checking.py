@@ -18,7 +18,7 @@ from ..errors import InputError
 from .coco import wrong_size
 from .coco_file import CocoFile, picture
 from .defects import ODD, REFUSED, Defect
-from .images import MAX_PIXELS, read_image
+from .images import MAX_PIXELS, read_image, unread
 
 
 @dataclass
@@ -63,6 +63,8 @@ def check_set(
         if wrong := wrong_size(file.path, entry, image.shape[1:]):
             kind = "pictures of another size than the json says"
             defects.append(Defect(REFUSED, kind, where, wrong, image=id_))
+        found = unread(file.files[id_], max_pixels=max_pixels)
+        defects += [Defect(ODD, kind, where, detail, image=id_) for kind, detail in found]
         digests[id_] = digest(image)
     return CheckedSet(file, defects + twins(file, digests), digests)
 

@@ -21,7 +21,7 @@ from ..errors import InputError
 from .coco_file import CocoFile
 from .coco_objects import BAD_BOX
 from .defects import LEFT_OUT, ODD, REFUSED, Defect, by_kind, examples
-from .images import MAX_PIXELS, picture_size, read_image
+from .images import MAX_PIXELS, picture_size, read_image, unread
 from .targets import Target
 
 log = logging.getLogger(__name__)
@@ -79,12 +79,17 @@ class CocoDataset:
             raise InputError(f"{self.files[index]}: {problem}")
 
     def check_pictures(self) -> None:
-        """Open every picture, its header only, and compare its size.
+        """Open every picture, compare its size, and say in a line of log for each kind what the
+        files hold besides.
 
         Raises InputError for the first that is not a picture, or not of the size in the json.
         """
+        more: list[Defect] = []
         for index, file in enumerate(self.files):
             self.check_size(index, picture_size(file))
+            found = unread(file, max_pixels=self.max_pixels)
+            more += [Defect(ODD, kind, str(file), detail) for kind, detail in found]
+        warn(self.path, more)
 
     def target(self, index: int) -> Target:
         """The target of picture `index`, without reading the picture."""

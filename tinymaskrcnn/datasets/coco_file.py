@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ from ..errors import InputError
 from ..files import file_problem
 from .coco_objects import Thing, read_object
 from .defects import ODD, REFUSED, Defect, brief
+from .finding import BARE, PictureFinder
 from .images import MAX_PIXELS, check_size
 
 FIELDS = {
@@ -117,15 +117,22 @@ class CocoFile:
         folders = [Path(images_dir)] if images_dir else [self.path.parent / "images"]
         folders += [] if images_dir else [self.path.parent]
         tried = " or ".join(str(folder) for folder in folders)
+        finder = PictureFinder(folders)
         files: dict[Any, Path] = {}
         for entry in self.images:
-            places = [folder / entry["file_name"] for folder in folders]
-            file = next(filter(os.path.isfile, places), None)
+            file = finder.find(entry["file_name"])
             if file is None:
                 where, id_ = picture(entry), entry["id"]
                 self._add(REFUSED, "missing pictures", where, f"not in {tried}", image=id_)
             else:
                 files[entry["id"]] = file
+        ambiguous = finder.ambiguous()
+        for entry in self.images:
+            where, id_, name = picture(entry), entry["id"], entry["file_name"]
+            if reason := ambiguous.get(name):
+                self._add(REFUSED, "pictures of an ambiguous name", where, reason, image=id_)
+            elif name in finder.bare:
+                self._add(ODD, BARE, where, f"as {finder.bare[name]}", image=id_)
         return files
 
     def _check_sizes(self, max_pixels: int) -> None:

@@ -1,9 +1,10 @@
 """Reading picture files into arrays.
 
-JPEG, PNG, WebP, BMP, TIFF, GIF (its first frame) and PPM. Pictures are turned as their EXIF
-orientation says, transparency is laid over white, and 16-bit or float grey is stretched so that the
-picture's own darkest value is 0 and its brightest 1, because such files rarely fill their range.
-Colour profiles are ignored; colour with 16 bits per channel is read with 8.
+JPEG, PNG, WebP, BMP, TIFF, GIF and PPM; of several pages or frames one. Pictures are turned as
+their EXIF orientation says, transparency is laid over white, and 16-bit or float grey is stretched
+so that the picture's own darkest value is 0 and its brightest 1, because such files rarely fill
+their range. Colour profiles are ignored; colour with 16 bits per channel is read with 8. `unread`
+tells what else a file holds.
 
 A picture is decoded once and taken over strip by strip, so that reading needs no more memory than
 the decoded picture (4 bytes a pixel) and the result (12).
@@ -33,6 +34,10 @@ BYTES_PER_PIXEL = 32  # what `predict` needs to read a picture (16) and to draw 
 STRIP_PIXELS = 1 << 20
 WIDE_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 ORIENTATION = 0x0112  # the EXIF tag
+SAMPLES, EXTRA_SAMPLES = 277, 338  # tags of TIFF: values a pixel has, and what the last ones mean
+PAGES = "files of several pages or frames, of which only the first is read"
+BANDS = "files with bands beside their colours, which are not read"
+ALPHA = "files with an alpha channel that is not opaque; it is read as transparency, never as data"
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -47,15 +52,21 @@ _pillow_limit = threading.Lock()
 log = logging.getLogger(__name__)
 
 
-def read_image(path: str | Path, channels: int = 3, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image(
+    path: str | Path, channels: int = 3, max_pixels: int = MAX_PIXELS, page: int = 1
+) -> np.ndarray:
     """The picture in a file as float32 (channels, H, W) in 0..1; RGB, or grey with `channels=1`.
 
+    - `page`: of a TIFF, or frame of a GIF, PNG or WebP, from 1.
+
     Raises InputError, naming the file and the reason, for a file that is missing, empty, truncated,
-    of another kind, larger than `max_pixels`, or that holds values that are not finite.
+    of another kind, without that page, larger than `max_pixels`, or that holds values that are not
+    finite.
     """
     if channels not in (1, 3):
         raise InputError(f"channels {channels}: a picture is read as grey (1) or RGB (3)")
     with opened(path) as image:
+        seek(path, image, page)
         check_size(path, image.size, max_pixels)
         image.load()
         return to_array(upright(image), channels)
@@ -69,13 +80,89 @@ def picture_size(path: str | Path, content: bytes | None = None) -> tuple[int, i
     Raises InputError, naming the file and the reason, where the header cannot be read.
     """
     with opened(path, content) as image:
-        swapped = "exif" in image.info and orientation(image) in SWAPPED
+        swapped = header_orientation(image) in SWAPPED
         if image.format == "TIFF":  # Pillow itself turns these, some versions only in loading
-            if orientation(image) in SWAPPED:
+            if swapped:
                 image.load()
             swapped = False
         width, height = image.size
         return (width, height) if swapped else (height, width)
+
+
+def orientation_of(path: str | Path, content: bytes | None = None) -> int:
+    """The EXIF orientation of a file, by which `read_image` turns its picture; 1 is none."""
+    with opened(path, content) as image:
+        turn = header_orientation(image)
+    return turn if turn in UPRIGHT else 1
+
+
+def header_orientation(image: Image.Image) -> int:
+    """As `orientation`, without decoding a PNG that has no such part."""
+    parts = {"exif", "xmp", "XML:com.adobe.xmp"}
+    return 1 if image.format == "PNG" and not parts & set(image.info) else orientation(image)
+
+
+def page_count(path: str | Path) -> int:
+    """How many pages or frames a file has; 1 where it cannot be read."""
+    try:
+        with opened(path) as image:
+            return pages_of(image)
+    except InputError:
+        return 1
+
+
+def unread(
+    path: str | Path,
+    content: bytes | None = None,
+    page: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> list[tuple[str, str]]:
+    """What a file holds besides the picture that `read_image` makes of it: PAGES, BANDS and ALPHA,
+    each with a detail.
+
+    - `content`: as for `picture_size`. `page`: one that was asked for, so that others are no news.
+
+    Raises InputError, naming the file and the reason, where it cannot be read.
+    """
+    found = []
+    with opened(path, content) as image:
+        if page is None and (count := pages_of(image)) > 1:
+            found.append((PAGES, f"{count} pages"))
+        seek(path, image, page or 1)
+        if count := extra_bands(image):
+            found.append((BANDS, f"{count} more"))
+        alpha = next((band for band in image.getbands() if band in "Aa"), None)
+        if alpha and image.width * image.height <= max_pixels:
+            channel = np.asarray(image.getchannel(alpha))
+            low, high = int(channel.min()), int(channel.max())
+            if low < 255:
+                found.append((ALPHA, f"alpha {low} to {high}"))
+    return found
+
+
+def pages_of(image: Image.Image) -> int:
+    """How many pages or frames an opened file has, as far as they can be counted."""
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # whatever is wrong with a later one, the first is still good
+        return 1
+
+
+def seek(path: str | Path, image: Image.Image, page: int) -> None:
+    """Go to a page of an opened file, from 1. Raises InputError where there is none."""
+    if page == 1:
+        return
+    count = pages_of(image)
+    if not 1 <= page <= count:
+        raise InputError(f"{path}: page {page}: there are 1 to {count}")
+    image.seek(page - 1)
+
+
+def extra_bands(image: Image.Image) -> int:
+    """How many values each pixel of a TIFF has that are neither colours nor alpha."""
+    tags = getattr(image, "tag_v2", {})
+    beyond = int(tags.get(SAMPLES, 0)) - len(image.getbands())
+    return max(beyond, tuple(tags.get(EXTRA_SAMPLES, ())).count(0))
 
 
 @contextmanager

@@ -46,6 +46,7 @@ class RoIConfig:
         batch_size_per_image: proposals of a picture that are judged in training.
         positive_fraction: the largest share of objects among them.
         reg_weights: of the offsets dx, dy, dw, dh.
+        class_agnostic_nms: the two detections may be of different classes (not in torchvision).
     """
 
     score_thresh: float = 0.05
@@ -56,6 +57,7 @@ class RoIConfig:
     batch_size_per_image: int = 512
     positive_fraction: float = 0.25
     reg_weights: tuple[float, ...] = (10.0, 10.0, 5.0, 5.0)
+    class_agnostic_nms: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reg_weights", tuple(self.reg_weights))  # a list, as from JSON
@@ -283,12 +285,17 @@ class RoIHeads(Module):
         moved = self.box_coder.decode(offsets, proposals[row])[:, 0]
         boxes, score = clip_boxes(moved, image_size), scores[row, label]
         large = np.flatnonzero(is_large_enough(boxes, MIN_SIZE))
-        best = F.batched_nms(boxes[large], score[large], label[large], config.nms_thresh)
+        groups = self._groups(label)
+        best = F.batched_nms(boxes[large], score[large], groups[large], config.nms_thresh)
         winners = large[best]
         kept = winners[: config.detections_per_img]
         if tracing.recording():
             self._record_selection(scores, row, label, moved, boxes, winners)
         return boxes[kept], label[kept], score[kept]
+
+    def _groups(self, labels: np.ndarray) -> np.ndarray:
+        """The group (n,) of each box within which a better one makes it go."""
+        return np.zeros_like(labels) if self.config.class_agnostic_nms else labels
 
     def _record_selection(
         self,
@@ -304,7 +311,8 @@ class RoIHeads(Module):
         tracing.record("kept", winners[:limit])
         with tracing.scope("candidates"):
             large, sure = is_large_enough(boxes, MIN_SIZE), np.ones(len(boxes), bool)
-            record_fates(boxes, label, large, sure, winners, limit, self.config.nms_thresh)
+            groups = self._groups(label)
+            record_fates(boxes, groups, large, sure, winners, limit, self.config.nms_thresh)
             values = {"rows": row, "labels": label, "moved": moved, "clipped": boxes}
             for name, value in values.items():
                 tracing.record(name, value)

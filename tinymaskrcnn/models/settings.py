@@ -73,6 +73,7 @@ def _is(value: Any, kind: type) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
+YES_OR_NO = Kind(lambda v: isinstance(v, bool), "True or False")
 SHARE = number(0, 1)
 CHANNELS = whole(1, 2**14)  # beyond this no machine has the memory, and NumPy no name for the shape
 PIXELS = number(1e-3, 1e6)
@@ -104,6 +105,7 @@ KINDS: dict[str, Kind] = {
     "box_score_thresh": number(),
     "box_batch_size_per_image": whole(1, 2**31 - 1),
     "box_detections_per_img": COUNT,
+    "box_class_agnostic_nms": YES_OR_NO,
     "box_reg_weights": several(number(1e-6, 1e6), 4),
     "bbox_reg_weights": several(number(1e-6, 1e6), 4),
     **{f"rpn_{when}_nms_top_n_{mode}": COUNT for when in ("pre", "post")

@@ -147,7 +147,7 @@ def _remove_others(folder: Path, newest: Path) -> None:
         if file not in kept:
             _checksum_path(file).unlink(missing_ok=True)
             file.unlink()
-    for leftover in folder.glob("step-*.partial"):
+    for leftover in folder.glob("*.partial"):
         leftover.unlink()
 
 

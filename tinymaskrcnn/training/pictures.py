@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import reason
+from ..files import mark, write_picture
 from ..viz.curves import training_curve
 from ..viz.draw import contact_sheet, draw_detections, draw_target, side_by_side
 from .run_folder import read_rows
@@ -48,4 +49,4 @@ def draw_samples(model: Any, dataset: Any, classes: list[str], path: Path) -> No
         (detections,) = model.detect([image])
         truth = draw_target(image, target, classes)
         pairs.append(side_by_side(truth, draw_detections(image, detections, classes)))
-    contact_sheet(pairs, columns=2).save(path)
+    write_picture(path, contact_sheet(pairs, columns=2), mark("train"))

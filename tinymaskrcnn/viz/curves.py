@@ -4,12 +4,14 @@ measured.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..files import mark, write_atomic
 from .colours import DETECTION, INK, LOSSES, MASK, QUIET
 
 LEAST = 1e-6  # a loss of zero has no place on a logarithmic axis
@@ -44,7 +46,9 @@ def training_curve(metrics: Rows, path: Path, evaluations: Rows = ()) -> None:
     if evaluations:
         _draw_figures(axes[2], evaluations)
     axes[-1].set_xlabel("step")
-    figure.savefig(path, metadata={"Software": None})
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": mark("train")})
+    write_atomic(path, buffer.getvalue())
 
 
 def smoothed(values: np.ndarray, window: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from typing import Any
 
 from PIL import Image
 
+from ..files import write_atomic
 from .figure import as_picture
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -54,7 +55,7 @@ def _show_picture(picture: Image.Image, caption: str) -> None:
     folder = _figure_folder()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"figure_{_count}.png"
-    path.write_bytes(_png(picture))
+    write_atomic(path, _png(picture))
     print(f"figure {_count}: {caption} -> {path}")
 
 

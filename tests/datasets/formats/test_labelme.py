@@ -95,6 +95,81 @@ def test_what_has_no_inside_is_left_out(convert):
     }
 
 
+TURNED = [[10, 2], [18, 6], [16, 10], [8, 6]]
+
+
+@pytest.mark.parametrize("kind", ["oriented_rectangle", "rotation", "rectangle"])
+def test_a_turned_rectangle_is_its_four_corners(convert, kind):
+    converted = convert(content(shape(TURNED, kind)))
+    assert converted.content["annotations"][0]["segmentation"] == [[10, 2, 18, 6, 16, 10, 8, 6]]
+
+
+HOLE = [[4, 4], [8, 4], [8, 8], [4, 8]]
+
+
+def test_a_background_shape_is_a_hole_in_what_is_before_it(convert):
+    """As labelme itself paints: shape by shape. What stands after a hole may fill it again."""
+    small = [[5, 5], [7, 5], [7, 7], [5, 7]]
+    hole = shape(HOLE, label="_background_")
+    converted = convert(
+        content(shape(), shape([[14, 4], [17, 9]], "rectangle"), hole, shape(small))
+    )
+    ring = box_mask(2, 2, 12, 12) - box_mask(4, 4, 8, 8)
+    expected = [ring, box_mask(14, 4, 17, 9), box_mask(5, 5, 7, 7)]
+    np.testing.assert_array_equal(converted.masks["a.png", "cat"], expected)
+    segmentations = [entry["segmentation"] for entry in converted.content["annotations"]]
+    assert [type(one) for one in segmentations] == [dict, list, list]
+    assert converted.left_out == {}
+
+
+def test_holes_in_a_group_and_of_every_kind(convert):
+    far = [[20, 2], [25, 2], [25, 6], [20, 6]]
+    mask = in_base_64(np.full((2, 2), 255, np.uint8))
+    shapes = [
+        shape(group_id=1),
+        shape([[3, 3], [5, 5]], "rectangle", "_background_"),
+        shape([[21, 3], [22, 4]], "mask", "_background_", mask=mask),  # before the part it lies in
+        shape(far, group_id=1),
+        shape([[10, 10], [11, 11]], "mask", "_background_", mask=mask),
+        shape([[1, 1], [2, 2]], "line", "_background_"),
+    ]
+    converted = convert(content(*shapes))
+    expected = box_mask(2, 2, 12, 12) + box_mask(20, 2, 25, 6)
+    expected -= box_mask(3, 3, 5, 5) + box_mask(10, 10, 12, 12)
+    np.testing.assert_array_equal(converted.masks["a.png", "cat"], [expected])
+    assert converted.left_out == {
+        "shapes of the type line, which have no inside": ["a.json shape 5"],
+        "shapes labelled _background_ that lie on no shape before them": ["a.json shape 2"],
+    }
+
+
+def test_nothing_but_a_hole_is_left(convert):
+    converted = convert(content(shape(HOLE), shape(label="_background_"), shape(label="dog")))
+    assert converted.left_out == {"a segmentation that covers no pixel": ["a.json shape 0"]}
+    assert converted.classes == ["cat", "dog"]
+
+
+def test_one_bad_json_or_picture_does_not_end_a_folder(tmp_path):
+    for name in ("a", "b", "c"):
+        picture(tmp_path / f"{name}.png")
+        write(tmp_path / f"{name}.json", content(shape(), path=f"{name}.png"))
+    (tmp_path / "b.json").write_text("{")
+    (tmp_path / "c.png").write_bytes(b"not a picture")
+    (tmp_path / "d.json").mkdir()
+    converted = Converted(tmp_path)
+    assert list(converted.files.values()) == ["a.png"]
+    bad = [str(tmp_path / name) for name in ("b.json", "c.png", "d.json")]
+    assert converted.left_out == {"files that cannot be read": bad}
+
+
+def test_two_pictures_of_one_bare_name_are_refused(tmp_path):
+    picture(tmp_path / "x.png")
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}.json", content(shape(), path=f"C:\\{name}\\x.png"))
+    with pytest.raises(InputError, match=r"2 picture\(s\) of an ambiguous name"):
+        Converted(tmp_path)
+
+
 def test_a_folder_of_jsons(tmp_path):
     for name in ("b", "a", "c"):
         picture(tmp_path / f"{name}.png")
@@ -218,7 +293,7 @@ def test_too_few_corners_in_a_group_with_a_mask(convert):
 
 
 def test_a_json_about_another_picture_is_refused(convert):
-    with pytest.raises(InputError, match=r"its picture is 30 x 20, but imageWidth and imageHeight"):
+    with pytest.raises(InputError, match=r"a\.png is 30 x 20, but the annotations say 60 x 40"):
         convert(content(shape(), imageHeight=40, imageWidth=60))
 
 

@@ -125,6 +125,22 @@ def test_the_pieces_of_one_file_an_object(tmp_path):
     assert len(Converted(tmp_path, split=True).masks["a.jpg", "object"]) == 2
 
 
+def test_a_bad_mask_or_picture_costs_only_its_own_picture(tmp_path):
+    for name in ("good", "photo", "cut", "loop", "size"):
+        picture(tmp_path / name / f"{name}.png")
+        save(tmp_path / name / "masks/a.png", FIRST)
+    (tmp_path / "photo/photo.png").write_bytes(b"not a picture")
+    content = (tmp_path / "cut/masks/a.png").read_bytes()
+    (tmp_path / "cut/masks/a.png").write_bytes(content[:50])
+    (tmp_path / "loop/masks/b.png").symlink_to("b.png")
+    save(tmp_path / "size/masks/b.png", FIRST[:9])
+    converted = Converted(tmp_path)
+    assert list(converted.files.values()) == ["good/good.png"]
+    names = ("loop/masks/b.png", "photo/photo.png", "cut/masks/a.png", "size/masks/b.png")
+    bad = {"files that cannot be read": [str(tmp_path / name) for name in names]}
+    assert converted.left_out == bad
+
+
 # laws
 
 id_pictures = arrays(

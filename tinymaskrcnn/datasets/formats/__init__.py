@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ...errors import InputError
 from ..coco_file import parse_json
+from ..defects import ODD, Defect
+from ..images import SUFFIXES, unread
 from . import coco_json, labelme, mask_pictures, via
-from .annotations import AnnotatedPicture, Annotations, Options
+from .annotations import UNREADABLE, AnnotatedPicture, Annotations, Options
 from .writer import coco_json as as_coco_json
 
 __all__ = [
     "FORMATS",
+    "UNREADABLE",
     "AnnotatedPicture",
     "Annotations",
     "Options",
@@ -31,7 +35,8 @@ KNOWN = {"coco": coco_json.is_coco, "via": via.is_via, "labelme": labelme.is_lab
 
 
 def read(source: Path, format: str | None, options: Options) -> Annotations:
-    """The annotations of a file or folder, of this format or of the one that it seems to have.
+    """The annotations of a file or folder, of this format or of the one that it seems to have; what
+    the pictures and masks hold besides is among the defects.
 
     Raises InputError for a source that is not there, or of no known format.
     """
@@ -43,7 +48,15 @@ def read(source: Path, format: str | None, options: Options) -> Annotations:
         source = only_json(source, format)
     elif not source.is_dir() and format == "masks":
         raise InputError(f"{source}: masks are read from a folder")
-    return FORMATS[format](source, options)
+    annotations = FORMATS[format](source, options)
+    contents = {picture.file: picture.content for picture in annotations.pictures}
+    contents |= {file: None for file in annotations.read if file.suffix.lower() in SUFFIXES}
+    for file, content in contents.items():
+        with suppress(InputError):  # of what cannot be decoded, whoever reads it hears
+            annotations.defects.extend(
+                Defect(ODD, kind, str(file), detail) for kind, detail in unread(file, content)
+            )
+    return annotations
 
 
 def detect(source: Path, options: Options) -> tuple[Path, str]:
@@ -56,10 +69,19 @@ def detect(source: Path, options: Options) -> tuple[Path, str]:
         if format is None:
             raise InputError(f"{source}: neither COCO, VIA (1 or 2) nor labelme json")
         return source, format
-    formats = {file: json_format(file) for file in sorted(source.glob("*.json"))}
-    if "labelme" in formats.values():
+    known: dict[Path, str] = {}
+    problems: list[InputError] = []
+    for file in sorted(source.glob("*.json")):
+        try:
+            format = json_format(file)
+        except InputError as problem:
+            problems.append(problem)
+        else:
+            known |= {file: format} if format else {}
+    if "labelme" in known.values():
         return source, "labelme"
-    known = {file: format for file, format in formats.items() if format}
+    if problems:
+        raise problems[0]
     if len(known) > 1:
         names = ", ".join(file.name for file in known)
         raise InputError(f"{source}: several json files ({names}); name the one to convert")

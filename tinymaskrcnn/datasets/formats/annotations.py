@@ -11,14 +11,16 @@ import binascii
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
 from ..defects import EXAMPLES, LEFT_OUT, Defect
+from ..finding import PictureFinder
 from ..images import SUFFIXES
 
 DEFAULT_CLASS = "object"
+UNREADABLE = "files that cannot be read"
 
 
 @dataclass(frozen=True)
@@ -75,35 +77,19 @@ class Annotations:
     - `defects`: what was not taken over and why (LEFT_OUT), and what may be meant otherwise (ODD).
     - `categories`: entries of COCO json, where their ids are fixed; otherwise the classes that
       occur, by name. `extra`: further lists of a COCO json.
+    - `read`: the files that were read besides the pictures.
     """
 
     pictures: Sequence[AnnotatedPicture]
     defects: list[Defect]
     categories: Sequence[dict[str, Any]] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    read: Sequence[Path] = ()
 
 
 def left_out(kind: str, where: str, detail: str = "") -> Defect:
     """Something that is not taken over."""
     return Defect(LEFT_OUT, kind, where, detail)
-
-
-def locate(name: str, folders: Sequence[Path]) -> Path | None:
-    """The file that a source calls `name`, maybe with another machine's folders before it."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    for folder in folders:
-        for candidate in (folder / path, folder / path.name):
-            if is_file(candidate):
-                return candidate
-    return None
-
-
-def is_file(path: Path) -> bool:
-    """Whether there is such a file; names that no file can have are no error."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
 
 
 def is_file_name(name: str) -> bool:
@@ -115,15 +101,24 @@ def is_file_name(name: str) -> bool:
     return "\0" not in name and Path(name).name not in ("", "..")
 
 
-def refuse_missing(source: Path, missing: Sequence[str], folders: Sequence[Path]) -> None:
-    """Raises InputError that names the pictures which were not found, if there are any."""
-    if missing:
-        some = ", ".join(missing[:EXAMPLES]) + (", ..." if len(missing) > EXAMPLES else "")
-        tried = " or ".join(map(str, folders))
+def check_found(source: Path, missing: Sequence[str], finder: PictureFinder) -> None:
+    """Raises InputError that names the pictures which were not found, or could be another's file,
+    if there are any.
+    """
+    ambiguous = finder.ambiguous()
+    if names := missing or list(ambiguous):
+        some = ", ".join(names[:EXAMPLES]) + (", ..." if len(names) > EXAMPLES else "")
+        tried = " or ".join(map(str, finder.folders))
+        problem = f"not in {tried}" if missing else f"of an ambiguous name ({ambiguous[names[0]]})"
         raise InputError(
-            f"{source}: {len(missing)} picture(s) not in {tried}: {some}; --images says where "
-            "they are"
+            f"{source}: {len(names)} picture(s) {problem}: {some}; --images says where they are"
         )
+
+
+def unreadable(problem: InputError) -> Defect:
+    """A file that is left out with all that belongs to it; its name begins the problem."""
+    name, _, detail = str(problem).partition(": ")
+    return left_out(UNREADABLE, name, detail)
 
 
 def embedded(text: Any) -> bytes | None:
@@ -137,10 +132,9 @@ def embedded(text: Any) -> bytes | None:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The picture files of a folder, by name."""
-    return sorted(
-        file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file()
-    )
+    """What is called a picture in a folder, by name."""
+    inside = (file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
+    return sorted(file for file in inside if not os.path.isdir(file))
 
 
 def numbers(*values: Any) -> list[float]:

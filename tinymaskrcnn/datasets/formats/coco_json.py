@@ -1,24 +1,28 @@
-"""COCO json read to be written anew: sizes that are missing come from the pictures, boxes and areas
-from the masks; ids, and whatever else its entries hold, stay.
+"""COCO json read to be written anew: sizes come from the pictures, boxes and areas from the masks;
+ids, and whatever else its entries hold, stay.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from ..coco_file import CocoFile, read_json
-from ..defects import LEFT_OUT, REFUSED
-from ..images import picture_size
+from ..coco_file import CocoFile, is_id, read_json
+from ..defects import LEFT_OUT, REFUSED, Defect
+from ..finding import BARE, PictureFinder
+from ..segmentation import is_numbers
 from .annotations import (
+    UNREADABLE,
     AnnotatedObject,
     AnnotatedPicture,
     Annotations,
     Options,
     as_text,
-    locate,
+    unreadable,
 )
+from .orientation import Canvas, canvas, corner_of, on_stored, upright
 
 OWN_LISTS = ("images", "annotations", "categories")
 
@@ -34,10 +38,15 @@ def read(source: Path, options: Options) -> Annotations:
     Raises InputError where it contradicts itself in more than sizes, boxes and areas.
     """
     content = read_json(source)
-    folders = [options.images_dir] if options.images_dir else [source.parent / "images"]
-    folders += [] if options.images_dir else [source.parent]
+    defects: list[Defect] = []
+    canvases = canvases_of(source, content, options, defects)
+    stored = dict(zip(canvases, on_stored(source, list(canvases.values()), defects), strict=True))
+    bad = {defect.image for defect in defects if defect.kind == UNREADABLE}
+    content["images"] = [entry for entry in content["images"] if not_in(entry.get("id"), bad)]
+    content["annotations"] = [a for a in content["annotations"] if not_in(a.get("image_id"), bad)]
     for entry in content["images"]:
-        complete_size(entry, folders)
+        if is_id(entry.get("id")) and (one := canvases.get(entry["id"])):
+            entry["height"], entry["width"] = one.stored if stored[entry["id"]] else one.size
     for annotation in content["annotations"]:
         for field in ("bbox", "area"):
             annotation.pop(field, None)
@@ -49,18 +58,49 @@ def read(source: Path, options: Options) -> Annotations:
         raise InputError(f"{source}: {reasons[0]} ({len(reasons)} such; check-data lists them)")
     names = {entry["id"]: entry["name"] for entry in content["categories"]}
     pictures = [picture_of(file, entry, names) for entry in file.images]
-    defects = [defect for defect in file.defects if defect.level == LEFT_OUT]
+    pictures = [upright(p, canvases[p.id]) if stored[p.id] else p for p in pictures]
+    defects += [d for d in file.defects if d.level == LEFT_OUT or d.kind == BARE]
     extra = {name: value for name, value in content.items() if name not in OWN_LISTS}
-    return Annotations(pictures, defects, content["categories"], extra)
+    return Annotations(pictures, defects, content["categories"], extra, [source])
 
 
-def complete_size(entry: dict[str, Any], folders: list[Path]) -> None:
-    """Fill in the height and width that an entry of `images` lacks, from its picture."""
-    name = entry.get("file_name")
-    if isinstance(name, str) and (entry.get("height") is None or entry.get("width") is None):
-        found = locate(name, folders)
-        if found is not None:
-            entry["height"], entry["width"] = picture_size(found)
+def canvases_of(
+    source: Path, content: dict[str, list[dict]], options: Options, defects: list[Defect]
+) -> dict[Any, Canvas]:
+    """What the outlines of each picture that is there may be drawn on, by its id."""
+    folders = [options.images_dir] if options.images_dir else [source.parent / "images"]
+    finder = PictureFinder(folders if options.images_dir else [*folders, source.parent])
+    polygons: dict[Any, list[list[float]]] = {}
+    for annotation in content["annotations"]:
+        parts, id_ = annotation.get("segmentation"), annotation.get("image_id")
+        if is_id(id_):
+            polygons.setdefault(id_, []).extend(outlines(parts))
+    canvases: dict[Any, Canvas] = {}
+    for entry in content["images"]:
+        name, id_ = entry.get("file_name"), entry.get("id")
+        file = finder.find(name) if isinstance(name, str) and is_id(id_) else None
+        if file is None:
+            continue
+        stated = entry.get("height"), entry.get("width")
+        try:
+            canvases[id_] = canvas(file, None, stated, corner_of(polygons.get(id_, [])))
+        except InputError as problem:
+            defects.append(replace(unreadable(problem), image=id_))
+    return canvases
+
+
+def outlines(segmentation: Any) -> list[list[float]]:
+    """The polygons of a segmentation, of RLE the corner of its size; nothing of another form."""
+    if isinstance(segmentation, dict):
+        size = segmentation.get("size")
+        return [size[::-1]] if isinstance(size, list) and is_numbers(size) else []
+    parts = segmentation if isinstance(segmentation, list) else []
+    return [part for part in parts if is_numbers(part)]
+
+
+def not_in(id_: Any, ids: set) -> bool:
+    """Whether an id, which may be anything, is not one of these."""
+    return not is_id(id_) or id_ not in ids
 
 
 def picture_of(file: CocoFile, entry: dict[str, Any], names: dict[Any, str]) -> AnnotatedPicture:

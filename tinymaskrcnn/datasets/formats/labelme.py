@@ -1,9 +1,10 @@
 """Annotations of labelme: one json a picture.
 
-Polygons, rectangles, circles and masks. Shapes of one label and one group are one object. A line
-strip is taken where it ends at its beginning; other lines, and points, have no inside and are left
-out, as is what is labelled __ignore__ or _background_. A picture that is not there is taken out of
-the json, where that holds it.
+Polygons, rectangles, also oriented ones, circles and masks. Shapes of one label and one group are
+one object. What is labelled _background_ is cut out of the shapes before it, as labelme itself
+paints them. A line strip is taken where it ends at its beginning; other lines, and points, have no
+inside and are left out, as is what is labelled __ignore__. A picture that is not there is taken out
+of the json, where that holds it.
 """
 
 from __future__ import annotations
@@ -18,26 +19,32 @@ from pycocotools import mask as rle_tools
 from ...errors import InputError
 from ..coco_file import parse_json
 from ..defects import Defect, brief
-from ..images import opened, picture_size
+from ..finding import PictureFinder
+from ..images import opened
 from ..polygons import ellipse, rectangle
 from ..segmentation import UnusableObject, read_segmentation
 from .annotations import (
+    UNREADABLE,
     AnnotatedObject,
     AnnotatedPicture,
     Annotations,
     Options,
     as_text,
+    check_found,
     embedded,
     flat,
     is_file_name,
     left_out,
-    locate,
     numbers,
-    refuse_missing,
+    unreadable,
 )
+from .orientation import Canvas, canvas, corner_of, on_stored, upright
 
-NO_OBJECTS = ("__ignore__", "_background_")
+IGNORED, HOLE = "__ignore__", "_background_"
 LINES = ("line", "linestrip", "point", "points")
+OUTLINES = ("polygon", "linestrip", "rotation", "oriented_rectangle", "quadrilateral")
+
+Part = tuple[int, str, Any]  # a shape's number, what it is called, and its segmentation
 
 
 def is_labelme(content: Any) -> bool:
@@ -55,38 +62,67 @@ def read(source: Path, options: Options) -> Annotations:
     Raises InputError where there is none, for missing pictures, and for pictures of another size
     than their json says.
     """
-    pictures: list[AnnotatedPicture] = []
     defects: list[Defect] = []
     missing: list[str] = []
+    folder = options.images_dir or (source if source.is_dir() else source.parent)
+    finder = PictureFinder([folder])
+    found: list[tuple[Path, list[Any], Path, bytes | None]] = []
+    canvases: list[Canvas] = []
     for path in sorted(source.glob("*.json")) if source.is_dir() else [source]:
-        content = parse_json(path)
-        if not is_labelme(content):
-            if path == source:
-                raise InputError(f"{source}: not labelme json: expected shapes and imagePath")
-            defects.append(left_out("json files of other kinds", path.name))
+        content = json_of(path, source, defects)
+        if content is None:
             continue
-        file, content_inside = find_picture(path, content, options)
+        file, inside = find_picture(path, content, finder)
         if file is None:
             missing.append(str(content.get("imagePath")))
             continue
-        height, width = picture_size(file, content_inside)
-        check_size(path, content, (height, width))
-        objects = list(read_shapes(path.name, content["shapes"], (height, width), defects))
-        pictures.append(AnnotatedPicture(file, height, width, objects, content_inside))
-    folder = options.images_dir or (source if source.is_dir() else source.parent)
-    refuse_missing(source, missing, [folder])
-    if not pictures:
-        raise InputError(f"{source}: no labelme json in this folder")
-    return Annotations(pictures, defects)
+        stated = content.get("imageHeight"), content.get("imageWidth")
+        shapes = content["shapes"]
+        try:
+            canvases.append(canvas(file, inside, stated, corner_of(outlines(shapes))))
+            found.append((path, shapes, file, inside))
+        except InputError as problem:
+            defects.append(unreadable(problem))
+    check_found(source, missing, finder)
+    if not found:
+        bad = [f"{d.where}: {d.detail}" for d in defects if d.kind == UNREADABLE]
+        raise InputError(bad[0] if bad else f"{source}: no labelme json in this folder")
+    pictures = []
+    stored = on_stored(source, canvases, defects)
+    for (path, shapes, file, inside), one, turning in zip(found, canvases, stored, strict=True):
+        size = one.stored if turning else one.size
+        objects = list(read_shapes(path.name, shapes, size, defects))
+        picture = AnnotatedPicture(file, *size, objects, inside)
+        pictures.append(upright(picture, one) if turning else picture)
+    return Annotations(pictures, defects, read=[path for path, *_ in found])
+
+
+def json_of(path: Path, source: Path, defects: list[Defect]) -> dict[str, Any] | None:
+    """A labelme json; of a folder's others None, and a defect. Raises InputError for `source`
+    itself.
+    """
+    try:
+        content = parse_json(path)
+    except InputError as problem:
+        if path == source:
+            raise
+        defects.append(unreadable(problem))
+        return None
+    if is_labelme(content):
+        return content
+    if path == source:
+        raise InputError(f"{source}: not labelme json: expected shapes and imagePath")
+    defects.append(left_out("json files of other kinds", path.name))
+    return None
 
 
 def find_picture(
-    path: Path, content: Mapping[str, Any], options: Options
+    path: Path, content: Mapping[str, Any], finder: PictureFinder
 ) -> tuple[Path | None, bytes | None]:
     """The file of a json's picture, and what is to be written to it if it is not there."""
     name = content.get("imagePath")
     name = name if isinstance(name, str) and name else f"{path.stem}.png"
-    file = locate(name, [options.images_dir or path.parent])
+    file = finder.find(name)
     if file is not None:
         return file, None
     inside = embedded(content.get("imageData"))
@@ -94,21 +130,26 @@ def find_picture(
     return (None, None) if inside is None or not is_file_name(name) else (Path(name), inside)
 
 
-def check_size(path: Path, content: Mapping[str, Any], size: tuple[int, int]) -> None:
-    """Raises InputError where the json is about a picture of another size (height, width)."""
-    stated = (content.get("imageHeight"), content.get("imageWidth"))
-    if None not in stated and stated != size:
-        raise InputError(
-            f"{path}: its picture is {size[1]} x {size[0]}, but imageWidth and imageHeight are "
-            f"{brief(stated[1])} and {brief(stated[0])}"
-        )
+def outlines(shapes: list[Any]) -> Iterator[list[float]]:
+    """The polygons of all shapes, of masks two of their corners; those of the wrong form are left
+    out.
+    """
+    for shape in shapes:
+        try:
+            if shape.get("shape_type") == "mask":
+                yield flat(numbers(*point) for point in shape["points"])
+            else:
+                yield from outline(shape, (0, 0))  # type: ignore[misc]
+        except (LookupError, TypeError, ValueError, AttributeError):
+            continue
 
 
 def read_shapes(
     name: str, shapes: list[Any], size: tuple[int, int], defects: list[Defect]
 ) -> Iterator[AnnotatedObject]:
     """The objects of one picture; shapes that are none are added to `defects`."""
-    groups: dict[Any, list[tuple[str, str, Any]]] = {}
+    groups: dict[Any, tuple[str, list[Part]]] = {}
+    holes: list[Part] = []
     for number, shape in enumerate(shapes):
         where = f"{name} shape {number}"
         try:
@@ -117,7 +158,7 @@ def read_shapes(
             if kind:
                 defects.append(left_out(kind, where))
                 continue
-            parts = outline(shape, size)
+            part = number, where, outline(shape, size)
         except (LookupError, TypeError, ValueError, AttributeError, OSError) as problem:
             detail = (
                 f"{problem.args[0]!r} is missing" if type(problem) is KeyError else str(problem)
@@ -125,27 +166,31 @@ def read_shapes(
             defects.append(left_out("shapes of the wrong form", where, detail))
         else:
             key = number if group is None else (label, str(group))
-            groups.setdefault(key, []).append((label, where, parts))
-    for members in groups.values():
-        label, where, _ = members[0]
+            owner = holes if label == HOLE else groups.setdefault(key, (label, []))[1]
+            owner.append(part)
+    cutting: set[int] = set()
+    for label, parts in groups.values():
+        where = parts[0][1]
         try:
-            segmentation = union(where, [parts for *_, parts in members], size)
+            segmentation = with_holes(parts, holes, size, cutting) or union(parts, size)
         except UnusableObject as problem:
             defects.append(left_out(str(problem), where))
         else:
             yield AnnotatedObject(label, segmentation, where)
+    kind = f"shapes labelled {HOLE} that lie on no shape before them"
+    defects += [left_out(kind, where) for number, where, _ in holes if number not in cutting]
 
 
 def no_object(label: str, shape: Mapping[str, Any]) -> str | None:
     """The kind of a shape that is no object, None of one that is."""
     kind, points = shape.get("shape_type") or "polygon", shape["points"]
-    if label in NO_OBJECTS:
+    if label == IGNORED:
         return f"shapes labelled {label}"
     if kind == "linestrip" and len(points) > 3 and points[0] == points[-1]:
         return None
     if kind in LINES:
         return f"shapes of the type {kind}, which have no inside"
-    if kind not in ("polygon", "linestrip", "rotation", "rectangle", "circle", "mask"):
+    if kind not in (*OUTLINES, "rectangle", "circle", "mask"):
         return f"shapes of the type {brief(kind)}"
     return None
 
@@ -159,7 +204,7 @@ def outline(shape: Mapping[str, Any], size: tuple[int, int]) -> list[list[float]
     xs, ys = zip(*points, strict=True)
     if kind == "mask":
         return placed_mask(shape["mask"], min(xs), min(ys), size)
-    if kind == "rectangle":  # two opposite corners, in some versions all four
+    if kind == "rectangle" and not (len(set(xs)) > 2 and len(points) == 4):  # not turned
         return [flat(rectangle(min(xs), min(ys), max(xs), max(ys)))]
     if kind == "circle":
         (x, y), (rim_x, rim_y) = points
@@ -186,10 +231,31 @@ def placed_mask(text: Any, left: float, top: float, size: tuple[int, int]) -> di
     return as_text(rle_tools.encode(whole))
 
 
-def union(where: str, parts: list[Any], size: tuple[int, int]) -> Any:
+def union(parts: list[Part], size: tuple[int, int]) -> Any:
     """Shapes of one object together: polygons where all are, RLE otherwise."""
-    if all(isinstance(part, list) for part in parts):
-        return [polygon for part in parts for polygon in part]
+    if all(isinstance(outline, list) for *_, outline in parts):
+        return [polygon for *_, outline in parts for polygon in outline]
     if len(parts) == 1:
-        return parts[0]
-    return as_text(rle_tools.merge([read_segmentation(where, part, *size) for part in parts]))
+        return parts[0][2]
+    return as_text(rle_tools.merge([read_segmentation(*part[1:], *size) for part in parts]))
+
+
+def with_holes(
+    parts: list[Part], holes: list[Part], size: tuple[int, int], cutting: set[int]
+) -> dict | None:
+    """Shapes of one object as RLE, painted in their order, of which each hole takes away what it
+    covers by then; None where none takes anything. The numbers of those that do go into `cutting`.
+    """
+    later = [hole for hole in holes if hole[0] > parts[0][0]]
+    painted: dict | None = None
+    cut = False
+    for part in sorted([*parts, *later]) if later else []:
+        rle = read_segmentation(*part[1:], *size)
+        if part not in later:
+            painted = rle if painted is None else rle_tools.merge([painted, rle])
+        elif rle_tools.area(rle_tools.merge([painted, rle], intersect=True)):
+            rest = rle_tools.decode(painted) & (1 - rle_tools.decode(rle))
+            painted = rle_tools.encode(np.asfortranarray(rest))
+            cutting.add(part[0])
+            cut = True
+    return as_text(painted) if cut and painted is not None else None

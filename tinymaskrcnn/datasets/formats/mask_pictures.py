@@ -14,7 +14,7 @@ draws around objects), or colours. Not here: class maps, which do not tell objec
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from scipy import ndimage
 
 from ...errors import InputError
 from ..defects import ODD, Defect
-from ..images import opened, picture_size
+from ..images import opened
 from .annotations import (
     DEFAULT_CLASS,
     AnnotatedObject,
@@ -33,7 +33,9 @@ from .annotations import (
     as_text,
     left_out,
     pictures_in,
+    unreadable,
 )
+from .orientation import Canvas, canvas, on_stored, upright
 
 SUFFIXES = ("", "_mask", "_masks", "_instances", "_instance_ids", "_labels")
 PICTURE_FOLDERS = ("images", "imgs", "image", "pictures", "PNGImages", "JPEGImages")
@@ -41,6 +43,10 @@ MASK_FOLDERS = ("masks", "mask", "instances", "labels", "PedMasks", "Segmentatio
 LOSSLESS = ("PNG", "TIFF", "BMP", "GIF", "PPM")
 BORDER = 255  # in pictures with a palette
 MOST_IDS = 10_000
+
+Masks = Mapping[Path, tuple[str, str]]  # the class of each file, and its name in messages
+Pair = tuple[Path, Masks]  # a picture and its masks
+Reader = Callable[[Masks, tuple[int, int], Options, list[Defect]], list[AnnotatedObject]]
 
 
 def read(source: Path, options: Options) -> Annotations:
@@ -52,8 +58,8 @@ def read(source: Path, options: Options) -> Annotations:
     defects: list[Defect] = []
     samples = sample_folders(source)
     if samples:
-        pictures = [read_sample(folder, options, defects) for folder in samples]
-        return Annotations([picture for picture in pictures if picture], defects)
+        pairs = [pair for folder in samples for pair in sample_pair(folder, options, defects)]
+        return read_all(source, pairs, read_sample, options, defects)
     folders = split_folders(source, options)
     if folders is None:
         raise InputError(
@@ -61,8 +67,42 @@ def read(source: Path, options: Options) -> Annotations:
             "or NAME_mask.png for each picture: beside it, in masks/ beside images/, or here with "
             "--images DIR for the pictures"
         )
-    pairs = pair(*folders, defects)
-    return Annotations([read_ids(*both, options, defects) for both in pairs], defects)
+    label = options.class_name or DEFAULT_CLASS
+    ids = [(picture, {file: (label, file.name)}) for picture, file in pair(*folders, defects)]
+    return read_all(source, ids, read_ids, options, defects)
+
+
+def read_all(
+    source: Path, pairs: Sequence[Pair], reader: Reader, options: Options, defects: list[Defect]
+) -> Annotations:
+    """Every picture with its masks, turned where they are of the picture as it is stored. One that
+    cannot be read with all of its masks is left out.
+
+    Raises InputError where that is every one.
+    """
+    problems: list[InputError] = []
+    known: list[Pair] = []
+    canvases: list[Canvas] = []
+    for picture, masks in pairs:
+        try:
+            corner = max(map(mask_corner, masks), default=None)
+            canvases.append(canvas(picture, None, (None, None), corner))
+            known.append((picture, masks))
+        except InputError as problem:
+            problems.append(problem)
+    pictures = []
+    stored = on_stored(source, canvases, defects)
+    for (file, masks), one, turning in zip(known, canvases, stored, strict=True):
+        size = one.stored if turning else one.size
+        try:
+            annotated = AnnotatedPicture(file, *size, reader(masks, size, options, defects))
+            pictures.append(upright(annotated, one) if turning else annotated)
+        except InputError as problem:
+            problems.append(problem)
+    if problems and not pictures:
+        raise problems[0]
+    defects += map(unreadable, problems)
+    return Annotations(pictures, defects, read=[mask for _, masks in known for mask in masks])
 
 
 def is_masks(source: Path) -> bool:
@@ -125,38 +165,46 @@ def is_mask(stem: str, suffix: str, stems: set[str]) -> bool:
     return stem.endswith(suffix) and stem.removesuffix(suffix) in stems
 
 
-def read_sample(folder: Path, options: Options, defects: list[Defect]) -> AnnotatedPicture | None:
-    """One picture and its masks, one file an object."""
+def sample_pair(folder: Path, options: Options, defects: list[Defect]) -> list[Pair]:
+    """One picture and its masks, one file an object, with their classes."""
     pictures = sample_pictures(folder)
     if len(pictures) != 1:
         kind = "folders with masks but not one picture"
         defects.append(left_out(kind, folder.name, f"{len(pictures)} pictures"))
-        return None
-    size = picture_size(pictures[0])
+        return []
     masks = folder / "masks"
     places = {masks: options.class_name or DEFAULT_CLASS}
     places |= {place: place.name for place in sorted(masks.iterdir()) if place.is_dir()}
+    files = {
+        file: (label, f"{folder.name}/{file.name}")
+        for place, label in places.items()
+        for file in pictures_in(place)
+    }
+    return [(pictures[0], files)]
+
+
+def read_sample(
+    masks: Masks, size: tuple[int, int], options: Options, defects: list[Defect]
+) -> list[AnnotatedObject]:
+    """The objects of one picture, a file each."""
     objects = []
-    for place, label in places.items():
-        for file in pictures_in(place):
-            values = read_values(file, size)
-            inside = values > values.max() // 2
-            where = f"{folder.name}/{file.name}"
-            for rle in pieces(inside) if options.split else [encode(inside)]:
-                objects.append(AnnotatedObject(label, rle, where))
-    return AnnotatedPicture(pictures[0], *size, objects)
+    for file, (label, where) in masks.items():
+        values = read_values(file, size)
+        inside = values > values.max() // 2
+        for rle in pieces(inside) if options.split else [encode(inside)]:
+            objects.append(AnnotatedObject(label, rle, where))
+    return objects
 
 
 def read_ids(
-    picture: Path, file: Path, options: Options, defects: list[Defect]
-) -> AnnotatedPicture:
-    """One picture and its instance ids."""
-    size = picture_size(picture)
+    masks: Masks, size: tuple[int, int], options: Options, defects: list[Defect]
+) -> list[AnnotatedObject]:
+    """The objects of one picture, in one file of instance ids."""
+    ((file, (label, name)),) = masks.items()
     values = read_values(file, size)
-    label = options.class_name or DEFAULT_CLASS
     objects = []
     for value, rle in instances(file, values).items():
-        where = f"{file.name} value {value}"
+        where = f"{name} value {value}"
         if options.split:
             parts = pieces(values == value)
             objects += [AnnotatedObject(label, part, where) for part in parts]
@@ -164,8 +212,14 @@ def read_ids(
             objects.append(AnnotatedObject(label, rle, where))
     if len(objects) == 1 and ndimage.label(values, np.ones((3, 3)))[1] > 1:
         kind = "masks with one value in separate pieces, taken as one object (--split parts them)"
-        defects.append(Defect(ODD, kind, file.name))
-    return AnnotatedPicture(picture, *size, objects)
+        defects.append(Defect(ODD, kind, name))
+    return objects
+
+
+def mask_corner(file: Path) -> tuple[float, float]:
+    """Width and height of a mask as it lies in its file."""
+    with opened(file) as image:
+        return float(image.width), float(image.height)
 
 
 def read_values(file: Path, size: tuple[int, int]) -> np.ndarray:

@@ -15,7 +15,7 @@ from typing import Any
 from ...errors import InputError
 from ..coco_file import parse_json
 from ..defects import Defect, brief
-from ..images import picture_size
+from ..finding import PictureFinder
 from ..polygons import ellipse, rectangle
 from .annotations import (
     DEFAULT_CLASS,
@@ -23,14 +23,15 @@ from .annotations import (
     AnnotatedPicture,
     Annotations,
     Options,
+    check_found,
     embedded,
     flat,
     is_file_name,
     left_out,
-    locate,
     numbers,
-    refuse_missing,
+    unreadable,
 )
+from .orientation import Canvas, canvas, corner_of, on_upright
 
 CLASS_ATTRIBUTES = ("class", "label", "name", "category", "type", "object")
 
@@ -81,25 +82,32 @@ def read(source: Path, options: Options) -> Annotations:
     except InputError as problem:
         raise InputError(f"{source}: {problem}") from None
     attribute = class_attribute(source, entries.values(), options)
-    folders = [options.images_dir] if options.images_dir else [source.parent / "images"]
-    folders += [] if options.images_dir else [source.parent]
+    finder = PictureFinder(
+        [options.images_dir] if options.images_dir else [source.parent / "images", source.parent]
+    )
     pictures: list[AnnotatedPicture] = []
+    canvases: list[Canvas] = []
     defects: list[Defect] = []
     missing: list[str] = []
     for entry in entries.values():
         name = entry["filename"]
-        file, bytes_inside = locate(name, folders), None
+        file, bytes_inside = finder.find(name), None
         if file is None:
             bytes_inside = embedded(entry.get("base64_img_data"))
             file = Path(name)
             if bytes_inside is None or not is_file_name(name):
                 missing.append(name)
                 continue
-        height, width = picture_size(file, bytes_inside)
         objects = list(read_regions(entry, attribute, options, defects))
-        pictures.append(AnnotatedPicture(file, height, width, objects, bytes_inside))
-    refuse_missing(source, missing, folders)
-    return Annotations(pictures, defects)
+        corner = corner_of(part for thing in objects for part in thing.segmentation)
+        try:
+            canvases.append(canvas(file, bytes_inside, (None, None), corner))
+        except InputError as problem:
+            defects.append(unreadable(problem))
+            continue
+        pictures.append(AnnotatedPicture(file, *canvases[-1].size, objects, bytes_inside))
+    check_found(source, missing, finder)
+    return Annotations(on_upright(source, pictures, canvases, defects), defects, read=[source])
 
 
 def regions_of(entry: Mapping[str, Any]) -> list[tuple[str, Any]]:

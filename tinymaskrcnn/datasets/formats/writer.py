@@ -10,6 +10,7 @@ from typing import Any
 from pycocotools import mask as rle_tools
 
 from ...errors import InputError
+from ...files import identity
 from ..segmentation import UnusableObject, read_segmentation
 from .annotations import AnnotatedObject, AnnotatedPicture, Annotations, left_out
 
@@ -74,10 +75,10 @@ def coco_annotation(thing: AnnotatedObject, height: int, width: int) -> dict[str
 def relative_name(file: Path, folder: Path) -> str:
     """The picture's name as seen from the json's folder."""
     try:
-        name = Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix()
+        name = Path(os.path.relpath(os.path.realpath(file), os.path.realpath(folder))).as_posix()
     except ValueError:  # on another drive
-        return file.resolve().as_posix()
+        return Path(os.path.realpath(file)).as_posix()
     other = folder / "images" / name  # which is where a reader of the json looks first
-    if other.is_file() and other.resolve() != file.resolve():
+    if os.path.isfile(other) and identity(other) != identity(file):
         raise InputError(f"{file}: readers would take {other} for it; give --out another folder")
     return name

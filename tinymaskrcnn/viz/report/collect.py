@@ -78,6 +78,7 @@ def _model(model: MaskRCNN, classes: Sequence[str]) -> dict[str, Any]:
         "roi": {
             "score": roi.score_thresh,
             "nms": roi.nms_thresh,
+            "agnostic": roi.class_agnostic_nms,
             "limit": roi.detections_per_img,
             "foreground": roi.fg_iou_thresh,
             "minSize": MIN_SIZE,

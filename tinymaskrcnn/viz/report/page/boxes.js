@@ -49,7 +49,7 @@ function largeEnough(b, least) { return f(b[2] - b[0]) >= f(least) && f(b[3] - b
 
 // Which candidates become detections at these thresholds, and what became of the others.
 function selectDetections(content, score, nms) {
-  const c = content.candidates, { limit, minSize } = content.model.roi;
+  const c = content.candidates, { limit, minSize, agnostic } = content.model.roi;
   const fates = new Map(), chosen = [];
   for (let i = 0; i < c.rows.length; i++) {
     if (!(c.scores.at(i) > f(score))) fates.set(i, { fate: "unsure" });
@@ -57,7 +57,7 @@ function selectDetections(content, score, nms) {
     else chosen.push(i);
   }
   const { kept, by } = suppressGroups(chosen.map((i) => c.boxes.row(i)), chosen.map((i) => c.scores.at(i)),
-    chosen.map((i) => c.labels.at(i)), nms);
+    chosen.map((i) => agnostic ? 0 : c.labels.at(i)), nms);
   by.forEach((winner, i) => fates.set(chosen[i], { fate: "overlap", by: chosen[winner] }));
   kept.forEach((i, rank) => fates.set(chosen[i], { fate: rank < limit ? "kept" : "rank", rank }));
   return { shown: kept.slice(0, limit).map((i) => chosen[i]), fates };

@@ -182,7 +182,7 @@ const INFERENCE = [
   },
   {
     id: "filters", group: "Second stage", title: "Which boxes stay",
-    text: (c) => `Every pair of a proposal and a class is a candidate. Out go those <b>below the score threshold</b>, those with no size, and those that <b>overlap a surer one of their class</b>; the best ${c.model.roi.limit} remain. The sliders do it over again. Click a box to learn why it went.`,
+    text: (c) => `Every pair of a proposal and a class is a candidate. Out go those <b>below the score threshold</b>, those with no size, and those that <b>overlap a surer one${c.model.roi.agnostic ? "" : " of their class"}</b>; the best ${c.model.roi.limit} remain. The sliders do it over again. Click a box to learn why it went.`,
     build: (view) => {
       const { content, state } = view, c = content.candidates, { shown, fates } = selectDetections(content, state.score, state.nms);
       const kinds = { kept: [], small: [], unsure: [], overlap: [], rank: [] };
