@@ -29,6 +29,8 @@ def run(options: argparse.Namespace) -> int:
         options.split,
     )
     annotations = read(source, options.format, settings)
+    if options.no_crowds:
+        annotations = without_crowds(annotations)
     annotations = with_pictures_placed(annotations, out, options.force)
     content = as_coco_json(annotations, out.parent)
     report(source, annotations)
@@ -51,6 +53,15 @@ def check_out(source: Path, out: Path, force: bool) -> None:
         raise InputError(f"--out {out}: this is the source")
     if out.exists() and not force:
         raise InputError(f"--out {out}: there is such a file; --force replaces it")
+
+
+def without_crowds(annotations: Annotations) -> Annotations:
+    """Crowds become ordinary objects, which is what brush tools mean by them."""
+    pictures = [
+        replace(picture, objects=[replace(thing, iscrowd=False) for thing in picture.objects])
+        for picture in annotations.pictures
+    ]
+    return replace(annotations, pictures=pictures)
 
 
 def with_pictures_placed(annotations: Annotations, out: Path, force: bool) -> Annotations:

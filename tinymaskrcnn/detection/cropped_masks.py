@@ -201,6 +201,24 @@ class CroppedMasks(NDArrayOperatorsMixin):
             corners.append(corner)
         return CroppedMasks(crops, corners, (len(rows), len(columns)), self.dtype)
 
+    def enlarged(self, factor: int) -> CroppedMasks:
+        """The masks with every pixel `factor` times as high and as wide."""
+        rows, columns = (np.arange(side * factor) // factor for side in self.image_size)
+        return self.resampled(rows, columns)
+
+    def with_border(self) -> Iterator[tuple[np.ndarray, int, int]]:
+        """Each crop with the pixels around it that are in the image, and the row and the column of
+        its corner.
+        """
+        height, width = self.image_size
+        for (rows, columns), crop in zip(self.windows(), self.crops, strict=True):
+            top, left = max(rows.start - 1, 0), max(columns.start - 1, 0)
+            size = min(rows.stop + 1, height) - top, min(columns.stop + 1, width) - left
+            bordered = np.zeros(size, self.dtype)
+            inner = slice(rows.start - top, rows.stop - top)
+            bordered[inner, columns.start - left : columns.stop - left] = crop
+            yield bordered, top, left
+
 
 def _pixels_of(mask: np.ndarray) -> tuple[slice, slice]:
     """The rows and columns that hold all of a mask's pixels; empty without any."""
