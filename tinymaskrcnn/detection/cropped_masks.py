@@ -226,7 +226,8 @@ def _pixels_of(mask: np.ndarray) -> tuple[slice, slice]:
     return rows, _span(mask[rows].any(axis=0))
 
 
-def _span(used: np.ndarray) -> slice:
+def _span(used: Any) -> slice:
+    """From the first to the last place (n,) that is used."""
     places = np.flatnonzero(used)
     return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
 
