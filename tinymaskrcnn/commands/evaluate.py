@@ -66,9 +66,10 @@ def limits(model: MaskRCNN, found: Findings) -> list[str]:
     pictures = by_picture(found.images, found.annotations, found.results)
     counts = [sum(not entry["iscrowd"] for entry in truth) for truth, _ in pictures]
     if full := sum(count > most for count in counts):
+        have = "has" if full == 1 else "have"
         lines.append(
-            f"{counted(full, 'image')} with more objects than the {most} that the model reports of "
-            "an image"
+            f"{counted(full, 'image')} {have} more objects than the {most} detections that the "
+            "model makes per image"
         )
     smallest = min(size for level in model.rpn.anchor_generator.sizes for size in level)
     shrunk, small = 1.0, 0
