@@ -195,6 +195,50 @@ def test_warnings_are_status_0_and_with_strict_2(capsys):
     assert err == "tinymaskrcnn: train.json: 1 warning, which --strict does not accept\n"
 
 
+def test_crowds_alone_are_an_error_and_convert_makes_objects_of_them(capsys, folder):
+    def change(content):
+        for thing in content["annotations"]:
+            thing["iscrowd"] = 1
+
+    path = data_set(change=change)
+    status, out, _ = run(capsys, "check-data", path)
+    assert status == 2
+    assert "  error: all 6 objects are crowds: nothing would be learnt (1)" in out
+    status, _, err = train_one_step(capsys)
+    assert status == 2
+    assert err.splitlines()[-1].startswith("tinymaskrcnn: train.json: all 6 objects are crowds")
+    assert not (folder / "run").exists()
+    assert run(capsys, "convert", path, "--no-crowds", "--out", "objects.json")[0] == 0
+    assert [a["iscrowd"] for a in COCO("objects.json").anns.values()] == [0] * 6
+    assert run(capsys, "check-data", "objects.json")[0] == 0
+    assert run(capsys, "convert", path, "--out", "crowds.json")[0] == 0
+    assert [a["iscrowd"] for a in COCO("crowds.json").anns.values()] == [1] * 6
+
+
+def test_many_crowds_are_a_warning(capsys):
+    path = data_set(change=lambda c: c["annotations"][0].update(iscrowd=1))
+    status, out, _ = run(capsys, "check-data", path)
+    assert status == 0
+    assert "  warning: 1 of 6 objects are crowds, from which nothing is learnt (1)" in out
+
+
+def test_categories_without_objects_are_named(capsys):
+    def roboflow(content):
+        content["categories"] = [
+            {"id": 0, "name": "cells-x1", "supercategory": "none"},
+            {"id": 1, "name": "cell", "supercategory": "cells-x1"},
+            {"id": 7, "name": "debris", "supercategory": ["cells-x1"]},
+        ]
+
+    status, out, _ = run(capsys, "check-data", data_set(change=roboflow))
+    assert status == 0
+    assert "  warning: categories without objects (2): category 0 ('cells-x1', a root as Rob" in out
+    assert "category 7 ('debris')" in out
+    few = data_set("val", change=lambda c: c["categories"].append({"id": 7, "name": "debris"}))
+    status, out, _ = run(capsys, "check-data", "train.json", few)
+    assert out.count("categories without objects") == 1  # the second set is not trained on
+
+
 def test_errors_come_first_with_counts_and_examples(capsys):
     def change(content):
         content["annotations"][0]["segmentation"][0][0] = 40  # crosses itself, no error
@@ -286,6 +330,43 @@ def test_sheets_of_several_sets_do_not_replace_each_other(capsys, folder):
     assert Path("b-train_check.png").exists() and len(list(folder.glob("*_check.png"))) == 2
     run(capsys, "check-data", "train.json", "b/train.json", "--sheet", "s.png")
     assert Path("s-1.png").exists() and Path("s-2.png").exists()
+
+
+# numbers of objects
+
+
+def test_any_number_of_objects_goes_the_whole_way(capsys, folder):
+    """Pictures with 0, 1, 255, 256 and 1,500 objects; 2,012 of one class in all."""
+
+    def change(content):
+        content["annotations"].clear()
+        for image_id, count in enumerate((0, 1, 255, 256, 1500), start=1):
+            for k in range(count):
+                x, y = k % 50 * 1.2, k // 50 * 1.5
+                content["annotations"].append(annotation(k + 1, image_id, x=x, y=y, side=4))
+        for number, thing in enumerate(content["annotations"]):
+            thing["id"] = number
+
+    path = data_set(count=5, change=change)
+    status, out, _ = run(capsys, "check-data", path)
+    assert status == 0
+    assert "5 pictures, 2012 usable objects" in out
+    assert run(capsys, "convert", path, "--out", "again.json")[1].endswith(
+        "2012 objects: cell 2012\n"
+    )
+    status, _, err = train_one_step(capsys, "--val", "again.json", "--batch-size", "5")
+    assert status == 0, err
+    result = json.loads(Path("run/result.json").read_text())
+    assert result["uncapped"]["images"] == 3
+    assert result["uncapped"]["AP_at_most"] < 0.2
+    call = ["evaluate", "--weights", "run/model.safetensors", "--data", path]
+    status, out, err = run(capsys, *call)
+    assert status == 0, err
+    assert "3 images have more than 100 objects of a class" in out
+    call = ["explain", "train/5.png", "--weights", "run/model.safetensors", "--targets", path]
+    status, _, err = run(capsys, *call, "--out", "page.html")
+    assert status == 0, err
+    assert Path("page.html").stat().st_size < 5 << 20
 
 
 # training on what is wrong

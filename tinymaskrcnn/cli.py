@@ -354,6 +354,8 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     convert.add_argument(
         "--split", action="store_true", help="make every separate piece of a mask an object"
     )
+    help_text = "make ordinary objects of crowds (iscrowd 1), which is how brush tools write masks"
+    convert.add_argument("--no-crowds", action="store_true", help=help_text)
     convert.add_argument(
         "--force",
         action="store_true",

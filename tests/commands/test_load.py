@@ -13,9 +13,13 @@ from tests.test_cli import small_weights
 from tinymaskrcnn.cli import main
 from tinymaskrcnn.commands import predict
 from tinymaskrcnn.commands.predictions import Prediction, Source, coco_json
+from tinymaskrcnn.datasets import CocoDataset
+from tinymaskrcnn.datasets.augment import Augmentation
 from tinymaskrcnn.detection.detections import Detections
-from tinymaskrcnn.evaluation.results import coco_results
-from tinymaskrcnn.viz.draw import draw_detections
+from tinymaskrcnn.evaluation.results import coco_annotations, coco_results
+from tinymaskrcnn.models.roi_heads import mask_goals
+from tinymaskrcnn.models.transform import Transform, TransformConfig
+from tinymaskrcnn.viz.draw import draw_detections, draw_target
 
 HEIGHT, WIDTH, OBJECTS = 1000, 1500, 300
 
@@ -78,4 +82,37 @@ def test_300_objects_in_a_large_picture_need_no_300_large_masks():
     tracemalloc.stop()
     assert len(json.loads(content)["annotations"]) == OBJECTS
     assert drawn.size == (WIDTH, HEIGHT)
+    assert peak < 200 << 20
+
+
+def test_400_true_objects_in_a_large_picture_need_no_400_large_masks(tmp_path):
+    """Read, changed, cut to goals, resized, compared and drawn; whole masks would be 420 MB."""
+    side, count = 1024, 400
+    Image.new("RGB", (side, side)).save(tmp_path / "a.png")
+    annotations = []
+    for k in range(count):
+        x, y = k % 20 * 50, k // 20 * 50
+        outline = [x, y, x + 20, y, x + 20, y + 18, x, y + 18]
+        own = {"id": k + 1, "image_id": 1, "category_id": 1, "iscrowd": 0}
+        box = {"segmentation": [outline], "bbox": [x, y, 20, 18], "area": 360}
+        annotations.append(own | box)
+    image = {"id": 1, "file_name": "a.png", "width": side, "height": side}
+    content = {"images": [image], "annotations": annotations}
+    content["categories"] = [{"id": 1, "name": "cell"}]
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    dataset, rng = CocoDataset(tmp_path / "a.json"), np.random.default_rng(0)
+    augment = Augmentation(1, 1, 1, 0.2, 0.1, 0.3, 1, partners=dataset)
+    transform = Transform(TransformConfig(min_size=side // 2, max_size=side // 2))
+    mask_goals(np.ones((1, 4, 4)), np.float32([[0, 0, 4, 4]]), np.zeros(1), 28)  # compiled by now
+    tracemalloc.start()
+    image, target = dataset[0]
+    assert len(coco_annotations(target, 1)) == count
+    draw_target(image, target, dataset.classes)
+    _, (seen,) = transform([image], [target])
+    goals = mask_goals(seen["masks"], seen["boxes"][:200], np.arange(200), 28)
+    np.testing.assert_allclose(goals[:, 8:20, 8:20], 1, rtol=1e-5)
+    _, changed = augment(image, target, rng)
+    assert len(changed["labels"]) > 100
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
     assert peak < 200 << 20

@@ -68,6 +68,19 @@ def test_one_box_at_a_time(iou, thresholds, allow_low_quality):
 # laws
 
 
+@pytest.mark.parametrize("allow_low_quality", [False, True])
+def test_many_ground_truths_are_matched_some_at_a_time(monkeypatch, allow_low_quality):
+    rng = np.random.default_rng(0)
+    corners = rng.integers(0, 20, (90, 2))
+    boxes = np.hstack([corners, corners + rng.integers(4, 9, (90, 2))]).astype(np.float32)
+    truth, boxes, matcher = boxes[:30], boxes[30:], Matcher(0.5, 0.3, allow_low_quality)
+    whole = matcher.match_boxes(boxes, truth)
+    assert (whole >= 0).any() and (whole == BELOW).any()
+    for pairs in (1, 7 * len(boxes)):
+        monkeypatch.setattr("tinymaskrcnn.detection.matcher.PAIRS", pairs)
+        assert matcher.match_boxes(boxes, truth).tolist() == whole.tolist()
+
+
 @settings(deadline=None, max_examples=50)
 @given(arrays(np.float32, (3, 7), elements=st.floats(0.015625, 1, width=32)))
 def test_no_ground_truth_goes_without(iou):

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from tinymaskrcnn.evaluation import FIGURES, coco_annotations, coco_metrics, coco_results
 
@@ -107,6 +109,74 @@ def test_a_wrong_detection_has_its_masks_area_in_the_mask_figures():
     figures = measure(truth([large]), found([large, thin], [0.5, 0.9], masks=masks))
     assert figures["segm"]["APl"] == pytest.approx(1)
     assert figures["bbox"]["APl"] == pytest.approx(0.5)
+
+
+def grid(count, left=0):
+    """Boxes of 4 x 4 pixels in rows of 40, from a column on."""
+    return [
+        [left + x, y, left + x + 4, y + 4] for y in range(0, SIDE, 5) for x in range(0, 100, 5)
+    ][:count]
+
+
+def test_perfect_results_for_more_than_100_objects():
+    """COCO looks at 100 detections of a class and image: the best of the 250 is 100 / 250."""
+    boxes = grid(250)
+    figures = measure(truth(boxes), found(boxes, [1] * 250))
+    assert figures["bbox"]["AP"] == pytest.approx(41 / 101)
+    uncapped = figures["uncapped"]
+    assert uncapped["images"] == 1
+    assert uncapped["AP_at_most"] == pytest.approx(41 / 101)
+    for kind in ("bbox", "segm"):
+        assert uncapped[kind] == pytest.approx({"AP": 1, "AP50": 1, "AP75": 1, "AR": 1})
+
+
+def test_the_limit_is_of_each_class():
+    """100 of one class are no more than COCO looks at, beside 150 of another."""
+    boxes, labels = grid(100) + grid(150, left=100), np.repeat([1, 2], [100, 150])
+    annotations = truth(boxes, labels=labels)
+    results = found(boxes, [1] * 250, labels=labels)
+    figures = measure(annotations, results, ("few", "many"))
+    assert figures["uncapped"]["AP_at_most"] == pytest.approx((1 + 67 / 101) / 2)
+    assert figures["segm"]["AP"] == pytest.approx((1 + 67 / 101) / 2)
+    assert figures["uncapped"]["segm"]["AP"] == pytest.approx(1)
+
+
+def test_without_the_limit_figures_equal_pycocotools_with_a_higher_one():
+    rng = np.random.default_rng(0)
+    boxes = grid(180)
+    moved = np.clip(boxes + rng.integers(-1, 2, (180, 1)), 0, SIDE).tolist()
+    annotations, results = truth(boxes), found(moved, rng.random(180))
+    uncapped = measure(annotations, results)["uncapped"]
+    oracle = COCO()
+    oracle.dataset = {
+        "images": IMAGES,
+        "annotations": [a | {"id": i} for i, a in enumerate(annotations, start=1)],
+        "categories": [{"id": 1, "name": "thing"}],
+    }
+    oracle.createIndex()
+    for kind in ("bbox", "segm"):
+        drop = {"bbox": "segmentation", "segm": "bbox"}[kind]
+        loaded = oracle.loadRes([{k: v for k, v in r.items() if k != drop} for r in results])
+        evaluation = COCOeval(oracle, loaded, kind)
+        evaluation.params.maxDets = [1, 10, 1000]
+        evaluation.evaluate()
+        evaluation.accumulate()
+        precision = evaluation.eval["precision"][:, :, 0, 0, 2]
+        assert 0.05 < uncapped[kind]["AP"] < 0.95
+        assert uncapped[kind]["AP"] == pytest.approx(precision.mean())
+        assert uncapped[kind]["AP75"] == pytest.approx(precision[5].mean())
+        assert uncapped[kind]["AR"] == pytest.approx(evaluation.eval["recall"][:, 0, 0, 2].mean())
+
+
+def test_where_nothing_is_cut_both_are_the_same():
+    boxes = grid(100)
+    figures = measure(truth(boxes), found(boxes[:75], [1] * 75))
+    assert figures["uncapped"]["images"] == 0
+    assert figures["uncapped"]["AP_at_most"] == 1
+    for kind in ("bbox", "segm"):
+        assert figures["uncapped"][kind]["AP"] == figures[kind]["AP"] == pytest.approx(76 / 101)
+        assert figures["uncapped"][kind]["AR"] == figures[kind]["AR100"]
+    assert measure([], [])["uncapped"]["AP_at_most"] == -1
 
 
 # edges

@@ -11,8 +11,10 @@ import lessons
 from tests.properties import on_each_backend
 from tinymaskrcnn import functional as F
 from tinymaskrcnn.autograd import no_grad
+from tinymaskrcnn.detection.cropped_masks import CroppedMasks
 from tinymaskrcnn.detection.fates import Fate
 from tinymaskrcnn.gradcheck import gradcheck
+from tinymaskrcnn.models import roi_heads
 from tinymaskrcnn.models.box_head import ConvFCBoxHead, FastRCNNPredictor, TwoMLPHead
 from tinymaskrcnn.models.mask_head import MaskHead, MaskPredictor
 from tinymaskrcnn.models.resnet import norm_maker
@@ -134,6 +136,23 @@ def test_a_mask_goal_is_the_covered_share(backend):
     goals = mask_goals(mask, np.array([[0, 0, 8, 8]], np.float32), np.array([1]), 4)
     # unaligned samples stand at 0.5, 1.5, ... of pixels whose centres are whole: half a pixel late
     assert goals[0].tolist() == [[0, 0.25, 1, 1]] * 4
+
+
+@pytest.mark.parametrize("pixels", [1, 2 * 41 * 37, 1 << 23])
+def test_mask_goals_are_those_of_whole_masks_however_many_at_a_time(monkeypatch, pixels):
+    monkeypatch.setattr(roi_heads, "MASK_PIXELS", pixels)
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(-3, 20, (12, 2))
+    boxes = np.hstack([corners, corners + rng.uniform(1, 22, (12, 2))]).astype(np.float32)
+    whole = rng.random((7, 41, 37)) < 0.5
+    whole[3, :30], whole[5] = 0, 0
+    matches = rng.integers(0, 7, 12)
+    rois = np.column_stack([matches, boxes]).astype(np.float32)
+    expected = F.roi_align(whole[..., None].astype(np.float32), rois, 14).data[..., 0]
+    for masks in (whole, CroppedMasks.of(whole)):
+        goals = mask_goals(masks, boxes, matches, 14)
+        assert goals.tobytes() == expected.tobytes()
+    assert mask_goals(whole, boxes[:0], matches[:0], 14).shape == (0, 14, 14)
 
 
 def test_ground_truth_is_among_the_proposals_but_crowds_are_not():

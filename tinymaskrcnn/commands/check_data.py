@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ..datasets.checking import CheckedSet, check_set, leaks
 from ..datasets.defects import ERRORS, ODD, Defect, by_kind, examples
 from ..datasets.images import MAX_PIXELS, read_image
+from ..datasets.run_lengths import masks_from_rles
 from ..detection.anchor_fit import best_overlaps, coverage, suggested_sizes
 from ..detection.anchors import AnchorGenerator
 from ..detection.boxes import scale_boxes
@@ -231,8 +232,9 @@ def mask_sides(checked: CheckedSet) -> np.ndarray:
     """Square roots of the areas of all masks, in pixels of their pictures (M,)."""
     from pycocotools import mask as rle_tools
 
-    rles = [thing["rle"] for things in checked.file.objects.values() for thing in things]
-    return np.sqrt(rle_tools.area(rles).astype(float)) if rles else np.zeros(0)
+    # one by one: pycocotools 2.0.11 counts the areas of a list in 8 bits
+    things = (thing for things in checked.file.objects.values() for thing in things)
+    return np.sqrt([float(rle_tools.area(thing["rle"])) for thing in things])
 
 
 def shown_pictures(checked: CheckedSet) -> list[dict]:
@@ -266,8 +268,6 @@ def _hashable(value: Any) -> Any:
 
 def cell_of(checked: CheckedSet, entry: dict, max_pixels: int) -> Cell:
     """One picture of the sheet with its objects, and what is wrong with them."""
-    from pycocotools import mask as rle_tools
-
     id_, file = entry["id"], checked.file
     image = read_image(file.files[id_], max_pixels=max_pixels)
     things = file.objects[id_] if image.shape[1:] == (entry["height"], entry["width"]) else []
@@ -288,7 +288,7 @@ def cell_of(checked: CheckedSet, entry: dict, max_pixels: int) -> Cell:
         image=image,
         boxes=np.array([thing["box"] for thing in things], np.float32).reshape(-1, 4),
         labels=np.array([thing["label"] for thing in things], np.int64),
-        masks=[rle_tools.decode(thing["rle"]) for thing in things],
+        masks=masks_from_rles([thing["rle"] for thing in things], image.shape[1:]),
         wrong=wrong,
         unusable=[(box, why) for box, why in unusable],
         note=", ".join(notes),

@@ -39,6 +39,8 @@ def run(options: argparse.Namespace) -> int:
         options.split,
     )
     annotations = read(source, options.format, settings)
+    if options.no_crowds:
+        annotations = without_crowds(annotations)
     inputs = identities([source, *annotations.read, *(p.file for p in annotations.pictures)])
     annotations = with_pictures_placed(annotations, out, inputs, options.force)
     content = as_coco_json(annotations, out.parent)
@@ -50,6 +52,15 @@ def run(options: argparse.Namespace) -> int:
     write_atomic(out, (json.dumps(content) + "\n").encode())
     say(f"{out}: {summary(content)}")
     return int(any(defect.kind == UNREADABLE for defect in annotations.defects))
+
+
+def without_crowds(annotations: Annotations) -> Annotations:
+    """Crowds become ordinary objects, which is what brush tools mean by them."""
+    pictures = [
+        replace(picture, objects=[replace(thing, iscrowd=False) for thing in picture.objects])
+        for picture in annotations.pictures
+    ]
+    return replace(annotations, pictures=pictures)
 
 
 def with_pictures_placed(

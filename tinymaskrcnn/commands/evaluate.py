@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -24,11 +25,12 @@ from ..training.distributed import end_together, world
 from .loading import load_model, weights_path
 from .machine import prepare
 from .predict import output_folder
-from .report import errors_table, figures_table
+from .report import counted, errors_table, figures_table
 from .train import HELD_BACK
 
 WORST = 8  # pictures on the sheet
 ERRORS_BEGIN = '[\n {\n  "picture": '  # how an errors.json begins
+SHRUNK, FEW = 1.2, 0.1  # from which shrinking is spoken of, and of what share of the objects
 
 
 def run(options: argparse.Namespace) -> int:
@@ -49,9 +51,41 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(result, indent=2))
     else:
         print(figures_table(result, classes), errors_table(result["errors"], "segm"), sep="\n\n")
+        for line in limits(model, found):
+            print(f"\n{line}")
     if folder:
         write_errors(folder, dataset, found, classes, options.score)
     return 0
+
+
+def limits(model: MaskRCNN, found: Findings) -> list[str]:
+    """What keeps the model from finding objects, whatever it has learnt: how many it can report in
+    an image, and how small it sees them.
+    """
+    lines = []
+    most = model.roi_heads.config.detections_per_img
+    pictures = by_picture(found.images, found.annotations, found.results)
+    counts = [sum(not entry["iscrowd"] for entry in truth) for truth, _ in pictures]
+    if full := sum(count > most for count in counts):
+        have = "has" if full == 1 else "have"
+        lines.append(
+            f"{counted(full, 'image')} {have} more objects than the {most} detections that the "
+            "model makes per image"
+        )
+    smallest = min(size for level in model.rpn.anchor_generator.sizes for size in level)
+    shrunk, small = 1.0, 0
+    for image, (truth, _) in zip(found.images, pictures, strict=True):
+        size = image["height"], image["width"]
+        scale = max(model.transform.resized_size(size)) / max(size)
+        shrunk = max(shrunk, 1 / scale)
+        sides = [math.sqrt(e["bbox"][2] * e["bbox"][3]) for e in truth if not e["iscrowd"]]
+        small += scale < 1 / SHRUNK and sum(side * scale < smallest for side in sides)
+    if small >= FEW * sum(counts) > 0:
+        lines.append(
+            f"the model shrinks the images up to {shrunk:.1f} times: {small} of {sum(counts)} "
+            f"objects are then smaller than its smallest anchor, {smallest:g} pixels"
+        )
+    return lines
 
 
 def model_and_pictures(

@@ -35,7 +35,7 @@ def figures_table(result: Mapping[str, Any], classes: Sequence[str]) -> str:
         for name in classes:
             figures = per_class.get(name, {})
             lines.append(_row(name, [_number(figures.get(f"{kind}_AP", -1)) for kind, _ in KINDS]))
-    return "\n".join(lines + _undefined(result, per_class))
+    return "\n".join(lines + _undefined(result, per_class) + _limited(result))
 
 
 def errors_table(errors: Mapping[str, Any], kind: str) -> str:
@@ -69,6 +69,21 @@ def _undefined(result: Mapping[str, Any], per_class: Mapping[str, Any]) -> list[
         some = ", ".join(empty[:5]) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
         reasons[some] = "no ground truth of " + ("this class" if len(empty) == 1 else "these")
     return [""] * bool(reasons) + [printable(f"{name}: -, {why}") for name, why in reasons.items()]
+
+
+def _limited(result: Mapping[str, Any]) -> list[str]:
+    """What COCO's limit of 100 detections hides, where it hides something."""
+    uncapped = result.get("uncapped", {"images": 0})
+    if not uncapped["images"]:
+        return []
+    have = "has" if uncapped["images"] == 1 else "have"
+    figures = " and ".join(f"{label} AP {_number(uncapped[k]['AP'])}" for k, label in KINDS)
+    return [
+        "",
+        f"{counted(uncapped['images'], 'image')} {have} more than 100 objects of a class, and COCO "
+        f"counts 100 detections: AP can be at most {uncapped['AP_at_most']:.3f}",
+        f"with all detections counted: {figures}",
+    ]
 
 
 def _sum(rows: Sequence[Any]) -> Any:

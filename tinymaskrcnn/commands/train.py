@@ -77,8 +77,14 @@ def datasets(options: argparse.Namespace, recipe: Recipe) -> tuple[Any, Any | No
         return shape_sets(recipe)
     limit = options.max_pixels or MAX_PIXELS
     train = coco_set(options.data, options.images, None, limit)
-    if not any(train.objects.values()):
+    objects = [thing for things in train.objects.values() for thing in things]
+    if not objects:
         raise InputError(f"{options.data}: no objects to learn from")
+    if all(thing["iscrowd"] for thing in objects):
+        raise InputError(
+            f"{options.data}: all {len(objects)} objects are crowds (iscrowd 1): nothing would be "
+            "learnt; convert --no-crowds makes ordinary objects of them"
+        )
     if options.val is None:
         logger.warning("no --val: nothing will be evaluated")
         return train, None

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..detection.cropped_masks import CroppedMasks
 from ..errors import InputError
 from .targets import Target, crowd_flags, select_objects, with_masks
 
@@ -89,7 +90,7 @@ def flip(image: np.ndarray, target: Target) -> Pair:
     width = image.shape[2]
     x1, y1, x2, y2 = target["boxes"].T
     boxes = np.stack([width - x2, y1, width - x1, y2], axis=1)
-    return mirrored(image[:, :, ::-1], target, boxes, target["masks"][:, :, ::-1])
+    return mirrored(image[:, :, ::-1], target, boxes, masks_of(target).flipped(2))
 
 
 def vertical_flip(image: np.ndarray, target: Target) -> Pair:
@@ -97,22 +98,24 @@ def vertical_flip(image: np.ndarray, target: Target) -> Pair:
     height = image.shape[1]
     x1, y1, x2, y2 = target["boxes"].T
     boxes = np.stack([x1, height - y2, x2, height - y1], axis=1)
-    return mirrored(image[:, ::-1], target, boxes, target["masks"][:, ::-1])
+    return mirrored(image[:, ::-1], target, boxes, masks_of(target).flipped(1))
 
 
 def transpose(image: np.ndarray, target: Target) -> Pair:
     """Rows become columns."""
     boxes = target["boxes"][:, [1, 0, 3, 2]]
-    return mirrored(image.transpose(0, 2, 1), target, boxes, target["masks"].transpose(0, 2, 1))
+    return mirrored(image.transpose(0, 2, 1), target, boxes, masks_of(target).transposed())
 
 
-def mirrored(image: np.ndarray, target: Target, boxes: np.ndarray, masks: np.ndarray) -> Pair:
-    """Views made into arrays of their own, everything else of the target kept."""
-    return np.ascontiguousarray(image), {
-        **target,
-        "boxes": boxes.astype(np.float32),
-        "masks": np.ascontiguousarray(masks),
-    }
+def mirrored(image: np.ndarray, target: Target, boxes: np.ndarray, masks: CroppedMasks) -> Pair:
+    """The view of the picture made into an array, everything else of the target kept."""
+    moved = {**target, "boxes": boxes.astype(np.float32), "masks": masks}
+    return np.ascontiguousarray(image), moved
+
+
+def masks_of(target: Target) -> CroppedMasks:
+    """The masks of a target, whose own may be an array (G, H, W)."""
+    return CroppedMasks.of(target["masks"])
 
 
 def jitter_scale(
@@ -165,11 +168,12 @@ def copy_paste(
     chosen = chosen if len(chosen) else single[[int(rng.integers(len(single)))]]
     objects = select_objects(other_target, chosen)
     height, width = image.shape[1:]
-    top = free_offset(np.flatnonzero(objects["masks"].any(axis=(0, 2))), height, rng)
-    left = free_offset(np.flatnonzero(objects["masks"].any(axis=(0, 1))), width, rng)
+    used = masks_of(objects).union()
+    top = free_offset(np.flatnonzero(used.any(axis=1)), height, rng)
+    left = free_offset(np.flatnonzero(used.any(axis=0)), width, rng)
     pasted, objects = crop_or_pad(other_image, objects, top, left, height, width)
-    covered = objects["masks"].any(axis=0)
-    below = with_masks(target, target["masks"] * ~covered, MIN_PIXELS)
+    covered = masks_of(objects).union()
+    below = with_masks(target, masks_of(target).without(covered), MIN_PIXELS)
     return np.where(covered, pasted, image), joined(below, objects)
 
 
@@ -186,8 +190,9 @@ def free_offset(used: np.ndarray, side: int, rng: np.random.Generator) -> int:
 
 def joined(target: Target, more: Target) -> Target:
     """The objects of both; whatever is not per object is the first's."""
-    both = ("boxes", "labels", "masks", "area", "iscrowd")
+    both = ("boxes", "labels", "area", "iscrowd")
     kept = {name: value for name, value in target.items() if not isinstance(value, np.ndarray)}
+    kept["masks"] = CroppedMasks.joined(target["masks"], more["masks"])
     return kept | {name: np.concatenate([target[name], more[name]]) for name in both}
 
 
@@ -203,7 +208,7 @@ def resize(image: np.ndarray, target: Target, height: int, width: int) -> Pair:
         ((np.arange(new) + 0.5) * old / new).astype(np.int64)
         for old, new in zip(image.shape[1:], (height, width), strict=True)
     )
-    return scaled, with_masks(target, target["masks"][:, rows][:, :, columns], MIN_PIXELS)
+    return scaled, with_masks(target, masks_of(target).resampled(rows, columns), MIN_PIXELS)
 
 
 def crop_or_pad(
@@ -215,11 +220,10 @@ def crop_or_pad(
     """
     canvas = np.empty((len(image), height, width), np.float32)
     canvas[:] = image.mean(axis=(1, 2), keepdims=True)
-    masks = np.zeros((len(target["masks"]), height, width), np.uint8)
     rows, from_rows = overlap(image.shape[1], top, height)
     columns, from_columns = overlap(image.shape[2], left, width)
     canvas[:, rows, columns] = image[:, from_rows, from_columns]
-    masks[:, rows, columns] = target["masks"][:, from_rows, from_columns]
+    masks = masks_of(target).window(top, left, height, width)
     return canvas, with_masks(target, masks, MIN_PIXELS)
 
 

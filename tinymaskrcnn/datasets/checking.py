@@ -17,8 +17,10 @@ import numpy as np
 from ..errors import InputError
 from .coco import wrong_size
 from .coco_file import CocoFile, picture
-from .defects import ODD, REFUSED, Defect
+from .defects import ODD, REFUSED, Defect, brief
 from .images import MAX_PIXELS, read_image, unread
+
+CROWDS = 0.1  # share of crowds among the objects from which it is a warning
 
 
 @dataclass
@@ -51,6 +53,9 @@ def check_set(
     defects, digests = list(file.defects), {}
     if not file.images:
         defects.append(Defect(REFUSED, "no pictures", "images", "there is none that can be used"))
+    defects += crowds(file)
+    if classes is None:  # a set that is not trained on may do without some of them
+        defects += classes_without_objects(file)
     for entry in progress([entry for entry in file.images if entry["id"] in file.files]):
         where, id_ = picture(entry), entry["id"]
         try:
@@ -67,6 +72,35 @@ def check_set(
         defects += [Defect(ODD, kind, where, detail, image=id_) for kind, detail in found]
         digests[id_] = digest(image)
     return CheckedSet(file, defects + twins(file, digests), digests)
+
+
+def crowds(file: CocoFile) -> list[Defect]:
+    """Crowds, where they are many: nothing is learnt from them."""
+    flags = [thing["iscrowd"] for things in file.objects.values() for thing in things]
+    count, hint = sum(flags), "convert --no-crowds makes ordinary objects of them"
+    if count and count == len(flags):
+        kind = f"all {count} objects are crowds: nothing would be learnt"
+        return [Defect(REFUSED, kind, "annotations", hint)]
+    if count > CROWDS * len(flags):
+        kind = f"{count} of {len(flags)} objects are crowds, from which nothing is learnt"
+        return [Defect(ODD, kind, "annotations", hint)]
+    return []
+
+
+def classes_without_objects(file: CocoFile) -> list[Defect]:
+    """Classes that the model would get an output for, but nothing to learn from."""
+    used = {thing["label"] for things in file.objects.values() for thing in things}
+    parents = [entry.get("supercategory") for entry in file.categories.values()]
+    roots = {parent for parent in parents if isinstance(parent, str)}
+    defects = []
+    for label, name in enumerate(file.classes, start=1):
+        if label not in used:
+            detail = brief(name)
+            if name in roots:
+                detail += ", a root as Roboflow adds it: others name it as their supercategory"
+            where = f"category {brief(file.category_ids[label - 1])}"
+            defects.append(Defect(ODD, "categories without objects", where, detail))
+    return defects
 
 
 def digest(image: np.ndarray) -> bytes:

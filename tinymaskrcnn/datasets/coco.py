@@ -1,8 +1,8 @@
 """Pictures and objects from a COCO json file.
 
 Polygons, compressed and uncompressed RLE, crowds, category ids with gaps and pictures without
-objects. Masks are kept as RLE and decoded for one picture at a time. A file that contradicts itself
-is refused; single objects that cannot be trained on are left out, with a warning and a count
+objects. Masks are kept as RLE; a target has crops of them. A file that contradicts itself is
+refused; single objects that cannot be trained on are left out, with a warning and a count
 (`dataset.skipped`); what is odd but usable is kept, with a warning. `tinymaskrcnn check-data` tells
 more.
 """
@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as rle_tools
 
 from ..errors import InputError
 from .coco_file import CocoFile
 from .coco_objects import BAD_BOX
 from .defects import LEFT_OUT, ODD, REFUSED, Defect, by_kind, examples
 from .images import MAX_PIXELS, picture_size, read_image, unread
+from .run_lengths import masks_from_rles
 from .targets import Target
 
 log = logging.getLogger(__name__)
@@ -95,12 +95,11 @@ class CocoDataset:
         """The target of picture `index`, without reading the picture."""
         entry = self.images[index]
         objects = self.objects[entry["id"]]
-        masks = rle_tools.decode([thing["rle"] for thing in objects]) if objects else np.zeros(0)
-        masks = masks.reshape(entry["height"], entry["width"], len(objects)).transpose(2, 0, 1)
+        rles, size = [thing["rle"] for thing in objects], (entry["height"], entry["width"])
         return {
             "boxes": np.array([o["box"] for o in objects], np.float32).reshape(-1, 4),
             "labels": np.array([o["label"] for o in objects], np.int64),
-            "masks": np.ascontiguousarray(masks, np.uint8),
+            "masks": masks_from_rles(rles, size),
             "area": np.array([o["area"] for o in objects], np.float32),
             "iscrowd": np.array([o["iscrowd"] for o in objects], bool),
             "image_id": entry["id"],

@@ -2,7 +2,7 @@
 
 boxes     (G, 4) float32   x1, y1, x2, y2 in pixels; a mask's box reaches to its last column + 1
 labels    (G,) int64       1..K, 0 is the background and never occurs
-masks     (G, H, W) uint8  0 or 1, the visible part
+masks     (G, H, W) uint8  0 or 1, the visible part: an array, or CroppedMasks, which act like one
 area      (G,) float32     in pixels, what COCO's small, medium and large are decided by
 iscrowd   (G,) bool        a region of many objects: neither a positive nor a negative
 image_id  int              the only entry that is not per object
@@ -12,29 +12,24 @@ from typing import Any
 
 import numpy as np
 
+from ..detection.cropped_masks import CroppedMasks
+
 Target = dict[str, Any]
 
 
-def boxes_from_masks(masks: np.ndarray) -> np.ndarray:
+def boxes_from_masks(masks: Any) -> np.ndarray:
     """The tight boxes (G, 4) float32 of masks (G, H, W); an empty mask has the box 0, 0, 0, 0."""
-    boxes = np.zeros((len(masks), 4), np.float32)
-    columns = np.any(masks, axis=1)  # (G, W)
-    rows = np.any(masks, axis=2)  # (G, H)
-    if masks.size == 0:
-        return boxes
-    boxes[:, 0], boxes[:, 1] = columns.argmax(axis=1), rows.argmax(axis=1)
-    boxes[:, 2] = columns.shape[1] - columns[:, ::-1].argmax(axis=1)
-    boxes[:, 3] = rows.shape[1] - rows[:, ::-1].argmax(axis=1)
-    return boxes * columns.any(axis=1)[:, None]
+    return CroppedMasks.of(masks).boxes()
 
 
-def target_from_masks(masks: np.ndarray, labels: np.ndarray, image_id: int) -> Target:
+def target_from_masks(masks: Any, labels: np.ndarray, image_id: int) -> Target:
     """A target of ordinary objects whose boxes and areas are those of their masks (G, H, W)."""
+    masks = CroppedMasks.of(masks)
     return {
-        "boxes": boxes_from_masks(masks),
+        "boxes": masks.boxes(),
         "labels": np.asarray(labels, np.int64),
-        "masks": np.ascontiguousarray(masks, np.uint8),
-        "area": masks.sum(axis=(1, 2), dtype=np.float32),
+        "masks": masks.astype(np.uint8),
+        "area": masks.areas(),
         "iscrowd": np.zeros(len(masks), bool),
         "image_id": image_id,
     }
@@ -43,12 +38,12 @@ def target_from_masks(masks: np.ndarray, labels: np.ndarray, image_id: int) -> T
 def select_objects(target: Target, keep: np.ndarray) -> Target:
     """The target with only the objects that `keep` (bool (G,) or indices) names."""
     return {
-        name: value[keep] if isinstance(value, np.ndarray) else value
+        name: value[keep] if isinstance(value, np.ndarray | CroppedMasks) else value
         for name, value in target.items()
     }
 
 
-def with_masks(target: Target, masks: np.ndarray, min_pixels: int = 1) -> Target:
+def with_masks(target: Target, masks: Any, min_pixels: int = 1) -> Target:
     """The target after its masks have moved: boxes and areas follow, vanished objects are dropped.
 
     An object vanishes when fewer than `min_pixels` of its pixels are left.

@@ -58,7 +58,10 @@ def covered_share(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
     """For each of boxes (N, 4), the largest share of its area that one of regions (M, 4) covers:
     (N,), 0 where M is 0.
     """
-    return covered_shares(boxes, regions).max(axis=1, initial=0)
+    largest = np.zeros(len(boxes), boxes.dtype)
+    for region in regions:  # one at a time: all pairs may be too many
+        np.maximum(largest, covered_shares(boxes, region[None])[:, 0], out=largest)
+    return largest
 
 
 def boxes_to_rois(boxes: Sequence[np.ndarray]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..ops.box_iou.op import box_iou
 from .boxes import covered_share
 
 BELOW, BETWEEN = -1, -2  # background; neither background nor object, hence ignored
+PAIRS = 1 << 24  # overlaps that are in memory at once
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,22 @@ class Matcher:
         The first of equally good ground truths wins. "Most overlap" is exact equality, so all ties
         count.
         """
-        best, best_overlap = _best_row(iou)
+        return self._match_blocks([iou])
+
+    def _match_blocks(self, blocks: Iterable[np.ndarray]) -> np.ndarray:
+        """As `match`, of overlaps (g, n) of some ground truths after others."""
+        rows = (row for iou in blocks for row in iou)  # one at a time, for they are long
+        best_overlap = next(rows).copy()
+        best = np.zeros(len(best_overlap), np.int64)
+        closest = best_overlap == best_overlap.max(initial=0)
+        for g, row in enumerate(rows, start=1):
+            best[row > best_overlap] = g
+            np.maximum(best_overlap, row, out=best_overlap)
+            if self.allow_low_quality:
+                closest |= row == row.max(initial=0)
         matches = np.where(best_overlap < self.high, BETWEEN, best)
         matches[best_overlap < self.low] = BELOW
         if self.allow_low_quality:
-            closest = (iou == iou.max(axis=1, keepdims=True)).any(axis=0)
             matches[closest] = best[closest]
         return matches
 
@@ -85,19 +98,10 @@ class Matcher:
         return matches
 
     def _match_objects(self, boxes: np.ndarray, ground_truth: np.ndarray) -> np.ndarray:
-        iou = box_iou(ground_truth, boxes)
-        tracing.record("match.iou", iou)
-        if len(ground_truth) == 0:
-            return np.full(len(boxes), BELOW, np.int64)
-        return self.match(iou)
-
-
-def _best_row(iou: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Index and value of the largest entry of each column, the first of equals; a row at a time,
-    for these are long.
-    """
-    best, value = np.zeros(iou.shape[1], np.int64), iou[0].copy()
-    for g in range(1, len(iou)):
-        best[iou[g] > value] = g
-        np.maximum(value, iou[g], out=value)
-    return best, value
+        at_once = max(1, PAIRS // max(1, len(boxes)))
+        if tracing.recording() or len(ground_truth) <= at_once:
+            iou = box_iou(ground_truth, boxes)
+            tracing.record("match.iou", iou)
+            return self.match(iou) if len(ground_truth) else np.full(len(boxes), BELOW, np.int64)
+        starts = range(0, len(ground_truth), at_once)
+        return self._match_blocks(box_iou(ground_truth[i : i + at_once], boxes) for i in starts)

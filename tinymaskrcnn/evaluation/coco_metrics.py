@@ -1,4 +1,5 @@
-"""COCO's twelve figures for boxes and for masks, and the first two of them per class.
+"""COCO's twelve figures for boxes and for masks, the first two of them per class, and what AP is
+without COCO's limit of 100 detections.
 
 The matching and the averages are pycocotools'. This file gives it what it needs: annotation ids
 from 1 (it takes 0 for "no match"), the ground truth's own area for both kinds, and boxes and masks
@@ -7,9 +8,11 @@ of the detections apart (a result with both would have its box's area in the mas
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -18,6 +21,7 @@ FIGURES = (
     *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
 )
 AREAS = {"s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)}
+CAP = 100  # detections of each class that COCO looks at in an image
 KINDS = {"bbox": "bbox", "segm": "segmentation"}  # kind of figure -> the field of a result it is of
 
 
@@ -33,8 +37,8 @@ def coco_metrics(
       them, of these images.
 
     Returns {"bbox": the twelve FIGURES, "segm": the same for masks, "per_class": {name: objects,
-    bbox_AP, bbox_AP50, segm_AP, segm_AP50}, "undefined": {figure: why it is -1}}. A class is -1
-    where it has no objects.
+    bbox_AP, bbox_AP50, segm_AP, segm_AP50}, "undefined": {figure: why it is -1}, "uncapped": what
+    `uncapped` returns}. A class is -1 where it has no objects.
     """
     truth = index(images, annotations, classes)
     scores = {kind: compare(truth, results, kind) for kind in KINDS}
@@ -46,6 +50,7 @@ def coco_metrics(
         **figures,
         "per_class": per_class(scores, annotations, classes),
         "undefined": undefined(annotations),
+        "uncapped": uncapped(truth, scores, annotations, results),
     }
 
 
@@ -64,8 +69,14 @@ def index(
     return coco
 
 
-def compare(truth: COCO, results: Sequence[dict[str, Any]], kind: str) -> COCOeval:
-    """pycocotools' comparison of the results' boxes or masks with the truth."""
+def compare(
+    truth: COCO, results: Sequence[dict[str, Any]], kind: str, most: int | None = None
+) -> COCOeval:
+    """pycocotools' comparison of the results' boxes or masks with the truth.
+
+    - `most`: how many detections of each image and class count, of objects of any size; otherwise
+      COCO's own limits and sizes, with the twelve figures.
+    """
     fields = ("image_id", "category_id", "score", KINDS[kind])
     found = [{field: result[field] for field in fields} for result in results]
     with quiet():
@@ -73,10 +84,60 @@ def compare(truth: COCO, results: Sequence[dict[str, Any]], kind: str) -> COCOev
         dataset = truth.dataset
         loaded = truth.loadRes(found) if found else index(dataset["images"], [], [])
         evaluation = COCOeval(truth, loaded, kind)
+        if most is not None:
+            evaluation.params.maxDets = [most]
+            evaluation.params.areaRng = evaluation.params.areaRng[:1]
+            evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:1]
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
+        if most is None:
+            evaluation.summarize()
     return evaluation
+
+
+def uncapped(
+    truth: COCO,
+    scores: dict[str, COCOeval],
+    annotations: Sequence[dict[str, Any]],
+    results: Sequence[dict[str, Any]],
+) -> dict[str, Any]:
+    """What COCO's limit hides: {"images": how many have more than 100 objects of a class,
+    "AP_at_most": the AP of perfect results under that limit, "bbox": {AP, AP50, AP75, AR} of all
+    detections, "segm": the same for masks}.
+    """
+    objects = per_image_and_class(not_crowd(annotations))
+    over = {image for (image, _), count in objects.items() if count > CAP}
+    most = max(per_image_and_class(results).values(), default=0)
+    all_scores = scores
+    if most > CAP:
+        all_scores = {kind: compare(truth, results, kind, most) for kind in KINDS}
+    figures = {}
+    for kind, score in all_scores.items():
+        precision, recall = (score.eval[name][..., 0, -1] for name in ("precision", "recall"))
+        parts = precision, precision[0], precision[5], recall  # of thresholds 0.5, 0.55, ...
+        figures[kind] = dict(
+            zip(("AP", "AP50", "AP75", "AR"), map(defined_mean, parts), strict=True)
+        )
+    return {"images": len(over), "AP_at_most": highest_ap(objects), **figures}
+
+
+def per_image_and_class(entries: Iterable[dict[str, Any]]) -> Counter[tuple[Any, Any]]:
+    """How many entries each image has of each class."""
+    return Counter((entry["image_id"], entry["category_id"]) for entry in entries)
+
+
+def highest_ap(objects: Counter[tuple[Any, Any]]) -> float:
+    """COCO's AP of perfect results: of each class the share of its 101 recalls that can be reached
+    with 100 detections of an image. -1 without objects.
+    """
+    reached: Counter[Any] = Counter()
+    total: Counter[Any] = Counter()
+    for (_, label), count in objects.items():
+        reached[label] += min(count, CAP)
+        total[label] += count
+    recalls = np.linspace(0, 1, 101)
+    shares = [np.mean(recalls <= reached[label] / total[label]) for label in total]
+    return float(np.mean(shares)) if shares else -1.0
 
 
 def per_class(

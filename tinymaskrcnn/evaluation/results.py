@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from pycocotools import mask as rle_tools
 
+from ..datasets.run_lengths import rles_from_masks
 from ..datasets.targets import Target
+from ..detection.cropped_masks import CroppedMasks
 
 
 class Found(Protocol):
@@ -56,8 +57,8 @@ def coco_annotations(target: Target, image_id: Any) -> list[dict[str, Any]]:
 
     Where a hand-made target has no area, it is the mask's; where it has no iscrowd, none is.
     """
-    masks = np.asfortranarray(target["masks"].transpose(1, 2, 0), dtype=np.uint8)  # (H, W, G)
-    areas = target.get("area", target["masks"].sum(axis=(1, 2)))
+    masks = CroppedMasks.of(target["masks"])
+    areas = target.get("area", masks.areas())
     crowd = target.get("iscrowd", np.zeros(len(areas), bool))
     return [
         {
@@ -73,7 +74,7 @@ def coco_annotations(target: Target, image_id: Any) -> list[dict[str, Any]]:
             sized_boxes(target["boxes"]),
             areas,
             crowd,
-            rle_tools.encode(masks) if len(areas) else [],
+            rles_from_masks(masks),
             strict=True,
         )
     ]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..detection.boxes import Size
+from ..detection.cropped_masks import CroppedMasks
 from ..errors import InputError
 
 Target = dict[str, Any]
@@ -51,7 +52,7 @@ def check_image(image: Any, number: int, channels: int) -> np.ndarray:
 
 
 def check_target(target: Any, number: int, size: Size) -> Target:
-    """The target with boxes as float32 (G, 4) and labels as int64 (G,); other entries
+    """The target with boxes as float32 (G, 4), labels as int64 (G,) and CroppedMasks; other entries
     as they are, but `iscrowd` as bool.
 
     Raises:
@@ -66,7 +67,9 @@ def check_target(target: Any, number: int, size: Size) -> Target:
         raise InputError(f"target {number}: no {', '.join(missing)}")
     boxes = _boxes(target["boxes"], f"target {number}")
     count = len(boxes)
-    labels, masks = np.asarray(target["labels"]), np.asarray(target["masks"])
+    labels, masks = np.asarray(target["labels"]), target["masks"]
+    if not isinstance(masks, CroppedMasks):
+        masks = np.asarray(masks)
     if count == labels.size == masks.size == 0:  # empty lists have no types or shapes
         labels, masks = np.zeros(0, np.int64), masks.reshape(0, *size)
     if labels.shape != (count,) or masks.shape != (count, *size):
@@ -78,7 +81,8 @@ def check_target(target: Any, number: int, size: Size) -> Target:
         raise InputError(f"target {number}: expected whole numbers as labels, got {labels.dtype}")
     if count and labels.min() < 1:
         raise InputError(f"target {number}: label {labels.min()}, expected 1 or above")
-    checked = {**target, "boxes": boxes, "labels": labels.astype(np.int64), "masks": masks}
+    checked = {**target, "boxes": boxes, "labels": labels.astype(np.int64)}
+    checked["masks"] = CroppedMasks.of(masks)
     if "iscrowd" in target:
         checked["iscrowd"] = _flags(target["iscrowd"], count, f"target {number}")
     return checked

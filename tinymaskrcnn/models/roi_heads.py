@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from .. import functional as F
 from .. import memory, parallel, tracing
 from ..detection.box_coder import BoxCoder
 from ..detection.boxes import Size, clip_boxes, is_large_enough
+from ..detection.cropped_masks import CroppedMasks
 from ..detection.detections import Found
 from ..detection.fates import record_fates
 from ..detection.matcher import Matcher
@@ -31,6 +33,7 @@ from .mask_head import MaskPredictor
 
 MIN_SIZE = 1e-2  # pixels; a detection with a shorter side is dropped
 SMOOTH_L1_BETA = 1 / 9
+MASK_PIXELS = 1 << 23  # of whole masks that are made at once to take goals from
 
 
 @dataclass(frozen=True)
@@ -336,18 +339,29 @@ class RoIHeads(Module):
         return np.split(probabilities, np.cumsum([len(b) for b in boxes])[:-1])
 
 
-def mask_goals(masks: np.ndarray, boxes: np.ndarray, matches: np.ndarray, size: int) -> np.ndarray:
+def mask_goals(masks: Any, boxes: np.ndarray, matches: np.ndarray, size: int) -> np.ndarray:
     """The part of a ground-truth mask in each box, on a grid over the box.
 
-    RoIAlign of the mask, with as many samples as the grid's bins have pixels; not thresholded.
+    RoIAlign of the mask, with as many samples as the grid's bins have pixels; not thresholded. Only
+    masks that a box matches are made whole, a few at a time.
 
     Args:
-        masks: (G, H, W) of one picture. boxes: (n, 4). matches: (n,) which mask. size: of the grid.
+        masks: (G, H, W) of one picture, CroppedMasks or an array. boxes: (n, 4). matches: (n,)
+            which mask. size: of the grid.
 
     Returns:
         (n, size, size) in 0..1, in the dtype of the boxes.
     """
-    rois = np.column_stack([matches, boxes]).astype(boxes.dtype)
-    used = memory.empty((*masks.shape, 1), boxes.dtype)
-    used[..., 0] = masks
-    return F.roi_align(used, rois, size).data[..., 0]
+    masks = CroppedMasks.of(masks)
+    used, which = np.unique(matches.astype(np.int64), return_inverse=True)
+    goals = np.empty((len(boxes), size, size), boxes.dtype)
+    at_once = max(1, MASK_PIXELS // max(1, masks[:1].size))
+    for first in range(0, len(used), at_once):
+        some = masks[used[first : first + at_once]]
+        own = np.flatnonzero((which >= first) & (which < first + at_once))
+        whole = memory.empty((*some.shape, 1), boxes.dtype)
+        whole.fill(0)
+        some.paint(whole[..., 0])
+        rois = np.column_stack([which[own] - first, boxes[own]]).astype(boxes.dtype)
+        goals[own] = F.roi_align(whole, rois, size).data[..., 0]
+    return goals

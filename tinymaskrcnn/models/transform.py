@@ -19,7 +19,7 @@ from ..detection.detections import Detections, Found
 from ..detection.sampler import Generators, per_picture
 from ..errors import InputError
 from ..gpu import array as gpu_array
-from ..ops.resize_normalize.op import resize_nearest, resize_normalize
+from ..ops.resize_normalize.op import nearest_pixels, resize_normalize
 from .inputs import Target, check_images, check_target
 
 
@@ -156,9 +156,12 @@ class Transform:
 
 
 def resize_target(target: Target, from_size: Size, to_size: Size) -> Target:
-    """A target whose boxes and masks fit the resized picture; everything else is kept."""
+    """A target from `check_target` whose boxes and masks fit the resized picture; everything else
+    is kept.
+    """
     resized: dict[str, Any] = dict(target)
     resized["boxes"] = scale_boxes(target["boxes"], from_size, to_size)
-    masks = target["masks"]
-    resized["masks"] = masks if from_size == to_size else resize_nearest(masks, to_size)
+    if from_size != to_size:
+        places = (nearest_pixels(*sides) for sides in zip(from_size, to_size, strict=True))
+        resized["masks"] = target["masks"].resampled(*places)
     return resized

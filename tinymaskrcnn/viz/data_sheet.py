@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..detection.cropped_masks import CroppedMasks
 from ..errors import printable
 from . import colours
 from .colours import Colour, rgb
@@ -29,7 +30,8 @@ LINE = 24  # height of a line of text
 class Cell:
     """One picture of the sheet.
 
-    - `image`: (3, H, W) float32 0..1. `boxes` (G, 4), `labels` (G,), `masks` (G, H, W).
+    - `image`: (3, H, W) float32 0..1. `boxes` (G, 4), `labels` (G,), `masks` (G, H, W), an array
+      or CroppedMasks.
     - `wrong`: the objects among them that something is wrong with, by index: what, in few words.
     - `unusable`: boxes of objects that are left out, and why. `note`: what is wrong with the
       picture itself.
@@ -39,7 +41,7 @@ class Cell:
     image: np.ndarray
     boxes: np.ndarray
     labels: np.ndarray
-    masks: Sequence[np.ndarray]
+    masks: Any
     wrong: Mapping[int, str]
     unusable: Sequence[tuple[Sequence[float], str]]
     note: str = ""
@@ -181,7 +183,7 @@ def _thumbnail(cell: Cell) -> Image.Image:
     picture = Image.fromarray(as_bytes(cell.image)).resize(size, Image.Resampling.LANCZOS)
     rows = ((np.arange(size[1]) + 0.5) * height / size[1]).astype(np.int64)
     columns = ((np.arange(size[0]) + 0.5) * width / size[0]).astype(np.int64)
-    masks = [mask[rows][:, columns].astype(bool) for mask in cell.masks]
+    masks = CroppedMasks.of(cell.masks).resampled(rows, columns)
     boxes = np.reshape(cell.boxes, (-1, 4)) * np.float32(scale)
     own = [class_colour(int(label)) for label in cell.labels]
     for index in cell.wrong:
@@ -190,7 +192,7 @@ def _thumbnail(cell: Cell) -> Image.Image:
     drawn = draw_objects(
         picture,
         boxes[order],
-        [masks[i] for i in order],
+        masks[order],
         [""] * len(order),
         [own[i] for i in order],
     )

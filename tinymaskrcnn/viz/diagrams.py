@@ -37,7 +37,7 @@ def boxes_on_picture(image: np.ndarray, *groups: Group) -> Image.Image:
     boxes = np.concatenate([np.reshape(b, (-1, 4)) for b, _, _ in groups]) * scale
     captions = [text for _, _, texts in groups for text in texts]
     colours = [colour for _, colour, texts in groups for _ in texts]
-    no_masks = [np.zeros((1, 1), bool)] * len(boxes)
+    no_masks = np.zeros((len(boxes), 1, 1), bool)
     picture = enlarged(image, scale)
     draw, width = ImageDraw.Draw(picture), max(2, round(min(picture.size) / 140))
     for box, colour in zip(boxes, colours, strict=True):

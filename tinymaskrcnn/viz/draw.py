@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..detection.cropped_masks import CroppedMasks
 from ..detection.detections import Detections
 from ..errors import printable
 from . import colours
@@ -87,7 +88,7 @@ def draw_target(image: np.ndarray, target: dict[str, Any], classes: Sequence[str
     return draw_objects(
         enlarged(image, scale),
         target["boxes"] * np.float32(scale),
-        (mask.astype(bool).repeat(scale, 0).repeat(scale, 1) for mask in target["masks"]),
+        CroppedMasks.of(target["masks"]).enlarged(scale),
         [_class_name(classes, label) for label in target["labels"]],
         [COLOURS[i % len(COLOURS)] for i in range(len(target["labels"]))],
     )
@@ -96,21 +97,22 @@ def draw_target(image: np.ndarray, target: dict[str, Any], classes: Sequence[str
 def draw_objects(
     picture: Image.Image,
     boxes: np.ndarray,
-    masks: Iterable[np.ndarray],
+    masks: Any,
     captions: Sequence[str],
     colours: Sequence[Colour],
 ) -> Image.Image:
     """The picture with objects on it.
 
     Args:
-        boxes: (G, 4) in its pixels. masks: (h, w) bool, one an object. captions: "" for none.
+        boxes: (G, 4) in its pixels. masks: (G, h, w), CroppedMasks or an array. captions: "" for
+            none.
     """
-    objects = zip(boxes, masks, captions, colours, strict=True)
+    objects = zip(boxes, CroppedMasks.of(masks).with_border(), captions, colours, strict=True)
     return _draw(
         picture,
         (
-            _Instance(_scaled(box, 1), mask, 0, 0, (caption,) if caption else (), colour)
-            for box, mask, caption, colour in objects
+            _Instance(_scaled(box, 1), mask != 0, left, top, (caption,) if caption else (), colour)
+            for box, (mask, top, left), caption, colour in objects
         ),
     )
 

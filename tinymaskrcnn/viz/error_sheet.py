@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as rle_tools
 
+from ..datasets.run_lengths import masks_from_rles
 from ..evaluation.mistakes import PictureErrors
 from . import colours
 from .colours import Colour, rgb
@@ -62,7 +62,8 @@ def _drawn(image: np.ndarray, objects: Sequence[tuple[Mapping[str, Any], str, Co
     """The picture with objects of these captions and colours, later ones on top."""
     scale = enlargement(image.shape[1:])
     boxes = np.array([_corners(entry["bbox"]) for entry, _, _ in objects]).reshape(-1, 4) * scale
-    masks = (_mask(entry["segmentation"], scale) for entry, _, _ in objects)
+    rles, size = [entry["segmentation"] for entry, _, _ in objects], image.shape[1:]
+    masks = masks_from_rles(rles, size).enlarged(scale)
     captions, lines = [o[1] for o in objects], [o[2] for o in objects]
     return draw_objects(enlarged(image, scale), boxes, masks, captions, lines)
 
@@ -70,10 +71,6 @@ def _drawn(image: np.ndarray, objects: Sequence[tuple[Mapping[str, Any], str, Co
 def _corners(box: Sequence[float]) -> tuple[float, ...]:
     x, y, width, height = box
     return x, y, x + width, y + height
-
-
-def _mask(rle: Any, scale: int) -> np.ndarray:
-    return rle_tools.decode(rle).astype(bool).repeat(scale, 0).repeat(scale, 1)
 
 
 def _name(entry: Mapping[str, Any], classes: Sequence[str]) -> str:

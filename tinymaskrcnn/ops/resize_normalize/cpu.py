@@ -10,7 +10,6 @@ from numba import prange
 
 from ... import memory
 from ...jit import kernel, serial
-from . import reference
 
 _BLOCKS = 16  # of output rows; each makes at most two lines that another makes too
 
@@ -24,25 +23,6 @@ def resize_normalize(image, size, mean, std, out):
     low_x, weight_x = _taps(image.shape[2], width)
     low_x = low_x.astype(np.uint32)
     _resize(image, low_y, weight_y, low_x, weight_x, mean, 1 / std, lines, out)
-
-
-def resize_nearest(masks, rows, columns):
-    """masks (G, H, W) -> (G, height, width): pixel (i, j) is that at (rows[i], columns[j])."""
-    if masks.itemsize > 1:  # bool and uint8 are what masks come in, and compiled for
-        return reference.resize_nearest(masks, rows, columns)
-    out = memory.empty((len(masks), len(rows), len(columns)), masks.dtype)
-    _pick(np.ascontiguousarray(masks).view(np.uint8), rows, columns, out.view(np.uint8))
-    return out
-
-
-@kernel
-def _pick(masks, rows, columns, out):
-    """out[g, i, j] = masks[g, rows[i], columns[j]], a line at a time."""
-    height = len(rows)
-    for line in prange(len(out) * height):
-        g, i = line // height, line % height
-        for j in range(len(columns)):
-            out[g, i, j] = masks[g, rows[i], columns[j]]
 
 
 def _taps(length, new_length):

@@ -3,20 +3,14 @@
 import numpy as np
 from numba import float32, int32
 
-from ...gpu.array import to_device, to_host
+from ...gpu.array import to_device
 from ...gpu.launch import F1, F3, I1, blocks, cuda, kernel
-from . import reference
 
 
 def resize_normalize(image, size, mean, std, out):
     rows, columns = (_taps(*n) for n in zip(image.shape[1:], size, strict=True))
     arrays = to_device(image), to_device(mean), to_device(std), *rows, *columns
     _resize[blocks(out.size)](*arrays, out)
-
-
-def resize_nearest(masks, rows, columns):
-    """On the host, where the masks of targets stay: what goes over is a few crops of them."""
-    return reference.resize_nearest(to_host(masks), rows, columns)
 
 
 def _taps(length, new_length):

@@ -1,5 +1,5 @@
-"""Bilinear resize of a picture fused with its normalisation, and the resize of masks: plain arrays,
-no gradient.
+"""Bilinear resize of a picture fused with its normalisation, and where its masks take their pixels:
+plain arrays, no gradient.
 """
 
 from __future__ import annotations
@@ -46,14 +46,10 @@ def resize_normalize(
     kernels(__package__, image).resize_normalize(image, size, *colour, out)
 
 
-def resize_nearest(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Masks (G, H, W) of any dtype to (G, height, width), by nearest neighbour: pixel i takes old
-    pixel floor(i * in / out), the ratio in float32. On the host, as targets are."""
-    places = (_nearest(old, new) for old, new in zip(masks.shape[1:], size, strict=True))
-    return kernels(__package__, masks).resize_nearest(masks, *places)
-
-
-def _nearest(length: int, new_length: int) -> np.ndarray:
+def nearest_pixels(length: int, new_length: int) -> np.ndarray:
+    """Where the pixels of an axis come from when masks are resized by nearest neighbour: pixel i
+    from floor(i * length / new_length), the ratio in float32. (new_length,) int64, never falling.
+    """
     ratio = np.float32(length) / np.float32(new_length)
     place = (ratio * np.arange(new_length, dtype=np.float32)).astype(np.int64)
     return np.minimum(place, length - 1)

@@ -15,11 +15,6 @@ def resize_normalize(image, size, mean, std, out):
     out[:height, :width] = resized.transpose(1, 2, 0)
 
 
-def resize_nearest(masks, rows, columns):
-    """masks (G, H, W) -> (G, height, width): pixel (i, j) is that at (rows[i], columns[j])."""
-    return masks.take(rows, axis=1).take(columns, axis=2)
-
-
 def _mix(a, b, weight):
     return a * (1 - weight) + b * weight
 

@@ -11,7 +11,7 @@ from scipy.special import expit as sigmoid
 from ...detection.box_coder import BoxCoder
 from ...detection.matcher import BELOW, BETWEEN
 from ...models.roi_heads import mask_goals as cut_masks
-from ...ops.paste_masks.op import paste_masks
+from ...ops.paste_masks.op import paste_masks, paste_masks_binary
 from ...tracing import Trace
 from ..colours import ANCHOR, DROPPED, GROUND_TRUTH, HEAT, INK, LOSSES, PROPOSAL
 from .canvas import chart, draw_boxes, keep_in_view, nothing, panels, plain, show_map, show_picture
@@ -150,9 +150,7 @@ def mask_resolution(t: Trace, count: int = SHOWN, size: int = 28, picture: int =
     return figure
 
 
-def mask_round_trip(
-    masks: np.ndarray, boxes: np.ndarray, size: int
-) -> tuple[np.ndarray, np.ndarray]:
+def mask_round_trip(masks: Any, boxes: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Masks (G, H, W) cut out of their boxes (G, 4) to a grid (G, size, size), and the IoU (G,) of
     each with its mask when that is pasted back.
     """
@@ -160,7 +158,7 @@ def mask_round_trip(
     for i, mask in enumerate(masks):  # one at a time: pictures may be large
         own = slice(i, i + 1)
         small[own] = cut_masks(masks[own], boxes[own], np.zeros(1), size)
-        back = paste_masks(small[own], boxes[own], *mask.shape)[0] > 0.5
+        back = paste_masks_binary(small[own], boxes[own], *mask.shape)[0]
         ious[i] = (back & (mask > 0)).sum() / max((back | (mask > 0)).sum(), 1)
     return small, ious
 

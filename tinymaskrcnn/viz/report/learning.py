@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...detection.box_coder import BoxCoder
+from ...detection.cropped_masks import CroppedMasks
 from ...evaluation.error_analysis import SCORE
 from ...evaluation.misses import why_missed
 from ...evaluation.mistakes import average_precision, crowds_of, overlaps, precision_recall
@@ -28,6 +29,7 @@ from .collect import MAP_SIDE, as_levels
 from .pack import Pack, number
 
 CLOSEST = 12  # anchors a ground truth whose overlaps are in the page
+CHOICES = 24  # ground truths that the page lets one choose among (page/learning.js)
 MASK_SIDE = 320  # of a ground-truth mask in the page
 BINS = 32
 
@@ -53,25 +55,32 @@ def collect_learning(
 
 def _truth(pack: Pack, model: MaskRCNN, t: Trace) -> dict[str, Any]:
     target = t["transform.targets"][0]
-    masks = target["masks"]
-    step = -(-max(masks.shape[1:]) // MASK_SIDE)
+    masks = CroppedMasks.of(target["masks"])
+    step = -(-max(masks.image_size) // MASK_SIDE)
+    shown = masks.resampled(*(np.arange(0, side, step) for side in masks.image_size))
+    pixels = [np.zeros(0, bool), *(crop.ravel() > 0 for crop in shown.crops)]
+    sizes = np.array([crop.shape for crop in shown.crops], int).reshape(-1, 2)
     size = t["roi.mask_goals"].shape[1]
     small, best = mask_round_trip(masks, target["boxes"], size)
     return {
         "boxes": pack.array(target["boxes"], "f4"),
         "labels": target["labels"].tolist(),
         "crowd": crowds_of(target).astype(int).tolist(),
-        "masks": pack.array(masks[:, ::step, ::step] > 0, "u1"),
+        "maskSize": list(shown.image_size),
+        "maskPixels": pack.array(np.concatenate(pixels), "u1"),  # of one crop after another
+        "maskCrops": pack.array(
+            np.hstack([shown.corners, sizes]), "i4"
+        ),  # top, left, rows, columns
         "small": pack.array(small * 255 + 0.5, "u1"),
         "roundTrip": best.tolist(),
-        "areas": masks.sum(axis=(1, 2), dtype=int).tolist(),
+        "areas": masks.areas().astype(int).tolist(),
     }
 
 
 def _anchor_matching(pack: Pack, t: Trace) -> dict[str, Any]:
     iou, decisions = t["rpn.match.iou"][0], t["rpn.match.decisions"][0]
     indices, is_object = t["rpn.sample.indices"][0], t["rpn.sample.is_object"][0]
-    columns = np.unique(np.argsort(-iou, axis=1, kind="stable")[:, :CLOSEST])
+    columns = np.unique(np.argsort(-iou[:CHOICES], axis=1, kind="stable")[:, :CLOSEST])
     goals = BoxCoder().decode(t["rpn.sample.goals"][0], t["rpn.anchors"][indices[is_object]])
     box_terms = np.zeros(len(indices))
     box_terms[is_object] = t["rpn.terms.box"][0]

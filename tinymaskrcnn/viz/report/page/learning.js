@@ -19,13 +19,14 @@ const LEARNING = [
         hits, legend: [["ground truth", COLOUR.truth]],
         paint: (stage) => hits.forEach((h) => {
           if (view.focused !== null && view.focused !== h.key) return stage.box(h.box, COLOUR.truth, "solid", 1, 0.4);
-          stage.overlay(truthMask(content, h.key, hex(COLOUR.truth), 110), [0, 0, ...content.input.resized]);
+          overlayMask(stage, content, h.key, hex(COLOUR.truth), 110);
           stage.box(h.box, COLOUR.truth, "solid", 2);
           if (view.focused === null) stage.tag(h.box, truthName(content, h.key), COLOUR.truth);
         }),
         panel: () => { const counts = new Map(); t.labels.forEach((k) => counts.set(k, (counts.get(k) || 0) + 1));
           return [heading("Objects by class", COLOUR.truth), bars([...counts].map(([k, n]) => [className(content, k), n, String(n), COLOUR.truth]), Math.max(...counts.values(), 1)),
-            heading("Masks"), el("div", { class: "thumbs" }, t.labels.map((_, g) => thumb(truthMask(content, g), `${g} · ${truthName(content, g)}`)))]; },
+            heading("Masks"), el("div", { class: "thumbs" }, t.labels.slice(0, MASKS).map((_, g) => thumb(truthMask(content, g), `${g} · ${truthName(content, g)}`))),
+            t.labels.length > MASKS ? el("p", { class: "fine" }, `The first ${MASKS} of ${t.labels.length}.`) : null]; },
       };
     },
   },
@@ -231,9 +232,29 @@ function missReason(content, g, made) {
 
 // ---- parts
 
-function truthMask(content, g, rgb, alpha) {
-  const [, h, w] = content.learning.truth.masks.shape, values = Float32Array.from(content.learning.truth.masks.row(g));
-  return rgb ? mapCanvas(values, w, h, () => rgb, (v) => (v ? alpha : 0)) : mapCanvas(values, w, h, grey);
+// Masks are in the page as crops, one after another; each crop is [top, left, rows, columns].
+const MASKS = 100; // objects whose masks are drawn beside the picture
+const maskStarts = (crops) => { const starts = [0]; for (let g = 0; g < crops.length; g++) starts.push(starts[g] + crops.row(g)[2] * crops.row(g)[3]); return starts; };
+
+function truthPixels(content, g) {
+  const t = content.learning.truth;
+  t.starts = t.starts || maskStarts(t.maskCrops);
+  return t.maskPixels.data.subarray(t.starts[g], t.starts[g + 1]);
+}
+
+function truthMask(content, g) {
+  const t = content.learning.truth, [height, width] = t.maskSize, [top, left, rows, columns] = t.maskCrops.row(g);
+  const crop = truthPixels(content, g), values = new Float32Array(width * height);
+  for (let y = 0; y < rows; y++) values.set(crop.subarray(y * columns, (y + 1) * columns), (top + y) * width + left);
+  return mapCanvas(values, width, height, grey);
+}
+
+function overlayMask(stage, content, g, rgb, alpha) {
+  const t = content.learning.truth, [height, width] = t.maskSize, [top, left, rows, columns] = t.maskCrops.row(g);
+  if (!rows || !columns) return;
+  const x = content.input.resized[0] / width, y = content.input.resized[1] / height;
+  const canvas = mapCanvas(Float32Array.from(truthPixels(content, g)), columns, rows, () => rgb, (v) => (v ? alpha : 0));
+  stage.overlay(canvas, [left * x, top * y, (left + columns) * x, (top + rows) * y]);
 }
 
 const bestRow = (iou, column) => { let best = 0; for (let g = 1; g < iou.length; g++) if (iou.row(g)[column] > iou.row(best)[column]) best = g; return best; };

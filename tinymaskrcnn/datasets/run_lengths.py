@@ -1,0 +1,90 @@
+"""Compressed RLE, as pycocotools writes it, to crops of masks and back, without whole masks.
+
+Run lengths count down columns: H x W pixels from the top of the first column to the bottom of the
+last, zeros and ones in turn, zeros first.
+
+Not here: RLE from a file, which is checked first (segmentation.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as rle_tools
+
+from ..detection.boxes import Size
+from ..detection.cropped_masks import CroppedMasks
+
+Rle = dict[str, Any]  # size [H, W], counts as bytes or text
+
+
+def masks_from_rles(rles: Sequence[Rle], image_size: Size) -> CroppedMasks:
+    """The masks of G compressed RLE, all of images of this height and width."""
+    pairs = [_crop(_runs(rle["counts"]), image_size[0]) for rle in rles]
+    return CroppedMasks([crop for crop, _ in pairs], [corner for _, corner in pairs], image_size)
+
+
+def rles_from_masks(masks: CroppedMasks) -> list[Rle]:
+    """The pixels of each mask that are not 0 as compressed RLE, counts as bytes."""
+    height, width = masks.image_size
+    rles = []
+    for crop, (top, left) in zip(masks.crops, masks.corners.tolist(), strict=True):
+        bounds = _bounds(np.asarray(crop.T, np.uint8) != 0, left * height + top, height)
+        runs = np.diff(bounds, prepend=0, append=height * width).tolist()
+        counts = runs if runs[-1] or len(runs) == 1 else runs[:-1]
+        rle = {"size": [height, width], "counts": counts}
+        rles.append(rle_tools.frPyObjects(rle, height, width))
+    return rles
+
+
+def _runs(counts: bytes | str) -> np.ndarray:
+    """The run lengths of compressed RLE; `segmentation.decode_runs` says how they are written."""
+    text = counts.encode("ascii") if isinstance(counts, str) else counts
+    codes = np.frombuffer(text, np.uint8).astype(np.int64) - ord("0")
+    last = np.flatnonzero(codes < 32)  # the last character of each number
+    first = np.concatenate([[0], last[:-1] + 1])
+    lengths = last + 1 - first
+    shifts = 5 * (np.arange(len(codes)) - np.repeat(first, lengths))
+    values = np.add.reduceat((codes & 31) << shifts, first)
+    values -= (codes[last] >> 4 & 1) << 5 * lengths
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    return values
+
+
+def _crop(runs: np.ndarray, height: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """The smallest crop that holds all ones, uint8, and the row and column of its corner."""
+    ends = np.cumsum(runs)
+    start, stop = ends[:-1:2], ends[1::2]
+    start, stop = start[start < stop], stop[start < stop]
+    if len(start) == 0:
+        return np.zeros((0, 0), np.uint8), (0, 0)
+    column, row = np.divmod(start, height)
+    last_column, last_row = np.divmod(stop - 1, height)
+    top, rows = int(row.min()), int(last_row.max()) + 1
+    if (column < last_column).any():  # a run that goes on at the top of the next column
+        top, rows = 0, height
+    left, size = int(column[0]), rows - top
+    place = (column - left) * size + row - top
+    changes = np.zeros((int(last_column[-1]) + 1 - left) * size + 1, np.uint8)
+    changes[place] += 1
+    changes[place + stop - start] -= 1
+    return np.cumsum(changes[:-1], dtype=np.uint8).reshape(-1, size).T, (top, left)
+
+
+def _bounds(columns: np.ndarray, first: int, height: int) -> np.ndarray:
+    """Where the ones begin and end, in turn, among all pixels of the image.
+
+    Args:
+        columns: (w, h) bool, the crop's columns. first: the place of its first pixel. height: of
+            the image, the distance from one column to the next.
+    """
+    width, size = columns.shape
+    edges = np.zeros((width, size + 2), bool)
+    edges[:, 1:-1] = columns
+    column, row = np.nonzero(edges[:, 1:] != edges[:, :-1])  # begin and end in turn
+    places = first + column * height + row
+    joined = np.flatnonzero(places[1:-1:2] == places[2::2])  # over the end of a column
+    return np.delete(places, np.concatenate([2 * joined + 1, 2 * joined + 2]))
