@@ -16,12 +16,7 @@
 # %%
 import numpy as np
 
-from tinymaskrcnn.commands.loading import load_model
-from tinymaskrcnn.datasets.samples import sample_set
-from tinymaskrcnn.models.mask_rcnn import MaskRCNN
-from tinymaskrcnn.ops.paste_masks.op import paste_masks
-from tinymaskrcnn.tensor import Tensor
-from tinymaskrcnn.viz.diagrams import (
+from lessons.figures.diagrams import (
     ANCHOR,
     DETECTION,
     GROUND_TRUTH,
@@ -29,9 +24,14 @@ from tinymaskrcnn.viz.diagrams import (
     boxes_on_picture,
     number_tables,
 )
+from lessons.figures.plots import graph, picture_row
+from lessons.figures.show import show
+from lessons.samples import sample_set
+from tinymaskrcnn.commands.loading import load_model
+from tinymaskrcnn.models.mask_rcnn import MaskRCNN
+from tinymaskrcnn.ops.paste_masks.op import paste_masks
+from tinymaskrcnn.tensor import Tensor
 from tinymaskrcnn.viz.draw import draw_detections
-from tinymaskrcnn.viz.plots import graph, picture_row
-from tinymaskrcnn.viz.show import show
 
 # %% [markdown]
 # ## The question

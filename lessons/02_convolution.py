@@ -21,16 +21,16 @@ import time
 
 import numpy as np
 
+from lessons.figures.diagrams import number_tables
+from lessons.figures.plots import picture_row
+from lessons.figures.show import show
 from lessons.plain_kernels import kernels_of
+from lessons.samples import sample_photo, sample_set
 from tinymaskrcnn.commands.loading import load_model
-from tinymaskrcnn.datasets.samples import sample_photo, sample_set
 from tinymaskrcnn.functional import conv2d
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.ops.conv2d import cpu, reference
 from tinymaskrcnn.tensor import Tensor
-from tinymaskrcnn.viz.diagrams import number_tables
-from tinymaskrcnn.viz.plots import picture_row
-from tinymaskrcnn.viz.show import show
 
 # %% [markdown]
 # ## The question

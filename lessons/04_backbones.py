@@ -18,13 +18,13 @@
 # %%
 import numpy as np
 
+from lessons.figures.diagrams import ANCHOR, boxes_on_picture
+from lessons.figures.plots import curves, graph, picture_row
+from lessons.figures.show import show
+from lessons.samples import sample_photo, sample_set
 from tinymaskrcnn.commands.loading import load_model
-from tinymaskrcnn.datasets.samples import sample_photo, sample_set
 from tinymaskrcnn.models import resnet, vgg
 from tinymaskrcnn.tensor import Tensor
-from tinymaskrcnn.viz.diagrams import ANCHOR, boxes_on_picture
-from tinymaskrcnn.viz.plots import curves, graph, picture_row
-from tinymaskrcnn.viz.show import show
 
 # %% [markdown]
 # ## The question

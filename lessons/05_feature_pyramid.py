@@ -19,17 +19,17 @@
 import numpy as np
 
 from lessons.ablations import with_span
+from lessons.figures.diagrams import number_tables
+from lessons.figures.plots import graph, picture_row
+from lessons.figures.show import show
+from lessons.samples import sample_set
 from tinymaskrcnn.autograd import no_grad
 from tinymaskrcnn.commands.loading import load_model
 from tinymaskrcnn.datasets import ToyShapes
-from tinymaskrcnn.datasets.samples import sample_set
 from tinymaskrcnn.functional import box_iou, conv2d, interpolate, max_pool2d, upsample_add
 from tinymaskrcnn.models.fpn import FeaturePyramid
 from tinymaskrcnn.ops.interpolate import cpu, reference
 from tinymaskrcnn.tensor import Tensor
-from tinymaskrcnn.viz.diagrams import number_tables
-from tinymaskrcnn.viz.plots import graph, picture_row
-from tinymaskrcnn.viz.show import show
 
 # %% [markdown]
 # ## The question

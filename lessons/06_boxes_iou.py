@@ -21,12 +21,7 @@ import time
 
 import numpy as np
 
-from lessons.plain_kernels import kernels_of
-from tinymaskrcnn.commands.loading import load_model
-from tinymaskrcnn.datasets.samples import sample_photo, sample_set
-from tinymaskrcnn.functional import box_iou
-from tinymaskrcnn.ops.box_iou import cpu, reference
-from tinymaskrcnn.viz.diagrams import (
+from lessons.figures.diagrams import (
     DETECTION,
     GROUND_TRUTH,
     PROPOSAL,
@@ -34,8 +29,13 @@ from tinymaskrcnn.viz.diagrams import (
     boxes_on_picture,
     number_tables,
 )
-from tinymaskrcnn.viz.plots import curves
-from tinymaskrcnn.viz.show import show
+from lessons.figures.plots import curves
+from lessons.figures.show import show
+from lessons.plain_kernels import kernels_of
+from lessons.samples import sample_photo, sample_set
+from tinymaskrcnn.commands.loading import load_model
+from tinymaskrcnn.functional import box_iou
+from tinymaskrcnn.ops.box_iou import cpu, reference
 
 # %% [markdown]
 # ## The question

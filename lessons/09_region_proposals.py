@@ -19,9 +19,14 @@
 import numpy as np
 
 import tinymaskrcnn as tm
+from lessons.figures.box_panels import DROPPED, Layer, box_panels
+from lessons.figures.diagrams import ANCHOR, DETECTION, GROUND_TRUTH, PROPOSAL, boxes_on_grid
+from lessons.figures.plots import curves
+from lessons.figures.proposals import filter_panels, score_maps
+from lessons.figures.show import show
+from lessons.samples import sample_set
 from tinymaskrcnn import functional as F
 from tinymaskrcnn.commands.loading import load_model
-from tinymaskrcnn.datasets.samples import sample_set
 from tinymaskrcnn.datasets.shapes import ToyShapes
 from tinymaskrcnn.detection.box_coder import BoxCoder
 from tinymaskrcnn.detection.boxes import clip_boxes, is_large_enough
@@ -30,11 +35,6 @@ from tinymaskrcnn.functional import box_iou
 from tinymaskrcnn.models.rpn import MIN_SIZE, RegionProposalNetwork, RPNHead
 from tinymaskrcnn.ops.losses import reference
 from tinymaskrcnn.tensor import Tensor
-from tinymaskrcnn.viz.box_panels import DROPPED, Layer, box_panels
-from tinymaskrcnn.viz.diagrams import ANCHOR, DETECTION, GROUND_TRUTH, PROPOSAL, boxes_on_grid
-from tinymaskrcnn.viz.plots import curves
-from tinymaskrcnn.viz.proposal_figures import filter_panels, score_maps
-from tinymaskrcnn.viz.show import show
 
 # %% [markdown]
 # ## The question

@@ -21,25 +21,25 @@ import time
 import numpy as np
 
 import tinymaskrcnn as tm
-from lessons.plain_kernels import kernels_of
-from tinymaskrcnn import functional as F
-from tinymaskrcnn.commands.loading import load_model
-from tinymaskrcnn.datasets.samples import sample_set
-from tinymaskrcnn.datasets.shapes import ToyShapes
-from tinymaskrcnn.detection.fates import Fate
-from tinymaskrcnn.functional import box_iou
-from tinymaskrcnn.ops.nms import cpu, reference
-from tinymaskrcnn.viz.box_panels import DROPPED, Layer, box_panels
-from tinymaskrcnn.viz.diagrams import (
+from lessons.figures.box_panels import DROPPED, Layer, box_panels
+from lessons.figures.diagrams import (
     DETECTION,
     GROUND_TRUTH,
     PROPOSAL,
     boxes_on_grid,
     number_tables,
 )
-from tinymaskrcnn.viz.plots import curves
-from tinymaskrcnn.viz.proposal_figures import suppression_panels
-from tinymaskrcnn.viz.show import show
+from lessons.figures.plots import curves
+from lessons.figures.proposals import suppression_panels
+from lessons.figures.show import show
+from lessons.plain_kernels import kernels_of
+from lessons.samples import sample_set
+from tinymaskrcnn import functional as F
+from tinymaskrcnn.commands.loading import load_model
+from tinymaskrcnn.datasets.shapes import ToyShapes
+from tinymaskrcnn.detection.fates import Fate
+from tinymaskrcnn.functional import box_iou
+from tinymaskrcnn.ops.nms import cpu, reference
 
 # %% [markdown]
 # ## The question

@@ -21,8 +21,12 @@ import math
 import numpy as np
 
 import tinymaskrcnn as tm
+from lessons.figures.diagrams import PROPOSAL, boxes_on_picture, number_tables
+from lessons.figures.figure import as_picture
+from lessons.figures.plots import graph
+from lessons.figures.show import show
+from lessons.samples import sample_set
 from tinymaskrcnn.commands.loading import load_model
-from tinymaskrcnn.datasets.samples import sample_set
 from tinymaskrcnn.detection.box_coder import BoxCoder
 from tinymaskrcnn.functional import cross_entropy, smooth_l1
 from tinymaskrcnn.models.box_head import ConvFCBoxHead, FastRCNNPredictor
@@ -31,11 +35,7 @@ from tinymaskrcnn.ops.linear import reference as linear_reference
 from tinymaskrcnn.ops.losses import reference
 from tinymaskrcnn.tensor import Tensor
 from tinymaskrcnn.viz import figures
-from tinymaskrcnn.viz.diagrams import PROPOSAL, boxes_on_picture, number_tables
 from tinymaskrcnn.viz.draw import COLOURS
-from tinymaskrcnn.viz.figure import as_picture
-from tinymaskrcnn.viz.plots import graph
-from tinymaskrcnn.viz.show import show
 
 # %% [markdown]
 # ## The question

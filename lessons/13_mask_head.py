@@ -22,10 +22,14 @@ import numpy as np
 
 import tinymaskrcnn as tm
 from lessons.ablations import with_span
+from lessons.figures.diagrams import DETECTION, boxes_on_picture
+from lessons.figures.figure import as_picture
+from lessons.figures.plots import curves, picture_row
+from lessons.figures.show import show
 from lessons.plain_kernels import kernels_of
+from lessons.samples import sample_set
 from lessons.timing import milliseconds
 from tinymaskrcnn.commands.loading import load_model
-from tinymaskrcnn.datasets.samples import sample_set
 from tinymaskrcnn.datasets.shapes import ToyShapes
 from tinymaskrcnn.functional import (
     binary_cross_entropy_with_logits,
@@ -39,11 +43,7 @@ from tinymaskrcnn.ops.conv_transpose2d import reference as grow_reference
 from tinymaskrcnn.ops.paste_masks import cpu, reference
 from tinymaskrcnn.tensor import Tensor
 from tinymaskrcnn.viz import figures
-from tinymaskrcnn.viz.diagrams import DETECTION, boxes_on_picture
 from tinymaskrcnn.viz.draw import draw_detections
-from tinymaskrcnn.viz.figure import as_picture
-from tinymaskrcnn.viz.plots import curves, picture_row
-from tinymaskrcnn.viz.show import show
 
 # %% [markdown]
 # ## The question

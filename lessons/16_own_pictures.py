@@ -28,18 +28,18 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as rle_tools
 
+from lessons.figures.diagrams import DETECTION, GROUND_TRUTH, boxes_on_picture, number_tables
+from lessons.figures.plots import curves
+from lessons.figures.show import show
+from lessons.samples import sample_set
 from tinymaskrcnn.cli import main
 from tinymaskrcnn.commands.loading import load_model
 from tinymaskrcnn.commands.train import initial_model
 from tinymaskrcnn.datasets import CocoDataset
-from tinymaskrcnn.datasets.samples import sample_set
 from tinymaskrcnn.evaluation import evaluate
 from tinymaskrcnn.training import Trainer
 from tinymaskrcnn.training.recipes import named
 from tinymaskrcnn.training.run_folder import read_rows
-from tinymaskrcnn.viz.diagrams import DETECTION, GROUND_TRUTH, boxes_on_picture, number_tables
-from tinymaskrcnn.viz.plots import curves
-from tinymaskrcnn.viz.show import show
 
 # %% [markdown]
 # ## The question
