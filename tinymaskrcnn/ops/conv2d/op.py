@@ -7,7 +7,7 @@ No arithmetic here: `reference.py` and `cpu.py` do it. `conv2d` is the plain con
 from ...autograd import Function
 from ...backend import kernels
 from ...tensor import Tensor
-from ..pairs import as_pair
+from ..arguments import as_pair, output_size
 
 
 class Conv2d(Function):
@@ -96,8 +96,7 @@ def _check(x_shape, weight_shape, stride, padding, dilation, groups):
         )
     if out % groups:
         raise ValueError(f"conv2d: {out} output channels cannot be cut into {groups} groups")
-    out_h = (height + 2 * padding[0] - dilation[0] * (kernel_h - 1) - 1) // stride[0] + 1
-    out_w = (width + 2 * padding[1] - dilation[1] * (kernel_w - 1) - 1) // stride[1] + 1
+    out_h, out_w = output_size((height, width), (kernel_h, kernel_w), stride, padding, dilation)
     if out_h < 1 or out_w < 1:
         raise ValueError(
             f"conv2d: a {kernel_h}x{kernel_w} kernel with dilation={dilation}, padding={padding} "

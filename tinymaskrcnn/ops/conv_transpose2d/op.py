@@ -7,7 +7,7 @@ No arithmetic here: `reference.py` and `cpu.py` do it. `conv_transpose2d` is the
 from ...autograd import Function
 from ...backend import kernels
 from ...tensor import Tensor
-from ..pairs import as_pair
+from ..arguments import as_pair
 
 
 class ConvTranspose2d(Function):

@@ -7,7 +7,7 @@ from typing import Any
 from ...autograd import Function
 from ...backend import kernels
 from ...tensor import Tensor
-from ..pairs import as_pair
+from ..arguments import as_pair
 
 _MOST_TAPS = 1 << 16  # the winner's position inside its window is kept as uint16
 
