@@ -27,7 +27,7 @@ from lessons.figures.diagrams import (
 from lessons.figures.plots import graph, picture_row
 from lessons.figures.show import show
 from lessons.samples import sample_set
-from tinymaskrcnn.commands.loading import load_model
+from tinymaskrcnn import load_model
 from tinymaskrcnn.models.mask_rcnn import MaskRCNN
 from tinymaskrcnn.ops.paste_masks.op import paste_masks
 from tinymaskrcnn.tensor import Tensor
@@ -45,10 +45,10 @@ from tinymaskrcnn.viz.draw import draw_detections
 # cores. It has never seen this one. How does it do that?
 
 # %%
-nuclei_model, nuclei_classes = load_model("nuclei")
+nuclei_model = load_model("nuclei")
 photo, _ = sample_set("nuclei")[4]
 (nuclei,) = nuclei_model.detect([photo])
-found_nuclei = draw_detections(photo, nuclei, nuclei_classes, 0.5)
+found_nuclei = draw_detections(photo, nuclei, nuclei_model.classes, 0.5)
 show(
     picture_row({"the photo": photo, "what the model finds": found_nuclei}, side=4),
     "A microscope photo, and the same with each nucleus marked",
@@ -125,7 +125,8 @@ show(MaskRCNN.detect)
 # channels last.
 
 # %%
-model, classes = load_model("shapes")
+model = load_model("shapes")
+classes = model.classes
 image, target = sample_set("shapes")[4]
 batch, _ = model.transform([image])
 assert image.shape == (3, 128, 128)

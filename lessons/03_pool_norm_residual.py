@@ -22,7 +22,7 @@ from lessons.figures.plots import curves, picture_row
 from lessons.figures.show import show
 from lessons.plain_kernels import kernels_of
 from lessons.samples import sample_set
-from tinymaskrcnn.commands.loading import load_model
+from tinymaskrcnn import load_model
 from tinymaskrcnn.functional import batch_norm, conv2d, max_pool2d, relu
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.nn.layers import conv_norm
@@ -208,7 +208,7 @@ show(norm_cpu._apply)
 # *inside* it. The trained model does this for every one of its norms.
 
 # %%
-model, _ = load_model("shapes")
+model = load_model("shapes")
 body = model.backbone.body
 conv, norm = body.conv1, body.bn1
 scale = norm.weight.data / np.sqrt(norm.running_var + norm.eps)

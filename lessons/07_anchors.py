@@ -23,7 +23,7 @@ from lessons.figures.diagrams import ANCHOR, GROUND_TRUTH, boxes_on_grid, number
 from lessons.figures.plots import curves
 from lessons.figures.show import show
 from lessons.samples import sample_photo, sample_set
-from tinymaskrcnn.commands.loading import load_model
+from tinymaskrcnn import load_model
 from tinymaskrcnn.detection.anchors import AnchorGenerator, cell_anchors, level_anchors
 from tinymaskrcnn.functional import box_iou
 
@@ -164,7 +164,7 @@ assert len(in_loops) == 4 * 5 * 6 == 120
 # the power of two of their stride.
 
 # %%
-model, _ = load_model("shapes")
+model = load_model("shapes")
 generator = model.rpn.anchor_generator
 maps = [(64, 64), (32, 32), (16, 16), (8, 8), (4, 4)]
 levels = generator(maps, (256, 256))

@@ -28,7 +28,6 @@ from lessons.figures.show import show
 from lessons.plain_kernels import kernels_of
 from lessons.samples import sample_set
 from lessons.timing import milliseconds
-from tinymaskrcnn.commands.loading import load_model
 from tinymaskrcnn.functional import box_iou, roi_align, roi_pool
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.models.roi_pooling import MultiScaleRoIAlign
@@ -287,7 +286,7 @@ assert [(round(g.sum(), 5), (g > 0).sum()) for g in received.values()] == [(1, 9
 
 # %%
 show(MultiScaleRoIAlign.level_of)
-model, _ = load_model("nuclei")
+model = tm.load_model("nuclei")
 with tm.trace() as t:
     model.detect([photo])
 proposals = t["detect.box_pool.rois"][:, 1:]

@@ -26,7 +26,6 @@ from lessons.figures.figure import as_picture
 from lessons.figures.plots import graph
 from lessons.figures.show import show
 from lessons.samples import sample_set
-from tinymaskrcnn.commands.loading import load_model
 from tinymaskrcnn.detection.box_coder import BoxCoder
 from tinymaskrcnn.functional import cross_entropy, smooth_l1
 from tinymaskrcnn.models.box_head import ConvFCBoxHead, FastRCNNPredictor
@@ -45,7 +44,8 @@ from tinymaskrcnn.viz.draw import COLOURS
 # few fit as well as they could.
 
 # %%
-model, classes = load_model("shapes")
+model = tm.load_model("shapes")
+classes = model.classes
 image, target = sample_set("shapes")[4]
 with tm.trace() as t:
     model.detect([image])

@@ -32,7 +32,6 @@ from lessons.recorded import recording
 from lessons.recorded.training import LOSSES, WATCHED
 from lessons.samples import sample_set
 from tinymaskrcnn import maskrcnn_tiny
-from tinymaskrcnn.commands.loading import load_model
 from tinymaskrcnn.datasets import ToyShapes
 from tinymaskrcnn.datasets.augment import Augmentation
 from tinymaskrcnn.datasets.loader import Loader
@@ -264,7 +263,7 @@ def pushes(model):
     return table
 
 
-tables = {"fresh": pushes(untrained), "trained": pushes(load_model("shapes")[0])}
+tables = {"fresh": pushes(untrained), "trained": pushes(tm.load_model("shapes"))}
 columns = ("body", "pyramid", "RPN", "box branch", "mask branch")
 rows = [name.removeprefix("loss_") for name in LOSSES]
 show(number_tables(tables, "{:.2f}", rows, columns), "Norm of each loss's gradient in each part")

@@ -22,7 +22,7 @@ from lessons.figures.diagrams import DETECTION, GROUND_TRUTH, boxes_on_picture, 
 from lessons.figures.plots import curves
 from lessons.figures.show import show
 from lessons.samples import sample_set
-from tinymaskrcnn.commands.loading import load_model
+from tinymaskrcnn import load_model
 from tinymaskrcnn.evaluation import evaluate, mistakes
 from tinymaskrcnn.evaluation.coco_metrics import compare
 from tinymaskrcnn.functional import box_iou
@@ -38,7 +38,7 @@ from tinymaskrcnn.functional import box_iou
 # program does with it? And how many points does a box lose that is off by two pixels?
 
 # %%
-model, classes = load_model("nuclei")
+model = load_model("nuclei")
 pictures = [sample_set("nuclei")[i] for i in range(6)]
 detections = [model.detect([image])[0] for image, _ in pictures]
 image, truth = pictures[3]

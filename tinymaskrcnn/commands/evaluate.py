@@ -19,9 +19,9 @@ from ..evaluation.evaluator import Findings, detect_all, figures
 from ..evaluation.mistakes import PictureErrors
 from ..files import naming, write_atomic
 from ..models.mask_rcnn import MaskRCNN
+from ..models.pretrained import load_model
 from ..parallel import shared_by
 from ..training.distributed import end_together, world
-from .loading import load_model
 from .machine import prepare
 from .predict import output_folder
 from .report import errors_table, figures_table
@@ -61,8 +61,8 @@ def model_and_pictures(
         raise InputError("--images goes with --data")
     if not 0 <= options.score <= 1:
         raise InputError(f"--score {options.score}: expected 0 to 1")
-    model, classes = load_model(options.weights)
-    return model, data_of(options, model.in_channels, classes), classes
+    model = load_model(options.weights)
+    return model, data_of(options, model.in_channels, model.classes), model.classes
 
 
 def data_of(

@@ -11,8 +11,8 @@ from ..datasets.images import MAX_PIXELS, read_image
 from ..datasets.targets import Target
 from ..errors import InputError
 from ..files import write_atomic
+from ..models.pretrained import load_model
 from ..viz.report import explain_page
-from .loading import load_model
 from .machine import prepare
 from .report import say
 
@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 def run(options: argparse.Namespace) -> int:
     picture, out = Path(options.picture), output_file(options.out)
     limit = options.max_pixels or MAX_PIXELS
-    model, classes = load_model(options.weights)
+    model = load_model(options.weights)
+    classes = model.classes
     image = read_image(picture, model.in_channels, limit)
     target = None
     if options.images and not options.targets:

@@ -17,9 +17,9 @@ from ..errors import InputError
 from ..evaluation.results import coco_results
 from ..files import write_atomic
 from ..models.mask_rcnn import MaskRCNN
+from ..models.pretrained import load_model
 from ..training.distributed import end_together, world
 from ..viz.draw import draw_detections
-from .loading import load_model
 from .machine import prepare
 from .predictions import Prediction, Spool, coco_json, in_order
 from .report import say
@@ -35,7 +35,8 @@ def run(options: argparse.Namespace) -> int:
     with end_together(group):
         with group.together():
             inputs = pictures(options.pictures)
-            model, classes = load_model(options.weights)
+            model = load_model(options.weights)
+            classes = model.classes
             out = output_folder(options.out)
             prepare(options)
             model.to(options.device)
