@@ -29,7 +29,7 @@ from tinymaskrcnn import functional as F
 from tinymaskrcnn.datasets.shapes import ToyShapes
 from tinymaskrcnn.detection.box_coder import BoxCoder
 from tinymaskrcnn.detection.boxes import clip_boxes, is_large_enough
-from tinymaskrcnn.detection.ranking import top_k
+from tinymaskrcnn.detection.top_k import top_k
 from tinymaskrcnn.functional import box_iou
 from tinymaskrcnn.models.rpn import MIN_SIZE, RegionProposalNetwork, RPNHead
 from tinymaskrcnn.ops.losses import reference
