@@ -115,7 +115,7 @@ class MaskRCNN(Module):
         one where that matters.
         """
         threads.adapt()
-        with no_grad(), parallel.shared_by(parallel.Alone()):
+        with no_grad(), parallel.shared_by(parallel.Group()):
             batch, _ = self.transform(images, device=self.device)
             features = self.backbone(Tensor(batch.tensor))
             output = self.rpn(batch, features)
