@@ -4,6 +4,12 @@ No arithmetic here: `reference.py` and `cpu.py` do it. `conv2d` is the plain con
 `conv2d_fused` is what `nn` and `models` call.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
 from ...autograd import Function
 from ...backend import kernels
 from ...tensor import Tensor
@@ -17,17 +23,30 @@ class Conv2d(Function):
     its input and its output and nothing between them.
     """
 
-    def __init__(self, stride, padding, dilation, groups, relu=False):
+    def __init__(
+        self,
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        dilation: tuple[int, int],
+        groups: int,
+        relu: bool = False,
+    ) -> None:
         self.geometry = (stride, padding, dilation, groups)
         self.relu = relu
         self.fresh = (True, True, True, relu)
 
-    def forward(self, x, weight, bias, residual):
+    def forward(
+        self,
+        x: np.ndarray,
+        weight: np.ndarray,
+        bias: np.ndarray | None,
+        residual: np.ndarray | None,
+    ) -> np.ndarray:
         y = kernels(__package__, x).conv2d(x, weight, bias, residual, *self.geometry, self.relu)
         self.save(x, weight, y if self.relu else None)
         return y
 
-    def backward(self, grad):
+    def backward(self, grad: np.ndarray) -> tuple[np.ndarray | None, ...]:
         x, weight, y = self.saved
         needs_x, needs_weight, needs_bias, needs_residual = self.needs
         run = kernels(__package__, grad)
@@ -41,24 +60,47 @@ class Conv2d(Function):
         return dx, dw, dbias if needs_bias else None, grad if needs_residual else None
 
 
-def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
+def conv2d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+) -> Tensor:
     """Two-dimensional convolution (cross-correlation) of channels-last pictures.
 
-    x: (N, H, W, C) float32 or float64. weight: (O, C/groups, kH, kW), torchvision's order.
-    bias: (O,) or None. stride, padding, dilation: an int or an (h, w) pair, in pixels; padding is
-    with zeros. Returns (N, outH, outW, O),
-    outH = (H + 2*padding - dilation*(kH-1) - 1) // stride + 1.
+    Args:
+        x: (N, H, W, C) float32 or float64.
+        weight: (O, C/groups, kH, kW), torchvision's order.
+        bias: (O,) or None.
+        stride, padding, dilation: an int or an (h, w) pair, in pixels; padding is with zeros.
+        groups: how many parts of the channels are convolved separately; divides C and O.
 
-    Raises ValueError when shapes do not fit, in particular for channels-first pictures.
+    Returns:
+        (N, outH, outW, O), outH = (H + 2*padding - dilation*(kH-1) - 1) // stride + 1.
+
+    Raises:
+        ValueError: shapes do not fit, in particular for channels-first pictures.
     """
     return conv2d_fused(x, weight, bias, None, stride, padding, dilation, groups, relu=False)
 
 
 def conv2d_fused(
-    x, weight, bias=None, residual=None, stride=1, padding=0, dilation=1, groups=1, relu=False
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    residual: Any = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+    relu: bool = False,
 ) -> Tensor:
     """`conv2d` that also adds `residual` (the output's shape, or None) and applies ReLU if asked,
-    in the same pass over the output. Raises as `conv2d`."""
+    in the same pass over the output. Raises as `conv2d`.
+    """
     stride = as_pair(stride, "conv2d: stride")
     padding = as_pair(padding, "conv2d: padding")
     dilation = as_pair(dilation, "conv2d: dilation")
@@ -72,7 +114,14 @@ def conv2d_fused(
     return Conv2d(stride, padding, dilation, groups, relu)(x, weight, bias, residual)
 
 
-def _check(x_shape, weight_shape, stride, padding, dilation, groups):
+def _check(
+    x_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int,
+) -> tuple[int, int, int, int]:
     """The output's shape, after raising for whatever does not fit."""
     if len(x_shape) != 4 or len(weight_shape) != 4:
         raise ValueError(
