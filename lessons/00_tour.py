@@ -16,12 +16,7 @@
 # %%
 import numpy as np
 
-from tinymaskrcnn.commands.loading import load_model
-from tinymaskrcnn.datasets.samples import sample_set
-from tinymaskrcnn.models.mask_rcnn import MaskRCNN
-from tinymaskrcnn.ops.paste_masks.op import paste_masks
-from tinymaskrcnn.tensor import Tensor
-from tinymaskrcnn.viz.diagrams import (
+from lessons.figures.diagrams import (
     ANCHOR,
     DETECTION,
     GROUND_TRUTH,
@@ -29,9 +24,14 @@ from tinymaskrcnn.viz.diagrams import (
     boxes_on_picture,
     number_tables,
 )
+from lessons.figures.plots import graph, picture_row
+from lessons.figures.show import show
+from lessons.samples import sample_set
+from tinymaskrcnn import load_model
+from tinymaskrcnn.models.mask_rcnn import MaskRCNN
+from tinymaskrcnn.ops.paste_masks.op import paste_masks
+from tinymaskrcnn.tensor import Tensor
 from tinymaskrcnn.viz.draw import draw_detections
-from tinymaskrcnn.viz.plots import graph, picture_row
-from tinymaskrcnn.viz.show import show
 
 # %% [markdown]
 # ## The question
@@ -45,10 +45,10 @@ from tinymaskrcnn.viz.show import show
 # cores. It has never seen this one. How does it do that?
 
 # %%
-nuclei_model, nuclei_classes = load_model("nuclei")
+nuclei_model = load_model("nuclei")
 photo, _ = sample_set("nuclei")[4]
 (nuclei,) = nuclei_model.detect([photo])
-found_nuclei = draw_detections(photo, nuclei, nuclei_classes, 0.5)
+found_nuclei = draw_detections(photo, nuclei, nuclei_model.classes, 0.5)
 show(
     picture_row({"the photo": photo, "what the model finds": found_nuclei}, side=4),
     "A microscope photo, and the same with each nucleus marked",
@@ -125,7 +125,8 @@ show(MaskRCNN.detect)
 # channels last.
 
 # %%
-model, classes = load_model("shapes")
+model = load_model("shapes")
+classes = model.classes
 image, target = sample_set("shapes")[4]
 batch, _ = model.transform([image])
 assert image.shape == (3, 128, 128)

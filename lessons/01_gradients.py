@@ -18,15 +18,15 @@
 # %%
 import numpy as np
 
+from lessons.figures.plots import curves, graph, picture_row
+from lessons.figures.show import show
+from lessons.samples import sample_photo, sample_set
+from tinymaskrcnn import load_model
 from tinymaskrcnn.autograd import _reverse_topological
-from tinymaskrcnn.commands.loading import load_model
-from tinymaskrcnn.datasets.samples import sample_photo, sample_set
 from tinymaskrcnn.functional import relu
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.ops.basic import op as basic
 from tinymaskrcnn.tensor import Tensor
-from tinymaskrcnn.viz.plots import curves, graph, picture_row
-from tinymaskrcnn.viz.show import show
 
 # %% [markdown]
 # ## The question
@@ -283,7 +283,7 @@ assert caught
 # the walk does not care.)
 
 # %%
-model, _ = load_model("shapes")
+model = load_model("shapes")
 image, _ = sample_set("shapes")[4]
 batch, _ = model.transform([image])
 pixels = Tensor(batch.tensor, requires_grad=True)

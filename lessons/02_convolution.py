@@ -21,16 +21,16 @@ import time
 
 import numpy as np
 
+from lessons.figures.diagrams import number_tables
+from lessons.figures.plots import picture_row
+from lessons.figures.show import show
 from lessons.plain_kernels import kernels_of
-from tinymaskrcnn.commands.loading import load_model
-from tinymaskrcnn.datasets.samples import sample_photo, sample_set
+from lessons.samples import sample_photo, sample_set
+from tinymaskrcnn import load_model
 from tinymaskrcnn.functional import conv2d
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.ops.conv2d import cpu, reference
 from tinymaskrcnn.tensor import Tensor
-from tinymaskrcnn.viz.diagrams import number_tables
-from tinymaskrcnn.viz.plots import picture_row
-from tinymaskrcnn.viz.show import show
 
 # %% [markdown]
 # ## The question
@@ -283,7 +283,7 @@ gradcheck(
 # and what four of them answer.
 
 # %%
-model, _ = load_model("shapes")
+model = load_model("shapes")
 first = model.backbone.body.conv1
 assert first.weight.shape == (16, 3, 3, 3)
 looks = first.weight.data / (2 * np.abs(first.weight.data).max(axis=(1, 2, 3), keepdims=True)) + 0.5

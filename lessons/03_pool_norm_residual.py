@@ -17,9 +17,12 @@
 # %%
 import numpy as np
 
+from lessons.figures.diagrams import number_tables
+from lessons.figures.plots import curves, picture_row
+from lessons.figures.show import show
 from lessons.plain_kernels import kernels_of
-from tinymaskrcnn.commands.loading import load_model
-from tinymaskrcnn.datasets.samples import sample_set
+from lessons.samples import sample_set
+from tinymaskrcnn import load_model
 from tinymaskrcnn.functional import batch_norm, conv2d, max_pool2d, relu
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.nn.layers import conv_norm
@@ -28,9 +31,6 @@ from tinymaskrcnn.ops.batch_norm import reference as norm_reference
 from tinymaskrcnn.ops.max_pool2d import cpu as pool_cpu
 from tinymaskrcnn.ops.max_pool2d import reference as pool_reference
 from tinymaskrcnn.tensor import Tensor
-from tinymaskrcnn.viz.diagrams import number_tables
-from tinymaskrcnn.viz.plots import curves, picture_row
-from tinymaskrcnn.viz.show import show
 
 # %% [markdown]
 # ## The question
@@ -208,7 +208,7 @@ show(norm_cpu._apply)
 # *inside* it. The trained model does this for every one of its norms.
 
 # %%
-model, _ = load_model("shapes")
+model = load_model("shapes")
 body = model.backbone.body
 conv, norm = body.conv1, body.bn1
 scale = norm.weight.data / np.sqrt(norm.running_var + norm.eps)

@@ -18,13 +18,13 @@
 # %%
 import numpy as np
 
-from tinymaskrcnn.commands.loading import load_model
-from tinymaskrcnn.datasets.samples import sample_photo, sample_set
+from lessons.figures.diagrams import ANCHOR, boxes_on_picture
+from lessons.figures.plots import curves, graph, picture_row
+from lessons.figures.show import show
+from lessons.samples import sample_photo, sample_set
+from tinymaskrcnn import load_model
 from tinymaskrcnn.models import resnet, vgg
 from tinymaskrcnn.tensor import Tensor
-from tinymaskrcnn.viz.diagrams import ANCHOR, boxes_on_picture
-from tinymaskrcnn.viz.plots import curves, graph, picture_row
-from tinymaskrcnn.viz.show import show
 
 # %% [markdown]
 # ## The question
@@ -197,7 +197,7 @@ for name, network in built.items():
 # model.
 
 # %%
-model, _ = load_model("shapes")
+model = load_model("shapes")
 body = model.backbone.body
 
 
@@ -267,7 +267,7 @@ show(
     picture_row(seen, columns=4, side=2),
     "Maps of the shapes model: edges, then parts, then blobs",
 )
-nuclei_model, _ = load_model("nuclei")
+nuclei_model = load_model("nuclei")
 photo, _ = sample_set("nuclei")[4]
 show(
     picture_row(busiest(nuclei_model, photo), columns=4, side=2),

@@ -19,17 +19,17 @@
 import numpy as np
 
 from lessons.ablations import with_span
+from lessons.figures.diagrams import number_tables
+from lessons.figures.plots import graph, picture_row
+from lessons.figures.show import show
+from lessons.samples import sample_set
+from tinymaskrcnn import load_model
 from tinymaskrcnn.autograd import no_grad
-from tinymaskrcnn.commands.loading import load_model
 from tinymaskrcnn.datasets import ToyShapes
-from tinymaskrcnn.datasets.samples import sample_set
 from tinymaskrcnn.functional import box_iou, conv2d, interpolate, max_pool2d, upsample_add
 from tinymaskrcnn.models.fpn import FeaturePyramid
 from tinymaskrcnn.ops.interpolate import cpu, reference
 from tinymaskrcnn.tensor import Tensor
-from tinymaskrcnn.viz.diagrams import number_tables
-from tinymaskrcnn.viz.plots import graph, picture_row
-from tinymaskrcnn.viz.show import show
 
 # %% [markdown]
 # ## The question
@@ -44,7 +44,7 @@ from tinymaskrcnn.viz.show import show
 # map that *understands*?
 
 # %%
-model, _ = load_model("shapes")
+model = load_model("shapes")
 body, pyramid = model.backbone.body, model.backbone.fpn
 image, _ = sample_set("shapes")[3]
 batch, _ = model.transform([image])
@@ -242,7 +242,7 @@ show(
     picture_row(paths(model.backbone, batch.tensor), columns=3, side=2.2),
     "Shapes: laterals, from above, sums",
 )
-nuclei_model, _ = load_model("nuclei")
+nuclei_model = load_model("nuclei")
 photo, _ = sample_set("nuclei")[4]
 nuclei_batch, _ = nuclei_model.transform([photo])
 show(

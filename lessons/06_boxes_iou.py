@@ -21,12 +21,7 @@ import time
 
 import numpy as np
 
-from lessons.plain_kernels import kernels_of
-from tinymaskrcnn.commands.loading import load_model
-from tinymaskrcnn.datasets.samples import sample_photo, sample_set
-from tinymaskrcnn.functional import box_iou
-from tinymaskrcnn.ops.box_iou import cpu, reference
-from tinymaskrcnn.viz.diagrams import (
+from lessons.figures.diagrams import (
     DETECTION,
     GROUND_TRUTH,
     PROPOSAL,
@@ -34,8 +29,13 @@ from tinymaskrcnn.viz.diagrams import (
     boxes_on_picture,
     number_tables,
 )
-from tinymaskrcnn.viz.plots import curves
-from tinymaskrcnn.viz.show import show
+from lessons.figures.plots import curves
+from lessons.figures.show import show
+from lessons.plain_kernels import kernels_of
+from lessons.samples import sample_photo, sample_set
+from tinymaskrcnn import load_model
+from tinymaskrcnn.functional import box_iou
+from tinymaskrcnn.ops.box_iou import cpu, reference
 
 # %% [markdown]
 # ## The question
@@ -283,7 +283,8 @@ assert pairs._table.threads == (16, 16)
 # picture. Ground truth is green, detections are orange red.
 
 # %%
-model, classes = load_model("shapes")
+model = load_model("shapes")
+classes = model.classes
 shapes = sample_set("shapes")
 image, target = shapes[4]
 (detections,) = model.detect([image])
@@ -319,7 +320,7 @@ assert sum(best.min() >= threshold for threshold in np.arange(0.5, 0.96, 0.05)) 
 # best IoU written on it.
 
 # %%
-nuclei_model, _ = load_model("nuclei")
+nuclei_model = load_model("nuclei")
 photo, nuclei = sample_set("nuclei")[2]
 (seen,) = nuclei_model.detect([photo])
 cells = seen.above(0.5)

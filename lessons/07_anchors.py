@@ -18,14 +18,14 @@
 # %%
 import numpy as np
 
-from tinymaskrcnn.commands.loading import load_model
-from tinymaskrcnn.datasets.samples import sample_photo, sample_set
+from lessons.figures.box_panels import DROPPED, LEVELS, Layer, box_panels
+from lessons.figures.diagrams import ANCHOR, GROUND_TRUTH, boxes_on_grid, number_tables
+from lessons.figures.plots import curves
+from lessons.figures.show import show
+from lessons.samples import sample_photo, sample_set
+from tinymaskrcnn import load_model
 from tinymaskrcnn.detection.anchors import AnchorGenerator, cell_anchors, level_anchors
 from tinymaskrcnn.functional import box_iou
-from tinymaskrcnn.viz.box_panels import DROPPED, LEVELS, Layer, box_panels
-from tinymaskrcnn.viz.diagrams import ANCHOR, GROUND_TRUTH, boxes_on_grid, number_tables
-from tinymaskrcnn.viz.plots import curves
-from tinymaskrcnn.viz.show import show
 
 # %% [markdown]
 # ## The question
@@ -164,7 +164,7 @@ assert len(in_loops) == 4 * 5 * 6 == 120
 # the power of two of their stride.
 
 # %%
-model, _ = load_model("shapes")
+model = load_model("shapes")
 generator = model.rpn.anchor_generator
 maps = [(64, 64), (32, 32), (16, 16), (8, 8), (4, 4)]
 levels = generator(maps, (256, 256))

@@ -19,7 +19,11 @@
 # %%
 import numpy as np
 
-from tinymaskrcnn.datasets.samples import sample_photo, sample_set
+from lessons.figures.anchors import decision_table, matching_panels
+from lessons.figures.box_panels import Layer, box_panels
+from lessons.figures.diagrams import ANCHOR, GROUND_TRUTH, boxes_on_grid, number_tables
+from lessons.figures.show import show
+from lessons.samples import sample_photo, sample_set
 from tinymaskrcnn.datasets.shapes import ToyShapes
 from tinymaskrcnn.detection import matcher
 from tinymaskrcnn.detection.anchors import AnchorGenerator
@@ -27,10 +31,6 @@ from tinymaskrcnn.detection.box_coder import BoxCoder
 from tinymaskrcnn.detection.matcher import Matcher
 from tinymaskrcnn.detection.sampler import BalancedSampler
 from tinymaskrcnn.functional import box_iou
-from tinymaskrcnn.viz.anchor_figures import decision_table, matching_panels
-from tinymaskrcnn.viz.box_panels import Layer, box_panels
-from tinymaskrcnn.viz.diagrams import ANCHOR, GROUND_TRUTH, boxes_on_grid, number_tables
-from tinymaskrcnn.viz.show import show
 
 # %% [markdown]
 # ## The question

@@ -19,22 +19,21 @@
 import numpy as np
 
 import tinymaskrcnn as tm
+from lessons.figures.box_panels import DROPPED, Layer, box_panels
+from lessons.figures.diagrams import ANCHOR, DETECTION, GROUND_TRUTH, PROPOSAL, boxes_on_grid
+from lessons.figures.plots import curves
+from lessons.figures.proposals import filter_panels, score_maps
+from lessons.figures.show import show
+from lessons.samples import sample_set
 from tinymaskrcnn import functional as F
-from tinymaskrcnn.commands.loading import load_model
-from tinymaskrcnn.datasets.samples import sample_set
 from tinymaskrcnn.datasets.shapes import ToyShapes
 from tinymaskrcnn.detection.box_coder import BoxCoder
 from tinymaskrcnn.detection.boxes import clip_boxes, is_large_enough
-from tinymaskrcnn.detection.ranking import top_k
+from tinymaskrcnn.detection.top_k import top_k
 from tinymaskrcnn.functional import box_iou
 from tinymaskrcnn.models.rpn import MIN_SIZE, RegionProposalNetwork, RPNHead
 from tinymaskrcnn.ops.losses import reference
 from tinymaskrcnn.tensor import Tensor
-from tinymaskrcnn.viz.box_panels import DROPPED, Layer, box_panels
-from tinymaskrcnn.viz.diagrams import ANCHOR, DETECTION, GROUND_TRUTH, PROPOSAL, boxes_on_grid
-from tinymaskrcnn.viz.plots import curves
-from tinymaskrcnn.viz.proposal_figures import filter_panels, score_maps
-from tinymaskrcnn.viz.show import show
 
 # %% [markdown]
 # ## The question
@@ -51,7 +50,7 @@ from tinymaskrcnn.viz.show import show
 maps = [(64, 64), (32, 32), (16, 16), (8, 8), (4, 4)]
 pictures, truths, traces = {}, {}, {}
 for name, number in (("shapes", 0), ("nuclei", 2)):
-    model, _ = load_model(name)
+    model = tm.load_model(name)
     image, target = sample_set(name)[number]
     with tm.trace() as t:  # keeps everything that happens on the way
         model.evaluate_losses([image], [target], np.random.default_rng(0))
@@ -261,7 +260,7 @@ assert np.allclose(gains["nuclei"], [0.74, 0.90], atol=0.01)
 # anchors, not moved ("no deltas"); then with k anchors drawn by chance, moved ("no scores").
 
 # %%
-judge, _ = load_model("shapes")
+judge = tm.load_model("shapes")
 dataset = ToyShapes(12, min_objects=2, split="val", seed=9)
 with tm.trace() as many:
     judge.detect([picture for picture, _ in dataset])

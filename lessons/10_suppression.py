@@ -21,25 +21,24 @@ import time
 import numpy as np
 
 import tinymaskrcnn as tm
-from lessons.plain_kernels import kernels_of
-from tinymaskrcnn import functional as F
-from tinymaskrcnn.commands.loading import load_model
-from tinymaskrcnn.datasets.samples import sample_set
-from tinymaskrcnn.datasets.shapes import ToyShapes
-from tinymaskrcnn.detection.fates import Fate
-from tinymaskrcnn.functional import box_iou
-from tinymaskrcnn.ops.nms import cpu, reference
-from tinymaskrcnn.viz.box_panels import DROPPED, Layer, box_panels
-from tinymaskrcnn.viz.diagrams import (
+from lessons.figures.box_panels import DROPPED, Layer, box_panels
+from lessons.figures.diagrams import (
     DETECTION,
     GROUND_TRUTH,
     PROPOSAL,
     boxes_on_grid,
     number_tables,
 )
-from tinymaskrcnn.viz.plots import curves
-from tinymaskrcnn.viz.proposal_figures import suppression_panels
-from tinymaskrcnn.viz.show import show
+from lessons.figures.plots import curves
+from lessons.figures.proposals import suppression_panels
+from lessons.figures.show import show
+from lessons.plain_kernels import kernels_of
+from lessons.samples import sample_set
+from tinymaskrcnn import functional as F
+from tinymaskrcnn.datasets.shapes import ToyShapes
+from tinymaskrcnn.detection.fates import Fate
+from tinymaskrcnn.functional import box_iou
+from tinymaskrcnn.ops.nms import cpu, reference
 
 # %% [markdown]
 # ## The question
@@ -53,7 +52,7 @@ from tinymaskrcnn.viz.show import show
 # %%
 pictures, truths, traces = {}, {}, {}
 for name, number in (("shapes", 0), ("nuclei", 2)):
-    model, _ = load_model(name)
+    model = tm.load_model(name)
     image, target = sample_set(name)[number]
     with tm.trace() as t:
         model.detect([image])
@@ -259,7 +258,7 @@ assert all(6 <= kept <= 14 and 50 < gone < 100 for kept, gone in found.values())
 # boxes: how many true boxes have one of IoU 0.7 or more?
 
 # %%
-judge, _ = load_model("shapes")
+judge = tm.load_model("shapes")
 dataset = ToyShapes(12, min_objects=2, split="val", seed=9)
 with tm.trace() as many_pictures:
     judge.detect([picture for picture, _ in dataset])

@@ -20,21 +20,20 @@ import numpy as np
 
 import tinymaskrcnn as tm
 from lessons.ablations import with_span
+from lessons.figures.diagrams import GROUND_TRUTH, boxes_on_picture, number_tables
+from lessons.figures.figure import as_picture
+from lessons.figures.plots import curves, picture_row
+from lessons.figures.regions import regions_by_level, two_poolings
+from lessons.figures.show import show
 from lessons.plain_kernels import kernels_of
+from lessons.samples import sample_set
 from lessons.timing import milliseconds
-from tinymaskrcnn.commands.loading import load_model
-from tinymaskrcnn.datasets.samples import sample_set
 from tinymaskrcnn.functional import box_iou, roi_align, roi_pool
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.models.roi_pooling import MultiScaleRoIAlign
 from tinymaskrcnn.ops.roi_align import cpu, reference
 from tinymaskrcnn.tensor import Tensor
 from tinymaskrcnn.viz import figures
-from tinymaskrcnn.viz.diagrams import GROUND_TRUTH, boxes_on_picture, number_tables
-from tinymaskrcnn.viz.figure import as_picture
-from tinymaskrcnn.viz.plots import curves, picture_row
-from tinymaskrcnn.viz.roi_figures import regions_by_level, two_poolings
-from tinymaskrcnn.viz.show import show
 
 # %% [markdown]
 # ## The question
@@ -287,7 +286,7 @@ assert [(round(g.sum(), 5), (g > 0).sum()) for g in received.values()] == [(1, 9
 
 # %%
 show(MultiScaleRoIAlign.level_of)
-model, _ = load_model("nuclei")
+model = tm.load_model("nuclei")
 with tm.trace() as t:
     model.detect([photo])
 proposals = t["detect.box_pool.rois"][:, 1:]

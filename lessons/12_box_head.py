@@ -21,8 +21,11 @@ import math
 import numpy as np
 
 import tinymaskrcnn as tm
-from tinymaskrcnn.commands.loading import load_model
-from tinymaskrcnn.datasets.samples import sample_set
+from lessons.figures.diagrams import PROPOSAL, boxes_on_picture, number_tables
+from lessons.figures.figure import as_picture
+from lessons.figures.plots import graph
+from lessons.figures.show import show
+from lessons.samples import sample_set
 from tinymaskrcnn.detection.box_coder import BoxCoder
 from tinymaskrcnn.functional import cross_entropy, smooth_l1
 from tinymaskrcnn.models.box_head import ConvFCBoxHead, FastRCNNPredictor
@@ -31,11 +34,7 @@ from tinymaskrcnn.ops.linear import reference as linear_reference
 from tinymaskrcnn.ops.losses import reference
 from tinymaskrcnn.tensor import Tensor
 from tinymaskrcnn.viz import figures
-from tinymaskrcnn.viz.diagrams import PROPOSAL, boxes_on_picture, number_tables
 from tinymaskrcnn.viz.draw import COLOURS
-from tinymaskrcnn.viz.figure import as_picture
-from tinymaskrcnn.viz.plots import graph
-from tinymaskrcnn.viz.show import show
 
 # %% [markdown]
 # ## The question
@@ -45,7 +44,8 @@ from tinymaskrcnn.viz.show import show
 # few fit as well as they could.
 
 # %%
-model, classes = load_model("shapes")
+model = tm.load_model("shapes")
+classes = model.classes
 image, target = sample_set("shapes")[4]
 with tm.trace() as t:
     model.detect([image])

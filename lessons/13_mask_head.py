@@ -22,10 +22,13 @@ import numpy as np
 
 import tinymaskrcnn as tm
 from lessons.ablations import with_span
+from lessons.figures.diagrams import DETECTION, boxes_on_picture
+from lessons.figures.figure import as_picture
+from lessons.figures.plots import curves, picture_row
+from lessons.figures.show import show
 from lessons.plain_kernels import kernels_of
+from lessons.samples import sample_set
 from lessons.timing import milliseconds
-from tinymaskrcnn.commands.loading import load_model
-from tinymaskrcnn.datasets.samples import sample_set
 from tinymaskrcnn.datasets.shapes import ToyShapes
 from tinymaskrcnn.functional import (
     binary_cross_entropy_with_logits,
@@ -39,11 +42,7 @@ from tinymaskrcnn.ops.conv_transpose2d import reference as grow_reference
 from tinymaskrcnn.ops.paste_masks import cpu, reference
 from tinymaskrcnn.tensor import Tensor
 from tinymaskrcnn.viz import figures
-from tinymaskrcnn.viz.diagrams import DETECTION, boxes_on_picture
 from tinymaskrcnn.viz.draw import draw_detections
-from tinymaskrcnn.viz.figure import as_picture
-from tinymaskrcnn.viz.plots import curves, picture_row
-from tinymaskrcnn.viz.show import show
 
 # %% [markdown]
 # ## The question
@@ -53,7 +52,8 @@ from tinymaskrcnn.viz.show import show
 # pixels, or cuts things out, needs to know for each pixel of the box whether it is the object.
 
 # %%
-model, classes = load_model("nuclei")
+model = tm.load_model("nuclei")
+classes = model.classes
 photo, truth = sample_set("nuclei")[2]
 with tm.trace() as t:
     (found,) = model.detect([photo])
@@ -266,11 +266,11 @@ np.testing.assert_allclose([near.mean(), terms[near].sum() / terms.sum()], [0.25
 
 # %%
 show(MaskPredictor)
-shapes_model, shape_names = load_model("shapes")
+shapes_model = tm.load_model("shapes")
 image, _ = sample_set("shapes")[4]
 with tm.trace() as seen:
     shapes_model.detect([image])
-every = as_picture(figures.class_masks(seen, shape_names, 4))
+every = as_picture(figures.class_masks(seen, shapes_model.classes, 4))
 show(every, "One detection's masks of all classes: a crescent, three times nearly the same")
 of_classes = sigmoid(seen["detect.mask_logits"][4]).data[..., 1:] > 0.5
 same = [(of_classes[..., 1] == of_classes[..., k]).mean() for k in (0, 2)]

@@ -23,15 +23,18 @@ from math import log
 import numpy as np
 
 import tinymaskrcnn as tm
+from lessons.figures.diagrams import ANCHOR, DETECTION, PROPOSAL, number_tables
+from lessons.figures.plots import curves, picture_row
+from lessons.figures.show import show
+from lessons.figures.training import boxes_over_steps, loss_curves
 from lessons.muon import FACTORS, muon_in_loops, orthogonal_in_loops
 from lessons.recorded import recording
 from lessons.recorded.training import LOSSES, WATCHED
+from lessons.samples import sample_set
 from tinymaskrcnn import maskrcnn_tiny
-from tinymaskrcnn.commands.loading import load_model
 from tinymaskrcnn.datasets import ToyShapes
 from tinymaskrcnn.datasets.augment import Augmentation
 from tinymaskrcnn.datasets.loader import Loader
-from tinymaskrcnn.datasets.samples import sample_set
 from tinymaskrcnn.functional import box_iou
 from tinymaskrcnn.ops.orthogonalize.reference import orthogonalize
 from tinymaskrcnn.ops.sgd import cpu, reference
@@ -41,10 +44,6 @@ from tinymaskrcnn.training.recipes import named
 from tinymaskrcnn.training.schedule import learning_rate
 from tinymaskrcnn.training.trainer import make_optimizer
 from tinymaskrcnn.viz.curves import smoothed
-from tinymaskrcnn.viz.diagrams import ANCHOR, DETECTION, PROPOSAL, number_tables
-from tinymaskrcnn.viz.plots import curves, picture_row
-from tinymaskrcnn.viz.show import show
-from tinymaskrcnn.viz.training_figures import boxes_over_steps, loss_curves
 
 # %% [markdown]
 # ## The question
@@ -264,7 +263,7 @@ def pushes(model):
     return table
 
 
-tables = {"fresh": pushes(untrained), "trained": pushes(load_model("shapes")[0])}
+tables = {"fresh": pushes(untrained), "trained": pushes(tm.load_model("shapes"))}
 columns = ("body", "pyramid", "RPN", "box branch", "mask branch")
 rows = [name.removeprefix("loss_") for name in LOSSES]
 show(number_tables(tables, "{:.2f}", rows, columns), "Norm of each loss's gradient in each part")

@@ -18,14 +18,14 @@
 # %%
 import numpy as np
 
-from tinymaskrcnn.commands.loading import load_model
-from tinymaskrcnn.datasets.samples import sample_set
+from lessons.figures.diagrams import DETECTION, GROUND_TRUTH, boxes_on_picture, number_tables
+from lessons.figures.plots import curves
+from lessons.figures.show import show
+from lessons.samples import sample_set
+from tinymaskrcnn import load_model
 from tinymaskrcnn.evaluation import evaluate, mistakes
 from tinymaskrcnn.evaluation.coco_metrics import compare
 from tinymaskrcnn.functional import box_iou
-from tinymaskrcnn.viz.diagrams import DETECTION, GROUND_TRUTH, boxes_on_picture, number_tables
-from tinymaskrcnn.viz.plots import curves
-from tinymaskrcnn.viz.show import show
 
 # %% [markdown]
 # ## The question
@@ -38,7 +38,7 @@ from tinymaskrcnn.viz.show import show
 # program does with it? And how many points does a box lose that is off by two pixels?
 
 # %%
-model, classes = load_model("nuclei")
+model = load_model("nuclei")
 pictures = [sample_set("nuclei")[i] for i in range(6)]
 detections = [model.detect([image])[0] for image, _ in pictures]
 image, truth = pictures[3]

@@ -28,18 +28,18 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as rle_tools
 
+from lessons.figures.diagrams import DETECTION, GROUND_TRUTH, boxes_on_picture, number_tables
+from lessons.figures.plots import curves
+from lessons.figures.show import show
+from lessons.samples import sample_set
+from tinymaskrcnn import load_model
 from tinymaskrcnn.cli import main
-from tinymaskrcnn.commands.loading import load_model
 from tinymaskrcnn.commands.train import initial_model
 from tinymaskrcnn.datasets import CocoDataset
-from tinymaskrcnn.datasets.samples import sample_set
 from tinymaskrcnn.evaluation import evaluate
 from tinymaskrcnn.training import Trainer
 from tinymaskrcnn.training.recipes import named
 from tinymaskrcnn.training.run_folder import read_rows
-from tinymaskrcnn.viz.diagrams import DETECTION, GROUND_TRUTH, boxes_on_picture, number_tables
-from tinymaskrcnn.viz.plots import curves
-from tinymaskrcnn.viz.show import show
 
 # %% [markdown]
 # ## The question
@@ -50,11 +50,11 @@ from tinymaskrcnn.viz.show import show
 
 # %%
 nuclei = sample_set("nuclei")
-shapes_model, shape_names = load_model("shapes")
+shapes_model = load_model("shapes")
 image, truth = nuclei[5]
 (seen,) = shapes_model.detect([image])
 guesses = seen.above(0.5)
-captions = [shape_names[label - 1] for label in guesses.labels]
+captions = [shapes_model.classes[label - 1] for label in guesses.labels]
 before = boxes_on_picture(
     image,
     (truth["boxes"], GROUND_TRUTH, [""] * len(truth["boxes"])),
@@ -229,9 +229,7 @@ for _, losses in runs.values():
 # (its command stands in the README).
 
 # %%
-models = {name: model for name, (model, _) in runs.items()} | {
-    "a whole run": load_model("nuclei")[0]
-}
+models = {name: model for name, (model, _) in runs.items()} | {"a whole run": load_model("nuclei")}
 ap50 = {}
 for name, model in models.items():
     ap50[name] = evaluate(model, val_set)["segm"]["AP50"]

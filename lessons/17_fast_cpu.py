@@ -19,19 +19,19 @@
 import numpy as np
 from numba import prange
 
+from lessons.figures.plots import picture_row
+from lessons.figures.show import show
+from lessons.figures.speed import rate_bars, roofline
+from lessons.peak import best_time, memory_rate, multiply_add_rate
+from lessons.samples import sample_photo, sample_set
 from tinymaskrcnn import maskrcnn_tiny, set_winograd, use
 from tinymaskrcnn.autograd import no_grad
-from tinymaskrcnn.datasets.samples import sample_photo, sample_set
 from tinymaskrcnn.functional import conv2d, linear
 from tinymaskrcnn.jit import kernel, serial
 from tinymaskrcnn.ops.conv2d.winograd import winograd_size
 from tinymaskrcnn.ops.linear import cpu as linear_cpu
-from tinymaskrcnn.ops.peak import best_time, memory_rate, multiply_add_rate
 from tinymaskrcnn.ops.simd import LANES, TILE_ROWS
 from tinymaskrcnn.tensor import Tensor
-from tinymaskrcnn.viz.plots import picture_row
-from tinymaskrcnn.viz.show import show
-from tinymaskrcnn.viz.speed_figures import rate_bars, roofline
 
 # %% [markdown]
 # ## The question

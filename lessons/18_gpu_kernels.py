@@ -22,10 +22,10 @@ from math import ceil, prod
 import numpy as np
 
 from lessons.card import Block, Memory, until_barrier
+from lessons.figures import gpu as gpu_figures
+from lessons.figures.show import show
 from lessons.plain_kernels import kernels_of
 from tinymaskrcnn.ops.conv2d import reference as conv_reference
-from tinymaskrcnn.viz import gpu_figures
-from tinymaskrcnn.viz.show import show
 
 # %% [markdown]
 # ## The question

@@ -28,7 +28,7 @@ STATES = {
     "use": (lambda: tm.use("reference"), backend_in_use),
     "winograd": (lambda: winograd(2), winograd_size),
     "trace": (tm.trace, lambda: tm.tracing.recording()),
-    "shared_by": (lambda: parallel.shared_by(parallel.Alone()), parallel.group),
+    "shared_by": (lambda: parallel.shared_by(parallel.Group()), parallel.group),
 }
 
 

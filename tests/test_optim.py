@@ -1,7 +1,5 @@
 """SGD, Muon, gradient norm and clipping."""
 
-import inspect
-
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -12,7 +10,7 @@ from tinymaskrcnn import jit
 from tinymaskrcnn.errors import InputError
 from tinymaskrcnn.nn import Parameter
 from tinymaskrcnn.ops.orthogonalize.reference import orthogonalize
-from tinymaskrcnn.ops.sgd import cpu, reference
+from tinymaskrcnn.ops.sgd import cpu
 from tinymaskrcnn.optim import SGD, Muon, clip_scale, grad_norm, without_decay_of_vectors
 
 
@@ -221,12 +219,6 @@ def test_sums_and_steps_are_the_same_at_any_number_of_threads():
         assert results(1) == results(most)
     finally:
         jit.set_threads(most)
-
-
-def test_both_implementations_have_the_same_signatures():
-    for name, function in vars(reference).items():
-        if inspect.isfunction(function):
-            assert inspect.signature(function) == inspect.signature(getattr(cpu, name)), name
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from pycocotools import mask as rle_tools
 
 from tinymaskrcnn.cli import main
-from tinymaskrcnn.commands.loading import load_model
+from tinymaskrcnn.models.pretrained import load_model
 
 DATA = Path(__file__).parents[1] / "data"
 RECORD = Path(__file__).parent / "golden/predictions_shapes.json"
@@ -47,6 +47,6 @@ def recorded(picture):
 
 @pytest.mark.parametrize("name, classes", [("shapes", 3), ("nuclei", 1)])
 def test_they_say_what_they_are(name, classes):
-    model, names = load_model(name)
+    model = load_model(name)
     assert model.config["builder"] == "maskrcnn_tiny"
-    assert len(names) == classes == model.config["num_classes"] - 1
+    assert len(model.classes) == classes == model.config["num_classes"] - 1

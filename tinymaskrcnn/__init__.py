@@ -38,6 +38,7 @@ _HOMES = {  # where each public name lives; loaded when first asked for
         "maskrcnn_vgg16_fpn",
     ),
     "models.mask_rcnn": ("MaskRCNN",),
+    "models.pretrained": ("load_model",),
     "ops.conv2d.winograd": ("set_winograd", "winograd"),
     "optim": ("SGD", "Muon"),
     "weights": ("backbone_state", "load_weights", "save_weights"),

@@ -72,7 +72,7 @@ def kernels(package: str, array: Any) -> Any:
         return _implementation(package, "cuda")
     if isinstance(array, np.ndarray | np.generic) and array.dtype == np.float64:
         name = "reference"
-    return _carried(package) if name == "cuda" else _implementation(package, name)
+    return _on_host_arrays(package) if name == "cuda" else _implementation(package, name)
 
 
 def device_of(array: Any) -> str:
@@ -115,10 +115,10 @@ def _implementation(package: str, name: str) -> ModuleType:
     return _modules[key]
 
 
-def _carried(package: str) -> Any:
-    from .gpu.carried import Carried
+def _on_host_arrays(package: str) -> Any:
+    from .gpu.on_host_arrays import OnHostArrays
 
-    key = (package, "carried")
+    key = (package, "on host arrays")
     if key not in _modules:
-        _modules[key] = Carried(_implementation(package, "cuda"))
+        _modules[key] = OnHostArrays(_implementation(package, "cuda"))
     return _modules[key]

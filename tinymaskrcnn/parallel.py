@@ -19,7 +19,7 @@ import numpy as np
 from .tensor import Tensor
 
 
-class Alone:
+class Group:
     """A group of one process. A group of several has the same methods; all its processes call the
     same ones in the same order.
 
@@ -63,16 +63,16 @@ class Alone:
         yield
 
 
-_group: ContextVar[Alone] = ContextVar("group", default=Alone())  # noqa: B039 - has no state
+_group: ContextVar[Group] = ContextVar("group", default=Group())  # noqa: B039 - has no state
 
 
-def group() -> Alone:
+def group() -> Group:
     """The processes that share the present batch."""
     return _group.get()
 
 
 @contextmanager
-def shared_by(others: Alone) -> Iterator[None]:
+def shared_by(others: Group) -> Iterator[None]:
     """Within this context the batch is shared by this group."""
     before = _group.set(others)
     try:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tinymaskrcnn.viz.diagrams import DETECTION, GROUND_TRUTH, boxes_on_grid, number_tables
+from lessons.figures.diagrams import DETECTION, GROUND_TRUTH, boxes_on_grid, number_tables
 
 from .examine import Arguments
 

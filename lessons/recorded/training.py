@@ -27,11 +27,11 @@ from typing import Any
 
 import numpy as np
 
+from lessons.samples import sample_set
 from tinymaskrcnn import functional as F
 from tinymaskrcnn import maskrcnn_tiny
 from tinymaskrcnn.autograd import no_grad
 from tinymaskrcnn.datasets import ToyShapes
-from tinymaskrcnn.datasets.samples import sample_set
 from tinymaskrcnn.detection.box_coder import BoxCoder
 from tinymaskrcnn.evaluation import evaluate
 from tinymaskrcnn.functional import box_iou

@@ -6,8 +6,8 @@ import time
 import numpy as np
 from numba import prange
 
+from lessons.peak import SUMS, burn_all
 from tinymaskrcnn.jit import kernel
-from tinymaskrcnn.ops.peak import SUMS, burn_all
 from tinymaskrcnn.ops.simd import LANES, PANEL, TILE_ROWS, address, row_tile
 
 DEPTHS = 128, 256, 512  # of tiles whose operands stay in the first two caches

@@ -16,7 +16,7 @@ import numpy as np
 
 import tinymaskrcnn as tm
 from tinymaskrcnn import tracing
-from tinymaskrcnn.commands.loading import load_model
+from tinymaskrcnn.models.pretrained import load_model
 
 PICTURE = Path(__file__).parents[2] / "data/shapes/shapes_022.png"
 CALLS = {
@@ -51,7 +51,7 @@ def calls_of(run: Callable[[], Any]) -> Counter[str]:
 
 
 def main() -> None:
-    model, _ = load_model("shapes")
+    model = load_model("shapes")
     image = tm.read_image(PICTURE)
     counts = calls_of(lambda: model.detect([image]))
     with tm.trace() as t:

@@ -8,7 +8,7 @@ import pytest
 
 from tinymaskrcnn.commands.predictions import Prediction, Source, Spool, coco_json, in_order
 from tinymaskrcnn.files import write_atomic
-from tinymaskrcnn.training.distributed import Alone
+from tinymaskrcnn.training.distributed import Group
 
 RLE = {"size": [2, 3], "counts": "24"}  # two pixels without, four with
 
@@ -21,7 +21,7 @@ SOME = [Prediction((2, 3), [result(0.5), result(0.25)]), None, Prediction((2, 3)
 FILES = [Source(Path(name)) for name in ("a.png", "lost.png", "b.png")]
 
 
-class Rank(Alone):
+class Rank(Group):
     """Of several ranks, whose spools are all here."""
 
     def __init__(self, rank, spools):
@@ -42,7 +42,7 @@ def spool_of(folder, predictions):
 def test_what_is_kept_comes_back_in_its_order(tmp_path):
     spool = spool_of(tmp_path, SOME)
     assert list(spool) == list(spool) == SOME
-    assert list(in_order(spool, 3, Alone())) == SOME
+    assert list(in_order(spool, 3, Group())) == SOME
     assert list(tmp_path.iterdir()) == []  # the file has no name
 
 

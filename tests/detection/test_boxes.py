@@ -14,7 +14,7 @@ from tinymaskrcnn.detection.boxes import (
     boxes_to_rois,
     clip_boxes,
     covered_share,
-    remove_small_boxes,
+    is_large_enough,
     scale_boxes,
 )
 
@@ -49,7 +49,7 @@ def test_areas_of_large_small_and_empty_boxes(dtype):
 
 def test_a_side_of_exactly_the_least_size_stays():
     boxes = np.array([[0, 0, 2, 2], [0, 0, 1.999, 9], [1, 1, 3, 9]], np.float32)
-    assert remove_small_boxes(boxes, 2.0).tolist() == [0, 2]
+    assert is_large_enough(boxes, 2.0).tolist() == [True, False, True]
 
 
 def test_covered_share_by_hand():
@@ -160,7 +160,7 @@ def test_coder_matches_torchvision(name):
 def test_box_functions_match_torchvision_exactly():
     boxes = GOLDEN["boxes"]
     assert np.array_equal(clip_boxes(boxes, (60, 70)), GOLDEN["clipped"])
-    assert np.array_equal(remove_small_boxes(boxes, 30.0), GOLDEN["large"])
+    assert np.array_equal(np.flatnonzero(is_large_enough(boxes, 30.0)), GOLDEN["large"])
     assert np.array_equal(scale_boxes(boxes, (480, 641), (800, 1068)), GOLDEN["resized"])
 
 
@@ -171,7 +171,7 @@ def test_no_boxes():
     none = np.zeros((0, 4), np.float32)
     assert BoxCoder().encode(none, none).shape == (0, 4)
     assert BoxCoder().decode(np.zeros((0, 8), np.float32), none).shape == (0, 2, 4)
-    assert remove_small_boxes(none, 1.0).shape == (0,)
+    assert is_large_enough(none, 1.0).shape == (0,)
     assert boxes_to_rois([none, none]).shape == (0, 5)
     assert covered_share(none, some_boxes(0, 2)).shape == (0,)
     assert covered_share(some_boxes(0, 2), none).tolist() == [0, 0]

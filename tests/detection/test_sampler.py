@@ -1,12 +1,12 @@
-"""detection/sampler.py and ranking.py."""
+"""detection/sampler.py and top_k.py."""
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tinymaskrcnn.detection.ranking import top_k
 from tinymaskrcnn.detection.sampler import BalancedSampler
+from tinymaskrcnn.detection.top_k import top_k
 
 labels_arrays = arrays(np.int64, st.integers(0, 40), elements=st.integers(-1, 3))
 

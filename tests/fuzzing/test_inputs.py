@@ -20,7 +20,6 @@ from tests.test_cli import CLASSES, SMALL
 from tests.weights.test_files import FILES
 from tinymaskrcnn.cli import main
 from tinymaskrcnn.commands import check_data, evaluate, train
-from tinymaskrcnn.commands.loading import load_model
 from tinymaskrcnn.datasets import CocoDataset
 from tinymaskrcnn.datasets.checking import check_set
 from tinymaskrcnn.datasets.formats import Options, as_coco_json, read
@@ -28,6 +27,7 @@ from tinymaskrcnn.datasets.images import read_image
 from tinymaskrcnn.detection.detections import Detections
 from tinymaskrcnn.models.builders import TINY, build
 from tinymaskrcnn.models.mask_rcnn import MaskRCNN
+from tinymaskrcnn.models.pretrained import load_model
 from tinymaskrcnn.training.recipes import RECIPES, Recipe, as_json, from_json, with_settings
 from tinymaskrcnn.weights import load_weights, read_metadata, save_weights
 

@@ -1,6 +1,5 @@
 """models/transform.py, models/inputs.py and ops/resize_normalize."""
 
-import inspect
 import json
 from dataclasses import asdict
 
@@ -14,7 +13,6 @@ from tests.properties import on_each_backend
 from tinymaskrcnn.errors import InputError
 from tinymaskrcnn.models.inputs import check_target
 from tinymaskrcnn.models.transform import ImageBatch, Transform, TransformConfig, resize_target
-from tinymaskrcnn.ops.resize_normalize import cpu, reference
 from tinymaskrcnn.ops.resize_normalize.op import resize_normalize
 
 from .stages import GOLDEN, recorded_target, target_of
@@ -275,8 +273,3 @@ def test_a_picture_that_does_not_fit():
         resize_normalize(image, (9, 8), [0, 0], [1, 1], out)
     with pytest.raises(ValueError, match=r"an image .* of 1 channels"):
         resize_normalize(image, (8, 8), [0], [1], out)
-
-
-def test_both_implementations_have_the_same_signature():
-    ours, theirs = (inspect.signature(m.resize_normalize) for m in (reference, cpu))
-    assert ours == theirs

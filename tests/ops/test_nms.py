@@ -1,6 +1,5 @@
 """Non-maximum suppression, of one class and of many."""
 
-import inspect
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 import lessons
 from tests.properties import implementation, on_each_backend
 from tinymaskrcnn.ops.box_iou.reference import box_iou
-from tinymaskrcnn.ops.nms import cpu, reference
+from tinymaskrcnn.ops.nms import reference
 from tinymaskrcnn.ops.nms.op import batched_nms, nms
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "roi_ops.npz")
@@ -247,9 +246,3 @@ def test_boxes_without_area_and_infinite_boxes_are_kept(backend):
 def test_errors_say_what_is_wrong(arguments, message):
     with pytest.raises(ValueError, match=message):
         (nms if len(arguments) == 3 else batched_nms)(*arguments)
-
-
-def test_both_implementations_have_the_same_signatures():
-    for name in ("nms", "batched_nms"):
-        ours, theirs = (inspect.signature(getattr(m, name)) for m in (reference, cpu))
-        assert ours == theirs

@@ -1,6 +1,5 @@
 """Masks of detections, pasted into pictures."""
 
-import inspect
 from pathlib import Path
 
 import numpy as np
@@ -142,9 +141,3 @@ def test_boxes_off_the_picture_inverted_or_huge(backend):
 def test_errors_say_what_is_wrong(masks, boxes, message):
     with pytest.raises(ValueError, match=message):
         paste_masks(masks, boxes, 10, 10)
-
-
-def test_both_implementations_have_the_same_signatures():
-    for name in ("paste_masks", "paste_masks_binary"):
-        ours, theirs = (inspect.signature(getattr(m, name)) for m in (reference, cpu))
-        assert ours == theirs

@@ -24,11 +24,11 @@ def test_cuda_exports_what_reference_exports(op, gpu):
 
 
 def _exports(op, backend):
-    """Parameter names of every public plain function that the op's own files define."""
+    """Parameters and their defaults, of every public plain function that the op's files define."""
     package = f"tinymaskrcnn.ops.{op}."
     module = importlib.import_module(package + backend)
     return {
-        name: list(inspect.signature(function).parameters)
+        name: [(p.name, p.default) for p in inspect.signature(function).parameters.values()]
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if function.__module__.startswith(package) and not name.startswith("_")
     }

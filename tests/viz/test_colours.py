@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import lessons.figures
 import tinymaskrcnn.viz
-from tinymaskrcnn.viz import box_panels, colours, diagrams, draw, error_sheet
+from lessons.figures import box_panels, diagrams
+from tinymaskrcnn.viz import colours, draw, error_sheet
 
-FOLDER = Path(tinymaskrcnn.viz.__file__).parent
+FOLDERS = [Path(module.__file__).parent for module in (tinymaskrcnn.viz, lessons.figures)]
 # Machado et al. 2009: full deuteranopia and protanopia, of linear RGB
 DEUTAN = "0.367322 0.860646 -0.227968 0.280085 0.672501 0.047413 -0.011820 0.042940 0.968881"
 PROTAN = "0.152286 1.052583 -0.204868 0.114503 0.786281 0.099216 -0.003882 -0.048116 1.051998"
@@ -62,7 +64,7 @@ def test_colours_of_things_are_written_in_one_file_only():
     named |= {*colours.ERRORS.values(), *colours.LEVELS, *colours.OBJECTS, *colours.CHANNELS}
     named -= {colours.INK, colours.PAPER, "#000000"}  # text, page and black are no things
     numbers = {colours.rgb(colour) for colour in named}
-    for path in FOLDER.rglob("*"):
+    for path in itertools.chain(*(folder.rglob("*") for folder in FOLDERS)):
         if path.suffix not in (".py", ".js") or path.name == "colours.py":
             continue
         text = path.read_text()

@@ -20,9 +20,9 @@ from ..evaluation.evaluator import Findings, detect_all, figures
 from ..evaluation.mistakes import PictureErrors
 from ..files import check_output, identities, mark, write_atomic, write_picture
 from ..models.mask_rcnn import MaskRCNN
+from ..models.pretrained import load_model, weights_path
 from ..parallel import shared_by
 from ..training.distributed import end_together, world
-from .loading import load_model, weights_path
 from .machine import prepare
 from .predict import output_folder
 from .report import counted, errors_table, figures_table
@@ -97,8 +97,8 @@ def model_and_pictures(
     if not 0 <= options.score <= 1:
         raise InputError(f"--score {options.score}: expected 0 to 1")
     changes = {"box_class_agnostic_nms": True} if options.agnostic_nms else {}
-    model, classes = load_model(options.weights, **changes)
-    return model, data_of(options, model.in_channels, classes), classes
+    model = load_model(options.weights, **changes)
+    return model, data_of(options, model.in_channels, model.classes), model.classes
 
 
 def data_of(

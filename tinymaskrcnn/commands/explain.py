@@ -12,8 +12,8 @@ from ..datasets.images import MAX_PIXELS, read_image, unread
 from ..datasets.targets import Target
 from ..errors import InputError
 from ..files import check_output, identities, mark, write_atomic
+from ..models.pretrained import load_model, weights_path
 from ..viz.report import explain_page
-from .loading import load_model, weights_path
 from .machine import prepare
 from .report import say
 
@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 def run(options: argparse.Namespace) -> int:
     picture, out = Path(options.picture), output_file(options.out)
     limit = options.max_pixels or MAX_PIXELS
-    model, classes = load_model(options.weights)
+    model = load_model(options.weights)
+    classes = model.classes
     image = read_image(picture, model.in_channels, limit, options.page or 1)
     for kind, detail in unread(picture, page=options.page, max_pixels=limit):
         logger.warning("%s: %s (%s)", picture, kind, detail)

@@ -28,9 +28,9 @@ from ..errors import InputError, one_line
 from ..evaluation.results import coco_results
 from ..files import check_output, identities, identity, mark, write_atomic, write_picture
 from ..models.mask_rcnn import MaskRCNN
+from ..models.pretrained import load_model, weights_path
 from ..training.distributed import end_together, world
 from ..viz.draw import draw_detections
-from .loading import load_model, weights_path
 from .machine import prepare
 from .predictions import Prediction, Source, Spool, coco_json, in_order
 from .report import say
@@ -47,7 +47,8 @@ def run(options: argparse.Namespace) -> int:
         with group.together():
             files = pictures(options.pictures)
             changes = {"box_class_agnostic_nms": True} if options.agnostic_nms else {}
-            model, classes = load_model(options.weights, **changes)
+            model = load_model(options.weights, **changes)
+            classes = model.classes
             out = output_folder(options.out)
             read = identities([*files, weights_path(options.weights)])
             if options.json:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pycocotools import mask as rle_tools
 
 from ..files import mark, naming
-from ..training.distributed import Alone
+from ..training.distributed import Group
 
 
 class Prediction(NamedTuple):
@@ -64,7 +64,7 @@ class Spool:
             yield content and Prediction(tuple(content[0]), content[1])
 
 
-def in_order(spool: Spool, total: int, group: Alone) -> Iterator[Prediction | None]:
+def in_order(spool: Spool, total: int, group: Group) -> Iterator[Prediction | None]:
     """Of all `total` pictures, where picture i is rank i % size's. Every rank has to go through."""
     own = iter(spool)
     for start in range(0, total, group.size):

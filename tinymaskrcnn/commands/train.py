@@ -18,12 +18,12 @@ from ..datasets.images import MAX_PIXELS
 from ..errors import InputError
 from ..models.builders import build
 from ..models.mask_rcnn import MaskRCNN
+from ..models.pretrained import describe_weights, weights_path
 from ..training import Recipe, Trainer, TrainingStopped
 from ..training.distributed import end_together, world
 from ..training.recipes import named, with_settings
 from ..training.start import load_for_fine_tuning
 from ..weights import load_weights, read_metadata
-from .loading import describe_weights, weights_path
 from .machine import prepare
 from .report import figures_table, say
 

@@ -40,10 +40,6 @@ class AnchorGenerator:
                 f"aspect_ratios for {len(self.aspect_ratios)}"
             )
 
-    def num_anchors_per_location(self) -> list[int]:
-        """For each level, the number A of anchors at one cell."""
-        return [len(s) * len(r) for s, r in zip(self.sizes, self.aspect_ratios, strict=True)]
-
     def __call__(self, feature_shapes: Sequence[Size], image_shape: Size) -> list[np.ndarray]:
         """The anchors of every level, read-only: kept and shared by pictures of one size.
 

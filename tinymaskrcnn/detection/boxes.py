@@ -31,11 +31,6 @@ def is_large_enough(boxes: np.ndarray, min_size: float) -> np.ndarray:
     return (width >= min_size) & (height >= min_size)
 
 
-def remove_small_boxes(boxes: np.ndarray, min_size: float) -> np.ndarray:
-    """Indices of those of boxes (N, 4) whose sides are both at least `min_size` long."""
-    return np.flatnonzero(is_large_enough(boxes, min_size))
-
-
 def scale_boxes(boxes: np.ndarray, from_size: Size, to_size: Size) -> np.ndarray:
     """Boxes (N, 4) of a picture of `from_size`, moved along when the picture is resized to
     `to_size`.

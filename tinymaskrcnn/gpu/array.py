@@ -71,10 +71,6 @@ class GpuArray:
             raise ValueError(f"cannot reshape a device array of shape {self.shape} into {wanted}")
         return GpuArray(self._block, self._start, self.dtype, full)
 
-    def as_bool(self) -> GpuArray:
-        """The same bytes, zeros and ones of uint8, as bool."""
-        return GpuArray(self._block, self._start, np.dtype(np.bool_), self.shape)
-
     def kept(self, name: Any, make: Callable[[], GpuArray]) -> GpuArray:
         """What `make` derives from this array, such as a weight in another order; made once where
         the array is frozen.

@@ -47,11 +47,6 @@ def release() -> None:
             spare.clear()
 
 
-def spare_bytes() -> int:
-    """What the pool holds and no array uses."""
-    return sum(size * len(spare) for by_size in _free.values() for size, spare in by_size.items())
-
-
 def _allocate(owner: device.Device, size: int) -> Any:
     """Let go of the spare blocks and try once more where there is no room."""
     try:

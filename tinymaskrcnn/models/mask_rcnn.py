@@ -49,6 +49,7 @@ class MaskRCNN(Module):
     ) -> None:
         self.transform, self.config = transform, config
         self.backbone, self.rpn, self.roi_heads = backbone, rpn, roi_heads
+        self.classes: list[str] = []  # their names, label 1 first, where they are known
         self._rng = np.random.default_rng(0)
 
     @property
@@ -114,7 +115,7 @@ class MaskRCNN(Module):
         one where that matters.
         """
         threads.adapt()
-        with no_grad(), parallel.shared_by(parallel.Alone()):
+        with no_grad(), parallel.shared_by(parallel.Group()):
             batch, _ = self.transform(images, device=self.device)
             features = self.backbone(Tensor(batch.tensor))
             output = self.rpn(batch, features)

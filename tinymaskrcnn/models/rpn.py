@@ -30,8 +30,8 @@ from ..detection.box_coder import BoxCoder
 from ..detection.boxes import Size, clip_boxes, is_large_enough
 from ..detection.fates import record_fates
 from ..detection.matcher import Matcher
-from ..detection.ranking import top_k
 from ..detection.sampler import BalancedSampler, Generators, per_picture
+from ..detection.top_k import top_k
 from ..nn import Conv2d, ConvNorm, Module, Sequential
 from ..nn.init import normal, zeros
 from ..tensor import Tensor

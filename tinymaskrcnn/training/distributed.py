@@ -24,14 +24,14 @@ import numpy as np
 from ..errors import InputError, NonFiniteError, outcome
 from ..launcher import launched_rank
 from ..nn import Parameter
-from ..parallel import Alone
+from ..parallel import Group
 from .interrupts import TrainingStopped
 
 BUCKET = 1 << 20  # bytes of gradients that are sent together
 _ON_ALL = (NonFiniteError, TrainingStopped)  # training raises these on every rank at once
 
 
-def world(shares_norms: bool = False) -> Alone:
+def world(shares_norms: bool = False) -> Group:
     """All ranks of this program: an MPIGroup under an MPI launcher, else this process alone.
 
     Raises:
@@ -43,9 +43,9 @@ def world(shares_norms: bool = False) -> Alone:
 
 
 @cache
-def _world() -> Alone:
+def _world() -> Group:
     if launched_rank() is None:
-        return Alone()
+        return Group()
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as problem:  # RuntimeError: no MPI library
@@ -53,10 +53,10 @@ def _world() -> Alone:
             f"started by an MPI launcher, but mpi4py cannot be used ({problem}); "
             "pip install 'tinymaskrcnn[mpi]', or start without mpiexec"
         ) from problem
-    return MPIGroup(MPI.COMM_WORLD) if MPI.COMM_WORLD.size > 1 else Alone()
+    return MPIGroup(MPI.COMM_WORLD) if MPI.COMM_WORLD.size > 1 else Group()
 
 
-class MPIGroup(Alone):
+class MPIGroup(Group):
     """The ranks of an mpi4py communicator."""
 
     def __init__(self, comm: Any) -> None:
@@ -128,7 +128,7 @@ class MPIGroup(Alone):
 
 
 @contextmanager
-def end_together(group: Alone) -> Iterator[None]:
+def end_together(group: Group) -> Iterator[None]:
     """An error within this context that is only this rank's ends all ranks' processes, since they
     wait for it; with the exit status that the command line has for it.
     """
@@ -164,7 +164,7 @@ def _unread(pipe: int) -> int:
     return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
-def require_same_weights(parameters: Iterable[Parameter], group: Alone) -> None:
+def require_same_weights(parameters: Iterable[Parameter], group: Group) -> None:
     """Raises InputError unless all ranks have the same weights, bit for bit."""
     if group.size == 1:
         return
@@ -211,7 +211,7 @@ class OwnGradients:
         loss.backward()
 
 
-def gradient_sums(parameters: Sequence[Parameter], group: Alone) -> OwnGradients | GradientSums:
+def gradient_sums(parameters: Sequence[Parameter], group: Group) -> OwnGradients | GradientSums:
     """What runs backward, for this group."""
     return GradientSums(parameters, group) if isinstance(group, MPIGroup) else OwnGradients()
 

@@ -85,7 +85,7 @@ class Trainer:
         self.classes = self.dataset.classes
         self.optimizer = make_optimizer(model, self.recipe)
         self.average = MovingAverage(model, self.recipe.ema) if self.recipe.ema else None
-        self.group = parallel.Alone()
+        self.group = parallel.Group()
         self.step, self._saved_step = 0, -1
         self._identity = self._saved_rows = ""
         self._seconds_before, self._started = 0.0, perf_counter()
@@ -208,7 +208,7 @@ class Trainer:
         """Raise what every rank that has such a loss says about it."""
         cause = None
         if not all(map(isfinite, terms.values())):
-            with parallel.shared_by(parallel.Alone()):
+            with parallel.shared_by(parallel.Group()):
                 cause = diagnosis.explain_loss(
                     self.model,
                     lambda some, of_them: self.model(some, of_them, self._rngs()[: len(some)]),
@@ -256,7 +256,7 @@ class Trainer:
         on_the_way = self.step in moment_steps(recipe.steps, recipe.moments) - {recipe.steps}
         if recipe.moments and (on_the_way or at_last) and isinstance(self.model, MaskRCNN):
             shown = self.dataset if self.val_dataset is None else self.val_dataset
-            with self._best_weights(), parallel.shared_by(parallel.Alone()):
+            with self._best_weights(), parallel.shared_by(parallel.Group()):
                 if self.group.leads:
                     with beside(f"the page of step {self.step}"):
                         Moments(folder.path / "explain", shown).write(self.model, self.step)

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from lessons.checking import Law, Task, Wrong
 from lessons.checking.pictures import tables
 from lessons.checking.strategies import arrays, box, boxes
-from tinymaskrcnn.viz.box_panels import DROPPED, dots
-from tinymaskrcnn.viz.diagrams import ANCHOR, DETECTION, GROUND_TRUTH, boxes_on_grid
+from lessons.figures.box_panels import DROPPED, dots
+from lessons.figures.diagrams import ANCHOR, DETECTION, GROUND_TRUTH, boxes_on_grid
 
 # form_of_box
 

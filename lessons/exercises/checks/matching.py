@@ -8,7 +8,7 @@ from lessons import load
 from lessons.checking import Law, Task, Wrong
 from lessons.checking.pictures import tables
 from lessons.checking.strategies import box, boxes
-from tinymaskrcnn.viz.diagrams import DETECTION, GROUND_TRUTH, boxes_on_grid, number_tables
+from lessons.figures.diagrams import DETECTION, GROUND_TRUTH, boxes_on_grid, number_tables
 
 encode_one = load("matching").encode_one
 

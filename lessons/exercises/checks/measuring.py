@@ -6,8 +6,8 @@ from hypothesis.extra import numpy as hnp
 
 from lessons.checking import Law, Task, Wrong
 from lessons.checking.pictures import tables
-from tinymaskrcnn.viz.diagrams import number_tables
-from tinymaskrcnn.viz.plots import curves
+from lessons.figures.diagrams import number_tables
+from lessons.figures.plots import curves
 
 # best_f1_score
 

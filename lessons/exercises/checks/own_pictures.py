@@ -6,7 +6,7 @@ from hypothesis.extra import numpy as hnp
 
 from lessons.checking import Task, Wrong
 from lessons.checking.pictures import tables
-from tinymaskrcnn.viz.diagrams import number_tables
+from lessons.figures.diagrams import number_tables
 
 # polygon_area
 

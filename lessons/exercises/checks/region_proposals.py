@@ -8,7 +8,7 @@ from lessons.checking import Law, Task, Wrong
 from lessons.checking.compare import difference
 from lessons.checking.pictures import tables
 from lessons.checking.strategies import arrays, boxes
-from tinymaskrcnn.viz.diagrams import GROUND_TRUTH, PROPOSAL, boxes_on_grid
+from lessons.figures.diagrams import GROUND_TRUTH, PROPOSAL, boxes_on_grid
 
 iou_one = load("boxes_iou").iou_one
 smooth_l1_one = load("region_proposals").smooth_l1_one
@@ -233,7 +233,7 @@ OBJECTNESS_MAP = Task(
     picture=tables,
     after="One reshape, because the flat order puts the forms of a cell next to each other. Since "
     "the sigmoid rises, the best logit may be taken before it or after it.",
-    link="best_of_cells in tinymaskrcnn/viz/proposal_figures.py",
+    link="best_of_cells in lessons/figures/proposals.py",
     wrong=[
         Wrong(
             forms_first,

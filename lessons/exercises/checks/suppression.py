@@ -7,8 +7,8 @@ from lessons import load
 from lessons.checking import Law, Task, Wrong
 from lessons.checking.pictures import tables
 from lessons.checking.strategies import boxes
-from tinymaskrcnn.viz.box_panels import DROPPED
-from tinymaskrcnn.viz.diagrams import DETECTION, boxes_on_grid
+from lessons.figures.box_panels import DROPPED
+from lessons.figures.diagrams import DETECTION, boxes_on_grid
 
 iou_one = load("boxes_iou").iou_one
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from lessons.checking import Law, Task, Wrong
 from lessons.checking.strategies import arrays
-from tinymaskrcnn.viz.plots import curves
+from lessons.figures.plots import curves
 
 # milestone_rate
 

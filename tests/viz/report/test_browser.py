@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import tinymaskrcnn as tm
-from tinymaskrcnn.commands.loading import load_model
 from tinymaskrcnn.datasets import CocoDataset
 from tinymaskrcnn.detection.boxes import clip_boxes
 from tinymaskrcnn.evaluation import coco_annotations, coco_results, picture_errors
+from tinymaskrcnn.models.pretrained import load_model
 from tinymaskrcnn.ops.nms.reference import batched_nms
 from tinymaskrcnn.ops.paste_masks.reference import paste_masks_binary
 from tinymaskrcnn.viz.report import explain_page, moment, timeline_page, trace_of
@@ -28,7 +28,8 @@ SHAPES = "data/shapes/annotations.json"
 @pytest.fixture(scope="module")
 def subject(pytestconfig):
     """The shipped model, its classes, a picture with its target."""
-    model, classes = load_model("shapes")
+    model = load_model("shapes")
+    classes = model.classes
     image, target = CocoDataset(pytestconfig.rootpath / SHAPES, classes=classes)[3]
     return model, classes, image, target
 

@@ -4,43 +4,45 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ...autograd import Function
 from ...backend import kernels
 from ...tensor import Tensor
 
 
 class ReLU(Function):
-    def forward(self, x):
+    def forward(self, x: np.ndarray) -> np.ndarray:
         y = kernels(__package__, x).relu(x)
         self.save(y)
         return y
 
-    def backward(self, grad):
+    def backward(self, grad: np.ndarray) -> np.ndarray:
         (y,) = self.saved
         return kernels(__package__, grad).relu_grad(grad, y)
 
 
 class Sigmoid(Function):
-    def forward(self, x):
+    def forward(self, x: np.ndarray) -> np.ndarray:
         y = kernels(__package__, x).sigmoid(x)
         self.save(y)
         return y
 
-    def backward(self, grad):
+    def backward(self, grad: np.ndarray) -> np.ndarray:
         (y,) = self.saved
         return kernels(__package__, grad).sigmoid_grad(grad, y)
 
 
 class Softmax(Function):
-    def __init__(self, axis):
+    def __init__(self, axis: int) -> None:
         self.axis = axis
 
-    def forward(self, x):
+    def forward(self, x: np.ndarray) -> np.ndarray:
         y = kernels(__package__, x).softmax(x, self.axis)
         self.save(y)
         return y
 
-    def backward(self, grad):
+    def backward(self, grad: np.ndarray) -> np.ndarray:
         (y,) = self.saved
         return kernels(__package__, grad).softmax_grad(grad, y, self.axis)
 

@@ -1,18 +1,18 @@
 """Batch normalisation on the CPU: per-channel coefficients in float64, then one pass over the map.
 
-The loops are in ops/norm_kernels.py. Sums are taken picture by picture and added up in float64, so
+The loops are in ops/cpu_norms.py. Sums are taken picture by picture and added up in float64, so
 that it makes no difference to a rounding which process has which picture.
 """
 
 import numpy as np
 
-from .. import norm_kernels
+from .. import cpu_norms
 from ..activations.cpu import relu_grad
 
 
 def batch_norm(x, weight, bias, residual, eps, relu, total=None):
     x = np.ascontiguousarray(x)
-    means, variances = norm_kernels.moments(_pictures(x))
+    means, variances = cpu_norms.moments(_pictures(x))
     moments = np.stack([np.ones_like(means), means, variances + means**2]).sum(1, keepdims=True)
     count, sums, squares = moments if total is None else total(moments)
     mean = sums / np.maximum(count, 1)
@@ -27,7 +27,7 @@ def batch_norm_grad(grad, x, y, weight, mean, var, eps, relu, with_residual, tot
     maps = [_one_sample(a) for a in (grad, y if relu else grad, x)]
     pictures = [_pictures(a) for a in (grad, y if relu else grad, x)]
     center = np.repeat(mean[None], len(x), axis=0)
-    dbias, product = norm_kernels.grad_sums(*pictures, center, relu).sum(1, keepdims=True)
+    dbias, product = cpu_norms.grad_sums(*pictures, center, relu).sum(1, keepdims=True)
     inverse_std = 1 / np.sqrt(var.astype(np.float64) + eps)
     dweight = product * inverse_std
     sums = np.stack([np.full_like(dbias, max(x[..., 0].size, 1)), dbias, dweight])
@@ -39,7 +39,7 @@ def batch_norm_grad(grad, x, y, weight, mean, var, eps, relu, with_residual, tot
         mean[None],
         -scale * sum_of_grad / count,
     )
-    dx = norm_kernels.grad_apply(*maps, *coefficients, relu).reshape(x.shape)
+    dx = cpu_norms.grad_apply(*maps, *coefficients, relu).reshape(x.shape)
     residual = grad if with_residual else None
     return dx, dweight[0].astype(np.float32), dbias[0].astype(np.float32), residual
 
@@ -57,7 +57,7 @@ def affine_grad(grad, x, y, scale, relu, with_scale, with_residual):
     dscale = dshift = None
     if with_scale:
         maps = (_one_sample(grad), None, _one_sample(x))
-        dshift, dscale = norm_kernels.grad_sums(*maps, np.zeros((1, len(scale))), False)
+        dshift, dscale = cpu_norms.grad_sums(*maps, np.zeros((1, len(scale))), False)
         dscale, dshift = dscale[0].astype(np.float32), dshift[0].astype(np.float32)
     dx = _apply(grad, scale[None], np.zeros((1, len(scale))), None, False)
     return dx, dscale, dshift, grad if with_residual else None
@@ -65,7 +65,7 @@ def affine_grad(grad, x, y, scale, relu, with_scale, with_residual):
 
 def _apply(x, scale, shift, residual, relu):
     residual = None if residual is None else _one_sample(residual)
-    return norm_kernels.apply(_one_sample(x), scale, shift, residual, relu).reshape(x.shape)
+    return cpu_norms.apply(_one_sample(x), scale, shift, residual, relu).reshape(x.shape)
 
 
 def _masked_for_residual(grad, y, relu, needed):

@@ -22,18 +22,20 @@ class BatchNorm(Function):
     those of all processes' pictures where they share their norms.
     """
 
-    def __init__(self, eps, relu):
+    def __init__(self, eps: float, relu: bool) -> None:
         self.eps, self.relu, self.total = eps, relu, parallel.norms_total()
         self.fresh = (True, True, True, relu)
 
-    def forward(self, x, weight, bias, residual):
+    def forward(
+        self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, residual: np.ndarray | None
+    ) -> np.ndarray:
         forward = kernels(__package__, x).batch_norm
         settings = self.eps, self.relu, self.total
         y, self.mean, self.var = forward(x, weight, bias, residual, *settings)
         self.save(x, y if self.relu else None, weight)
         return y
 
-    def backward(self, grad):
+    def backward(self, grad: np.ndarray) -> tuple[np.ndarray | None, ...]:
         x, y, weight = self.saved
         backward = kernels(__package__, grad).batch_norm_grad
         settings = self.eps, self.relu, self.needs[3], self.total
@@ -43,21 +45,23 @@ class BatchNorm(Function):
 class Affine(Function):
     """relu?(x * scale + shift + residual?), with scale and shift per channel."""
 
-    def __init__(self, relu):
+    def __init__(self, relu: bool) -> None:
         self.relu = relu
 
-    def forward(self, x, scale, shift, residual):
+    def forward(
+        self, x: np.ndarray, scale: np.ndarray, shift: np.ndarray, residual: np.ndarray | None
+    ) -> np.ndarray:
         y = kernels(__package__, x).affine(x, scale, shift, residual, self.relu)
         self.save(x if self._with_scale else None, y if self.relu else None, scale)
         return y
 
-    def backward(self, grad):
+    def backward(self, grad: np.ndarray) -> tuple[np.ndarray | None, ...]:
         x, y, scale = self.saved
         backward = kernels(__package__, grad).affine_grad
         return backward(grad, x, y, scale, self.relu, self._with_scale, self.needs[3])
 
     @property
-    def _with_scale(self):
+    def _with_scale(self) -> bool:
         return self.needs[1] or self.needs[2]
 
 

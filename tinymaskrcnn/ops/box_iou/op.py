@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import kernels
-from ..regions import as_boxes, check_one_place
+from ..arguments import as_boxes, check_one_place
 
 
 def box_iou(a: Any, b: Any) -> np.ndarray:

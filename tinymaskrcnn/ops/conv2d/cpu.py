@@ -11,6 +11,7 @@ from numba import prange
 
 from ... import memory
 from ...jit import kernel_from
+from ..arguments import output_size
 from . import cpu_direct, cpu_narrow, cpu_winograd, winograd
 from .grad_weight import conv2d_grad_weight  # noqa: F401
 
@@ -19,7 +20,8 @@ GRAD_BLOCK = 256  # pixels whose bias gradient is summed in one go; fixed, so th
 
 def conv2d(x, weight, bias, residual, stride, padding, dilation, groups, relu):
     x = _ready(x)
-    y = memory.empty(_output_shape(x.shape, weight.shape, stride, padding, dilation))
+    grid = output_size(x.shape[1:3], weight.shape[2:], stride, padding, dilation)
+    y = memory.empty((len(x), *grid, len(weight)))
     bias = cpu_direct.zeros(weight.shape[0]) if bias is None else np.array(bias, np.float32)
     residual = None if residual is None else _ready(residual)
     size = winograd.winograd_size()
@@ -85,14 +87,3 @@ def _grad_output(grad, y, relu, masked, partial):
 def _ready(array):
     """The array as kernels take it: float32, C-contiguous and, for Numba's types, writeable."""
     return np.require(array, np.float32, "CW")
-
-
-def _output_shape(x_shape, weight_shape, stride, padding, dilation):
-    n, height, width, _ = x_shape
-    outs, _, kernel_h, kernel_w = weight_shape
-    return (
-        n,
-        (height + 2 * padding[0] - dilation[0] * (kernel_h - 1) - 1) // stride[0] + 1,
-        (width + 2 * padding[1] - dilation[1] * (kernel_w - 1) - 1) // stride[1] + 1,
-        outs,
-    )

@@ -38,7 +38,7 @@ Schedule = namedtuple("Schedule", "blocks splits panels_together taps_together c
 def forward(x, weight, bias, y, residual, relu, stride, padding, dilation, groups):
     """y = relu?(x * weight + bias + residual), group by group."""
     for group, part in enumerate(_parts(weight, groups)):
-        plan = forward_plan(x.shape, weight.shape, stride, dilation, padding, group)
+        plan = forward_plan(x.shape, weight.shape, y.shape, stride, dilation, padding, group)
         panels = kept(weight, ("panels", group), lambda part=part: pack(part))
         convolve(x, panels, bias, y, residual, relu, *plan)
 
@@ -206,16 +206,14 @@ def _locate(g, x, zeros, y, tap_rows, tap_columns, first, pixels, rows, targets)
 
 
 @lru_cache(maxsize=4096)
-def forward_plan(x_shape, weight_shape, stride, dilation, padding, group):
+def forward_plan(x_shape, weight_shape, y_shape, stride, dilation, padding, group):
     """(Geometry, tap rows, tap columns) of one group's convolution.
 
     Output pixel (a, b) reads input pixel (a*stride + tap row, b*stride + tap column).
     """
-    _, height, width, channels = x_shape
-    outs, ins, kernel_h, kernel_w = weight_shape
-    out_h = (height + 2 * padding[0] - dilation[0] * (kernel_h - 1) - 1) // stride[0] + 1
-    out_w = (width + 2 * padding[1] - dilation[1] * (kernel_w - 1) - 1) // stride[1] + 1
-    group_outs = outs // (channels // ins)
+    _, out_h, out_w, outs = y_shape
+    _, ins, kernel_h, kernel_w = weight_shape
+    group_outs = outs // (x_shape[3] // ins)
     geometry = Geometry(
         *x_shape, group * ins, ins, *stride, out_h, out_w, out_h, out_w, outs,
         0, 0, 1, 1, group * group_outs, group_outs, 0, kernel_h * kernel_w,

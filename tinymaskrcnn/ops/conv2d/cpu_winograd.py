@@ -20,13 +20,13 @@ from ... import memory
 from ...jit import exact_kernel, exact_kernel_from, serial
 from ..simd import LANES, PANEL, address
 from . import cpu_winograd_streamed as streamed
+from .cpu_direct import zeros
 from .cpu_weights import kept, pack
 from .winograd_tiles import (
     find_inputs,
     find_outputs,
     input_2,
     input_4,
-    nothing,
     output_2,
     output_4,
     spread,
@@ -76,7 +76,7 @@ def forward(x, weight, bias, y, residual, relu, padding, size):
 def backward(grad, weight, dx, total, padding, size):
     """dx = grad * the weight turned round and transposed, with the rest of the padding, + total,
     which may be dx itself."""
-    around, no_bias = (2 - padding[0], 2 - padding[1]), nothing(dx.shape[3])
+    around, no_bias = (2 - padding[0], 2 - padding[1]), zeros(dx.shape[3])
     if streamed.suits(dx.shape, size):
         streamed.convolve(grad, weight, True, no_bias, dx, total, False, around)
         return
@@ -100,7 +100,7 @@ def convolve(x, weight, bias, y, residual, relu, padding, size):
     run = _convolve_4 if size == 4 else _convolve_2
     run(
         x.reshape(-1),
-        nothing(max(tiling.channels, PANEL)),
+        zeros(max(tiling.channels, PANEL)),
         weight,
         bias,
         y.reshape(-1),

@@ -15,12 +15,12 @@ from numba import get_num_threads, get_thread_id, prange
 from ... import memory
 from ...jit import exact_kernel, exact_serial, serial
 from ..simd import LANES, PANEL, address
+from .cpu_direct import zeros
 from .cpu_weights import element_places, pack_stretch
 from .winograd_tiles import (
     find_inputs,
     find_outputs,
     input_4,
-    nothing,
     output_4,
     spread,
     times_panel,
@@ -57,7 +57,7 @@ def convolve(x, weight, swap, bias, y, residual, relu, padding):
     own = 9 * g.g_pitch + 36 * (g.u_pitch + g.m_pitch)
     _convolve(
         x.reshape(-1),
-        nothing(max(g.channels, PANEL)),
+        zeros(max(g.channels, PANEL)),
         np.require(weight, np.float32, "CW").reshape(outs, 9 * ins),
         ins,
         swap,

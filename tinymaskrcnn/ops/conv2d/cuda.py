@@ -20,6 +20,7 @@ from numba import float32, int32, uint32
 from ...gpu.array import GpuArray, empty
 from ...gpu.launch import F1, F3, F4, I, blocks, cuda, device_function, kernel, tuple_of
 from ..activations.cuda import relu_grad
+from ..arguments import output_size
 from ..basic.cuda import transpose
 from ..cuda_gemm import DEPTH, LOADS, PITCH, SIDE, TILE, WIDE, multiply_tiles
 from ..cuda_sums import LINE, sum_middle
@@ -46,13 +47,8 @@ class Reading(NamedTuple):
 
 
 def conv2d(x, weight, bias, residual, stride, padding, dilation, groups, relu):
-    height, width = (
-        (size + 2 * p - d * (k - 1) - 1) // s + 1
-        for size, p, d, k, s in zip(
-            x.shape[1:3], padding, dilation, weight.shape[2:], stride, strict=True
-        )
-    )
-    y = empty((len(x), height, width, len(weight)))
+    grid = output_size(x.shape[1:3], weight.shape[2:], stride, padding, dilation)
+    y = empty((len(x), *grid, len(weight)))
     reading = forward_reading(weight.shape[3], stride, padding, dilation)
     gather(x, pack_forward(weight, groups), bias, residual, y, reading, relu)
     return y

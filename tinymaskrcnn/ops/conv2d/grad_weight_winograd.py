@@ -21,6 +21,7 @@ from ...jit import kernel, serial
 from ..simd import LANES, PANEL, address
 from ..simd_outer import LEFT, OUTER_ROWS, outer_products
 from ..simd_transforms import gather_transform, grid_transform, transpose_block
+from .cpu_direct import zeros
 from .winograd import INPUT, OUTPUT, WEIGHT
 
 _transform_input = gather_transform(INPUT[4])
@@ -61,7 +62,7 @@ def grad_weight(grad, x, padding):
     dw = memory.empty((g.outs, g.channels, 3, 3))
     tasks, threads = g.row_blocks * g.column_blocks, get_num_threads()
     local = memory.empty((threads, 9 * g.rows * LANES))
-    inputs = x.reshape(-1), grad.reshape(-1), _zeros(max(g.channels, g.outs)), g
+    inputs = x.reshape(-1), grad.reshape(-1), zeros(max(g.channels, g.outs)), g
     out = np.arange(LANES) * (9 * g.channels), dw.reshape(-1)
     if g.chunks:
         sums = memory.empty((g.chunks, tasks, g.part_floats))
@@ -74,11 +75,6 @@ def grad_weight(grad, x, padding):
         left, right = memory.empty((36, g.left_floats)), memory.empty((36, g.right_floats))
         _sum_together(*inputs, left, right, sums, local, *out)
     return dw
-
-
-@lru_cache(maxsize=64)
-def _zeros(count):
-    return np.zeros(count, np.float32)
 
 
 @lru_cache(maxsize=1024)

@@ -4,10 +4,16 @@ No arithmetic here: `reference.py` and `cpu.py` do it. `conv2d` is the plain con
 `conv2d_fused` is what `nn` and `models` call.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
 from ...autograd import Function
 from ...backend import kernels
 from ...tensor import Tensor
-from ..pairs import as_pair
+from ..arguments import as_pair, output_size
 
 
 class Conv2d(Function):
@@ -17,17 +23,30 @@ class Conv2d(Function):
     its input and its output and nothing between them.
     """
 
-    def __init__(self, stride, padding, dilation, groups, relu=False):
+    def __init__(
+        self,
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        dilation: tuple[int, int],
+        groups: int,
+        relu: bool = False,
+    ) -> None:
         self.geometry = (stride, padding, dilation, groups)
         self.relu = relu
         self.fresh = (True, True, True, relu)
 
-    def forward(self, x, weight, bias, residual):
+    def forward(
+        self,
+        x: np.ndarray,
+        weight: np.ndarray,
+        bias: np.ndarray | None,
+        residual: np.ndarray | None,
+    ) -> np.ndarray:
         y = kernels(__package__, x).conv2d(x, weight, bias, residual, *self.geometry, self.relu)
         self.save(x, weight, y if self.relu else None)
         return y
 
-    def backward(self, grad):
+    def backward(self, grad: np.ndarray) -> tuple[np.ndarray | None, ...]:
         x, weight, y = self.saved
         needs_x, needs_weight, needs_bias, needs_residual = self.needs
         run = kernels(__package__, grad)
@@ -41,24 +60,47 @@ class Conv2d(Function):
         return dx, dw, dbias if needs_bias else None, grad if needs_residual else None
 
 
-def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
+def conv2d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+) -> Tensor:
     """Two-dimensional convolution (cross-correlation) of channels-last pictures.
 
-    x: (N, H, W, C) float32 or float64. weight: (O, C/groups, kH, kW), torchvision's order.
-    bias: (O,) or None. stride, padding, dilation: an int or an (h, w) pair, in pixels; padding is
-    with zeros. Returns (N, outH, outW, O),
-    outH = (H + 2*padding - dilation*(kH-1) - 1) // stride + 1.
+    Args:
+        x: (N, H, W, C) float32 or float64.
+        weight: (O, C/groups, kH, kW), torchvision's order.
+        bias: (O,) or None.
+        stride, padding, dilation: an int or an (h, w) pair, in pixels; padding is with zeros.
+        groups: how many parts of the channels are convolved separately; divides C and O.
 
-    Raises ValueError when shapes do not fit, in particular for channels-first pictures.
+    Returns:
+        (N, outH, outW, O), outH = (H + 2*padding - dilation*(kH-1) - 1) // stride + 1.
+
+    Raises:
+        ValueError: shapes do not fit, in particular for channels-first pictures.
     """
     return conv2d_fused(x, weight, bias, None, stride, padding, dilation, groups, relu=False)
 
 
 def conv2d_fused(
-    x, weight, bias=None, residual=None, stride=1, padding=0, dilation=1, groups=1, relu=False
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    residual: Any = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+    relu: bool = False,
 ) -> Tensor:
     """`conv2d` that also adds `residual` (the output's shape, or None) and applies ReLU if asked,
-    in the same pass over the output. Raises as `conv2d`."""
+    in the same pass over the output. Raises as `conv2d`.
+    """
     stride = as_pair(stride, "conv2d: stride")
     padding = as_pair(padding, "conv2d: padding")
     dilation = as_pair(dilation, "conv2d: dilation")
@@ -72,7 +114,14 @@ def conv2d_fused(
     return Conv2d(stride, padding, dilation, groups, relu)(x, weight, bias, residual)
 
 
-def _check(x_shape, weight_shape, stride, padding, dilation, groups):
+def _check(
+    x_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int,
+) -> tuple[int, int, int, int]:
     """The output's shape, after raising for whatever does not fit."""
     if len(x_shape) != 4 or len(weight_shape) != 4:
         raise ValueError(
@@ -96,8 +145,7 @@ def _check(x_shape, weight_shape, stride, padding, dilation, groups):
         )
     if out % groups:
         raise ValueError(f"conv2d: {out} output channels cannot be cut into {groups} groups")
-    out_h = (height + 2 * padding[0] - dilation[0] * (kernel_h - 1) - 1) // stride[0] + 1
-    out_w = (width + 2 * padding[1] - dilation[1] * (kernel_w - 1) - 1) // stride[1] + 1
+    out_h, out_w = output_size((height, width), (kernel_h, kernel_w), stride, padding, dilation)
     if out_h < 1 or out_w < 1:
         raise ValueError(
             f"conv2d: a {kernel_h}x{kernel_w} kernel with dilation={dilation}, padding={padding} "

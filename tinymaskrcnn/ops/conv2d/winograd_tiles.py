@@ -5,10 +5,6 @@ cpu_winograd.py takes block after block of tiles through a weight that is kept o
 cpu_winograd_streamed.py all tiles through a weight that is transformed on the way.
 """
 
-from functools import lru_cache
-
-import numpy as np
-
 from ...jit import serial
 from ..simd import HALF_ROWS, TILE_ROWS, half_tile, row_tile
 from ..simd_transforms import gather_transform, grid_transform, scatter_transform
@@ -17,11 +13,6 @@ from .winograd import INPUT, OUTPUT, WEIGHT
 input_4, input_2 = gather_transform(INPUT[4]), gather_transform(INPUT[2])
 output_4, output_2 = scatter_transform(OUTPUT[4]), scatter_transform(OUTPUT[2])
 weight_4, weight_2 = grid_transform(WEIGHT[4]), grid_transform(WEIGHT[2])
-
-
-@lru_cache(maxsize=1024)
-def nothing(count):
-    return np.zeros(count, np.float32)
 
 
 def whole_rows(count):

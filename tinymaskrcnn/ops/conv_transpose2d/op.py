@@ -4,10 +4,16 @@ No arithmetic here: `reference.py` and `cpu.py` do it. `conv_transpose2d` is the
 `conv_transpose2d_fused` is what `nn` calls.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
 from ...autograd import Function
 from ...backend import kernels
 from ...tensor import Tensor
-from ..pairs import as_pair
+from ..arguments import as_pair
 
 
 class ConvTranspose2d(Function):
@@ -15,17 +21,19 @@ class ConvTranspose2d(Function):
 
     fresh = (True, True, True)
 
-    def __init__(self, stride, padding, relu=False):
+    def __init__(
+        self, stride: tuple[int, int], padding: tuple[int, int], relu: bool = False
+    ) -> None:
         self.geometry = (stride, padding)
         self.relu = relu
 
-    def forward(self, x, weight, bias):
+    def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
         run = kernels(__package__, x)
         y = run.conv_transpose2d(x, weight, bias, *self.geometry, self.relu)
         self.save(x, weight, y if self.relu else None)
         return y
 
-    def backward(self, grad):
+    def backward(self, grad: np.ndarray) -> tuple[np.ndarray | None, ...]:
         x, weight, y = self.saved
         needs_x, needs_weight, needs_bias = self.needs
         run = kernels(__package__, grad)
@@ -39,20 +47,39 @@ class ConvTranspose2d(Function):
         return dx, dw, dbias if needs_bias else None
 
 
-def conv_transpose2d(x, weight, bias=None, stride=1, padding=0) -> Tensor:
+def conv_transpose2d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+) -> Tensor:
     """Transposed convolution of channels-last pictures: the gradient of `conv2d` to its input.
 
-    x: (N, H, W, C) float32 or float64. weight: (C, O, kH, kW), torchvision's order.
-    bias: (O,) or None. stride, padding: an int or an (h, w) pair, in output pixels; padding cuts
-    that many pixels off each border. Returns (N, outH, outW, O),
-    outH = (H - 1)*stride - 2*padding + kH.
+    Args:
+        x: (N, H, W, C) float32 or float64.
+        weight: (C, O, kH, kW), torchvision's order.
+        bias: (O,) or None.
+        stride, padding: an int or an (h, w) pair, in output pixels; padding cuts that many pixels
+            off each border.
 
-    Raises ValueError when shapes do not fit, in particular for channels-first pictures.
+    Returns:
+        (N, outH, outW, O), outH = (H - 1)*stride - 2*padding + kH.
+
+    Raises:
+        ValueError: shapes do not fit, in particular for channels-first pictures.
     """
     return conv_transpose2d_fused(x, weight, bias, stride, padding, relu=False)
 
 
-def conv_transpose2d_fused(x, weight, bias=None, stride=1, padding=0, relu=False) -> Tensor:
+def conv_transpose2d_fused(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    relu: bool = False,
+) -> Tensor:
     """`conv_transpose2d` that also applies ReLU if asked, in the same pass over the output.
 
     Raises as `conv_transpose2d`.
@@ -67,7 +94,12 @@ def conv_transpose2d_fused(x, weight, bias=None, stride=1, padding=0, relu=False
     return ConvTranspose2d(stride, padding, relu)(x, weight, bias)
 
 
-def _check(x_shape, weight_shape, stride, padding):
+def _check(
+    x_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+) -> None:
     if len(x_shape) != 4 or len(weight_shape) != 4:
         raise ValueError(
             "conv_transpose2d: expected x (N, H, W, C) and weight (C, O, kH, kW), "

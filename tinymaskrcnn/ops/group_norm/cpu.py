@@ -1,24 +1,24 @@
 """Group normalisation on the CPU: coefficients per picture and channel, then one pass over the map.
 
-The loops are in ops/norm_kernels.py, where each picture is a sample. What they give per channel is
+The loops are in ops/cpu_norms.py, where each picture is a sample. What they give per channel is
 gathered into groups here, in float64.
 """
 
 import numpy as np
 
-from .. import norm_kernels
+from .. import cpu_norms
 from ..activations.cpu import relu_grad
 
 
 def group_norm(x, num_groups, weight, bias, residual, eps, relu):
-    channel_mean, channel_var = norm_kernels.moments(_samples(x))
+    channel_mean, channel_var = cpu_norms.moments(_samples(x))
     mean = _group_mean(channel_mean, num_groups)
     spread = (channel_mean - _over_channels(mean, x)) ** 2
     var = _group_mean(channel_var + spread, num_groups)
     scale = weight / np.sqrt(_over_channels(var, x) + eps)
     shift = bias - _over_channels(mean, x) * scale
     residual = None if residual is None else _samples(residual)
-    y = norm_kernels.apply(_samples(x), scale, shift, residual, relu).reshape(x.shape)
+    y = cpu_norms.apply(_samples(x), scale, shift, residual, relu).reshape(x.shape)
     return y, mean.astype(np.float32), var.astype(np.float32)
 
 
@@ -28,7 +28,7 @@ def group_norm_grad(grad, x, y, weight, mean, var, eps, relu, with_residual):
     maps = [_samples(a) for a in (grad, y if relu else grad, x)]
     center = _over_channels(mean, x)
     inverse_std = 1 / np.sqrt(_over_channels(var, x).astype(np.float64) + eps)
-    sums, products = norm_kernels.grad_sums(*maps, center, relu)  # (N, C) each
+    sums, products = cpu_norms.grad_sums(*maps, center, relu)  # (N, C) each
     products *= inverse_std
     pixels = max(x.shape[1] * x.shape[2], 1)
     groups = mean.shape[1]
@@ -40,7 +40,7 @@ def group_norm_grad(grad, x, y, weight, mean, var, eps, relu, with_residual):
         center,
         -mean_sum * inverse_std,
     )
-    dx = norm_kernels.grad_apply(*maps, *coefficients, relu).reshape(x.shape)
+    dx = cpu_norms.grad_apply(*maps, *coefficients, relu).reshape(x.shape)
     dweight, dbias = products.sum(0).astype(np.float32), sums.sum(0).astype(np.float32)
     return dx, dweight, dbias, grad if with_residual else None
 

@@ -7,22 +7,26 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ...autograd import Function
 from ...backend import kernels
 from ...tensor import Tensor
 
 
 class GroupNorm(Function):
-    def __init__(self, num_groups, eps, relu):
+    def __init__(self, num_groups: int, eps: float, relu: bool) -> None:
         self.num_groups, self.eps, self.relu = num_groups, eps, relu
 
-    def forward(self, x, weight, bias, residual):
+    def forward(
+        self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, residual: np.ndarray | None
+    ) -> np.ndarray:
         forward = kernels(__package__, x).group_norm
         y, mean, var = forward(x, self.num_groups, weight, bias, residual, self.eps, self.relu)
         self.save(x, y if self.relu else None, weight, mean, var)
         return y
 
-    def backward(self, grad):
+    def backward(self, grad: np.ndarray) -> tuple[np.ndarray | None, ...]:
         x, y, weight, mean, var = self.saved
         backward = kernels(__package__, grad).group_norm_grad
         return backward(grad, x, y, weight, mean, var, self.eps, self.relu, self.needs[3])

@@ -4,44 +4,46 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ...autograd import Function
 from ...backend import kernels
 from ...tensor import Tensor
-from ..pairs import as_pair
+from ..arguments import as_pair
 
 
 class Nearest(Function):
-    def __init__(self, size):
+    def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
 
-    def forward(self, x):
+    def forward(self, x: np.ndarray) -> np.ndarray:
         self.input_size = x.shape[1:3]
         return kernels(__package__, x).nearest(x, self.size)
 
-    def backward(self, grad):
+    def backward(self, grad: np.ndarray) -> np.ndarray:
         return kernels(__package__, grad).nearest_grad(grad, self.input_size)
 
 
 class Bilinear(Function):
-    def __init__(self, size):
+    def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
 
-    def forward(self, x):
+    def forward(self, x: np.ndarray) -> np.ndarray:
         self.input_size = x.shape[1:3]
         return kernels(__package__, x).bilinear(x, self.size)
 
-    def backward(self, grad):
+    def backward(self, grad: np.ndarray) -> np.ndarray:
         return kernels(__package__, grad).bilinear_grad(grad, self.input_size)
 
 
 class UpsampleAdd(Function):
     fresh = (True, False)
 
-    def forward(self, top, lateral):
+    def forward(self, top: np.ndarray, lateral: np.ndarray) -> np.ndarray:
         self.top_size = top.shape[1:3]
         return kernels(__package__, lateral).upsample_add(top, lateral)
 
-    def backward(self, grad):
+    def backward(self, grad: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
         dtop = (
             kernels(__package__, grad).nearest_grad(grad, self.top_size) if self.needs[0] else None
         )

@@ -4,6 +4,12 @@ No arithmetic here: `reference.py` and `cpu.py` do it. `linear` is the plain lay
 is what `nn` calls.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
 from ...autograd import Function
 from ...backend import kernels
 from ...tensor import Tensor
@@ -14,15 +20,15 @@ class Linear(Function):
 
     fresh = (True, True, True)
 
-    def __init__(self, relu=False):
+    def __init__(self, relu: bool = False) -> None:
         self.relu = relu
 
-    def forward(self, x, weight, bias):
+    def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
         y = kernels(__package__, x).linear(x, weight, bias, self.relu)
         self.save(x, weight, y if self.relu else None)
         return y
 
-    def backward(self, grad):
+    def backward(self, grad: np.ndarray) -> tuple[np.ndarray | None, ...]:
         x, weight, y = self.saved
         needs_x, needs_weight, needs_bias = self.needs
         run = kernels(__package__, grad)
@@ -36,18 +42,24 @@ class Linear(Function):
         return dx, dw, dbias if needs_bias else None
 
 
-def linear(x, weight, bias=None) -> Tensor:
+def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
     """x weight^T + bias, the fully connected layer.
 
-    x: (M, In) float32 or float64, M may be 0. weight: (Out, In), torchvision's order.
-    bias: (Out,) or None. Returns (M, Out).
+    Args:
+        x: (M, In) float32 or float64, M may be 0.
+        weight: (Out, In), torchvision's order.
+        bias: (Out,) or None.
 
-    Raises ValueError when shapes do not fit.
+    Returns:
+        (M, Out).
+
+    Raises:
+        ValueError: shapes do not fit.
     """
     return linear_fused(x, weight, bias, relu=False)
 
 
-def linear_fused(x, weight, bias=None, relu=False) -> Tensor:
+def linear_fused(x: Any, weight: Any, bias: Any = None, relu: bool = False) -> Tensor:
     """`linear` that also applies ReLU if asked, in the same pass over the output.
 
     Raises as `linear`.

@@ -16,39 +16,39 @@ from ...tensor import Tensor
 
 
 class CrossEntropy(Function):
-    def forward(self, logits, labels):
+    def forward(self, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
         loss, probabilities = kernels(__package__, logits).cross_entropy(logits, labels)
         self.save(probabilities, labels)
         return loss
 
-    def backward(self, grad):
+    def backward(self, grad: np.ndarray) -> tuple[np.ndarray, None]:
         probabilities, labels = self.saved
         return kernels(__package__, grad).cross_entropy_grad(grad, probabilities, labels), None
 
 
 class BinaryCrossEntropy(Function):
-    def __init__(self, reduction):
+    def __init__(self, reduction: str) -> None:
         self.reduction = reduction
 
-    def forward(self, logits, targets):
+    def forward(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
         self.save(logits, targets)
         return kernels(__package__, logits).binary_cross_entropy(logits, targets, self.reduction)
 
-    def backward(self, grad):
+    def backward(self, grad: np.ndarray) -> tuple[np.ndarray, None]:
         logits, targets = self.saved
         backward = kernels(__package__, grad).binary_cross_entropy_grad
         return backward(grad, logits, targets, self.reduction), None
 
 
 class SmoothL1(Function):
-    def __init__(self, beta, reduction):
+    def __init__(self, beta: float, reduction: str) -> None:
         self.settings = (beta, reduction)
 
-    def forward(self, prediction, target):
+    def forward(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
         self.save(prediction, target)
         return kernels(__package__, prediction).smooth_l1(prediction, target, *self.settings)
 
-    def backward(self, grad):
+    def backward(self, grad: np.ndarray) -> tuple[np.ndarray, None]:
         prediction, target = self.saved
         return kernels(__package__, grad).smooth_l1_grad(
             grad, prediction, target, *self.settings

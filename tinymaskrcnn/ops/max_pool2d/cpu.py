@@ -5,16 +5,14 @@ from numba import prange
 
 from ... import memory
 from ...jit import kernel, serial
+from ..arguments import output_size
 
 _PARALLEL = 1 << 16  # values of the larger map below which a parallel region costs too much
 
 
 def max_pool2d(x, kernel_size, stride, padding):
     x = np.ascontiguousarray(x)
-    height, width = (
-        (size + 2 * p - k) // s + 1
-        for size, k, s, p in zip(x.shape[1:3], kernel_size, stride, padding, strict=True)
-    )
+    height, width = output_size(x.shape[1:3], kernel_size, stride, padding)
     shape = (len(x), height, width, x.shape[3])
     y, tap = memory.empty(shape), memory.empty(shape, np.uint16)
     run = _pool if x.size >= _PARALLEL else _pool_rows

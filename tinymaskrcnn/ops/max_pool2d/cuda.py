@@ -10,13 +10,11 @@ from numba import float32, int32, uint32
 from ...gpu.array import empty, to_device
 from ...gpu.launch import F4, I4, blocks, cuda, device_function, kernel, tuple_of
 from ...gpu.scalars import place_of
+from ..arguments import output_size
 
 
 def max_pool2d(x, kernel_size, stride, padding):
-    height, width = (
-        (size + 2 * p - k) // s + 1
-        for size, k, s, p in zip(x.shape[1:3], kernel_size, stride, padding, strict=True)
-    )
+    height, width = output_size(x.shape[1:3], kernel_size, stride, padding)
     shape = (len(x), height, width, x.shape[3])
     y, tap = empty(shape), empty(shape, np.int32)
     _pool[blocks(y.size)](x, y, tap, (*kernel_size, *stride, *padding))

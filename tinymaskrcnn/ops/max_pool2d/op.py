@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ...autograd import Function
 from ...backend import kernels
 from ...tensor import Tensor
-from ..pairs import as_pair
+from ..arguments import as_pair
 
 _MOST_TAPS = 1 << 16  # the winner's position inside its window is kept as uint16
 
@@ -15,15 +17,17 @@ _MOST_TAPS = 1 << 16  # the winner's position inside its window is kept as uint1
 class MaxPool2d(Function):
     fresh = (True,)
 
-    def __init__(self, kernel_size, stride, padding):
+    def __init__(
+        self, kernel_size: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
+    ) -> None:
         self.settings = (kernel_size, stride, padding)
 
-    def forward(self, x):
+    def forward(self, x: np.ndarray) -> np.ndarray:
         y, tap = kernels(__package__, x).max_pool2d(x, *self.settings)
         self.save(tap, x.shape)
         return y
 
-    def backward(self, grad):
+    def backward(self, grad: np.ndarray) -> np.ndarray:
         tap, input_shape = self.saved
         return kernels(__package__, grad).max_pool2d_grad(grad, tap, input_shape, *self.settings)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import kernels
-from ..regions import as_boxes, as_labels, as_scores, check_one_place
+from ..arguments import as_boxes, as_labels, as_scores, check_one_place
 
 
 def nms(boxes: Any, scores: Any, iou_threshold: float) -> np.ndarray:

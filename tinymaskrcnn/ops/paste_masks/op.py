@@ -8,7 +8,7 @@ import numpy as np
 
 from ...backend import kernels
 from ...gpu.array import GpuArray, to_host
-from ..regions import as_boxes
+from ..arguments import as_boxes
 from . import reference
 
 

@@ -9,8 +9,7 @@ import numpy as np
 from ...autograd import Function
 from ...backend import kernels
 from ...tensor import Tensor
-from ..pairs import as_pair
-from ..regions import as_rois, check_channels_last
+from ..arguments import as_pair, as_rois, check_channels_last
 
 
 class RoIPool(Function):

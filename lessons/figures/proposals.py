@@ -1,7 +1,6 @@
 """Region proposals as PIL pictures: what the network says, and boxes before and after each filter.
-each filter.
 
-Not here: the same of a trace as matplotlib figures (viz/figures/proposals.py).
+Not here: the same of a trace as matplotlib figures (tinymaskrcnn/viz/figures/proposals.py).
 """
 
 from __future__ import annotations
@@ -11,11 +10,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from ..detection.boxes import Size
-from ..detection.fates import Fate
-from ..tracing import Trace
+from tinymaskrcnn.detection.boxes import Size
+from tinymaskrcnn.detection.fates import Fate
+from tinymaskrcnn.tracing import Trace
+from tinymaskrcnn.viz.colours import HEAT
+
 from .box_panels import DROPPED, Layer, box_panels
-from .colours import HEAT
 from .diagrams import ANCHOR, GROUND_TRUTH, PROPOSAL
 from .figure import as_picture, bare, new_figure
 

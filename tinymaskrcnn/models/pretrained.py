@@ -1,8 +1,9 @@
-"""Which model a file of weights belongs to, and which files are shipped."""
+"""Trained models: those that ship with the package, and which model a weight file belongs to."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -10,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets.coco_names import COCO_NAMES
 from ..errors import InputError
-from ..models.builders import build
-from ..models.mask_rcnn import MaskRCNN
-from ..models.resnet import DEPTHS
 from ..weights import load_weights, read_metadata
+from .builders import build
+from .coco_names import COCO_NAMES
+from .mask_rcnn import MaskRCNN
+from .resnet import DEPTHS
 
 SHIPPED = ("shapes", "nuclei")
 CHANNELS = (
@@ -24,15 +25,17 @@ CHANNELS = (
 )
 
 
-def load_model(weights: str, **settings: Any) -> tuple[MaskRCNN, list[str]]:
-    """A model in eval mode with its weights, and the names of its classes.
+def load_model(weights: str | os.PathLike[str], **settings: Any) -> MaskRCNN:
+    """A trained model in eval mode; `model.classes` names its classes, label 1 first.
 
     Args:
-        weights: a path, or the name of a shipped model.
-        settings: in place of the model's own.
+        weights: "shapes" or "nuclei", the models that ship with the package; or the path of a
+            file, which this package has saved or which holds one of torchvision's Mask R-CNNs.
+        settings: of the builder, in place of the model's own, such as box_score_thresh=0.5.
 
     Raises:
-        InputError: there is no such file, it cannot be read, or it is no Mask R-CNN's.
+        InputError: there is no such file, it cannot be read, it is no Mask R-CNN's, or the model
+            has no such setting.
     """
     path = weights_path(weights)
     state = load_weights(path)
@@ -43,8 +46,9 @@ def load_model(weights: str, **settings: Any) -> tuple[MaskRCNN, list[str]]:
         model.load_state_dict(state)
     except InputError as problem:
         raise InputError(f"{path}: {problem}") from problem
+    model.classes = classes
     model.eval()
-    return model, classes
+    return model
 
 
 def check_extent(config: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> None:
@@ -61,7 +65,7 @@ def check_extent(config: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> 
                 )
 
 
-def weights_path(weights: str) -> Path:
+def weights_path(weights: str | os.PathLike[str]) -> Path:
     """The file of a shipped model's name, or the path itself. Raises InputError if none."""
     if weights in SHIPPED:
         path = Path(str(files("tinymaskrcnn"))) / "pretrained" / f"{weights}.safetensors"

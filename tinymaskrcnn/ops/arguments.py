@@ -1,16 +1,54 @@
-"""What the ops on boxes and regions accept: their arguments checked, brought to one form.
+"""The arguments that several ops accept, checked and brought to one form: pairs, boxes, rois.
 
-Nothing here computes: the ops' implementations trust what passed these checks.
+The ops' implementations trust what passed these checks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
 from ..gpu.array import GpuArray, to_host
+
+
+def as_pair(value: Any, name: str, least: int | None = None) -> tuple[int, int]:
+    """A height and a width, from a pair or from one number for both.
+
+    Args:
+        value: whole numbers, Python's or NumPy's. name: of the setting, for the message.
+        least: the smallest number allowed; None where the caller checks the range.
+
+    Raises:
+        ValueError: not one or two whole numbers, or one is too small.
+    """
+    if type(value) is int and (least is None or value >= least):
+        return value, value  # nearly always; below, a call takes ten times as long
+    pair: tuple[Any, ...] = tuple(np.atleast_1d(value)) * (2 if np.ndim(value) == 0 else 1)
+    whole = len(pair) == 2 and all(isinstance(v, int | np.integer | np.floating) for v in pair)
+    if not whole or any(
+        not float(v).is_integer() or (least is not None and v < least) for v in pair
+    ):
+        limit = "" if least is None else f" >= {least}"
+        raise ValueError(f"{name}: expected a whole number{limit} or a pair (h, w), got {value!r}")
+    return int(pair[0]), int(pair[1])
+
+
+def output_size(
+    size: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int] = (1, 1),
+) -> tuple[int, int]:
+    """How many places a sliding window has down and across, rounded down; below 1 where it does
+    not fit. All arguments are (h, w) pairs in pixels, `padding` that of each side.
+    """
+    height = (size[0] + 2 * padding[0] - dilation[0] * (kernel[0] - 1) - 1) // stride[0] + 1
+    width = (size[1] + 2 * padding[1] - dilation[1] * (kernel[1] - 1) - 1) // stride[1] + 1
+    return height, width
 
 
 def as_boxes(boxes: Any, name: str = "boxes") -> np.ndarray:

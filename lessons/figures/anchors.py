@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image
 
-from ..detection.matcher import BELOW, BETWEEN
+from tinymaskrcnn.detection.matcher import BELOW, BETWEEN
+
 from .box_panels import DROPPED, Layer, box_panels
 from .diagrams import ANCHOR, GROUND_TRUTH, number_tables
 

@@ -1,8 +1,8 @@
-"""viz/proposal_figures.py."""
+"""lessons/figures/proposals.py."""
 
 import numpy as np
 
-from tinymaskrcnn.viz.proposal_figures import (
+from lessons.figures.proposals import (
     best_of_cells,
     filter_panels,
     score_maps,

@@ -1,10 +1,10 @@
-"""viz/gpu_figures.py."""
+"""lessons/figures/gpu.py."""
 
 import numpy as np
 import pytest
 from PIL import ImageColor
 
-from tinymaskrcnn.viz import gpu_figures
+from lessons.figures import gpu as gpu_figures
 from tinymaskrcnn.viz.colours import DETECTION, DROPPED, GROUND_TRUTH
 
 WRITES = [(t, "writes", ("s", t)) for t in range(4)]

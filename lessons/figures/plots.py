@@ -1,7 +1,7 @@
 """Curves, rows of pictures and maps, and graphs of operations.
 
 Every function gives a PIL picture; the caller shows or saves it. Not here: the course of a training
-run (viz/curves.py), diagrams of boxes and tables (viz/diagrams.py).
+run (tinymaskrcnn/viz/curves.py), diagrams of boxes and tables (diagrams.py).
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .colours import HEAT
-from .draw import COLOURS, INK
+from tinymaskrcnn.viz.colours import HEAT
+from tinymaskrcnn.viz.draw import COLOURS, INK
+
 from .figure import as_picture, bare, new_figure
 
 

@@ -1,7 +1,7 @@
 """Figures of cropping: regions in the colours of their levels, and what RoIAlign and RoIPool read
 of a map for the same region.
 
-Every function gives a PIL picture. Not here: figures of a trace (viz/figures/regions.py).
+Every function gives a PIL picture. Not here: figures of a trace (viz/figures of the package).
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..models.roi_pooling import sampling_points
-from ..ops.roi_pool.reference import _bins
-from .colours import INK, LEVELS, POINT, PROPOSAL
+from tinymaskrcnn.models.roi_pooling import sampling_points
+from tinymaskrcnn.ops.roi_pool.reference import _bins
+from tinymaskrcnn.viz.colours import INK, LEVELS, POINT, PROPOSAL
+
 from .figure import as_picture, bare, new_figure
 
 

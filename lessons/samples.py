@@ -1,4 +1,4 @@
-"""The pictures that a clone of the repository has in data/, by name: for lessons and pages."""
+"""The pictures that a clone of the repository has in data/, by name: for lessons."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
-from .coco import CocoDataset
-from .images import read_image
+from tinymaskrcnn.datasets.coco import CocoDataset
+from tinymaskrcnn.datasets.images import read_image
+from tinymaskrcnn.errors import InputError
 
-FOLDER = Path(__file__).resolve().parents[2] / "data"
+FOLDER = Path(__file__).resolve().parents[1] / "data"
 PHOTOS = {  # data/coco_demo/README.md names their sources
     "portrait": "000000000459.jpg",
     "bus": "000000000471.jpg",

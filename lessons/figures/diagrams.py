@@ -2,7 +2,7 @@
 pictures in the colours of their roles.
 
 Every function gives a PIL picture; the caller shows or saves it. Not here: instances with masks
-(viz/draw.py), curves, rows of pictures and graphs (viz/plots.py).
+(tinymaskrcnn/viz/draw.py), curves, rows of pictures and graphs (plots.py).
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from . import colours
-from .colours import HEAT, Colour, rgb
-from .draw import INK, draw_objects, enlarged, enlargement
+from tinymaskrcnn.viz import colours
+from tinymaskrcnn.viz.colours import HEAT, Colour, rgb
+from tinymaskrcnn.viz.draw import INK, draw_objects, enlarged, enlargement
+
 from .figure import as_picture, bare, new_figure
 
-# the colours of viz/colours.py, as PIL and NumPy want them
+# the colours of tinymaskrcnn/viz/colours.py, as PIL and NumPy want them
 GROUND_TRUTH, ANCHOR, PROPOSAL, DETECTION, OVERLAP = map(
     rgb, (colours.GROUND_TRUTH, colours.ANCHOR, colours.PROPOSAL, colours.DETECTION, colours.MASK)
 )

@@ -20,7 +20,7 @@ from PIL import Image
 from ..files import write_atomic
 from .figure import as_picture
 
-_PACKAGE = Path(__file__).resolve().parents[1]
+_CLONE = Path(__file__).resolve().parents[2]
 _count = 0
 
 
@@ -64,7 +64,7 @@ def _show_source(thing: Any) -> None:
     thing = inspect.unwrap(thing)  # of a cached function, that itself
     lines, start = inspect.getsourcelines(thing)
     path = Path(inspect.getfile(thing)).resolve()
-    place = f"{path.relative_to(_PACKAGE.parent)}, line {max(start, 1)}"
+    place = f"{path.relative_to(_CLONE)}, line {max(start, 1)}"
     if _in_notebook():
         from IPython.display import Markdown, display
 

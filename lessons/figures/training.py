@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from .curves import TERMS, smoothed
+from tinymaskrcnn.viz.curves import TERMS, smoothed
+
 from .diagrams import GROUND_TRUTH, PROPOSAL, Colour, boxes_on_picture
 from .figure import as_picture, new_figure
 

@@ -1,9 +1,9 @@
-"""viz/anchor_figures.py."""
+"""lessons/figures/anchors.py."""
 
 import numpy as np
 
+from lessons.figures.anchors import decision_columns, decision_table, matching_panels
 from tinymaskrcnn.detection.matcher import BELOW, BETWEEN
-from tinymaskrcnn.viz.anchor_figures import decision_columns, decision_table, matching_panels
 
 IOU = np.float32([[0.8, 0.1, 0.4, 0.9, 0.2, 0.7], [0.1, 0.6, 0.2, 0.0, 0.1, 0.0]])
 DECISIONS = np.array([0, 1, BETWEEN, 0, BELOW, 0])

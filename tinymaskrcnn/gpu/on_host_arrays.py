@@ -1,5 +1,4 @@
-"""An op's CUDA functions for host arrays: what they are given is carried to the device, what they
-return back.
+"""An op's CUDA functions for host arrays: copy the arguments to the device, and the results back.
 
 This is `use("cuda")` on host arrays: slow, and the way to hold a kernel against the other backends
 with the same lines of test.
@@ -15,9 +14,9 @@ import numpy as np
 from .array import GpuArray, to_device
 
 
-class Carried:
-    """The functions of a cuda.py, taking and giving host arrays. What the function changes in place
-    is changed in the host's arrays too, and an argument that it returns is that argument.
+class OnHostArrays:
+    """The functions of a cuda.py, taking and returning host arrays. A function that changes an
+    argument in place changes the host's array too, and one that returns an argument returns it.
     """
 
     def __init__(self, module: ModuleType) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinymaskrcnn import functional as F
-from tinymaskrcnn.ops.pairs import as_pair
+from tinymaskrcnn.ops.arguments import as_pair
 
 X, WEIGHT = np.ones((1, 6, 6, 2), np.float32), np.ones((2, 2, 2, 2), np.float32)
 ROIS = np.array([[0, 0, 0, 4, 4]], np.float32)

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from . import colours
-from .colours import Colour, rgb
+from tinymaskrcnn.viz import colours
+from tinymaskrcnn.viz.colours import Colour, rgb
+
 from .figure import as_picture, new_figure
 
-# the colours of viz/colours.py, as numbers
+# the colours of tinymaskrcnn/viz/colours.py, as numbers
 DROPPED = rgb(colours.DROPPED)
 LEVELS = tuple(map(rgb, colours.LEVELS))
 

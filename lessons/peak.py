@@ -12,8 +12,8 @@ import numpy as np
 from numba import prange, types
 from numba.extending import intrinsic
 
-from ..jit import kernel, serial
-from .simd import INT, LANES, TILE_ROWS, Emitter
+from tinymaskrcnn.jit import kernel, serial
+from tinymaskrcnn.ops.simd import INT, LANES, TILE_ROWS, Emitter
 
 SUMS = 2 * TILE_ROWS  # independent, so that none waits for another
 STEPS = 200_000

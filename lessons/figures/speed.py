@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .colours import DETECTION, DROPPED, GROUND_TRUTH, PROPOSAL
+from tinymaskrcnn.viz.colours import DETECTION, DROPPED, GROUND_TRUTH, PROPOSAL
+
 from .figure import as_picture, new_figure
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .colours import ANCHOR, DETECTION, DROPPED, GROUND_TRUTH, INK, LEVELS, PROPOSAL
+from tinymaskrcnn.viz.colours import ANCHOR, DETECTION, DROPPED, GROUND_TRUTH, INK, LEVELS, PROPOSAL
+
 from .figure import as_picture, bare, new_figure
 
 Stretch = Sequence[tuple[int, str, tuple[Any, Any]]]  # thread, "reads" or "writes", cell

@@ -1,10 +1,10 @@
-"""viz/training_figures.py."""
+"""lessons/figures/training.py."""
 
 import numpy as np
 
+from lessons.figures.diagrams import DETECTION, GROUND_TRUTH
+from lessons.figures.training import boxes_over_steps, loss_curves
 from tinymaskrcnn.viz.colours import LOSSES
-from tinymaskrcnn.viz.diagrams import DETECTION, GROUND_TRUTH
-from tinymaskrcnn.viz.training_figures import boxes_over_steps, loss_curves
 
 
 def has(picture, colour):

@@ -1,4 +1,4 @@
-"""commands/loading.py: which model a file of weights belongs to."""
+"""models/pretrained.py: which model a file of weights belongs to."""
 
 import json
 from pathlib import Path
@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinymaskrcnn.commands.loading import describe_weights, load_model
+import tinymaskrcnn as tm
 from tinymaskrcnn.errors import InputError
 from tinymaskrcnn.models.builders import BUILDERS, maskrcnn_tiny
+from tinymaskrcnn.models.pretrained import describe_weights, load_model
 from tinymaskrcnn.weights import save_weights
 
 FROM_TORCHVISION = sorted(set(BUILDERS) - {"maskrcnn_tiny"})
@@ -18,6 +19,37 @@ def bare(path: Path, state) -> Path:
     """A file without metadata, as torchvision's are."""
     save_weights(path, state)
     return path
+
+
+def test_a_shipped_model_by_its_name():
+    model = tm.load_model("shapes")
+    assert isinstance(model, tm.MaskRCNN) and not model.training
+    assert model.classes == ["square", "circle", "triangle"]
+
+
+def test_a_model_from_a_file_with_another_setting(tmp_path):
+    source = maskrcnn_tiny(num_classes=3, seed=1)
+    path = tmp_path / "a.safetensors"
+    metadata = {"config": json.dumps(source.config), "classes": '["cat", "dog"]'}
+    save_weights(path, source.state_dict(), metadata)
+    model = tm.load_model(path, box_score_thresh=0.25)
+    assert model.classes == ["cat", "dog"]
+    assert model.config == source.config | {"box_score_thresh": 0.25}
+    for name, array in source.state_dict().items():
+        np.testing.assert_array_equal(model.state_dict()[name], array)
+
+
+def test_what_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"shape: no such weights; expected a file, or .*shapes"):
+        tm.load_model("shape")
+    with pytest.raises(InputError, match="shapes: no such weights"):
+        tm.load_model(Path("shapes"))  # a path is a path
+
+
+def test_a_setting_that_the_model_lacks_is_named():
+    with pytest.raises(InputError, match="box_score"):
+        tm.load_model("shapes", box_score=0.5)
 
 
 @pytest.mark.parametrize("builder", FROM_TORCHVISION)
@@ -33,10 +65,10 @@ def test_norms_that_counted_batches_are_trained_ones(tmp_path):
     model = BUILDERS["maskrcnn_resnet18_fpn"](num_classes=91, norm="batch", seed=3)
     counts = {"backbone.body.bn1.num_batches_tracked": np.int64(7)}
     path = bare(tmp_path / "a", model.state_dict() | counts)
-    loaded, classes = load_model(str(path))
+    loaded = load_model(str(path))
     assert loaded.config["norm"] == "batch"
     assert loaded.backbone.body.bn1.eps == 1e-5
-    assert classes[0] == "person" and len(classes) == 90
+    assert loaded.classes[0] == "person" and len(loaded.classes) == 90
 
 
 @pytest.mark.parametrize(

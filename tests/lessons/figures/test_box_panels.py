@@ -1,8 +1,8 @@
-"""viz/box_panels.py."""
+"""lessons/figures/box_panels.py."""
 
 import numpy as np
 
-from tinymaskrcnn.viz.box_panels import Layer, box_panels, dots
+from lessons.figures.box_panels import Layer, box_panels, dots
 
 RED, BLUE = (200, 0, 0), (0, 0, 200)
 
