@@ -30,8 +30,8 @@ import _pytest.tmpdir
 MODULES = ("fcntl", "grp", "pty", "pwd", "resource", "syslog", "termios", "tty")
 FUNCTIONS = """
 chown fchown fork forkpty getegid geteuid getgid getgroups getloadavg getpgid getpriority getuid
-killpg lchown mkfifo mknod nice openpty posix_fadvise posix_fallocate pread pwrite sched_getaffinity
-sched_setaffinity setpriority setsid statvfs sysconf wait3 wait4
+killpg lchown mkfifo mknod nice openpty posix_fadvise posix_fallocate pread pwrite register_at_fork
+sched_getaffinity sched_setaffinity setpriority setsid statvfs sysconf wait3 wait4
 """
 SIGNALS = ("SIGABRT", "SIGFPE", "SIGILL", "SIGINT", "SIGSEGV", "SIGTERM", "SIG_DFL", "SIG_IGN")
 REFUSED = re.compile(r'[<>:"|?*]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE)
