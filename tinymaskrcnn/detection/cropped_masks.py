@@ -51,7 +51,7 @@ class CroppedMasks(NDArrayOperatorsMixin):
         windows = [_pixels_of(mask) for mask in masks]
         crops = [mask[window].copy() for mask, window in zip(masks, windows, strict=True)]
         corners = [(rows.start, columns.start) for rows, columns in windows]
-        return cls(crops, corners, masks.shape[1:], masks.dtype)
+        return cls(crops, corners, masks.shape[1:] or (0, 0), masks.dtype)  # (0, 0): an empty list
 
     @classmethod
     def joined(cls, first: Any, second: Any) -> CroppedMasks:
