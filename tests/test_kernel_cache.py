@@ -2,6 +2,7 @@
 
 import ast
 import errno
+import importlib.util
 import logging
 import os
 import shutil
@@ -55,6 +56,22 @@ def test_a_kernel_is_compiled_once(folder, warnings):
     assert compiled() == (5.0, True)
     assert [path.suffix for path in folder.iterdir()] == [".nbc"]
     assert warnings() == []
+
+
+def test_a_kernel_outside_the_package_follows_its_own_file(folder, tmp_path, monkeypatch):
+    """A lesson's or a benchmark's: the folder is not named after their sources."""
+
+    def answer(size):
+        path = tmp_path / f"of_{size}.py"
+        path.write_text(f"SIZE = {size}\n\ndef answer():\n    return SIZE\n")
+        spec = importlib.util.spec_from_file_location("a_lesson", path)
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, "a_lesson", module)
+        spec.loader.exec_module(module)
+        return jit.serial(module.answer)()
+
+    assert [answer(size) for size in (2, 3, 2)] == [2, 3, 2]
+    assert len(list(folder.iterdir())) == 2
 
 
 @pytest.mark.parametrize("damage", ["empty", "half", "longer", "text", "bits", "a valid pickle"])
@@ -166,7 +183,7 @@ def sources(tmp_path_factory):
     [
         ("jit.py", True),
         ("ops/simd.py", True),
-        ("ops/regions.py", True),
+        ("ops/arguments.py", True),
         ("ops/conv2d/winograd.py", True),
         ("ops/nms/cpu.py", True),
         ("ops/nms/op.py", False),

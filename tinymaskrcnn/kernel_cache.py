@@ -106,10 +106,23 @@ class KernelCache(caching.FunctionCache):
     def _path(self, sig: Any, codegen: Any) -> Path | None:
         if FOLDER is None:
             return None
-        key = hashlib.sha256(repr(self._index_key(sig, codegen)).encode()).hexdigest()[:16]
+        index = self._index_key(sig, codegen), _own_file(self._py_func)
+        key = hashlib.sha256(repr(index).encode()).hexdigest()[:16]
         home = self._py_func.__module__.removeprefix("tinymaskrcnn.ops.")
         name = re.sub("[<>]", "", self._py_func.__qualname__)  # which Windows refuses
         return FOLDER / f"{home}.{name}-{key}.nbc"
+
+
+def _own_file(function: Any) -> str:
+    """A digest of the file of a function outside this package, such as a lesson's: the folder is
+    not named after it.
+    """
+    if function.__module__.startswith("tinymaskrcnn."):
+        return ""
+    try:
+        return hashlib.sha256(Path(function.__code__.co_filename).read_bytes()).hexdigest()
+    except OSError:  # it was typed in, there is no file
+        return ""
 
 
 def is_cold() -> bool:

@@ -17,7 +17,8 @@ from typing import Any
 
 from PIL import Image
 
-from ..files import write_atomic
+from tinymaskrcnn.files import write_atomic
+
 from .figure import as_picture
 
 _CLONE = Path(__file__).resolve().parents[2]
