@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinymaskrcnn.datasets import polygons
-from tinymaskrcnn.datasets.polygons import area, crosses_itself, ellipse, rectangle
+from tinymaskrcnn.datasets.polygons import area, clipped, crosses_itself, ellipse, rectangle
 
 law = settings(deadline=None, max_examples=150)
 points_strategy = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=9)
@@ -104,3 +104,23 @@ def test_an_ellipse_lies_on_its_curve_and_has_its_area(rx, ry, angle):
 def test_many_corners_take_no_time_or_memory_of_their_square():
     turns = np.arange(200_000) * (2 * math.pi / 200_000)
     assert not crosses_itself(np.stack([9e4 * np.cos(turns), 9e4 * np.sin(turns)], axis=1))
+
+
+def is_inside(points, x, y):
+    """Whether a ray to the right crosses the outline an odd number of times."""
+    odd = False
+    for (x1, y1), (x2, y2) in zip(points, [*points[1:], *points[:1]], strict=True):
+        if (y1 > y) != (y2 > y) and x < x1 + (y - y1) * (x2 - x1) / (y2 - y1):
+            odd = not odd
+    return odd
+
+
+@law
+@given(st.lists(st.tuples(st.integers(-40, 40), st.integers(-40, 40)), min_size=3, max_size=9))
+def test_clipping_changes_nothing_within_the_window(points):
+    kept = clipped(np.array(points, float), 8, 6)
+    assert ((kept >= 0) & (kept <= (8, 6))).all()
+    for x in range(8):
+        for y in range(6):
+            at = x + 0.4871, y + 0.5123  # on no edge between whole numbers
+            assert is_inside(kept.tolist(), *at) == is_inside(points, *at)

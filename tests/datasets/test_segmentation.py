@@ -112,7 +112,7 @@ def test_polygons_are_rasterised_as_pycocotools_does(polygons):
     ("polygon", "size"),
     [
         ([0, 0, 64e6, 0, 64e6, 1, 0, 1], (1, 64_000_000)),
-        ([v for i in range(9000) for v in (1270 * (-1) ** i, i / 100)], (128, 128)),
+        ([v for i in range(100_000) for v in (1270 * (-1) ** i, i / 1000)], (128, 128)),
         ([v for i in range(40_000) for v in (128 * (i % 2), i / 400)], (128, 128)),
     ],
 )
@@ -131,6 +131,13 @@ def test_the_longest_polygon_that_is_read():
     points = [v for i in range(16_000) for v in (127 * (i % 2), i / 125)]
     mask = decode([[*points, 0, 128]], 128, 128)
     assert 0.4 < mask.mean() < 0.6
+
+
+def test_of_a_polygon_that_is_too_long_only_what_is_in_the_picture_counts():
+    band = [-1e6, 20, 1e6, 20, 1e6, 30, -1e6, 30]
+    mask = decode([band, [-9e5, -9e5, -8e5, -9e5, -9e5, -8e5]], 100, 120_000)
+    assert mask[20:30].all()
+    assert mask.sum() == 10 * 120_000
 
 
 def test_numbers_beyond_what_pycocotools_counts_are_far():

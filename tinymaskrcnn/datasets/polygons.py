@@ -43,6 +43,23 @@ def length(points: np.ndarray) -> float:
     return float(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum())
 
 
+def clipped(points: np.ndarray, width: float, height: float) -> np.ndarray:
+    """The polygon within 0..width and 0..height, which covers there what it covered before; (0, 2)
+    where nothing of it is. Sutherland and Hodgman 1974: one side after the other, each edge that
+    crosses it gets a corner there.
+    """
+    for axis, sign, limit in ((0, -1, 0), (0, 1, width), (1, -1, 0), (1, 1, height)):
+        after = np.roll(points, -1, axis=0)
+        here, there = (sign * ends[:, axis] - limit for ends in (points, after))
+        crosses = (here > 0) != (there > 0)
+        share = here / np.where(crosses, here - there, 1)
+        corners = points + share[:, None] * (after - points)
+        corners[:, axis] = sign * limit
+        both = np.stack([points, corners], axis=1).reshape(-1, 2)  # (n, 2, 2) -> (2n, 2)
+        points = both[np.stack([here <= 0, crosses], axis=1).reshape(-1)]
+    return points
+
+
 def crosses_itself(points: np.ndarray) -> bool:
     """Whether two edges cross in a point inside both. Edges that only touch do not count, because
     outlines rounded to whole pixels touch themselves all the time.

@@ -11,7 +11,7 @@ import numpy as np
 from pycocotools import mask as rle_tools
 
 from ..errors import InputError
-from .polygons import length
+from .polygons import clipped, length
 
 LARGEST = 1e38
 FAR = 10.0  # a polygon may reach this many times the picture's longer side,
@@ -53,7 +53,13 @@ def read_polygons(where: str, polygons: Any, height: int, width: int) -> dict:
     if max(np.abs(points).max() for points in outlines) > min(FAR * max(height, width), FURTHEST):
         raise UnusableObject("a polygon far outside its picture")
     if sum(map(length, outlines)) > LONGEST:
-        raise UnusableObject(f"polygons of more than {LONGEST} pixels in length")
+        # a pixel beyond the picture's border, so that no border pixel is drawn
+        outlines = [clipped(points + 1, width + 2, height + 2) - 1 for points in outlines]
+        polygons = [points.reshape(-1).tolist() for points in outlines if len(points) > 2]
+        if sum(length(points) for points in outlines if len(points)) > LONGEST:
+            raise UnusableObject(f"polygons of more than {LONGEST} pixels in length")
+        if not polygons:
+            raise UnusableObject("a segmentation that covers no pixel")
     masks = rle_tools.frPyObjects(polygons, height, width)
     while len(masks) > AT_ONCE:  # one after the other, each would be laid over all before it
         masks = [rle_tools.merge(masks[k : k + AT_ONCE]) for k in range(0, len(masks), AT_ONCE)]
