@@ -89,6 +89,8 @@ def crowds(file: CocoFile) -> list[Defect]:
 
 def classes_without_objects(file: CocoFile) -> list[Defect]:
     """Classes that the model would get an output for, but nothing to learn from."""
+    if not file.files:
+        return []
     used = {thing["label"] for things in file.objects.values() for thing in things}
     parents = [entry.get("supercategory") for entry in file.categories.values()]
     roots = {parent for parent in parents if isinstance(parent, str)}

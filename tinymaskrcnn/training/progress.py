@@ -50,6 +50,10 @@ class ProgressBar:
 
     def __init__(self, recipe: Recipe, done: int, shown: bool) -> None:
         watched = sys.stderr.isatty()
+        try:
+            sys.stderr.flush()  # as tqdm does when it starts
+        except (OSError, ValueError):  # whoever read it has gone
+            shown = False
         self._batch_size, self._smooth = recipe.batch_size, {}  # type: int, dict[str, float]
         self._bar = tqdm(
             file=_Unhindered(),

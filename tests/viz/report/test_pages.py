@@ -166,4 +166,4 @@ def test_weights_of_any_range_have_a_histogram():
 
 
 def test_a_title_that_is_no_text_is_shown_as_far_as_it_is_one(model, shape):
-    assert "<title>l?.png" in explain_page(model, shape[0], CLASSES, title="l\udce9.png")
+    assert r"<title>l\udce9.png" in explain_page(model, shape[0], CLASSES, title="l\udce9.png")
