@@ -143,7 +143,7 @@ def test_train_evaluate_predict_and_fine_tune(capsys, monkeypatch, folder):
     common = ["--steps", "2", "--batch-size", "2", *SETTINGS]
     status, out, err = run(capsys, "train", *common, "--set=shapes.size=64")
     assert status == 0, err
-    assert "AP50" in out and "everything is in runs/shapes" in out
+    assert "AP50" in out and "at the end); everything is in runs/shapes" in out
     run_folder = folder / "runs/shapes"
     assert json.loads((run_folder / "result.json").read_text())["steps"] == 2
     weights = run_folder / "model.safetensors"

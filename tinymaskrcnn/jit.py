@@ -171,6 +171,11 @@ def max_threads() -> int:
     return numba.config.NUMBA_NUM_THREADS
 
 
+def threads_used() -> int:
+    """How many threads kernels use at present."""
+    return numba.get_num_threads()
+
+
 def set_threads(count: int) -> None:
     """Use this many threads. Raises ValueError below one or above what the machine has."""
     if not 1 <= count <= max_threads():

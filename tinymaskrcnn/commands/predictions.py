@@ -88,7 +88,12 @@ def coco_json(
         if prediction is None:
             continue
         height, width = prediction.size
-        image = {"id": len(images) + 1, "file_name": str(path), "width": width, "height": height}
+        image = {
+            "id": len(images) + 1,
+            "file_name": path.as_posix(),
+            "width": width,
+            "height": height,
+        }
         image |= {"page": page} if page else {}
         images.append(image)
         for result in prediction.results:

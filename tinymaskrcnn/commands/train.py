@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .. import jit
 from ..datasets import CocoDataset, ToyShapes
 from ..datasets.checking import same_files
 from ..datasets.images import MAX_PIXELS
@@ -25,7 +26,7 @@ from ..training.recipes import named, with_settings
 from ..training.start import load_for_fine_tuning
 from ..weights import load_weights, read_metadata
 from .machine import prepare
-from .report import figures_table, say
+from .report import counted, figures_table, say
 
 logger = logging.getLogger(__name__)
 FLAGS = ("seed", "steps", "batch_size", "lr", "checkpoint_every")
@@ -44,7 +45,9 @@ def run(options: argparse.Namespace) -> int:
         return stopped("stopped at once; the last checkpoint stays", signal.SIGINT)
     if group.leads:
         print(figures_table(result, trainer.classes))
-        say(f"{result['steps']} steps, {result['seconds']:.0f} s; everything is in {trainer.out}")
+        used = counted(jit.threads_used(), "thread")
+        steps, seconds = result["steps"], result["seconds"]
+        say(f"{steps} steps, {seconds:.0f} s ({used} at the end); everything is in {trainer.out}")
     return 0
 
 

@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -58,7 +59,7 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
         return {name: _read(file, header, name) for name in header.offset_keys()}
 
 
-def _read(file, header, name: str) -> np.ndarray:
+def _read(file: BinaryIO, header: Any, name: str) -> np.ndarray:
     """The next tensor; they lie side by side in the order of `offset_keys`."""
     part = header.get_slice(name)
     kind, shape = part.get_dtype(), part.get_shape()
