@@ -252,7 +252,7 @@ def test_one_page_and_what_is_said_of_the_others(capsys, weights):
     assert (status, err) == (0, "")
     assert out.endswith("-> predictions/stack_page2_predicted.png\n")
     status, _, err = run(capsys, *words, "--page", "4")
-    assert (status, err) == (2, "stack.tif: page 4: there are 1 to 3\n")
+    assert (status, err) == (2, "stack.tif: page 4: it has 3 page(s)\n")
     assert "--page: 0: expected at least 1" in run(capsys, *words, "--page", "0")[2]
 
 

@@ -154,7 +154,7 @@ def seek(path: str | Path, image: Image.Image, page: int) -> None:
         return
     count = pages_of(image)
     if not 1 <= page <= count:
-        raise InputError(f"{path}: page {page}: there are 1 to {count}")
+        raise InputError(f"{path}: page {page}: it has {count} page(s)")
     image.seek(page - 1)
 
 
