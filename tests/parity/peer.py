@@ -315,7 +315,7 @@ def train_step(
     model.zero_grad()
     pictures = torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous()
     images = ImageList(pictures, list(sizes))
-    given = [{k: torch.from_numpy(v) for k, v in target.items()} for target in targets]
+    given = [{k: torch.from_numpy(np.asarray(v)) for k, v in target.items()} for target in targets]
     features = model.backbone(pictures)
     chosen, losses = model.rpn(images, features, given)
     if proposals is not None:
