@@ -22,6 +22,7 @@ from tinymaskrcnn.training.recipes import Recipe
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b1m\u202ered\ud800\nfake: line"
 SHOWN = r"\x1b]0;owned\x07\x1b[2J\x9b1m\u202ered\ud800\nfake: line"
 NAMES = [EVIL, "\ud800", "$\\frac$", "画像 ł", "a" * 5000]
+not_windows = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
 posix = pytest.mark.skipif(os.name != "posix", reason="a shell's redirections")
 
 
@@ -85,6 +86,7 @@ def test_a_missing_picture_is_named_in_one_line(name, capfd):
     assert errors == "tinymaskrcnn: set.json: 1 error, 0 warnings\n"
 
 
+@not_windows
 def test_odd_names_do_not_end_a_folder(capfd):
     """Also a link to itself, and pictures that are given by such names."""
     weights = small_weights("w.safetensors", ["square", "\x1b[2Jcircle", "$\\frac$"])
@@ -175,7 +177,7 @@ def test_the_module_of_the_command_line_can_be_run():
 # what is no file
 
 
-@posix
+@not_windows
 @pytest.mark.parametrize("kind", ["pipe", "/dev/zero", "loop", "folder"])
 def test_json_that_is_no_file_is_refused_at_once(kind, capfd):
     os.mkfifo("pipe")

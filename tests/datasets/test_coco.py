@@ -249,7 +249,7 @@ def test_what_the_files_hold_besides_is_said_once_for_each_kind(write, tmp_path,
     frames = [Image.new("LA", (6, 4), (128, 255)) for _ in range(3)]
     frames[2].putpixel((0, 0), (128, 0))
     frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
-    (tmp_path / "a.tif").rename(tmp_path / "images/a.png")
+    (tmp_path / "a.tif").replace(tmp_path / "images/a.png")
     with caplog.at_level(logging.WARNING):
         CocoDataset(path).check_pictures()
     kind = "files of several pages or frames, of which only the first is read"
