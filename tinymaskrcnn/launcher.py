@@ -13,3 +13,8 @@ _NAMES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK"
 def launched_rank() -> int | None:
     """This process's rank where a launcher (mpiexec, srun) has started it, else None."""
     return next((int(os.environ[name]) for name in _NAMES if name in os.environ), None)
+
+
+def leads() -> bool:
+    """Whether this is the process that speaks: the first, or the only one."""
+    return not launched_rank()
