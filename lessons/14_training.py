@@ -42,7 +42,7 @@ from tinymaskrcnn.optim import Muon, clip_scale, grad_norm
 from tinymaskrcnn.training import Trainer
 from tinymaskrcnn.training.recipes import named
 from tinymaskrcnn.training.schedule import learning_rate
-from tinymaskrcnn.training.trainer import make_optimizer
+from tinymaskrcnn.training.start import make_optimizer
 from tinymaskrcnn.viz.curves import smoothed
 
 # %% [markdown]

@@ -164,6 +164,17 @@ def _unread(pipe: int) -> int:
     return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
+def check_group(group: Group, model: Any, batch_size: int) -> None:
+    """Raises InputError where these processes cannot train this model together."""
+    if group.size > 1 and getattr(model, "device", "cpu") != "cpu":
+        raise InputError("device cuda: several processes train on the cpu only")
+    if batch_size < group.size:
+        raise InputError(
+            f"batch_size {batch_size} is the number of all pictures of a step: "
+            f"expected at least {group.size}, one for each rank"
+        )
+
+
 def require_same_weights(parameters: Iterable[Parameter], group: Group) -> None:
     """Raises InputError unless all ranks have the same weights, bit for bit."""
     if group.size == 1:

@@ -8,18 +8,43 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .. import __version__
 from ..datasets import CocoDataset, ToyShapes
 from ..files import naming
+from ..nn import Module
+from .recipes import Recipe, as_json
 
 WHOLE = 1 << 30  # bytes: files of a set no larger than this are hashed from end to end
 SHAPES = ("count", "size", "seed", "classes", "min_objects", "max_objects", "split")
 PIECE, PIECES = 1 << 12, 4  # of each file of a larger set
+
+
+def known_by(
+    recipe: Recipe,
+    model: Module,
+    classes: Sequence[str],
+    dataset: Any,
+    val_dataset: Any | None,
+    ranks: int,
+) -> dict[str, Any]:
+    """What settings.json keeps of a run before its first step."""
+    return {
+        "recipe": as_json(recipe),
+        "model": getattr(model, "config", type(model).__name__),
+        "classes": classes,
+        "pictures": len(dataset),
+        "data": fingerprint(dataset),
+        "val_data": None if val_dataset is None else fingerprint(val_dataset),
+        "start": hash_of_arrays(model.state_dict()),
+        "ranks": ranks,
+        "version": __version__,
+    }
 
 
 def fingerprint(dataset: Any) -> dict[str, str] | None:

@@ -1,5 +1,5 @@
-"""What training starts from: weights whose heads may be of other classes, and a data set that fits
-the model.
+"""What training starts from: weights whose heads may be of other classes, a data set that fits the
+model, and an optimiser.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import numpy as np
 from ..errors import InputError
 from ..models.inputs import Target, check_image, check_target
 from ..nn import Module
+from ..optim import SGD, Muon, without_decay_of_vectors
+from .recipes import Recipe
 
 _CLASS_ROWS = {  # of the arrays whose rows belong to classes: how many each class has
     "roi_heads.box_predictor.cls_score.": 1,
@@ -174,3 +176,12 @@ def named_datasets(
             f"the validation set's classes {val.classes} are not the training set's {train.classes}"
         )
     return train, val
+
+
+def make_optimizer(model: Module, recipe: Recipe) -> SGD:
+    """What the recipe says, over the model's parameters."""
+    parameters: Any = list(model.parameters())
+    if not recipe.decay_vectors:
+        parameters = without_decay_of_vectors(parameters)
+    kind = {"sgd": SGD, "muon": Muon}[recipe.optimizer]
+    return kind(parameters, recipe.lr, recipe.momentum, recipe.weight_decay)

@@ -23,28 +23,28 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .. import __version__, parallel
+from .. import parallel
 from ..datasets.augment import Augmentation
 from ..datasets.loader import Batch, Loader
 from ..errors import InputError, NonFiniteError
 from ..gpu.array import to_host
 from ..models.mask_rcnn import MaskRCNN
-from ..optim import SGD, Muon, clip_scale, grad_norm, without_decay_of_vectors
+from ..optim import clip_scale, grad_norm
 from . import diagnosis, pictures
 from .checkpoint import Checkpoint, load_newest, save_checkpoint
-from .distributed import end_together, gradient_sums, require_same_weights, world
+from .distributed import check_group, end_together, gradient_sums, require_same_weights, world
 from .ema import MovingAverage
 from .final_weights import NAME as WEIGHTS
 from .final_weights import check_weights, write_weights
-from .identity import fingerprint, hash_of_arrays, hash_of_file
+from .identity import hash_of_file, known_by
 from .interrupts import Interrupts, TrainingStopped
 from .moments import Moments, moment_steps
 from .pictures import beside
 from .progress import ProgressBar
-from .recipes import Recipe, as_json, named
+from .recipes import Recipe, named
 from .run_folder import NoFolder, NoLog, RowLog, RunFolder
 from .schedule import learning_rate, progress
-from .start import named_datasets
+from .start import make_optimizer, named_datasets
 
 logger = logging.getLogger(__name__)
 SAMPLING = 2  # the loader has the streams (seed, 0, epoch) and (seed, 1, position)
@@ -107,10 +107,10 @@ class Trainer:
         self.group = group = world(self.recipe.sync_norms)
         with end_together(group), parallel.shared_by(group), ExitStack() as stack:
             with group.together():
-                self._check_group()
+                check_group(group, self.model, self.recipe.batch_size)
                 kind = RunFolder if group.leads else NoFolder
                 folder = stack.enter_context(kind(self.out, self.resume))
-                self._identity = folder.settle(self._settings() if group.leads else {})
+                self._identity = folder.settle(self._known_by() if group.leads else {})
                 if (result := folder.result()) is not None:
                     anew = partial(self._write_anew, folder, result["steps"])
                     check_weights(folder.path, result, anew)
@@ -131,6 +131,11 @@ class Trainer:
     def seconds(self) -> float:
         """Training so far, earlier sittings of this run included."""
         return self._seconds_before + perf_counter() - self._started
+
+    def _known_by(self) -> dict[str, Any]:
+        val = None if self.val_dataset is None else self.val_dataset.pictures
+        data = self.dataset.pictures, val
+        return known_by(self.recipe, self.model, self.classes, *data, self.group.size)
 
     def _time(self) -> float:
         """`seconds`, the same on every rank where they decide something."""
@@ -388,38 +393,6 @@ class Trainer:
         folder.write_json("result.json", result)
         return result
 
-    def _check_group(self) -> None:
-        if self.group.size > 1 and getattr(self.model, "device", "cpu") != "cpu":
-            raise InputError("device cuda: several processes train on the cpu only")
-        if self.recipe.batch_size < self.group.size:
-            raise InputError(
-                f"batch_size {self.recipe.batch_size} is the number of all pictures of a step: "
-                f"expected at least {self.group.size}, one for each rank"
-            )
-
-    def _settings(self) -> dict[str, Any]:
-        val = self.val_dataset
-        return {
-            "recipe": as_json(self.recipe),
-            "model": getattr(self.model, "config", type(self.model).__name__),
-            "classes": self.classes,
-            "pictures": len(self.dataset),
-            "data": fingerprint(self.dataset.pictures),
-            "val_data": None if val is None else fingerprint(val.pictures),
-            "start": hash_of_arrays(self.model.state_dict()),
-            "ranks": self.group.size,
-            "version": __version__,
-        }
-
 
 def _part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
-
-
-def make_optimizer(model: MaskRCNN, recipe: Recipe) -> SGD:
-    """What the recipe says, over the model's parameters."""
-    parameters: Any = list(model.parameters())
-    if not recipe.decay_vectors:
-        parameters = without_decay_of_vectors(parameters)
-    kind = {"sgd": SGD, "muon": Muon}[recipe.optimizer]
-    return kind(parameters, recipe.lr, recipe.momentum, recipe.weight_decay)
