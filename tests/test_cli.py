@@ -129,7 +129,7 @@ def test_bench_lists_its_rows_and_refuses_others(capfd):
 
 
 def test_help_and_errors_load_no_kernels():
-    code = "import sys, tinymaskrcnn.cli as c; c._parser(); print('numba' in sys.modules)"
+    code = "import sys, tinymaskrcnn.cli as c; c.command_line(); print('numba' in sys.modules)"
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
