@@ -15,7 +15,7 @@ import numpy as np
 from numba import prange
 
 from .. import memory
-from ..jit import kernel, serial
+from ..jit import kernel_from, serial
 
 _PERIOD = 512  # values
 _PERIODS_PER_JOB = 32  # at least; a job then fits into the L2 cache
@@ -35,9 +35,8 @@ def moments(x):
         two float64 arrays (samples, channels).
     """
     flat, period, job, count = _plan(x)
-    run = _moments_parallel if x.size >= _PARALLEL else _moments
     partial = np.empty((2, count, x.shape[2]))
-    run(flat, period, job, *partial, 0, count)
+    _moments_of_jobs(flat, period, job, *partial, count)
     mean, var = np.empty((2, len(x), x.shape[2]))
     _combine_moments(*partial, x.shape[1], job // x.shape[2], mean, var)
     return mean, var
@@ -55,11 +54,10 @@ def apply(x, scale, shift, residual, relu):
     """
     flat, period, job, count = _plan(x)
     y = memory.empty(x.shape)
-    run = _apply_parallel if x.size >= _PARALLEL else _apply
     added = flat if residual is None else residual.reshape(flat.shape)
     coefficients = np.stack([scale, shift]).astype(np.float32)
     out = y.reshape(flat.shape)
-    run(flat, added, coefficients, period, job, residual is not None, relu, out, 0, count)
+    _apply_of_jobs(flat, added, coefficients, period, job, residual is not None, relu, out, count)
     return y
 
 
@@ -74,10 +72,9 @@ def grad_sums(grad, y, x, center, relu):
         two float64 arrays (samples, channels).
     """
     flat, period, job, count = _plan(x)
-    run = _grad_sums_parallel if x.size >= _PARALLEL else _grad_sums
     partial = np.empty((2, count, x.shape[2]))
     grad, y = grad.reshape(flat.shape), (y if relu else grad).reshape(flat.shape)
-    run(grad, y, flat, center.astype(np.float32), period, job, relu, *partial, 0, count)
+    _grad_sums_of_jobs(grad, y, flat, center.astype(np.float32), period, job, relu, *partial, count)
     return partial.reshape(2, len(x), count // max(len(x), 1), x.shape[2]).sum(2)
 
 
@@ -92,10 +89,11 @@ def grad_apply(grad, y, x, scale, slope, center, shift, relu):
     """
     flat, period, job, count = _plan(x)
     dx = memory.empty(x.shape)
-    run = _grad_apply_parallel if x.size >= _PARALLEL else _grad_apply
     grad, y = grad.reshape(flat.shape), (y if relu else grad).reshape(flat.shape)
     coefficients = np.stack([scale, slope, center, shift]).astype(np.float32)
-    run(grad, y, flat, coefficients, period, job, relu, dx.reshape(flat.shape), 0, count)
+    _grad_apply_of_jobs(
+        grad, y, flat, coefficients, period, job, relu, dx.reshape(flat.shape), count
+    )
     return dx
 
 
@@ -113,29 +111,28 @@ def _plan(x):
 
 
 @serial
-def _moments(x, period, job_length, means, squares, first, last):
-    """For each job: mean per channel, and the sum of squared distances from it."""
+def _moments(x, period, job_length, means, squares, job):
+    """Of a job: mean per channel, and the sum of squared distances from it."""
     jobs_per_sample = len(means) // max(len(x), 1)
     channels = means.shape[1]
     lanes = np.empty(period, np.float32)
     center = np.empty(period, np.float32)
-    for job in range(first, last):
-        begin = job % jobs_per_sample * job_length
-        values = x[job // jobs_per_sample][begin : begin + job_length]
-        lanes[:] = 0
-        _add(values, lanes)
-        _fold(lanes, means[job])
-        means[job] /= len(values) // channels
-        _repeat(means[job], center)
-        lanes[:] = 0
-        _add_squares(values, center, lanes)
-        _fold(lanes, squares[job])
+    begin = job % jobs_per_sample * job_length
+    values = x[job // jobs_per_sample][begin : begin + job_length]
+    lanes[:] = 0
+    _add(values, lanes)
+    _fold(lanes, means[job])
+    means[job] /= len(values) // channels
+    _repeat(means[job], center)
+    lanes[:] = 0
+    _add_squares(values, center, lanes)
+    _fold(lanes, squares[job])
 
 
-@kernel
-def _moments_parallel(x, period, job_length, means, squares, first, last):
-    for job in prange(first, last):
-        _moments(x, period, job_length, means, squares, job, job + 1)
+@kernel_from(_PARALLEL, lambda x, *_: x.size)
+def _moments_of_jobs(x, period, job_length, means, squares, count):
+    for job in prange(count):
+        _moments(x, period, job_length, means, squares, job)
 
 
 @serial
@@ -159,81 +156,76 @@ def _combine_moments(means, squares, pixels, pixels_per_job, mean, var):
 
 
 @serial
-def _apply(x, residual, coefficients, period, job_length, with_residual, relu, y, first, last):
+def _apply(x, residual, coefficients, period, job_length, with_residual, relu, y, job):
     jobs_per_sample = -(-x.shape[1] // job_length)
     scale = np.empty(period, np.float32)
     shift = np.empty(period, np.float32)
-    for job in range(first, last):
-        sample, begin = job // jobs_per_sample, job % jobs_per_sample * job_length
-        _repeat(coefficients[0, sample], scale)
-        _repeat(coefficients[1, sample], shift)
-        for start in range(begin, min(begin + job_length, x.shape[1]), period):
-            out = y[sample][start : start + period]
-            _multiply_add(x[sample][start : start + period], scale, shift, out)
-            if with_residual:
-                _add(residual[sample][start : start + period], out)
-            if relu:
-                _clamp(out)
+    sample, begin = job // jobs_per_sample, job % jobs_per_sample * job_length
+    _repeat(coefficients[0, sample], scale)
+    _repeat(coefficients[1, sample], shift)
+    for start in range(begin, min(begin + job_length, x.shape[1]), period):
+        out = y[sample][start : start + period]
+        _multiply_add(x[sample][start : start + period], scale, shift, out)
+        if with_residual:
+            _add(residual[sample][start : start + period], out)
+        if relu:
+            _clamp(out)
 
 
-@kernel
-def _apply_parallel(
-    x, residual, coefficients, period, job_length, with_residual, relu, y, first, last
-):
-    for job in prange(first, last):
-        _apply(x, residual, coefficients, period, job_length, with_residual, relu, y, job, job + 1)
+@kernel_from(_PARALLEL, lambda x, *_: x.size)
+def _apply_of_jobs(x, residual, coefficients, period, job_length, with_residual, relu, y, count):
+    for job in prange(count):
+        _apply(x, residual, coefficients, period, job_length, with_residual, relu, y, job)
 
 
 @serial
-def _grad_sums(grad, y, x, center, period, job_length, relu, sums, products, first, last):
+def _grad_sums(grad, y, x, center, period, job_length, relu, sums, products, job):
     jobs_per_sample = len(sums) // max(len(x), 1)
     centers = np.empty(period, np.float32)
     masked = np.empty(period, np.float32)
     lanes = np.empty((2, period), np.float32)
-    for job in range(first, last):
-        sample, begin = job // jobs_per_sample, job % jobs_per_sample * job_length
-        _repeat(center[sample], centers)
-        lanes[:] = 0
-        for start in range(begin, min(begin + job_length, x.shape[1]), period):
-            part = grad[sample][start : start + period]
-            if relu:
-                _mask(part, y[sample][start : start + period], masked)
-                part = masked[: len(part)]
-            _add(part, lanes[0])
-            _add_products(part, x[sample][start : start + period], centers, lanes[1])
-        _fold(lanes[0], sums[job])
-        _fold(lanes[1], products[job])
+    sample, begin = job // jobs_per_sample, job % jobs_per_sample * job_length
+    _repeat(center[sample], centers)
+    lanes[:] = 0
+    for start in range(begin, min(begin + job_length, x.shape[1]), period):
+        part = grad[sample][start : start + period]
+        if relu:
+            _mask(part, y[sample][start : start + period], masked)
+            part = masked[: len(part)]
+        _add(part, lanes[0])
+        _add_products(part, x[sample][start : start + period], centers, lanes[1])
+    _fold(lanes[0], sums[job])
+    _fold(lanes[1], products[job])
 
 
-@kernel
-def _grad_sums_parallel(grad, y, x, center, period, job_length, relu, sums, products, first, last):
-    for job in prange(first, last):
-        _grad_sums(grad, y, x, center, period, job_length, relu, sums, products, job, job + 1)
+@kernel_from(_PARALLEL, lambda grad, *_: grad.size)
+def _grad_sums_of_jobs(grad, y, x, center, period, job_length, relu, sums, products, count):
+    for job in prange(count):
+        _grad_sums(grad, y, x, center, period, job_length, relu, sums, products, job)
 
 
 @serial
-def _grad_apply(grad, y, x, coefficients, period, job_length, relu, dx, first, last):
+def _grad_apply(grad, y, x, coefficients, period, job_length, relu, dx, job):
     jobs_per_sample = -(-x.shape[1] // job_length)
     lanes = np.empty((4, period), np.float32)
     masked = np.empty(period, np.float32)
-    for job in range(first, last):
-        sample, begin = job // jobs_per_sample, job % jobs_per_sample * job_length
-        for k in range(4):
-            _repeat(coefficients[k, sample], lanes[k])
-        for start in range(begin, min(begin + job_length, x.shape[1]), period):
-            part = grad[sample][start : start + period]
-            if relu:
-                _mask(part, y[sample][start : start + period], masked)
-                part = masked[: len(part)]
-            _combine_grad(
-                part, x[sample][start : start + period], lanes, dx[sample][start : start + period]
-            )
+    sample, begin = job // jobs_per_sample, job % jobs_per_sample * job_length
+    for k in range(4):
+        _repeat(coefficients[k, sample], lanes[k])
+    for start in range(begin, min(begin + job_length, x.shape[1]), period):
+        part = grad[sample][start : start + period]
+        if relu:
+            _mask(part, y[sample][start : start + period], masked)
+            part = masked[: len(part)]
+        _combine_grad(
+            part, x[sample][start : start + period], lanes, dx[sample][start : start + period]
+        )
 
 
-@kernel
-def _grad_apply_parallel(grad, y, x, coefficients, period, job_length, relu, dx, first, last):
-    for job in prange(first, last):
-        _grad_apply(grad, y, x, coefficients, period, job_length, relu, dx, job, job + 1)
+@kernel_from(_PARALLEL, lambda grad, *_: grad.size)
+def _grad_apply_of_jobs(grad, y, x, coefficients, period, job_length, relu, dx, count):
+    for job in prange(count):
+        _grad_apply(grad, y, x, coefficients, period, job_length, relu, dx, job)
 
 
 @serial

@@ -4,7 +4,7 @@ import numpy as np
 from numba import prange
 
 from ... import memory
-from ...jit import kernel, serial
+from ...jit import kernel, kernel_from
 
 _BLOCK = 1 << 14
 _PARALLEL = 1 << 17  # values below which a parallel region costs more than it gains
@@ -22,8 +22,7 @@ def relu(x):
 def relu_grad(grad, y):
     grad, y = (np.require(a, requirements="C") for a in (grad, y))
     dx = memory.empty(grad.shape)
-    run = _relu_grad_parallel if grad.size >= _PARALLEL else _relu_grad
-    run(grad.reshape(-1), y.reshape(-1), dx.reshape(-1))
+    _relu_grad(grad.reshape(-1), y.reshape(-1), dx.reshape(-1))
     return dx
 
 
@@ -66,14 +65,7 @@ def _relu(x, y):
             out[i] = np.float32(0) if source[i] <= 0 else source[i]
 
 
-@serial
+@kernel_from(_PARALLEL, lambda grad, *_: grad.size)
 def _relu_grad(grad, y, dx):
-    for i in range(len(dx)):
+    for i in prange(len(dx)):
         dx[i] = np.float32(0) if y[i] <= 0 else grad[i]
-
-
-@kernel
-def _relu_grad_parallel(grad, y, dx):
-    for block in prange(-(-len(dx) // _BLOCK)):
-        start, stop = block * _BLOCK, (block + 1) * _BLOCK
-        _relu_grad(grad[start:stop], y[start:stop], dx[start:stop])
