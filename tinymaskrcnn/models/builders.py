@@ -25,7 +25,7 @@ from .resnet import ResNet, norm_maker, resnet
 from .roi_heads import RoIConfig, RoIHeads
 from .roi_pooling import MultiScaleRoIAlign
 from .rpn import RegionProposalNetwork, RPNConfig, RPNHead
-from .settings import check_settings
+from ..settings import check_settings
 from .transform import Transform, TransformConfig
 from .vgg import VGG16
 

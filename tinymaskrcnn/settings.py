@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from .errors import InputError
 
 PYRAMID_LEVELS = 5  # of every builder: four stages, and the pooled level
 

@@ -4,7 +4,7 @@ import pytest
 
 import tinymaskrcnn as tm
 from tinymaskrcnn.models.builders import TINY
-from tinymaskrcnn.models.settings import KINDS, check_settings
+from tinymaskrcnn.settings import KINDS, check_settings
 
 IMPOSSIBLE = ("abc", None, True, (), {}, float("nan"), float("inf"), (1, "x"), [None], ((1,),))
 PAIRS = [
