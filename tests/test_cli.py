@@ -71,7 +71,7 @@ def folder(tmp_path, monkeypatch):
         (["train", "--steps", "many"], "argument --steps: invalid int value: 'many'"),
         (["train", "--recipe", "huge"], "no recipe 'huge': expected one of shapes, small"),
         (["train", "--set", "lr"], "--set lr: expected name=value"),
-        (["train", "--steps", "0"], "steps is 0, expected 1 to 1e+18"),
+        (["train", "--steps", "0"], "steps: expected a whole number from 1 to 1e+18, got 0"),
         (["train", "--val", "val.json"], "--val and --images go with --data"),
         (["train", "--data", "none.json"], "none.json: no such file"),
         pytest.param(

@@ -1,53 +1,65 @@
-"""What each keyword setting of the builders may be: one table, looked up before anything is built.
+"""Settings: what each one does and may be, written beside its default.
 
-Not here: what the settings mean (the builders' docstrings, and the configuration classes of the
-stages).
+A setting is a field of a frozen dataclass:
+
+    nms_thresh: float = setting(0.7, SHARE, "IoU above which the lower-scored proposal is dropped")
+
+Every value is then checked in one way (`check`), read from text in one way (`read`), and listed
+in one way (`described`).
+
+Not here: the settings themselves (training/recipes.py, models/keywords.py, and the configurations
+of the model's parts).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from math import inf, isfinite
+import ast
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, field
+from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
-
 from .errors import InputError
 
-PYRAMID_LEVELS = 5  # of every builder: four stages, and the pooled level
+MANY = 1e18  # still a whole number of 64 bits
+LARGE = 3e38  # still a float32
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of value: whether a value is of it, and what a message calls it."""
+    """What a value may be.
+
+    Args:
+        holds: whether a value is of this kind.
+        description: the kind in words, such as "a number from 0 to 1".
+        read: turns text into such a value; raises ValueError or KeyError for other text.
+    """
 
     holds: Callable[[Any], bool]
     description: str
+    read: Callable[[str], Any]
 
 
-def whole(low: int, high: float = inf) -> Kind:
+def whole(low: int, high: float = MANY) -> Kind:
     """A whole number in low..high."""
-    said = f"a whole number from {low}" + ("" if high == inf else f" to {high:g}")
-    return Kind(lambda v: _is(v, Integral) and low <= v <= high, said)
-
-
-def number(low: float = -inf, high: float = inf, above: float = -inf) -> Kind:
-    """A finite number in low..high and greater than `above`."""
-    said = "a number"
-    if above > -inf:
-        said += f" above {above:g}"
-    elif low > -inf:
-        said += f" from {low:g}" + ("" if high == inf else f" to {high:g}")
     return Kind(
-        lambda v: _is(v, Real) and isfinite(v) and low <= v <= high and v > above,
-        said,
+        lambda v: _is(v, Integral) and low <= v <= high,
+        f"a whole number from {low} to {high:g}",
+        int,
     )
 
 
+def number(low: float = -LARGE, high: float = LARGE) -> Kind:
+    """A number in low..high."""
+    words = "a number"
+    if low > -LARGE:
+        words += f" from {low:g}" + (f" to {high:g}" if high < LARGE else "")
+    return Kind(lambda v: _is(v, Real) and low <= v <= high, words, float)
+
+
 def several(kind: Kind, count: int | None = None) -> Kind:
-    """A tuple or list of that many such values, or of one or more."""
+    """A tuple or list of `count` such values, or of one or more."""
     return Kind(
         lambda v: (
             isinstance(v, tuple | list)
@@ -55,83 +67,116 @@ def several(kind: Kind, count: int | None = None) -> Kind:
             and all(map(kind.holds, v))
         ),
         f"{count if count else 'one or more'} values, each {kind.description}",
+        lambda text: tuple(kind.read(part) for part in text.split(",") if part.strip()),
     )
 
 
 def one_or_several(kind: Kind) -> Kind:
     """One such value, or a tuple or list of them."""
     more = several(kind)
-    return Kind(lambda v: kind.holds(v) or more.holds(v), f"{kind.description}, or several")
+    return Kind(
+        lambda v: kind.holds(v) or more.holds(v),
+        f"{kind.description}, or several",
+        lambda text: more.read(text) if "," in text else kind.read(text),
+    )
 
 
 def one_of(*names: str) -> Kind:
     """One of these words."""
-    return Kind(lambda v: isinstance(v, str) and v in names, " or ".join(map(repr, names)))
+    words = " or ".join(map(repr, names))
+    return Kind(lambda v: isinstance(v, str) and v in names, words, str)
 
 
 def _is(value: Any, kind: type) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-YES_OR_NO = Kind(lambda v: isinstance(v, bool), "True or False")
+NAME = Kind(lambda v: isinstance(v, str), "a name", str)
+YES_OR_NO = Kind(
+    lambda v: isinstance(v, bool),
+    "True or False",
+    lambda text: {"true": True, "false": False}[text.lower()],
+)
 SHARE = number(0, 1)
-CHANNELS = whole(1, 2**14)  # beyond this no machine has the memory, and NumPy no name for the shape
-PIXELS = number(1e-3, 1e6)
-SIDE = whole(1, 2**16)
 COUNT = whole(0, 2**31 - 1)
-KINDS: dict[str, Kind] = {
-    "num_classes": whole(2, 2**14),  # background and one class
-    "in_channels": CHANNELS,
-    "norm": one_of("frozen", "batch", "group"),
-    "norm_eps": number(0),
-    "trainable_backbone_layers": whole(0, 5),
-    "seed": whole(0, 2**63),
-    "widths": several(CHANNELS, 4),
-    "blocks": several(whole(1, 1000), 4),
-    "fpn_channels": CHANNELS,
-    "box_channels": several(CHANNELS),
-    "representation": CHANNELS,
-    "mask_channels": several(CHANNELS),
-    "anchor_sizes": several(PIXELS, PYRAMID_LEVELS),
-    "aspect_ratios": several(number(1e-3, 1e3)),
-    "canonical_scale": PIXELS,
-    "min_size": one_or_several(SIDE),
-    "max_size": SIDE,
-    "image_mean": one_or_several(number(-1e6, 1e6)),
-    "image_std": one_or_several(number(1e-6, 1e6)),
-    "size_divisor": whole(1, 2**12),
-    "rpn_score_thresh": number(),
-    "rpn_batch_size_per_image": whole(1, 2**31 - 1),
-    "box_score_thresh": number(),
-    "box_batch_size_per_image": whole(1, 2**31 - 1),
-    "box_detections_per_img": COUNT,
-    "box_class_agnostic_nms": YES_OR_NO,
-    "box_reg_weights": several(number(1e-6, 1e6), 4),
-    "bbox_reg_weights": several(number(1e-6, 1e6), 4),
-    **{f"rpn_{when}_nms_top_n_{mode}": COUNT for when in ("pre", "post")
-       for mode in ("train", "test")},
-    **{f"{part}_{name}": SHARE for part in ("rpn", "box")
-       for name in ("nms_thresh", "fg_iou_thresh", "bg_iou_thresh", "positive_fraction")},
-}  # fmt: skip
+SAMPLES = whole(1, 2**31 - 1)
+SIDE = whole(1, 2**16)  # pixels
+SEED = whole(0, 2**63)
 
 
-def check_settings(builder: str, settings: Mapping[str, Any]) -> None:
-    """Refuse unknown settings, values that cannot be, and counts that do not go together.
+def setting(default: Any, kind: Kind, does: str) -> Any:
+    """A field of a dataclass with its default, what it may be, and one line on what it does."""
+    metadata = {"kind": kind, "does": does}
+    if isinstance(default, dict):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
-    Args:
-        builder: its name, for messages. settings: by keyword.
+
+def check(name: str, setting: Field, value: Any) -> None:
+    """Refuse a value that the setting may not have.
 
     Raises:
-        InputError: names the setting, its value, and what was expected.
+        InputError: names the setting, the value, and what was expected.
     """
-    for name, value in settings.items():
-        if name not in KINDS:
-            raise InputError(f"{builder} has no setting {name!r}")
-        if not KINDS[name].holds(value):
-            raise InputError(f"{name}: expected {KINDS[name].description}, got {value!r}")
-    channels = settings.get("in_channels", 3)
-    for name in ("image_mean", "image_std"):
-        if name in settings and np.size(settings[name]) != channels:
-            raise InputError(
-                f"{name}: expected {channels} values, one a channel, got {settings[name]!r}"
-            )
+    kind = setting.metadata["kind"]
+    if not kind.holds(value):
+        raise InputError(f"{name}: expected {kind.description}, got {_shown(value)}")
+
+
+def read(name: str, setting: Field, text: str) -> Any:
+    """The value that `--set name=text` gives a setting.
+
+    Raises:
+        InputError: it may not have that value; says what was expected.
+    """
+    kind = setting.metadata["kind"]
+    try:
+        value = kind.read(text)
+    except (ValueError, KeyError):
+        value = None
+    if not kind.holds(value):
+        raise InputError(f"--set {name}={text}: expected {kind.description}")
+    return value
+
+
+def literal(text: str) -> Any:
+    """A number, tuple, bool or None as Python writes it; any other text stays text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def similar(name: str, names: Iterable[str]) -> str | None:
+    """Which of the names was probably meant."""
+    return next(iter(get_close_matches(name, names, n=1)), None)
+
+
+def described(settings: Mapping[str, Field], values: Mapping[str, Any]) -> list[str]:
+    """One line for each setting: its name, its value, what it does, and what it may be.
+
+    Args:
+        settings: by name.
+        values: by name; a setting without one has its default.
+    """
+    lines = []
+    for name, each in settings.items():
+        default = {} if each.default is MISSING else each.default
+        given = f"{name}={_text(values.get(name, default))}"
+        lines.append(f"{given:<35} {each.metadata['does']} ({each.metadata['kind'].description})")
+    return lines
+
+
+def _text(value: Any) -> str:
+    """A value as `--set` reads it."""
+    if isinstance(value, tuple | list):
+        return ",".join(map(_text, value)) + ("," if len(value) == 1 else "")
+    return str(value)
+
+
+def _shown(value: Any) -> str:
+    """A value for a message. Python writes no number of more than 4300 digits."""
+    try:
+        return repr(value)
+    except ValueError:
+        return "a number of too many digits"

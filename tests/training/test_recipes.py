@@ -3,16 +3,19 @@
 import json
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinymaskrcnn.errors import InputError
+from tinymaskrcnn.models.builders import maskrcnn_tiny
 from tinymaskrcnn.training.recipes import (
     RECIPES,
     Recipe,
     as_json,
     from_json,
+    listing,
     named,
     with_settings,
 )
@@ -53,19 +56,20 @@ def test_settings_of_the_model_add_up():
         ("lr=fast", "--set lr=fast: expected a number"),
         ("lr=nan", "expected a number"),
         ("steps=1.5", "--set steps=1.5: expected a whole number"),
-        ("decay_vectors=perhaps", "expected true or false"),
+        ("decay_vectors=perhaps", "expected True or False"),
         ("milestones=a", "expected numbers with commas"),
         ("step=3", "no such setting, did you mean steps?"),
         ("zzz=3", "no such setting, expected one of model"),
         ("other.size=3", "no such setting"),
         ("model_settings=3", "no such setting"),
-        ("schedule=linear", "schedule is 'linear', expected cosine or step"),
-        ("optimizer=adam", "optimizer is 'adam', expected sgd or muon"),
-        ("steps=0", r"steps is 0, expected 1 to 1e+18"),
-        ("flip=2", "flip is 2.0, expected 0 to 1"),
+        ("schedule=linear", "--set schedule=linear: expected 'cosine' or 'step'"),
+        ("optimizer=adam", "--set optimizer=adam: expected 'sgd' or 'muon'"),
+        ("steps=0", "--set steps=0: expected a whole number from 1 to 1e+18"),
+        ("flip=2", "--set flip=2: expected a number from 0 to 1"),
+        ("min_size=160", "--set min_size=160: no such setting, did you mean model.min_size?"),
     ],
 )
-def test_what_cannot_be_is_said(text, message):
+def test_wrong_settings_are_refused_with_what_was_expected(text, message):
     with pytest.raises(InputError) as problem:
         with_settings(BASE, [text])
     assert message in str(problem.value)
@@ -89,9 +93,43 @@ def test_json_of_another_version_is_refused():
         from_json(settings_of)
 
 
-def test_every_setting_is_described():
-    missing = [f.name for f in fields(Recipe) if f.name not in Recipe.__doc__]
-    assert not missing
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 0}, "steps: expected a whole number from 1 to 1e+18, got 0"),
+        ({"batch_size": True}, "batch_size: expected a whole number .*, got True"),
+        ({"lr": float("nan")}, "lr: expected a number from 0, got nan"),
+        ({"lr": 10**400}, "lr: expected a number from 0, got 1000"),
+        ({"steps": 16**5000}, "steps: expected a whole number .*, got a number of too many digits"),
+        ({"crop": 0.95}, "crop: expected a number from 0 to 0.9, got 0.95"),
+        ({"schedule": None}, "schedule: expected 'cosine' or 'step', got None"),
+        ({"model_settings": {1: 2}}, "model_settings: expected settings by name, got {1: 2}"),
+        ({"milestones": 0.5}, "milestones: expected numbers with commas between them, got 0.5"),
+        ({"milestones": np.array([0.5, 0.9])}, "milestones: expected numbers with commas"),
+    ],
+)
+def test_wrong_values_from_python_are_refused_too(settings, message):
+    with pytest.raises(InputError, match=message.replace("+", r"\+")):
+        Recipe(**settings)
+
+
+def test_the_listing_has_every_setting_and_can_be_given_back():
+    """Each line is `name=value`, then what it does and may be."""
+    recipe = replace(named("shapes"), milestones=(0.25,), decay_vectors=True)
+    lines = [line for line in listing(recipe) if "=" in line.split(" ")[0]]
+    given = [line.split()[0] for line in lines]
+    names = {text.split("=")[0] for text in given}
+    plain = {f.name for f in fields(Recipe)} - {"model_settings", "shapes"}
+    assert plain < names and {"model.widths", "model.rpn_nms_thresh"} < names
+    assert all(len(line.split(None, 1)[1]) > 20 for line in lines)
+    again = with_settings(Recipe(shapes=recipe.shapes), given)
+    assert replace(again, model_settings={}) == recipe
+    model, default = maskrcnn_tiny(**again.model_settings), maskrcnn_tiny()
+    for part in ("transform", "rpn", "roi_heads"):
+        assert getattr(model, part).config == getattr(default, part).config
+    assert model.rpn.anchor_generator == default.rpn.anchor_generator
+    for name, array in default.state_dict().items():
+        np.testing.assert_array_equal(model.state_dict()[name], array)
 
 
 def test_warm_up_and_cosine_by_hand():

@@ -26,6 +26,7 @@ from ..detection.fates import record_fates
 from ..detection.matcher import Matcher
 from ..detection.sampler import BalancedSampler, Generators, per_picture
 from ..nn import Module
+from ..settings import COUNT, SAMPLES, SHARE, YES_OR_NO, number, setting, several
 from ..tensor import Tensor
 from .inputs import Target
 from .loss_terms import binary_cross_entropy_terms, cross_entropy_terms, smooth_l1_terms
@@ -38,29 +39,33 @@ MASK_PIXELS = 1 << 23  # of whole masks that are made at once to take goals from
 
 @dataclass(frozen=True)
 class RoIConfig:
-    """Settings of the second stage, with torchvision's names and defaults.
+    """Settings of the second stage, with torchvision's names and defaults."""
 
-    Args:
-        score_thresh: probability that a detection has to exceed.
-        nms_thresh: overlap (IoU) above which the lower-scored of two detections of a class goes.
-        detections_per_img: detections of a picture that remain, by score.
-        fg_iou_thresh, bg_iou_thresh: overlap with a ground truth from which a proposal is that
-            object, and below which it is background; between the two it is not judged.
-        batch_size_per_image: proposals of a picture that are judged in training.
-        positive_fraction: the largest share of objects among them.
-        reg_weights: of the offsets dx, dy, dw, dh.
-        class_agnostic_nms: the two detections may be of different classes (not in torchvision).
-    """
-
-    score_thresh: float = 0.05
-    nms_thresh: float = 0.5
-    detections_per_img: int = 100
-    fg_iou_thresh: float = 0.5
-    bg_iou_thresh: float = 0.5
-    batch_size_per_image: int = 512
-    positive_fraction: float = 0.25
-    reg_weights: tuple[float, ...] = (10.0, 10.0, 5.0, 5.0)
-    class_agnostic_nms: bool = False
+    score_thresh: float = setting(0.05, number(), "probability that a detection must exceed")
+    nms_thresh: float = setting(
+        0.5, SHARE, "overlap (IoU) above which the lower-scored of two detections is dropped"
+    )
+    detections_per_img: int = setting(100, COUNT, "detections kept per image, by score")
+    fg_iou_thresh: float = setting(
+        0.5, SHARE, "overlap with a ground-truth box from which a proposal counts as that object"
+    )
+    bg_iou_thresh: float = setting(
+        0.5, SHARE, "overlap below which a proposal is background; in between it is ignored"
+    )
+    batch_size_per_image: int = setting(512, SAMPLES, "proposals sampled per image for the losses")
+    positive_fraction: float = setting(
+        0.25, SHARE, "largest share of objects among those proposals"
+    )
+    reg_weights: tuple[float, ...] = setting(
+        (10.0, 10.0, 5.0, 5.0),
+        several(number(1e-6, 1e6), 4),
+        "weights of the offsets dx, dy, dw, dh",
+    )
+    class_agnostic_nms: bool = setting(
+        False,
+        YES_OR_NO,
+        "whether boxes of different classes suppress each other; not in torchvision",
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reg_weights", tuple(self.reg_weights))  # a list, as from JSON

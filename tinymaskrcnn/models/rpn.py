@@ -34,6 +34,7 @@ from ..detection.sampler import BalancedSampler, Generators, per_picture
 from ..detection.top_k import top_k
 from ..nn import Conv2d, ConvNorm, Module, Sequential
 from ..nn.init import normal, zeros
+from ..settings import COUNT, SAMPLES, SHARE, number, setting
 from ..tensor import Tensor
 from .inputs import Target
 from .loss_terms import binary_cross_entropy_terms, smooth_l1_terms
@@ -45,29 +46,24 @@ SMOOTH_L1_BETA = 1 / 9
 
 @dataclass(frozen=True)
 class RPNConfig:
-    """Settings of the region proposal network, with torchvision's names and defaults.
+    """Settings of the region proposal network, with torchvision's names and defaults."""
 
-    Args:
-        pre_nms_top_n_train, pre_nms_top_n_test: anchors taken from each level, by score.
-        post_nms_top_n_train, post_nms_top_n_test: proposals of a picture that remain.
-        nms_thresh: overlap (IoU) above which the lower-scored of two proposals goes.
-        score_thresh: probability below which a proposal goes.
-        fg_iou_thresh, bg_iou_thresh: overlap with a ground truth from which an anchor is an object,
-            and below which it is background; between the two it is not judged.
-        batch_size_per_image: anchors of a picture that are judged.
-        positive_fraction: the largest share of objects among them.
-    """
-
-    pre_nms_top_n_train: int = 2000
-    pre_nms_top_n_test: int = 1000
-    post_nms_top_n_train: int = 2000
-    post_nms_top_n_test: int = 1000
-    nms_thresh: float = 0.7
-    score_thresh: float = 0.0
-    fg_iou_thresh: float = 0.7
-    bg_iou_thresh: float = 0.3
-    batch_size_per_image: int = 256
-    positive_fraction: float = 0.5
+    pre_nms_top_n_train: int = setting(2000, COUNT, "anchors taken per level in training, by score")
+    pre_nms_top_n_test: int = setting(1000, COUNT, "anchors taken per level at inference, by score")
+    post_nms_top_n_train: int = setting(2000, COUNT, "proposals kept per image in training")
+    post_nms_top_n_test: int = setting(1000, COUNT, "proposals kept per image at inference")
+    nms_thresh: float = setting(
+        0.7, SHARE, "overlap (IoU) above which the lower-scored of two proposals is dropped"
+    )
+    score_thresh: float = setting(0.0, number(), "probability below which a proposal is dropped")
+    fg_iou_thresh: float = setting(
+        0.7, SHARE, "overlap with a ground-truth box from which an anchor counts as an object"
+    )
+    bg_iou_thresh: float = setting(
+        0.3, SHARE, "overlap below which an anchor counts as background; in between it is ignored"
+    )
+    batch_size_per_image: int = setting(256, SAMPLES, "anchors sampled per image for the losses")
+    positive_fraction: float = setting(0.5, SHARE, "largest share of objects among those anchors")
 
 
 @dataclass(frozen=True)

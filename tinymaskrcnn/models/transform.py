@@ -20,26 +20,33 @@ from ..detection.sampler import Generators, per_picture
 from ..errors import InputError
 from ..gpu import array as gpu_array
 from ..ops.resize_normalize.op import nearest_pixels, resize_normalize
+from ..settings import SIDE, number, one_or_several, setting, whole
 from .inputs import Target, check_images, check_target
 
 
 @dataclass(frozen=True)
 class TransformConfig:
-    """How pictures are prepared.
+    """How images are prepared."""
 
-    Args:
-        min_size: wanted length of the shorter side in pixels; of several, training draws one for
-            each picture and evaluation takes the last.
-        max_size: limit of the longer side. It wins over min_size.
-        image_mean, image_std: of each channel, for pictures in 0..1.
-        size_divisor: both sides of the batch are padded to multiples of this.
-    """
-
-    min_size: int | tuple[int, ...] = 800
-    max_size: int = 1333
-    image_mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    image_std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    size_divisor: int = 32
+    min_size: int | tuple[int, ...] = setting(
+        800,
+        one_or_several(SIDE),
+        "shorter side in pixels; of several, training draws one and inference takes the last",
+    )
+    max_size: int = setting(1333, SIDE, "limit of the longer side; wins over min_size")
+    image_mean: tuple[float, ...] = setting(
+        (0.485, 0.456, 0.406),
+        one_or_several(number(-1e6, 1e6)),
+        "mean of each channel, for images in 0..1",
+    )
+    image_std: tuple[float, ...] = setting(
+        (0.229, 0.224, 0.225),
+        one_or_several(number(1e-6, 1e6)),
+        "standard deviation of each channel",
+    )
+    size_divisor: int = setting(
+        32, whole(1, 2**12), "both sides of a batch are padded to multiples of this"
+    )
 
     def __post_init__(self) -> None:
         for name in ("min_size", "image_mean", "image_std"):  # one number, or a list as from JSON

@@ -1,4 +1,4 @@
-"""Recipes: every setting of a training run in one frozen dataclass, the named ones, and `--set
+"""Recipes: every setting of a training run in one frozen dataclass, the named recipes, and `--set
 name=value`.
 
 A recipe and a data set decide the weights, bit for bit at a given number of threads (unless a time
@@ -7,151 +7,134 @@ budget ends the run).
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
-from difflib import get_close_matches
-from math import inf
-from numbers import Integral, Real
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
 from ..errors import InputError
+from ..models.builders import TINY
+from ..models.keywords import ResNetConfig, TinyConfig, keywords
+from ..settings import (
+    MANY,
+    NAME,
+    SEED,
+    SHARE,
+    YES_OR_NO,
+    Kind,
+    check,
+    described,
+    literal,
+    number,
+    one_of,
+    read,
+    setting,
+    several,
+    similar,
+    whole,
+)
 
-
-def _default(setting: Field) -> Any:
-    """What a setting is if it is not given; its type is that of the setting."""
-    return setting.default if setting.default is not MISSING else {}
-
-
-def _is_of(value: Any, kind: type) -> bool:
-    """Whether a value can be that of a setting of this type."""
-    if kind is tuple:
-        return isinstance(value, tuple) and all(_is_of(part, float) for part in value)
-    if kind is dict:
-        return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
-    if kind in (int, float):
-        numbers = Integral if kind is int else Real
-        if not isinstance(value, numbers) or isinstance(value, bool):
-            return False
-        return value == value and value not in (inf, -inf)  # isfinite fails on large whole numbers
-    return isinstance(value, kind)
+BY_NAME = Kind(
+    lambda v: isinstance(v, Mapping) and all(isinstance(name, str) for name in v),
+    "settings by name",
+    literal,
+)
+NUMBERS = Kind(
+    lambda v: isinstance(v, tuple | list) and all(map(number().holds, v)),
+    "numbers with commas between them",
+    several(number()).read,
+)
+POSITIVE, STEPS = whole(1), whole(0)
+RATE = number(0)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All settings of a training run.
+    """All settings of a training run. Each stands below with its default, what it may be, and what
+    it does; `tinymaskrcnn train --set help` lists them.
 
-    The model
-        model: name of a builder in tinymaskrcnn.models. model_settings: its keyword settings;
-            `--set model.NAME=VALUE`.
-    The data
-        shapes: keyword settings of ToyShapes, where toy shapes are what is learnt; `--set
-            shapes.NAME=VALUE`.
-        batch_size: pictures a step. flip, vertical_flip, transpose, scale_jitter, colour_jitter,
-            crop, copy_paste: of Augmentation.
-    The steps
-        optimizer: "sgd" or "muon". steps, lr, momentum, weight_decay: of it. decay_vectors: whether
-            biases and norms decay too.
-        warmup_steps: over which lr grows linearly from 0. schedule: "cosine" (to 0) or "step" (a
-            tenth at each milestone).
-        milestones: for "step", as shares of all steps. clip_norm: largest norm of all gradients
-            together, 0 for any.
-        sync_norms: under MPI, whether batch norms take the statistics of all ranks' pictures, not
-            of each rank's own.
-        ema: decay of the moving average of the weights that evaluation and the final weights use, 0
-            for none.
-        seed: of initial weights, data order, augmentation and sampling.
-        time_budget: seconds after which training is over; the schedule then follows the clock, and
-            runs are not repeatable.
-    What is written
-        checkpoint_every, sample_every, evaluate_every: steps between them, 0 for only at the end.
-        eval_images: how many of the validation pictures evaluations use, 0 for all.
-        moments: how often the pages of every stage of one picture are written, 0 for never.
+    Raises:
+        InputError: a setting may not have its value; names both.
     """
 
-    model: str = "maskrcnn_tiny"
-    model_settings: Mapping[str, Any] = field(default_factory=dict)
-    shapes: Mapping[str, Any] = field(default_factory=dict)
-    batch_size: int = 8
-    flip: float = 0.5
-    vertical_flip: float = 0.0
-    transpose: float = 0.0
-    scale_jitter: float = 0.0
-    colour_jitter: float = 0.0
-    crop: float = 0.0
-    copy_paste: float = 0.0
-    optimizer: str = "sgd"
-    steps: int = 1000
-    lr: float = 0.02
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    decay_vectors: bool = False
-    warmup_steps: int = 50
-    schedule: str = "cosine"
-    milestones: tuple[float, ...] = (0.7, 0.9)
-    clip_norm: float = 5.0
-    sync_norms: bool = False
-    ema: float = 0.99
-    seed: int = 0
-    time_budget: float = 0.0
-    checkpoint_every: int = 200
-    sample_every: int = 500
-    evaluate_every: int = 0
-    eval_images: int = 0
-    moments: int = 8
+    model: str = setting("maskrcnn_tiny", NAME, "builder of the model")
+    model_settings: Mapping[str, Any] = setting(
+        {}, BY_NAME, "the builder's: --set model.NAME=VALUE"
+    )
+    shapes: Mapping[str, Any] = setting(
+        {}, BY_NAME, "of ToyShapes, for a run on toy shapes: --set shapes.NAME=VALUE"
+    )
+
+    batch_size: int = setting(8, POSITIVE, "images per step")
+    flip: float = setting(0.5, SHARE, "probability of swapping left and right")
+    vertical_flip: float = setting(0.0, SHARE, "probability of swapping top and bottom")
+    transpose: float = setting(0.0, SHARE, "probability of swapping rows and columns")
+    scale_jitter: float = setting(
+        0.0, number(0, 0.9), "0.2 resizes images by random factors from 0.8 to 1.25"
+    )
+    colour_jitter: float = setting(
+        0.0, SHARE, "strength of random changes of brightness, contrast and saturation"
+    )
+    crop: float = setting(
+        0.0, number(0, 0.9), "0.3 crops each side to a random share of it from 0.7 to 1"
+    )
+    copy_paste: float = setting(0.0, SHARE, "probability of pasting in objects of another image")
+
+    optimizer: str = setting("sgd", one_of("sgd", "muon"), "how gradients change the weights")
+    steps: int = setting(1000, POSITIVE, "steps of training")
+    lr: float = setting(0.02, RATE, "learning rate after the warm-up")
+    momentum: float = setting(0.9, SHARE, "of the optimizer")
+    weight_decay: float = setting(1e-4, RATE, "of the optimizer")
+    decay_vectors: bool = setting(False, YES_OR_NO, "whether biases and norms decay too")
+    warmup_steps: int = setting(50, STEPS, "steps in which the learning rate rises from 0 to lr")
+    schedule: str = setting(
+        "cosine", one_of("cosine", "step"), "how it falls: to 0, or to a tenth at each milestone"
+    )
+    milestones: tuple[float, ...] = setting(
+        (0.7, 0.9), NUMBERS, "when the schedule 'step' does so, as shares of all steps"
+    )
+    clip_norm: float = setting(5.0, RATE, "limit of the norm of all gradients together, 0 for none")
+    sync_norms: bool = setting(
+        False, YES_OR_NO, "under MPI, whether batch norms use the images of all ranks"
+    )
+    ema: float = setting(
+        0.99, SHARE, "decay of the average of the weights, which is evaluated and kept; 0 for none"
+    )
+    seed: int = setting(0, SEED, "of initial weights, data order, augmentation and sampling")
+    time_budget: float = setting(
+        0.0,
+        number(0, MANY),
+        "seconds of training, 0 for no limit; the schedule then follows the clock, and runs are "
+        "not repeatable",
+    )
+
+    checkpoint_every: int = setting(200, STEPS, "steps between checkpoints, 0 for the end only")
+    sample_every: int = setting(500, STEPS, "steps between sample predictions, 0 for the end only")
+    evaluate_every: int = setting(0, STEPS, "steps between evaluations, 0 for the end only")
+    eval_images: int = setting(0, STEPS, "validation images per evaluation, 0 for all")
+    moments: int = setting(
+        8, whole(0, 1000), "how often to write the pages of every stage of one image, 0 for never"
+    )
 
     def __post_init__(self) -> None:
-        for setting in fields(self):
-            value, kind = getattr(self, setting.name), type(_default(setting))
-            if not _is_of(value, kind):
-                said = _DESCRIPTIONS[kind]
-                raise InputError(f"recipe: {setting.name} is {value!r}, expected {said}")
-        for name, low, high in _RANGES:
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise InputError(f"recipe: {name} is {value!r}, expected {low:g} to {high:g}")
-        for name, names in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS)):
-            value = getattr(self, name)
-            if value not in names:
-                raise InputError(f"recipe: {name} is {value!r}, expected {' or '.join(names)}")
+        for each in fields(self):
+            check(each.name, each, getattr(self, each.name))
+        object.__setattr__(self, "milestones", tuple(self.milestones))  # a list, as from JSON
 
 
-SCHEDULES = ("cosine", "step")
-OPTIMIZERS = ("sgd", "muon")
-_MANY = 1e18  # still a whole number of 64 bits
-_LARGE = 3e38  # still a float32
-_RANGES = (
-    ("batch_size", 1, _MANY),
-    ("flip", 0, 1),
-    ("vertical_flip", 0, 1),
-    ("transpose", 0, 1),
-    ("scale_jitter", 0, 0.9),
-    ("colour_jitter", 0, 1),
-    ("crop", 0, 0.9),
-    ("copy_paste", 0, 1),
-    ("steps", 1, _MANY),
-    ("lr", 0, _LARGE),
-    ("momentum", 0, 1),
-    ("weight_decay", 0, _LARGE),
-    ("warmup_steps", 0, _MANY),
-    ("clip_norm", 0, _LARGE),
-    ("ema", 0, 1),
-    ("seed", 0, 2**63),
-    ("time_budget", 0, _MANY),
-    ("checkpoint_every", 0, _MANY),
-    ("sample_every", 0, _MANY),
-    ("evaluate_every", 0, _MANY),
-    ("eval_images", 0, _MANY),
-    ("moments", 0, 1000),
-)
+SETTINGS = {each.name: each for each in fields(Recipe) if each.default is not MISSING}
+MODEL_SETTINGS = {
+    f"model.{name}": each
+    for name, each in keywords(ResNetConfig, TinyConfig).items()
+    if name not in ("num_classes", "seed", "bbox_reg_weights")  # the data's, ours, and a synonym
+}
 
-# Settings that decide what is written along the way, not what is learnt: a resumed run may change
+# Settings that decide what is written on the way, not what is learnt: a resumed run may change
 # them.
 REPORTING = ("checkpoint_every", "sample_every", "evaluate_every", "eval_images", "moments")
 
 RECIPES: dict[str, Recipe] = {
     "shapes": Recipe(
-        shapes={"count": 1_000_000},  # no picture comes twice
+        shapes={"count": 1_000_000},  # no image comes twice
         batch_size=8,
         optimizer="muon",
         steps=2000,
@@ -182,9 +165,10 @@ def named(name: str) -> Recipe:
 
 
 def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
-    """The recipe with `name=value` strings applied, each value read as the type of its setting.
+    """The recipe with `name=value` strings applied, each value read as the kind of its setting.
 
     Args:
+        recipe: is not changed.
         settings: such as "lr=0.01", "milestones=0.5,0.8", "model.min_size=160".
 
     Raises:
@@ -192,81 +176,57 @@ def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     """
     changes: dict[str, Any] = {}
     nested = {"model": dict(recipe.model_settings), "shapes": dict(recipe.shapes)}
-    for setting in settings:
-        name, equals, text = setting.partition("=")
+    for each in settings:
+        name, equals, text = each.partition("=")
         part, dot, inner = name.partition(".")
         if not equals:
-            raise InputError(f"--set {setting}: expected name=value")
+            raise InputError(f"--set {each}: expected name=value")
         if dot and part in nested:
-            nested[part][inner] = _literal(text)
+            nested[part][inner] = literal(text)
         else:
             changes[name] = _parse(name, text)
     return replace(recipe, **changes, model_settings=nested["model"], shapes=nested["shapes"])
 
 
+def listing(recipe: Recipe) -> list[str]:
+    """One line for each setting of a recipe and of its model, as `--set` takes it: its value, what
+    it does, and what it may be.
+    """
+    values = {
+        f"model.{name}": value for name, value in (TINY | dict(recipe.model_settings)).items()
+    }
+    return [
+        *described(SETTINGS, vars(recipe)),
+        *("", "Settings of maskrcnn_tiny; the other models have torchvision's defaults."),
+        *described(MODEL_SETTINGS, values),
+    ]
+
+
+def _parse(name: str, text: str) -> Any:
+    if name in SETTINGS:
+        return read(name, SETTINGS[name], text)
+    close = similar(name, SETTINGS)
+    if f"model.{name}" in MODEL_SETTINGS:
+        close = f"model.{name}"
+    hint = f"did you mean {close}?" if close else f"expected one of {', '.join(SETTINGS)}"
+    raise InputError(f"--set {name}={text}: no such setting, {hint}")
+
+
 def as_json(recipe: Recipe) -> dict[str, Any]:
     """The recipe as a dict that JSON can hold; `from_json` is its inverse."""
-    return {f.name: _plain(getattr(recipe, f.name)) for f in fields(recipe)}
+    return {each.name: _plain(getattr(recipe, each.name)) for each in fields(recipe)}
 
 
 def from_json(settings: Mapping[str, Any]) -> Recipe:
     """The recipe of such a dict. Raises InputError where it has an unknown or missing setting."""
-    names = {f.name for f in fields(Recipe)}
+    names = {each.name for each in fields(Recipe)}
     if set(settings) != names:
         wrong = ", ".join(sorted(set(settings) ^ names))
         raise InputError(f"these are not the settings of this version of recipes: {wrong}")
-    milestones = settings["milestones"]
-    if isinstance(milestones, list):  # JSON has no tuples
-        milestones = tuple(milestones)
-    return Recipe(**{**settings, "milestones": milestones})
+    return Recipe(**settings)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _plain(part) for name, part in value.items()}
     return [_plain(part) for part in value] if isinstance(value, tuple | list) else value
-
-
-def _parse(name: str, text: str) -> Any:
-    defaults = {f.name: f.default for f in fields(Recipe) if f.default is not MISSING}
-    if name not in defaults:
-        close = get_close_matches(name, defaults, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(defaults)}"
-        raise InputError(f"--set {name}={text}: no such setting, {hint}")
-    kind = type(defaults[name])
-    try:
-        return _READERS[kind](text)
-    except (ValueError, KeyError):
-        raise InputError(f"--set {name}={text}: expected {_DESCRIPTIONS[kind]}") from None
-
-
-def _literal(text: str) -> Any:
-    """A number, tuple, bool or None as Python writes it; anything else is a string."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if value - value != 0:
-        raise ValueError
-    return value
-
-
-_READERS: dict[type, Any] = {
-    int: int,
-    float: _finite,
-    str: str,
-    bool: lambda text: {"true": True, "false": False}[text.lower()],
-    tuple: lambda text: tuple(_finite(part) for part in text.split(",") if part.strip()),
-}
-_DESCRIPTIONS = {
-    int: "a whole number",
-    float: "a number",
-    str: "a name",
-    bool: "true or false",
-    tuple: "numbers with commas between them",
-    dict: "settings by name",
-}

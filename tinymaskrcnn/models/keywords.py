@@ -1,0 +1,162 @@
+"""The builders' keyword settings: names as in torchvision, and the part of the model that each one
+goes to.
+
+The settings of the transform and of the two stages stand in transform.py, rpn.py and roi_heads.py;
+the others stand here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, fields
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..errors import InputError
+from ..settings import SEED, check, number, one_of, setting, several, similar, whole
+from .roi_heads import RoIConfig
+from .rpn import RPNConfig
+from .transform import TransformConfig
+
+PYRAMID_LEVELS = 5  # of every builder: four stages and the pooled level
+CHANNELS = whole(1, 2**14)  # beyond this no machine has the memory, and NumPy no name for the shape
+PIXELS = number(1e-3, 1e6)
+GREY_MEAN, GREY_STD = 0.449, 0.226  # of ImageNet's grey values
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True)
+class CommonConfig:
+    """Settings that every builder takes, besides those of the transform and the two stages."""
+
+    num_classes: int = setting(91, whole(2, 2**14), "classes, background included")
+    in_channels: int = setting(3, CHANNELS, "channels of an image")
+    seed: int = setting(0, SEED, "seed of the initial weights")
+    anchor_sizes: tuple[float, ...] = setting(
+        (32, 64, 128, 256, 512),
+        several(PIXELS, PYRAMID_LEVELS),
+        "side of the square anchor of each pyramid level, in pixels",
+    )
+    aspect_ratios: tuple[float, ...] = setting(
+        (0.5, 1.0, 2.0), several(number(1e-3, 1e3)), "height to width of the anchors in each cell"
+    )
+    canonical_scale: float = setting(
+        224, PIXELS, "side of a box that is pooled from level 4, in pixels"
+    )
+
+
+@dataclass(frozen=True)
+class ResNetConfig:
+    """Settings of a ResNet body."""
+
+    norm: str = setting("batch", one_of("frozen", "batch", "group"), "norm after each convolution")
+    norm_eps: float = setting(1e-5, number(0), "added to the variance in each norm")
+    trainable_backbone_layers: int = setting(
+        5, whole(0, 5), "stages of the body that are trained, counted from the last"
+    )
+
+
+@dataclass(frozen=True)
+class TinyConfig:
+    """Settings that only maskrcnn_tiny takes: its depths."""
+
+    widths: tuple[int, ...] = setting(
+        (16, 32, 64, 96), several(CHANNELS, 4), "channels of the body's four stages"
+    )
+    blocks: tuple[int, ...] = setting(
+        (1, 1, 1, 1), several(whole(1, 1000), 4), "residual blocks in each stage"
+    )
+    fpn_channels: int = setting(48, CHANNELS, "channels of each pyramid level")
+    box_channels: tuple[int, ...] = setting(
+        (64, 64), several(CHANNELS), "channels of the box head's convolutions"
+    )
+    representation: int = setting(128, CHANNELS, "outputs of the box head's fully connected layer")
+    mask_channels: tuple[int, ...] = setting(
+        (32, 32, 32, 32, 32), several(CHANNELS), "channels of the mask head's convolutions"
+    )
+
+
+PREFIXES = {RPNConfig: "rpn_", RoIConfig: "box_"}
+COMMON: tuple[type, ...] = (CommonConfig, TransformConfig, RPNConfig, RoIConfig)
+
+
+def keywords(*parts: type) -> dict[str, Field]:
+    """The settings of a builder with these parts besides the common ones, by keyword."""
+    known = {
+        PREFIXES.get(part, "") + each.name: each
+        for part in (*parts, *COMMON)
+        for each in fields(part)
+    }
+    known["bbox_reg_weights"] = known["box_reg_weights"]  # torchvision's only name without prefix
+    return known
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """A model's settings, checked and shared out to the parts that every model has.
+
+    Args:
+        config: what `build` needs: the builder and the settings that were given. The seed is left
+            out: it is not part of the architecture.
+        rng: source of the initial weights.
+    """
+
+    config: dict[str, Any]
+    common: CommonConfig
+    transform: TransformConfig
+    rpn: RPNConfig
+    roi: RoIConfig
+    rng: np.random.Generator
+
+
+def model_settings(builder: str, settings: Mapping[str, Any], *parts: type) -> ModelSettings:
+    """Check a builder's settings and share them out.
+
+    Args:
+        builder: its name.
+        settings: by keyword, num_classes among them.
+        parts: configurations of parts that not every model has; `part` makes them.
+
+    Raises:
+        InputError: the builder has no such setting, or a value that cannot be; names it.
+    """
+    known = keywords(*parts)
+    for name, value in settings.items():
+        if name not in known:
+            close = similar(name, known)
+            hint = f", did you mean {close}?" if close else ""
+            raise InputError(f"{builder} has no setting {name!r}{hint}")
+        check(name, known[name], value)
+    common = part(CommonConfig, settings)
+    channels = common.in_channels
+    for name in ("image_mean", "image_std"):
+        if name in settings and np.size(settings[name]) != channels:
+            raise InputError(
+                f"{name}: expected {channels} values, one per channel, got {settings[name]!r}"
+            )
+    statistics: dict[str, Any] = {}
+    if channels != 3:  # nobody has published any
+        statistics = {"image_mean": (GREY_MEAN,) * channels, "image_std": (GREY_STD,) * channels}
+    weights = {}
+    if "bbox_reg_weights" in settings:
+        weights["box_reg_weights"] = settings["bbox_reg_weights"]
+    recorded = {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}
+    recorded.pop("seed", None)
+    return ModelSettings(
+        config={"builder": builder, **recorded},
+        common=common,
+        transform=part(TransformConfig, statistics | dict(settings)),
+        rpn=part(RPNConfig, settings),
+        roi=part(RoIConfig, dict(settings) | weights),
+        rng=np.random.default_rng(common.seed),
+    )
+
+
+def part(kind: type[Part], settings: Mapping[str, Any]) -> Part:
+    """The configuration of one part, from the settings that are its own; the others of its fields
+    have their defaults.
+    """
+    prefix = PREFIXES.get(kind, "")
+    names = [each.name for each in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: settings[prefix + name] for name in names if prefix + name in settings})
