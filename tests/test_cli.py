@@ -101,6 +101,14 @@ def test_a_wrong_call_is_one_line_and_status_2(capsys, folder, call, message):
     assert not list(folder.iterdir())
 
 
+def test_set_help_lists_the_settings_as_they_would_be(capsys):
+    status, out, err = run(capsys, "train", "--set=flip=0.25", "--lr=0.125", "--set", "help")
+    assert status == 0 and not err
+    names = ("flip=0.25 ", "lr=0.125 ", "steps=2000 ", "model.min_size=256 ")
+    assert all(f"\n{name}" in out for name in names)
+    assert not Path("runs").exists()
+
+
 @pytest.mark.parametrize(
     "command", [[], ["train"], ["predict"], ["evaluate"], ["warmup"], ["bench"]]
 )

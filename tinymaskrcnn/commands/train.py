@@ -22,7 +22,7 @@ from ..models.mask_rcnn import MaskRCNN
 from ..models.pretrained import describe_weights, weights_path
 from ..training import Recipe, Trainer, TrainingStopped
 from ..training.distributed import end_together, world
-from ..training.recipes import named, with_settings
+from ..training.recipes import listing, named, with_settings
 from ..training.start import load_for_fine_tuning
 from ..weights import load_weights, read_metadata
 from .machine import prepare
@@ -35,6 +35,11 @@ HELD_BACK = 200
 
 def run(options: argparse.Namespace) -> int:
     group = world()
+    if "help" in options.settings:
+        lines = listing(recipe_of(options))
+        if group.leads:
+            print("\n".join(lines))
+        return 0
     with end_together(group), group.together():
         trainer = make_trainer(options)
     try:
@@ -53,9 +58,8 @@ def run(options: argparse.Namespace) -> int:
 
 def make_trainer(options: argparse.Namespace) -> Trainer:
     """What the command line asks for. Raises InputError."""
-    name = options.recipe or ("small" if options.data else "shapes")
-    recipe = recipe_of(name, options)
-    out = Path(options.out or f"runs/{name}")
+    recipe = recipe_of(options)
+    out = Path(options.out or f"runs/{recipe_name(options)}")
     prepare(options)
     dataset, val_dataset = datasets(options, recipe)
     model = initial_model(options.weights, recipe, dataset.classes)
@@ -66,10 +70,15 @@ def make_trainer(options: argparse.Namespace) -> Trainer:
     return Trainer(model, dataset, val_dataset, recipe, out, resume=options.resume)
 
 
-def recipe_of(name: str, options: argparse.Namespace) -> Recipe:
+def recipe_name(options: argparse.Namespace) -> str:
+    return options.recipe or ("small" if options.data else "shapes")
+
+
+def recipe_of(options: argparse.Namespace) -> Recipe:
     """The named recipe with --set and the flags applied. Raises InputError."""
     given = {flag: getattr(options, flag) for flag in FLAGS if getattr(options, flag) is not None}
-    return replace(with_settings(named(name), options.settings), **given)
+    settings = [each for each in options.settings if each != "help"]
+    return replace(with_settings(named(recipe_name(options)), settings), **given)
 
 
 def datasets(options: argparse.Namespace, recipe: Recipe) -> tuple[Any, Any | None]:

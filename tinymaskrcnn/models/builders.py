@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..nn import Module
 from .box_head import ConvFCBoxHead, FastRCNNPredictor, TwoMLPHead
 from .fpn import BackboneWithFPN, FeaturePyramid
-from .keywords import ModelSettings, ResNetConfig, TinyConfig, model_settings, part
+from .keywords import ModelPlan, ResNetConfig, TinyConfig, part, plan_model
 from .mask_head import MaskHead, MaskPredictor
 from .mask_rcnn import MaskRCNN
 from .resnet import ResNet, norm_maker, resnet
@@ -74,7 +74,7 @@ def maskrcnn_resnet50_fpn_v2(num_classes: int = 91, **settings: Any) -> MaskRCNN
         InputError: an unknown setting, or a value that cannot be; names it.
     """
     given = {"num_classes": num_classes, **settings}
-    plan = model_settings("maskrcnn_resnet50_fpn_v2", given, ResNetConfig)
+    plan = plan_model("maskrcnn_resnet50_fpn_v2", given, ResNetConfig)
     config, rng = part(ResNetConfig, settings), plan.rng
     norm = norm_maker(config.norm, config.norm_eps)
     body = resnet("resnet50", norm, plan.common.in_channels, rng=rng)
@@ -95,7 +95,7 @@ def maskrcnn_vgg16_fpn(num_classes: int = 91, **settings: Any) -> MaskRCNN:
     Raises:
         InputError: an unknown setting, or a value that cannot be; names it.
     """
-    plan = model_settings("maskrcnn_vgg16_fpn", {"num_classes": num_classes, **settings})
+    plan = plan_model("maskrcnn_vgg16_fpn", {"num_classes": num_classes, **settings})
     return _with_standard_heads(plan, VGG16(plan.common.in_channels, rng=plan.rng))
 
 
@@ -122,7 +122,7 @@ def maskrcnn_tiny(num_classes: int = 4, **settings: Any) -> MaskRCNN:
         InputError: an unknown setting, or a value that cannot be; names it.
     """
     settings = {"num_classes": num_classes, **TINY, **settings}
-    plan = model_settings("maskrcnn_tiny", settings, ResNetConfig, TinyConfig)
+    plan = plan_model("maskrcnn_tiny", settings, ResNetConfig, TinyConfig)
     config, tiny, rng = part(ResNetConfig, settings), part(TinyConfig, settings), plan.rng
     norm, depth = norm_maker(config.norm, config.norm_eps), tiny.fpn_channels
     body = ResNet(
@@ -189,7 +189,7 @@ BUILDERS: dict[str, Callable[..., MaskRCNN]] = {
 def _resnet_fpn(depth: str, num_classes: int, settings: dict[str, Any]) -> MaskRCNN:
     """torchvision's v1: only its ResNet has norms."""
     given = {"num_classes": num_classes, **settings}
-    plan = model_settings(f"maskrcnn_{depth}_fpn", given, ResNetConfig)
+    plan = plan_model(f"maskrcnn_{depth}_fpn", given, ResNetConfig)
     published = FROZEN if settings.get("norm", "frozen") == "frozen" else {}
     config = part(ResNetConfig, published | settings)
     norm = norm_maker(config.norm, config.norm_eps)
@@ -198,7 +198,7 @@ def _resnet_fpn(depth: str, num_classes: int, settings: dict[str, Any]) -> MaskR
     return _with_standard_heads(plan, body)
 
 
-def _with_standard_heads(plan: ModelSettings, body: ResNet | VGG16) -> MaskRCNN:
+def _with_standard_heads(plan: ModelPlan, body: ResNet | VGG16) -> MaskRCNN:
     """torchvision's v1 around a body: a plain pyramid, two fully connected layers for boxes, four
     convolutions for masks.
     """
@@ -210,7 +210,7 @@ def _with_standard_heads(plan: ModelSettings, body: ResNet | VGG16) -> MaskRCNN:
 
 
 def _assemble(
-    plan: ModelSettings,
+    plan: ModelPlan,
     backbone: BackboneWithFPN,
     box_head: tuple[Module, int],
     mask_head: tuple[MaskHead, int],
@@ -222,7 +222,7 @@ def _assemble(
     return MaskRCNN(Transform(plan.transform), backbone, rpn, roi_heads, plan.config)
 
 
-def _rpn(plan: ModelSettings, depth: int, convs: int) -> RegionProposalNetwork:
+def _rpn(plan: ModelPlan, depth: int, convs: int) -> RegionProposalNetwork:
     """One size of anchor per level, in every aspect ratio."""
     sizes, ratios = plan.common.anchor_sizes, tuple(plan.common.aspect_ratios)
     anchors = AnchorGenerator(tuple((size,) for size in sizes), (ratios,) * len(sizes))
@@ -231,7 +231,7 @@ def _rpn(plan: ModelSettings, depth: int, convs: int) -> RegionProposalNetwork:
 
 
 def _roi_heads(
-    plan: ModelSettings, box_head: tuple[Module, int], mask_head: tuple[MaskHead, int]
+    plan: ModelPlan, box_head: tuple[Module, int], mask_head: tuple[MaskHead, int]
 ) -> RoIHeads:
     """Crops, heads and predictors of the second stage."""
     classes, scale = plan.common.num_classes, plan.common.canonical_scale

@@ -81,24 +81,13 @@ PREFIXES = {RPNConfig: "rpn_", RoIConfig: "box_"}
 COMMON: tuple[type, ...] = (CommonConfig, TransformConfig, RPNConfig, RoIConfig)
 
 
-def keywords(*parts: type) -> dict[str, Field]:
-    """The settings of a builder with these parts besides the common ones, by keyword."""
-    known = {
-        PREFIXES.get(part, "") + each.name: each
-        for part in (*parts, *COMMON)
-        for each in fields(part)
-    }
-    known["bbox_reg_weights"] = known["box_reg_weights"]  # torchvision's only name without prefix
-    return known
-
-
 @dataclass(frozen=True)
-class ModelSettings:
+class ModelPlan:
     """A model's settings, checked and shared out to the parts that every model has.
 
     Args:
-        config: what `build` needs: the builder and the settings that were given. The seed is left
-            out: it is not part of the architecture.
+        config: what `build` needs: the builder and the settings that were given, without the seed,
+            which is not part of the architecture.
         rng: source of the initial weights.
     """
 
@@ -110,53 +99,65 @@ class ModelSettings:
     rng: np.random.Generator
 
 
-def model_settings(builder: str, settings: Mapping[str, Any], *parts: type) -> ModelSettings:
+def plan_model(builder: str, settings: Mapping[str, Any], *parts: type) -> ModelPlan:
     """Check a builder's settings and share them out.
 
     Args:
         builder: its name.
         settings: by keyword, num_classes among them.
-        parts: configurations of parts that not every model has; `part` makes them.
+        parts: configurations of parts that only some models have; the builder makes them by `part`.
 
     Raises:
         InputError: the builder has no such setting, or a value that cannot be; names it.
     """
-    known = keywords(*parts)
+    _check(builder, settings, keywords(*parts))
+    common = part(CommonConfig, settings)
+    recorded = {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}
+    recorded.pop("seed", None)
+    return ModelPlan(
+        config={"builder": builder, **recorded},
+        common=common,
+        transform=_transform(settings, common.in_channels),
+        rpn=part(RPNConfig, settings),
+        roi=part(RoIConfig, settings),
+        rng=np.random.default_rng(common.seed),
+    )
+
+
+def part(kind: type[Part], settings: Mapping[str, Any]) -> Part:
+    """The configuration of one part: its own settings among all, and defaults for the others."""
+    own = keywords_of(kind)
+    return kind(**{own[name].name: value for name, value in settings.items() if name in own})
+
+
+def keywords(*parts: type) -> dict[str, Field]:
+    """The settings of a builder by keyword: the common ones, and those of these parts."""
+    return {name: each for kind in (*parts, *COMMON) for name, each in keywords_of(kind).items()}
+
+
+def keywords_of(kind: type) -> dict[str, Field]:
+    """The settings of one part by keyword."""
+    own = {PREFIXES.get(kind, "") + each.name: each for each in fields(kind)}
+    if kind is RoIConfig:  # torchvision has a synonym, the only one of these names without "box_"
+        own["bbox_reg_weights"] = own["box_reg_weights"]
+    return own
+
+
+def _check(builder: str, settings: Mapping[str, Any], known: Mapping[str, Field]) -> None:
     for name, value in settings.items():
         if name not in known:
             close = similar(name, known)
             hint = f", did you mean {close}?" if close else ""
             raise InputError(f"{builder} has no setting {name!r}{hint}")
         check(name, known[name], value)
-    common = part(CommonConfig, settings)
-    channels = common.in_channels
+
+
+def _transform(settings: Mapping[str, Any], channels: int) -> TransformConfig:
+    """With grey values' statistics for images that are not RGB."""
     for name in ("image_mean", "image_std"):
         if name in settings and np.size(settings[name]) != channels:
             raise InputError(
                 f"{name}: expected {channels} values, one per channel, got {settings[name]!r}"
             )
-    statistics: dict[str, Any] = {}
-    if channels != 3:  # nobody has published any
-        statistics = {"image_mean": (GREY_MEAN,) * channels, "image_std": (GREY_STD,) * channels}
-    weights = {}
-    if "bbox_reg_weights" in settings:
-        weights["box_reg_weights"] = settings["bbox_reg_weights"]
-    recorded = {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}
-    recorded.pop("seed", None)
-    return ModelSettings(
-        config={"builder": builder, **recorded},
-        common=common,
-        transform=part(TransformConfig, statistics | dict(settings)),
-        rpn=part(RPNConfig, settings),
-        roi=part(RoIConfig, dict(settings) | weights),
-        rng=np.random.default_rng(common.seed),
-    )
-
-
-def part(kind: type[Part], settings: Mapping[str, Any]) -> Part:
-    """The configuration of one part, from the settings that are its own; the others of its fields
-    have their defaults.
-    """
-    prefix = PREFIXES.get(kind, "")
-    names = [each.name for each in fields(kind)]  # type: ignore[arg-type]
-    return kind(**{name: settings[prefix + name] for name in names if prefix + name in settings})
+    grey = {"image_mean": (GREY_MEAN,) * channels, "image_std": (GREY_STD,) * channels}
+    return part(TransformConfig, {**({} if channels == 3 else grey), **settings})

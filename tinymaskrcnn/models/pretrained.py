@@ -1,10 +1,11 @@
-"""Trained models: those that ship with the package, and which model a weight file belongs to."""
+"""Trained models: the ones that ship with the package, and which model a weight file is for."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,27 +16,26 @@ from ..errors import InputError
 from ..weights import load_weights, read_metadata
 from .builders import build
 from .coco_names import COCO_NAMES
+from .keywords import TinyConfig
 from .mask_rcnn import MaskRCNN
 from .resnet import DEPTHS
 
 SHIPPED = ("shapes", "nuclei")
-CHANNELS = (
-    *("num_classes", "in_channels", "widths", "blocks", "fpn_channels", "box_channels"),
-    *("representation", "mask_channels"),
-)
+EXTENTS = ("num_classes", "in_channels", *(each.name for each in fields(TinyConfig)))
 
 
 def load_model(weights: str | os.PathLike[str], **settings: Any) -> MaskRCNN:
     """A trained model in eval mode; `model.classes` names its classes, label 1 first.
 
     Args:
-        weights: "shapes" or "nuclei", the models that ship with the package; or the path of a
-            file, which this package has saved or which holds one of torchvision's Mask R-CNNs.
-        settings: of the builder, in place of the model's own, such as box_score_thresh=0.5.
+        weights: "shapes" or "nuclei" for a model that ships with the package; or the path of a
+            file that this package has saved or that holds one of torchvision's Mask R-CNNs.
+        settings: settings of the builder that replace the model's own, such as
+            box_score_thresh=0.5.
 
     Raises:
-        InputError: there is no such file, it cannot be read, it is no Mask R-CNN's, or the model
-            has no such setting.
+        InputError: the file is missing, cannot be read or is not a Mask R-CNN's, or the model has
+            no such setting.
     """
     path = weights_path(weights)
     state = load_weights(path)
@@ -52,11 +52,11 @@ def load_model(weights: str | os.PathLike[str], **settings: Any) -> MaskRCNN:
 
 
 def check_extent(config: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> None:
-    """Refuse to build a model that is larger than its arrays: a damaged config could ask for all of
-    the memory there is. Raises InputError.
+    """Refuse a config that describes a larger model than the arrays are for: a damaged one could
+    ask for all memory. Raises InputError.
     """
     largest = max((side for array in state.values() for side in array.shape), default=0)
-    for name in CHANNELS:
+    for name in EXTENTS:
         values = config.get(name, [])
         for value in values if isinstance(values, list) else [values]:
             if isinstance(value, int) and value > max(largest, len(state)):
@@ -66,7 +66,7 @@ def check_extent(config: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> 
 
 
 def weights_path(weights: str | os.PathLike[str]) -> Path:
-    """The file of a shipped model's name, or the path itself. Raises InputError if none."""
+    """The file of a shipped model, or the path itself. Raises InputError if there is no file."""
     if weights in SHIPPED:
         path = Path(str(files("tinymaskrcnn"))) / "pretrained" / f"{weights}.safetensors"
     else:
@@ -81,11 +81,18 @@ def weights_path(weights: str | os.PathLike[str]) -> Path:
 def describe_weights(
     path: Path, state: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, Any], list[str]]:
-    """The architecture's config and the classes: from the file's metadata, else from the arrays'
-    names and shapes.
+    """Find out which model a file is for: from its metadata, else from its arrays.
+
+    Args:
+        path: the file.
+        state: its arrays by name.
+
+    Returns:
+        the config for `build`, and the names of the classes, label 1 first.
 
     Raises:
-        InputError: neither tells.
+        InputError: the metadata is damaged, or there is none and the arrays are not of one of
+            torchvision's models.
     """
     metadata = read_metadata(path)
     config = _json(path, metadata, "config", dict) or _recognised(path, state)
@@ -102,7 +109,7 @@ def describe_weights(
 
 
 def _json(path: Path, metadata: Mapping[str, str], key: str, kind: type) -> Any:
-    """A value of this kind from the metadata, None where there is none. Raises InputError."""
+    """Read a value of this type from the metadata; None if there is none. Raises InputError."""
     if key not in metadata:
         return None
     try:
@@ -118,7 +125,7 @@ def _json(path: Path, metadata: Mapping[str, str], key: str, kind: type) -> Any:
 
 
 def _recognised(path: Path, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Of torchvision's models, by names that only they have. Raises InputError for any other."""
+    """Recognise one of torchvision's models by its arrays' names. Raises InputError for others."""
     score = state.get("roi_heads.box_predictor.cls_score.weight")
     if score is None:
         raise InputError(
@@ -128,13 +135,13 @@ def _recognised(path: Path, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     if any(name.startswith("roi_heads.box_head.5") for name in state):
         return config
     config["builder"] = f"maskrcnn_{_backbone(path, state)}_fpn"
-    if "backbone.body.bn1.num_batches_tracked" in state:  # trained norms, whose epsilon is not 0
+    if "backbone.body.bn1.num_batches_tracked" in state:  # trained norms, with another epsilon
         config["norm"] = "batch"
     return config
 
 
 def _backbone(path: Path, state: Mapping[str, np.ndarray]) -> str:
-    """ "resnet50" or the like, by the number and kind of blocks."""
+    """Name the backbone, such as "resnet50", by the number and kind of its blocks."""
     if "backbone.body.features.0.weight" in state:
         return "vgg16"
     stages = [f"backbone.body.layer{i}." for i in (1, 2, 3, 4)]

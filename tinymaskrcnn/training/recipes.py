@@ -180,7 +180,7 @@ def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
         name, equals, text = each.partition("=")
         part, dot, inner = name.partition(".")
         if not equals:
-            raise InputError(f"--set {each}: expected name=value")
+            raise InputError(f"--set {each}: expected name=value; train --set help lists them")
         if dot and part in nested:
             nested[part][inner] = literal(text)
         else:

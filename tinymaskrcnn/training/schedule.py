@@ -8,20 +8,22 @@ from .recipes import Recipe
 
 
 def learning_rate(recipe: Recipe, step: int, seconds: float = 0.0) -> float:
-    """The rate of one step (warm-up: Goyal et al. 2017; cosine: Loshchilov and Hutter 2017, without
-    restarts).
+    """The learning rate of one step (warm-up: Goyal et al. 2017; cosine: Loshchilov and Hutter
+    2017, without restarts).
 
     Args:
-        recipe: its lr, warmup_steps, schedule, milestones, steps and time_budget count.
+        recipe: gives lr, warmup_steps, schedule, milestones, steps and time_budget.
         step: 0 for the first.
-        seconds: training so far; counts only with a time budget.
+        seconds: time trained so far; matters only with a time budget.
     """
     warmup = min(1.0, (step + 1) / recipe.warmup_steps) if recipe.warmup_steps else 1.0
     return recipe.lr * warmup * _decay(recipe, progress(recipe, step, seconds))
 
 
 def progress(recipe: Recipe, step: int, seconds: float = 0.0) -> float:
-    """Share of the run that is over, 0..1: of the steps, or of the time budget if that is more."""
+    """The share of the run that is done, 0..1: of its steps or of its time budget, whichever is
+    larger.
+    """
     of_time = seconds / recipe.time_budget if recipe.time_budget else 0.0
     return min(1.0, max(step / recipe.steps, of_time))
 
