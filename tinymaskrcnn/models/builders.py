@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from ..detection.anchors import AnchorGenerator
 from ..errors import InputError
 from ..nn import Module
@@ -20,7 +22,7 @@ from .fpn import BackboneWithFPN, FeaturePyramid
 from .keywords import ModelPlan, ResNetConfig, TinyConfig, part, plan_model
 from .mask_head import MaskHead, MaskPredictor
 from .mask_rcnn import MaskRCNN
-from .resnet import ResNet, norm_maker, resnet
+from .resnet import NormMaker, ResNet, norm_maker, resnet
 from .roi_heads import RoIHeads
 from .roi_pooling import MultiScaleRoIAlign
 from .rpn import RegionProposalNetwork, RPNHead
@@ -29,6 +31,7 @@ from .vgg import VGG16
 
 WIDTH = 256  # channels of the pyramid levels and of the heads' convolutions
 DESCRIPTION = 1024  # numbers that describe a crop
+FROZEN = {"norm": "frozen", "norm_eps": 0.0}  # as in the published COCO weights
 
 
 def maskrcnn_resnet50_fpn(num_classes: int = 91, **settings: Any) -> MaskRCNN:
@@ -79,7 +82,7 @@ def maskrcnn_resnet50_fpn_v2(num_classes: int = 91, **settings: Any) -> MaskRCNN
     norm = norm_maker(config.norm, config.norm_eps)
     body = resnet("resnet50", norm, plan.common.in_channels, rng=rng)
     _freeze(body, config.trainable_backbone_layers)
-    backbone = BackboneWithFPN(body, FeaturePyramid(body.out_channels, WIDTH, norm, rng=rng), WIDTH)
+    backbone = _with_pyramid(body, WIDTH, norm, rng=rng)
     box_head = ConvFCBoxHead(WIDTH, (WIDTH,) * 4, DESCRIPTION, norm, rng=rng)
     mask_head = MaskHead(WIDTH, (WIDTH,) * 4, norm, rng=rng)
     return _assemble(plan, backbone, (box_head, DESCRIPTION), (mask_head, WIDTH), rpn_convs=2)
@@ -113,9 +116,8 @@ def maskrcnn_tiny(num_classes: int = 4, **settings: Any) -> MaskRCNN:
         settings: in_channels=3, norm="batch", norm_eps=1e-5, trainable_backbone_layers=5, seed=0;
             widths=(16, 32, 64, 96) and blocks=(1, 1, 1, 1) of the four stages; fpn_channels=48;
             box_channels=(64, 64) and representation=128 (box head: convolutions, then one fully
-            connected layer);
-            mask_channels=(32, 32, 32, 32, 32); anchor_sizes=(24, 48, 96, 192, 384);
-            canonical_scale=224 (side of a box that is pooled from level 4); min_size=256,
+            connected layer); mask_channels=(32, 32, 32, 32, 32); anchor_sizes=(24, 48, 96, 192,
+            384); canonical_scale=224 (side of a box that is pooled from level 4); min_size=256,
             max_size=256; and torchvision's other keywords, with fewer proposals and samples.
 
     Raises:
@@ -129,15 +131,13 @@ def maskrcnn_tiny(num_classes: int = 4, **settings: Any) -> MaskRCNN:
         tiny.blocks, False, norm, plan.common.in_channels, tiny.widths, stem="3x3", rng=rng
     )
     _freeze(body, config.trainable_backbone_layers)
-    backbone = BackboneWithFPN(body, FeaturePyramid(body.out_channels, depth, rng=rng), depth)
+    backbone = _with_pyramid(body, depth, rng=rng)
     box_head = ConvFCBoxHead(depth, tiny.box_channels, tiny.representation, rng=rng)
     mask_head = MaskHead(depth, tiny.mask_channels, rng=rng)
     return _assemble(
         plan, backbone, (box_head, tiny.representation), (mask_head, tiny.mask_channels[-1])
     )
 
-
-FROZEN = {"norm": "frozen", "norm_eps": 0.0}  # as in the published COCO weights
 
 TINY: dict[str, Any] = {
     **asdict(TinyConfig()),
@@ -203,10 +203,16 @@ def _with_standard_heads(plan: ModelPlan, body: ResNet | VGG16) -> MaskRCNN:
     convolutions for masks.
     """
     rng = plan.rng
-    backbone = BackboneWithFPN(body, FeaturePyramid(body.out_channels, WIDTH, rng=rng), WIDTH)
+    backbone = _with_pyramid(body, WIDTH, rng=rng)
     box_head = TwoMLPHead(WIDTH, DESCRIPTION, rng=rng)
     mask_head = MaskHead(WIDTH, (WIDTH,) * 4, rng=rng)
     return _assemble(plan, backbone, (box_head, DESCRIPTION), (mask_head, WIDTH))
+
+
+def _with_pyramid(
+    body: ResNet | VGG16, depth: int, norm: NormMaker | None = None, *, rng: np.random.Generator
+) -> BackboneWithFPN:
+    return BackboneWithFPN(body, FeaturePyramid(body.out_channels, depth, norm, rng=rng), depth)
 
 
 def _assemble(
