@@ -52,10 +52,8 @@ def whole(low: int, high: float = MANY) -> Kind:
 
 def number(low: float = -LARGE, high: float = LARGE) -> Kind:
     """A number in low..high."""
-    words = "a number"
-    if low > -LARGE:
-        words += f" from {low:g}" + (f" to {high:g}" if high < LARGE else "")
-    return Kind(lambda v: _is(v, Real) and low <= v <= high, words, float)
+    limits = f" from {low:g} to {high:g}" if (low, high) != (-LARGE, LARGE) else ""
+    return Kind(lambda v: _is(v, Real) and low <= v <= high, f"a number{limits}", float)
 
 
 def several(kind: Kind, count: int | None = None) -> Kind:

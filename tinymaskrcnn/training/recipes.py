@@ -122,10 +122,11 @@ class Recipe:
 
 
 SETTINGS = {each.name: each for each in fields(Recipe) if each.default is not MISSING}
+DECIDED = {"num_classes": "the data decides it", "seed": "--set seed=N decides it"}
 MODEL_SETTINGS = {
     f"model.{name}": each
     for name, each in keywords(ResNetConfig, TinyConfig).items()
-    if name not in ("num_classes", "seed", "bbox_reg_weights")  # the data's, ours, and a synonym
+    if name not in (*DECIDED, "bbox_reg_weights")  # a synonym
 }
 
 # Settings that decide what is written on the way, not what is learnt: a resumed run may change
@@ -181,6 +182,8 @@ def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
         part, dot, inner = name.partition(".")
         if not equals:
             raise InputError(f"--set {each}: expected name=value; train --set help lists them")
+        if part == "model" and inner in DECIDED:
+            raise InputError(f"--set {each}: {DECIDED[inner]}")
         if dot and part in nested:
             nested[part][inner] = literal(text)
         else:
