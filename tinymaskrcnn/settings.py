@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, Field, dataclass, field
+from dataclasses import Field, dataclass, field
 from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
@@ -159,8 +159,7 @@ def described(settings: Mapping[str, Field], values: Mapping[str, Any]) -> list[
     """
     lines = []
     for name, each in settings.items():
-        default = {} if each.default is MISSING else each.default
-        given = f"{name}={_text(values.get(name, default))}"
+        given = f"{name}={_text(values.get(name, each.default))}"
         lines.append(f"{given:<35} {each.metadata['does']} ({each.metadata['kind'].description})")
     return lines
 
