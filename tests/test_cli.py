@@ -101,14 +101,6 @@ def test_a_wrong_call_is_one_line_and_status_2(capsys, folder, call, message):
     assert not list(folder.iterdir())
 
 
-def test_set_help_lists_the_settings_as_they_would_be(capsys):
-    status, out, err = run(capsys, "train", "--set=flip=0.25", "--lr=0.125", "--set", "help")
-    assert status == 0 and not err
-    names = ("flip=0.25 ", "lr=0.125 ", "steps=2000 ", "model.min_size=256 ")
-    assert all(f"\n{name}" in out for name in names)
-    assert not Path("runs").exists()
-
-
 @pytest.mark.parametrize(
     "command", [[], ["train"], ["predict"], ["evaluate"], ["warmup"], ["bench"]]
 )
@@ -179,6 +171,14 @@ def test_train_evaluate_predict_and_fine_tune(capsys, monkeypatch, folder):
     assert status == 0, err
     assert f"{weights}: class heads: made anew star, cross\n" in err
     assert json.loads(read_metadata("tuned/model.safetensors")["classes"]) == ["star", "cross"]
+
+
+def test_set_help_lists_the_settings_as_they_would_be(capsys):
+    status, out, err = run(capsys, "train", "--set=flip=0.25", "--lr=0.125", "--set", "help")
+    assert status == 0 and not err
+    names = ("flip=0.25 ", "lr=0.125 ", "steps=2000 ", "model.min_size=256 ")
+    assert all(f"\n{name}" in out for name in names)
+    assert not Path("runs").exists()
 
 
 def test_resume_of_the_real_model_is_bit_for_bit(capsys, monkeypatch):
