@@ -74,7 +74,7 @@ def test_convert_never_replaces_a_file_unasked(capsys, folder):
     Path("out.json").write_text("mine")
     status, out, err = run(capsys, "convert", via("a.png"), "--out", "out.json")
     assert (status, out) == (2, "")
-    assert err == "tinymaskrcnn: out.json: there is such a file; --force replaces it\n"
+    assert err == "tinymaskrcnn: out.json: this file exists already; --force replaces it\n"
     assert Path("out.json").read_text() == "mine"
     assert run(capsys, "convert", "via.json", "--out", "out.json", "--force")[0] == 0
     assert json.loads(Path("out.json").read_text())["categories"] == [{"id": 1, "name": "cell"}]
@@ -137,7 +137,7 @@ def test_a_picture_inside_the_annotations_gets_a_file(capsys, folder):
     Path("out_pictures/one.png").write_bytes(b"mine")
     Path("out.json").unlink()
     status, _, err = run(capsys, *call)
-    assert status == 2 and "out_pictures/one.png: there is such a file; --force" in err
+    assert status == 2 and "out_pictures/one.png: this file exists already; --force" in err
     assert Path("out_pictures/one.png").read_bytes() == b"mine" and not Path("out.json").exists()
 
 

@@ -35,7 +35,7 @@ def test_files_that_are_not_ours_need_force(tmp_path):
     PICTURE.save(path)
     for words in (mark("predict"), mark("check-data"), None):
         with pytest.raises(
-            InputError, match=r"a\.png: th.* that file|such a file; --force replaces it"
+            InputError, match=r"a\.png: this .*(that file|exists already); --force replaces it"
         ):
             check_output(path, set(), words)
         check_output(path, set(), words, force=True)

@@ -1,5 +1,5 @@
-"""Which files can be read, and writing them whole or not at all, with errors that name them, and
-never over what a person would miss.
+"""Check that a file can be read; write a file whole or not at all; never overwrite what a user
+would miss. Every error names the file.
 
 Not here: weight files, whose library writes them itself (weights/safetensors_files.py).
 """
@@ -22,50 +22,55 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SOFTWARE = 0x0131  # the EXIF tag
-ENDS = 1 << 16  # bytes at the beginning and the end of a file, where its mark is
+ENDS = 1 << 16  # bytes at the beginning and at the end of a file in which to look for the mark
 
 
 def mark(command: str) -> str:
-    """The words in a file by which a later run knows that this command wrote it."""
+    """The words that tell a later run that this command wrote a file."""
     return f"written by tinymaskrcnn {command}"
 
 
 def check_output(
     path: Path, inputs: Container[Hashable], mark: str | None, force: bool = False
 ) -> None:
-    """Refuse to write a file where something would be lost.
+    """Refuse to write a file if that would destroy something.
 
-    - `inputs`: `identities` of all that the command reads; `force` does not reach them.
-    - `mark`: what a file of the same kind holds, which may be replaced; None if there is no such.
+    Args:
+        path: the file to write.
+        inputs: `identities` of all files that the command reads; even `force` does not replace
+            these.
+        mark: text that identifies a file which this command may replace; None: it may replace none.
+        force: replace other files too.
 
-    Raises InputError where there is a folder, a device, one of the inputs by whatever name, or,
-    without `force`, a file that does not hold the mark.
+    Raises:
+        InputError: the path is a folder, a device or one of the inputs, by whatever name; or,
+            without `force`, a file that does not contain the mark.
     """
     try:
         found = path.stat()
-    except OSError:  # nothing is there, or a link that leads nowhere
+    except OSError:  # it does not exist, or is a link that leads nowhere
         return
     if not stat.S_ISREG(found.st_mode):
         kind = "a folder" if stat.S_ISDIR(found.st_mode) else "not a file"
         raise InputError(f"{path}: this is {kind}, expected the name of a file to write")
     if identity(path) in inputs:
-        raise InputError(f"{path}: this is one of the inputs, and would be written over")
+        raise InputError(f"{path}: this is one of the inputs and would be overwritten")
     if force:
         return
     if mark is None:
-        raise InputError(f"{path}: there is such a file; --force replaces it")
+        raise InputError(f"{path}: this file exists already; --force replaces it")
     if mark.encode() not in (content := _ends(path)) and content.strip() not in (b"", b"[]"):
         raise InputError(f"{path}: this command did not write that file; --force replaces it")
 
 
 def identities(paths: Iterable[Path]) -> set[Hashable]:
-    """What tells each of these files from all others; those that are not there have none."""
+    """The `identity` of each of these files that exists."""
     return {identity(path) for path in paths} - {None}
 
 
 def identity(path: Path) -> Hashable:
-    """What tells a file from all others, the same for every link to it and spelling of its name;
-    None where there is no file.
+    """A value that differs for every file, but is the same for all links to one and all spellings
+    of its name; None if there is no file.
     """
     try:
         found = path.stat()
@@ -85,9 +90,13 @@ def _ends(path: Path) -> bytes:
 
 
 def write_picture(path: Path, picture: Image.Image, mark: str, **settings: Any) -> None:
-    """Write a picture, whole or not at all, in the format that its name says.
+    """Write an image, whole or not at all, in the format that its name gives.
 
-    - `mark`: kept in its EXIF part. `settings`: of Pillow's `save`.
+    Args:
+        path: the file to write.
+        picture: the image.
+        mark: text to put into its EXIF data (see `check_output`).
+        settings: options of Pillow's `save`.
     """
     buffer = io.BytesIO()
     buffer.name = path.name
@@ -98,12 +107,12 @@ def write_picture(path: Path, picture: Image.Image, mark: str, **settings: Any) 
 
 
 def file_problem(path: Path) -> str | None:
-    """Why a file cannot be read as one, None where it can: to read a pipe or a device may take for
-    ever.
+    """Why a path cannot be read as a file; None if it can. Reading a pipe or a device may take for
+    ever, so those are refused.
     """
     try:
         status = path.stat()
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # no file has a null byte in it
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null byte in a name
         return "no such file"
     except OSError as problem:
         return f"cannot read the file: {problem.strerror}"
@@ -114,12 +123,15 @@ def file_problem(path: Path) -> str | None:
 
 def write_atomic(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write a file so that, whatever happens, `path` holds either all of the old content or all of
-    the new, which may come in pieces. Of a file with several names (hard links) only this one is
-    given the new content.
+    the new. If the file has several names (hard links), only this name gets the new content.
+
+    Args:
+        path: the file to write.
+        content: its bytes, whole or in pieces.
 
     Raises:
-        OSError: as the system says (disk full, no permission), with the file's name; then nothing
-            has changed.
+        OSError: as the system reports it (disk full, no permission), with the file's name; then
+            nothing has changed.
     """
     partial = path.with_name(f".{secrets.token_hex(8)}.partial")
     with naming(path):
@@ -138,8 +150,8 @@ def write_atomic(path: Path, content: bytes | Iterable[bytes]) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Within this context an OSError names this file: where a write fails, as on a full disk, the
-    system does not say of which.
+    """Within this context, every OSError names this file: when a write fails, as on a full disk,
+    the system does not say which file it was.
     """
     try:
         yield
@@ -150,9 +162,9 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename durable: the folder's entry is data of the folder. Does nothing where a folder
-    cannot be opened (on Windows, or without the right to list it) or flushed (on some network
-    disks): there the system alone decides when a rename is on the disk.
+    """Make a rename durable: a file's name is part of the folder's data. Do nothing if the folder
+    cannot be opened (on Windows, or without permission to list it) or flushed (on some network
+    disks): then the system alone decides when a rename reaches the disk.
     """
     try:
         descriptor = os.open(folder, os.O_RDONLY)

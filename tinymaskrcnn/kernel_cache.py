@@ -1,12 +1,13 @@
-"""Where compiled kernels are kept, so that only the first start has to wait for them.
+"""Keep compiled kernels on disk, so that only the first start has to wait for them.
 
-In $TINYMASKRCNN_CACHE, else $NUMBA_CACHE_DIR, else ~/.cache/tinymaskrcnn, in a folder named after
-all that kernels are made from: their sources and the versions of Python, NumPy and Numba. Each file
-holds one kernel for one signature and processor, after its checksum. What cannot be read or written
-never stops the work: the kernel is compiled anew, and one line says so.
+The cache is in $TINYMASKRCNN_CACHE, else $NUMBA_CACHE_DIR, else ~/.cache/tinymaskrcnn. Its folder
+is named by a digest of everything that kernels are made from: their sources and the versions of
+Python, NumPy and Numba. Each file holds a checksum and then one kernel, for one signature and one
+processor. A file that cannot be read or written never stops the work: the kernel is compiled again,
+and one line says so.
 
-Numba's own cache trusts what it reads (one wrong bit may end the process), sees a change only of
-the file that a kernel is in, and falls back to other folders, such as the package's.
+Why not Numba's own cache: it trusts what it reads (one wrong bit may end the process), it notices
+changes only in the kernel's own file, and it falls back to other folders, such as the package's.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _NO_HOME = OSError("this user has no home folder")
 
 
 def _base_folder() -> Path | None:
-    """None where this user has no home."""
+    """Where all versions keep their kernels; None if this user has no home folder."""
     given = os.environ.get("TINYMASKRCNN_CACHE") or os.environ.get("NUMBA_CACHE_DIR")
     if given:
         return Path(given).absolute()
@@ -48,10 +49,9 @@ def _base_folder() -> Path | None:
 
 
 def _ingredients(package: Path) -> str:
-    """A digest of everything but the processor that decides what a kernel's code is.
+    """A digest of everything that decides a kernel's code, except the processor.
 
-    Of the ops' files those are left out that no kernel's file imports: the derivatives' rules and
-    the CUDA forms.
+    It skips the ops' files that no kernel imports: the derivative rules and the CUDA kernels.
     """
     digest = hashlib.sha256()
     for file in (package / "jit.py", *sorted(package.glob("ops/**/*.py"))):
@@ -64,11 +64,11 @@ def _ingredients(package: Path) -> str:
 
 _BASE = _base_folder()
 FOLDER = _BASE and _BASE / _ingredients(Path(__file__).parent)
-_unwritable = _damaged = False  # whether it has been said
+_unwritable = _damaged = False  # whether the user has been told
 
 
 class KernelCache(caching.FunctionCache):
-    """What a dispatcher of Numba asks for its function's compiled forms, and gives them to."""
+    """Where one of Numba's dispatchers loads and saves the compiled forms of its function."""
 
     def __init__(self, function: Any) -> None:
         self._py_func = function  # for _index_key
@@ -78,7 +78,7 @@ class KernelCache(caching.FunctionCache):
         return str(FOLDER)
 
     def flush(self) -> None:
-        """For `recompile`, which writes each kernel anew."""
+        """Do nothing: `recompile` overwrites each kernel anyway."""
 
     def load_overload(self, sig: Any, target_context: Any) -> CompileResult | None:
         path = self._path(sig, target_context.codegen())
@@ -87,7 +87,7 @@ class KernelCache(caching.FunctionCache):
         target_context.refresh()
         try:
             content = path.read_bytes()
-        except OSError:  # there is none, or `_write` will say what is wrong
+        except OSError:  # no such file; if something else is wrong, `_write` will say so
             return None
         code = content[_CHECKSUM:]
         try:
@@ -109,29 +109,29 @@ class KernelCache(caching.FunctionCache):
         index = self._index_key(sig, codegen), _own_file(self._py_func)
         key = hashlib.sha256(repr(index).encode()).hexdigest()[:16]
         home = self._py_func.__module__.removeprefix("tinymaskrcnn.ops.")
-        name = re.sub("[<>]", "", self._py_func.__qualname__)  # which Windows refuses
+        name = re.sub("[<>]", "", self._py_func.__qualname__)  # Windows refuses < and >
         return FOLDER / f"{home}.{name}-{key}.nbc"
 
 
 def _own_file(function: Any) -> str:
-    """A digest of the file of a function outside this package, such as a lesson's: the folder is
-    not named after it.
+    """A digest of the file of a function outside this package, such as a lesson's, since the
+    folder's name does not cover it.
     """
     if function.__module__.startswith("tinymaskrcnn."):
         return ""
     try:
         return hashlib.sha256(Path(function.__code__.co_filename).read_bytes()).hexdigest()
-    except OSError:  # it was typed in, there is no file
+    except OSError:  # typed in at a prompt: there is no file
         return ""
 
 
 def is_cold() -> bool:
-    """Whether no kernel of these sources has been kept yet."""
+    """Whether no kernel of these sources is in the cache yet."""
     return FOLDER is None or not any(FOLDER.glob("*.nbc"))
 
 
 def is_writable() -> bool:
-    """Whether kernels can be kept; says so where they cannot."""
+    """Whether kernels can be kept on disk; warns if not."""
     try:
         if FOLDER is None:
             raise _NO_HOME
@@ -145,7 +145,7 @@ def is_writable() -> bool:
 
 
 def clear() -> tuple[int, Path | None]:
-    """Remove the kernels of these and all other versions, and no other file.
+    """Remove the kernels of this and all other versions, and no other file.
 
     Returns:
         how many there were, and in which folder.
@@ -153,7 +153,7 @@ def clear() -> tuple[int, Path | None]:
     count = 0
     for folder in _BASE.glob("*") if _BASE else ():
         if re.fullmatch("[0-9a-f]{12}", folder.name) and not folder.is_symlink():
-            for path in sorted(folder.rglob("*"), reverse=True):  # a folder after what is in it
+            for path in sorted(folder.rglob("*"), reverse=True):  # contents before their folder
                 if re.search(r"\.nb[ci](\.|$)", path.name):
                     count += path.name.endswith(".nbc")
                     path.unlink()
@@ -164,7 +164,7 @@ def clear() -> tuple[int, Path | None]:
 
 
 def _write(path: Path | None, code: bytes) -> None:
-    """All of it or nothing: another process may read while this one writes."""
+    """Write all of it or nothing: another process may read at the same time."""
     if path is None:
         _warn_unwritable(_NO_HOME)
     if path is None or _unwritable:
@@ -176,12 +176,12 @@ def _write(path: Path | None, code: bytes) -> None:
         os.replace(partial, path)
     except OSError as problem:
         _remove(partial)
-        if not path.is_file():  # on Windows nobody can replace what another process reads
+        if not path.is_file():  # on Windows a file that another process reads cannot be replaced
             _warn_unwritable(problem)
 
 
 def _remove(path: Path) -> None:
-    """A file, or a folder if it is empty; where that fails it stays."""
+    """Remove a file or an empty folder; if that fails, leave it."""
     with suppress(OSError):
         path.rmdir() if path.is_dir() else path.unlink()
 
@@ -191,8 +191,8 @@ def _warn_unwritable(problem: OSError) -> None:
     if not _unwritable:
         _unwritable = True
         logger.warning(
-            "kernels cannot be kept in %s (%s): each start compiles them anew until "
-            "TINYMASKRCNN_CACHE names a folder that can be written to",
+            "cannot keep kernels in %s (%s): each start will compile them again until "
+            "TINYMASKRCNN_CACHE names a writable folder",
             FOLDER or "~/.cache",
             problem.strerror or problem,
         )
@@ -203,5 +203,5 @@ def _warn_damaged(path: Path, problem: Exception) -> None:
     if not _damaged:
         _damaged = True
         logger.warning(
-            "a damaged kernel is removed and compiled anew: %s: %s", path, one_line(str(problem))
+            "removed a damaged kernel, will compile it again: %s: %s", path, one_line(str(problem))
         )

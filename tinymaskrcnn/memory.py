@@ -1,14 +1,14 @@
 """Buffers reused from step to step.
 
-A fresh large array costs more than the arithmetic done on it: the kernel hands out its pages one
-fault at a time. So kernels take their outputs from a pool. Each array of the pool has a base of its
-own, and NumPy makes every view, and every view of a view, keep that alive. When the base dies, the
-buffer is free again. Nothing has to be given back by hand.
+A fresh large array costs more than the arithmetic done on it: the operating system hands out its
+pages one fault at a time. So kernels take their outputs from a pool. Each array of the pool has its
+own base object, which NumPy keeps alive for every view, and for every view of a view. When the base
+dies, the buffer is free again. Nobody has to return it by hand.
 
-Threads may share the pool: buffers go in and out by `append` and `pop` of lists, which are atomic,
-so there is no lock that a dying array could wait for.
+Threads may share the pool: buffers go in and out by `append` and `pop` of lists, which are atomic.
+So there is no lock that a dying array could wait for.
 
-Not for arrays below 16 KiB (malloc is faster) and not for device memory.
+Not for arrays below 16 KiB (malloc is faster), and not for device memory (gpu/pool.py).
 """
 
 from __future__ import annotations
@@ -21,27 +21,28 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 SMALL = 1 << 14
-LIMIT = 1 << 31  # bytes of all buffers; beyond, idle ones are let go of
+LIMIT = 1 << 31  # bytes of all buffers; beyond this, idle ones are released
 PAGE = 4096  # buffers begin on a page: vector loads then never straddle two cache lines
 
 
 class _Loan(weakref.ref):
-    """A buffer in use, until the base that this refers to dies."""
+    """Marks a buffer as in use until its base, the object that this refers to, dies."""
 
     __slots__ = ("buffer",)
     buffer: memoryview
 
 
 _idle: dict[int, list[memoryview]] = {}  # buffers by size
-_loans: dict[int, _Loan] = {}  # by id; a weak reference calls back only while it is kept
-_sizes: list[int] = []  # of all buffers, idle or not
+_loans: dict[int, _Loan] = {}  # by id; a weak reference calls back only if somebody holds it
+_sizes: list[int] = []  # bytes of each buffer, idle or in use
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
-    """An array of any content, C-contiguous, as np.empty.
+    """A C-contiguous array with arbitrary content, like np.empty.
 
     Args:
-        shape: as for np.empty. dtype: float32 by default.
+        shape: as for np.empty.
+        dtype: float32 by default.
     """
     size = prod(shape) * np.dtype(dtype).itemsize
     if size < SMALL:
@@ -55,19 +56,19 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
 
 
 def zeros(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
-    """An array of zeros, C-contiguous, as np.zeros."""
+    """A C-contiguous array of zeros, like np.zeros."""
     array = empty(shape, dtype)
     array.fill(0)
     return array
 
 
 def held() -> int:
-    """Bytes of all buffers, idle or not."""
+    """Bytes of all buffers, idle or in use."""
     return sum(_sizes)
 
 
 def release(enough: int = LIMIT) -> None:
-    """Let go of buffers that no array uses, largest first, until there is room for `enough` bytes
+    """Release buffers that no array uses, largest first, until there is room for `enough` bytes
     below the limit."""
     for size in sorted(_idle, reverse=True):
         while held() + enough > LIMIT and _pop(size) is not None:
@@ -75,14 +76,14 @@ def release(enough: int = LIMIT) -> None:
 
 
 def _rounded(size: int) -> int:
-    """Up to the next of four sizes an octave, so that nearly equal shapes share buffers."""
+    """Round up to one of four sizes per doubling, so that nearly equal shapes share buffers."""
     step = 1 << max(size.bit_length() - 3, 12)
     return -(-size // step) * step
 
 
 def _take(size: int) -> memoryview:
-    """The idle buffer of this size that was used last, or one of the next larger size up to twice
-    as large, so that what one layer leaves serves another's shape; a new one where there is none.
+    """The most recently used idle buffer of this size, or of a size up to twice as large, so that
+    one layer's buffer serves another layer's shape. If there is none, a new buffer.
     """
     fitting = size
     while fitting <= 2 * size:
@@ -107,6 +108,6 @@ def _pop(size: int) -> memoryview | None:
 
 
 def _end(loan: _Loan) -> None:
-    """Its base has died: nobody holds an array on the buffer."""
+    """The base has died, so no array uses the buffer: make it idle."""
     del _loans[id(loan)]
     _idle.setdefault(len(loan.buffer), []).append(loan.buffer)

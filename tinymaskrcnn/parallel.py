@@ -1,10 +1,10 @@
-"""Several processes that work on one batch: what is asked of all of them together.
+"""Values that all processes of a batch must agree on: loss weights, padding, norm statistics.
 
-Each process (a rank) has some of the pictures. A loss is a mean over all that is judged in the
-whole batch, pictures are padded to the largest of all, and norms may share their statistics. Those
-places ask here; with one process, which is the rule, the answers are its own.
+Each process (a rank) has some of the batch's images. A loss is a mean over the items of the whole
+batch, images are padded to the largest of all, and norms may share their statistics. The code for
+these asks here. With one process, the usual case, each answer is the process's own value.
 
-Not here: how processes talk (training/distributed.py).
+Not here: how processes communicate (training/distributed.py).
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from .tensor import Tensor
 
 
 class Group:
-    """A group of one process. A group of several has the same methods; all its processes call the
-    same ones in the same order.
+    """A group of one process. A group of several has the same methods, and all its processes must
+    call them in the same order.
 
     Attributes:
-        rank: which of the processes this one is. size: how many there are.
-        shares_norms: whether batch norms take the statistics of all processes' pictures.
-        seconds: spent in waiting for others so far.
+        rank: this process's number, from 0.
+        size: how many processes there are.
+        shares_norms: whether batch norms use statistics over the images of all processes.
+        seconds: time spent so far waiting for other processes.
     """
 
     rank, size = 0, 1
@@ -35,31 +36,31 @@ class Group:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that reads and writes the run folder and speaks."""
+        """Whether this is the process that reads and writes the run folder and prints."""
         return self.rank == 0
 
     def total(self, values: np.ndarray) -> np.ndarray:
-        """The sum over all processes, element by element: the same bits on each."""
+        """The elementwise sum over all processes: the same bits on each."""
         return values
 
     def largest(self, values: np.ndarray) -> np.ndarray:
-        """The maximum over all processes, element by element."""
+        """The elementwise maximum over all processes."""
         return values
 
     def agreed(self, value: Any) -> Any:
-        """What the first process has for a value."""
+        """The first process's value."""
         return value
 
     def gathered(self, value: Any) -> list[Any]:
-        """What each process has for a value, by rank: on all processes."""
+        """Every process's value, by rank; all processes get the whole list."""
         return [value]
 
     def copy_first(self, arrays: Iterable[np.ndarray]) -> None:
-        """Overwrite contiguous arrays by the first process's."""
+        """Overwrite contiguous arrays with the first process's."""
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """An error within this context, on whichever process, is raised on all of them."""
+        """If any process raises an error within this context, all of them raise it."""
         yield
 
 
@@ -67,13 +68,13 @@ _group: ContextVar[Group] = ContextVar("group", default=Group())  # noqa: B039 -
 
 
 def group() -> Group:
-    """The processes that share the present batch."""
+    """The processes that share the current batch."""
     return _group.get()
 
 
 @contextmanager
 def shared_by(others: Group) -> Iterator[None]:
-    """Within this context the batch is shared by this group."""
+    """Within this context, the given group shares the batch."""
     before = _group.set(others)
     try:
         yield
@@ -82,16 +83,18 @@ def shared_by(others: Group) -> Iterator[None]:
 
 
 def share(count: int) -> range:
-    """Which of `count` items are this process's: neighbours, as many as others have or one more."""
+    """This process's part of `count` items: consecutive ones; parts differ by at most one item."""
     rank, size = group().rank, group().size
     return range(count * rank // size, count * (rank + 1) // size)
 
 
 def weighted(means: dict[str, Tensor], count: int) -> dict[str, Tensor]:
-    """This process's parts of means over all processes' items: the parts add up to them.
+    """Scale means over this process's items so that the sum over all processes is the mean over
+    all items.
 
     Args:
-        means: over this process's items. count: how many these are.
+        means: means over this process's items.
+        count: how many items it has.
     """
     if group().size == 1:
         return means
@@ -100,11 +103,11 @@ def weighted(means: dict[str, Tensor], count: int) -> dict[str, Tensor]:
 
 
 def norms_total() -> Callable[[np.ndarray], np.ndarray] | None:
-    """What adds up arrays of batch norms over all processes; None where they do not share them."""
+    """The function that sums batch norms' arrays over all processes; None if they share nothing."""
     return group().total if group().shares_norms else None
 
 
 def largest_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The largest height and the largest width among all processes' (height, width)."""
+    """The largest height and the largest width among all processes' (height, width) pairs."""
     height, width = group().largest(np.max(sizes, axis=0))
     return int(height), int(width)

@@ -1,11 +1,11 @@
-"""How many threads kernels use: all that the machine has, and fewer while other programs need it.
+"""How many threads the kernels use: all the machine has, but fewer while other programs need it.
 
 A parallel region ends with its slowest thread. Beside a busy program one thread gets half a core,
-and the others wait for it; with one thread less nobody waits. So once a second the model looks how
-long its threads have queued for a core, and how long cores have been idle. Results do not depend on
-the number of threads, so it may change at any time.
+and all others wait for it; with one thread fewer, nobody waits. So once a second the model checks
+how long its threads have queued for a core, and how long cores have been idle. Results do not
+depend on the number of threads, so it may change at any time.
 
-Where the system does not tell (it takes Linux's /proc) the number stays as it is.
+This needs Linux's /proc. On other systems the number stays as it is.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from time import perf_counter
 
 logger = logging.getLogger(__name__)
 
-SECONDS = 1.0  # between two looks
-_QUEUED = 0.1  # seconds per second that count as short of a core
-_IDLE = 0.7  # of a core: enough to try one thread more
+SECONDS = 1.0  # between two checks
+_QUEUED = 0.1  # seconds of queueing per second that mean we are short of a core
+_IDLE = 0.7  # of a core: enough to try one more thread
 
 
 def granted() -> int:
-    """How many cores this process may use: those it is bound to, but no more than the quota of its
+    """How many cores this process may use: those it is bound to, limited by the quota of its
     control group (a container started with --cpus)."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
         return max(1, min(bound or 1, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # there is no such file, or it says "max"
+    except (OSError, ValueError):  # the file does not exist, or says "max"
         return bound or 1
 
 
@@ -40,8 +40,9 @@ def fitting(threads: int, most: int, queued: float, idle: float) -> int:
     """The number of threads for the next second.
 
     Args:
-        threads: how many are used. most: how many there are.
-        queued: seconds per second that this process's threads waited for a core, added up.
+        threads: how many are in use now.
+        most: how many there are.
+        queued: seconds per second for which this process's threads, together, waited for a core.
         idle: how many cores had nothing to do.
     """
     if queued > _QUEUED:
@@ -55,13 +56,14 @@ class Pool:
     """The threads of the kernels.
 
     Args:
-        most: how many there are. get, put: read and set how many are used; as in Numba, each Python
-            thread has its own number.
-        spins: whether threads that wait hold their cores. Those of OpenMP do; others sleep, or take
-            over work, and gain nothing from being fewer.
+        most: how many there are.
+        get, put: read and set how many are used; as in Numba, each Python thread has its own
+            number.
+        spins: whether waiting threads keep their cores busy. OpenMP's do. Others sleep or take over
+            work; using fewer of them gains nothing.
 
     Attributes:
-        fixed: whether somebody has said how many to use. Then it stays at that.
+        fixed: whether somebody has set the number; then it stays.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class Pool:
         self._own = threading.local()
 
     def adapt(self) -> None:
-        """At most once a second: use as many threads as the machine has free."""
+        """Use as many threads as the machine has cores free; checks at most once a second."""
         now, own = perf_counter(), self._own
         if self.fixed or now - getattr(own, "looked", -math.inf) < SECONDS or not self.spins():
             return
@@ -97,20 +99,20 @@ _pool: Pool | None = None
 
 
 def register(pool: Pool) -> None:
-    """Name the threads that `adapt` is about; the kernels do so when they are loaded."""
+    """Set the pool that `adapt` adjusts; the kernels do this when they are loaded."""
     global _pool
     _pool = pool
 
 
 def adapt() -> None:
-    """Let the kernels, if any are loaded, use what the machine has free."""
+    """Let the kernels, if any are loaded, use the cores that are free."""
     if _pool is not None:
         _pool.adapt()
 
 
 def _times() -> tuple[float, float] | None:
-    """Seconds for which this process's threads have queued for a core, and for which the cores it
-    may use have been idle, both so far; None where the system does not tell."""
+    """How many seconds this process's threads have queued for a core so far, and how many seconds
+    its cores have been idle; None if the system does not say."""
     try:
         queued = 0
         for task in os.listdir("/proc/self/task"):
@@ -122,7 +124,7 @@ def _times() -> tuple[float, float] | None:
             for line in file:
                 name, *counts = line.split()
                 if name in cores:
-                    idle += int(counts[3]) + int(counts[4])  # the second: while a disk works
+                    idle += int(counts[3]) + int(counts[4])  # idle, and waiting for a disk
         return queued * 1e-9, idle / os.sysconf("SC_CLK_TCK")
     except (OSError, AttributeError, ValueError, IndexError):
         return None

@@ -100,7 +100,7 @@ def test_a_full_device_gives_up_its_spare_blocks(gpu, monkeypatch):
     def full_at_first(size):
         calls.append(size)
         if len(calls) == 1:
-            raise MemoryError(f"no room for {size} bytes on the GPU")
+            raise MemoryError(f"the GPU has no room for {size} bytes")
         return allocate(size)
 
     monkeypatch.setattr(gpu, "allocate", full_at_first)

@@ -1,4 +1,4 @@
-"""What the CUDA kernels of the ops stand on: device memory, launches, and the toolkit behind them.
+"""The foundation of the ops' CUDA kernels: device memory, launches, and the toolkit behind them.
 
-Importing these modules needs no CUDA package, but for launch.py, which the ops' cuda.py import.
+Only launch.py, which the ops' cuda.py import, needs a CUDA package.
 """

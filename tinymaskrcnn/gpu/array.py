@@ -1,8 +1,8 @@
 """GpuArray: an array in device memory.
 
-It has a shape and a dtype and can be reshaped or cut along its first axis, which share its memory;
-every computation is a kernel that somebody names. No operators: each would hide a launch, and the
-simulator would allow what a GPU does not.
+It has a shape and a dtype. It can be reshaped, or sliced along its first axis; the result shares
+its memory. Every computation is an explicit kernel. There are no operators: each would hide a
+launch, and the simulator would allow what a GPU does not.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ DTYPES = tuple(np.dtype(t) for t in (np.float32, np.int32, np.uint8, np.bool_))
 
 
 class GpuArray:
-    """A C-contiguous array of float32, int32, uint8 or bool on the device. Made by `empty` and
-    `to_device`.
+    """A C-contiguous array of float32, int32, uint8 or bool on the device. `empty` and `to_device`
+    make one.
 
     Attributes:
-        shape, dtype, ndim, size: as of a NumPy array. frozen: whether it keeps its values from now
-            on, so that what is derived from it may be kept too (`kept`).
+        shape, dtype, ndim, size: as in a NumPy array.
+        frozen: whether its values can no longer change, so that values derived from it may be kept
+            too (`kept`).
     """
 
     __slots__ = (
         "__weakref__", "_block", "_kept", "_start", "_view", "dtype", "frozen", "shape", "size",
     )  # fmt: skip
-    __array_ufunc__ = None  # NumPy's operators refuse it, and do not take it for an object
+    __array_ufunc__ = None  # NumPy's operators refuse it instead of treating it as an object
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, block: Block, start: int, dtype: np.dtype, shape: tuple[int, ...]) -> None:
@@ -47,7 +48,7 @@ class GpuArray:
 
     @property
     def view(self) -> Any:
-        """What kernels are given: the device's own array object."""
+        """The device's own array object, which kernels take."""
         if self._view is None:
             block = self._block
             self._view = block.owner.view(block.memory, self._start, self.dtype, self.shape)
@@ -62,7 +63,7 @@ class GpuArray:
         """The same memory in another shape; one size may be -1.
 
         Raises:
-            ValueError: the sizes do not multiply to this array's.
+            ValueError: the product of the sizes is not this array's size.
         """
         wanted = tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], int) else shape
         known = prod(n for n in wanted if n != -1)
@@ -72,8 +73,8 @@ class GpuArray:
         return GpuArray(self._block, self._start, self.dtype, full)
 
     def kept(self, name: Any, make: Callable[[], GpuArray]) -> GpuArray:
-        """What `make` derives from this array, such as a weight in another order; made once where
-        the array is frozen.
+        """Return what `make` derives from this array, such as a weight in another order. If the
+        array is frozen, `make` is called only once per name.
         """
         if not self.frozen:
             return make()
@@ -82,16 +83,16 @@ class GpuArray:
         return self._kept[name]
 
     def numpy(self) -> np.ndarray:
-        """A copy on the host; waits until the device has computed it."""
+        """A copy on the host; waits until the device has computed the values."""
         host = np.empty(self.shape, self.dtype)
         if self.size:
             self._block.owner.download(self.flat.view, host.reshape(-1))
         return host
 
     def fill_from(self, host: np.ndarray) -> None:
-        """Copy a host array of this shape into the memory, turned into this dtype."""
+        """Copy a host array of the same shape into this one, converted to its dtype."""
         if self.frozen:
-            raise ValueError(f"{self!r} is frozen: it keeps its values")
+            raise ValueError(f"{self!r} is frozen: its values cannot change")
         if np.shape(host) != self.shape:
             raise ValueError(f"a device array of shape {self.shape} cannot take {np.shape(host)}")
         if self.size:
@@ -105,7 +106,7 @@ class GpuArray:
         return self.shape[0]
 
     def __getitem__(self, index: int | slice) -> GpuArray:
-        """Along the first axis, without a step: the same memory."""
+        """An index or slice (step 1) along the first axis, sharing the memory."""
         first = slice(index, index + 1 or None) if isinstance(index, int) else index
         start, stop, step = first.indices(self.shape[0])
         if step != 1 or (isinstance(index, int) and stop - start != 1):
@@ -123,12 +124,12 @@ class GpuArray:
 
 
 def empty(shape: int | tuple[int, ...], dtype: DTypeLike = np.float32) -> GpuArray:
-    """A device array of any content.
+    """A device array with arbitrary content.
 
     Raises:
-        InputError: there is no GPU to hold it, or it has more cells than int32 counts.
-        TypeError: a dtype that kernels do not take.
-        MemoryError: there is no room on the GPU.
+        InputError: there is no GPU, or the array has more cells than int32 can count.
+        TypeError: kernels do not take this dtype.
+        MemoryError: the GPU has too little memory free.
     """
     shape = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
     dtype = np.dtype(dtype)
@@ -140,16 +141,15 @@ def empty(shape: int | tuple[int, ...], dtype: DTypeLike = np.float32) -> GpuArr
 
 
 def to_device(host: Any, dtype: DTypeLike | None = None) -> GpuArray:
-    """A host array (or number) copied to the device; a device array of that dtype is returned as it
-    is.
+    """Copy a host array (or number) to the device; return a device array of that dtype as it is.
 
     Args:
-        host: floats become float32, whole numbers int32, uint8 and bool stay.
-        dtype: what it becomes instead.
+        host: floats become float32 and integers int32; uint8 and bool stay.
+        dtype: convert to this instead.
 
     Raises:
-        TypeError: a device array of another dtype than asked for.
-        OverflowError: a whole number that int32 does not hold.
+        TypeError: a device array has another dtype than asked for.
+        OverflowError: an integer does not fit in int32.
     """
     if isinstance(host, GpuArray):
         if dtype is not None and host.dtype != dtype:
@@ -165,12 +165,12 @@ def to_device(host: Any, dtype: DTypeLike | None = None) -> GpuArray:
 
 
 def to_host(array: Any) -> np.ndarray:
-    """A host array as it is, a device array copied."""
+    """Return a host array as it is, or a copy of a device array."""
     return array.numpy() if isinstance(array, GpuArray) else np.asarray(array)
 
 
 def assign(array: Any, values: Any) -> None:
-    """array[...] = values, wherever either of them is."""
+    """array[...] = values, wherever each of them is."""
     if isinstance(array, GpuArray):
         array.fill_from(to_host(values))
     else:
@@ -178,7 +178,7 @@ def assign(array: Any, values: Any) -> None:
 
 
 def freeze(array: Any) -> None:
-    """From now on the array keeps its values, so that kernels may keep what they derive from it."""
+    """Forbid changes to the array, so that kernels may keep what they derive from it."""
     if isinstance(array, GpuArray):
         array.frozen = True
     else:
@@ -186,7 +186,7 @@ def freeze(array: Any) -> None:
 
 
 def zeros_like(array: Any) -> Any:
-    """Zeros of an array's shape and dtype, where it is."""
+    """Zeros with the array's shape and dtype, on the same device."""
     zeros = np.zeros(array.shape, array.dtype)
     return to_device(zeros) if isinstance(array, GpuArray) else zeros
 

@@ -1,8 +1,8 @@
-"""The machine that holds device arrays and runs kernels: a GPU by way of numba-cuda.
+"""The device that holds arrays and runs kernels: a GPU, through numba-cuda.
 
-Allocation, copies and launches go through one object, so that tests can put an interpreter of
-compiled kernels in its place (`use_device`) and every line above it stays as it is. Everything is
-on one stream, hence in order.
+Allocations, copies and launches all go through one object, so that tests can replace it with an
+interpreter of compiled kernels (`use_device`) and change nothing else. Everything is on one stream,
+so it happens in order.
 """
 
 from __future__ import annotations
@@ -17,26 +17,30 @@ from . import toolkit
 
 
 class Device(Protocol):
-    """What it takes to hold arrays and run kernels."""
+    """The methods needed to hold arrays and run kernels."""
 
     def allocate(self, size: int) -> Any:
-        """A block of `size` bytes. Raises MemoryError where there is no room."""
+        """Allocate a block of `size` bytes.
+
+        Raises:
+            MemoryError: there is no room.
+        """
 
     def view(self, block: Any, start: int, dtype: np.dtype, shape: tuple[int, ...]) -> Any:
         """The C-contiguous array that begins at byte `start` of a block."""
 
     def upload(self, view: Any, host: np.ndarray) -> None:
-        """Copy a contiguous host array with one axis into such a view.
+        """Copy a contiguous host array with one axis into a view.
 
-        With one axis, because numba-cuda takes axes of length 1, whose stride may be 0, for
-        repeated ones and drops them.
+        One axis only: an axis of length 1 may have stride 0, which numba-cuda takes for a repeated
+        axis and drops.
         """
 
     def download(self, view: Any, host: np.ndarray) -> None:
-        """Copy such a view into such a host array; waits for all kernels before it."""
+        """Copy a view into a contiguous host array with one axis, after all earlier kernels."""
 
     def launch(self, kernel: Any, grid: tuple[int, ...], arguments: list[Any]) -> None:
-        """Run a kernel; the arguments are views and NumPy scalars of the types it declares."""
+        """Run a kernel. Arguments are views and NumPy scalars of the types that it declares."""
 
 
 class NumbaDevice:
@@ -50,7 +54,7 @@ class NumbaDevice:
             return self._cuda.device_array(size, np.uint8)
         except Exception as problem:
             if "OUT_OF_MEMORY" in str(problem).upper():
-                raise MemoryError(f"no room for {size} bytes on the GPU") from problem
+                raise MemoryError(f"the GPU has no room for {size} bytes") from problem
             raise
 
     def view(self, block: Any, start: int, dtype: np.dtype, shape: tuple[int, ...]) -> Any:
@@ -73,7 +77,11 @@ _current: Device | None = None
 
 
 def current() -> Device:
-    """The device in use; at first the current GPU. Raises InputError where there is none."""
+    """The device in use: the current GPU, unless `use_device` says otherwise.
+
+    Raises:
+        InputError: there is no GPU.
+    """
     global _current
     if _current is None:
         _current = NumbaDevice()
@@ -82,7 +90,7 @@ def current() -> Device:
 
 @contextmanager
 def use_device(device: Device) -> Iterator[Device]:
-    """Within this context device arrays are made and kernels run on the given device."""
+    """Within this context, make arrays and run kernels on the given device."""
     global _current
     before, _current = _current, device
     try:

@@ -1,16 +1,16 @@
-"""Kernels, and the check that what is launched is what was compiled.
+"""Kernels, and the check that each launch matches what was compiled.
 
-`@kernel(types...)` declares the one form in which a kernel is ever compiled: the types of its
-arguments, the threads of a block, and the registers a thread may take. A launch compares what it is
-given with these types, in the simulator too; a Python number becomes the declared kind of number.
-So the compile check of the tests sees every kernel as it will run, and none is compiled anew on the
-way because somebody passed a float64.
+`@kernel(types...)` declares the only form in which a kernel is ever compiled: the types of its
+arguments, the threads per block, and the registers that a thread may use. Each launch, in the
+simulator too, checks its arguments against these types, and converts Python numbers to the declared
+type. So the tests' compile check sees every kernel as it will run, and no kernel is compiled again
+because somebody passed a float64.
 
-Inside a kernel (the reasons are in the module's tests):
-- every float literal is float32(...): a plain one makes its whole expression float64;
-- no thread returns before a barrier; loads are guarded with `x if ok else float32(0)`;
-- one `cuda.shared.array` a line, its shape of module constants;
-- whole numbers are signed; only where a division counts they are uint32, cast after every step.
+Rules inside a kernel (the module's tests give the reasons):
+- write every float literal as float32(...): a plain one makes its whole expression float64;
+- let no thread return before a barrier; guard loads with `x if ok else float32(0)`;
+- put each `cuda.shared.array` on its own line, with a shape of module constants;
+- keep integers signed; only for a division whose speed matters use uint32, cast after every step.
 """
 
 from __future__ import annotations
@@ -34,17 +34,19 @@ F1, F2, F3, F4 = (types.Array(F, n, "C") for n in (1, 2, 3, 4))
 I1, I2, I3, I4 = (types.Array(I, n, "C") for n in (1, 2, 3, 4))
 B3 = types.Array(types.boolean, 3, "C")
 
-KERNELS: dict[str, Kernel] = {}  # every kernel by its name, filled as the ops' cuda.py are imported
-MOST_BLOCKS = 4096  # of a kernel whose threads step through the cells: enough to fill any GPU
+KERNELS: dict[str, Kernel] = {}  # every kernel by name, filled as the ops' cuda.py are imported
+MOST_BLOCKS = 4096  # for a kernel whose threads step through the cells: enough to fill any GPU
 
 
 class Kernel:
-    """A kernel with the one signature it has.
+    """A kernel with its only signature.
 
     Attributes:
-        name: such as "max_pool2d.pool". function: the plain Python function. types: of its
-            arguments. threads: of a block, (x, y). registers: a thread's budget, which the compile
-            check enforces.
+        name: such as "max_pool2d.pool".
+        function: the plain Python function.
+        types: the types of its arguments.
+        threads: threads per block, (x, y).
+        registers: how many a thread may use; the compile check enforces this.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class Kernel:
         self.dispatcher = cuda.jit(function)
 
     def __getitem__(self, grid: int | tuple[int, ...]) -> Callable[..., None]:
-        """`kernel[blocks](arguments)` launches it; nothing happens where there are no blocks."""
+        """`kernel[blocks](arguments)` launches it; with no blocks, nothing happens."""
         blocks = (grid,) if isinstance(grid, int) else grid
         return lambda *arguments: self._launch(blocks, arguments)
 
@@ -70,7 +72,11 @@ class Kernel:
             current().launch(self, grid, checked)
 
     def _check(self, number: int, given: Any, declared: Any) -> Any:
-        """The argument as the device takes it. Raises TypeError unless it is what was declared."""
+        """Convert an argument for the device.
+
+        Raises:
+            TypeError: the argument is not of the declared type.
+        """
         if isinstance(declared, types.Array):
             dtype = numpy_support.as_dtype(declared.dtype)
             if isinstance(given, GpuArray) and (given.dtype, given.ndim) == (dtype, declared.ndim):
@@ -91,7 +97,7 @@ class Kernel:
 def kernel(
     *types: Any, threads: int | tuple[int, ...] = 256, registers: int = 48
 ) -> Callable[[Callable], Kernel]:
-    """Declare a kernel: the types of its arguments, and its budget."""
+    """Declare a kernel: the types of its arguments, its threads per block and its registers."""
     block = (threads,) if isinstance(threads, int) else threads
 
     def declare(function: Callable) -> Kernel:
@@ -104,17 +110,17 @@ def kernel(
 
 
 def device_function(function: Callable) -> Any:
-    """A function that kernels call; it is compiled into each of them."""
+    """Declare a function that kernels call; it is compiled into each of them."""
     return cuda.jit(device=True, inline="always" if not toolkit.is_simulator() else "never")(
         function
     )
 
 
 def blocks(cells: int, threads: int = 256) -> int:
-    """Blocks of a kernel whose threads step through so many cells."""
+    """How many blocks to launch if the kernel's threads step through `cells` cells."""
     return min(-(-cells // threads), MOST_BLOCKS)
 
 
 def tuple_of(count: int) -> Any:
-    """The type of a tuple of so many whole numbers: shapes and strides."""
+    """The type of a tuple of `count` integers, such as a shape or strides."""
     return types.UniTuple(I, count)

@@ -1,7 +1,7 @@
 """An op's CUDA functions for host arrays: copy the arguments to the device, and the results back.
 
-This is `use("cuda")` on host arrays: slow, and the way to hold a kernel against the other backends
-with the same lines of test.
+`use("cuda")` does this for host arrays. It is slow, but one test body can then compare a kernel
+with the other backends.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from .array import GpuArray, to_device
 
 
 class OnHostArrays:
-    """The functions of a cuda.py, taking and returning host arrays. A function that changes an
-    argument in place changes the host's array too, and one that returns an argument returns it.
+    """The functions of a cuda.py, taking and returning host arrays. A function that changes or
+    returns one of its arguments does the same with the host's array.
     """
 
     def __init__(self, module: ModuleType) -> None:

@@ -1,9 +1,8 @@
 """Device blocks reused from step to step.
 
-An allocation on a GPU waits until the device has nothing left to do, and so does freeing. So blocks
-are kept when the arrays on them are gone and handed out again. A kernel that still uses a block
-when it is handed out is no harm: everything is on one stream, so what the next owner does comes
-after.
+On a GPU, allocating and freeing both wait until the device has finished all its work. So blocks are
+kept when their arrays are gone, and handed out again. It does no harm if a kernel still uses the
+block at that moment: everything is on one stream, so whatever the next owner does comes later.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ from typing import Any
 
 from . import device
 
-SMALLEST = 512  # bytes; blocks of this size and multiples of it begin aligned for every dtype
+SMALLEST = 512  # bytes; multiples of this are aligned for every dtype
 
 _free: weakref.WeakKeyDictionary[device.Device, dict[int, list[Any]]]
 _free = weakref.WeakKeyDictionary()  # memory by device and size
 
 
 class Block:
-    """A piece of device memory; it goes back to the pool with the last array that holds it."""
+    """A piece of device memory; it returns to the pool when no array uses it any more."""
 
     __slots__ = ("__weakref__", "memory", "owner", "size")
 
@@ -35,20 +34,20 @@ class Block:
 
 
 def rounded(size: int) -> int:
-    """Up to the next of four sizes an octave, so that nearly equal shapes share blocks."""
+    """Round up to one of four sizes per doubling, so that nearly equal shapes share blocks."""
     step = max(1 << max(size.bit_length() - 3, 0), SMALLEST)
     return max(-(-size // step), 1) * step
 
 
 def release() -> None:
-    """Give all blocks that no array uses back to the driver."""
+    """Return all blocks that no array uses to the driver."""
     for by_size in _free.values():
         for spare in by_size.values():
             spare.clear()
 
 
 def _allocate(owner: device.Device, size: int) -> Any:
-    """Let go of the spare blocks and try once more where there is no room."""
+    """Allocate from the device; if there is no room, release the spare blocks and try again."""
     try:
         return owner.allocate(size)
     except MemoryError:

@@ -1,7 +1,7 @@
-"""Functions of one float32 that kernels call.
+"""Functions of single float32 numbers that kernels call.
 
-Where the simulator runs kernels as Python, these are NumPy's: Python's own raise where a GPU gives
-infinity, and compute in float64.
+In the simulator, which runs kernels as Python, these are NumPy's: Python's own functions raise
+errors where a GPU returns infinity, and compute in float64.
 """
 
 import math
@@ -55,12 +55,12 @@ else:
 
     @device_function
     def product(a, b):
-        """a * b, rounded: never fused with a sum that follows, which decides ties otherwise."""
+        """a * b, rounded: never fused with a following sum, which would decide ties differently."""
         return libdevice.fmul_rn(a, b)
 
     @device_function
     def divided(a, b):
-        """a / b; by zero infinity or NaN."""
+        """a / b; infinity or NaN where b is zero."""
         return libdevice.fdiv_rn(a, b)
 
     @device_function
@@ -70,15 +70,15 @@ else:
 
 @device_function
 def sigmoid(x):
-    """1 / (1 + e^-x), with the exponent always negative so that nothing overflows."""
+    """1 / (1 + e^-x), with an exponent that is never positive, so that nothing overflows."""
     e = exp(-abs(x))
     return (float32(1) if x >= float32(0) else e) / (float32(1) + e)
 
 
 @device_function
 def place_of(cell, height, width, channels):
-    """Picture, row, column and channel of a cell of (N, height, width, channels), in 32 bits: a
-    division of 64 bits takes three times as long.
+    """Image, row, column and channel of a cell of (N, height, width, channels), in 32 bits: a
+    64-bit division takes three times as long.
     """
     rest, c = uint32(cell), uint32(channels)
     pixel = uint32(rest // c)

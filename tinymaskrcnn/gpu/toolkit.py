@@ -1,8 +1,7 @@
-"""The package numba-cuda and the GPU: where they are asked for, and what is said where they are not
-there.
+"""Find the package numba-cuda and a GPU, or explain what is missing.
 
-Numba has a CUDA target of its own, frozen and without a compiler for device functions. numba-cuda
-replaces it under the same name, `numba.cuda`; only that one will do.
+Numba's built-in CUDA target is frozen and cannot compile device functions. numba-cuda replaces it
+under the same name, `numba.cuda`; only the replacement works here.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ INSTALL = "pip install 'tinymaskrcnn[cuda]' (or [cuda12] for GPUs before Turing)
 
 
 def load() -> Any:
-    """The module numba.cuda of numba-cuda.
+    """Import numba-cuda's module numba.cuda.
 
     Raises:
         InputError: numba-cuda is not installed.
@@ -41,13 +40,13 @@ def is_simulator() -> bool:
 
 
 def require_device() -> Any:
-    """The module numba.cuda, with a GPU (or the simulator) behind it.
+    """Import numba.cuda and make sure that there is a GPU (or the simulator).
 
     Raises:
-        InputError: numba-cuda is not installed, or there is no GPU that it can use.
+        InputError: numba-cuda is not installed, or it finds no usable GPU.
     """
     cuda = load()
     if not is_simulator() and not cuda.is_available():
         reason = str(cuda.cuda_error() or "no GPU was found").strip().splitlines()[-1]
-        raise InputError(f"device cuda: no NVIDIA GPU that can be used: {reason}")
+        raise InputError(f"device cuda: no usable NVIDIA GPU: {reason}")
     return cuda

@@ -1,6 +1,6 @@
-"""The arguments that several ops accept, checked and brought to one form: pairs, boxes, rois.
+"""Check the arguments that several ops accept (pairs, boxes, rois) and bring them into one form.
 
-The ops' implementations trust what passed these checks.
+The ops' implementations trust arguments that passed these checks.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ def as_pair(value: Any, name: str, least: int | None = None) -> tuple[int, int]:
     """A height and a width, from a pair or from one number for both.
 
     Args:
-        value: whole numbers, Python's or NumPy's. name: of the setting, for the message.
-        least: the smallest number allowed; None where the caller checks the range.
+        value: whole numbers, Python's or NumPy's.
+        name: the setting's name, for the message.
+        least: the smallest number allowed; None if the caller checks the range.
 
     Raises:
         ValueError: not one or two whole numbers, or one is too small.
     """
     if type(value) is int and (least is None or value >= least):
-        return value, value  # nearly always; below, a call takes ten times as long
+        return value, value  # nearly always; the rest takes ten times as long
     pair: tuple[Any, ...] = tuple(np.atleast_1d(value)) * (2 if np.ndim(value) == 0 else 1)
     whole = len(pair) == 2 and all(isinstance(v, int | np.integer | np.floating) for v in pair)
     if not whole or any(
@@ -43,8 +44,8 @@ def output_size(
     padding: Sequence[int],
     dilation: Sequence[int] = (1, 1),
 ) -> tuple[int, int]:
-    """How many places a sliding window has down and across, rounded down; below 1 where it does
-    not fit. All arguments are (h, w) pairs in pixels, `padding` that of each side.
+    """How many places a sliding window has, (down, across), rounded down; below 1 if it does not
+    fit. All arguments are (h, w) pairs in pixels; `padding` is added on each side.
     """
     height = (size[0] + 2 * padding[0] - dilation[0] * (kernel[0] - 1) - 1) // stride[0] + 1
     width = (size[1] + 2 * padding[1] - dilation[1] * (kernel[1] - 1) - 1) // stride[1] + 1
@@ -52,11 +53,11 @@ def output_size(
 
 
 def as_boxes(boxes: Any, name: str = "boxes") -> np.ndarray:
-    """Boxes as a contiguous (N, 4) array: a float64 array stays, and so does one on the device;
+    """Boxes as a contiguous (N, 4) array. Float64 arrays and device arrays keep their type;
     anything else becomes float32.
 
     Raises:
-        ValueError: not of shape (N, 4).
+        ValueError: the shape is not (N, 4).
     """
     boxes = _as_float(boxes)
     if boxes.size == 0 and boxes.ndim == 1:
@@ -67,10 +68,10 @@ def as_boxes(boxes: Any, name: str = "boxes") -> np.ndarray:
 
 
 def as_scores(scores: Any, boxes: np.ndarray) -> np.ndarray:
-    """One number per box, contiguous (N,), of the boxes' dtype.
+    """One number per box, contiguous (N,), in the boxes' dtype.
 
     Raises:
-        ValueError: not of shape (N,).
+        ValueError: the shape is not (N,).
     """
     if not isinstance(scores, GpuArray):
         scores = np.ascontiguousarray(scores, dtype=boxes.dtype)
@@ -82,7 +83,7 @@ def as_labels(labels: Any, boxes: np.ndarray) -> np.ndarray:
     """One whole number per box, contiguous (N,) int64.
 
     Raises:
-        ValueError: not of shape (N,), or not of an integer type.
+        ValueError: the shape is not (N,), or the type not an integer.
     """
     labels = np.asarray(labels)
     _check_one_per_box(labels, boxes, "labels")
@@ -95,12 +96,12 @@ def as_rois(rois: Any, features: np.ndarray) -> np.ndarray:
     """Rois as a contiguous (R, 5) array of the features' dtype: image index, x1, y1, x2, y2.
 
     Args:
-        rois: such an array, or a list (or tuple) with one (n, 4) array of boxes per image.
+        rois: such an array, or a list (or tuple) of one (n, 4) array of boxes per image.
         features: (N, H, W, C).
 
     Raises:
-        ValueError: wrong shapes, an image index outside 0 .. N - 1 or not whole, or a coordinate
-            that is not finite.
+        ValueError: a shape is wrong, an image index is not a whole number in 0 .. N - 1, or a
+            coordinate is not finite.
     """
     if features.ndim != 4:
         raise ValueError(f"features: expected shape (N, H, W, C), got {features.shape}")
@@ -118,10 +119,13 @@ def as_rois(rois: Any, features: np.ndarray) -> np.ndarray:
 
 
 def check_channels_last(features: np.ndarray, rois: np.ndarray, spatial_scale: float) -> None:
-    """Raise ValueError where `features` must be channels-first, (N, C, H, W).
+    """Find out whether `features` were given channels-first, (N, C, H, W).
 
-    That is certain enough when the rois all lie inside the map read as (N, C, H, W), and most of
-    their centres outside the map read as (N, H, W, C).
+    That is certain enough if all rois lie inside the map read as (N, C, H, W), while most of their
+    centres lie outside the map read as (N, H, W, C).
+
+    Raises:
+        ValueError: the features must be channels-first.
     """
     _, height, width, channels = features.shape
     if not len(rois) or width < 2:
@@ -139,7 +143,11 @@ def check_channels_last(features: np.ndarray, rois: np.ndarray, spatial_scale: f
 
 
 def check_one_place(**arrays: Any) -> None:
-    """Raise InputError unless all arrays are on the host, or all on the device."""
+    """Check that all arrays are on the host, or all on the device.
+
+    Raises:
+        InputError: some are on the host, others on the device.
+    """
     if len({isinstance(array, GpuArray) for array in arrays.values()}) > 1:
         places = ", ".join(
             f"{name} {array.shape} on {'cuda' if isinstance(array, GpuArray) else 'cpu'}"
@@ -185,5 +193,5 @@ def _check_indices(index: np.ndarray, images: int) -> None:
         row = int(np.argmax(bad))
         raise ValueError(
             f"rois[{row}]: image index {index[row]:g}, expected 0 to {images - 1}: "
-            f"the features are of {images} images"
+            f"the features have {images} images"
         )

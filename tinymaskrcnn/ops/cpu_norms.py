@@ -1,14 +1,14 @@
 """Four loops that batch norm and group norm share, over arrays of (samples, pixels, channels).
 
-A sample is one picture, or the whole batch where all have the same coefficients. `moments` and
-`grad_sums` reduce over pixels; `apply` and `grad_apply` multiply and add by coefficients per sample
+A sample is one image, or the whole batch if all images have the same coefficients. `moments` and
+`grad_sums` reduce over pixels; `apply` and `grad_apply` multiply by and add coefficients per sample
 and channel.
 
 What makes them fast: a pixel of 32 channels is too short for a vector loop, so coefficients and
 sums are repeated to a *period* of several pixels, about 512 values, which stays in the L1 cache.
-Work is cut into *jobs* of whole periods. Their length depends on the size of a sample alone, and
-their sums are combined in order in float64: the result is the same at any number of threads, and
-for a sample whatever others there are.
+Work is cut into *jobs* of whole periods. A job's length depends only on the size of a sample, and
+the jobs' sums are combined in order, in float64. So the result is the same for any number of
+threads, and a sample's result does not depend on the other samples.
 """
 
 import numpy as np
@@ -18,15 +18,15 @@ from .. import memory
 from ..jit import kernel_from, serial
 
 _PERIOD = 512  # values
-_PERIODS_PER_JOB = 32  # at least; a job then fits into the L2 cache
+_PERIODS_PER_JOB = 32  # at least; a job of this size fits into the L2 cache
 _MOST_JOBS = 512
-_PARALLEL = 1 << 16  # values below which a parallel region costs more than it gains
+_PARALLEL = 1 << 16  # with fewer values, a parallel region costs more than it gains
 
 
 def moments(x):
-    """Mean and biased variance of every sample and channel; zeros where there are no pixels.
+    """Mean and biased variance per sample and channel; zeros if there are no pixels.
 
-    Two passes over each job, the second from the cache, so that a large mean costs no digits.
+    Takes two passes over each job, the second from the cache, so that a large mean costs no digits.
 
     Args:
         x: (samples, pixels, channels).
@@ -46,11 +46,12 @@ def apply(x, scale, shift, residual, relu):
     """relu?(x * scale + shift + residual?).
 
     Args:
-        x: (samples, pixels, channels). residual: the same, or None.
-        scale, shift: (samples, channels) of any float type.
+        x: (samples, pixels, channels).
+        scale, shift: (samples, channels), of any float type.
+        residual: shaped like x, or None.
 
     Returns:
-        float32, shaped as x.
+        float32, shaped like x.
     """
     flat, period, job, count = _plan(x)
     y = memory.empty(x.shape)
@@ -62,10 +63,10 @@ def apply(x, scale, shift, residual, relu):
 
 
 def grad_sums(grad, y, x, center, relu):
-    """Sums over pixels of g and of g * (x - center), g being grad where relu let y through.
+    """Sums over pixels of g and of g * (x - center), where g is grad, masked where ReLU made y 0.
 
     Args:
-        grad, y, x: (samples, pixels, channels); y is read only where relu is true.
+        grad, y, x: (samples, pixels, channels); y is read only with relu.
         center: (samples, channels).
 
     Returns:
@@ -82,10 +83,11 @@ def grad_apply(grad, y, x, scale, slope, center, shift, relu):
     """g * scale + (x - center) * slope + shift, with g as in `grad_sums`.
 
     Args:
-        grad, y, x: (samples, pixels, channels). scale, slope, center, shift: (samples, channels).
+        grad, y, x: (samples, pixels, channels).
+        scale, slope, center, shift: (samples, channels).
 
     Returns:
-        float32, shaped as x.
+        float32, shaped like x.
     """
     flat, period, job, count = _plan(x)
     dx = memory.empty(x.shape)
@@ -98,7 +100,7 @@ def grad_apply(grad, y, x, scale, slope, center, shift, relu):
 
 
 def _plan(x):
-    """x as (samples, values), values in a period and in a job, and the number of jobs."""
+    """x as (samples, values), the number of values per period and per job, and the number of jobs."""
     samples, pixels, channels = x.shape
     period = channels * max(1, _PERIOD // channels)
     job = period * max(_PERIODS_PER_JOB, -(-pixels * channels // (period * _MOST_JOBS)))
@@ -112,7 +114,7 @@ def _plan(x):
 
 @serial
 def _moments(x, period, job_length, means, squares, job):
-    """Of a job: mean per channel, and the sum of squared distances from it."""
+    """A job's mean per channel, and the sum of squared distances from it."""
     jobs_per_sample = len(means) // max(len(x), 1)
     channels = means.shape[1]
     lanes = np.empty(period, np.float32)
@@ -137,7 +139,9 @@ def _moments_of_jobs(x, period, job_length, means, squares, count):
 
 @serial
 def _combine_moments(means, squares, pixels, pixels_per_job, mean, var):
-    """Chan, Golub and LeVeque 1979: squares about the common mean = own squares + shift squared."""
+    """Chan, Golub and LeVeque 1979: squares about the common mean = squares about the job's mean +
+    the squared distance between the two means.
+    """
     samples, channels = mean.shape
     jobs = len(means) // max(samples, 1)
     mean[:] = 0
@@ -230,7 +234,7 @@ def _grad_apply_of_jobs(grad, y, x, coefficients, period, job_length, relu, dx, 
 
 @serial
 def _repeat(values, lanes):
-    """Fill a period with copies of the values of one pixel."""
+    """Fill a period with copies of one pixel's values."""
     for start in range(0, len(lanes), len(values)):
         pixel = lanes[start : start + len(values)]
         for c in range(len(pixel)):
@@ -239,7 +243,7 @@ def _repeat(values, lanes):
 
 @serial
 def _fold(lanes, sums):
-    """Add up a period's pixels, in float64."""
+    """Sum a period's pixels, in float64."""
     sums[:] = 0
     for start in range(0, len(lanes), len(sums)):
         pixel = lanes[start : start + len(sums)]

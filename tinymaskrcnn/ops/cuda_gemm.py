@@ -1,12 +1,12 @@
 """Matrix products on the GPU: C = relu?(A B + bias), for matrices anywhere in memory.
 
-Two kernels. `teaching` is the textbook's: a block of 16x16 threads, each with one cell of C, and
-two tiles in shared memory. `tiled` does the same with four times four cells a thread: what a thread
-reads from shared memory then serves four multiplications instead of one. It is the one to use
-wherever C is large enough to fill its tiles.
+There are two kernels. `teaching` is the textbook's: a block of 16x16 threads, each with one cell of
+C, and two tiles in shared memory. `tiled` does the same with 4x4 cells per thread, so each value
+that a thread reads from shared memory serves four multiplications instead of one. Use it whenever
+C is large enough to fill its tiles.
 
-A matrix is a flat array and how far apart its neighbours are: (batch, row, column) steps, so that
-transposing costs nothing.
+A matrix is given by a flat array and the distances between neighbours, (batch, row, column) steps,
+so transposing costs nothing.
 """
 
 from numba import float32
@@ -15,9 +15,9 @@ from ..gpu.array import GpuArray, empty
 from ..gpu.launch import F1, I, cuda, device_function, kernel, tuple_of
 
 TILE = 16
-WIDE, DEPTH, SIDE = 64, 16, 4  # cells of C along a block's side, of k at a time, along a thread's
-PITCH = WIDE + 1  # of a tile's rows in shared memory: columns then lie in different banks
-LOADS = WIDE * DEPTH // 256  # values of a tile that each thread brings
+WIDE, DEPTH, SIDE = 64, 16, 4  # a block has WIDE x WIDE cells of C, a thread SIDE x SIDE
+PITCH = WIDE + 1  # between a tile's rows in shared memory: columns then lie in different banks
+LOADS = WIDE * DEPTH // 256  # values of a tile that each thread loads
 
 
 def product(
@@ -33,8 +33,12 @@ def product(
     """c[z, i, j] = relu?(bias[j] + sum over k of a[z, i, k] * b[z, k, j]), as (batch, m, n).
 
     Args:
-        size: m, n, depth. a_steps, b_steps: how far one matrix, row, column is from the next.
+        a, b: the two arrays, of any shape.
+        size: m, n, depth.
+        a_steps, b_steps: distances between neighbouring matrices, rows and columns, in cells.
+        batch: how many matrices.
         bias: (n,) or None.
+        relu: whether to apply ReLU.
     """
     m, n, _ = size
     c = empty((batch, m, n))
@@ -51,12 +55,12 @@ _TYPES = (F1, F1, F1, F1, tuple_of(3), tuple_of(3), tuple_of(3), I, I)
 
 @kernel(*_TYPES, threads=(TILE, TILE), registers=64)
 def _teaching(a, b, bias, c, size, a_steps, b_steps, with_bias, relu):
-    """c[z, i, j] by thread (j, i) of block (j / 16, i / 16, z).
+    """c[z, i, j] by thread (j % 16, i % 16) of block (j / 16, i / 16, z).
 
-    The block walks along k, 16 at a time. Each thread brings one value of A and one of B into
-    shared memory; after the barrier all 256 threads use them, each value 16 times, so that global
-    memory is read a sixteenth as often. The second barrier keeps a fast thread from overwriting
-    what a slow one still reads.
+    The block walks along k, 16 at a time. Each thread loads one value of A and one of B into shared
+    memory. After the barrier all 256 threads use them, each value 16 times, so global memory is
+    read only a sixteenth as often. The second barrier keeps a fast thread from overwriting what a
+    slow one still reads.
     """
     tile_a = cuda.shared.array((TILE, TILE), float32)
     tile_b = cuda.shared.array((TILE, TILE), float32)
@@ -82,7 +86,8 @@ def _teaching(a, b, bias, c, size, a_steps, b_steps, with_bias, relu):
 @device_function
 def multiply_tiles(tile_a, tile_b, ty, tx, of_a, sums):
     """sums[p, q] += tile_a[k, ty + 16 p] * tile_b[k, tx + 16 q] over all k of the tiles (DEPTH,
-    PITCH); of_a is room for SIDE values. No barriers: before and after there have to be some.
+    PITCH); of_a has room for SIDE values. There are no barriers here: the caller needs one before
+    and one after.
     """
     for k in range(DEPTH):
         for p in range(SIDE):
@@ -97,10 +102,10 @@ def multiply_tiles(tile_a, tile_b, ty, tx, of_a, sums):
 def _tiled(a, b, bias, c, size, a_steps, b_steps, with_bias, relu):
     """c[z, i, j] by thread (j % 16, i % 16) of block (j / 64, i / 64, z).
 
-    A thread has the 16 cells i, i + 16, ... by j, j + 16, ... in registers. For one k it reads four
-    values of A's tile and four of B's and multiplies each with each: 16 multiplications for eight
-    reads of shared memory, where `teaching` needs two for one. A tile is brought along whichever of
-    its axes is contiguous, so that the reads of neighbouring threads fall together.
+    A thread keeps the 16 cells i, i + 16, ... by j, j + 16, ... in registers. For each k it reads
+    four values of A's tile and four of B's, and multiplies each with each: 16 multiplications for
+    eight reads of shared memory, where `teaching` needs two reads for one. A tile is loaded along
+    its contiguous axis, so that neighbouring threads read neighbouring values.
     """
     tile_a = cuda.shared.array((DEPTH, PITCH), float32)
     tile_b = cuda.shared.array((DEPTH, PITCH), float32)

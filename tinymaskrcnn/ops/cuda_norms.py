@@ -1,8 +1,9 @@
-"""Batch and group normalisation on the GPU: what the two have in common.
+"""The kernels that batch and group normalisation share on the GPU.
 
-Maps are (S, P, C), samples by pixels by channels, and statistics (S, G): a batch norm is one sample
-with a statistic for each channel, a group norm has one for each picture and group of channels. Sums
-over pixels are column sums (cuda_sums.py); everything else is one pass over the map.
+Maps are (S, P, C), samples by pixels by channels, and statistics are (S, G). For a batch norm there
+is one sample, with one statistic per channel; for a group norm each image is a sample, with one
+statistic per group of channels. Sums over pixels are column sums (cuda_sums.py); everything else is
+one pass over the map.
 """
 
 import numpy as np
@@ -13,12 +14,12 @@ from ..gpu.launch import F1, F2, F3, F, I, blocks, cuda, kernel
 from ..gpu.scalars import divided, square_root
 from .cuda_sums import COLUMNS, ROWS, parts_of, sum_middle
 
-STRETCH = 256  # pixels of a part
+STRETCH = 256  # pixels per part
 
 
 def moments(x: GpuArray, groups: int) -> tuple[GpuArray, GpuArray]:
-    """Mean and biased variance of x (S, P, C), each (S, groups): the squares after the mean is
-    known, so that float32 keeps its digits.
+    """Mean and biased variance of x (S, P, C), each (S, groups). Squares are summed when the mean
+    is known, so that float32 keeps its digits.
     """
     mean = _means(x, groups, x.shape[1])
     parts, stretch = parts_of(x.shape[1], STRETCH)
@@ -54,7 +55,7 @@ def normalise_grad(
     var: GpuArray,
     eps: float,
 ) -> tuple[GpuArray, GpuArray, GpuArray]:
-    """Gradients of x (S, P, C), weight and bias (C,); y only where a ReLU masks the gradient."""
+    """Gradients of x (S, P, C), weight and bias (C,); give y only if a ReLU masks the gradient."""
     samples, pixels, channels = x.shape
     masked, y = y is not None, grad if y is None else y
     parts, stretch = parts_of(pixels, STRETCH)
@@ -74,7 +75,9 @@ def normalise_grad(
 
 
 def _means(x: GpuArray, groups: int, pixels: int) -> GpuArray:
-    """Pixels, or partial sums of so many, (S, P, C) to means of groups (S, groups)."""
+    """Means per group (S, groups) of x (S, P, C), which holds pixels or partial sums of `pixels`
+    pixels.
+    """
     samples, _, channels = x.shape
     size = channels // groups
     if size == 1:
@@ -89,7 +92,7 @@ def _column_grid(partial: GpuArray) -> tuple[int, int, int]:
 
 @kernel(F3, F2, I, F3, threads=(COLUMNS, ROWS))
 def _squares(x, mean, stretch, partial):
-    """partial[s, p, c] = sum of (x[s, i, c] - mean)^2 over part p: block (c / 32, p, s), as in
+    """partial[s, p, c] = sum of (x[s, i, c] - mean)^2 over part p: block (c / 32, p, s), like
     `columns`.
     """
     sums = cuda.shared.array((ROWS, COLUMNS), float32)
@@ -112,7 +115,7 @@ def _squares(x, mean, stretch, partial):
 
 @kernel(F3, F2, F2, F1, F1, F3, F, I, I, F3, registers=64)
 def _normalise(x, mean, var, weight, bias, residual, eps, with_residual, relu, y):
-    """y[s, i, c], one thread a cell: the map is read and written once, whatever is fused in."""
+    """y[s, i, c], one thread per cell: one read and one write of the map, whatever is fused in."""
     pixels, channels = x.shape[1], x.shape[2]
     size = channels // mean.shape[1]
     for cell in range(cuda.grid(1), x.size, cuda.gridsize(1)):
@@ -128,7 +131,7 @@ def _normalise(x, mean, var, weight, bias, residual, eps, with_residual, relu, y
 
 @kernel(F3, F3, F3, F2, F2, F, I, I, F3, F3, threads=(COLUMNS, ROWS), registers=64)
 def _grad_sums(grad, y, x, mean, var, eps, masked, stretch, partial, products):
-    """Sums of grad, and of grad times the normalised x, over part p: block (c / 32, p, s), as in
+    """Sums of grad, and of grad times the normalised x, over part p: block (c / 32, p, s), like
     `columns`.
     """
     sums = cuda.shared.array((ROWS, COLUMNS), float32)
@@ -159,7 +162,7 @@ def _grad_sums(grad, y, x, mean, var, eps, masked, stretch, partial, products):
 
 @kernel(F2, F2, F1, I, F2, F2, registers=80)
 def _group_means(sums, products, weight, pixels, mean_sum, mean_product):
-    """Means over a group of the normalised x's gradient, and of that times it: thread (s, g)."""
+    """Means per group of the normalised x's gradient, and of the two's product: thread (s, g)."""
     groups = mean_sum.shape[1]
     size = sums.shape[1] // groups
     for cell in range(cuda.grid(1), mean_sum.size, cuda.gridsize(1)):
@@ -175,9 +178,9 @@ def _group_means(sums, products, weight, pixels, mean_sum, mean_product):
 
 @kernel(F3, F3, F3, F2, F2, F1, F2, F2, F, I, F3, registers=80)
 def _grad_input(grad, y, x, mean, var, weight, mean_sum, mean_product, eps, masked, dx):
-    """dx = (grad weight - mean_sum - normalised mean_product) / std: one thread a cell.
+    """dx = (grad weight - mean_sum - normalised mean_product) / std: one thread per cell.
 
-    The statistics depend on x too, hence the two means that are taken off.
+    The statistics depend on x too; that is why two means are subtracted.
     """
     pixels, channels = x.shape[1], x.shape[2]
     size = channels // mean.shape[1]
@@ -195,7 +198,7 @@ def _grad_input(grad, y, x, mean, var, weight, mean_sum, mean_product, eps, mask
 
 
 def as_samples(x: GpuArray) -> GpuArray:
-    """Each picture is a sample: (N, H * W, C)."""
+    """Each image is a sample: (N, H * W, C)."""
     return x.reshape(len(x), int(np.prod(x.shape[1:3])), x.shape[3])
 
 

@@ -1,8 +1,8 @@
 """Sums along an axis on the GPU, for every op that needs them.
 
-An array of any shape is looked at as (outer, n, inner), and n is summed. Three kernels for three
-kinds of shapes; each cell of a result is summed by one thread or one block in a fixed order, so
-that the same input always gives the same bits. No atomics.
+An array of any shape is viewed as (outer, n, inner) and summed over n. There are three kernels, for
+three kinds of shapes. One thread or one block sums each cell of the result, in a fixed order, so
+the same input always gives the same bits. No atomics.
 """
 
 from numba import float32
@@ -13,14 +13,14 @@ from ..gpu.scalars import divided
 
 THREADS = 256
 COLUMNS, ROWS = 32, 8  # threads of a block that sums columns
-GROUP = 16  # threads * threads of a block's two steps of summing
+GROUP = 16  # a block sums its values in two steps: 16 threads sum 16 values each, one sums those
 LINE = 64  # values that one thread may sum alone
 STRETCH = 2048  # values that one block sums
 MOST_PARTS = 256
 
 
 def sum_middle(x: GpuArray, count: int = 1) -> GpuArray:
-    """(outer, n, inner) -> (outer, inner), the sums divided by `count`."""
+    """(outer, n, inner) -> (outer, inner): sums over n, divided by `count`."""
     outer, n, inner = x.shape
     if n <= LINE or outer * inner >= 1 << 15:
         return _by_lines(x, count)
@@ -28,7 +28,7 @@ def sum_middle(x: GpuArray, count: int = 1) -> GpuArray:
 
 
 def parts_of(n: int, stretch: int = STRETCH) -> tuple[int, int]:
-    """Into how many parts n values are cut, and how many values a part has."""
+    """How many parts to cut n values into, and how many values each part has."""
     parts = min(max(-(-n // stretch), 1), MOST_PARTS)
     return parts, max(-(-n // parts), 1)
 
@@ -56,9 +56,9 @@ def _by_columns(x: GpuArray) -> GpuArray:
 
 @kernel(F3, I, F2)
 def _lines(x, count, out):
-    """out[o, i] = sum over n of x[o, n, i], by count: thread (o, i), which steps through n.
+    """out[o, i] = sum over n of x[o, n, i] / count: thread (o, i), which steps through n.
 
-    Neighbouring threads have neighbouring i, so that each step reads one stretch of memory.
+    Neighbouring threads have neighbouring i, so each step reads one stretch of memory.
     """
     inner = out.shape[1]
     for cell in range(cuda.grid(1), out.size, cuda.gridsize(1)):
@@ -71,9 +71,9 @@ def _lines(x, count, out):
 
 @device_function
 def block_sum(value, sums, t):
-    """The sum of all THREADS threads' values, on thread 0; sums is shared memory for as many.
+    """The sum of the values of all THREADS threads, in thread 0; sums is shared memory for as many.
 
-    16 threads sum 16 values each, and one sums theirs: two barriers, where halving takes eight.
+    16 threads sum 16 values each, then one thread sums theirs: two barriers; halving takes eight.
     """
     sums[t] = value
     cuda.syncthreads()
@@ -81,7 +81,7 @@ def block_sum(value, sums, t):
     if t < GROUP:
         for i in range(GROUP):
             total += sums[i * GROUP + t]
-        sums[t] = total  # of the cells that it has just read, so nobody else waits for it
+        sums[t] = total  # only this thread has read cell t, so it may overwrite it
     cuda.syncthreads()
     total = float32(0)
     if t == 0:
@@ -94,8 +94,8 @@ def block_sum(value, sums, t):
 def _rows(x, stretch, partial):
     """partial[o, p] = sum of x[o] over the p-th stretch: block (p, o).
 
-    Its threads step through the stretch side by side, each with a sum of its own; these are summed
-    at the end.
+    Its threads step through the stretch side by side, each with its own sum; at the end these are
+    summed.
     """
     sums = cuda.shared.array(THREADS, float32)
     t, p, o = cuda.threadIdx.x, cuda.blockIdx.x, cuda.blockIdx.y
@@ -112,7 +112,7 @@ def _columns(x, stretch, partial):
     """partial[o, p, i] = sum of x[o, n, i] over the p-th stretch of n: block (i / 32, p, o).
 
     A row of 32 threads reads 32 neighbouring columns at once; the block's eight rows of threads
-    share out the stretch, and their sums meet in shared memory.
+    share the stretch, and combine their sums in shared memory.
     """
     sums = cuda.shared.array((ROWS, COLUMNS), float32)
     tx, ty = cuda.threadIdx.x, cuda.threadIdx.y

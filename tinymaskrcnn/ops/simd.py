@@ -1,14 +1,14 @@
-"""Vector primitives and register tiles, emitted as LLVM code for the vector width of this machine.
+"""Vector primitives and register tiles, emitted as LLVM code for this machine's vector width.
 
-Numba compiles loops over scalars, and what LLVM makes of them falls short of the processor's peak
-in a matrix product: that wants a block of the result held in registers while the operands stream
-by. Here such blocks are written out, instruction by instruction, through `@intrinsic` and llvmlite.
-The kernels in ops/*/cpu.py call them from ordinary Numba loops.
+Numba compiles loops over scalars, and LLVM's code for them falls short of the processor's peak in a
+matrix product. Peak speed needs a block of the result that stays in registers while the operands
+stream by. This module writes such blocks, instruction by instruction, with `@intrinsic` and
+llvmlite. The kernels in ops/*/cpu.py call them from ordinary Numba loops.
 
 `row_tile` is the inner product of every convolution and linear layer; simd_outer.py has that of the
-weight gradients, simd_transforms.py Winograd's transforms. Floats are float32; addresses are
-byte addresses in int64 (`array.ctypes.data + 4 * offset`), so that one table can point into a
-picture or, for what lies outside, into a row of zeros.
+weight gradients, simd_transforms.py has Winograd's transforms. Floats are float32; addresses are
+byte addresses in int64 (`array.ctypes.data + 4 * offset`), so that one table can point into a map
+or, for places outside it, into a row of zeros.
 
 Not here: blocking for caches, threads, edges of matrices. Nothing is checked.
 """
@@ -31,8 +31,8 @@ FLOAT = ir.FloatType()
 def host_features() -> set[str]:
     """Names of the processor features that Numba compiles for, as LLVM spells them.
 
-    Honours NUMBA_CPU_FEATURES, NUMBA_CPU_NAME=generic, which Numba turns into no features, and
-    NUMBA_ENABLE_AVX, which it sets to 0 by itself on the first processors with AVX.
+    Respects NUMBA_CPU_FEATURES; NUMBA_CPU_NAME=generic, which for Numba means no features; and
+    NUMBA_ENABLE_AVX, which Numba itself sets to 0 on the first processors with AVX.
     """
     features = config.CPU_FEATURES
     if features is None:
@@ -41,11 +41,12 @@ def host_features() -> set[str]:
 
 
 def tile_shape(features: set[str], machine: str) -> tuple[int, int]:
-    """(floats in a vector, rows of a register tile) for a processor.
+    """(floats per vector, rows of a register tile) for a processor.
 
-    A tile is two vectors wide and holds rows x 2 sums in registers, beside two vectors of the panel
-    and a broadcast. The counts are the largest that LLVM compiles without spilling: AVX-512 has 32
-    registers, NEON as many but broadcasts ahead, AVX 16, and SSE needs one more for each product.
+    A tile is two vectors wide. Registers hold its rows x 2 sums, two vectors of the panel and one
+    broadcast. The row counts are the largest that LLVM compiles without spilling: AVX-512 has 32
+    registers; NEON has 32 too, but broadcasts ahead; AVX has 16; SSE has 16 and needs one more per
+    product.
     """
     if "avx512f" in features:
         return 16, 12
@@ -76,7 +77,7 @@ class Emitter:
         return self.builder.gep(pointer, [INT(offset) if isinstance(offset, int) else offset])
 
     def load(self, pointer, mask=None):
-        """`lanes` floats, no alignment asked for. Where the mask is off: 0, and nothing is read."""
+        """Load `lanes` floats, without alignment. Where the mask is off: 0, and nothing is read."""
         pointer = self._as_vector(pointer)
         if mask is None:
             vector = self.builder.load(pointer)
@@ -94,7 +95,7 @@ class Emitter:
             self._call("masked.store", "p0", ir.VoidType(), arguments)
 
     def prefetch(self, pointer):
-        """Bring a cache line that will be written; harmless where the address is not valid."""
+        """Fetch a cache line that will be written; harmless if the address is not valid."""
         write, keep, data = (ir.IntType(32)(1), ir.IntType(32)(3), ir.IntType(32)(1))
         arguments = [pointer, write, keep, data]
         kind = ir.FunctionType(ir.VoidType(), [argument.type for argument in arguments])
@@ -109,12 +110,12 @@ class Emitter:
         return self._splat(scalar, self.vector)
 
     def mask_below(self, count):
-        """Lanes whose number is below `count` (int64)."""
+        """A mask of the lanes whose number is below `count` (int64)."""
         numbers = ir.Constant(ir.VectorType(INT, self.lanes), list(range(self.lanes)))
         return self.builder.icmp_signed("<", numbers, self._splat(count, numbers.type))
 
     def multiply_add(self, a, b, c):
-        """a * b + c, in one instruction where the processor has it."""
+        """a * b + c, in one instruction if the processor has one."""
         return self._call("fmuladd", None, self.vector, [a, b, c])
 
     def at_least(self, vector, low):
@@ -143,7 +144,7 @@ class Emitter:
         return carried
 
     def choose(self, condition, values, change):
-        """change(values) where the int64 condition is not 0, else values."""
+        """change(values) if the int64 condition is not 0, else values."""
         builder = self.builder
         before = builder.block
         with builder.if_then(builder.icmp_signed("!=", condition, INT(0))):
@@ -156,7 +157,7 @@ class Emitter:
         return merged
 
     def floor(self, relu):
-        """What results are at least: 0 in every lane where relu is not 0, else -infinity."""
+        """The lower bound of results, in every lane: 0 if relu is not 0, else -infinity."""
         on = self.builder.icmp_signed("!=", relu, INT(0))
         return self.broadcast(self.builder.select(on, FLOAT(0.0), FLOAT(float("-inf"))))
 
@@ -185,8 +186,8 @@ def data_pointer(context, builder, kind, array, offset):
 def emit_products(emit, sums, depth, left, panel, width, unroll=4):
     """sums[i*width + j] += sum over k < depth of left(i, k) * panel(k)[j], for vectors j < width.
 
-    left(i, k) is the pointer to a float, panel(k) that to a row of vectors. A turn of the first
-    loop takes `unroll` steps, which hides the loop's own instructions; a second does what remains.
+    left(i, k) points to a float, panel(k) to a row of vectors. One round of the first loop takes
+    `unroll` steps, which hides the loop's own instructions; a second loop does what remains.
     """
     builder = emit.builder
 
@@ -211,8 +212,8 @@ def emit_products(emit, sums, depth, left, panel, width, unroll=4):
 
 
 def emit_row_tile(emit, tile_rows, width, pitch, arguments):
-    """The code of `row_tile` for tiles of `width` vectors out of panels of `pitch` floats;
-    arguments by name, arrays as pointers."""
+    """Emit `row_tile` for tiles of `width` vectors from panels of `pitch` floats; arguments by
+    name, arrays as pointers."""
     a, builder, full = arguments, emit.builder, emit.lanes * width
     starts = [j * emit.lanes for j in range(width)]
     masks = [emit.mask_below(builder.sub(a["columns"], INT(start))) for start in starts]
@@ -259,8 +260,8 @@ def emit_row_tile(emit, tile_rows, width, pitch, arguments):
 
 
 def row_tile_of(tile_rows):
-    """An intrinsic: `tile_rows` pixels times one packed panel, PANEL columns wide, with everything
-    that follows.
+    """An intrinsic: `tile_rows` pixels times one packed panel, PANEL columns wide, with bias,
+    residual and ReLU.
 
     for i < tile_rows, j < columns:
         sum = bias[bias_at + j]
@@ -271,10 +272,10 @@ def row_tile_of(tile_rows):
         if add_residual: sum += (float at target + 4*residual)
         (float at target) = max(sum, 0) if relu else sum
 
-    rows and targets are int64 tables of byte addresses: pixels may lie anywhere, which makes this
-    one tile serve every kernel size, stride and dilation. Rows beyond the last are repeated by the
-    caller; columns beyond `columns` are neither read nor written. All tile_rows x PANEL sums stay
-    in registers over taps and depth; where `columns` fit into one vector, there is one to a row.
+    rows and targets are int64 tables of byte addresses: pixels may lie anywhere, so this one tile
+    serves every kernel size, stride and dilation. The caller repeats the last row to fill the tile;
+    columns beyond `columns` are neither read nor written. All tile_rows x PANEL sums stay in
+    registers over taps and depth. If `columns` fit into one vector, each row has only one.
     """
 
     @intrinsic
@@ -312,12 +313,12 @@ def row_tile_of(tile_rows):
 
 
 row_tile = row_tile_of(TILE_ROWS)
-half_tile = row_tile_of(HALF_ROWS)  # for what remains where no whole tile is left
+half_tile = row_tile_of(HALF_ROWS)  # for remaining rows that do not fill a whole tile
 
 
 @intrinsic
 def copy_row(typing, source, target, count):
-    """`count` floats from byte address source to byte address target."""
+    """Copy `count` floats from byte address source to byte address target."""
 
     def code(context, builder, signature, args):
         emit = Emitter(builder)
@@ -330,5 +331,5 @@ def copy_row(typing, source, target, count):
 
 @serial
 def address(array):
-    """Byte address of an array's first element, signed so that sums with integers stay integers."""
+    """Byte address of an array's first element; signed, so that sums with ints stay integers."""
     return np.int64(array.ctypes.data)

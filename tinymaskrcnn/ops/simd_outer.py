@@ -1,11 +1,11 @@
-"""Register tiles that are sums of outer products of packed rows: transpose(left) @ right.
+"""Register tiles that sum outer products of packed rows: transpose(left) @ right.
 
-Both operands are packed in panels, so that every step k of the inner loop reads one short stretch
-of each. `outer_tile` serves the weight gradients, which have few rows and columns and a very long
-inner axis (the pixels): panels of the left operand are LEFT floats wide, those of the right one
-PANEL; both are whole vectors, so that packing copies vectors. `square_tile` serves products of
-matrices that are left operand and right one in turn: both have panels of PANEL floats. `line_tile`
-takes rows where they lie, any distance apart, for operands too narrow to be worth a copy.
+Both operands are packed in panels, so that each step k of the inner loop reads one short stretch of
+each. `outer_tile` is for the weight gradients, which have few rows and columns and a very long
+inner axis (the pixels). Panels of its left operand are LEFT floats wide, those of the right PANEL;
+both are whole vectors, so that packing copies vectors. `square_tile` is for matrices that serve as
+left and as right operand: both have panels of PANEL floats. `line_tile` reads rows where they lie,
+at any distance from each other, for operands too narrow to be worth packing.
 
 Not here: packing itself, blocking, threads (ops/conv2d/grad_weight*.py, ops/orthogonalize).
 """
@@ -21,19 +21,19 @@ from .simd import INT, LANES, PANEL, TILE_ROWS, Emitter, data_pointer, emit_prod
 OUTER_ROWS = 8 if TILE_ROWS == 12 else 6  # 8 divides 64, 128, 256; 6 is what 16 registers hold
 LEFT = lcm(OUTER_ROWS, LANES)
 SQUARE_ROWS = 8 if TILE_ROWS >= 8 else 4  # divides PANEL; 4 x 2 sums hide the latency of AVX's
-LINE_HEIGHTS = tuple(range(3, TILE_ROWS + 1, 3))  # kernel rows of coloured pixels are such
+LINE_HEIGHTS = tuple(range(3, TILE_ROWS + 1, 3))  # a kernel row of RGB pixels has 3 * width floats
 
 
 def tile_maker(tile_rows, left_width):
-    """An intrinsic: tile_rows x PANEL sums of a product of panels, in place of what is there or
-    added to it; only the first LANES columns where no more than that are asked for.
+    """An intrinsic: tile_rows x PANEL sums of a product of panels, which replace the output or are
+    added to it; only the first LANES columns if no more are needed.
 
     for i < tile_rows, j < (LANES if columns <= LANES else PANEL):
         sum = sum over k < depth of left[left_at + k*left_width + i] * right[right_at + k*PANEL + j]
         out[out_at + i*PANEL + j] = sum + (out[out_at + i*PANEL + j] if add else 0)
 
-    The sums start at zero, in registers: rounding grows with the depth of a block and with the
-    number of blocks, not with their product.
+    The sums start at zero, in registers, so rounding errors grow with the depth of a block and with
+    the number of blocks, not with their product.
     """
 
     @intrinsic
@@ -59,8 +59,8 @@ def tile_maker(tile_rows, left_width):
 
 
 def _emit_tile(emit, rows, arguments):
-    """The code of a tile; arguments by name, arrays as pointers. It is one vector wide where that
-    holds the columns, else two."""
+    """Emit a tile; arguments by name, arrays as pointers. It is one vector wide if that holds the
+    columns, else two."""
     narrow = emit.builder.icmp_signed("<=", arguments["columns"], INT(LANES))
     with emit.builder.if_else(narrow) as (then, otherwise):
         with then:
@@ -70,7 +70,7 @@ def _emit_tile(emit, rows, arguments):
 
 
 def _emit_sums(emit, rows, width, arguments):
-    """The code of a tile `width` vectors wide."""
+    """Emit a tile that is `width` vectors wide."""
     a, builder = arguments, emit.builder
     sums = emit_products(
         emit,
@@ -99,7 +99,7 @@ def line_tile(
     typing, depth, rows, left, left_at, left_pitch, right, right_at, right_pitch, columns,
     out, out_at, out_pitch,
 ):  # fmt: skip
-    """Sums of outer products of rows where they lie, added to what is there.
+    """Sum outer products of rows, read where they lie, and add the sums to the output.
 
     for i < (rows, rounded up to the next of LINE_HEIGHTS), j < (LANES if columns <= LANES else
     PANEL): out[out_at + i*out_pitch + j] += sum over k < depth of
@@ -134,7 +134,7 @@ def line_tile(
 def copy_floats(typing, source, source_at, target, target_at, count):
     """target[target_at + j] = source[source_at + j] for j < count, and 0 up to a whole vector.
 
-    Written out because LLVM, unsure whether the arrays overlap, copies one float at a time.
+    Emitted here because LLVM, unsure whether the arrays overlap, copies one float at a time.
     """
     number = types.intp
     signature = types.void(source, number, target, number, number)
@@ -165,10 +165,12 @@ def outer_products(
 ):
     """out = or += transpose(left) @ right.
 
-    left: panels (ceil(rows/LEFT), block, LEFT). right: panels (ceil(columns/PANEL), block, PANEL).
-    out: from out_at on, panels of `pitch` floats with rows of PANEL floats; whole tiles are
-    written, of one vector's width where that holds the last columns. An odd `block` keeps the
-    panels of one row out of each other's way in the cache.
+    Args:
+        left: panels (ceil(rows/LEFT), block, LEFT).
+        right: panels (ceil(columns/PANEL), block, PANEL).
+        out: from out_at on, panels of `pitch` floats with rows of PANEL floats. Whole tiles are
+            written; the last ones are one vector wide if that holds the columns.
+        block: rows of a panel in memory; if odd, the panels of one row do not compete in the cache.
     """
     for panel in range((columns + PANEL - 1) // PANEL):
         for row in range(0, rows, OUTER_ROWS):

@@ -1,9 +1,9 @@
-"""Rows of results larger than a cache: made a stretch at a time, written past the caches.
+"""Write rows of a result larger than the cache, a stretch at a time, straight to memory.
 
-An ordinary store first reads the cache line that it changes, and later writes it back: every byte
-of a large result crosses the memory bus twice, and pushes something out of the cache that was
-wanted. A store marked nontemporal collects whole lines on its way to memory instead. Two cores that
-filled 340 MB with zeros: 28 GB/s with ordinary stores, 85 GB/s with these.
+An ordinary store first reads the cache line that it changes and later writes it back. So every byte
+of a large result crosses the memory bus twice, and pushes useful data out of the cache. A store
+marked nontemporal instead collects whole lines on its way to memory. Two cores filled 340 MB with
+zeros at 28 GB/s with ordinary stores, and at 85 GB/s with these.
 """
 
 import numpy as np
@@ -20,8 +20,8 @@ VECTOR = 4 * LANES  # bytes
 
 @intrinsic
 def ramp(typing, value, slope, fraction, fraction_at, count, out, out_at):
-    """out[out_at + j] = value + slope * fraction[fraction_at + j] for j < count, and on to a whole
-    vector: a run of a few floats takes one turn of the loop."""
+    """out[out_at + j] = value + slope * fraction[fraction_at + j] for j < count, and up to a whole
+    vector, so that a run of a few floats takes one round of the loop."""
     number, single = types.intp, types.float32
     signature = types.void(single, single, fraction, number, number, out, number)
 
@@ -46,8 +46,8 @@ def ramp(typing, value, slope, fraction, fraction_at, count, out, out_at):
 def stream_bytes(typing, source, source_at, target, target_at, count):
     """target[target_at + j] = source[source_at + j] for j < count, past the caches.
 
-    What comes before the first whole vector of the target, and after its last, is copied as usual.
-    Before another thread may read the target, `finish_streams`.
+    Bytes before the target's first whole vector, and after its last, are copied as usual. Call
+    `finish_streams` before another thread reads the target.
     """
     number = types.intp
     signature = types.void(source, number, target, number, number)
@@ -84,7 +84,7 @@ def stream_bytes(typing, source, source_at, target, target_at, count):
 
 @intrinsic
 def copy_vector(typing, source, source_at, target, target_at):
-    """target[target_at + j] = source[source_at + j] for j < VECTOR, of bytes; all is read first."""
+    """target[target_at + j] = source[source_at + j] for bytes j < VECTOR; all are read first."""
     number = types.intp
 
     def code(context, builder, signature, args):
@@ -98,7 +98,7 @@ def copy_vector(typing, source, source_at, target, target_at):
 
 @intrinsic
 def finish_streams(typing):
-    """Wait until what this thread has streamed can be seen by others."""
+    """Wait until other threads can see what this thread has streamed."""
 
     def code(context, builder, signature, args):
         builder.fence("seq_cst")
@@ -109,14 +109,17 @@ def finish_streams(typing):
 
 @serial
 def stream_row(line, kept, target, at, last):
-    """Stream line[VECTOR:], one of several rows that follow each other in `target`, to target[at:].
+    """Stream line[VECTOR:], one of several consecutive rows of `target`, to target[at:].
 
-    A vector that two rows share would be half a store, before which the processor has to read: that
-    takes as long as half a row. So what comes after the last whole vector is kept, in the VECTOR
-    bytes ahead of the row, for the call with the next row, unless this is the `last`.
+    If two rows share a vector, each could store only part of it, and for that the processor must
+    read first, which takes as long as half a row. So the bytes after the last whole vector are kept
+    for the call with the next row, in the VECTOR bytes ahead of it, unless this is the `last`.
 
     Args:
-        line, target: uint8. kept: how many bytes the previous row's call kept; 0 for the first row.
+        line, target: uint8.
+        kept: how many bytes the previous row's call kept; 0 for the first row.
+        at: where the row starts in the target.
+        last: whether this is the last row.
 
     Returns:
         how many bytes are kept now.

@@ -1,10 +1,10 @@
 """Winograd's two-dimensional transforms M X transpose(M), and a transpose, as vector code.
 
-X is a small square of pixels (4x4, 6x6, ...), every one of them a vector of LANES channels, and M
-a constant matrix. All of X is read into registers, multiplied out without a loop, and written. The
-three makers differ in where X comes from and where the result goes: a *grid* keeps its pixels a
-fixed pitch apart, a *table* holds the byte address of each (so a pixel outside the picture can be
-read from a row of zeros and written to a waste basket, and borders need no code of their own).
+X is a small square of pixels (4x4, 6x6, ...), each a vector of LANES channels, and M is a constant
+matrix. All of X is read into registers, multiplied without a loop, and written. The three makers
+differ in where X comes from and where the result goes. A *grid* keeps its pixels a fixed pitch
+apart. A *table* holds each pixel's byte address: a pixel outside the map can be read from a row of
+zeros, or written where it does no harm, so borders need no special code.
 
 The matrices themselves are in ops/conv2d/winograd.py.
 """
@@ -76,13 +76,13 @@ def grid_transform(matrix):
 
 
 def scatter_transform(matrix):
-    """An intrinsic: grid -> table, with what follows a convolution.
+    """An intrinsic: grid -> table, with bias, residual and ReLU.
 
     for r, s: the LANES floats at table[table_at + r*R + s] + 4*shift become
     relu?((M X M')[r, s] + bias[bias_at ...] + (those at the same place + 4*residual, if
     add_residual)), where X[i, j] = source[source_at + (i*S + j)*pitch ...]. Everything is read
-    before anything is stored, and the pixel r = s = 0 is stored last: a pixel that lies outside the
-    map may have that one's address.
+    before anything is stored, and pixel r = s = 0 is stored last, so a pixel outside the map may
+    have that pixel's address.
     """
 
     @intrinsic
@@ -120,13 +120,13 @@ def scatter_transform(matrix):
 def transpose_block(
     typing, source, source_at, pitch, rows, columns, out, out_at, places, places_at
 ):
-    """Rows of a matrix as columns, LANES x LANES at most, each to a place of its own.
+    """Write the columns of a block, at most LANES x LANES, as rows, each to its own place.
 
     for e < min(columns, LANES), j < LANES:
         out[out_at + places[places_at + e] + j] =
             source[source_at + j*pitch + e] if j < rows else 0
 
-    Whole vectors are read and written; between them, log2(LANES) rounds of interleaving.
+    Whole vectors are read and written; in between are log2(LANES) rounds of interleaving.
     """
     number = types.intp
     signature = types.void(source, number, number, number, number, out, number, places, number)
@@ -151,8 +151,8 @@ def transpose_block(
 
 
 def _transposed(emit, vectors):
-    """The columns of a square matrix given by rows: interleaving row i with row i + LANES/2 moves
-    one bit of the row number into the column number, so log2(LANES) rounds exchange them."""
+    """The columns of a square matrix given by rows. Interleaving row i with row i + LANES/2 moves
+    one bit of the row number into the column number, so log2(LANES) rounds exchange the two."""
     lanes, half = emit.lanes, emit.lanes // 2
     kind = ir.VectorType(ir.IntType(32), lanes)
     low = [k // 2 + k % 2 * lanes for k in range(lanes)]
@@ -212,8 +212,8 @@ def _transform(emit, matrix, load, store):
 
 
 def _rows(emit, matrix, vectors):
-    """M times a column of vectors. Rows that mirror each other, e + o and e - o, share both sums,
-    which saves a third of the additions."""
+    """M times a column of vectors. Two rows that mirror each other, e + o and e - o, share the sums
+    e and o, which saves a third of the additions."""
     results = [None] * len(matrix)
     for r, row in enumerate(matrix):
         if results[r] is not None:
@@ -230,7 +230,7 @@ def _rows(emit, matrix, vectors):
 
 
 def _split(matrix, r):
-    """(columns equal, columns opposite, row) of a later row that mirrors row r, or row None."""
+    """(equal columns, opposite columns, row) of a later row that mirrors row r; row may be None."""
     row = matrix[r]
     for other in range(r + 1, len(matrix)):
         pairs = list(zip(row, matrix[other], strict=True))
@@ -242,7 +242,7 @@ def _split(matrix, r):
 
 
 def _combine(emit, row, vectors, columns):
-    """Sum of row[j] * vectors[j]; ones first, since they cost an addition and no constant."""
+    """Sum of row[j] * vectors[j]; ones first, since they need only an addition and no constant."""
     total = None
     for j in sorted((j for j in columns if row[j] != 0), key=lambda j: row[j] != 1):
         factor = emit.constant(row[j])

@@ -1,1 +1,1 @@
-"""Elementwise non-linearities (ReLU, sigmoid) and softmax, each with its gradient."""
+"""ReLU and sigmoid, element by element, and softmax; each with its gradient."""

@@ -1,4 +1,4 @@
-"""ReLU in Numba; sigmoid and softmax through NumPy, whose exp is vectorised, in reused buffers."""
+"""ReLU in Numba; sigmoid and softmax in NumPy, whose exp is vectorised, with reused buffers."""
 
 import numpy as np
 from numba import prange
@@ -7,11 +7,11 @@ from ... import memory
 from ...jit import kernel, kernel_from
 
 _BLOCK = 1 << 14
-_PARALLEL = 1 << 17  # values below which a parallel region costs more than it gains
+_PARALLEL = 1 << 17  # with fewer values, a parallel region costs more than it gains
 
 
 def relu(x):
-    x = np.require(x, requirements="C")  # ascontiguousarray would give a number an axis
+    x = np.require(x, requirements="C")  # ascontiguousarray would add an axis to a scalar
     y = memory.empty(x.shape)
     if x.size < _PARALLEL:
         return np.maximum(x, 0, out=y)
@@ -27,7 +27,7 @@ def relu_grad(grad, y):
 
 
 def sigmoid(x):
-    """1 / (1 + e^-x): the exponential may overflow to infinity, which rightly gives 0."""
+    """1 / (1 + e^-x); where the exponential overflows to infinity, this rightly gives 0."""
     y = np.negative(x, out=memory.empty(x.shape))
     with np.errstate(over="ignore"):
         np.exp(y, out=y)

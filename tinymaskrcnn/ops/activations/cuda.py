@@ -1,7 +1,7 @@
-"""ReLU, sigmoid and softmax on the GPU: a thread a value, or for softmax a thread a line.
+"""ReLU, sigmoid and softmax on the GPU: one thread per value; for softmax, one per line.
 
-A line of softmax is a box's classes: a hundred values at most, which one thread runs through
-faster than a block could share them out.
+A line of softmax holds one box's classes: at most a hundred values. One thread gets through them
+faster than a block could share them.
 """
 
 from math import prod
@@ -78,7 +78,7 @@ def _sigmoid(x, y):
 
 @kernel(I, F1, F1, F1)
 def _elementwise_grad(function, grad, y, dx):
-    """dx[i] = grad[i] times the slope, which the output y tells: thread i, i + all threads, ..."""
+    """dx[i] = grad[i] * the slope, known from the output y: thread i, i + all threads, ..."""
     for i in range(cuda.grid(1), y.size, cuda.gridsize(1)):
         if function == RELU_GRAD:
             dx[i] = float32(0) if y[i] <= float32(0) else grad[i]
@@ -88,7 +88,7 @@ def _elementwise_grad(function, grad, y, dx):
 
 @kernel(F3, F3, registers=64)
 def _softmax(x, y):
-    """y[o, :, i] = exp(x - max) / sum of that: thread (o, i) runs through its line three times."""
+    """y[o, :, i] = exp(x - max) / sum of these: thread (o, i) goes through its line three times."""
     inner = x.shape[2]
     for line in range(cuda.grid(1), x.shape[0] * inner, cuda.gridsize(1)):
         o, i = line // inner, line % inner

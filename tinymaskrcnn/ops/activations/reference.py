@@ -1,4 +1,4 @@
-"""ReLU, sigmoid, softmax and their gradients in NumPy. Gradients are given by the output y."""
+"""ReLU, sigmoid, softmax and their gradients in NumPy. Gradients are computed from the output y."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ def relu_grad(grad, y):
 
 
 def sigmoid(x):
-    """1 / (1 + e^-x), with the exponent always negative so that nothing overflows."""
+    """1 / (1 + e^-x), with an exponent that is never positive, so that nothing overflows."""
     e = np.exp(-np.abs(x))
     return np.where(x >= 0, 1, e) / (1 + e)
 
@@ -22,7 +22,9 @@ def sigmoid_grad(grad, y):
 
 
 def softmax(x, axis):
-    """Subtracting the maximum changes nothing but keeps the exponentials finite."""
+    """e^x / sum of e^x. Subtracting the maximum keeps the exponentials finite and changes nothing
+    else.
+    """
     e = np.exp(x - x.max(axis, keepdims=True))
     return e / e.sum(axis, keepdims=True)
 

@@ -1,1 +1,1 @@
-"""Batch normalisation: with the batch's own statistics, and the affine form with frozen ones."""
+"""Batch normalisation with the batch's own statistics, and the affine form with frozen ones."""

@@ -1,7 +1,7 @@
 """Batch normalisation on the CPU: per-channel coefficients in float64, then one pass over the map.
 
-The loops are in ops/cpu_norms.py. Sums are taken picture by picture and added up in float64, so
-that it makes no difference to a rounding which process has which picture.
+The loops are in ops/cpu_norms.py. Each image is summed separately, and these sums are added in
+float64, so the rounding does not depend on which process has which image.
 """
 
 import numpy as np
@@ -69,7 +69,7 @@ def _apply(x, scale, shift, residual, relu):
 
 
 def _masked_for_residual(grad, y, relu, needed):
-    """The masked gradient as an array where somebody needs it, and whether masking is still due."""
+    """The gradient, masked if the masked array is needed, and whether it is still to be masked."""
     return (relu_grad(grad, y), False) if relu and needed else (grad, relu)
 
 

@@ -1,5 +1,5 @@
-"""Batch normalisation on the GPU; the passes over the map are in ops/cuda_norms.py, where the whole
-batch is one sample.
+"""Batch normalisation on the GPU. The passes over the map are in ops/cuda_norms.py; for them the
+whole batch is one sample.
 """
 
 from numba import float32
@@ -34,7 +34,7 @@ def batch_norm_grad(grad, x, y, weight, mean, var, eps, relu, with_residual, tot
 
 def _refuse(total):
     if total is not None:
-        raise InputError("sync_norms: norms are shared between processes on the cpu only")
+        raise InputError("sync_norms: processes can share norms only on the cpu")
 
 
 def move_statistics(running, value, momentum, correction):
@@ -70,7 +70,7 @@ def _move(running, value, momentum, correction):
 
 @kernel(F2, F1, F1, F2, I, I, F2)
 def _affine(x, scale, shift, residual, with_residual, relu, y):
-    """y[m, c] = relu?(x * scale[c] + shift[c] + residual): one thread a cell."""
+    """y[m, c] = relu?(x * scale[c] + shift[c] + residual): one thread per cell."""
     channels = x.shape[1]
     for cell in range(cuda.grid(1), x.size, cuda.gridsize(1)):
         m, c = cell // channels, cell % channels

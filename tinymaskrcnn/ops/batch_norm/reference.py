@@ -1,9 +1,9 @@
 """Batch normalisation in NumPy: training form, affine (frozen) form, and their gradients.
 
-Both forms can add a residual and apply ReLU; the gradient then passes where y > 0, and the
-residual's is that masked gradient. Sums over pixels are taken in float64: a map of a million pixels
-in float32 would lose five digits. `total` adds up arrays over processes that share their norms;
-it is None where there is one.
+Both forms can add a residual and apply ReLU. The gradient then passes where y > 0, and this masked
+gradient is also the residual's. Sums over pixels are in float64: over a map of a million pixels,
+float32 would lose five digits. `total` sums arrays over the processes that share their norms; it is
+None if there is only one process.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ def batch_norm(x, weight, bias, residual, eps, relu, total=None):
 def batch_norm_grad(grad, x, y, weight, mean, var, eps, relu, with_residual, total=None):
     """Gradients of x, weight, bias and residual (None without one).
 
-    The statistics depend on x too, hence the two means that are taken off dx.
+    The statistics depend on x too; that is why two means are subtracted in dx.
     """
     grad = _masked(grad, y, relu)
     inverse_std = 1 / np.sqrt(var.astype(np.float64) + eps)
@@ -56,7 +56,9 @@ def affine(x, scale, shift, residual, relu):
 
 
 def affine_grad(grad, x, y, scale, relu, with_scale, with_residual):
-    """Gradients of x, scale, shift and residual; without scale's x may be None, shift's is None."""
+    """Gradients of x, scale, shift and residual. Without `with_scale`, those of scale and shift are
+    None, and x may be None.
+    """
     grad = _masked(grad, y, relu)
     dscale = dshift = None
     if with_scale:

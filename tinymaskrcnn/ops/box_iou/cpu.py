@@ -1,4 +1,4 @@
-"""Box IoU for the CPU: blocks of the table, split among the threads."""
+"""Box IoU on the CPU: the table is cut into blocks, which the threads share."""
 
 import numpy as np
 from numba import prange
@@ -6,7 +6,7 @@ from numba import prange
 from ... import memory
 from ...jit import exact_kernel_from, exact_serial
 
-_ROWS, _BLOCK = 32, 1024  # of a task; its columns stay in the first-level cache
+_ROWS, _BLOCK = 32, 1024  # rows and columns per task; its columns stay in the L1 cache
 
 
 def box_iou(a, b):
@@ -21,8 +21,9 @@ def box_iou(a, b):
 def _fill(a, b, table):
     """table[i, j] = IoU of a[i] and b[j].
 
-    A task puts the coordinates of its boxes of b into columns of its own, so that the inner loop is
-    vectors; columns made by one thread for all would have to travel from its cache to the others'.
+    Each task puts the coordinates of its boxes of b into its own columns, so that the inner loop
+    becomes vector code. If one thread made the columns for all, they would have to travel from its
+    cache to the others'.
     """
     rows, columns = table.shape
     blocks = (columns + _BLOCK - 1) // _BLOCK

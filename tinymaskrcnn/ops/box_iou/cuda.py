@@ -1,7 +1,7 @@
-"""Box IoU on the GPU: a thread for each pair.
+"""Box IoU on the GPU: one thread per pair.
 
-A block of 16 x 16 threads needs only 32 boxes for its 256 pairs; the cache keeps them, so that
-shared memory would gain nothing.
+A block of 16 x 16 threads needs only 32 boxes for its 256 pairs. The cache keeps them, so shared
+memory would gain nothing.
 """
 
 from numba import float32
@@ -21,8 +21,8 @@ def box_iou(a, b):
 
 @device_function
 def overlap(a, i, b, j):
-    """Intersection and union of boxes a[i] and b[j], every product rounded as it is written: a
-    fused one would decide ties otherwise than the CPU does.
+    """Intersection and union of boxes a[i] and b[j]. Every product is rounded separately: a fused
+    one would decide some ties differently from the CPU.
     """
     width = min(a[i, 2], b[j, 2]) - max(a[i, 0], b[j, 0])
     height = min(a[i, 3], b[j, 3]) - max(a[i, 1], b[j, 1])

@@ -1,1 +1,1 @@
-"""Convolution over channels-last pictures, with optional fused residual and ReLU."""
+"""Convolution over channels-last maps, with optional fused residual and ReLU."""

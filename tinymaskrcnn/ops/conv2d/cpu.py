@@ -1,9 +1,9 @@
-"""Convolution on the CPU: chooses between Winograd's transforms and direct sums, and among the
-latter a form for few input channels.
+"""Convolution on the CPU: choose between Winograd's transforms, direct sums, and direct sums for
+few input channels.
 
-Same names, arguments and results as reference.py, for float32. cpu_direct.py, cpu_narrow.py,
-cpu_winograd.py and cpu_winograd_streamed.py have the kernels, cpu_weights.py the packed weights,
-grad_weight.py the weight's gradient.
+Same names, arguments and results as reference.py, for float32. The kernels are in cpu_direct.py,
+cpu_narrow.py, cpu_winograd.py and cpu_winograd_streamed.py, the packed weights in cpu_weights.py,
+the weight's gradient in grad_weight.py.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..arguments import output_size
 from . import cpu_direct, cpu_narrow, cpu_winograd, winograd
 from .grad_weight import conv2d_grad_weight  # noqa: F401
 
-GRAD_BLOCK = 256  # pixels whose bias gradient is summed in one go; fixed, so that sums are too
+GRAD_BLOCK = 256  # pixels whose bias gradient is summed in one go; fixed, so that rounding is too
 
 
 def conv2d(x, weight, bias, residual, stride, padding, dilation, groups, relu):
@@ -66,8 +66,8 @@ def conv2d_grad_output(grad, y, relu):
 def _grad_output(grad, y, relu, masked, partial):
     """masked = grad where y > 0 (with relu), partial[block] = its sum over the block's pixels.
 
-    One pass over the arrays, GRAD_BLOCK pixels to a block; the caller adds the blocks up in order,
-    so the sum does not depend on the number of threads.
+    One pass over the arrays, with GRAD_BLOCK pixels per block. The caller sums the blocks in order,
+    so the result does not depend on the number of threads.
     """
     pixels, channels = grad.shape
     for block in prange(len(partial)):
@@ -85,5 +85,5 @@ def _grad_output(grad, y, relu, masked, partial):
 
 
 def _ready(array):
-    """The array as kernels take it: float32, C-contiguous and, for Numba's types, writeable."""
+    """The array as kernels need it: float32, C-contiguous and, for Numba's types, writeable."""
     return np.require(array, np.float32, "CW")

@@ -1,9 +1,9 @@
 """Convolution as a matrix product whose rows are found through a table of addresses.
 
-Every output pixel is a row of the product, every kernel tap a stretch of its columns. Nothing is
-copied into columns ("im2col"): for each block of pixels a table says where each tap reads, and a
-tap outside the picture reads zeros. That one kernel serves any kernel size, stride, padding and
-dilation, and, with the steps of input and output exchanged, the gradient of the input.
+Each output pixel is a row of the product, each kernel tap a stretch of its columns. Nothing is
+copied into columns ("im2col"): for each block of pixels, a table holds the address that each tap
+reads, and a tap outside the map reads zeros. So one kernel serves any kernel size, stride, padding
+and dilation, and, with the steps of input and output exchanged, the gradient of the input.
 """
 
 from collections import namedtuple
@@ -17,17 +17,17 @@ from ...jit import kernel, serial
 from ..simd import PANEL, TILE_ROWS, address, copy_row, row_tile
 from .cpu_weights import kept, pack
 
-CACHED_WEIGHT = 160_000  # floats of weight that stay in the second-level cache beside the pixels
-LONG = 1024  # products of a sum
+CACHED_WEIGHT = 160_000  # floats of weight that stay in the L2 cache beside the pixels
+LONG = 1024  # a sum of this many products is long
 
 Geometry = namedtuple(
     "Geometry",
     [
         *("images", "height", "width", "channels"),  # the array that is read
-        *("first_channel", "depth", "step_h", "step_w"),  # what is read of it
+        *("first_channel", "depth", "step_h", "step_w"),  # the part of it that is read
         *("grid_h", "grid_w"),  # pixels to compute
         *("out_height", "out_width", "out_channels"),  # the array that is written
-        *("start_h", "start_w", "out_step_h", "out_step_w", "first_out", "outs"),  # where
+        *("start_h", "start_w", "out_step_h", "out_step_w", "first_out", "outs"),  # where in it
         *("first_tap", "all_taps"),  # the taps in the packed weight
     ],
 )
@@ -44,15 +44,15 @@ def forward(x, weight, bias, y, residual, relu, stride, padding, dilation, group
 
 
 def backward(grad, weight, dx, total, stride, padding, dilation, groups):
-    """dx = the gradient of the input + total, which may be dx itself, group by group and remainder
-    by remainder."""
+    """dx = the gradient of the input + total (which may be dx itself): a convolution for each group
+    and each remainder of the stride."""
     for group, part in enumerate(_parts(weight, groups)):
         order, plans = backward_plans(
             grad.shape, weight.shape, dx.shape, stride, dilation, padding, group
         )
         panels = pack(part, order=order, swap=True)
         for plan in plans:
-            if total is not dx or len(plan[1]):  # else there is nothing to add
+            if total is not dx or len(plan[1]):  # otherwise there is nothing to add
                 convolve(grad, panels, zeros(dx.shape[3]), dx, total, False, *plan)
 
 
@@ -62,7 +62,7 @@ def _parts(weight, groups):
 
 
 def convolve(x, panels, bias, y, residual, relu, geometry, tap_rows, tap_columns):
-    """Fill the pixels of y that `geometry` names; panels as `cpu_weights.pack` makes them."""
+    """Compute the pixels of y that `geometry` describes; panels as from `cpu_weights.pack`."""
     pixels = geometry.images * geometry.grid_h * geometry.grid_w
     if pixels == 0:
         return
@@ -85,20 +85,22 @@ def convolve(x, panels, bias, y, residual, relu, geometry, tap_rows, tap_columns
 
 
 def _scratch_size(pixels, schedule):
-    """Floats that the copies of a block take."""
+    """Floats needed for the copies of one block."""
     tiles = -(-pixels // TILE_ROWS)
     return (tiles // schedule.blocks + 1) * TILE_ROWS * schedule.copy_pitch
 
 
 @lru_cache(maxsize=4096)
 def _schedule(pixels, geometry, panels, taps, threads):
-    """How to go through the work.
+    """The order of the work.
 
-    Blocks are of equal size, as many for one thread as for the other; larger ones where the sums
-    are long, since each block reads the whole weight. Few pixels: the panels are split as well. All
-    panels pass over one tile where the whole weight stays in the cache, else all tiles of a block
-    under one panel, and then so many taps at a time that their inputs stay in the cache. Pixels a
-    multiple of 4 KiB apart would share one set of the first-level cache, and are copied.
+    - Blocks are of equal size, and each thread gets as many as the others. They are larger if the
+      sums are long, since each block reads the whole weight.
+    - With few pixels, the panels are split too.
+    - If the whole weight stays in the cache, all panels pass over one tile. Otherwise all tiles of
+      a block pass under one panel, with so few taps at a time that their inputs stay in the cache.
+    - Pixels that are a multiple of 4 KiB apart would share one set of the L1 cache: they are
+      copied.
     """
     tiles, length = -(-pixels // TILE_ROWS), taps * geometry.depth
     splits = min(panels, threads) if tiles < 2 * threads else 1
@@ -114,7 +116,7 @@ def _schedule(pixels, geometry, panels, taps, threads):
 
 @lru_cache(maxsize=1024)
 def zeros(count: int) -> np.ndarray:
-    """`count` float32 zeros, to be read only."""
+    """`count` float32 zeros; do not write to them."""
     return np.zeros(count, np.float32)
 
 
@@ -125,9 +127,9 @@ def _convolve(
     """y[pixel, o] = relu?(bias[o] + residual[pixel, o] + sum over taps t and k < depth of
     x[pixel*step + tap t, first_channel + k] * panels[o, t, k]) for all pixels of g's grid.
 
-    A block of pixels and its table of addresses stay in the cache while all panels pass; threads
-    take blocks, or parts of the panels where there are few pixels. Where a sum is long, its taps
-    come a few at a time, each time added to what y holds.
+    A block of pixels and its table of addresses stay in the cache while all panels pass. Threads
+    take blocks, or parts of the panels if there are few pixels. If a sum is long, only a few taps
+    are done at a time, and each time their sum is added to y.
     """
     taps = len(tap_rows)
     pixels = g.images * g.grid_h * g.grid_w
@@ -169,7 +171,7 @@ def _convolve(
 
 @serial
 def _copy(rows, taps, tap, some, g, scratch, pitch):
-    """Copy what rows[tile, tap : tap + some, row] point at, and let them point at the copies."""
+    """Copy what rows[tile, tap : tap + some, row] point to, and make them point to the copies."""
     for tile in range(len(rows) // (taps * TILE_ROWS)):
         for t in range(some):
             for i in range(TILE_ROWS):
@@ -181,7 +183,7 @@ def _copy(rows, taps, tap, some, g, scratch, pitch):
 
 @serial
 def _locate(g, x, zeros, y, tap_rows, tap_columns, first, pixels, rows, targets):
-    """Addresses of what pixels first, first + 1, ... read at every tap, and of what they write:
+    """The addresses that pixels first, first + 1, ... read at every tap, and those they write:
     rows[tile, tap, row] and targets[tile, row]. The last pixel is repeated to fill its tile.
     """
     taps = len(tap_rows)
@@ -207,7 +209,7 @@ def _locate(g, x, zeros, y, tap_rows, tap_columns, first, pixels, rows, targets)
 
 @lru_cache(maxsize=4096)
 def forward_plan(x_shape, weight_shape, y_shape, stride, dilation, padding, group):
-    """(Geometry, tap rows, tap columns) of one group's convolution.
+    """(Geometry, tap rows, tap columns) for one group's convolution.
 
     Output pixel (a, b) reads input pixel (a*stride + tap row, b*stride + tap column).
     """
@@ -225,11 +227,11 @@ def forward_plan(x_shape, weight_shape, y_shape, stride, dilation, padding, grou
 
 @lru_cache(maxsize=1024)
 def backward_plans(grad_shape, weight_shape, input_shape, stride, dilation, padding, group):
-    """(order of the taps, [(Geometry, tap rows, tap columns), ...]) of the gradient of the input.
+    """(order of the taps, [(Geometry, tap rows, tap columns), ...]) for the gradient of the input.
 
-    Input pixels h with equal h % stride form a grid that reads the output's gradient at unit steps
+    Input pixels h with equal h % stride form a grid. It reads the output's gradient at unit steps,
     through the same few taps: those with (h + padding - r*dilation) % stride = 0. So there is one
-    convolution for each remainder; the taps are packed in the order of their use.
+    convolution per remainder; the taps are packed in the order of their use.
     """
     _, height, width, channels = input_shape
     outs, ins, kernel_h, kernel_w = weight_shape
@@ -249,7 +251,7 @@ def backward_plans(grad_shape, weight_shape, input_shape, stride, dilation, padd
             columns = np.array([column for _ in down for _, column in right], np.int64)
             order += [r * kernel_w + s for r, _ in down for s, _ in right]
             plans.append((geometry, rows, columns))
-    unused = set(range(kernel_h * kernel_w)) - set(order)  # where the picture is below the stride
+    unused = set(range(kernel_h * kernel_w)) - set(order)  # some, if the map is below the stride
     return (*order, *unused), plans
 
 

@@ -1,9 +1,9 @@
-"""Convolutions of pictures of few channels, as a network's first layer reads them.
+"""Convolutions of maps with few channels, such as the images that a network's first layer reads.
 
-A row of the kernel times three channels is a short stretch of floats that lie side by side. There
-is too little of it for the general kernels: their tables and packed panels cost more than the sums.
-Here one output line at a time is worked on, and the input lines under it are copied, within a
-border of zeros, to where they stay in the first-level cache.
+A row of the kernel times three channels is a short stretch of neighbouring floats: too short for
+the general kernels, whose tables and packed panels would cost more than the sums. This form works
+on one output line at a time. It copies the input lines under it, with a border of zeros, so that
+they stay in the L1 cache.
 """
 
 from collections import namedtuple
@@ -18,9 +18,9 @@ from ..simd import LANES, PANEL, TILE_ROWS, address, row_tile
 from ..simd_outer import LINE_HEIGHTS, copy_floats, line_tile
 from .cpu_weights import kept, pack
 
-NARROW = 16  # channels below which a picture is one of few
-CHUNKS = 16  # of output lines, each with sums of its own: enough for that many threads
-BLOCK = 128  # pixels of a line, whose gradients stay in the first-level cache
+NARROW = 16  # fewer channels than this are few
+CHUNKS = 16  # of output lines, each with its own sums: enough for that many threads
+BLOCK = 128  # pixels of a line: their gradients stay in the L1 cache
 TALLEST = LINE_HEIGHTS[-1]
 
 Lines = namedtuple(
@@ -32,7 +32,7 @@ Lines = namedtuple(
 
 
 def suits(x_shape, weight_shape, dilation, groups) -> bool:
-    """Whether this convolution is one of few channels."""
+    """Whether this convolution has few channels and can be computed here."""
     narrow = x_shape[3] < NARROW and weight_shape[3] > 1
     return groups == 1 and narrow and dilation[1] == 1
 
@@ -91,14 +91,14 @@ def _plan(x_shape, out_shape, weight_shape, stride, padding, dilation):
 @kernel
 def _convolve(x, panels, bias, y, residual, add_residual, relu, g, chunks, scratch, places):
     """y[line, pixel, o] = relu?(bias[o] + residual[line, pixel, o] + sum over kernel rows r and
-    i < stretch of what row r reads there[i] * panels[o, r, i]).
+    i < stretch of (what row r reads there)[i] * panels[o, r, i]).
 
-    Each line's pixels read the same places of the thread's copies, so a chunk of lines has one
-    table of addresses.
+    The pixels of every line read the same places of the thread's copies, so a chunk of lines needs
+    only one table of addresses.
     """
     size, residual_at = g.kernel_h * TILE_ROWS, (address(residual) - address(y)) // 4
     for item in prange(chunks):
-        chunk = np.int64(item)  # prange counts unsigned, which would compile every helper twice
+        chunk = np.int64(item)  # prange's index is unsigned: every helper would be compiled twice
         copies, own = scratch[get_thread_id()], places[get_thread_id()].reshape(-1)
         copies[:] = 0
         targets = _locate(g, address(copies), address(y), own)
@@ -117,11 +117,11 @@ def _convolve(x, panels, bias, y, residual, add_residual, relu, g, chunks, scrat
 
 @serial
 def _locate(g, copies, y, places):
-    """Byte addresses of what every pixel of a line reads, places[tile, kernel row, pixel], and of
-    what those of the first line write, from there on. The last pixel is repeated to fill its tile.
+    """The byte addresses that a line's pixels read, places[tile, kernel row, pixel], and after them
+    those that the first line's pixels write. The last pixel is repeated to fill its tile.
 
     Returns:
-        where the latter begin.
+        where the addresses to write begin.
     """
     targets = len(places) // (g.kernel_h + 1) * g.kernel_h
     for i in range(len(places) - targets):
@@ -138,8 +138,8 @@ def _sum_lines(x, grad, g, scratch, sums):
     """sums[chunk, r, i, o] = sum over the output pixels of the chunk's lines of
     x[what row r of the kernel reads there, i] * grad[pixel, o].
 
-    The sums of a line are in registers; chunks follow from the shapes alone, and so does the order
-    of every sum.
+    A line's sums are in registers. The shapes alone determine the chunks, and so the order of every
+    sum.
     """
     for item in prange(g.chunks):
         chunk = np.int64(item)
@@ -153,8 +153,8 @@ def _sum_lines(x, grad, g, scratch, sums):
 
 @serial
 def _copy_line(x, g, o, r, line):
-    """What row r of the kernel reads on output line o, from line[0] on; False if that is outside
-    the picture. The border is zero already."""
+    """Copy what row r of the kernel reads for output line o, to line[0] and on. Returns False if
+    that is outside the map. The border is already zero."""
     y = o % g.out_h * g.step_h - g.top + r * g.tap_h
     if y < 0 or y >= g.height:
         return False

@@ -1,5 +1,5 @@
-"""Weights as the register tiles read them: panels of PANEL output channels, packed anew for each
-call in training, and kept in inference.
+"""Weights in the order in which the register tiles read them: panels of PANEL output channels,
+packed again for each call in training, kept in inference.
 """
 
 import weakref
@@ -18,7 +18,7 @@ _kept: dict[int, dict] = {}
 
 
 def kept(weight: np.ndarray, key, make: Callable):
-    """make(), remembered for as long as a read-only weight lives; a writeable one may change."""
+    """make(); for a read-only weight it is remembered as long as the weight lives."""
     if weight.flags.writeable:
         return make()
     forms = _kept.get(id(weight))
@@ -33,8 +33,8 @@ def kept(weight: np.ndarray, key, make: Callable):
 def pack(weight: np.ndarray, order: tuple[int, ...] | None = None, swap: bool = False):
     """weight (O, C, kH, kW) -> panels (ceil(O/PANEL), taps, C, PANEL), zero beyond O.
 
-    Tap t of the panels is tap order[t] of the weight, counted along rows; by default all in turn.
-    With `swap` the roles of O and C change, for the gradient of the input.
+    Tap t of the panels is tap order[t] of the weight, counted along rows; by default, all in order.
+    With `swap`, O and C change roles, for the gradient of the input.
     """
     outs, ins, kernel_h, kernel_w = weight.shape
     taps = kernel_h * kernel_w
@@ -64,7 +64,7 @@ def element_places(channels, tap_pitch, order):
 
 @kernel_from(1 << 16, lambda weight, *_: weight.size)
 def _pack(weight, ins, taps, swap, places, panels):
-    """All panels of a weight, as `pack_stretch` says; a thread takes half a panel."""
+    """Pack all panels of a weight by `pack_stretch`; a thread takes half a panel at a time."""
     depth = len(weight) if swap else ins
     for half in prange(2 * len(panels)):
         panel, lane = panels[half // 2], half % 2 * LANES
@@ -79,14 +79,14 @@ def _pack(weight, ins, taps, swap, places, panels):
 
 @serial
 def pack_stretch(weight, ins, taps, swap, first, start, stop, places, out, out_at):
-    """LANES columns of a packed weight, from column `first`: products start to stop of their sums.
+    """Pack LANES columns of a weight, from column `first` on, for start <= depth index < stop.
 
     Without swap, for j < LANES, start <= c < stop and every tap t:
         out[out_at + places[(c - start, t)] + j] = weight[first + j, (c, t)]
     with swap, for start <= o < stop:
         out[out_at + places[t] + (o - start)*PANEL + j] = weight[o, (first + j, t)]
-    and 0 beyond the last column. Squares of LANES x LANES are transposed in registers, so memory
-    sees whole vectors only.
+    and 0 beyond the last column. Squares of LANES x LANES are transposed in registers, so only
+    whole vectors are read and written.
     """
     outs, columns = weight.shape
     flat = weight.reshape(-1)

@@ -1,13 +1,13 @@
-"""Winograd convolution for 3x3 kernels of stride 1: transforms around a batch of matrix products.
+"""Winograd convolution for 3x3 kernels with stride 1: transforms around a batch of matrix products.
 
 A block of tiles goes through all three stages in one thread's own memory: n*n transformed inputs
-of every tile and channel, n*n matrix products with the transformed weight, the transform back with
+per tile and channel; n*n matrix products with the transformed weight; the transform back, with
 bias, residual and ReLU. Nothing of size n*n leaves the cache. See winograd.py for the mathematics,
 and cpu_winograd_streamed.py for few tiles under a weight that is not kept.
 
-The kernels are exact ones: their additions stand in the order that is written. Where the compiler
-may choose another, it chooses once in the process that compiles a kernel and once more in the code
-that it keeps, and the first run has other roundings than all later ones.
+The kernels are exact: additions are done in the order written. If the compiler may choose the
+order, it chooses once in the process that compiles a kernel and again for the code that it saves.
+The first run would then round differently from all later ones.
 """
 
 from collections import namedtuple
@@ -41,18 +41,18 @@ Tiling = namedtuple(
     [
         *("size", "top", "left"),  # m, and the padding
         *("images", "height", "width", "channels", "out_h", "out_w", "outs"),
-        *("block", "rows", "panels"),  # tiles of a block, those rounded up, panels of the weight
-        *("v_pitch", "m_pitch"),  # from one of the n*n pixels to the next in V and M
+        *("block", "rows", "panels"),  # tiles per block, the same rounded up, panels of the weight
+        *("v_pitch", "m_pitch"),  # distance between two of the n*n pixels in V and in M
     ],
 )
 
 
-BLOCK = range(42, 23, -1)  # tiles of a block: V and M in, or near, 1 MB of cache
+BLOCK = range(42, 23, -1)  # tiles per block: V and M then take about 1 MB of cache
 FEWEST_PIXELS = 64  # below that, transforming the weight costs more than it saves
 
 
 def suits(x_shape, weight_shape, stride, dilation, groups, size) -> bool:
-    """Whether F(size x size, 3 x 3) can compute this convolution, and gains by it."""
+    """Whether F(size x size, 3 x 3) can compute this convolution, and is faster."""
     images, height, width, _ = x_shape
     outs, ins, kernel_h, kernel_w = weight_shape
     return (
@@ -74,8 +74,8 @@ def forward(x, weight, bias, y, residual, relu, padding, size):
 
 
 def backward(grad, weight, dx, total, padding, size):
-    """dx = grad * the weight turned round and transposed, with the rest of the padding, + total,
-    which may be dx itself."""
+    """dx = grad * (the weight, rotated by 180 degrees and transposed), with padding 2 - padding, +
+    total (which may be dx itself)."""
     around, no_bias = (2 - padding[0], 2 - padding[1]), zeros(dx.shape[3])
     if streamed.suits(dx.shape, size):
         streamed.convolve(grad, weight, True, no_bias, dx, total, False, around)
@@ -85,7 +85,7 @@ def backward(grad, weight, dx, total, padding, size):
 
 
 def transform_weight(panels, size):
-    """panels (P, 9, C, PANEL) as packed -> G g G' of every kernel, (n*n, at least P*C*PANEL)."""
+    """Packed panels (P, 9, C, PANEL) -> G g G' of every kernel, (n*n, at least P*C*PANEL)."""
     count, _, ins, _ = panels.shape
     transformed = memory.empty(((size + 2) ** 2, spread(count * ins * PANEL)))
     _transform_weight(panels, size, transformed)
@@ -93,7 +93,7 @@ def transform_weight(panels, size):
 
 
 def convolve(x, weight, bias, y, residual, relu, padding, size):
-    """y = relu?(x * weight + bias + residual); weight as `transform_weight` makes it."""
+    """y = relu?(x * weight + bias + residual); weight as from `transform_weight`."""
     tiling, blocks = _plan(x.shape, y.shape, padding, size, get_num_threads())
     workers = min(get_num_threads(), blocks)
     scratch = memory.empty((workers, (size + 2) ** 2 * (tiling.v_pitch + tiling.m_pitch)))
@@ -115,7 +115,7 @@ def convolve(x, weight, bias, y, residual, relu, padding, size):
 
 @lru_cache(maxsize=4096)
 def _plan(x_shape, y_shape, padding, size, threads):
-    """(Tiling, blocks) of a convolution."""
+    """(Tiling, number of blocks) for a convolution."""
     images, out_h, out_w, outs = y_shape
     tiles = images * -(-out_h // size) * -(-out_w // size)
     block = _block(tiles, threads)
@@ -126,12 +126,12 @@ def _plan(x_shape, y_shape, padding, size, threads):
 
 
 def _block(tiles, threads):
-    """How many tiles a block has, of BLOCK: so many that they fill register tiles and no thread has
-    much more to do than another."""
+    """How many tiles a block has, a number in BLOCK: chosen to fill the register tiles and to give
+    all threads about equal work."""
 
     def work(block):
         rounds = -(-tiles // (block * threads))
-        return rounds * (whole_rows(block) + 1)  # a little for the weight, which passes every time
+        return rounds * (whole_rows(block) + 1)  # + 1 for reading the weight in every round
 
     return min(BLOCK, key=work)
 
@@ -153,9 +153,11 @@ def _transform_weight(panels, size, transformed):
 
 @exact_kernel
 def _convolve_4(x, zeros, weight, bias, y, residual, add_residual, relu, g, blocks, scratch):
-    """For every block of tiles: V = B' d B, M[q] = V[q] @ weight[q], y = A' M A and what follows.
+    """For each block of tiles: V = B' d B, M[q] = V[q] @ weight[q], y = A' M A with bias, residual
+    and ReLU.
 
-    Each worker has its own V and M, sized to stay in its cache; blocks go round the workers.
+    Each worker has its own V and M, small enough to stay in its cache; the workers take blocks in
+    turn.
     """
     workers = len(scratch)
     residual_at = (address(residual) - address(y)) // 4

@@ -1,9 +1,9 @@
-"""Winograd convolution for few tiles under a large weight: the weight streams through the cache.
+"""Winograd convolution for few tiles and a large weight: the weight streams through the cache.
 
-G g G' is four times as large as g, 38 MB for 512 by 512 channels. Where a weight changes with every
+G g G' is four times as large as g, 38 MB for 512 by 512 channels. If the weight changes with every
 call, as in training, writing that to memory and reading it again takes longer than transforming it.
-Here a thread packs and transforms a stretch of it in its own cache, multiplies it with all tiles at
-once, and forgets it. cpu_winograd.py has the form for kept weights and many tiles.
+Here a thread packs and transforms a stretch of the weight in its own cache, multiplies it with all
+tiles at once, and forgets it. cpu_winograd.py has the form for kept weights and for many tiles.
 """
 
 from collections import namedtuple
@@ -28,29 +28,29 @@ from .winograd_tiles import (
     whole_rows,
 )
 
-DEPTH = 64  # input channels of a stretch: 36 of its transforms and of the sums fit into the cache
-MOST_OUTS = 256  # beyond, it is the transformed tiles that leave the cache
+DEPTH = 64  # input channels per stretch: its 36 transforms and the sums fit into the cache
+MOST_OUTS = 256  # with more, the transformed tiles leave the cache
 
 Stream = namedtuple(
     "Stream",
-    "size top left "  # as those of cpu_winograd.Tiling
+    "size top left "  # as in cpu_winograd.Tiling
     "images height width channels out_h out_w outs "
     "tiles rows panels depth "  # rows: the tiles rounded up
-    "g_pitch u_pitch v_pitch m_pitch",  # from one of the 9 or 36 places to the next
+    "g_pitch u_pitch v_pitch m_pitch",  # distance between two of the 9 or 36 places
 )
 
 
 def suits(y_shape, size) -> bool:
-    """Whether a convolution by F(size x size, 3 x 3) gains by this form, unless its weight is kept:
-    tiles are few beside the output channels."""
+    """Whether this form of F(size x size, 3 x 3) is faster if the weight is not kept: there must be
+    few tiles compared with the output channels."""
     images, out_h, out_w, outs = y_shape
     tiles = images * -(-out_h // 4) * -(-out_w // 4)
     return size == 4 and 4 * tiles <= 3 * min(outs, MOST_OUTS)
 
 
 def convolve(x, weight, swap, bias, y, residual, relu, padding):
-    """y = relu?(x * weight + bias + residual); with `swap`, of the weight turned round and with
-    input and output exchanged."""
+    """y = relu?(x * weight + bias + residual); with `swap`, the weight is rotated by 180 degrees,
+    and its inputs and outputs are exchanged."""
     outs, ins, _, _ = weight.shape
     g = _plan(x.shape, y.shape, padding)
     order = tuple(range(8, -1, -1)) if swap else tuple(range(9))
@@ -89,11 +89,11 @@ def _plan(x_shape, y_shape, padding):
 def _convolve(
     x, zeros, weight, ins, swap, places, bias, y, residual, add_residual, relu, g, v, scratch
 ):
-    """V = B' d B of every tile; then for each panel of output channels M[q] = V[q] @ (G g G')[q],
-    and y = A' M A with what follows.
+    """V = B' d B for every tile; then, for each panel of output channels,
+    M[q] = V[q] @ (G g G')[q], and y = A' M A with bias, residual and ReLU.
 
-    V[q] lies stretch by stretch, rows[t] at stretch*rows*depth + t*depth, so that what is
-    multiplied at a time is in one piece. The order of every sum follows from the shapes alone.
+    V[q] is stored stretch by stretch, row t at stretch*rows*depth + t*depth, so that the values of
+    one product are in one piece. The shapes alone determine the order of every sum.
     """
     residual_at = (address(residual) - address(y)) // 4
     for item in prange(g.tiles):
@@ -140,7 +140,7 @@ def _transform_weight(g, weight, ins, swap, p, first, places, packed, u):
 
 @serial
 def _multiply(g, v, p, first, u, m, zeros):
-    """M[q] = or += V[q] @ u[q] for the input channels from `first` on."""
+    """M[q] = (+= after the first stretch) V[q] @ u[q] for the input channels from `first` on."""
     depth, flat = min(g.depth, g.channels - first), v.reshape(-1)
     rows = address(flat) + 4 * g.depth * np.arange(g.rows)
     targets = address(m) + 4 * PANEL * np.arange(g.rows)

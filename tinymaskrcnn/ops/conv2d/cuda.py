@@ -1,14 +1,14 @@
 """Convolution on the GPU as an implicit matrix product.
 
-A convolution is the product of a matrix of patches, a row for each output pixel and a column for
-each tap and channel, with the weights. That matrix is nine times the picture for a 3x3 kernel, so
-it is never stored: a block gathers the 64 x 16 corner of it that it needs into shared memory, and
+A convolution is the product of a matrix of patches, with one row per output pixel and one column
+per tap and channel, and the weights. For a 3x3 kernel that matrix is nine times as large as the
+map, so it is never stored: a block gathers the 64 x 16 piece that it needs into shared memory, and
 from there on it is a matrix product like any other (ops/cuda_gemm.py).
 
-One kernel, `gather`, is the forward pass, the gradient of the input, and the transposed
-convolution: they differ in which input pixel a tap reads (`Reading`). The weight's gradient is the
-transposed product, whose sum runs over all pixels of all pictures: it is cut into parts that
-different blocks sum, and their results are added in order. No atomics: equal inputs, equal bits.
+One kernel, `gather`, does the forward pass, the gradient of the input, and the transposed
+convolution; they differ in which input pixel a tap reads (`Reading`). The weight's gradient is the
+transposed product, whose sum runs over all pixels of all images. Different blocks sum parts of it,
+and the parts are added in order. No atomics: equal inputs give equal bits.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from ..basic.cuda import transpose
 from ..cuda_gemm import DEPTH, LOADS, PITCH, SIDE, TILE, WIDE, multiply_tiles
 from ..cuda_sums import LINE, sum_middle
 
-MOST_BLOCKS = 528  # that the weight's gradient is cut into: four for each processor of a large GPU
-SHORTEST = 4 * DEPTH  # pixels that a part sums at least
+MOST_BLOCKS = 528  # for the weight's gradient: four per processor of a large GPU
+SHORTEST = 4 * DEPTH  # the fewest pixels that a part sums
 
 
 class Reading(NamedTuple):
     """Which input pixel an output pixel reads through tap (r, s), along each axis:
 
-    (pixel * step + r * tap + offset) / divide, and none where that is no whole number or outside.
+    (pixel * step + r * tap + offset) / divide; none if that is not a whole number or is outside.
     """
 
     kernel_w: int
@@ -93,7 +93,7 @@ def gather(
     reading: Reading,
     relu: bool,
 ) -> None:
-    """Fill y (N, H, W, O) from x and weights packed as (groups, taps * ins, outs)."""
+    """Compute y (N, H, W, O) from x and weights packed as (groups, taps * ins, outs)."""
     groups, _, outs = packed.shape
     grid = -(-outs // WIDE), -(-(y.size // max(y.shape[3], 1)) // WIDE), groups
     given = packed.flat if bias is None else bias, y if residual is None else residual
@@ -106,12 +106,12 @@ def forward_reading(kernel_w, stride, padding, dilation) -> Reading:
 
 
 def backward_reading(kernel_w, stride, padding, dilation) -> Reading:
-    """From the receiving side: which output pixel read this input pixel through a tap."""
+    """Seen from the input: which output pixel read this input pixel through a tap."""
     return Reading(kernel_w, 1, 1, -dilation[0], -dilation[1], *padding, *stride)
 
 
 def pack_forward(weight, groups):
-    """(O, C, kH, kW) -> (groups, kH * kW * C, O of a group)."""
+    """(O, C, kH, kW) -> (groups, kH * kW * C, O per group)."""
     grouped = _grouped(weight, groups)
     outs, ins, taps = grouped.shape[1:]
     packed = weight.kept(("forward", groups), lambda: transpose(grouped, (0, 3, 2, 1)))
@@ -119,7 +119,7 @@ def pack_forward(weight, groups):
 
 
 def pack_backward(weight, groups):
-    """(O, C, kH, kW) -> (groups, kH * kW * O of a group, C)."""
+    """(O, C, kH, kW) -> (groups, kH * kW * O per group, C)."""
     grouped = _grouped(weight, groups)
     outs, ins, taps = grouped.shape[1:]
     return transpose(grouped, (0, 3, 1, 2)).reshape(groups, taps * outs, ins)
@@ -131,7 +131,7 @@ def _grouped(weight, groups):
 
 
 def _parts(pixels: int, tiles: int) -> tuple[int, int]:
-    """Into how many parts the pixels are cut, and how many a part has: as many as fill a GPU."""
+    """How many parts to cut the pixels into, enough to fill a GPU, and how many pixels each has."""
     wanted = min(MOST_BLOCKS // tiles, pixels // SHORTEST)
     stretch = -(-max(pixels, 1) // max(wanted, 1))
     return -(-max(pixels, 1) // stretch), stretch
@@ -139,7 +139,7 @@ def _parts(pixels: int, tiles: int) -> tuple[int, int]:
 
 @device_function
 def _pixel(x, n, h, w, c, divide_y, divide_x):
-    """x[n, h / divide, w / divide, c], or 0 where there is no such pixel."""
+    """x[n, h / divide, w / divide, c], or 0 if there is no such pixel."""
     if n < 0 or h < 0 or w < 0:
         return float32(0)
     if divide_y > 1 or divide_x > 1:
@@ -159,11 +159,11 @@ def _pixel(x, n, h, w, c, divide_y, divide_x):
 def _gather(x, weight, bias, residual, y, reading, with_bias, with_residual, relu):
     """y[m, o] = relu?(bias[o] + residual[m, o] + sum over taps and channels of pixel * weight).
 
-    Output pixels m are rows and channels o columns of the product; block (o / 64, m / 64, group),
-    whose thread (tx, ty) has the cells m = ty, ty + 16, ... by o = tx, tx + 16, ... in registers.
-    The sum runs over k = tap * channels + channel, 16 at a time: each thread gathers four pixels'
-    values for one k, so that neighbouring threads read neighbouring channels, and the place of its
-    four pixels is worked out once, before the loop.
+    Output pixels m are the product's rows, channels o its columns. In block (o / 64, m / 64,
+    group), thread (tx, ty) keeps the cells m = ty, ty + 16, ... by o = tx, tx + 16, ... in
+    registers. The sum runs over k = tap * channels + channel, 16 at a time. Each thread gathers the
+    values of four pixels for one k, so neighbouring threads read neighbouring channels; the places
+    of its four pixels are computed once, before the loop.
     """
     tile_x = cuda.shared.array((DEPTH, PITCH), float32)
     tile_w = cuda.shared.array((DEPTH, PITCH), float32)
@@ -229,9 +229,9 @@ def _gather(x, weight, bias, residual, y, reading, with_bias, with_residual, rel
 def _grad_weight(grad, x, partial, reading, stretch):
     """partial[part, group, k, o] = sum over the part's pixels m of patch[m, k] * grad[m, o].
 
-    Rows are k = tap * channels + channel, columns output channels; block (o / 64, k / 64, group and
-    part). As in `gather`, but the sum runs over pixels, 16 at a time: a thread's k, and with it its
-    tap and channel, stays; its pixels move on.
+    Rows are k = tap * channels + channel, columns are output channels; block (o / 64, k / 64, group
+    and part). As in `gather`, but the sum runs over pixels, 16 at a time: a thread keeps its k, and
+    so its tap and channel, and moves on through the pixels.
     """
     tile_x = cuda.shared.array((DEPTH, PITCH), float32)
     tile_g = cuda.shared.array((DEPTH, PITCH), float32)
@@ -281,8 +281,8 @@ def _grad_weight(grad, x, partial, reading, stretch):
 
 @kernel(F4, F4, registers=64)
 def _add_parts(partial, dw):
-    """dw[g, o, c, tap] = sum over parts of partial[part, g, tap * channels + c, o]: one thread a
-    cell, neighbours side by side in `partial`, where most is read.
+    """dw[g, o, c, tap] = sum over parts of partial[part, g, tap * channels + c, o]: one thread per
+    cell. Neighbouring threads read neighbours in `partial`, where most reads are.
     """
     depth, width, ins = partial.shape[2], partial.shape[3], dw.shape[2]
     for cell in range(cuda.grid(1), dw.size, cuda.gridsize(1)):

@@ -1,16 +1,16 @@
 """The gradient of a convolution's weight on the CPU.
 
 Each kernel tap's gradient is a sum of outer products over all output pixels: what the tap read
-there, times the gradient there. Four forms of it:
+there, times the gradient there. There are four forms:
 
-- 3x3, stride 1, padding 1: in Winograd's domain (grad_weight_winograd.py), where it pays;
-- pictures of few channels: line by line, without a copy of the gradients (cpu_narrow.py);
+- 3x3, stride 1: in Winograd's domain (grad_weight_winograd.py), if that is faster;
+- maps with few channels: line by line, without a copy of the gradients (cpu_narrow.py);
 - 1x1, stride 1: one product, grad^T x;
 - anything else: the product of a block of pixels with all their taps side by side.
 
-The last two are one kernel. Pixels are cut into chunks by the shapes alone, every chunk is summed
-in a fixed order by one thread, and so are the chunks: the result does not depend on the number of
-threads.
+The last two share one kernel. The shapes alone determine how pixels are cut into chunks. One thread
+sums each chunk in a fixed order, and the chunks are summed in order too, so the result does not
+depend on the number of threads.
 """
 
 from collections import namedtuple
@@ -26,21 +26,21 @@ from ..simd_outer import LEFT, OUTER_ROWS, copy_floats, outer_products
 from . import cpu_narrow, grad_weight_winograd
 from .winograd import winograd_size
 
-BLOCK = 128  # pixels packed at a time: a panel of each operand stays in the first-level cache
+BLOCK = 128  # pixels packed at a time: a panel of each operand stays in the L1 cache
 PITCH = BLOCK + 1  # rows of a panel in memory; odd, see outer_products
-MOST_ROWS = 768  # of the left operand in one task: packed, they stay in the second-level cache
+MOST_ROWS = 768  # of the left operand per task: packed, they stay in the L2 cache
 MOST_CHANNELS = 256
 MOST_PARTIAL = 1 << 21  # floats of partial sums
-TASKS = 8  # aimed at: enough for that many threads
-SUM_CHANNELS = 32  # whose sums a thread joins at a time
+TASKS = 8  # the aim: enough for that many threads
+SUM_CHANNELS = 32  # a thread adds up the chunks of this many channels at a time
 ONE, NONE = (1, 1), (0, 0)
 
 Plan = namedtuple(
     "Plan",
     "height width channels out_h out_w kernel_h kernel_w "
     "step_h step_w start_h start_w tap_h tap_w "  # tap s reads column out*step + start + s*tap
-    "first_left lefts first_right rights right_pitch "  # channels that take part
-    "whole "  # whether pixels are read one for one, as the rows of a matrix
+    "first_left lefts first_right rights right_pitch "  # the channels involved
+    "whole "  # whether the pixels are simply the rows of a matrix
     "pixels chunk_pixels chunks kernel_rows channel_block row_groups group_rows column_block",
 )
 
@@ -79,10 +79,12 @@ def conv2d_grad_weight(grad, x, weight_shape, stride, padding, dilation, groups)
 
 @lru_cache(maxsize=1024)
 def _plan(picture_shape, right_shape, kernel, stride, padding, dilation, left, right):
-    """How the work is cut up, from shapes alone.
+    """How to divide the work, from shapes alone.
 
-    picture_shape (N, H, W, C): what the taps read. right_shape (N, outH, outW, K). left, right:
-    (first, count) of the channels that take part.
+    Args:
+        picture_shape: (N, H, W, C) of the array that the taps read.
+        right_shape: (N, outH, outW, K) of the other one.
+        left, right: (first, count) of the channels involved.
     """
     images, height, width, channels = picture_shape
     _, out_h, out_w, right_pitch = right_shape
@@ -116,7 +118,7 @@ def _rounded(count, multiple):
 
 
 def _multiply(picture, right, plan, dw, taps_last):
-    """The sums of outer products that `plan` describes, into the flat dw; see `_places`."""
+    """Write the sums of outer products that `plan` describes to the flat dw; see `_places`."""
     panel_size = plan.group_rows * PANEL
     straight = plan.chunks == 1 and not taps_last
     if straight:
@@ -141,12 +143,13 @@ def _sum_products(picture, right, plan, scratch, partial, straight, dw):
     picture[the pixel that tap (r, s) reads, c] * right[pixel, panel*PANEL + j].
 
     A task is a chunk of pixels, a group of rows and a block of columns. It packs BLOCK pixels of
-    both operands in its own scratch, which stays in the second-level cache, and multiplies. If
-    `straight`, its sums are final: it has only room for one task's, and copies them to dw.
+    both operands into its own scratch memory, which stays in the L2 cache, and multiplies them. If
+    `straight`, its sums are final: a thread has room for one task's sums only, and copies them to
+    dw.
     """
     column_blocks = (plan.rights + plan.column_block - 1) // plan.column_block
     for item in prange(plan.chunks * plan.row_groups * column_blocks):
-        # prange counts unsigned, which would compile every helper twice
+        # prange's index is unsigned: every helper would be compiled twice
         task, own = np.int64(item), np.int64(get_thread_id())
         column = task % column_blocks * plan.column_block
         panel = task // column_blocks * ((plan.rights + PANEL - 1) // PANEL) + column // PANEL
@@ -173,7 +176,7 @@ def _copy_sums(plan, partial, sums_at, task, column_blocks, dw):
 
 @serial
 def _copy_exactly(source, source_at, target, target_at, count):
-    """`copy_floats` that writes nothing beyond `count`, where other threads may write."""
+    """`copy_floats`, but without writing beyond `count`, where other threads may write."""
     whole = count - count % LANES
     copy_floats(source, source_at, target, target_at, whole)
     for j in range(whole, count):
@@ -213,9 +216,10 @@ def _one_task(picture, right, plan, scratch, partial, sums_at, task, column_bloc
 
 @serial
 def _pack_taps(picture, plan, start, depth, first_row, channel, channels, scratch, left_at):
-    """Panels of what the taps of `depth` pixels read; zeros outside the picture.
+    """Pack what the taps of `depth` pixels read into panels; zeros outside the map.
 
-    A pixel's taps are gathered in one row, at the start of the scratch, which is then cut up.
+    A pixel's taps are gathered into one row, at the start of the scratch memory, which is then cut
+    into panels.
     """
     run = plan.kernel_w * channels
     panels = (plan.kernel_rows * run + LEFT - 1) // LEFT
@@ -254,7 +258,8 @@ def _pack_taps(picture, plan, start, depth, first_row, channel, channels, scratc
 
 @serial
 def _pack_rows(source, first, pitch, depth, columns, width, target, target_at):
-    """Panels, `width` floats wide, of `depth` rows `pitch` apart; zeros beyond the last column."""
+    """Pack `depth` rows, `pitch` apart, into panels `width` floats wide; zeros beyond the last
+    column."""
     for k in range(depth):
         for j in range(0, columns, width):
             place = target_at + j * PITCH + k * width
@@ -266,10 +271,11 @@ def _pack_rows(source, first, pitch, depth, columns, width, target, target_at):
 
 @lru_cache(maxsize=1024)
 def _places(plan, taps_last):
-    """For every row (r, s, c) of the sums: where it starts in one chunk of `partial`, and where in
-    the weight, whose rows end in (c, r, s) with `taps_last`; else it is one by one.
+    """For each row (r, s, c) of the sums: where it starts in one chunk of `partial`, and where in
+    the weight. With `taps_last`, the weight's rows end in (c, r, s); else its kernel is 1x1.
 
-    In the order in which they are copied: SUM_CHANNELS channels of every tap, then the next ones.
+    Rows are in the order in which they are copied: SUM_CHANNELS channels of every tap, then the
+    next SUM_CHANNELS.
     """
     taps = plan.kernel_h * plan.kernel_w
     tap, c = np.divmod(np.arange(taps * plan.lefts), plan.lefts)
@@ -288,7 +294,7 @@ def _places(plan, taps_last):
 def _sum_chunks(partial, chunks, panel_size, sources, targets, together, step, columns, dw):
     """dw[targets[i] + j*step] = sum over chunks, first to last, of row i, column j of `partial`.
 
-    A thread takes `together` rows at a time, which write to neighbouring places.
+    A thread takes `together` rows at a time, which it writes to neighbouring places.
     """
     rows, size = len(sources), len(partial) // chunks
     for block in prange((rows + together - 1) // together):

@@ -1,13 +1,13 @@
 """The gradient of a 3x3 convolution's weight in Winograd's domain: the adjoint of F(4x4, 3x3).
 
-dw = G' (sum over tiles of (B' d B) * (A dy A')) G, where d are the 6x6 pixels that a tile reads and
-dy the 4x4 gradients at its outputs: 36 products a tile where the direct sum has 144. See
+dw = G' (sum over tiles of (B' d B) * (A dy A')) G, where d is the 6x6 pixels that a tile reads and
+dy the 4x4 gradients at its outputs: 36 products per tile where the direct sum has 144. See
 winograd.py for the matrices and the source.
 
-A block of tiles is transformed into panels, then 36 products of panels are added to the sums. Few
-channels: the sums are small, and each thread does whole chunks of tiles in its own cache. Many
-channels: all threads transform a block, then each multiplies some of the 36 places. Either way the
-order of every sum follows from the shapes alone.
+A block of tiles is transformed into panels, then 36 products of panels are added to the sums. With
+few channels the sums are small, and each thread does whole chunks of tiles in its own cache. With
+many channels, all threads transform a block, then each multiplies some of the 36 places. Either
+way, the shapes alone determine the order of every sum.
 """
 
 from collections import namedtuple
@@ -28,24 +28,24 @@ _transform_input = gather_transform(INPUT[4])
 _transform_grad = gather_transform(tuple(zip(*OUTPUT[4], strict=True)))
 _transform_back = grid_transform(tuple(zip(*WEIGHT[4], strict=True)))
 
-PRIVATE_SUMS = 1 << 18  # floats of the sums below which every chunk of tiles has sums of its own
-PRIVATE_FLOATS = 230_000  # of sums and transforms of one thread: its second-level cache
-SHARED_FLOATS = 3 << 19  # of a block's transforms: a share of the last-level cache
-MOST_TILES = 64  # of a block
+PRIVATE_SUMS = 1 << 18  # if the sums have no more floats, each chunk of tiles has its own sums
+PRIVATE_FLOATS = 230_000  # for one thread's sums and transforms: its L2 cache
+SHARED_FLOATS = 3 << 19  # for a block's transforms: a share of the last-level cache
+MOST_TILES = 64  # per block
 CHUNKS = 8
-LEAST = 32  # tiles of a chunk, unless there are fewer
+LEAST = 32  # tiles per chunk, unless there are fewer in all
 
 Tiling = namedtuple(
     "Tiling",
     "top left height width channels out_h out_w outs tiles block pitch chunks chunk_tiles "
-    "left_floats right_floats "  # of one of the 36 places of a block's transforms
+    "left_floats right_floats "  # for one of the 36 places of a block's transforms
     "rows columns row_blocks column_blocks "  # of dw: what one task sums
-    "part_floats all_rows place_floats",  # sums of a task; rows of all, in whole tiles; of a place
+    "part_floats all_rows place_floats",  # floats per task; all rows, in whole tiles; per place
 )
 
 
 def suits(grad_shape, weight_shape, stride, dilation, groups) -> bool:
-    """Whether this gradient can be computed here, and gains by it."""
+    """Whether this gradient can be computed here, and is faster."""
     outs, ins, kernel_h, kernel_w = weight_shape
     images, out_h, out_w, _ = grad_shape
     return (
@@ -79,7 +79,7 @@ def grad_weight(grad, x, padding):
 
 @lru_cache(maxsize=1024)
 def _plan(x_shape, grad_shape, padding):
-    """How the work is cut up, from shapes alone."""
+    """How to divide the work, from shapes alone."""
     _, height, width, channels = x_shape
     images, out_h, out_w, outs = grad_shape
     tiles = images * -(-out_h // 4) * -(-out_w // 4)
@@ -96,7 +96,7 @@ def _plan(x_shape, grad_shape, padding):
     side = 64 if min(channels, outs) > 64 else 32
     rows, columns = max(LEFT, side // LEFT * LEFT), max(PANEL, side // PANEL * PANEL)
     all_rows = -(-channels // OUTER_ROWS) * OUTER_ROWS
-    pitch = block | 1  # odd: keeps the panels of one row out of each other's way in the cache
+    pitch = block | 1  # odd: the panels of one row then do not compete in the cache
     return Tiling(
         *padding, height, width, channels, out_h, out_w, outs, tiles, block, pitch,
         chunks, chunk_tiles, -(-channels // LEFT) * LEFT * pitch, -(-outs // PANEL) * PANEL * pitch,
@@ -110,7 +110,7 @@ def _sum_in_chunks(x, grad, zeros, g, scratch, sums):
     """sums[chunk] = S[q, c, o] = sum over the chunk's tiles t of left[q, t, c] * right[q, t, o],
     where left and right are the transforms of a block of tiles."""
     for item in prange(g.chunks):
-        chunk = np.int64(item)  # prange counts unsigned, which would compile every helper twice
+        chunk = np.int64(item)  # prange's index is unsigned: every helper would be compiled twice
         own = scratch[get_thread_id()]
         left = own[: 36 * g.left_floats].reshape(36, g.left_floats)
         right = own[36 * g.left_floats :].reshape(36, g.right_floats)
@@ -138,15 +138,16 @@ def _join_chunks(g, sums, local, places, dw):
 
 @kernel
 def _sum_together(x, grad, zeros, g, left, right, sums, local, places, dw):
-    """As `_sum_in_chunks` and `_join_chunks`, for sums larger than a thread's cache: threads share
-    the tiles of a block, then the 36 places of its transforms. All rows of a place meet all its
-    columns: one thread reads them once from the shared cache and then has them in its own.
+    """As `_sum_in_chunks` and `_join_chunks`, for sums larger than a thread's cache. Threads share
+    the tiles of a block, then the 36 places of its transforms. All rows of a place are multiplied
+    with all its columns: a thread reads them once from the shared cache and then has them in its
+    own.
 
-    If there is but one block, they share the parts of dw instead: a part's sums, over all places,
-    are then transformed back while they are in the cache, and need no memory of their own.
+    If there is only one block, threads share the parts of dw instead. A part's sums, over all
+    places, are transformed back while they are in the cache, so they need no other memory.
     """
     once, place = g.tiles <= g.block, g.place_floats
-    shares = 0 if once else 36 * g.row_blocks  # a condition inside prange would make it serial
+    shares = 0 if once else 36 * g.row_blocks  # a condition in prange(...) would make it serial
     for first in range(0, g.tiles, g.block):
         count = min(g.block, g.tiles - first)
         for item in prange(count):
@@ -172,7 +173,7 @@ def _sum_together(x, grad, zeros, g, left, right, sums, local, places, dw):
 
 @serial
 def _transform_tile(x, grad, zeros, g, tile, t, left, right):
-    """Row t of every panel: B' d B and A dy A' of one tile."""
+    """Write row t of every panel: B' d B and A dy A' of one tile."""
     down, across = (g.out_h + 3) // 4, (g.out_w + 3) // 4
     image = tile // (down * across)
     top, start = (tile // across - image * down) * 4, tile % across * 4
@@ -194,7 +195,7 @@ def _transform_tile(x, grad, zeros, g, tile, t, left, right):
 
 @serial
 def _find(base, nothing, top, left, height, width, channels, size, table):
-    """table[r*size + s]: address of pixel (top + r, left + s); of zeros outside the picture."""
+    """table[r*size + s]: address of pixel (top + r, left + s); of zeros outside the map."""
     for r in range(size):
         for s in range(size):
             y, x = top + r, left + s
@@ -204,7 +205,7 @@ def _find(base, nothing, top, left, height, width, channels, size, table):
 
 @serial
 def _multiply(g, task, count, left, right, sums, add):
-    """sums[panel, q, row, j] = or += the products of a block of rows and a block of columns."""
+    """sums[panel, q, row, j] = (or +=, with add) the products of a block of rows and of columns."""
     row, column = task // g.column_blocks * g.rows, task % g.column_blocks * g.columns
     rows, columns = min(g.rows, g.channels - row), min(g.columns, g.outs - column)
     for q in range(36):
@@ -216,10 +217,10 @@ def _multiply(g, task, count, left, right, sums, add):
 
 @serial
 def _finish(g, task, sums, start, pitch, panel_pitch, local, places, dw):
-    """dw[o, c] = G' S[c, o] G for a block of rows c and of columns o, whose sums begin at `start`;
-    `pitch` floats lie between two of the 36 places, `panel_pitch` between two panels of columns.
+    """dw[o, c] = G' S[c, o] G for a block of rows c and of columns o, whose sums begin at `start`.
+    Two of the 36 places are `pitch` floats apart, two panels of columns `panel_pitch`.
 
-    The transform leaves output channels side by side, dw wants them 9*C apart.
+    The transform leaves output channels side by side; dw needs them 9*C apart.
     """
     row, column = task // g.column_blocks * g.rows, task % g.column_blocks * g.columns
     rows, columns = min(g.rows, g.channels - row), min(g.columns, g.outs - column)

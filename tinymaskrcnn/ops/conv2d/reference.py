@@ -2,7 +2,7 @@
 
 Arrays are channels-last, (N, H, W, C); weights are (Cout, Cin/groups, kH, kW). `stride`, `padding`
 and `dilation` are (h, w) pairs. Works in float32 and float64; the output has the input's dtype.
-Arguments are not checked here; `op.py` does that.
+Arguments are not checked here but in `op.py`.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ def conv2d(x, weight, bias, residual, stride, padding, dilation, groups, relu):
     """y[n, i, j, o] = relu?(bias[o] + residual[n, i, j, o] + sum over c, r, s of
     x[n, i*stride + r*dilation - padding, j*stride + s*dilation - padding, c] * weight[o, c, r, s]).
 
-    x (N, H, W, C), weight (O, C/groups, kH, kW), bias (O,) or None, residual like y or None
+    x (N, H, W, C), weight (O, C/groups, kH, kW), bias (O,) or None, residual shaped like y or None
     -> y (N, outH, outW, O).
     """
     padded = _pad(x, padding)
@@ -31,7 +31,7 @@ def conv2d(x, weight, bias, residual, stride, padding, dilation, groups, relu):
 def conv2d_grad_output(grad, y, relu):
     """Gradient before bias, residual and ReLU, and the bias gradient.
 
-    grad (N, outH, outW, O), y the output (read only with relu) -> (grad where y > 0, its sum (O,)).
+    grad (N, outH, outW, O), y the output (used only with relu) -> (grad where y > 0, its sum (O,)).
     """
     if relu:
         grad = grad * (y > 0)
@@ -42,7 +42,7 @@ def conv2d_grad_input(grad, weight, input_shape, stride, padding, dilation, grou
     """dx: every tap sends grad back to the pixel that it read.
 
     grad (N, outH, outW, O), weight (O, C/groups, kH, kW) -> dx of shape `input_shape` (N, H, W, C).
-    Where a total of that shape is given, dx is added to it, in place, and it is returned.
+    If a total of that shape is given, dx is added to it in place, and the total is returned.
     """
     n, height, width, channels = input_shape
     top, left = padding
@@ -87,7 +87,7 @@ def _output_shape(padded_shape, weight_shape, stride, dilation):
 
 
 def _taps(output_shape, weight_shape, stride, dilation):
-    """(r, s, rows, columns) of each kernel tap: what it reads of the padded picture, as slices."""
+    """(r, s, rows, columns) for each kernel tap: what it reads of the padded map, as slices."""
     _, out_h, out_w, _ = output_shape
     for r in range(weight_shape[2]):
         top = r * dilation[0]

@@ -1,9 +1,9 @@
 """Winograd's minimal filtering for 3x3 kernels: its matrices, and the switch that chooses it.
 
 F(m x m, 3 x 3) computes a square of m x m outputs from n x n inputs, n = m + 2, as
-A' [(G g G') * (B' d B)] A, with n*n products where the direct sum has 9*m*m: 4 times fewer for
-m = 4, 2.25 times fewer for m = 2. The price is rounding: against float64, F(4x4) errs by about
-1e-5 of a layer's largest value, F(2x2) by less than the direct float32 sum does.
+A' [(G g G') * (B' d B)] A. It needs n*n products where the direct sum needs 9*m*m: 4 times fewer
+for m = 4, 2.25 times fewer for m = 2. The price is rounding: compared with float64, F(4x4) errs by
+about 1e-5 of a layer's largest value, F(2x2) by less than the direct float32 sum.
 Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016), section 4.
 
 The kernels are in cpu_winograd.py and cpu_winograd_streamed.py.
@@ -40,7 +40,7 @@ OUTPUT = {  # A'
     4: ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)),
 }
 
-_size = 4  # for the whole process, but where a thread is inside `winograd`
+_size = 4  # for the whole process, except where a thread is inside `winograd`
 _in_context: ContextVar[int | None] = ContextVar("winograd", default=None)
 
 
@@ -51,9 +51,13 @@ def winograd_size() -> int:
 
 
 def set_winograd(size: int) -> None:
-    """Choose how the CPU computes 3x3 convolutions of stride 1: 4, 2 or 0 (direct sums).
+    """Choose how the CPU computes 3x3 convolutions of stride 1.
 
-    Raises ValueError for any other size.
+    Args:
+        size: the m of F(m x m, 3 x 3): 4 or 2; or 0 for direct sums.
+
+    Raises:
+        ValueError: any other size.
     """
     global _size
     _size = _checked(size)
@@ -61,7 +65,11 @@ def set_winograd(size: int) -> None:
 
 @contextmanager
 def winograd(size: int) -> Iterator[None]:
-    """Within this context this thread computes them so, whatever `set_winograd` says."""
+    """`set_winograd` for this thread within this context.
+
+    Raises:
+        ValueError: a size other than 4, 2 or 0.
+    """
     before = _in_context.set(_checked(size))
     try:
         yield

@@ -1,8 +1,9 @@
-"""What both forms of Winograd's convolution share: the emitted transforms, where the pixels of a
-tile lie, and the product of tiles with one panel of a transformed weight.
+"""The parts that both forms of Winograd's convolution share: the emitted transforms, the addresses
+of a tile's pixels, and the product of tiles with one panel of a transformed weight.
 
-cpu_winograd.py takes block after block of tiles through a weight that is kept or made before,
-cpu_winograd_streamed.py all tiles through a weight that is transformed on the way.
+cpu_winograd.py transforms the whole weight first (or keeps it) and multiplies block after block of
+tiles with it; cpu_winograd_streamed.py transforms the weight piece by piece and multiplies each
+piece with all tiles.
 """
 
 from ...jit import serial
@@ -16,20 +17,20 @@ weight_4, weight_2 = grid_transform(WEIGHT[4]), grid_transform(WEIGHT[2])
 
 
 def whole_rows(count):
-    """count rounded up to whole register tiles and at most one half of a tile."""
+    """count rounded up to whole register tiles plus at most one half tile."""
     whole = (count + TILE_ROWS - HALF_ROWS - 1) // TILE_ROWS * TILE_ROWS
     return whole + HALF_ROWS * (whole < count)
 
 
 def spread(count):
-    """count rounded up to an odd number of cache lines of 16 floats: the n*n places that a
-    transform writes to at once would otherwise compete for one set of the cache."""
+    """count rounded up to an odd number of cache lines of 16 floats. Otherwise the n*n places that
+    a transform writes at once would compete for one set of the cache."""
     return (-(-count // 16) | 1) * 16
 
 
 @serial
 def find_inputs(g, tile, x, zeros, table):
-    """table[r*n + s]: address of the pixel that tile reads at (r, s); zeros outside the picture."""
+    """table[r*n + s]: address of the pixel that the tile reads at (r, s); of zeros outside the map."""
     down, across = (g.out_h + g.size - 1) // g.size, (g.out_w + g.size - 1) // g.size
     n = tile // (down * across)
     top = (tile // across - n * down) * g.size - g.top
@@ -45,7 +46,8 @@ def find_inputs(g, tile, x, zeros, table):
 
 @serial
 def find_outputs(g, tile, y, table):
-    """table[r*m + s]: address of the pixel that tile writes at (r, s), or its first one's."""
+    """table[r*m + s]: address of the pixel that the tile writes at (r, s); of its first pixel if
+    that is outside the map."""
     down, across = (g.out_h + g.size - 1) // g.size, (g.out_w + g.size - 1) // g.size
     n = tile // (down * across)
     top = (tile // across - n * down) * g.size
@@ -61,7 +63,7 @@ def find_outputs(g, tile, y, table):
 def times_panel(
     rows, count, depth, shift, panel, panel_at, targets, target_shift, zeros, columns, add
 ):
-    """targets[t] = or += rows[t] @ panel for t < count, rounded up to whole and half tiles."""
+    """targets[t] = (or +=, with add) rows[t] @ panel for t < count, rounded up as by `whole_rows`."""
     whole = (count + TILE_ROWS - HALF_ROWS - 1) // TILE_ROWS * TILE_ROWS
     for t in range(0, whole, TILE_ROWS):
         row_tile(

@@ -1,1 +1,1 @@
-"""Transposed convolution over channels-last pictures, with optional fused ReLU."""
+"""Transposed convolution over channels-last maps, with optional fused ReLU."""

@@ -1,8 +1,8 @@
-"""Transposed convolution on the CPU: convolution's own kernels with input and output exchanged.
+"""Transposed convolution on the CPU: convolution's kernels with input and output exchanged.
 
-Same names, arguments and results as reference.py, for float32. A weight (C, O, kH, kW) is that of a
-convolution from O to C channels. For the usual 2x2 kernel of stride 2 the forward pass is four
-matrix products, one for each corner of a square of the output, written in place.
+Same names, arguments and results as reference.py, for float32. A weight (C, O, kH, kW) belongs to a
+convolution from O to C channels. For the usual 2x2 kernel with stride 2, the forward pass is four
+matrix products, one per corner of a 2x2 square of the output, written in place.
 """
 
 import numpy as np

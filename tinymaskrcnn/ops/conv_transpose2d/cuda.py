@@ -1,6 +1,6 @@
-"""Transposed convolution on the GPU: convolution's own kernels with input and output exchanged.
+"""Transposed convolution on the GPU: convolution's kernels with input and output exchanged.
 
-A weight (C, O, kH, kW) is that of a convolution from O to C channels.
+A weight (C, O, kH, kW) belongs to a convolution from O to C channels.
 """
 
 from ...gpu.array import empty

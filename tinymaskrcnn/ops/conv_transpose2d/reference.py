@@ -2,14 +2,14 @@
 
 Arrays are channels-last, (N, H, W, C); weights are (Cin, Cout, kH, kW). `stride` and `padding` are
 (h, w) pairs. Works in float32 and float64; the output has the input's dtype. Arguments are not
-checked here; `op.py` does that.
+checked here but in `op.py`.
 """
 
 import numpy as np
 
 
 def conv_transpose2d(x, weight, bias, stride, padding, relu):
-    """y = relu?(bias + canvas without its border), where every pixel paints one kernel:
+    """y = relu?(bias + canvas without its border), where every pixel paints one kernel on a canvas:
     canvas[n, i*stride + r, j*stride + s, o] += sum over c of x[n, i, j, c] * weight[c, o, r, s].
 
     x (N, H, W, C), weight (C, O, kH, kW), bias (O,) or None -> y (N, outH, outW, O).
@@ -31,7 +31,7 @@ def conv_transpose2d(x, weight, bias, stride, padding, relu):
 def conv_transpose2d_grad_output(grad, y, relu):
     """Gradient before bias and ReLU, and the bias gradient.
 
-    grad (N, outH, outW, O), y the output (read only with relu) -> (grad where y > 0, its sum (O,)).
+    grad (N, outH, outW, O), y the output (used only with relu) -> (grad where y > 0, its sum (O,)).
     """
     if relu:
         grad = grad * (y > 0)
@@ -39,7 +39,7 @@ def conv_transpose2d_grad_output(grad, y, relu):
 
 
 def conv_transpose2d_grad_input(grad, weight, input_shape, stride, padding):
-    """dx: every pixel gathers what its kernel painted; this is the ordinary convolution.
+    """dx: every pixel gathers from what its kernel painted; this is an ordinary convolution.
 
     grad (N, outH, outW, O), weight (C, O, kH, kW) -> dx of shape `input_shape` (N, H, W, C).
     """
@@ -69,7 +69,7 @@ def _pad(grad, padding):
 
 
 def _taps(input_shape, weight_shape, stride):
-    """(r, s, rows, columns) of each kernel tap: the canvas pixels it paints, as slices."""
+    """(r, s, rows, columns) for each kernel tap: the canvas pixels that it paints, as slices."""
     _, height, width, _ = input_shape
     for r in range(weight_shape[2]):
         rows = slice(r, r + stride[0] * (height - 1) + 1, stride[0])

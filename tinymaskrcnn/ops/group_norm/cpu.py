@@ -1,7 +1,7 @@
-"""Group normalisation on the CPU: coefficients per picture and channel, then one pass over the map.
+"""Group normalisation on the CPU: coefficients per image and channel, then one pass over the map.
 
-The loops are in ops/cpu_norms.py, where each picture is a sample. What they give per channel is
-gathered into groups here, in float64.
+The loops are in ops/cpu_norms.py; for them each image is a sample. Their results per channel are
+combined into groups here, in float64.
 """
 
 import numpy as np

@@ -1,5 +1,5 @@
-"""Group normalisation on the GPU; the passes over the map are in ops/cuda_norms.py, where each
-picture is a sample.
+"""Group normalisation on the GPU. The passes over the map are in ops/cuda_norms.py; for them each
+image is a sample.
 """
 
 from ..activations.cuda import relu_grad

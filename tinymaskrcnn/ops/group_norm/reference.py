@@ -4,7 +4,7 @@ import numpy as np
 
 
 def group_norm(x, num_groups, weight, bias, residual, eps, relu):
-    """Normalise by mean and variance, both (N, groups), of each picture's groups of channels."""
+    """Normalise each image's groups of channels by their mean and variance, both (N, groups)."""
     grouped = _split(x, num_groups)
     mean = grouped.mean((1, 3), dtype=np.float64) if x.size else np.zeros((len(x), num_groups))
     var = ((grouped - mean[:, None, :, None]) ** 2).mean((1, 3)) if x.size else mean
@@ -16,7 +16,7 @@ def group_norm(x, num_groups, weight, bias, residual, eps, relu):
 
 
 def group_norm_grad(grad, x, y, weight, mean, var, eps, relu, with_residual):
-    """Gradients of x, weight, bias and residual (None without one); means are each group's own."""
+    """Gradients of x, weight, bias and residual (None without one); means are per group."""
     grad = np.where(y <= 0, 0, grad) if relu else grad
     normalised = _normalised(x, mean, var, eps)
     dbias = grad.sum((0, 1, 2), dtype=np.float64)

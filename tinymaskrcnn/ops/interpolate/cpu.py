@@ -1,7 +1,7 @@
 """Resizing in Numba, parallel over rows of the result, vectorised over channels.
 
-Every gradient is gathered, never scattered: each input pixel adds up what the outputs that look at
-it send back, so that no two threads write one cell.
+Every gradient is gathered, never scattered: each input pixel adds up the gradients of the outputs
+that read it, so that no two threads write to the same cell.
 """
 
 from functools import lru_cache
@@ -12,7 +12,7 @@ from numba import prange
 from ... import memory
 from ...jit import kernel, serial
 
-_PARALLEL = 1 << 16  # values of the larger map below which a parallel region costs too much
+_PARALLEL = 1 << 16  # if the larger map has fewer values, a parallel region costs too much
 
 
 def nearest(x, size):
@@ -58,9 +58,9 @@ def _grad(grad, input_size, table):
     return dx
 
 
-@lru_cache(maxsize=256)  # the same few sizes come in every step
+@lru_cache(maxsize=256)  # the same few sizes recur in every step
 def _nearest_table(in_size, out_size):
-    """As `_bilinear_table`, for outputs that look at one input."""
+    """As `_bilinear_table`, for outputs that read one input each."""
     index = np.arange(out_size, dtype=np.float32) * np.float32(in_size / out_size)
     index = np.minimum(index.astype(np.int64), in_size - 1)
     bounds = np.searchsorted(index, np.arange(in_size + 1))
@@ -69,9 +69,9 @@ def _nearest_table(in_size, out_size):
 
 @lru_cache(maxsize=256)
 def _bilinear_table(in_size, out_size):
-    """For each output: its lower input, and the weights of that and the next (out_size, 2).
+    """For each output: its lower input, and the weights of that and the next input (out_size, 2).
 
-    For each input: the first and the last, exclusive, of the outputs that look at it.
+    For each input: the first output that reads it, and the one after the last.
     """
     center = np.arange(out_size, dtype=np.float32) + np.float32(0.5)
     center = np.maximum(center * np.float32(in_size / out_size) - np.float32(0.5), 0)

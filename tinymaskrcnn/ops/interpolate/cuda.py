@@ -1,7 +1,7 @@
-"""Nearest and bilinear resizing on the GPU: a thread for each value of the result.
+"""Nearest and bilinear resizing on the GPU: one thread per value of the result.
 
-Gradients are gathered too: an input pixel looks at the outputs that may have read it, a few around
-its own place, and adds up those that did.
+Gradients are gathered too: each input pixel checks the few outputs around its own place that may
+have read it, and adds up the gradients of those that did.
 """
 
 import numpy as np
@@ -61,7 +61,7 @@ def _centre(i, scale):
 
 @device_function
 def _share(i, h, scale, length):
-    """How much of input h there is in output i."""
+    """The weight of input h in output i."""
     centre = _centre(i, scale)
     lower = min(int32(centre), int32(length - 1))
     upper = min(int32(lower + 1), int32(length - 1))
@@ -72,21 +72,21 @@ def _share(i, h, scale, length):
 
 @device_function
 def _first(h, scale):
-    """An output before all that read input h, or the first."""
+    """An output at or before the first that reads input h."""
     guess = int32(divided(float32(h) - float32(0.5), scale) - float32(2))
     return int32(0) if h == 0 else max(guess, int32(0))
 
 
 @device_function
 def _last(h, scale, length, outputs):
-    """An output after all that read input h, or the number of outputs."""
+    """An output after the last that reads input h, or the number of outputs."""
     guess = int32(divided(float32(h) + float32(1.5), scale) + float32(2))
     return int32(outputs) if h == length - 1 else min(guess, int32(outputs))
 
 
 @kernel(F4, F4, I, F4, F, F, registers=64)
 def _nearest(x, lateral, with_lateral, y, scale_y, scale_x):
-    """y[n, i, j, c] = x at (i, j) scaled, plus lateral[n, i, j, c]: one thread a cell of y."""
+    """y[n, i, j, c] = x at (i, j) scaled, plus lateral[n, i, j, c]: one thread per cell of y."""
     for cell in range(cuda.grid(1), y.size, cuda.gridsize(1)):
         n, i, j, c = place_of(cell, y.shape[1], y.shape[2], y.shape[3])
         value = x[n, _source(i, scale_y, x.shape[1]), _source(j, scale_x, x.shape[2]), c]
@@ -95,7 +95,7 @@ def _nearest(x, lateral, with_lateral, y, scale_y, scale_x):
 
 @kernel(F4, F4, F, F, registers=80)
 def _nearest_grad(grad, dx, scale_y, scale_x):
-    """dx[n, h, w, c] = sum of grad over the copies of (h, w): one thread a cell of dx."""
+    """dx[n, h, w, c] = sum of grad over the copies of (h, w): one thread per cell of dx."""
     height, width = dx.shape[1], dx.shape[2]
     for cell in range(cuda.grid(1), dx.size, cuda.gridsize(1)):
         n, h, w, c = place_of(cell, height, width, dx.shape[3])
@@ -110,7 +110,7 @@ def _nearest_grad(grad, dx, scale_y, scale_x):
 
 @kernel(F4, F4, F, F, registers=80)
 def _bilinear(x, y, scale_y, scale_x):
-    """y[n, i, j, c] = the blend of four inputs: one thread a cell of y."""
+    """y[n, i, j, c] = the blend of four inputs: one thread per cell of y."""
     height, width = x.shape[1], x.shape[2]
     for cell in range(cuda.grid(1), y.size, cuda.gridsize(1)):
         n, i, j, c = place_of(cell, y.shape[1], y.shape[2], y.shape[3])
@@ -127,7 +127,7 @@ def _bilinear(x, y, scale_y, scale_x):
 
 @kernel(F4, F4, F, F, registers=96)
 def _bilinear_grad(grad, dx, scale_y, scale_x):
-    """dx[n, h, w, c] = sum of grad times the share of (h, w) in it: one thread a cell of dx."""
+    """dx[n, h, w, c] = sum over outputs of grad * weight of (h, w): one thread per cell of dx."""
     height, width = dx.shape[1], dx.shape[2]
     for cell in range(cuda.grid(1), dx.size, cuda.gridsize(1)):
         n, h, w, c = place_of(cell, height, width, dx.shape[3])

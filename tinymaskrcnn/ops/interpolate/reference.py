@@ -32,7 +32,7 @@ def bilinear(x, size):
 
 
 def bilinear_grad(grad, input_size):
-    """The transpose of `bilinear`: an output shares its gradient between the pixels it blended."""
+    """The transpose of `bilinear`: each output shares its gradient among the pixels it blended."""
     lower, upper, weight = _bilinear_table(input_size[1], grad.shape[2], grad.dtype)
     weight = weight[:, None]
     by_column = np.zeros((*grad.shape[:2], input_size[1], grad.shape[3]), grad.dtype)
@@ -47,13 +47,13 @@ def bilinear_grad(grad, input_size):
 
 
 def _nearest_index(in_size, out_size):
-    """floor(output * in / out), in float32 at any dtype, which decides ties as torch does."""
+    """floor(output * in / out), always in float32, so that ties are decided as in torch."""
     index = np.arange(out_size, dtype=np.float32) * np.float32(in_size / out_size)
     return np.minimum(index.astype(np.int64), in_size - 1)
 
 
 def _bilinear_table(in_size, out_size, dtype):
-    """The two inputs each output blends, and the weight of the second; centres lie at +0.5."""
+    """The two inputs that each output blends, and the second's weight. Pixel centres: +0.5."""
     half, scale = dtype.type(0.5), dtype.type(in_size / out_size)
     centre = np.maximum((np.arange(out_size, dtype=dtype) + half) * scale - half, 0)
     lower = np.minimum(centre.astype(np.int64), in_size - 1)

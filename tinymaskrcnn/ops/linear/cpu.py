@@ -1,10 +1,10 @@
-"""The fully connected layer on the CPU, from the register tiles of convolution.
+"""The fully connected layer on the CPU, built from convolution's register tiles.
 
-Same names, arguments and results as reference.py, for float32. The library's own product and not
-NumPy's, because two pools of threads on the same cores get in each other's way.
+Same names, arguments and results as reference.py, for float32. It does not use NumPy's product:
+two thread pools on the same cores would get in each other's way.
 
-What is special here is the depth: the first layer of a box head sums over 12544 features, and the
-weight of so deep a layer does not fit into a cache. So the sums are cut into stretches of DEPTH.
+The special difficulty is depth: the first layer of a box head sums over 12544 features, and the
+weight of such a layer does not fit into a cache. So the sums are cut into stretches of DEPTH.
 """
 
 import numpy as np
@@ -17,9 +17,9 @@ from ..conv2d.cpu_weights import kept, pack
 from ..conv2d.grad_weight import conv2d_grad_weight
 from ..simd import PANEL, TILE_ROWS, address, row_tile
 
-DEPTH = 512  # of a panel that stays in the second-level cache while rows pass
-BLOCK_TILES = 16  # register tiles of rows that share it
-SPLITS = 8  # of the columns among threads
+DEPTH = 512  # of a panel, so that it stays in the L2 cache while the rows pass
+BLOCK_TILES = 16  # register tiles of rows that share a panel
+SPLITS = 8  # parts of the columns, for different threads
 
 
 def linear(x, weight, bias, relu):
@@ -56,8 +56,8 @@ def _product(x, panels, outs, bias, relu):
 def _multiply(x, panels, biases, relu, y):
     """y[m, o] = relu?(bias[o] + sum over k of x[m, k] * panels[o // PANEL, k, o % PANEL]).
 
-    A task is a block of rows and a part of the columns; a stretch of a panel stays in the cache
-    while the block's rows pass, and of the rows while the panels do.
+    A task is a block of rows and a part of the columns. A stretch of a panel stays in the cache
+    while the block's rows pass, and a stretch of the rows while the panels pass.
     """
     rows, depth = x.shape
     outs = y.shape[1]

@@ -1,5 +1,5 @@
-"""The fully connected layer on the GPU: three matrix products, which differ in what is read along
-which axis. Bias and ReLU are in the product's last step.
+"""The fully connected layer on the GPU: three matrix products, which differ in the axes along which
+they read. The product's last step adds the bias and applies ReLU.
 """
 
 from ..activations.cuda import relu_grad

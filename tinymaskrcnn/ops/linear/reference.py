@@ -1,7 +1,7 @@
 """The fully connected layer in NumPy: three matrix products.
 
-Works in float32 and float64; the output has the input's dtype. Arguments are not checked here;
-`op.py` does that.
+Works in float32 and float64; the output has the input's dtype. Arguments are not checked here but
+in `op.py`.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ def linear(x, weight, bias, relu):
 def linear_grad_output(grad, y, relu):
     """Gradient before bias and ReLU, and the bias gradient.
 
-    grad (M, Out), y the output (read only with relu) -> (grad where y > 0, its sum (Out,)).
+    grad (M, Out), y the output (used only with relu) -> (grad where y > 0, its sum (Out,)).
     """
     if relu:
         grad = grad * (y > 0)

@@ -1,7 +1,7 @@
-"""The losses on the CPU: NumPy in as few passes as it allows, written into reused buffers.
+"""The losses on the CPU: NumPy, in as few passes as possible, writing to reused buffers.
 
-NumPy's exp and log are vectorised where Numba would call the C library for each value, and the
-inputs are small: a few hundred thousand values at most, for the masks.
+NumPy's exp and log are vectorised; Numba would call the C library for each value. The inputs are
+small: a few hundred thousand values at most, for the masks.
 """
 
 import numpy as np
@@ -32,13 +32,13 @@ def binary_cross_entropy(logits, targets, reduction):
     np.negative(losses, out=losses)
     np.exp(losses, out=losses)
     np.log1p(losses, out=losses)
-    # The difference first: beside a large x the logarithm would lose its digits.
+    # Take the difference first: added to a large x, the logarithm would lose its digits.
     losses += np.maximum(logits, 0) - targets * logits
     return _reduce(losses, reduction)
 
 
 def binary_cross_entropy_grad(grad, logits, targets, reduction):
-    """Sigmoid minus target; e^-x may overflow to infinity, which rightly gives a sigmoid of 0."""
+    """Sigmoid minus target; where e^-x overflows to infinity, the sigmoid is rightly 0."""
     dlogits = np.negative(logits, out=memory.empty(logits.shape))
     with np.errstate(over="ignore"):
         np.exp(dlogits, out=dlogits)
@@ -50,7 +50,7 @@ def binary_cross_entropy_grad(grad, logits, targets, reduction):
 
 
 def smooth_l1(prediction, target, beta, reduction):
-    """With m = min(|d|, beta): m^2 / 2 beta + |d| - m, without a branch."""
+    """m^2 / 2 beta + |d| - m with m = min(|d|, beta): no branch."""
     distance = np.subtract(prediction, target, out=memory.empty(prediction.shape))
     np.abs(distance, out=distance)
     if beta:
@@ -63,7 +63,7 @@ def smooth_l1(prediction, target, beta, reduction):
 
 
 def smooth_l1_grad(grad, prediction, target, beta, reduction):
-    """The difference over beta, held between -1 and 1."""
+    """The difference over beta, clipped to -1 .. 1."""
     slope = np.subtract(prediction, target, out=memory.empty(prediction.shape))
     if beta:
         slope /= beta
@@ -75,7 +75,7 @@ def smooth_l1_grad(grad, prediction, target, beta, reduction):
 
 
 def _reduce(losses, reduction):
-    """All losses, their sum or their mean as an array without axes; the sum is pairwise."""
+    """The losses, or their sum or mean as a zero-dimensional array; NumPy sums in pairs."""
     if reduction == "none":
         return losses
     count = max(losses.size, 1) if reduction == "mean" else 1

@@ -1,6 +1,6 @@
-"""The losses on the GPU: a thread a value (or a row of logits), then a sum.
+"""The losses on the GPU: one thread per value (or per row of logits), then a sum.
 
-The loss stays on the device as an array without axes, until somebody asks for the number.
+The loss stays on the device, as a zero-dimensional array, until somebody asks for the number.
 """
 
 import numpy as np
@@ -47,7 +47,7 @@ def smooth_l1(prediction, target, beta, reduction):
 
 def smooth_l1_grad(grad, prediction, target, beta, reduction):
     slope, share = empty(prediction.shape), _share(prediction, reduction)
-    each = reduction == "none"  # every value then has a gradient of its own
+    each = reduction == "none"  # every value then has its own gradient
     arguments = prediction.flat, to_device(target).flat, beta, share, slope.flat
     _smooth_l1_grad[blocks(slope.size)](grad.flat, each, *arguments)
     return slope
@@ -77,7 +77,7 @@ def _scale(a, factor, out):
 def _cross_entropy(logits, labels, losses, probabilities):
     """losses[r] = -log softmax(logits[r])[labels[r]], probabilities[r] = softmax: thread r.
 
-    The difference to the largest logit first, so that no exponential overflows.
+    Subtract the largest logit first, so that no exponential overflows.
     """
     classes = logits.shape[1]
     for r in range(cuda.grid(1), logits.shape[0], cuda.gridsize(1)):
@@ -96,7 +96,7 @@ def _cross_entropy(logits, labels, losses, probabilities):
 
 @kernel(F1, F2, I1, F2)
 def _cross_entropy_grad(grad, probabilities, labels, dlogits):
-    """dlogits[r, k] = (probability - (k is the label)) grad / rows: one thread a cell."""
+    """dlogits[r, k] = (probability - (k is the label)) grad / rows: one thread per cell."""
     rows, classes = dlogits.shape
     for cell in range(cuda.grid(1), dlogits.size, cuda.gridsize(1)):
         r, k = cell // classes, cell % classes
@@ -108,7 +108,7 @@ def _cross_entropy_grad(grad, probabilities, labels, dlogits):
 def _binary_cross_entropy(logits, targets, losses):
     """losses[i] = log(1 + e^-|x|) + (max(x, 0) - t x): thread i, i + all threads, ...
 
-    The difference first: beside a large x the logarithm would lose its digits.
+    Take the difference first: added to a large x, the logarithm would lose its digits.
     """
     for i in range(cuda.grid(1), logits.size, cuda.gridsize(1)):
         x = logits[i]
@@ -136,7 +136,7 @@ def _smooth_l1(prediction, target, beta, losses):
 
 @kernel(F1, I, F1, F1, F, F, F1)
 def _smooth_l1_grad(grad, each, prediction, target, beta, share, slope):
-    """slope[i] = d / beta held between -1 and 1, times grad and share: thread i, ..."""
+    """slope[i] = (d / beta, clipped to -1 .. 1) * grad * share: thread i, ..."""
     for i in range(cuda.grid(1), prediction.size, cuda.gridsize(1)):
         difference = prediction[i] - target[i]
         if abs(difference) < beta:

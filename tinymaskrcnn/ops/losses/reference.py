@@ -7,7 +7,7 @@ import numpy as np
 
 
 def cross_entropy(logits, labels):
-    """The mean of -log softmax(logits)[label], and the probabilities, which the gradient needs."""
+    """The mean of -log softmax(logits)[label], and the probabilities that the gradient needs."""
     shifted = logits - logits.max(1, keepdims=True)
     log_sum = np.log(np.exp(shifted).sum(1, keepdims=True))
     log_probability = shifted - log_sum
@@ -23,7 +23,7 @@ def cross_entropy_grad(grad, probabilities, labels):
 
 
 def binary_cross_entropy(logits, targets, reduction):
-    """-t log s(x) - (1 - t) log(1 - s(x)), s the sigmoid, arranged so that nothing overflows."""
+    """-t log s(x) - (1 - t) log(1 - s(x)), s the sigmoid, rearranged so that nothing overflows."""
     losses = np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))
     return _reduce(losses, reduction)
 
@@ -49,7 +49,7 @@ def smooth_l1_grad(grad, prediction, target, beta, reduction):
 
 
 def _reduce(losses, reduction):
-    """All losses, their sum or their mean as an array without axes; summed in float64."""
+    """The losses, or their sum or mean as a zero-dimensional array; summed in float64."""
     if reduction == "none":
         return losses
     total = losses.sum(dtype=np.float64)
@@ -58,5 +58,5 @@ def _reduce(losses, reduction):
 
 
 def _shared(grad, values, reduction):
-    """The gradient that each of the values gets from the reduced loss."""
+    """Each value's part of the reduced loss's gradient."""
     return grad / max(values.size, 1) if reduction == "mean" else grad

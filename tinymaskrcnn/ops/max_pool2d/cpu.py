@@ -7,7 +7,7 @@ from ... import memory
 from ...jit import kernel, serial
 from ..arguments import output_size
 
-_PARALLEL = 1 << 16  # values of the larger map below which a parallel region costs too much
+_PARALLEL = 1 << 16  # if the larger map has fewer values, a parallel region costs too much
 
 
 def max_pool2d(x, kernel_size, stride, padding):
@@ -30,7 +30,7 @@ def max_pool2d_grad(grad, tap, input_shape, kernel_size, stride, padding):
 
 @serial
 def _pool_rows(x, kernel_size, stride, padding, y, tap, first, last):
-    """For each tap inside the picture and each channel: keep a larger value and its tap.
+    """For each tap inside the map and each channel: keep the larger value and its tap.
 
     A NaN replaces a number and is never replaced: it is not <= anything, nor == itself.
     """
@@ -60,7 +60,7 @@ def _pool(x, kernel_size, stride, padding, y, tap, first, last):
 
 @serial
 def _pool_grad_rows(grad, tap, kernel_size, stride, padding, dx, first, last):
-    """Each input row gathers from the windows that cover it: no two threads write one cell."""
+    """Each input row gathers from the windows that cover it; no two threads write to one cell."""
     _, height, width, channels = dx.shape
     for row in range(first, last):
         n, h = row // height, row % height

@@ -1,7 +1,7 @@
-"""Max pooling on the GPU: a thread for each output value, and back a thread for each input value.
+"""Max pooling on the GPU: one thread per output value; back, one per input value.
 
-The gradient is gathered by its receiver, from the few windows that cover it, rather than scattered:
-so no two threads add to one cell.
+The gradient is gathered, not scattered: each input value reads the few windows that cover it, so no
+two threads add to one cell.
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ def max_pool2d_grad(grad, tap, input_shape, kernel_size, stride, padding):
 
 @kernel(F4, F4, I4, tuple_of(6), registers=96)
 def _pool(x, y, tap, settings):
-    """y[n, i, j, c] = the largest of its window, tap = where: one thread a cell of y.
+    """y[n, i, j, c] = the window's maximum, tap = its position: one thread per cell of y.
 
     A NaN replaces a number and is never replaced: it is not <= anything, nor == itself.
     """
@@ -50,7 +50,9 @@ def _pool(x, y, tap, settings):
 
 @device_function
 def _windows(place, size, stride, count):
-    """The windows along one axis that cover a place of the padded picture: first, and one past."""
+    """The windows along one axis that cover a place of the padded map: the first, and the one after
+    the last.
+    """
     before = max(place - size + stride, 0)
     first = int32(uint32(uint32(before) // uint32(stride)))
     last = int32(uint32(uint32(place) // uint32(stride))) + 1
@@ -59,7 +61,7 @@ def _windows(place, size, stride, count):
 
 @kernel(F4, I4, F4, tuple_of(6), registers=128)
 def _pool_grad(grad, tap, dx, settings):
-    """dx[n, h, w, c] = sum of grad over the windows that it won: one thread a cell of dx."""
+    """dx[n, h, w, c] = sum of grad over the windows whose maximum it was: one thread per cell."""
     kernel_h, kernel_w, stride_y, stride_x, pad_y, pad_x = settings
     _, rows, columns, _ = grad.shape
     for cell in range(cuda.grid(1), dx.size, cuda.gridsize(1)):

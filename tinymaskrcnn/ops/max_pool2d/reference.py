@@ -1,10 +1,10 @@
-"""Max pooling and its gradient in NumPy: one pass per tap, which is a position in the window."""
+"""Max pooling and its gradient in NumPy: one pass per tap, that is, per position in the window."""
 
 import numpy as np
 
 
 def max_pool2d(x, kernel_size, stride, padding):
-    """The largest value of each window and its tap, row * kernel width + column, first of ties."""
+    """The largest value in each window and its tap, row * kernel width + column (first of ties)."""
     out_shape = (len(x), *_output_size(x.shape, kernel_size, stride, padding), x.shape[3])
     y = np.full(out_shape, -np.inf, x.dtype)
     tap = np.full(out_shape, -1)
@@ -12,14 +12,14 @@ def max_pool2d(x, kernel_size, stride, padding):
         value, best, unset = x[inputs], y[outputs], tap[outputs] < 0
         better = unset | ~(
             np.isnan(best) | (value <= best)
-        )  # a NaN wins over numbers and is never replaced
+        )  # a NaN replaces numbers and is never replaced
         y[outputs] = np.where(better, value, best)
         tap[outputs] = np.where(better, index, tap[outputs])
     return y, tap.astype(np.uint16)
 
 
 def max_pool2d_grad(grad, tap, input_shape, kernel_size, stride, padding):
-    """Each window hands its gradient to the pixel that won it."""
+    """Each window passes its gradient to the pixel that was its maximum."""
     dx = np.zeros(input_shape, grad.dtype)
     for index, outputs, inputs in _taps(input_shape, grad.shape, kernel_size, stride, padding):
         dx[inputs] += np.where(tap[outputs] == index, grad[outputs], 0)
@@ -34,7 +34,7 @@ def _output_size(input_shape, kernel_size, stride, padding):
 
 
 def _taps(input_shape, output_shape, kernel_size, stride, padding):
-    """For each tap: its number, the outputs that have it inside the picture, and its pixels."""
+    """For each tap: its number, the outputs where it falls inside the map, and its input pixels."""
     for i in range(kernel_size[0]):
         out_rows, in_rows = _overlap(i, input_shape[1], output_shape[1], stride[0], padding[0])
         for j in range(kernel_size[1]):
@@ -46,7 +46,9 @@ def _taps(input_shape, output_shape, kernel_size, stride, padding):
 
 
 def _overlap(offset, in_size, out_size, stride, padding):
-    """Slices of the outputs o with 0 <= o * stride + offset - padding < in_size, and inputs."""
+    """Slices of the outputs o with 0 <= o * stride + offset - padding < in_size, and of the inputs
+    that they read.
+    """
     first = max(0, -((offset - padding) // stride))
     last = min(out_size - 1, (in_size - 1 + padding - offset) // stride)
     count = max(0, last - first + 1)

@@ -1,1 +1,1 @@
-"""Non-maximum suppression, of one class and of many."""
+"""Non-maximum suppression, for one class or for many."""

@@ -1,7 +1,7 @@
-"""Non-maximum suppression for the CPU.
+"""Non-maximum suppression on the CPU.
 
-A box is compared with the boxes kept so far, a vector at a time, and is done with at the first
-block of them that holds one too close. Labels are independent: the threads share them out.
+Compare each box with the kept boxes, one vector at a time, and stop at the first block that
+contains an overlap. Labels are independent, so the threads share them.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ from numba import prange
 
 from ...jit import exact_kernel, exact_serial
 
-_SHIFT_LIMIT = 1000  # boxes up to which torchvision separates classes by shifting them apart
+_SHIFT_LIMIT = 1000  # up to this many boxes torchvision separates classes by shifting them apart
 _BLOCK = 64
 
 
@@ -20,7 +20,7 @@ def nms(boxes, scores, iou_threshold):
 
 
 def batched_nms(boxes, scores, labels, iou_threshold):
-    """Suppress among the boxes (N, 4) of each label (N,) alone: indices by falling score, int64."""
+    """Suppress boxes (N, 4) only within their own label (N,): indices by falling score, int64."""
     if len(boxes) == 0:
         return np.zeros(0, np.int64)
     if len(boxes) <= _SHIFT_LIMIT:
@@ -39,8 +39,8 @@ def batched_nms(boxes, scores, labels, iou_threshold):
 def _by_falling_score(scores):
     """Indices by falling score, equal scores in input order, NaN first.
 
-    Sorts whole numbers made of a score's bits, turned so that they fall with the score, and of the
-    index: no two are equal, so that NumPy's fastest sort, which is not stable, will do.
+    Sorts integers made of the score's bits, inverted so that a higher score gives a smaller number,
+    and of the index. No two are equal, so NumPy's fastest sort will do, although it is not stable.
     """
     scores = np.where(
         np.isnan(scores), np.float32(np.nan), scores + np.float32(0)
@@ -53,15 +53,14 @@ def _by_falling_score(scores):
 
 
 def _kept(boxes, bounds, iou_threshold):
-    """Which of the boxes (N, 4) are kept, where bounds[g] .. bounds[g + 1] is a group by falling
-    score."""
+    """Which boxes (N, 4) are kept; bounds[g] .. bounds[g + 1] is a group, by falling score."""
     kept = np.zeros(len(boxes), bool)
-    # the greatest float32 <= threshold: a float32 is above the one exactly when above the other
+    # the greatest float32 <= threshold: a float32 exceeds one exactly if it exceeds the other
     threshold = np.float32(iou_threshold)
     if float(threshold) > iou_threshold:
         threshold = np.nextafter(threshold, np.float32(-1))
     columns = np.ascontiguousarray(boxes.T)
-    if len(bounds) == 2:  # one group: nothing to share out
+    if len(bounds) == 2:  # one group: nothing to share among threads
         _suppress_group(columns, 0, len(boxes), threshold, kept)
     else:
         _suppress(columns, bounds, threshold, kept)
@@ -77,7 +76,7 @@ def _suppress(boxes, bounds, threshold, kept):
 
 @exact_serial
 def _suppress_group(boxes, first, last, threshold, kept):
-    # x1, y1, x2, y2, area of the kept boxes; blocks are filled up with zeros, which overlap nothing
+    # x1, y1, x2, y2, area of the kept boxes; the last block ends in zeros, which overlap nothing
     winners = np.zeros((5, last - first + _BLOCK), np.float32)
     count = 0
     for i in range(first, last):
@@ -97,7 +96,7 @@ def _suppress_group(boxes, first, last, threshold, kept):
 
 @exact_serial
 def _count_overlaps(others, start, x1, y1, x2, y2, area, threshold):
-    """How many of the BLOCK others from `start` on have an IoU above the threshold with one box."""
+    """How many of the BLOCK others from `start` on have an IoU with the box above the threshold."""
     hits = np.int32(0)
     for k in range(start, start + np.uint64(_BLOCK)):
         width = max(min(x2, others[2, k]) - max(x1, others[0, k]), np.float32(0))

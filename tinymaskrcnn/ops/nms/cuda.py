@@ -1,8 +1,8 @@
 """Non-maximum suppression: the GPU compares all pairs, the host decides.
 
-Which boxes overlap too much can be said of each pair alone; which are kept cannot, since a dropped
-box drops nobody. So the device makes a table of bits, 32 pairs to a word, and the host walks down
-it, a row for each box that is kept. A sort of a few thousand scores is the host's too.
+Whether two boxes overlap too much depends on this pair alone. Whether a box is kept does not, since
+a suppressed box suppresses no others. So the device makes a table of bits, 32 pairs per word, and
+the host walks down it, reading one row per kept box. The host also sorts the few thousand scores.
 """
 
 import numpy as np
@@ -13,8 +13,8 @@ from ...gpu.launch import F2, I2, F, cuda, kernel
 from ...gpu.scalars import divided
 from ..box_iou.cuda import overlap
 
-WORD = 32  # boxes of a word, and threads of a block
-_SHIFT_LIMIT = 1000  # boxes up to which torchvision separates classes by shifting them apart
+WORD = 32  # boxes per word, and threads per block
+_SHIFT_LIMIT = 1000  # up to this many boxes torchvision separates classes by shifting them apart
 
 
 def nms(boxes, scores, iou_threshold):
@@ -28,7 +28,7 @@ def nms(boxes, scores, iou_threshold):
 
 
 def batched_nms(boxes, scores, labels, iou_threshold):
-    """Suppress among the boxes (N, 4) of each label (N,) alone: indices by falling score, int64."""
+    """Suppress boxes (N, 4) only within their own label (N,): indices by falling score, int64."""
     boxes, scores, labels = to_host(boxes), to_host(scores), to_host(labels)
     if len(boxes) == 0:
         return np.zeros(0, np.int64)
@@ -50,13 +50,13 @@ def _by_falling_score(scores):
 
 
 def _below_or_equal(threshold):
-    """The greatest float32 <= threshold: a float32 is above one exactly when above the other."""
+    """The greatest float32 <= threshold: a float32 exceeds one exactly if it exceeds the other."""
     nearest = np.float32(threshold)
     return nearest if float(nearest) <= threshold else np.nextafter(nearest, np.float32(-1))
 
 
 def _kept(table, count):
-    """Greedy, from the best box down: one that is kept strikes out all that it overlaps."""
+    """Greedy, from the best box down: each kept box strikes out all that it overlaps."""
     kept, struck = np.zeros(count, bool), np.zeros(table.shape[1], np.uint32)
     for i in range(count):
         if not struck[i // WORD] >> np.uint32(i % WORD) & np.uint32(1):
@@ -67,10 +67,10 @@ def _kept(table, count):
 
 @kernel(F2, F, I2, threads=WORD, registers=64)
 def _suppressions(boxes, threshold, table):
-    """Bit k of table[i, word] = box 32 * word + k comes after i and overlaps it too much.
+    """Bit k of table[i, word]: box 32 * word + k comes after i and overlaps it too much.
 
-    Thread t of block (word, row) has box i = 32 * row + t and compares it with the 32 boxes of the
-    word; blocks below the diagonal have nothing to compare and write zeros.
+    Thread t of block (word, row) compares box i = 32 * row + t with the 32 boxes of the word.
+    Blocks below the diagonal have nothing to compare and write zeros.
     """
     word, i = cuda.blockIdx.x, cuda.blockIdx.y * WORD + cuda.threadIdx.x
     if i < boxes.shape[0]:

@@ -1,13 +1,13 @@
-"""Non-maximum suppression in NumPy: one greedy loop, each kept box against all that follow."""
+"""Non-maximum suppression in NumPy: a greedy loop, each kept box against all boxes after it."""
 
 import numpy as np
 
-_SHIFT_LIMIT = 1000  # boxes up to which torchvision separates classes by shifting them apart
+_SHIFT_LIMIT = 1000  # up to this many boxes torchvision separates classes by shifting them apart
 
 
 def nms(boxes, scores, iou_threshold):
-    """Go through the boxes (N, 4) by falling score (N,); keep each that no kept box overlaps too
-    much.
+    """Go through the boxes (N, 4) by falling score (N,). Keep a box unless a kept one overlaps it
+    with an IoU above the threshold.
 
     Returns:
         indices of the kept boxes, int64, by falling score.
@@ -22,17 +22,17 @@ def nms(boxes, scores, iou_threshold):
         width = np.maximum(np.minimum(x2[i], x2[i + 1 :]) - np.maximum(x1[i], x1[i + 1 :]), 0)
         height = np.maximum(np.minimum(y2[i], y2[i + 1 :]) - np.maximum(y1[i], y1[i + 1 :]), 0)
         intersection = width * height
-        with np.errstate(divide="ignore", invalid="ignore"):  # no area, no NaN to warn about
+        with np.errstate(divide="ignore", invalid="ignore"):  # boxes without area: NaN is fine
             iou = intersection / (area[i] + area[i + 1 :] - intersection)
         suppressed[i + 1 :] |= iou.astype(np.float64) > iou_threshold
     return order[~suppressed]
 
 
 def batched_nms(boxes, scores, labels, iou_threshold):
-    """Suppress among the boxes (N, 4) of each label (N,) alone: indices by falling score, int64.
+    """Suppress boxes (N, 4) only within their own label (N,): indices by falling score, int64.
 
-    Few boxes: move each label's boxes to a place of their own and suppress once; rounding in
-    float32 then happens where torchvision's does. Many: label by label.
+    For few boxes, shift each label's boxes to a separate region and suppress once, so that float32
+    rounds where torchvision rounds. For many, go label by label.
     """
     if len(boxes) == 0:
         return np.zeros(0, np.int64)

@@ -1,3 +1,3 @@
-"""The nearest orthogonal matrix, roughly: what Muon makes of a gradient. Not differentiable, so
+"""Roughly the nearest orthogonal matrix: Muon turns each gradient into it. This has no gradient, so
 there is no op.py: optim.py calls the kernels.
 """

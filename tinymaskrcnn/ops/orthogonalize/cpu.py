@@ -1,14 +1,14 @@
-"""Newton and Schulz's iteration on the small sides of all matrices at once.
+"""The Newton-Schulz iteration on the small sides of all matrices at once.
 
 Same names, arguments and results as reference.py, for float32. Every step multiplies x (m, n) from
 the left by a polynomial of its Gram matrix x x' (m, m), and all these polynomials commute. So the
-wide matrix is read twice only: for the Gram matrix, and for the product with the accumulated
+wide matrix is read only twice: for the Gram matrix, and for the product with the accumulated
 polynomial.
 
-The products in between are small, some thousand to some million multiplications, and there are
-17 of them: so each goes through all matrices in one parallel region. They are symmetric: only
-blocks on and above the diagonal are computed, and stored twice. A matrix is stored as panels
-(ceil(m/PANEL), m, PANEL), and since it is symmetric, a panel serves as left operand too.
+The 17 products in between are small, a few thousand to a few million multiplications, so each goes
+through all matrices in one parallel region. They are symmetric: only blocks on and above the
+diagonal are computed, and each is stored twice. A matrix is stored as panels
+(ceil(m/PANEL), m, PANEL); since it is symmetric, a panel also serves as a left operand.
 """
 
 from collections import namedtuple
@@ -26,18 +26,18 @@ from ..simd_outer import SQUARE_ROWS, square_tile
 from ..simd_transforms import transpose_block
 
 FACTORS = ((3.4445, -4.7750, 2.0315),) * 5
-STRETCH = 256  # of the inner axis: two panels of that depth stay in the second-level cache
+STRETCH = 256  # of the inner axis: two panels of that depth stay in the L2 cache
 GRAM, STEP, TOTAL, OTHER_TOTAL, PRODUCT = range(5)  # places for (m, m) matrices
-SMALLEST_NORM = 1e-7  # the reason stands in reference.py
+SMALLEST_NORM = 1e-7  # reference.py gives the reason
 
 Plan = namedtuple(
     "Plan",
     "sizes lengths "  # m and n of each matrix
-    "starts pitches "  # of its five (m, m) matrices in the room, and from one to the next
+    "starts pitches "  # where its five (m, m) matrices start, and the distance between them
     "panels "  # where its panels (ceil(m/PANEL), n, PANEL) start
     "blocks columns "  # (matrix, block row, block column) and (matrix, panel of the n columns)
     "room scratch "  # floats of all (m, m) matrices, and of all panels
-    "turned",  # where a transposed vector goes in a panel
+    "turned",  # where transposed vectors go in a panel
 )
 
 
@@ -71,7 +71,7 @@ def _orthogonalize_wide(matrices):
 
 @lru_cache(maxsize=64)
 def _plan(shapes):
-    """Where everything is, and the tasks of one pass, for wide matrices of these shapes."""
+    """Where everything is stored, and the tasks of one pass, for wide matrices of these shapes."""
     sizes, lengths = np.array(shapes).T.copy()
     pitches = np.array([_panel_floats(m, m) for m in sizes.tolist()])
     panels = np.array([_panel_floats(*shape) for shape in shapes])
@@ -94,10 +94,10 @@ def _panel_floats(size, length):
 
 
 def _polynomials(plan, room, blocks):
-    """Compute P with P x the result; returns its place.
+    """Compute the matrix P for which P x is the result; return its place.
 
-    For every step s = a + b g + c g^2 of a Gram matrix g: P <- P s, and g <- (s g) s. In this order
-    rounding leaves the small singular values alone; g <- (g s) s would cost two digits.
+    Each step, with s = a + b g + c g^2 for the Gram matrix g, is P <- P s and g <- (s g) s. In this
+    order rounding hardly touches the small singular values; g <- (g s) s would cost two digits.
     """
     zero, one = np.float32(0), np.float32(1)
     total, spare = TOTAL, OTHER_TOTAL
@@ -115,7 +115,7 @@ def _polynomials(plan, room, blocks):
 
 @kernel
 def _gram(plan, panels, room, blocks):
-    """x x' of every matrix, in blocks of PANEL x PANEL, from the panels of x'."""
+    """x x' for every matrix, in blocks of PANEL x PANEL, from the panels of x'."""
     workers = len(blocks)
     for worker in prange(workers):
         block = blocks[worker]
@@ -152,7 +152,7 @@ def _multiply(plan, room, left, right, out, scale, slope, shift, blocks):
 
 @kernel
 def _apply(plan, room, total, scales, sources, targets, panels, blocks):
-    """scale * P x of every matrix: a panel of x's columns, then all of P past it."""
+    """scale * P x for every matrix: take a panel of x's columns, then pass all of P over it."""
     workers = len(blocks)
     for worker in prange(workers):
         panel, block = panels[worker], blocks[worker]
@@ -175,8 +175,8 @@ def _apply(plan, room, total, scales, sources, targets, panels, blocks):
 
 @serial
 def _normalize(plan, room, norms):
-    """Find the Frobenius norm of every x, whose square is the trace of x x', and divide x x' by
-    that square: all singular values of x / norm are below 1."""
+    """Divide every x x' by its trace, the square of x's Frobenius norm: all singular values of
+    x / norm are at most 1."""
     for matrix in range(len(norms)):
         size, start, trace = plan.sizes[matrix], plan.starts[matrix], 0.0
         for i in range(size):
@@ -202,7 +202,7 @@ def _block(depth, left, left_at, right, right_at, block):
 
 @serial
 def _store(plan, block, size, row, column, room, start):
-    """Put a block of a symmetric matrix into the panels at `start`, and its mirror image too."""
+    """Store a block of a symmetric matrix, and its mirror image, in the panels at `start`."""
     place = start + (column * size + row * PANEL) * PANEL
     if row == column:
         for i in range(PANEL):

@@ -1,11 +1,10 @@
-"""Newton and Schulz's iteration on the GPU, on all matrices at once.
+"""The Newton-Schulz iteration on the GPU, on all matrices at once.
 
-A step of the iteration is x (a + b G + c G^2) with G = x x', so with M = b G + c G G it is
-a x + M x: three products, of which the first two are small. A matrix of its own would fill few of a
-GPU's processors, and there are dozens of matrices, each with 15 products; launched one by one they
-would have the GPU wait for Python. So all matrices lie behind each other in one array, and a launch
-makes one product of each: a table tells every block of threads which tile of which matrix is its
-own.
+A step of the iteration is (a + b G + c G^2) x with G = x x'. With M = b G + c G G it is a x + M x:
+three products, of which the first two are small. A single matrix would fill few of a GPU's
+processors. And there are dozens of matrices, with 15 products each: launched one by one, they would
+make the GPU wait for Python. So all matrices lie one after another in one array, and a launch makes
+one product for each matrix. A table tells every block of threads its tile and its matrix.
 """
 
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from ..cuda_gemm import DEPTH, LOADS, PITCH, SIDE, TILE, WIDE, multiply_tiles
 from ..cuda_sums import THREADS, block_sum
 from .reference import FACTORS, SMALLEST_NORM
 
-STRETCHES = 16  # blocks that scale one matrix
+STRETCHES = 16  # blocks that together scale one matrix
 
 
 def orthogonalize(matrices: Sequence[GpuArray]) -> list[GpuArray]:
@@ -47,7 +46,7 @@ def orthogonalize(matrices: Sequence[GpuArray]) -> list[GpuArray]:
 
 
 def _packed(matrices, starts):
-    """All matrices behind each other, the tall ones transposed."""
+    """All matrices one after another, with the tall ones transposed."""
     x = empty(starts[-1])
     for matrix, start, stop in zip(matrices, starts, starts[1:], strict=False):
         shape, steps = matrix.shape, steps_of(matrix.shape)
@@ -58,15 +57,16 @@ def _packed(matrices, starts):
 
 
 def _tiles_on_device(tables):
-    """The three tables, copied over in one piece."""
+    """The three tables, copied to the device in one piece."""
     together, ends = to_device(np.concatenate(tables)), np.cumsum([len(t) for t in tables])
     return [together[int(end - len(t)) : int(end)] for t, end in zip(tables, ends, strict=True)]
 
 
 @lru_cache(maxsize=16)
 def _plan(shapes):
-    """For wide matrices (m, n) of these shapes: where each starts and the last ends; the room of
-    all (m, m); rows for `normalise`; and the tiles of x x', of (m, m) by (m, m) and by (m, n).
+    """For wide matrices (m, n) of these shapes: where each starts and the last ends; the cells of
+    all (m, m) matrices; rows for `normalise`; and the tiles of the products x x', (m, m) @ (m, m)
+    and (m, m) @ (m, n).
     """
     m, n = np.array(shapes, np.int32).T
     starts = np.concatenate([[0], np.cumsum(m * n)])
@@ -78,7 +78,7 @@ def _plan(shapes):
 
 
 def _tiles(rows, columns, depths, *places):
-    """A row for each tile of each product: rows, columns, depth, where a, b and c start, and the
+    """One row for each tile of each product: rows, columns, depth; the starts of a, b and c; the
     tile's first row and column.
     """
     found = []
@@ -90,8 +90,8 @@ def _tiles(rows, columns, depths, *places):
 
 @kernel(F1, F1, F1, F1, I2, I, F, F, threads=(TILE, TILE), registers=128)
 def _products(a, b, d, c, tiles, turned, scale, slope):
-    """c = scale * a b + slope * d of every matrix, or a b' if `turned`: block i makes the tile
-    that row i of `tiles` names, as `tiled` in ops/cuda_gemm.py does; d lies as c.
+    """c = scale * a b + slope * d for every matrix, with b' for b if `turned`. Block i makes the
+    tile in row i of `tiles`, as `tiled` in ops/cuda_gemm.py does; d is laid out like c.
     """
     tile_a = cuda.shared.array((DEPTH, PITCH), float32)
     tile_b = cuda.shared.array((DEPTH, PITCH), float32)
@@ -130,8 +130,8 @@ def _products(a, b, d, c, tiles, turned, scale, slope):
 
 @kernel(F1, F1, I2)
 def _normalise(x, gram, spans):
-    """x[start:stop] / norm for every matrix, by blocks (., i) for row i of `spans`: start, stop,
-    and where its Gram matrix starts and how many rows that has; its trace is the norm squared.
+    """x[start:stop] / norm for every matrix. Blocks (., i) do row i of `spans`: start, stop, and
+    the start and number of rows of the Gram matrix, whose trace is the norm squared.
     """
     sums = cuda.shared.array(THREADS, float32)
     t, i = cuda.threadIdx.x, cuda.blockIdx.y

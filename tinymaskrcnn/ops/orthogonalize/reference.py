@@ -1,9 +1,10 @@
-"""Newton and Schulz's iteration in NumPy (Jordan et al. 2024, "Muon").
+"""The Newton-Schulz iteration in NumPy (Jordan et al. 2024, "Muon").
 
-With matrix = U S V', the result is close to U V': every singular value that is not tiny beside the
-largest comes to about 1 (0.68 to 1.14). An odd polynomial of a matrix is that polynomial of its
-singular values, so five times x -> a x + b x^3 + c x^5 does it, from values below 1 and without
-ever computing them. The three factors give up an exact 1 to lift small values fast.
+With matrix = U S V', the result is close to U V': every singular value that is not tiny compared
+with the largest becomes about 1 (0.68 to 1.14). An odd polynomial of a matrix applies that
+polynomial to its singular values. So five rounds of x -> a x + b x^3 + c x^5 do it, starting from
+singular values below 1, without ever computing them. The three factors lift small values fast; in
+exchange, values do not reach exactly 1.
 """
 
 from collections.abc import Sequence
@@ -11,14 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 
 FACTORS = ((3.4445, -4.7750, 2.0315),) * 5
-# Of a smaller norm than this, a gradient is that of something long learnt, and its direction noise.
-# Steps of full length along it never end: logits that were sure ran away until they overflowed.
+# A gradient with a smaller norm belongs to something learnt long ago; its direction is noise.
+# Full-length steps along it never stop: logits that were certain grew until they overflowed.
 SMALLEST_NORM = 1e-7
 
 
 def orthogonalize(matrices: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Of each matrix (m, n), of any scale, its rough U V' (m, n); one whose norm is far below
-    SMALLEST_NORM stays small, and zeros stay zeros.
+    """An approximate U V' (m, n) for each matrix (m, n), whatever its scale. A matrix whose norm is
+    far below SMALLEST_NORM stays small; zeros stay zeros.
     """
     return [_orthogonalize(matrix) for matrix in matrices]
 

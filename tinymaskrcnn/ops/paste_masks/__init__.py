@@ -1,1 +1,1 @@
-"""Masks of boxes, pasted into pictures."""
+"""Paste the masks of boxes into full-size images."""

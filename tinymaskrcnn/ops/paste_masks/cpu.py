@@ -1,9 +1,9 @@
-"""Mask pasting for the CPU: bands of picture rows, split among the threads.
+"""Mask pasting on the CPU: the threads share bands of image rows.
 
-A row of the picture is first a row of the mask (two rows of it mixed), then stretched: between two
-neighbours in the mask the picture's pixels lie on a straight line. Most of a picture is outside the
-box, though, and the time that of writing zeros to memory. So a row is made in the first-level
-cache, where most of it stays zero, and copied from there past the other caches (simd_rows.py).
+To make a row of the image, blend two rows of the mask, then stretch the result: between two
+neighbours in the mask, the image's values lie on a straight line. But most of an image is outside
+the box, and most of the time goes into writing zeros to memory. So a row is made in the L1 cache,
+where most of it stays zero, and copied from there past the other caches (simd_rows.py).
 """
 
 import numpy as np
@@ -14,11 +14,11 @@ from ...jit import exact_serial, kernel, serial
 from ..simd import LANES
 from ..simd_rows import VECTOR, finish_streams, ramp, stream_row
 
-_BAND = 64  # rows of a picture that one task fills
+_BAND = 64  # rows of an image that one task fills
 
 
 def paste_masks(probabilities, boxes, height, width):
-    """Each mask (N, M, M) resized bilinearly to its box (N, 4), in an otherwise zero picture:
+    """Resize each mask (N, M, M) bilinearly to its box (N, 4), in an image that is zero elsewhere:
     (N, height, width) float32."""
     pictures = memory.empty((len(probabilities), height, width))
     if pictures.size:
@@ -41,9 +41,9 @@ def _padded(probabilities):
 
 
 def _whole(boxes, size):
-    """The boxes enlarged about their centres for the padding, truncated toward zero: int64 (N, 4).
+    """The boxes, enlarged about their centres for the padding, truncated toward zero: int64 (N, 4).
 
-    In NumPy, since which pixel a coordinate falls in hangs on each rounding.
+    In NumPy, since each rounding can decide which pixel a coordinate falls in.
     """
     half = (boxes[:, 2:] - boxes[:, :2]) * np.float32(0.5) * np.float32((size + 2) / max(size, 1))
     centre = (boxes[:, 2:] + boxes[:, :2]) * np.float32(0.5)
@@ -56,7 +56,7 @@ def _paste(masks, boxes, height, out):
     """pictures[n] = masks[n] stretched to its box, band by band; `out` is their bytes."""
     bands, pitch = (height + _BAND - 1) // _BAND, len(out) // (len(masks) * height)
     for item in prange(len(masks) * bands):
-        task = np.int64(item)  # prange counts unsigned, which would compile every helper twice
+        task = np.int64(item)  # prange's index is unsigned: every helper would be compiled twice
         n, top = task // bands, task % bands * _BAND
         bottom = min(top + _BAND, height)
         begin, end = _inside(boxes[n, 1], boxes[n, 3], top, bottom)
@@ -112,7 +112,9 @@ def _inside(start, stop, low, high):
 
 @exact_serial
 def _source(pixel, start, stop, size):
-    """Where a pixel of start .. stop falls among `size` mask pixels: index, fraction beyond it."""
+    """Where a pixel of start .. stop falls among `size` mask pixels: the index of the one before
+    it, and the fraction beyond that.
+    """
     scale = np.float32(np.float32(size) / np.float32(max(stop - start + 1, 1)))
     place = (np.float32(pixel - start) + np.float32(0.5)) * scale - np.float32(0.5)
     place = max(place, np.float32(0))
@@ -122,8 +124,8 @@ def _source(pixel, start, stop, size):
 
 @serial
 def _stretch(start, stop, left, right, size):
-    """_source of the pixels left .. right - 1: where, counted from `left`, the run of those begins
-    that fall in each mask pixel (and, at the end, where the last one ends), and their fractions.
+    """`_source` of the pixels left .. right - 1. The pixels that fall in one mask pixel are a run.
+    Returns each run's start, counted from `left` (and, last, the end of all), and the fractions.
     """
     runs = np.full(size + 1, right - left)
     fraction = np.zeros(right - left + LANES, np.float32)
@@ -137,7 +139,7 @@ def _stretch(start, stop, left, right, size):
 
 @serial
 def _mix_rows(mask, start, stop, y, mixed):
-    """The mask's row under picture row y, its last value twice."""
+    """The mask's row under image row y, with its last value twice."""
     size = mask.shape[1]
     low, fraction = _source(y, start, stop, size)
     high = min(low + 1, size - 1)
@@ -148,7 +150,7 @@ def _mix_rows(mask, start, stop, y, mixed):
 
 @serial
 def _stretch_row(mixed, runs, fraction, row, at):
-    """row[at + x] = mixed at its place and fraction, run by run, and on to a whole vector."""
+    """row[at + x] = mixed, interpolated at x's place, run by run, each up to a whole vector."""
     for k in range(len(runs) - 1):
         count = runs[k + 1] - runs[k]
         ramp(mixed[k], mixed[k + 1] - mixed[k], fraction, runs[k], count, row, at + runs[k])

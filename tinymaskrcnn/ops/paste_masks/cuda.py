@@ -1,4 +1,4 @@
-"""Mask pasting on the GPU: a thread for each pixel of each picture-sized mask."""
+"""Mask pasting on the GPU: one thread per pixel of each full-size mask."""
 
 import numpy as np
 from numba import float32, int32
@@ -23,9 +23,9 @@ def paste_masks_binary(probabilities, boxes, height, width, threshold):
 
 
 def _whole(boxes, padded_size):
-    """The boxes enlarged about their centres for the padding, in whole pixels: (N, 4) int32.
+    """The boxes, enlarged about their centres for the padding, in whole pixels: (N, 4) int32.
 
-    Held within half a billion pixels, so that no length leaves int32; pictures are smaller.
+    Clipped to half a billion pixels, so that every length fits in int32; images are smaller.
     """
     scale = np.float32(padded_size / max(padded_size - 2, 1))
     half = (boxes[:, 2:] - boxes[:, :2]) * np.float32(0.5) * scale
@@ -36,8 +36,8 @@ def _whole(boxes, padded_size):
 
 @device_function
 def _source(place, first, last, size):
-    """Along one axis, which two rows of the padded mask a pixel lies between, and the weight of the
-    second.
+    """Along one axis: the two rows of the padded mask that a pixel lies between, and the second
+    one's weight.
     """
     length = max(last - first + 1, 1)
     scale = divided(float32(size), float32(length))
@@ -56,7 +56,7 @@ def _padded(mask, n, y, x):
 
 @device_function
 def _value(masks, boxes, n, y, x):
-    """The probability at pixel (y, x) of picture n, 0 outside the box."""
+    """The probability at pixel (y, x) of image n, 0 outside the box."""
     x1, y1, x2, y2 = boxes[n, 0], boxes[n, 1], boxes[n, 2], boxes[n, 3]
     if y < y1 or y > y2 or x < x1 or x > x2:
         return float32(0)
@@ -70,7 +70,7 @@ def _value(masks, boxes, n, y, x):
 
 @kernel(F3, I2, F3, registers=80)
 def _paste(masks, boxes, pictures):
-    """pictures[n, y, x] = the mask's probability there: one thread a pixel."""
+    """pictures[n, y, x] = the mask's probability there: one thread per pixel."""
     height, width = pictures.shape[1], pictures.shape[2]
     for cell in range(cuda.grid(1), pictures.size, cuda.gridsize(1)):
         row, x = cell // width, cell % width
@@ -80,7 +80,7 @@ def _paste(masks, boxes, pictures):
 
 @kernel(F3, I2, F, B3, registers=80)
 def _paste_binary(masks, boxes, threshold, pictures):
-    """pictures[n, y, x] = is the probability there above the threshold: one thread a pixel."""
+    """pictures[n, y, x] = whether the probability exceeds the threshold: one thread per pixel."""
     height, width = pictures.shape[1], pictures.shape[2]
     for cell in range(cuda.grid(1), pictures.size, cuda.gridsize(1)):
         row, x = cell // width, cell % width

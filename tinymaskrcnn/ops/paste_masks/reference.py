@@ -1,10 +1,10 @@
-"""Mask pasting in NumPy: each mask enlarged to its box by two small matrices."""
+"""Mask pasting in NumPy: two small matrices enlarge each mask to its box."""
 
 import numpy as np
 
 
 def paste_masks(probabilities, boxes, height, width):
-    """Each mask (N, M, M) resized bilinearly to its box (N, 4), in an otherwise zero picture.
+    """Resize each mask (N, M, M) bilinearly to its box (N, 4), in an image that is zero elsewhere.
 
     Returns:
         (N, height, width), of the probabilities' dtype.
@@ -28,7 +28,7 @@ def paste_masks_binary(probabilities, boxes, height, width, threshold):
 
 
 def _whole(boxes, padded_size):
-    """The boxes enlarged about their centres for the padding, truncated to ints: N lists of 4."""
+    """The boxes, enlarged about their centres for the padding, truncated to ints: N lists of 4."""
     scale = boxes.dtype.type(padded_size / max(padded_size - 2, 1))
     half = (boxes[:, 2:] - boxes[:, :2]) * boxes.dtype.type(0.5) * scale
     centre = (boxes[:, 2:] + boxes[:, :2]) * boxes.dtype.type(0.5)
@@ -37,8 +37,8 @@ def _whole(boxes, padded_size):
 
 
 def _interpolation(size, length, start, stop, dtype):
-    """Rows start .. stop - 1 of the (length, size) matrix that resizes bilinearly, with pixel
-    centres at +0.5."""
+    """Rows start .. stop - 1 of the (length, size) matrix that resizes bilinearly; pixel centres
+    are at +0.5."""
     position = (np.arange(start, stop).astype(dtype) + dtype.type(0.5)) * dtype.type(size / length)
     position = np.maximum(position - dtype.type(0.5), 0)
     low = np.minimum(position.astype(np.int64), size - 1)

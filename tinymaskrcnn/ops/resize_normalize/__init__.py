@@ -1,1 +1,1 @@
-"""Resizing a picture, normalising its colours and turning it channels-last, in one pass."""
+"""Resize an image, normalise its colours and make it channels-last, in one pass."""

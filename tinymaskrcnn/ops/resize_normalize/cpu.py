@@ -1,8 +1,8 @@
-"""Resize and normalise on the CPU, separably, blocks of output rows in parallel.
+"""Resize and normalise on the CPU: rows, then columns, with blocks of output rows in parallel.
 
-A source row is normalised and stretched to the new width once, into one of two line buffers, and
-serves all output rows that lie next to it; a picture that is enlarged is stretched fewer times than
-it has output rows, and the blend of the two lines is one vector loop.
+Each source row is normalised and stretched to the new width once, into one of two line buffers, and
+then serves all output rows next to it. So an enlarged image needs fewer stretches than it has rows,
+and blending the two lines is one vector loop.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from numba import prange
 from ... import memory
 from ...jit import kernel, serial
 
-_BLOCKS = 16  # of output rows; each makes at most two lines that another makes too
+_BLOCKS = 16  # of output rows; at most two lines per block are also made by another block
 
 
 def resize_normalize(image, size, mean, std, out):
@@ -26,7 +26,7 @@ def resize_normalize(image, size, mean, std, out):
 
 
 def _taps(length, new_length):
-    """For each new pixel the old one before it, and the weight of the one after."""
+    """For each new pixel, the old pixel before it, and the weight of the one after."""
     ratio = np.float32(length) / np.float32(new_length)
     place = np.float64(ratio) * (np.arange(new_length) + 0.5) - 0.5  # rounded once, as by an FMA
     place = np.maximum(place, 0).astype(np.float32)
@@ -36,9 +36,9 @@ def _taps(length, new_length):
 
 @kernel
 def _resize(image, low_y, weight_y, low_x, weight_x, mean, inverse_std, lines, out):
-    """for each output row: out[i] = (1 - w) line[y] + w line[y + 1], lines made when first wanted.
+    """for each output row: out[i] = (1 - w) line[y] + w line[y + 1]; lines are made when needed.
 
-    Lines y and y + 1 stand in the two buffers by parity. lines: (blocks, 2, width * C).
+    Even lines are in the first buffer, odd ones in the second. lines: (blocks, 2, width * C).
     """
     channels, source_height, _ = image.shape
     height, width = len(low_y), len(low_x)
@@ -65,9 +65,9 @@ def _resize(image, low_y, weight_y, low_x, weight_x, mean, inverse_std, lines, o
 
 @serial
 def _stretch(image, y, low_x, weight_x, mean, inverse_std, line):
-    """Row y of the picture, normalised, at the new width, channels last: (width * C,).
+    """Row y of the image, normalised, at the new width, channels last: (width * C,).
 
-    Unsigned indices, because Numba tests signed ones for being negative.
+    Indices are unsigned, because Numba checks whether signed ones are negative.
     """
     channels, _, source_width = image.shape
     for c in range(channels):

@@ -1,4 +1,4 @@
-"""Resizing and normalising a picture on the GPU: a thread for each value of the result."""
+"""Resize and normalise an image on the GPU: one thread per value of the result."""
 
 import numpy as np
 from numba import float32, int32
@@ -14,8 +14,8 @@ def resize_normalize(image, size, mean, std, out):
 
 
 def _taps(length, new_length):
-    """For each new pixel the lower of the two old ones it lies between, and the weight of the
-    other. In float64, as one rounding decides which two.
+    """For each new pixel, the lower of the two old pixels it lies between, and the other's weight.
+    In float64, since a rounding can decide which two these are.
     """
     ratio = np.float32(length) / np.float32(new_length)
     place = np.float64(ratio) * (np.arange(new_length) + 0.5) - 0.5
@@ -26,7 +26,7 @@ def _taps(length, new_length):
 
 @kernel(F3, F1, F1, I1, F1, I1, F1, F3, registers=64)
 def _resize(image, mean, std, rows, down, columns, right, out):
-    """out[i, j, c] = the blend of four pixels of image[c], normalised: one thread a cell."""
+    """out[i, j, c] = the blend of four pixels of image[c], normalised: one thread per cell."""
     _, width, channels = out.shape
     for cell in range(cuda.grid(1), out.size, cuda.gridsize(1)):
         pixel, c = cell // channels, cell % channels

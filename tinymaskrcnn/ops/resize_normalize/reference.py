@@ -20,7 +20,7 @@ def _mix(a, b, weight):
 
 
 def _taps(length, new_length):
-    """For each new pixel the two old ones it lies between, and the weight of the second."""
+    """For each new pixel, the two old pixels it lies between, and the second one's weight."""
     ratio = np.float32(length) / np.float32(new_length)
     place = np.float64(ratio) * (np.arange(new_length) + 0.5) - 0.5  # float64: rounded only once
     place = np.maximum(place, 0).astype(np.float32)

@@ -1,1 +1,1 @@
-"""RoIAlign: features of a region, sampled without rounding its coordinates."""
+"""RoIAlign: the features of a region, sampled without rounding its coordinates."""

@@ -1,9 +1,9 @@
-"""RoIAlign for the CPU: rows first, then columns.
+"""RoIAlign on the CPU: rows first, then columns.
 
-Along each axis a bin is a list of taps: pixels and their weights, merged where samples share a
-pixel (_find_taps). A row of bins is then a weighted sum of a few rows of the map, over the columns
-the roi uses, and each bin a weighted sum of a few columns of that. In channels-last both are vector
-loops; for a map of one channel, such as a ground-truth mask, the first still is.
+Along each axis a bin is a list of taps: pixels with weights. Samples that share a pixel share a tap
+(_find_taps). A row of bins is then a weighted sum of a few rows of the map, over the columns that
+the roi uses, and each bin is a weighted sum of a few columns of that. With channels last, both are
+vector loops; with a single channel, as in a ground-truth mask, only the first is.
 """
 
 import numpy as np
@@ -25,8 +25,8 @@ def roi_align(features, rois, output_size, spatial_scale, sampling_ratio, aligne
 def roi_align_grad(
     grad, features_shape, rois, output_size, spatial_scale, sampling_ratio, aligned, total=None
 ):
-    """The gradient of the features (N, H, W, C), from the output's gradient (R, h, w, C); added to
-    the total, in place, where there is one."""
+    """The gradient of the features (N, H, W, C), from the output's gradient (R, h, w, C). If there
+    is a total, it is added to that, in place."""
     gradient = memory.empty(features_shape) if total is None else total
     if gradient.size == 0 or len(rois) == 0:
         if total is None:
@@ -42,17 +42,17 @@ def roi_align_grad(
 
 
 def _channel_parts(images, channels):
-    """Into how many parts to cut the channels, so that images x parts keep every thread busy."""
+    """How many parts to cut the channels into, so that images x parts keep every thread busy."""
     threads = get_num_threads()
     return 1 if images % threads == 0 else max(1, min(threads, channels // 16))
 
 
 def _tables(rois, features_shape, output_size, spatial_scale, sampling_ratio, aligned):
-    """For every roi: taps along y (see _axis_taps), the same along x, its runs of columns, and the
-    greatest number of columns that any roi uses.
+    """For every roi: its taps along y (see _axis_taps) and along x, and its runs of columns; also
+    the largest number of columns that any roi uses.
 
-    Taps along x count in the roi's own columns (see _number_columns). Positions are computed in
-    float32, one operation at a time: the roundings are torchvision's.
+    Taps along x are numbered by the roi's own columns (see _number_columns). Positions are computed
+    in float32, one operation at a time, so they round as torchvision's do.
     """
     corners = rois[:, 1:] * np.float32(spatial_scale) - np.float32(0.5 if aligned else 0)
     sizes = corners[:, 2:] - corners[:, :2]
@@ -73,10 +73,10 @@ def _tables(rois, features_shape, output_size, spatial_scale, sampling_ratio, al
 
 
 def _axis_taps(geometry, samples, axis, bins, extent):
-    """The taps of every roi along one axis: how many fours of them (R, bins), their pixels and
-    weights (R, bins, most).
+    """Every roi's taps along one axis: the number of groups of four (R, bins), and the taps' pixels
+    and weights (R, bins, most).
 
-    Loops take four taps at a time, which spares loads and stores of the sum.
+    Loops take four taps at a time, which saves loads and stores of the sum.
     """
     most = -(-max(min(2 * int(samples[:, axis].max()), extent), 1) // 4) * 4
     fours = np.empty((len(geometry), bins), np.int64)
@@ -88,9 +88,9 @@ def _axis_taps(geometry, samples, axis, bins, extent):
 
 @exact_serial
 def _find_taps(geometry, samples, axis, extent, fours, pixel, weight):
-    """For every roi and bin: the pixels its samples touch, each once, with their summed weights.
+    """For every roi and bin: each pixel that its samples touch, once, with its summed weight.
 
-    A sample counts 1 / samples, and nothing where it lies outside -1 .. extent.
+    A sample has weight 1 / samples, or 0 if it lies outside -1 .. extent.
     """
     one, half, zero = np.float32(1), np.float32(0.5), np.float32(0)
     for r in range(len(geometry)):
@@ -115,7 +115,9 @@ def _find_taps(geometry, samples, axis, extent, fours, pixel, weight):
 
 @exact_serial
 def _add_tap(pixel, weight, used, place, share):
-    """Add to the list of `used` taps, merging with one at the same place: how many it holds now."""
+    """Add a tap to a list of `used` taps, or merge it with one at the same place. Returns how many
+    the list holds now.
+    """
     if share == 0:
         return used
     for t in range(used - 1, -1, -1):
@@ -130,8 +132,8 @@ def _add_tap(pixel, weight, used, place, share):
 def _number_columns(count, column, width, runs):
     """Number each roi's columns 0, 1, ... from left to right, in place, and list their runs.
 
-    runs[r]: pairs (start, stop) of neighbouring columns, ended by an empty one. Returns the
-    greatest number of columns of a roi.
+    runs[r]: pairs (start, stop) of neighbouring columns; an empty pair ends the list. Returns the
+    largest number of columns that any roi has.
     """
     number = np.full(width, -1)
     most = 1
@@ -161,11 +163,12 @@ def _number_columns(count, column, width, runs):
 
 @kernel
 def _pool(features, images, fours_y, row, weight_y, fours_x, column, weight_x, runs, most, output):
-    """output[r, i, j] = sum over taps of weight_y * weight_x * features, by rows of bins: the
-    roi's columns in a few rows of the map summed into one line, then each bin from the line.
+    """output[r, i, j] = sum over taps of weight_y * weight_x * features, one row of bins at a time:
+    a few rows of the map, over the roi's columns, are summed into one line; each bin is then summed
+    from the line.
 
-    Vectors are places in flat arrays, unsigned: slices would count references, atomically, and a
-    signed place might count from the end, which keeps a loop from becoming vectors.
+    Vectors are given by unsigned places in flat arrays. Slices would count references, atomically;
+    a signed place might count from the end, and then a loop does not become vector code.
     """
     height, width, channels = features.shape[1:]
     pixels, bins = features.reshape(-1), output.reshape(-1)
@@ -183,7 +186,7 @@ def _pool(features, images, fours_y, row, weight_y, fours_x, column, weight_x, r
 
 @serial
 def _sum_rows(pixels, picture, width, channels, row, weight, fours, runs, r, i, line):
-    """line = weighted sum of the map's rows under roi r's row of bins i, over the roi's columns."""
+    """line = weighted sum of the map's rows under row i of roi r's bins, over the roi's columns."""
     done = np.uint64(0)
     for run in range(runs.shape[1]):
         start, stop = runs[r, run, 0], runs[r, run, 1]
@@ -218,7 +221,7 @@ def _sum_rows(pixels, picture, width, channels, row, weight, fours, runs, r, i, 
 
 @serial
 def _sum_columns(line, channels, column, weight, fours, r, bins, place):
-    """bins[place:] = for each bin of the row the weighted sum of the line's columns under it."""
+    """bins[place:] = for each bin of the row, the weighted sum of the line's columns under it."""
     length = np.uint64(channels)
     for j in range(fours.shape[1]):
         here = np.uint64(place + j * channels)
@@ -263,8 +266,8 @@ def _unpool(
     clear,
     gradient,
 ):
-    """_pool backwards. A task owns some channels of one image and goes through that image's rois in
-    their order: no atomics, and the same sums for any number of threads.
+    """The transpose of _pool. A task owns some channels of one image and goes through that image's
+    rois in order: no atomics, and the same sums for any number of threads.
     """
     height, width, channels = gradient.shape[1:]
     slopes, pixels = grad.reshape(-1), gradient.reshape(-1)
@@ -292,8 +295,8 @@ def _unpool(
 
 @serial
 def _add_row(pixels, place, channels, line, part, weight, runs, r):
-    """pixels[place:] += weight * line, over the roi's columns; whole runs at once where the line
-    has all channels."""
+    """pixels[place:] += weight * line, over the roi's columns; whole runs at once if the line has
+    all channels."""
     done = 0
     for run in range(runs.shape[1]):
         start, stop = runs[r, run, 0], runs[r, run, 1]

@@ -1,9 +1,9 @@
-"""RoIAlign on the GPU: a thread for each output value, and back a thread for each input value.
+"""RoIAlign on the GPU: one thread per output value; back, one per input value.
 
 Bilinear interpolation is separable: along one axis, a bin is a weighted sum of a few pixels. The
-forward pass walks through a bin's samples. The gradient does not scatter them back, which would
-take atomics and give other bits in every run: each pixel asks every roi that reaches it how much of
-each bin is its own, first by row, then, for the rows that matter, by column.
+forward pass goes through a bin's samples. The gradient does not scatter them back, which would need
+atomics and give different bits in every run. Instead, each pixel computes its weight in each bin of
+every roi that reaches it: first by row, then, for the rows that matter, by column.
 """
 
 from numba import float32, int32
@@ -32,7 +32,7 @@ def roi_align_grad(
 
 @device_function
 def _bins(first, last, scale, aligned, bins, ratio):
-    """Along one axis: where the first bin starts, a bin's size, its number of samples."""
+    """Along one axis: the start of the first bin, the size of a bin, and its number of samples."""
     shift = float32(0.5) if aligned else float32(0)
     start = product(first, scale) - shift
     length = product(last, scale) - shift - start
@@ -56,8 +56,8 @@ def _position(start, size, samples, bin_, sample):
 
 @device_function
 def _neighbours(position, extent):
-    """The two pixels that a sample lies between, the weight of the second, and whether it counts:
-    more than one pixel outside the map it does not.
+    """The two pixels that a sample lies between, the second one's weight, and whether the sample
+    counts: it does not if it is more than one pixel outside the map.
     """
     inside = position >= float32(-1) and position <= float32(extent)
     position = min(max(position, float32(0)), float32(extent - 1))
@@ -68,7 +68,7 @@ def _neighbours(position, extent):
 
 @device_function
 def _share(start, size, samples, bin_, pixel, extent):
-    """How much one pixel counts in one bin, along one axis."""
+    """The weight of one pixel in one bin, along one axis."""
     total = float32(0)
     for sample in range(samples):
         position = _position(start, size, samples, bin_, sample)
@@ -83,10 +83,10 @@ def _share(start, size, samples, bin_, pixel, extent):
 
 @kernel(F4, F2, F, I, I, F4, registers=128)
 def _pool(features, rois, scale, ratio, aligned, output):
-    """output[r, i, j, c] = mean of the bilinear samples in bin (i, j) of roi r: one thread a cell.
+    """output[r, i, j, c] = mean of the samples in bin (i, j) of roi r: one thread per cell.
 
-    Neighbouring threads have neighbouring channels of the same bin: they take the same branches,
-    and what they read lies side by side.
+    Neighbouring threads have neighbouring channels of the same bin, so they take the same branches
+    and read neighbouring values.
     """
     height, width = features.shape[1], features.shape[2]
     for cell in range(cuda.grid(1), output.size, cuda.gridsize(1)):
@@ -114,10 +114,10 @@ def _pool(features, rois, scale, ratio, aligned, output):
 @kernel(F4, F2, F, I, I, F4, registers=128)
 def _pool_grad(grad, rois, scale, ratio, aligned, gradient):
     """gradient[n, h, w, c] = sum over rois r and bins (i, j) of share_y * share_x * grad[r, i, j,
-    c]: one thread a cell.
+    c]: one thread per cell.
 
-    Most rois do not reach a pixel and are passed over at once; all threads of a warp have the same
-    pixel where there are 32 channels or more, and so pass over the same ones.
+    Most rois do not reach a pixel and are skipped at once. With 32 channels or more, all threads of
+    a warp have the same pixel and so skip the same rois.
     """
     height, width = gradient.shape[1], gradient.shape[2]
     bins_y, bins_x = grad.shape[1], grad.shape[2]
@@ -142,7 +142,7 @@ def _pool_grad(grad, rois, scale, ratio, aligned, gradient):
 
 @device_function
 def _reaches(start, size, bins, pixel, extent):
-    """Whether a sample can lie within a pixel of this one; at the border also beyond it."""
+    """Whether a sample can lie within one pixel of this pixel, or, at the border, beyond it."""
     end = start + product(size, float32(bins))
     low, high = min(start, end), max(start, end)
     below = high > float32(pixel) - float32(1) or pixel == 0

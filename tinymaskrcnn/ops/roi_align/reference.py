@@ -2,9 +2,9 @@
 
 The samples of a roi lie on a grid, and bilinear interpolation is separable. So everything a roi
 does along y (sampling, interpolating, averaging over a bin's samples) is one matrix, everything
-along x another, and RoIAlign is output = weights_y @ map @ weights_x.T for every channel. The
-backward pass is the same two products transposed. Clarity before speed: the matrices are mostly
-zeros.
+along x is another, and RoIAlign is output = weights_y @ map @ weights_x.T for every channel. The
+backward pass is the same two products transposed. Clarity comes before speed: the matrices are
+mostly zeros.
 """
 
 import numpy as np
@@ -14,9 +14,12 @@ def roi_align(features, rois, output_size, spatial_scale, sampling_ratio, aligne
     """Pool each roi to a grid of bins, each the mean of bilinear samples.
 
     Args:
-        features: (N, H, W, C). rois: (R, 5) image index, x1, y1, x2, y2, of the features' dtype.
-        output_size: (h, w) bins. spatial_scale: map pixels per roi unit. sampling_ratio: samples
-            per bin and axis; <= 0: ceil(bin size). aligned: shift by half a pixel.
+        features: (N, H, W, C).
+        rois: (R, 5) image index, x1, y1, x2, y2, of the features' dtype.
+        output_size: (h, w) bins.
+        spatial_scale: map pixels per roi unit.
+        sampling_ratio: samples per bin along each axis; <= 0: ceil(bin size).
+        aligned: whether to shift by half a pixel.
 
     Returns:
         (R, h, w, C).
@@ -34,8 +37,8 @@ def roi_align(features, rois, output_size, spatial_scale, sampling_ratio, aligne
 def roi_align_grad(
     grad, features_shape, rois, output_size, spatial_scale, sampling_ratio, aligned, total=None
 ):
-    """The gradient of the features (N, H, W, C), from the output's gradient (R, h, w, C); added to
-    the total, in place, where there is one.
+    """The gradient of the features (N, H, W, C), from the output's gradient (R, h, w, C). If there
+    is a total, it is added to that, in place.
     """
     gradient = np.zeros(features_shape, grad.dtype) if total is None else total
     for r, roi in enumerate(rois):
@@ -48,12 +51,12 @@ def roi_align_grad(
 
 
 def _weights(roi, features_shape, output_size, spatial_scale, sampling_ratio, aligned):
-    """The roi's matrices along y, (h, H), and along x, (w, W)."""
+    """The roi's two matrices: along y (h, H) and along x (w, W)."""
     dtype = roi.dtype.type
     start_and_end = roi[1:] * dtype(spatial_scale) - dtype(0.5 if aligned else 0)
     x1, y1, x2, y2 = start_and_end
     width, height = x2 - x1, y2 - y1
-    if not aligned:  # torchvision: a roi is at least one pixel, except where `aligned`
+    if not aligned:  # torchvision: a roi is at least one pixel, unless `aligned`
         width, height = max(width, dtype(1)), max(height, dtype(1))
     return (
         _axis_weights(y1, height, output_size[0], sampling_ratio, features_shape[1]),
@@ -62,7 +65,7 @@ def _weights(roi, features_shape, output_size, spatial_scale, sampling_ratio, al
 
 
 def _axis_weights(start, length, bins, sampling_ratio, extent):
-    """How much each of `extent` pixels counts in each of `bins` bins: (bins, extent)."""
+    """The weight of each of `extent` pixels in each of `bins` bins: (bins, extent)."""
     dtype = start.dtype
     bin_size = length / dtype.type(bins)
     samples = sampling_ratio if sampling_ratio > 0 else max(int(np.ceil(bin_size)), 0)

@@ -1,1 +1,1 @@
-"""RoIPool: features of a region, by the maximum over rounded bins."""
+"""RoIPool: the features of a region, by the maximum over rounded bins."""

@@ -1,4 +1,4 @@
-"""RoIPool for the CPU: rois are shared out among the threads, channels are the vectors."""
+"""RoIPool on the CPU: the threads share the rois; loops over channels are vector code."""
 
 import numpy as np
 from numba import prange
@@ -8,14 +8,14 @@ from ...jit import kernel, serial
 
 
 def roi_pool(features, rois, output_size, spatial_scale):
-    """Maxima over the bins of each roi (R, 5) of features (N, H, W, C), and the pixels y * W + x
-    they came from, -1 for an empty bin: (R, h, w, C) float32 and int32."""
+    """The maxima over the bins of each roi (R, 5) of features (N, H, W, C), and their pixels
+    y * W + x, -1 for an empty bin: (R, h, w, C) float32 and int32."""
     shape = (len(rois), *output_size, features.shape[3])
     output, argmax = memory.empty(shape), memory.empty(shape, np.int32)
     if output.size:
         scaled = rois[:, 1:] * np.float32(spatial_scale)
         whole = np.trunc(scaled)
-        corners = whole + np.sign(scaled) * (np.abs(scaled - whole) >= 0.5)  # as C's round
+        corners = whole + np.sign(scaled) * (np.abs(scaled - whole) >= 0.5)  # like C's round
         corners = corners.astype(np.int64)
         ys = _bins(corners[:, 1], corners[:, 3], output_size[0], features.shape[1])
         xs = _bins(corners[:, 0], corners[:, 2], output_size[1], features.shape[2])
@@ -25,7 +25,7 @@ def roi_pool(features, rois, output_size, spatial_scale):
 
 
 def roi_pool_grad(grad, argmax, rois, features_shape):
-    """The gradient of the features (N, H, W, C): each maximum's goes to its pixel."""
+    """The gradient of the features (N, H, W, C): each maximum's gradient goes to its pixel."""
     gradient = memory.zeros(features_shape)
     if gradient.size:
         images = rois[:, 0].astype(np.int64)
@@ -34,7 +34,7 @@ def roi_pool_grad(grad, argmax, rois, features_shape):
 
 
 def _bins(first, last, bins, extent):
-    """Edges of every roi's bins in whole pixels: (R, bins, 2)."""
+    """The edges of every roi's bins, in whole pixels: (R, bins, 2)."""
     size = np.maximum(last - first + 1, 1).astype(np.float32) / np.float32(bins)
     index = np.arange(bins, dtype=np.float32)
     edges = np.floor(index * size[:, None]), np.ceil((index + 1) * size[:, None])
@@ -43,7 +43,7 @@ def _bins(first, last, bins, extent):
 
 @kernel
 def _maxima(features, images, ys, xs, output, argmax):
-    """For each bin the maximum over its window, and its place."""
+    """For each bin: the maximum over its window, and its place."""
     for r in prange(len(output)):
         for i in range(output.shape[1]):
             for j in range(output.shape[2]):

@@ -1,6 +1,6 @@
-"""RoIPool on the GPU: a thread for each output value, and back a thread for each input value.
+"""RoIPool on the GPU: one thread per output value; back, one per input value.
 
-The bins' edges, whole pixels, are worked out on the host: a few numbers a roi.
+The bins' edges, in whole pixels, are computed on the host: a few numbers per roi.
 """
 
 import numpy as np
@@ -37,7 +37,7 @@ def _pictures(rois):
 
 
 def _bins(first, last, bins, extent):
-    """Edges of every roi's bins in whole pixels: (R, bins, 2)."""
+    """The edges of every roi's bins, in whole pixels: (R, bins, 2)."""
     size = np.maximum(last - first + 1, 1).astype(np.float32) / np.float32(bins)
     index = np.arange(bins, dtype=np.float32)
     edges = np.floor(index * size[:, None]), np.ceil((index + 1) * size[:, None])
@@ -46,7 +46,7 @@ def _bins(first, last, bins, extent):
 
 @kernel(F4, I1, I3, I3, F4, I4, registers=80)
 def _maxima(features, pictures, ys, xs, output, argmax):
-    """output[r, i, j, c] = the largest value of bin (i, j), argmax = its pixel: one thread a cell.
+    """output[r, i, j, c] = maximum over bin (i, j), argmax = its pixel: one thread per cell.
 
     An empty bin gives 0 and -1.
     """
@@ -65,7 +65,7 @@ def _maxima(features, pictures, ys, xs, output, argmax):
 
 @kernel(F4, I4, I1, F4, registers=80)
 def _gather(grad, argmax, pictures, gradient):
-    """gradient[n, h, w, c] = sum of grad over the bins that it won: one thread a cell."""
+    """gradient[n, h, w, c] = sum of grad over the bins whose maximum it was: one thread per cell."""
     height, width = gradient.shape[1], gradient.shape[2]
     for cell in range(cuda.grid(1), gradient.size, cuda.gridsize(1)):
         n, h, w, c = place_of(cell, height, width, gradient.shape[3])

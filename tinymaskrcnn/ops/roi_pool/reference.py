@@ -4,15 +4,17 @@ import numpy as np
 
 
 def roi_pool(features, rois, output_size, spatial_scale):
-    """The maximum over each bin of each roi, and where it was.
+    """The maximum over each bin of each roi, and its place.
 
     Args:
-        features: (N, H, W, C). rois: (R, 5) image index, x1, y1, x2, y2, of the features' dtype.
-        output_size: (h, w) bins. spatial_scale: map pixels per roi unit.
+        features: (N, H, W, C).
+        rois: (R, 5) image index, x1, y1, x2, y2, of the features' dtype.
+        output_size: (h, w) bins.
+        spatial_scale: map pixels per roi unit.
 
     Returns:
         output (R, h, w, C), zero where a bin is empty; argmax (R, h, w, C) int32: the pixel
-        y * W + x that was the (first) maximum, -1 where a bin is empty.
+        y * W + x of the (first) maximum, -1 where a bin is empty.
     """
     shape = (len(rois), *output_size, features.shape[3])
     output, argmax = np.zeros(shape, features.dtype), np.full(shape, -1, np.int32)
@@ -28,7 +30,7 @@ def roi_pool(features, rois, output_size, spatial_scale):
 
 
 def roi_pool_grad(grad, argmax, rois, features_shape):
-    """The gradient of the features (N, H, W, C): each maximum's goes to its pixel."""
+    """The gradient of the features (N, H, W, C): each maximum's gradient goes to its pixel."""
     images, height, width, channels = features_shape
     gradient = np.zeros((images, height * width, channels), grad.dtype)
     chosen = argmax >= 0
@@ -57,6 +59,6 @@ def _bins(start, end, spatial_scale, bins, extent):
 
 
 def _round(value):
-    """To the nearest whole number, halves away from zero, as C's round (NumPy's goes to even)."""
+    """Round to the nearest integer, halves away from zero, like C's round (NumPy's: to even)."""
     whole = np.trunc(value)
     return int(whole + np.sign(value) * (abs(value - whole) >= 0.5))

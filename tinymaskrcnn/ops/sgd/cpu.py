@@ -1,8 +1,9 @@
 """The updates of SGD and Muon, sums of squares and moving averages in one pass over memory each.
 
-NumPy writes a temporary for every operator: ten passes over the parameters instead of the five
-(three read, two written) that the update needs. Bound by memory, which one core nearly fills, and
-called for many small arrays, which threads would only slow down: hence one thread.
+NumPy writes a temporary array for every operator: ten passes over the parameters instead of the
+five (three reads, two writes) that the update needs. One thread does the work: the limit is memory
+bandwidth, which one core nearly exhausts, and for the many small arrays more threads would only be
+slower.
 """
 
 import numpy as np

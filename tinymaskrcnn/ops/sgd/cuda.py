@@ -1,4 +1,4 @@
-"""The updates of SGD and Muon on the GPU: one pass over memory each, a thread a value."""
+"""The updates of SGD and Muon on the GPU: one pass over memory each, one thread per value."""
 
 import numpy as np
 from numba import float32
@@ -36,8 +36,8 @@ def descend(
 
 
 def sum_of_squares(array: GpuArray) -> float:
-    """Sums of blocks in float32 on the device, their sum in float64 on the host. Where a square
-    leaves float32's range, once more with every value scaled.
+    """Sum each block in float32 on the device, and the blocks in float64 on the host. If a square
+    overflows float32, sum again with all values scaled down.
     """
     total = _sum_of_squares(array, 1.0)
     if np.isinf(total):
@@ -87,8 +87,8 @@ def _descend(parameter, direction, keep, step):
 
 @kernel(F1, F, F1)
 def _squares(array, scale, partial):
-    """partial[b] = sum of (scale * array[i])^2 over the values of block b, which steps through the
-    array with all others.
+    """partial[b] = sum of (scale * array[i])^2 over block b's values; all blocks step through the
+    array together.
     """
     sums = cuda.shared.array(THREADS, float32)
     t, total = cuda.threadIdx.x, float32(0)

@@ -1,5 +1,5 @@
-"""The updates of SGD and Muon, sums of squares and moving averages in NumPy. All arrays are (n,)
-and are changed in place.
+"""The updates of SGD and Muon, sums of squares and moving averages in NumPy. Arrays are (n,);
+updates are in place.
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ def look_ahead(
     grad: np.ndarray, velocity: np.ndarray, momentum: float, grad_scale: float
 ) -> np.ndarray:
     """velocity = momentum * velocity + g with g = grad_scale * grad; returns g + momentum *
-    velocity, where Nesterov's momentum will be a step later.
+    velocity, Nesterov's direction, which looks one step ahead.
     """
     scaled = grad * grad_scale
     velocity *= momentum
@@ -43,7 +43,7 @@ def descend(
 
 
 def sum_of_squares(array: np.ndarray) -> float:
-    """Sum of array[i]^2 in float64."""
+    """Sum of array[i]^2, in float64."""
     wide = array.astype(np.float64)
     return float(wide @ wide)
 
