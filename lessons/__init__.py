@@ -1,7 +1,7 @@
 """The course: NN_topic.py in reading order, exercises/, solutions/, checking/ (their engine).
 
-`load` gives the definitions of a lesson without running it, so that tests and checks can use its
-one-item versions: they stand in the lesson and nowhere else. How a lesson is written: README.md.
+`load` returns a lesson's definitions without running the lesson, so that tests and checks can use
+its one-item versions, which exist nowhere else. How to write a lesson: README.md.
 """
 
 from __future__ import annotations
@@ -29,14 +29,13 @@ def topic_of(path: Path) -> str:
 
 @cache
 def load(topic: str) -> ModuleType:
-    """What a lesson defines: its imports, functions, classes and UPPER_CASE constants; nothing else
-    of it is run.
+    """A lesson's imports, functions, classes and UPPER_CASE constants; nothing else in it is run.
 
     Args:
-        topic: the file's name without number and ending, such as "boxes_iou".
+        topic: the file's name without number and extension, such as "boxes_iou".
 
     Raises:
-        LookupError: there is no such lesson; names those that there are.
+        LookupError: there is no such lesson; the message names all lessons.
     """
     files = {topic_of(path): path for path in lesson_files()}
     if topic not in files:
@@ -46,7 +45,7 @@ def load(topic: str) -> ModuleType:
     tree.body = [node for node in tree.body if _is_definition(node)]
     module = ModuleType(f"{__name__}.{topic}", ast.get_docstring(tree))
     module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # dataclasses look their own module up
+    sys.modules[module.__name__] = module  # dataclasses look up their own module
     exec(compile(tree, str(path), "exec"), module.__dict__)
     return module
 

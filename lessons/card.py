@@ -1,7 +1,7 @@
-"""A graphics card played in Python: what a kernel's threads know as `cuda`, and memory that notes
-who touches it.
+"""A graphics card played in Python: the object that a kernel's threads call `cuda`, and memory that
+records who touches it.
 
-It stands for Numba's `cuda` in kernels that say `yield` where that would say `cuda.syncthreads()`
+It replaces Numba's `cuda` in kernels that have `yield` in place of `cuda.syncthreads()`
 (lessons/plain_kernels.py). Lesson 18 runs the threads and finds their races. Not here: warps, and
 anything about speed.
 """
@@ -19,11 +19,13 @@ Touch = tuple[int, str, tuple[Any, Any]]  # thread, "reads" or "writes", (name o
 
 
 class Memory:
-    """An array that notes who touches it: appends (thread, "reads" or "writes", (name, place)) to a
-    log.
+    """An array that records who touches it: it appends (thread, "reads" or "writes", (name, place))
+    to a log.
 
     Args:
-        values: the array. name: of this memory in the log. log: a list, which several may share.
+        values: the array.
+        name: this memory's name in the log.
+        log: a list, which several memories may share.
     """
 
     running: int | None = None  # the thread whose turn it is
@@ -42,14 +44,18 @@ class Memory:
 
 
 class Block:
-    """What a thread calls `cuda`: where it is, and the memory that its block shares.
+    """The object that a thread calls `cuda`: it knows where the thread is, and holds the memory
+    that the thread's block shares.
+
+    All arguments are (x, y, z), where y and z may be missing.
 
     Args:
-        grid, threads: sizes of the grid in blocks, of a block in threads. index: of this block. All
-            (x, y, z), where y and z may be missing.
+        grid: the grid's size in blocks.
+        index: this block's index.
+        threads: a block's size in threads.
 
     Attributes:
-        log: of the block's shared memory.
+        log: the log of the block's shared memory.
     """
 
     def __init__(self, grid: Sequence[int], index: Sequence[int], threads: Sequence[int]) -> None:
@@ -62,29 +68,29 @@ class Block:
         self.local = SimpleNamespace(array=lambda shape, dtype: np.zeros(shape, str(dtype)))
 
     def enter(self, thread: int) -> None:
-        """It is this thread's turn; threads are counted along x first."""
+        """Give this thread its turn; threads are counted along x first."""
         width, height = self.blockDim.x, self.blockDim.y
         Memory.running = thread
         self.threadIdx = _xyz((thread % width, thread // width % height, thread // width // height))
 
     def grid(self, axes: int) -> Any:
-        """Where the thread is in the whole grid: x, or (x, y)."""
+        """The thread's place in the whole grid: x, or (x, y)."""
         x = self.blockIdx.x * self.blockDim.x + self.threadIdx.x
         return x if axes == 1 else (x, self.blockIdx.y * self.blockDim.y + self.threadIdx.y)
 
     def gridsize(self, axes: int) -> int:
-        """Threads of the whole grid along x."""
+        """The number of threads in the whole grid along x."""
         assert axes == 1, "only along x"
         return self.gridDim.x * self.blockDim.x
 
     def take_log(self) -> list[Touch]:
-        """Who touched the block's shared memory since this was last asked."""
+        """Who touched the block's shared memory since the last call."""
         taken = self.log[:]
         self.log.clear()
         return taken
 
     def _shared_array(self, shape: Any, dtype: Any) -> Memory:
-        """The block's next array, the same one for all its threads; NaN until someone writes."""
+        """The block's next array, the same for all its threads; NaN until a thread writes."""
         number = self._taken[self._thread]
         self._taken[self._thread] += 1
         if number == len(self._arrays):
@@ -99,7 +105,7 @@ class Block:
 
 
 def until_barrier(kernel: Callable[..., Any], block: Block, *arguments: Any) -> Iterator[None]:
-    """A thread's course, which stops at every barrier; of a kernel without any, in one go."""
+    """Run one thread, stopping at every barrier; a kernel without barriers runs in one go."""
     course = kernel(block, *arguments)
     if course is not None:
         yield from course

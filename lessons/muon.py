@@ -1,4 +1,4 @@
-"""Muon in loops: the specification that lesson 14 shows and the package's tests take from it.
+"""Muon in loops: the specification that lesson 14 shows and the package's tests use.
 
 Matrices are lists of rows of Python numbers (64 bits).
 """
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from math import sqrt
 
 Matrix = Sequence[Sequence[float]]
-FACTORS = 3.4445, -4.7750, 2.0315  # of x, x cubed and x to the fifth: Jordan et al. 2024
+FACTORS = 3.4445, -4.7750, 2.0315  # for x, its cube and its fifth power: Jordan et al. 2024
 SMALLEST_NORM = 1e-7
 
 
@@ -20,11 +20,12 @@ def product(p: Matrix, q: Matrix) -> list[list[float]]:
 
 
 def orthogonal_in_loops(matrix: Matrix) -> list[list[float]]:
-    """The matrix (m, n) with all of its singular values brought to about 1.
+    """The matrix (m, n) with all its singular values changed to about 1.
 
-    Divided by its norm it has none above 1. X X' X has the directions of X and the cubes of its
-    singular values, X X' X X' X their fifth powers: five times x becomes a x + b x^3 + c x^5.
-    A norm below SMALLEST_NORM is no gradient but noise: the result stays small, and zeros zero.
+    Divided by its norm, it has no singular value above 1. X X' X has the directions of X and the
+    cubes of its singular values, X X' X X' X their fifth powers. So five times each singular value
+    x becomes a x + b x^3 + c x^5. A norm below SMALLEST_NORM means noise, not a gradient: then the
+    result stays small, and zeros stay zero.
     """
     norm = sqrt(sum(float(value) ** 2 for row in matrix for value in row))
     x = [[float(value) / max(norm, SMALLEST_NORM) for value in row] for row in matrix]
@@ -47,13 +48,11 @@ def muon_in_loops(
     decay: float = 0.0,
     scale: float = 1.0,
 ) -> list[list[float]]:
-    """A weight (M, N) after a step for each of its gradients; scale is what clipping leaves of
-    them.
-    """
+    """A weight (M, N) after one step per gradient; clipping multiplies the gradients by `scale`."""
     w = [[float(value) for value in row] for row in weight]
     places = [(i, j) for i, row in enumerate(w) for j in range(len(row))]
     velocity = [[0.0] * len(row) for row in w]
-    ahead = [[0.0] * len(row) for row in w]  # where the velocity will be a step later
+    ahead = [[0.0] * len(row) for row in w]  # the velocity, one step ahead
     for grad in grads:
         for i, j in places:
             g = scale * float(grad[i][j])

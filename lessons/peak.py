@@ -1,5 +1,5 @@
-"""The two limits of this machine, measured: multiply-adds a second from registers alone, and bytes
-a second between memory and processor.
+"""Measure this machine's two limits: multiply-adds per second from registers alone, and bytes per
+second between memory and processor.
 
 No kernel can be faster than both allow (the roofline of Williams, Waterman and Patterson 2009).
 """
@@ -15,13 +15,13 @@ from numba.extending import intrinsic
 from tinymaskrcnn.jit import kernel, serial
 from tinymaskrcnn.ops.simd import INT, LANES, TILE_ROWS, Emitter
 
-SUMS = 2 * TILE_ROWS  # independent, so that none waits for another
+SUMS = 2 * TILE_ROWS  # independent sums: none waits for another
 STEPS = 200_000
 MEGABYTE = 1 << 20
 
 
 def multiply_add_rate() -> float:
-    """Float32 operations a second, all threads together; a multiply-add counts as two."""
+    """Float32 operations per second, all threads together; a multiply-add counts as two."""
     threads = numba.get_num_threads()
     out = np.empty(threads, np.float32)
     seconds = best_time(lambda: burn_all(STEPS, out), 30)
@@ -29,14 +29,14 @@ def multiply_add_rate() -> float:
 
 
 def memory_rate(megabytes: int = 64) -> float:
-    """Bytes a second that all threads read and write together, from and to arrays beyond caches."""
+    """Bytes per second that all threads together read and write, with arrays larger than caches."""
     source = np.ones(megabytes * MEGABYTE // 4, np.float32)
     target = np.empty_like(source)
     return 2 * source.nbytes / best_time(lambda: _copy(source, target))
 
 
 def best_time(function: Callable[[], object], calls: int = 5) -> float:
-    """Seconds of the fastest of some calls, after one that may compile."""
+    """Seconds of the fastest of `calls` calls, after one more that may compile."""
     function()
     times = []
     for _ in range(calls):
@@ -48,7 +48,7 @@ def best_time(function: Callable[[], object], calls: int = 5) -> float:
 
 @intrinsic
 def _multiply_adds(typing, steps):
-    """SUMS independent sums of vectors, a multiply-add to each at every step."""
+    """SUMS independent sums of vectors; each step adds one product to each sum."""
 
     def code(context, builder, signature, args):
         emit = Emitter(builder)

@@ -1,11 +1,10 @@
-"""The package's CUDA kernels as plain Python, for lessons: no CUDA package is needed to read or to
-run them.
+"""The package's CUDA kernels as plain Python, for lessons: you need no CUDA package to read or run
+them.
 
-A cuda.py can be imported only with numba-cuda. `kernels_of` reads its text instead. The functions
-are the file's own, line by line, but for two things: a kernel takes `cuda` as its first argument,
-and each `cuda.syncthreads()` is a `yield`, so that whoever calls it decides when threads meet (and
-a call of a function with barriers is a `yield from`).
-Lesson 18 has the caller.
+A cuda.py can be imported only with numba-cuda, so `kernels_of` reads its text instead. The
+functions are the file's own, line by line, with two changes. A kernel takes `cuda` as its first
+argument. And each `cuda.syncthreads()` becomes a `yield`, so that the caller decides when threads
+meet (a call of a function with barriers becomes a `yield from`). The caller is in lesson 18.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ _FUTURE = importlib.import_module("__future__").annotations.compiler_flag
 
 
 def kernels_of(module: str, without_barrier: int | None = None) -> SimpleNamespace:
-    """The functions of a cuda.py, by their names; `show` finds their text.
+    """The functions of a cuda.py, by name; `show` finds their source.
 
     Args:
         module: such as "ops.box_iou.cuda" or "ops.cuda_gemm".
-        without_barrier: leave one `cuda.syncthreads()` of the file out, counted from 0 in reading
+        without_barrier: leave out one of the file's `cuda.syncthreads()`, counted from 0 in reading
             order, to see what it is good for.
 
     Raises:
-        LookupError: there is no such file, or not so many barriers.
+        LookupError: there is no such file, or no such barrier.
     """
     return SimpleNamespace(**_definitions(module, without_barrier))
 
@@ -49,7 +48,7 @@ def _definitions(module: str, without_barrier: int | None = None) -> dict[str, A
         elif imported == "gpu.scalars" or ".cuda" in imported:
             there = _definitions(imported)
             names |= {alias.asname or alias.name: there[alias.name] for alias in node.names}
-        elif isinstance(node, ast.If):  # scalars.py: what the simulator takes stands first
+        elif isinstance(node, ast.If):  # scalars.py: the simulator's functions come first
             _run(node.body, path, names)
         elif imported and all(alias.name.startswith("cuda") for alias in node.names):
             names |= {a.name: kernels_of(f"{imported}.{a.name}") for a in node.names}
@@ -62,10 +61,10 @@ def _definitions(module: str, without_barrier: int | None = None) -> dict[str, A
 
 
 def changed_tree(module: str, change: ast.NodeTransformer) -> tuple[ast.Module, Path]:
-    """The syntax tree of a module of the package after a change, and its file."""
+    """The syntax tree of one of the package's modules after a change, and its file."""
     path = _PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
     if not path.exists():
-        raise LookupError(f"no module {module!r} in the package: there is no {path}")
+        raise LookupError(f"no module {module!r} in the package: {path} does not exist")
     tree = change.visit(ast.parse(path.read_text(encoding="utf-8"), str(path)))
     if getattr(change, "missing", False):
         raise LookupError(f"{path.name} has no barrier {change.without}")
@@ -73,7 +72,7 @@ def changed_tree(module: str, change: ast.NodeTransformer) -> tuple[ast.Module, 
 
 
 def _with_barriers(module: str) -> set[str]:
-    """Names in a module, its own and imported ones, of functions that have barriers."""
+    """The names, in a module, of its own and its imported functions that have barriers."""
     tree, _ = changed_tree(module, ast.NodeTransformer())
     names = set()
     for node in tree.body:
@@ -85,10 +84,11 @@ def _with_barriers(module: str) -> set[str]:
 
 
 class _Barriers(ast.NodeTransformer):
-    """Makes each barrier a `yield` and `cuda` an argument of each kernel; one barrier may go.
+    """Turns each barrier into a `yield` and gives each kernel an argument `cuda`.
 
     Args:
-        without: the barrier that goes. meeting: names of functions that have barriers.
+        without: a barrier to leave out, or None.
+        meeting: names of functions that have barriers.
     """
 
     def __init__(self, without: int | None, meeting: set[str]) -> None:
@@ -120,7 +120,7 @@ class _Barriers(ast.NodeTransformer):
 
 
 def _absolute(node: ast.ImportFrom, module: str) -> str:
-    """The imported module's name within the package, "" if it is none of its modules."""
+    """The imported module's name within the package; "" if it is not in the package."""
     if not node.level:
         return ""
     above = module.split(".")[: -node.level]
@@ -133,7 +133,7 @@ def _run(nodes: list[ast.stmt], path: Path, names: dict[str, Any]) -> None:
 
 
 def _kernel(*_types: Any, threads: int | tuple[int, ...] = 256, registers: int = 48) -> Any:
-    """Stands for gpu.launch.kernel: notes how many threads a block has."""
+    """Replaces gpu.launch.kernel: records how many threads a block has."""
 
     def declare(function: Callable) -> Callable:
         function.threads = (threads,) if isinstance(threads, int) else threads  # type: ignore[attr-defined]
@@ -142,7 +142,7 @@ def _kernel(*_types: Any, threads: int | tuple[int, ...] = 256, registers: int =
     return declare
 
 
-_LAUNCH = {  # what gpu/launch.py gives to kernels
+_LAUNCH = {  # the names that kernels import from gpu/launch.py
     **dict.fromkeys(("F", "I", "F1", "F2", "F3", "F4", "I1", "I2", "I3", "I4", "B3")),
     "kernel": _kernel,
     "device_function": lambda function: function,

@@ -1,4 +1,4 @@
-"""The pictures that a clone of the repository has in data/, by name: for lessons."""
+"""The images in a clone's data/ folder, by name, for the lessons."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tinymaskrcnn.datasets.images import read_image
 from tinymaskrcnn.errors import InputError
 
 FOLDER = Path(__file__).resolve().parents[1] / "data"
-PHOTOS = {  # data/coco_demo/README.md names their sources
+PHOTOS = {  # sources: data/coco_demo/README.md
     "portrait": "000000000459.jpg",
     "bus": "000000000471.jpg",
     "baseball": "000000000544.jpg",
@@ -20,10 +20,10 @@ SETS = ("shapes", "nuclei")
 
 
 def sample_set(name: str) -> CocoDataset:
-    """ "shapes" or "nuclei": six pictures with their objects.
+    """Six images with their objects; the set is "shapes" or "nuclei".
 
     Raises:
-        InputError: no such set, or this is no clone.
+        InputError: there is no such set, or this is not a clone.
     """
     if name not in SETS:
         raise InputError(f"no sample set {name!r}: expected one of {', '.join(SETS)}")
@@ -31,10 +31,10 @@ def sample_set(name: str) -> CocoDataset:
 
 
 def sample_photo(name: str) -> np.ndarray:
-    """ "portrait", "bus" or "baseball": float32 (3, H, W) in 0..1.
+    """The photo "portrait", "bus" or "baseball": float32 (3, H, W) in 0..1.
 
     Raises:
-        InputError: no such photo, or this is no clone.
+        InputError: there is no such photo, or this is not a clone.
     """
     if name not in PHOTOS:
         raise InputError(f"no sample photo {name!r}: expected one of {', '.join(PHOTOS)}")
@@ -43,5 +43,5 @@ def sample_photo(name: str) -> np.ndarray:
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise InputError(f"{path}: not there; the samples come with a clone of the repository")
+        raise InputError(f"{path}: no such file; the samples come with a clone of the repository")
     return path

@@ -1,4 +1,4 @@
-"""How long a call takes, for the lessons that compare implementations."""
+"""Time a call, for the lessons that compare implementations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def milliseconds(function: Callable[..., Any], *arguments: Any, repeats: int = 3) -> float:
-    """Of the fastest of some calls, after one that may compile."""
+    """How long the fastest of `repeats` calls took, after one more that may compile."""
     function(*arguments)
     times = []
     for _ in range(repeats):

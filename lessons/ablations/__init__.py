@@ -1,7 +1,7 @@
-"""Ablations: the model with one part exchanged, trained beside the whole one on toy shapes.
+"""Ablations: the model with one part replaced, trained on toy shapes, against the whole model.
 
-`python -m lessons.ablations NAME` trains and writes NAME.json here; `recorded` reads what the
-lessons compare. The parts that take a part's place: variants.py.
+`python -m lessons.ablations NAME` trains a variant and writes NAME.json here; `recorded` reads the
+records that the lessons compare. The replacements are in variants.py.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def recorded(name: str) -> dict[str, Any]:
-    """The record of a variant: {"command", "settings", "runs": [{"seed", "bbox", "segm"}]}; bbox
-    and segm hold AP, AP50 and AP75 on 200 held-back pictures, 0..1.
+    """A variant's record: {"command", "settings", "runs": [{"seed", "bbox", "segm"}]}; bbox and
+    segm hold AP, AP50 and AP75 on 200 held-back images, 0..1.
     """
     record: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     return record
 
 
 def of_runs(name: str, kind: str, figure: str) -> list[float]:
-    """One figure of each of the record's runs, in points (0..100), as papers print it.
+    """One figure for each run of a record, in points (0..100), as papers print it.
 
     Args:
-        kind: "bbox" or "segm". figure: "AP", "AP50" or "AP75".
+        name: the variant.
+        kind: "bbox" or "segm".
+        figure: "AP", "AP50" or "AP75".
     """
     return [100 * float(run[kind][figure]) for run in recorded(name)["runs"]]
 

@@ -18,7 +18,7 @@ from tinymaskrcnn.training.recipes import named
 from . import FOLDER
 from .variants import VARIANTS
 
-MODEL = {  # pictures of 128 are not enlarged; regions are 3 to 7 cells wide on their level
+MODEL = {  # 128-pixel images are not enlarged; regions are 3 to 7 cells wide on their level
     "builder": "maskrcnn_tiny",
     "num_classes": 4,
     "min_size": 128,
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def train(name: str, steps: int, seed: int) -> dict[str, Any]:
-    """One run: figures on 200 pictures that no run trains on."""
+    """One run: its figures on 200 images that no run trains on."""
     model = build({**MODEL, "seed": seed})
     VARIANTS[name](model)
     recipe = replace(

@@ -1,4 +1,4 @@
-"""The parts that an ablation puts in place of the model's own."""
+"""The parts with which ablations replace the model's own."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ CROP_SIZE, MASK_SIZE = 14, 28
 
 
 class PyramidWithoutLaterals(Module):
-    """The way down alone, as Lin et al. 2017 cut it in their table 1 (e): the coarsest map is
-    enlarged from level to level, and nothing is added.
+    """The top-down path alone, as in table 1 (e) of Lin et al. 2017: the coarsest map is enlarged
+    from level to level, and nothing is added.
     """
 
     def __init__(self, own: FeaturePyramid) -> None:
@@ -30,7 +30,7 @@ class PyramidWithoutLaterals(Module):
         self.layer_blocks = own.layer_blocks
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Bottom-up maps, finest first, to as many levels and the pooled one."""
+        """Bottom-up maps, finest first, to one level per map and the pooled one."""
         above = self.lateral(maps[-1])
         levels: list[Tensor] = []
         for bottom_up, layer in reversed(list(zip(maps, self.layer_blocks, strict=True))):
@@ -40,7 +40,7 @@ class PyramidWithoutLaterals(Module):
 
 
 class MultiScaleRoIPool(MultiScaleRoIAlign):
-    """The same level for each region, and then Fast R-CNN's pooling, which rounds."""
+    """The same choice of level per region, but Fast R-CNN's pooling, which rounds."""
 
     def forward(
         self,
@@ -60,8 +60,8 @@ class MultiScaleRoIPool(MultiScaleRoIAlign):
 
 
 class SoftmaxMaskHeads(RoIHeads):
-    """The classes compete for each pixel, as in semantic segmentation: a pixel of a crop belongs to
-    one class or to the background.
+    """The classes compete for each pixel, as in semantic segmentation: each pixel of a crop belongs
+    to one class or to the background.
     """
 
     def _mask_loss(
@@ -109,13 +109,13 @@ class FullyConnectedMaskHead(Module):
         self.fc2 = Linear(hidden, hidden, rng=rng)
 
     def forward(self, crops: Tensor) -> Tensor:
-        """Crops (R, 14, 14, C) to descriptions (R, hidden)."""
+        """Crops (R, 14, 14, C) to features (R, hidden)."""
         flat = crops.reshape(crops.shape[0], self.fc1.weight.shape[1])
         return self.fc2(self.fc1(flat, relu=True), relu=True)
 
 
 class FullyConnectedMaskPredictor(Module):
-    """A third layer, with an output for each class and pixel."""
+    """A third layer, with one output per class and pixel."""
 
     def __init__(self, hidden: int, num_classes: int, *, rng: np.random.Generator) -> None:
         self.mask_fcn_logits = Linear(hidden, num_classes * MASK_SIZE**2, rng=rng)
@@ -126,18 +126,18 @@ class FullyConnectedMaskPredictor(Module):
         return self.mask_fcn_logits.weight.shape[0] // MASK_SIZE**2
 
     def forward(self, x: Tensor) -> Tensor:
-        """Descriptions (R, hidden) to the logits of every class (R, 28, 28, K)."""
+        """Features (R, hidden) to the logits of every class (R, 28, 28, K)."""
         of_all = self.mask_fcn_logits(x).reshape(-1, self.num_classes, MASK_SIZE, MASK_SIZE)
         return of_all.transpose(0, 2, 3, 1)
 
     def of_labels(self, x: Tensor, labels: np.ndarray) -> Tensor:
-        """Descriptions (R, hidden) to the logits (R, 28, 28) of each crop's own class."""
+        """Features (R, hidden) to the logits (R, 28, 28) of each crop's own class."""
         of_all = self.mask_fcn_logits(x).reshape(-1, MASK_SIZE, MASK_SIZE)
         return F.index(of_all, np.arange(len(labels)) * self.num_classes + labels)
 
 
 class FullyConnectedMaskHeads(RoIHeads):
-    """Masks as descriptions of a whole crop, in which no output has a place of its own."""
+    """Masks from fully connected layers: every output depends on the whole crop."""
 
     @property
     def num_classes(self) -> int:
@@ -146,11 +146,11 @@ class FullyConnectedMaskHeads(RoIHeads):
 
 
 def keep_all(model: MaskRCNN) -> None:
-    """The model as it is."""
+    """Leave the model as it is."""
 
 
 def pool_with_rounding(model: MaskRCNN) -> None:
-    """RoIPool in place of RoIAlign, for both branches."""
+    """Use RoIPool in place of RoIAlign, for both branches."""
     for name in ("box_pool", "mask_pool"):
         own = getattr(model.roi_heads, name)
         changed = MultiScaleRoIPool(own.output_size, own.sampling_ratio, own.canonical_scale)
@@ -158,18 +158,18 @@ def pool_with_rounding(model: MaskRCNN) -> None:
 
 
 def let_classes_compete(model: MaskRCNN) -> None:
-    """Softmax over the classes of each mask pixel in place of a sigmoid for each class."""
+    """Use a softmax over each mask pixel's classes in place of one sigmoid per class."""
     model.roi_heads = _heads(SoftmaxMaskHeads, model.roi_heads)
 
 
 def cut_laterals(model: MaskRCNN) -> None:
-    """No lateral but the coarsest: the finer levels have only what comes from above."""
+    """Remove all laterals but the coarsest: the finer levels get only what comes from above."""
     model.backbone.fpn = PyramidWithoutLaterals(model.backbone.fpn)
 
 
 def connect_masks_fully(model: MaskRCNN) -> None:
-    """Three fully connected layers in place of the mask branch's convolutions, as wide as the box
-    branch's (He et al. 2017, table 2e, where both have 1024).
+    """Use three fully connected layers in place of the mask branch's convolutions, as wide as the
+    box branch's (He et al. 2017, table 2e, where both have 1024).
     """
     own, rng = model.roi_heads, np.random.default_rng(model.roi_heads.num_classes)
     hidden = own.box_predictor.cls_score.weight.shape[1]
@@ -184,7 +184,7 @@ def connect_masks_fully(model: MaskRCNN) -> None:
 def _heads(
     kind: type[RoIHeads], own: RoIHeads, mask_head: Any = None, mask_predictor: Any = None
 ) -> RoIHeads:
-    """Heads of another kind from the parts of these."""
+    """Heads of another kind, made from the parts of these."""
     return kind(
         own.box_pool,
         own.box_head,

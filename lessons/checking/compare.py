@@ -1,4 +1,4 @@
-"""Whether two results are the same, and if not, in one sentence, where they differ."""
+"""Compare two results, and say in one sentence where they differ."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ TOLERANCE = 1e-5
 
 
 def difference(got: Any, expected: Any, tolerance: float = TOLERANCE) -> str | None:
-    """What is different about `got`, or None.
+    """How `got` differs from `expected`, or None if it does not.
 
-    Arrays must agree in shape, and in whether they hold numbers or truths, and each element to
-    `tolerance` of max(1, |expected|). Lists, tuples and dicts are compared part by part; anything
-    with `.data` and `.shape` (a Tensor) by its array.
+    Arrays must have the same shape, and both hold numbers or both booleans. Elements may differ by
+    `tolerance` * max(1, |expected|). Lists, tuples and dicts are compared part by part, a Tensor by
+    its array.
     """
     got, expected = _plain(got), _plain(expected)
     if got is None and expected is not None:
-        return "it gives None: is a `return` missing?"
+        return "it returns None: is a `return` missing?"
     if isinstance(expected, dict):
         return _differing_dict(got, expected, tolerance)
     if isinstance(expected, (tuple, list)):
         return _differing_sequence(got, expected, tolerance)
     if expected is None or isinstance(expected, str):
-        return None if got == expected else f"it gives {got!r}, expected {expected!r}"
+        return None if got == expected else f"it returns {got!r}, expected {expected!r}"
     return _differing_array(got, expected, tolerance)
 
 
@@ -36,7 +36,7 @@ def _plain(value: Any) -> Any:
 def _differing_dict(got: Any, expected: dict[Any, Any], tolerance: float) -> str | None:
     if not isinstance(got, dict) or set(got) != set(expected):
         keys = sorted(map(str, got)) if isinstance(got, dict) else type(got).__name__
-        return f"it gives {keys}, expected a dict of {sorted(map(str, expected))}"
+        return f"it returns {keys}, expected a dict of {sorted(map(str, expected))}"
     for key, value in expected.items():
         if reason := difference(got[key], value, tolerance):
             return f"[{key!r}]: {reason}"
@@ -46,7 +46,7 @@ def _differing_dict(got: Any, expected: dict[Any, Any], tolerance: float) -> str
 def _differing_sequence(got: Any, expected: Any, tolerance: float) -> str | None:
     if not isinstance(got, (tuple, list, np.ndarray)) or len(got) != len(expected):
         count = f"{len(got)}" if hasattr(got, "__len__") else f"one {type(got).__name__}"
-        return f"it gives {count}, expected {len(expected)} values"
+        return f"it returns {count}, expected {len(expected)} values"
     for i, pair in enumerate(zip(got, expected, strict=True)):
         if reason := difference(*pair, tolerance):
             return f"number {i}: {reason}"
@@ -58,7 +58,7 @@ def _differing_array(got: Any, expected: Any, tolerance: float) -> str | None:
         mine, right = np.asarray(got), np.asarray(expected)
         mine.astype(float)
     except (TypeError, ValueError):
-        return f"it gives a {type(got).__name__}, expected numbers"
+        return f"it returns a {type(got).__name__}, expected numbers"
     if mine.shape != right.shape:
         return f"its shape is {mine.shape}, expected {right.shape}"
     if (mine.dtype.kind == "b") != (right.dtype.kind == "b"):

@@ -1,7 +1,8 @@
-"""`tinymaskrcnn learn`: what is next, and whether an answer is right.
+"""`tinymaskrcnn learn`: show what comes next, and check answers.
 
-Progress is what the exercise files say: a task is done when the answer in them is right. Nothing is
-stored, and no exercise file is ever written to. Pictures of faults go to runs/learn/ of the clone.
+Progress is read from the exercise files: a task is done when its answer there is right. Nothing
+else is stored, and exercise files are never written to. Pictures of faults go to the clone's
+runs/learn/.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ MARKS = {"done": "done", "wrong": "not right yet", "untouched": "not started"}
 
 
 def overview() -> int:
-    """Every lesson with its tasks, and what is next. Gives the exit status."""
+    """Print every lesson with its tasks, and what comes next; return the exit status."""
     results, problems = progress()
     for topic in topics():
         print(f"{topic.number} {topic.name}   lessons/{topic.number}_{topic.name}.py")
@@ -38,7 +39,8 @@ def overview() -> int:
 
 
 def check_named(name: str) -> int:
-    """Check a task, or a topic's tasks in order up to the first that is not done.
+    """Check a task, or a topic's tasks in order up to the first that is not done; return the exit
+    status.
 
     Raises:
         InputError: there is no such task or topic, or its file is not Python.
@@ -59,10 +61,10 @@ def check_named(name: str) -> int:
 
 
 def find(name: str) -> tuple[Topic, Sequence[Task]]:
-    """The task, or the topic's tasks, of a name such as giou, boxes_iou, 06 or 06_boxes_iou.
+    """The topic and the tasks that a name stands for, such as giou, boxes_iou, 06 or 06_boxes_iou.
 
     Raises:
-        InputError: none; names the nearest.
+        InputError: there is no such name; the message suggests the nearest ones.
     """
     known: dict[str, tuple[Topic, Sequence[Task]]] = {}
     for topic in topics():
@@ -76,7 +78,7 @@ def find(name: str) -> tuple[Topic, Sequence[Task]]:
 
 
 def progress() -> tuple[dict[str, Result], dict[str, str]]:
-    """(results of all tasks by name, what is wrong with files that cannot be read by topic)."""
+    """(all tasks' results by name, what is wrong with unreadable files by topic)."""
     results: dict[str, Result] = {}
     problems: dict[str, str] = {}
     jobs = []
@@ -125,7 +127,7 @@ def _count_lines(results: dict[str, Result]) -> list[str]:
 
 
 def _next_lines(results: dict[str, Result], problems: dict[str, str]) -> list[str]:
-    """The first task that is not done, in reading order."""
+    """Lines about the first task, in reading order, that is not done."""
     for topic in topics():
         for task in topic.tasks:
             if results[task.name].status != "done" and topic.name not in problems:

@@ -1,6 +1,4 @@
-"""Try an answer on many inputs, shrink the first failure, and name the mistake if it is a known
-one.
-"""
+"""Try an answer on many inputs, shrink the first failure, and name the mistake if it is known."""
 
 from __future__ import annotations
 
@@ -23,8 +21,8 @@ from .task import Answer, Task
 
 Arguments = tuple[Any, ...]
 Announce = Callable[[Arguments], contextlib.AbstractContextManager[None]]
-_PROBES = 40  # inputs on which an answer is compared with the known mistakes
-_NEARLY = 0.85  # the share of them on which a guess must agree
+_PROBES = 40  # inputs on which to compare an answer with the known mistakes
+_NEARLY = 0.85  # a guess must agree on this share of them
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,10 @@ class Fault:
     """An input on which the answer is wrong.
 
     Args:
-        arguments: the input. reason: what is wrong, one sentence. printed: what the answer printed.
-        expected, got: results, where there are any (`has_expected`, `has_got`).
+        arguments: the input.
+        reason: what is wrong, in one sentence.
+        printed: what the answer printed.
+        expected, got: the results, if there are any (`has_expected`, `has_got`).
     """
 
     arguments: Arguments
@@ -47,8 +47,13 @@ class Fault:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Args: fault: None if the answer is right. hint: of the mistake that it is, "" if unknown.
-    certain: whether it agrees with that mistake on everything tried, or only on the fault.
+    """Whether an answer is right, and if not, what is wrong with it.
+
+    Args:
+        fault: None if the answer is right.
+        hint: the hint for the recognised mistake; "" if none is recognised.
+        certain: whether the answer agrees with that mistake on every input tried; if not, the hint
+            is a guess.
     """
 
     fault: Fault | None = None
@@ -71,7 +76,11 @@ class _Trial:
     announce: Announce
 
     def fault(self, arguments: Arguments) -> Fault | None:
-        """What is wrong with the answer for these arguments. Raises NotWritten."""
+        """What is wrong with the answer for these arguments, or None.
+
+        Raises:
+            NotWritten: the answer raises NotImplementedError.
+        """
         given, printed = copy.deepcopy(arguments), io.StringIO()
         try:
             with self.announce(arguments), _quiet(printed):
@@ -104,7 +113,7 @@ class _Trial:
                 reason = f"{law.text}; checking this, it {_raised(problem, self.answer)[3:]}"
                 return Fault(arguments, reason, printed.getvalue(), got=got, has_got=True)
             if not holds:
-                reason = f"this must hold, and does not: {law.text}"
+                reason = f"this must hold but does not: {law.text}"
                 return Fault(arguments, reason, printed.getvalue(), got=got, has_got=True)
         return None
 
@@ -115,10 +124,13 @@ def _unannounced(arguments: Arguments) -> Any:
 
 
 def examine(task: Task, answer: Answer, announce: Announce = _unannounced) -> Verdict:
-    """Whether the answer is right, and if not, on which small input, and which mistake it is.
+    """Find out whether the answer is right; if not, find a small input where it is wrong, and name
+    the mistake.
 
     Args:
-        announce: entered around every call of the answer, with its arguments.
+        task: the exercise.
+        answer: the learner's function.
+        announce: called with the arguments; every call of the answer is within its context.
 
     Raises:
         NotWritten: the answer raises NotImplementedError.
@@ -132,7 +144,7 @@ def examine(task: Task, answer: Answer, announce: Announce = _unannounced) -> Ve
 
 
 def _search(trial: _Trial) -> Fault | None:
-    """The smallest input found on which the answer is wrong; the same in every run."""
+    """The smallest input found on which the answer is wrong, or None; the same in every run."""
     last: list[Fault] = []
 
     @_settings(trial.task.max_cases)
@@ -153,7 +165,7 @@ def _search(trial: _Trial) -> Fault | None:
 
 
 def _samples(task: Task) -> list[Arguments]:
-    """Some inputs of all kinds."""
+    """A sample of inputs of all kinds."""
     some: list[Arguments] = []
 
     @_settings(_PROBES)
@@ -178,8 +190,8 @@ def _settings(count: int) -> Any:
 
 
 def _recognised(trial: _Trial, fault: Fault) -> Verdict:
-    """Which listed mistake agrees with the answer: on everything tried; else, as a guess, the one
-    that agrees on the fault, nearly everywhere, and more often than any other.
+    """Find the listed mistake that agrees with the answer on every input tried. If none does,
+    guess: the one that agrees on the fault, nearly everywhere, and more often than any other.
     """
     probes = [fault.arguments, *trial.task.examples, *_samples(trial.task)]
     mine = [_outcome(trial.answer, probe, trial.announce) for probe in probes]
@@ -208,7 +220,7 @@ def _recognised(trial: _Trial, fault: Fault) -> Verdict:
 def _outcome(
     answer: Answer, arguments: Arguments, announce: Announce = _unannounced
 ) -> tuple[str, Any]:
-    """("gives", (result, arguments afterwards)) or ("raises", (kind of error, its text))."""
+    """("gives", (result, arguments afterwards)) or ("raises", (type of error, its text))."""
     given = copy.deepcopy(arguments)
     try:
         with announce(arguments), _quiet(io.StringIO()):
@@ -227,7 +239,7 @@ def _same_outcome(task: Task, mine: tuple[str, Any], known: tuple[str, Any]) -> 
     try:
         if task.same(got, wrong) is not None:
             return False
-    except Exception:  # a comparison of its own that expects a right answer's form
+    except Exception:  # the task's own comparison may need a result of the right form
         return False
     kept = zip(left, wrong_left, strict=True)
     return all(callable(a) or difference(a, b, 0.0) is None for a, b in kept)
@@ -248,7 +260,7 @@ def _names(answer: Answer) -> list[str]:
 
 @contextlib.contextmanager
 def _quiet(printed: io.StringIO) -> Any:
-    """Keep what is printed; no warnings: a NaN shows in the result."""
+    """Keep what is printed, and silence warnings: a NaN shows up in the result anyway."""
     with (
         contextlib.redirect_stdout(printed),
         warnings.catch_warnings(),

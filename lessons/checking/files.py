@@ -1,5 +1,5 @@
-"""What can be known of the exercise files without running them: which tasks there are, where, and
-which are still as they were handed out.
+"""Read the exercise files without running them: which tasks there are, where they are, and which
+are still untouched.
 """
 
 from __future__ import annotations
@@ -20,20 +20,25 @@ CHECKS = FOLDER / "exercises" / "checks"
 
 
 def exercises_folder() -> Path:
-    """Where the learner's answers are: lessons/exercises, or what TINYMASKRCNN_EXERCISES names."""
+    """The folder of the learner's answers: $TINYMASKRCNN_EXERCISES, else lessons/exercises."""
     return Path(os.environ.get("TINYMASKRCNN_EXERCISES") or FOLDER / "exercises")
 
 
 @dataclass(frozen=True)
 class Topic:
-    """A lesson that has exercises. number: "06". name: "boxes_iou"."""
+    """A lesson that has exercises.
+
+    Args:
+        number: such as "06".
+        name: such as "boxes_iou".
+    """
 
     number: str
     name: str
 
     @property
     def file(self) -> Path:
-        """The learner's file; the stubs as they are handed out where there is none."""
+        """The learner's file; if there is none, the original with its stubs."""
         own = exercises_folder() / f"{self.number}_{self.name}.py"
         return own if own.exists() else FOLDER / "exercises" / own.name
 
@@ -47,14 +52,14 @@ class Topic:
 
 @cache
 def topics() -> tuple[Topic, ...]:
-    """All that have checks, in reading order."""
+    """All topics that have checks, in reading order."""
     files = sorted((FOLDER / "exercises").glob("[0-9][0-9]_*.py"))
     known = [Topic(file.stem[:2], file.stem[3:]) for file in files]
     return tuple(topic for topic in known if (CHECKS / f"{topic.name}.py").exists())
 
 
 def shown(path: Path) -> str:
-    """A path as short as it can be typed."""
+    """A path in its shortest form: relative to the current folder if possible."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
@@ -62,10 +67,10 @@ def shown(path: Path) -> str:
 
 
 class ExerciseFile:
-    """A learner's file, read and not run.
+    """A learner's file, read but not run.
 
     Raises:
-        InputError: it cannot be read, or is not Python; names the line.
+        InputError: it cannot be read, or is not Python; the message names the line.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,7 +88,11 @@ class ExerciseFile:
         self.functions = {n.name: n for n in self.tree.body if isinstance(n, ast.FunctionDef)}
 
     def line(self, name: str) -> int:
-        """The line in which a function begins. Raises InputError if there is none of that name."""
+        """The line where a function begins.
+
+        Raises:
+            InputError: the file has no function of that name.
+        """
         if name not in self.functions:
             raise InputError(f"{shown(self.path)}: there is no function {name} any more")
         return self.functions[name].lineno
@@ -95,7 +104,7 @@ class ExerciseFile:
         return len(body) == 1 and "NotImplementedError" in ast.unparse(body[0])
 
     def loop(self, name: str) -> tuple[int, str] | None:
-        """The first loop in the function or in what it calls of this file: (line, what it is)."""
+        """(line, kind) of the first loop in the function, or in functions of this file it calls."""
         for function in self._reached(name):
             for node in ast.walk(function):
                 if what := _loop(node):

@@ -1,4 +1,4 @@
-"""A verdict in words: the input, what was expected, what came, and the hint."""
+"""A verdict in words: the input, the expected result, the actual one, and the hint."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ WIDTH = 88
 
 
 def verdict_lines(task: Task, names: Sequence[str], verdict: Verdict) -> list[str]:
-    """What a learner reads about a wrong answer.
+    """The lines that a learner reads about a wrong answer.
 
     Args:
-        names: of the answer's parameters.
+        task: the exercise.
+        names: the names of the answer's parameters.
+        verdict: what `examine` found.
     """
     fault = verdict.fault
     assert fault is not None
@@ -37,14 +39,14 @@ def verdict_lines(task: Task, names: Sequence[str], verdict: Verdict) -> list[st
 
 
 def argument_lines(names: Sequence[str], arguments: Arguments) -> list[str]:
-    """One argument below the other, with shapes."""
+    """The arguments, one below the other, with shapes."""
     return [
         line for pair in zip(names, arguments, strict=False) for line in value_lines(*pair, "    ")
     ]
 
 
 def value_lines(name: str, value: Any, indent: str = "  ") -> list[str]:
-    """ "name  value   (shape) dtype", over several lines for tables."""
+    """ "name  value   (shape) dtype"; tables take several lines."""
     value = value.data if hasattr(value, "requires_grad") else value
     lead = f"{indent}{name}"
     if isinstance(value, np.ndarray):

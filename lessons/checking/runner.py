@@ -1,4 +1,4 @@
-"""Check answers in processes of their own, so that none can hang or end the command."""
+"""Check answers in separate processes, so that none can hang or end the command."""
 
 from __future__ import annotations
 
@@ -17,12 +17,18 @@ from lessons import FOLDER
 
 from .files import Topic, shown
 
-SECONDS = 10.0  # that one call of an answer may take; right ones take milliseconds
+SECONDS = 10.0  # the most that one call of an answer may take; right ones take milliseconds
 
 
 @dataclass(frozen=True)
 class Result:
-    """Args: status: "done", "untouched" or "wrong". lines: what is wrong. picture: PNG bytes."""
+    """The result of checking one task.
+
+    Args:
+        status: "done", "untouched" or "wrong".
+        lines: what is wrong.
+        picture: a picture of the fault, as PNG bytes.
+    """
 
     status: str
     lines: list[str] = field(default_factory=list)
@@ -30,7 +36,7 @@ class Result:
 
 
 def check(topic: Topic, names: Sequence[str], seconds: float = SECONDS) -> dict[str, Result]:
-    """The results of some of a topic's tasks, by name."""
+    """Check some of a topic's tasks; results by name."""
     results: dict[str, Result] = {}
     while remaining := [name for name in names if name not in results]:
         with tempfile.TemporaryDirectory() as folder:
@@ -39,14 +45,14 @@ def check(topic: Topic, names: Sequence[str], seconds: float = SECONDS) -> dict[
 
 
 def check_all(jobs: Sequence[tuple[Topic, Sequence[str]]]) -> dict[str, Result]:
-    """The results of tasks of several topics, as many at a time as there are processors."""
+    """Check tasks of several topics, as many topics at a time as there are processors."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         parts = pool.map(lambda job: check(*job), jobs)
         return {name: result for part in parts for name, result in part.items()}
 
 
 def _run(topic: Topic, names: Sequence[str], folder: Path, seconds: float) -> dict[str, Result]:
-    """Results up to the first answer that ends its process; at least one."""
+    """Run the worker; results up to the first answer that ends its process, at least one."""
     paths = [str(FOLDER.parent), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     call = [sys.executable, "-P", "-m", "lessons.checking.worker"]
@@ -78,7 +84,7 @@ def _result(row: dict) -> Result:
 def _ended(
     topic: Topic, folder: Path, process: subprocess.CompletedProcess[str], seconds: float
 ) -> list[str]:
-    """Why the process ended early: the watch stopped it, or the answer did."""
+    """Say why the process ended early: the time limit stopped it, or the answer did."""
     call, where = folder / "call.txt", folder / "where.txt"
     trace = where.read_text(encoding="utf-8") if where.exists() else ""
     if not trace:

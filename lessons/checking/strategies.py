@@ -1,4 +1,4 @@
-"""Hypothesis strategies that several checks share. All shrink to small whole numbers."""
+"""Hypothesis strategies that several checks share; all shrink to small whole numbers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def boxes(
 def arrays(
     shape: Any, low: int = -9, high: int = 9, divisor: float = 1.0
 ) -> st.SearchStrategy[np.ndarray]:
-    """float32 of this shape (or strategy of shapes): whole numbers low..high over `divisor`."""
+    """float32 of this shape (or strategy of shapes): whole numbers low..high / `divisor`."""
     whole = hnp.arrays(np.int64, shape, elements=st.integers(low, high))
     return whole.map(lambda a: (a / divisor).astype(np.float32))
 

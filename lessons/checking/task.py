@@ -1,4 +1,4 @@
-"""What a check module declares about each exercise."""
+"""The declarations that a check module makes about each exercise."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ KINDS = {"fill": "about ten minutes", "vectorise": "no loops", "extend": "about 
 
 @dataclass(frozen=True)
 class Wrong:
-    """A mistake that people make, as a complete answer, and the hint that leads out of it.
+    """A common mistake, as a complete answer, and the hint that leads out of it.
 
     Args:
-        answer: takes the task's arguments. hint: one or two sentences; says what the answer
-            computes and what to look at, never the code.
+        answer: takes the task's arguments.
+        hint: one or two sentences that say what the answer computes and what to look at, but never
+            the code.
     """
 
     answer: Answer
@@ -32,8 +33,8 @@ class Law:
     """Something that must hold for any right answer.
 
     Args:
-        text: what holds, as a sentence. holds: takes the answer and the task's arguments, gives
-            whether it does.
+        text: what must hold, as a sentence.
+        holds: takes the answer and the task's arguments, and returns whether it holds.
     """
 
     text: str
@@ -45,16 +46,18 @@ class Task:
     """One exercise.
 
     Args:
-        name: of the function that the learner writes; no two tasks of the course share one.
-        kind: "fill", "vectorise" (its function may not loop) or "extend".
-        cases: draws tuples of arguments; small ones first, for they are what is shown.
-        after: two sentences for who has solved it. link: what to read on, and where.
-        wrong: mistakes with their hints; where two agree on everything tried, the first is named.
-        specification: takes the arguments, gives the right answer; None if only laws decide.
-        laws: what must hold besides. examples: arguments that are tried first.
-        picture: (arguments, expected, got) to a PIL picture, or None for none.
-        same: (got, expected) to what differs, as a sentence, or None.
-        max_cases: how many inputs an answer is tried on.
+        name: the name of the function to write; no two tasks of the course share one.
+        kind: "fill", "vectorise" (the function must not loop) or "extend".
+        cases: draws tuples of arguments, small ones first, since learners see the failing ones.
+        after: two sentences to print after a right answer.
+        link: what to read next, and where.
+        wrong: mistakes with their hints; if two agree on every input tried, the first is named.
+        specification: takes the arguments, returns the right answer; None if only laws decide.
+        laws: what else must hold.
+        examples: arguments to try first.
+        picture: (arguments, expected, got) to a PIL picture, or None.
+        same: (got, expected) to a sentence that says what differs, or None.
+        max_cases: how many inputs to try an answer on.
     """
 
     name: str

@@ -1,9 +1,9 @@
 """The process in which a learner's answers run: `python -m lessons.checking.worker TOPIC FOLDER
 SECONDS TASK...`.
 
-Writes one JSON line a task to FOLDER/results.jsonl. A call that takes longer than SECONDS ends the
-process from a thread of the interpreter's own, so that an endless loop cannot prevent it; where it
-was stands in FOLDER/where.txt then, and what it was called with in FOLDER/call.txt.
+Writes one JSON line per task to FOLDER/results.jsonl. If a call takes longer than SECONDS, one of
+the interpreter's own threads ends the process, so that even an endless loop cannot prevent it. Then
+FOLDER/where.txt says where it was, and FOLDER/call.txt which arguments it had.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main(topic_name: str, folder: str, seconds: str, *names: str) -> None:
 
 
 class _Watch:
-    """Ends the process when a call does not come back."""
+    """Ends the process if a call takes too long."""
 
     def __init__(self, folder: Path, seconds: float) -> None:
         self.seconds = seconds
@@ -71,7 +71,7 @@ class Checked:
             self.problem = f"{place}{type(problem).__name__}: {problem}"
 
     def result(self, name: str, folder: Path) -> dict[str, Any]:
-        """status: "done", "untouched" or "wrong"; of a wrong one lines and a picture's path."""
+        """status: "done", "untouched" or "wrong"; if wrong, also lines and a picture's path."""
         if self.problem:
             return _wrong([f"  the file cannot be run: {self.problem}"])
         task = self.topic.task(name)
@@ -79,7 +79,7 @@ class Checked:
             return {"status": "untouched"}
         if task.kind == "vectorise" and (loop := self.file.loop(name)):
             line, what = loop
-            return _wrong([f"  line {line}: {what}; this task is about whole arrays at once"])
+            return _wrong([f"  line {line}: {what}; this task wants whole arrays at once"])
         return self._examined(task, folder)
 
     def _examined(self, task: Task, folder: Path) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def _wrong(lines: list[str]) -> dict[str, Any]:
 
 
 def _picture(task: Task, verdict: Verdict, fault: Fault, folder: Path) -> str | None:
-    """The task's picture of the fault, written to the folder. A result of an odd form has none."""
+    """Write the task's picture of the fault to the folder; None if the result cannot be drawn."""
     if task.picture is None or not fault.has_got:
         return None
     try:

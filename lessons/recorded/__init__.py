@@ -1,6 +1,6 @@
-"""Runs that take longer than a lesson may: what they gave, in NAME.npz, and the programs.
+"""Runs that take too long for a lesson: their results, in NAME.npz, and their programs.
 
-`python -m lessons.recorded.NAME` makes NAME.npz here anew; NAME.py says what is in it.
+`python -m lessons.recorded.NAME` makes NAME.npz again; NAME.py says what is in it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def recording(name: str) -> dict[str, np.ndarray]:
     """
     path = FOLDER / f"{name}.npz"
     if not path.is_file():
-        raise InputError(f"{path}: not there; `python -m lessons.recorded.{name}` makes it")
+        raise InputError(f"{path}: no such file; `python -m lessons.recorded.{name}` makes it")
     with np.load(path) as arrays:
         return {key: arrays[key] for key in arrays.files}
 

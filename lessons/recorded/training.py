@@ -1,22 +1,22 @@
-"""A training run on toy shapes, looked at on the way: `python -m lessons.recorded.training`.
+"""A training run on toy shapes, with snapshots: `python -m lessons.recorded.training`.
 
-The recipe "shapes" with 300 steps and without the moving average of weights. On two cores it takes
-two to five minutes. What is kept (S snapshots, T steps, G objects of the picture that is watched):
+The recipe "shapes" with 300 steps and without the moving average of weights. It takes two to five
+minutes on two cores. It records (S snapshots, T steps, G objects in the watched image):
 
 losses              (T, 5)  the five terms at each step, in the order of LOSSES
 rates, norms        (T,)    learning rate, and the gradient's norm before clipping
-steps               (S,)    after how many steps the snapshots were taken
-seen                (S, 5)  the five losses over the six pictures of data/shapes
-objectness          (S, 64, 64)  of each cell of the finest level, the best of its anchors, 0..255
-proposals           (S, 20, 4)   of the watched picture, best first, in pixels of the resized one
+steps               (S,)    the steps after which the snapshots were taken
+seen                (S, 5)  the five losses over the six images of data/shapes
+objectness          (S, 64, 64)  each cell's best anchor on the finest level, 0..255
+proposals           (S, 20, 4)   of the watched image, best first, in pixels of the resized image
 anchors             (G, 4)       the anchor that overlaps each object most; the same at every step
 moved               (S, G, 4)    where the RPN moves that anchor
-objects             (S,)    how many of all proposals of the six pictures overlap an object by 0.5
+objects             (S,)    how many proposals, over the six images, overlap an object by 0.5
 recall              (S,)    share of all objects that one of the 20 best proposals overlaps by 0.5
-boxes, scores, labels  (S, 8, ...)  detections of the watched picture, best first; score 0: none
+boxes, scores, labels  (S, 8, ...)  detections in the watched image, best first; score 0: none
 masks               (S, G, 28, 28)  mask inside each true box, for the true class, 0..255
 classes             (S, G, 4)    class probabilities of each true box
-box_ap, mask_ap     (S,)    on 40 held-back pictures
+box_ap, mask_ap     (S,)    on 40 held-back images
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from . import write_recording
 
 LOSSES = ("loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "loss_mask")
 STEPS = (0, 10, 25, 50, 100, 150, 200, 300)
-WATCHED = 0  # of data/shapes
+WATCHED = 0  # index in data/shapes
 BEST, SHOWN = 20, 8
 
 
@@ -67,7 +67,7 @@ class Watched(Trainer):
 
 
 def snapshot(model: Any) -> dict[str, Any]:
-    """Everything of one moment."""
+    """Everything recorded at one moment."""
     pictures = [sample_set("shapes")[i] for i in range(6)]
     seen, objects, hits, truths = np.zeros(5), 0, 0, 0
     for i, (image, target) in enumerate(pictures):
@@ -90,7 +90,7 @@ def snapshot(model: Any) -> dict[str, Any]:
 
 
 def watched(model: Any, image: np.ndarray, target: dict[str, Any]) -> dict[str, Any]:
-    """What the model makes of one picture."""
+    """The model's results for one image."""
     with trace() as t:
         model.evaluate_losses([image], [target], np.random.default_rng(0))
     truth = t["transform.targets"][0]

@@ -1,6 +1,6 @@
 """Build the site: `python -m lessons.site [FOLDER]` (default: build/site). Needs no network.
 
-Runs every lesson; what was run before and has not changed is kept in FOLDER-cache.
+Runs every lesson; results of unchanged lessons are taken from FOLDER-cache.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ EXPLAINED = {"shapes": "shapes_024.png", "nuclei": "a6e81120d1cb_077_086.png"}
 
 
 def main(folder: str = "build/site") -> int:
-    """Build into the folder; gives the exit status. Warnings are errors."""
+    """Build into the folder; return the exit status. Warnings are errors."""
     try:
         from sphinx.cmd.build import build_main
     except ImportError:
@@ -32,7 +32,7 @@ def main(folder: str = "build/site") -> int:
 
 
 def _explain(folder: Path) -> None:
-    """The page of every stage, `tinymaskrcnn explain`, for one picture of each shipped model."""
+    """Make the page of every stage (`tinymaskrcnn explain`) for one image per shipped model."""
     from tinymaskrcnn.cli import main as command
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,5 @@
-"""Settings of the course's site. Sources are the lessons themselves; build with
-`python -m lessons.site`.
+"""Settings of the course's site. Its sources are the lessons themselves; `python -m lessons.site`
+builds it.
 """
 
 import os
@@ -23,7 +23,7 @@ html_css_files = ["course.css"]
 html_show_copyright = False
 html_show_sphinx = False
 html_copy_source = False
-html_show_search_summary = False  # it would fetch pages, which a browser forbids to local files
+html_show_search_summary = False  # it would fetch pages; browsers forbid that for local files
 html_math_renderer = "mathml"
 
 nb_custom_formats = {".py": ["reading.read", {}]}

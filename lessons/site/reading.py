@@ -1,5 +1,5 @@
-"""How a Python file becomes a page: lessons are in jupytext's percent format; an exercise file is
-shown as it is, under the first sentence of its docstring, and not run.
+"""Turn a Python file into a page. Lessons are in jupytext's percent format. An exercise file is
+shown as it is, under the first sentence of its docstring, and is not run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import nbformat
 
 
 def read(text: str) -> Any:
-    """The notebook of a lesson's or an exercise file's text."""
+    """The notebook for the text of a lesson or an exercise file."""
     return _lesson(text) if text.startswith("# %%") else _exercises(text)
 
 

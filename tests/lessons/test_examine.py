@@ -79,9 +79,9 @@ def test_an_answer_that_never_gives_anything_is_known_by_its_error():
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (lambda x: None, "gives None: is a `return` missing"),
+        (lambda x: None, "returns None: is a `return` missing"),
         (lambda x: (2 * x)[None], r"its shape is (1, 1), expected (1,)"),
-        (lambda x: "2 x", "gives a str, expected numbers"),
+        (lambda x: "2 x", "returns a str, expected numbers"),
         (lambda x: x > 0, "its dtype is bool, expected float32"),
         (lambda x: x.nothing, "it raises AttributeError"),
         (lambda x: exec("raise SystemExit(3)"), "it raises SystemExit (3)"),
@@ -151,11 +151,11 @@ def test_laws_alone_can_decide():
         (np.float32([1, np.nan]), np.array([1, np.nan]), None),
         ([1, 2], (1, 2), None),
         (3, 4, "3, expected 4"),
-        ((1,), (1, 2), "it gives 1, expected 2 values"),
+        ((1,), (1, 2), "it returns 1, expected 2 values"),
         ((1, 3), (1, 2), "number 1: 3, expected 2"),
         ({"a": 1}, {"a": 2}, "['a']: 1, expected 2"),
-        ({"b": 1}, {"a": 1}, "it gives ['b'], expected a dict of ['a']"),
-        (0, None, "it gives 0, expected None"),
+        ({"b": 1}, {"a": 1}, "it returns ['b'], expected a dict of ['a']"),
+        (0, None, "it returns 0, expected None"),
     ],
 )
 def test_differences(got, expected, reason):

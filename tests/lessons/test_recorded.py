@@ -49,5 +49,5 @@ def test_the_rates_are_those_of_the_present_recipe():
 
 
 def test_a_recording_that_is_not_there():
-    with pytest.raises(InputError, match=r"nothing\.npz: not there; .*lessons\.recorded\.nothing"):
+    with pytest.raises(InputError, match=r"nothing\.npz: no such file; .*recorded\.nothing"):
         recording("nothing")

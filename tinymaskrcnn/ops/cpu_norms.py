@@ -100,7 +100,7 @@ def grad_apply(grad, y, x, scale, slope, center, shift, relu):
 
 
 def _plan(x):
-    """x as (samples, values), the number of values per period and per job, and the number of jobs."""
+    """x as (samples, values), the numbers of values per period and per job, and that of jobs."""
     samples, pixels, channels = x.shape
     period = channels * max(1, _PERIOD // channels)
     job = period * max(_PERIODS_PER_JOB, -(-pixels * channels // (period * _MOST_JOBS)))

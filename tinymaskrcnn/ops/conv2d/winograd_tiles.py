@@ -30,7 +30,7 @@ def spread(count):
 
 @serial
 def find_inputs(g, tile, x, zeros, table):
-    """table[r*n + s]: address of the pixel that the tile reads at (r, s); of zeros outside the map."""
+    """table[r*n + s]: address of the pixel that tile reads at (r, s); of zeros outside the map."""
     down, across = (g.out_h + g.size - 1) // g.size, (g.out_w + g.size - 1) // g.size
     n = tile // (down * across)
     top = (tile // across - n * down) * g.size - g.top
@@ -63,7 +63,7 @@ def find_outputs(g, tile, y, table):
 def times_panel(
     rows, count, depth, shift, panel, panel_at, targets, target_shift, zeros, columns, add
 ):
-    """targets[t] = (or +=, with add) rows[t] @ panel for t < count, rounded up as by `whole_rows`."""
+    """targets[t] = (or +=, with add) rows[t] @ panel for t < count rounded up by `whole_rows`."""
     whole = (count + TILE_ROWS - HALF_ROWS - 1) // TILE_ROWS * TILE_ROWS
     for t in range(0, whole, TILE_ROWS):
         row_tile(

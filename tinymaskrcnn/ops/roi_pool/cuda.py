@@ -65,7 +65,7 @@ def _maxima(features, pictures, ys, xs, output, argmax):
 
 @kernel(F4, I4, I1, F4, registers=80)
 def _gather(grad, argmax, pictures, gradient):
-    """gradient[n, h, w, c] = sum of grad over the bins whose maximum it was: one thread per cell."""
+    """gradient[n, h, w, c] = sum of grad over bins whose maximum it was: one thread per cell."""
     height, width = gradient.shape[1], gradient.shape[2]
     for cell in range(cuda.grid(1), gradient.size, cuda.gridsize(1)):
         n, h, w, c = place_of(cell, height, width, gradient.shape[3])
