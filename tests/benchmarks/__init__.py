@@ -1,8 +1,7 @@
 """Benchmarks: `python -m tests.benchmarks --help`.
 
-case.py says what a benchmark is, harness.py and worker.py how it is measured; the cases are in
-models.py, layers.py, operators.py and scaling.py, start-up in startup.py, and a busy machine in
-busy.py.
+case.py says what a benchmark is; harness.py and worker.py measure it. The cases are in models.py,
+layers.py, operators.py and scaling.py, start-up is in startup.py, a busy machine in busy.py.
 """
 
 from . import layers, models, operators, scaling

@@ -1,13 +1,13 @@
-"""Measures the package and prints tables; with --peer also torch, torchvision and CPU runtimes.
+"""Measure the package and print tables; with --peer also torch, torchvision and CPU runtimes.
 
 `python -m tests.benchmarks [--peer PYTHON] [--json FILE] [names]`. PYTHON is an interpreter that
 has torch and torchvision, and for the backbone's row onnx with any of onnxruntime, openvino, ncnn
-with pnnx, MNN; what it lacks is left out and said. Every result is compared before its time counts:
-with the package's own reference kernels, then with each peer. A ratio is their time / ours, the
-median over rounds, and behind it the smallest and the largest. GF/s count direct sums, so Winograd
-may pass the peak, which is that of fused multiply-adds on all threads in the same process. A row
-ends in ~ where other programs used more than a tenth of a processor in most of its rounds. Names
-are parts of rows' or sections' names.
+with pnnx, MNN; missing programs are left out and named. Every result is compared before its time
+counts: with the package's own reference kernels, then with each peer. A ratio is their time / ours:
+the median over rounds, followed by the smallest and the largest. GF/s count direct sums, so
+Winograd may exceed the peak, which is that of fused multiply-adds on all threads in the same
+process. A row ends in ~ if other programs used more than a tenth of a processor in most of its
+rounds. Names are parts of the names of rows or sections.
 """
 
 from __future__ import annotations
@@ -66,11 +66,15 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    """Raises SystemExit (2) for what cannot be."""
+    """The options of the command line.
+
+    Raises:
+        SystemExit: an option is impossible (status 2).
+    """
     parser = _parser()
     options = parser.parse_args()
     if options.peer and not shutil.which(options.peer):
-        parser.error(f"--peer {options.peer}: there is no such program")
+        parser.error(f"--peer {options.peer}: no such program")
     if not 1 <= options.threads <= cores():
         parser.error(f"--threads {options.threads}: expected 1 to {cores()}")
     if options.rounds < 1 or not 0 < options.seconds < 3600:
@@ -87,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("names", nargs="*", help="parts of names; all rows if none")
     parser.add_argument("--peer", metavar="PYTHON", help="interpreter that has torch")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.3, help="of timed calls, a round")
+    parser.add_argument("--seconds", type=float, default=0.3, help="of timed calls per round")
     parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument(
         "--patience",
@@ -101,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _chosen(parts: list[str]) -> list[str]:
-    """The rows in order; a part may also be a section's whole name."""
+    """The rows to measure, in order; a part may also be a section's whole name."""
     sections = {"peak": [PEAK_ROW], **SECTIONS, "start-up": startup.BOUNDS, "busy": busy.BOUNDS}
     return [
         name
@@ -145,12 +149,12 @@ def _peak_row(settings: Settings, sides: Sides) -> Row:
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine() -> Row:
-    """What the figures depend on."""
+    """The machine and the versions that the figures depend on."""
     model = platform.processor()
     if os.path.exists("/proc/cpuinfo"):
         for entry in Path("/proc/cpuinfo").read_text().splitlines():

@@ -1,5 +1,5 @@
-"""What a training step costs beside other programs: as many busy ones as there are cores leave us
-half of the machine, so twice the time alone is fair."""
+"""How long a training step takes beside other programs. As many busy programs as there are cores
+leave us half of the machine, so twice the time alone is fair."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from .case import Bound
 from .harness import ROOT, Row, judged
 
 BOUNDS = {"beside busy programs: training step tiny, of twice the time alone": Bound(1.3, 1.0)}
-ROUNDS, SECONDS, SETTLE = 3, 6.0, 2.0  # of each round, the first two while threads are chosen
+ROUNDS, SECONDS, SETTLE = (
+    3,
+    6.0,
+    2.0,
+)  # per round; the first two seconds are for choosing the number of threads
 
 
 def rows(names: list[str]) -> Iterator[Row]:
-    """The rows among BOUNDS that are asked for, with both times."""
+    """The requested rows among BOUNDS, with both times."""
     for name in names:
         worker = subprocess.Popen(
             [sys.executable, "-m", __name__], cwd=ROOT, text=True,
@@ -51,7 +55,7 @@ def _beside(worker: subprocess.Popen) -> float:
 
 
 def main() -> None:
-    """For each line read: train for a while, and print the median seconds of a step."""
+    """For each line read: train for a while, and print the median seconds per step."""
     from .models import CASES
 
     run = CASES["training step tiny 128x128 B8"].sides["ours"]().run

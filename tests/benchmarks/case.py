@@ -1,8 +1,8 @@
-"""What a benchmark is: a computation by name, the programs that can do it, and the bounds that the
-ratio of their times has to keep.
+"""What a benchmark is: a named computation, the programs that can do it, and bounds on the ratio of
+their times.
 
-Nothing here or in the modules of cases imports the package, torch or any other program at its top:
-every side's process loads its own only.
+Neither this module nor the modules of cases import the package, torch or any other program at the
+top: each side's process loads only its own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Arrays = Sequence[np.ndarray]
 
 
 class Bound(NamedTuple):
-    """What a figure has to reach, and what it should."""
+    """The value that a figure must reach, and the value that it should reach."""
 
     must: float
     aim: float
@@ -31,8 +31,9 @@ class Timed(NamedTuple):
     """Something to time.
 
     Attributes:
-        run: what is timed. arrays: from what `run` returns, the arrays that every side must agree
-            on, in the package's layout; never timed.
+        run: the call to time.
+        arrays: takes what `run` returns, and returns the arrays on which all sides must agree, in
+            the package's layout; never timed.
     """
 
     run: Callable[[], Any]
@@ -40,7 +41,7 @@ class Timed(NamedTuple):
 
 
 def largest_difference(ours: Arrays, theirs: Arrays) -> float:
-    """The largest difference of two lists of arrays, as a share of each array's largest value."""
+    """The largest difference between arrays, each as a share of the array's largest value."""
     if [a.shape for a in ours] != [b.shape for b in theirs]:
         return float("inf")
     shares = [0.0]
@@ -56,18 +57,18 @@ class Case:
     """One computation.
 
     Attributes:
-        sides: makes the Timed of each program: "ours" and peers; run in that program's process.
-        bounds: of the ratio their time / ours, by peer; "fastest" for the fastest of them.
-        check: compares ours with the package's reference kernels and raises Mismatch; what can be
-            believed where there is no peer.
-        differs, tolerance: a number that tells how far two sides' arrays are apart, and how far
-            they may be.
-        flops, bytes: arithmetic, or memory that has to be touched, of one run; flops None to count
-            the sums of products that our side's kernels do (direct ones, whatever it does).
-        alone: the case has processes of its own, so that their peak memory is its own.
-        memory: bound of our peak memory / the first peer's; smaller is better.
-        of_limit: bound of time / (flops / peak); smaller is better.
-        threads: of all sides, where it is not the run's.
+        sides: makes each program's Timed, for "ours" and the peers; runs in that program's process.
+        bounds: for the ratio their time / ours, by peer; "fastest" for the fastest peer.
+        check: compares ours with the package's reference kernels and raises Mismatch; without a
+            peer, this is why the result can be trusted.
+        differs, tolerance: how to measure the difference between two sides' arrays, and how large
+            it may be.
+        flops, bytes: the arithmetic of one run, or the memory that it must touch; flops None: count
+            the sums of products of our side's kernels (as direct ones, whatever they do).
+        alone: whether the case has its own processes, so that their peak memory is its own.
+        memory: bound for our peak memory / the first peer's; smaller is better.
+        of_limit: bound for time / (flops / peak); smaller is better.
+        threads: of all sides, if not as in the settings.
     """
 
     sides: Mapping[str, Callable[[], Timed]]
@@ -88,11 +89,15 @@ class Case:
 
 
 class Mismatch(Exception):
-    """Two programs disagree, so neither's time means anything."""
+    """Two programs disagree, so neither one's time means anything."""
 
 
 def require_close(name: str, actual: Arrays, expected: Arrays, tolerance: float) -> None:
-    """Raises Mismatch where arrays are further apart than a share of their largest value."""
+    """Check that arrays differ by at most `tolerance` times their largest value.
+
+    Raises:
+        Mismatch: they differ by more.
+    """
     difference = largest_difference(as_arrays(actual), as_arrays(expected))
     if not difference <= tolerance:
         raise Mismatch(f"{name}: off by {difference:.1e} of the largest value")

@@ -1,6 +1,6 @@
-"""Counts the multiplications and additions that a computation asks our kernels for.
+"""Count the multiplications and additions that a computation needs from our kernels.
 
-Convolutions count as direct sums, so that a share of the peak above one is Winograd's doing.
+Convolutions count as direct sums; so a share of the peak above one is due to Winograd.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 
 def _per_pixel(weight: tuple[int, ...], maps: np.ndarray) -> int:
-    """Of a convolution with this shape of weight: every pixel of the output meets all of it."""
+    """FLOPs of a convolution with this shape of weight: each output pixel uses the whole weight."""
     return 2 * prod(weight) * (maps.size // maps.shape[-1])
 
 
@@ -38,13 +38,13 @@ COUNTED: dict[tuple[str, str], Callable[..., int]] = {
 
 
 def count_flops(run: Callable[[], Any]) -> tuple[Any, float]:
-    """What `run` returns, and the FLOPs of its convolutions and fully connected layers."""
+    """`run`'s result, and the FLOPs of its convolutions and fully connected layers."""
     total, inside, originals = 0, 0, []
 
     def counting(function: Callable[..., Any], flops: Callable[..., int]) -> Callable[..., Any]:
         def counted(*arguments: Any) -> Any:
             nonlocal total, inside
-            inside += 1  # kernels that others are made of count once
+            inside += 1  # count kernels that call other kernels only once
             try:
                 out = function(*arguments)
             finally:

@@ -1,5 +1,5 @@
-"""The two rates that other figures are shares of: fused multiply-adds from registers alone, and the
-register tile with its operands in the first-level cache."""
+"""The two rates with which other figures are compared: fused multiply-adds from registers alone,
+and the register tile with its operands in the L1 cache."""
 
 import time
 
@@ -10,12 +10,12 @@ from lessons.peak import SUMS, burn_all
 from tinymaskrcnn.jit import kernel
 from tinymaskrcnn.ops.simd import LANES, PANEL, TILE_ROWS, address, row_tile
 
-DEPTHS = 128, 256, 512  # of tiles whose operands stay in the first two caches
-FLOPS = 2 * LANES * SUMS  # of a step of `burn`
+DEPTHS = 128, 256, 512  # of tiles whose operands stay in the L1 and L2 caches
+FLOPS = 2 * LANES * SUMS  # per step of `burn`
 
 
 def burn(threads, steps):
-    """`steps` rounds of SUMS multiply-adds of vectors in each thread."""
+    """Do `steps` rounds of SUMS multiply-adds of vectors in each thread."""
     burn_all(steps, np.empty(threads, np.float32))
 
 
@@ -29,7 +29,7 @@ def _tiles(count, depth, left, panel, bias, out):
 
 
 def tiles(threads, count, depth):
-    """A call that does `count` register tiles in each thread, always the same ones."""
+    """A function that computes `count` register tiles in each thread, always the same ones."""
     left, panel, bias, out = (
         _aligned(*shape)
         for shape in ((TILE_ROWS, depth), (depth * PANEL,), (PANEL,), (threads, TILE_ROWS, PANEL))
@@ -45,8 +45,8 @@ def _aligned(*shape):
 
 
 def measure_peak(threads, seconds):
-    """FLOP/s of independent fused multiply-adds on all threads, the best of `seconds`."""
-    steps = 100_000  # about a millisecond, so that starting the threads is nothing
+    """FLOP/s of independent fused multiply-adds on all threads: the best call within `seconds`."""
+    steps = 100_000  # about a millisecond, so that starting the threads does not count
     return FLOPS * steps * threads / _shortest(lambda: burn(threads, steps), seconds)
 
 
@@ -61,7 +61,7 @@ def measure_tile(threads, seconds):
 
 
 def _shortest(call, seconds):
-    """The shortest of the calls that fit into that time, after two that warm up."""
+    """The time of the fastest of the calls that fit into `seconds`, after two warm-up calls."""
     call(), call()
     times, stop = [], time.perf_counter() + seconds
     while time.perf_counter() < stop or len(times) < 3:

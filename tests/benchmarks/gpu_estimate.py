@@ -1,16 +1,16 @@
-"""What the CUDA kernels should take on an H100-class card, on paper:
+"""Estimate how long the CUDA kernels should take on an H100-class card:
 `python -m tests.benchmarks.gpu_estimate [--launch-us N] [tiny | resnet50 | step]`.
 
-The model runs with kernels that do nothing but are counted: for each launch the bytes of its
-arguments (each read or written once), the arithmetic that its blocks execute, idle cells of tiles
-included, and one launch. Expected time of a launch is the largest of
+The model runs with kernels that do nothing but are counted. For each launch we count the bytes of
+its arguments (each read or written once), the arithmetic that its blocks execute (idle cells of
+tiles included), and one launch. The expected time of a launch is the largest of
 
 - bytes / memory bandwidth,
-- arithmetic / what the tiles reach, over the processors that have a block,
-- what the host takes to launch: where this is largest, the card waits for Python.
+- arithmetic / the rate that the tiles reach, over the processors that have a block,
+- the time the host needs to launch: if this is the largest, the card waits for Python.
 
-It needs numba-cuda but no GPU. `python -m tinymaskrcnn bench --device cuda` is the measurement
-that will check it on a card; until then none of this is a result.
+It needs numba-cuda but no GPU. `python -m tinymaskrcnn bench --device cuda` measures on a card and
+will check this; until then none of it is a result.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from tinymaskrcnn.nn import Module
 
 # H100 SXM5, NVIDIA H100 Tensor Core GPU Architecture (2022), table 3: float32 without tensor cores.
 PROCESSORS, FLOPS, BANDWIDTH = 132, 67e12, 3.35e12
-BANDWIDTH_SHARE = 0.8  # of it that copies reach
-# A thread reads eight values of shared memory for 16 multiply-adds. A processor's four schedulers
-# start four multiply-adds a cycle and its one load unit one read: eight cycles beside four.
+BANDWIDTH_SHARE = 0.8  # the share that copies reach
+# A thread reads eight values of shared memory for 16 multiply-adds. Per cycle, a processor's four
+# schedulers start four multiply-adds and its one load unit one read: four cycles against eight.
 TILE_SHARE = 0.5
-TEACHING_SHARE = 1 / 8  # two reads, two cycles, for one multiply-add, a quarter of one
+TEACHING_SHARE = 1 / 8  # two reads (two cycles) for one multiply-add (a quarter of a cycle)
 
 
 @dataclass
 class Cost:
-    """Sums over launches; seconds are of the card alone."""
+    """Sums over launches; seconds are those of the card alone."""
 
     launches: int = 0
     bytes: int = 0
@@ -53,7 +53,7 @@ class Cost:
 
 
 class PaperDevice:
-    """Memory full of one small number, and kernels that are only counted, by layer and kernel."""
+    """Memory filled with one small number; kernels are only counted, by layer and by name."""
 
     def __init__(self) -> None:
         self.layer = "transform"
@@ -67,7 +67,7 @@ class PaperDevice:
         return block[start : start + prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
 
     def upload(self, view: Any, host: np.ndarray) -> None:
-        if host.dtype == np.int32:  # tables that say what a launch does
+        if host.dtype == np.int32:  # tables that tell a launch what to do
             view[...] = host
 
     def download(self, view: Any, host: np.ndarray) -> None:
@@ -80,23 +80,23 @@ class PaperDevice:
 
 
 def cost_of(name: str, grid: tuple[int, ...], arguments: list[Any]) -> Cost:
-    """One launch. An array that is passed twice counts once; a gather's map is read nine times for
-    a 3x3 kernel, but from the cache.
+    """The cost of one launch. An array that is passed twice counts once. For a 3x3 kernel, a gather
+    reads its map nine times, but from the cache.
     """
     arrays = {a.__array_interface__["data"][0]: a for a in arguments if isinstance(a, np.ndarray)}
     moved = sum(a.nbytes for a in arrays.values())
     flops, share = executed(name, grid, arguments)
     busy = min(1.0, prod(grid) / PROCESSORS)
     seconds = flops / (FLOPS * share * busy)
-    if name == "orthogonalize.products":  # its blocks differ: the longest lasts as long as it does
+    if name == "orthogonalize.products":  # its blocks differ: it lasts as long as the longest
         longest = 2 * 64 * 64 * _whole_tiles(int(arguments[4][:, 2].max(initial=0)))
         seconds = max(flops, longest * PROCESSORS) / (FLOPS * share)
     return Cost(1, moved, flops, max(moved / (BANDWIDTH * BANDWIDTH_SHARE), seconds))
 
 
 def executed(name: str, grid: tuple[int, ...], arguments: list[Any]) -> tuple[int, float]:
-    """Multiplications and additions of a product's blocks, and the share of the peak they reach;
-    none are counted of other kernels, which memory limits.
+    """The multiplications and additions of a product's blocks, and the share of the peak that they
+    reach; 0 for other kernels, which are limited by memory.
     """
     if name in ("cuda_gemm.tiled", "cuda_gemm.teaching"):
         side, share = (64, TILE_SHARE) if name.endswith("tiled") else (16, TEACHING_SHARE)
@@ -118,7 +118,7 @@ def _whole_tiles(depth: Any) -> Any:
 
 @contextmanager
 def layers_named(device: PaperDevice, model: Module, depth: int = 3) -> Iterator[None]:
-    """Within this context the device knows which layer of the model is running."""
+    """Within this context, the device knows which layer of the model is running."""
     names = {id(m): ".".join(name.split(".")[:depth]) for name, m in model.named_modules()}
     original = Module.__call__
 
@@ -137,8 +137,8 @@ def layers_named(device: PaperDevice, model: Module, depth: int = 3) -> Iterator
 
 
 def count(case: str) -> PaperDevice:
-    """Run a case on paper: "tiny" and "resnet50" predict a second picture, "step" trains the tiny
-    model on 16.
+    """Run a case on the counting device: "tiny" and "resnet50" predict a second image, "step"
+    trains the tiny model on 16.
     """
     device = PaperDevice()
     with use_device(device):
@@ -160,7 +160,7 @@ def count(case: str) -> PaperDevice:
                 optimizer.step()
             else:
                 model.eval()
-                model(images)  # packs the weights that it keeps
+                model(images)  # packs the weights, which it then keeps
                 device.by_layer.clear(), device.by_kernel.clear()
                 device.layer = "transform"
                 model(images)
@@ -186,7 +186,7 @@ def row(name: str, cost: Cost, launch: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cases", nargs="*", default=["tiny", "resnet50", "step"])
-    parser.add_argument("--launch-us", type=float, default=50, help="of the host, a launch")
+    parser.add_argument("--launch-us", type=float, default=50, help="the host's time per launch")
     options = parser.parse_args()
     for case in options.cases:
         device = count(case)

@@ -1,8 +1,8 @@
-"""Runs a case's programs in processes of their own, in turn: first they must agree, then their
-times count.
+"""Run a case's programs in separate processes, in turn: first they must agree, then their times
+count.
 
-A round times ours and then each peer; a ratio is the median of the rounds' own ratios, so that a
-slow minute of the machine slows both sides of it. Between requests a process is stopped with its
+A round times our side and then each peer. A ratio is the median of the rounds' ratios, so that a
+slow minute of the machine slows both its sides. Between requests a process is stopped with all its
 threads: none spins while another is timed.
 """
 
@@ -28,7 +28,7 @@ from .case import Bound, Case, Mismatch
 
 ROOT = Path(__file__).resolve().parents[2]
 STAT = Path("/proc/stat")
-CALM = 0.1  # processors that others may use while we time
+CALM = 0.1  # processors that other programs may use while we time
 Row = dict[str, Any]
 
 
@@ -37,8 +37,10 @@ class Settings:
     """How to measure.
 
     Attributes:
-        peer: interpreter of the peers' processes, None to run without peers. rounds: how often the
-            sides take turns. seconds: of timed calls a round and side. threads: of every side.
+        peer: the interpreter for the peers' processes; None: run without peers.
+        rounds: how often the sides take turns.
+        seconds: of timed calls per round and side.
+        threads: of every side.
         patience: seconds that each timing may wait for other programs to leave the machine alone.
     """
 
@@ -54,7 +56,7 @@ class Missing(Exception):
 
 
 class Side:
-    """A worker process; stopped except while it answers."""
+    """A worker process, which is stopped except while it answers."""
 
     def __init__(self, side: str, python: str, threads: int) -> None:
         command = [python, "-m", "tests.benchmarks.worker", side, str(threads)]
@@ -68,10 +70,11 @@ class Side:
         self._reply()
 
     def ask(self, do: str, **arguments: Any) -> Any:
-        """What the worker's method `do` returns.
+        """Call the worker's method `do` and return its result.
 
         Raises:
-            Missing, Mismatch: as the worker says. SystemExit: it died; shows its last words.
+            Missing, Mismatch: the worker raised it.
+            SystemExit: the worker died; the message holds its last output.
         """
         assert self._process.stdin
         self._send("SIGCONT")
@@ -95,7 +98,7 @@ class Side:
         return reply["ok"]
 
     def _send(self, name: str) -> None:
-        if hasattr(signal, name):  # Windows stops no process
+        if hasattr(signal, name):  # Windows cannot stop a process
             self._process.send_signal(getattr(signal, name))
 
     def _mourn(self) -> None:
@@ -111,14 +114,14 @@ class Side:
 
 
 class Sides:
-    """The workers in use, by side and threads."""
+    """The workers in use, by side and number of threads."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._open: dict[tuple[str, int], Side] = {}
 
     def get(self, side: str, threads: int) -> Side:
-        """Its worker, started if need be.
+        """The worker of a side, started if necessary.
 
         Raises:
             Missing: the program is not installed in the peers' interpreter, or there is none.
@@ -137,10 +140,10 @@ class Sides:
 
 
 def measure(name: str, case: Case, settings: Settings, sides: Sides) -> Iterator[Row]:
-    """The case's rows: one for each peer, or one of our side alone.
+    """The case's rows: one per peer, or one for our side alone.
 
     Raises:
-        Mismatch: two sides disagree, or ours and the reference.
+        Mismatch: two sides disagree, or ours disagrees with the reference.
     """
     threads = case.threads or settings.threads
     with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
@@ -162,7 +165,7 @@ def measure(name: str, case: Case, settings: Settings, sides: Sides) -> Iterator
 
 
 def undisturbed(side: Side, settings: Settings) -> Row:
-    """A timing while other programs are quiet; after all patience, the least disturbed one."""
+    """A timing while other programs are quiet; if patience runs out, the least disturbed one."""
     best, end = None, time.monotonic() + settings.patience
     while best is None or (best["others"] > CALM and time.monotonic() < end):
         while others_use() > CALM and time.monotonic() < end:
@@ -177,15 +180,15 @@ def undisturbed(side: Side, settings: Settings) -> Row:
 
 
 def others_use(seconds: float = 0.25) -> float:
-    """Processors that programs have been using, ours being stopped."""
+    """How many processors other programs use; ours are stopped."""
     before = busy_seconds()
     time.sleep(seconds)
     return (busy_seconds() - before) / seconds
 
 
 def busy_seconds() -> float:
-    """Processor time that everybody has used since the start, hypervisors' part included; 0 where
-    the system does not tell."""
+    """Processor time that all programs have used since the system's start, including the
+    hypervisor's part; 0 if the system does not say."""
     if not STAT.exists():
         return 0.0
     user, nice, system, _, _, interrupts, soft, steal = STAT.read_text().split()[1:9]
@@ -196,7 +199,7 @@ def busy_seconds() -> float:
 def _prepare_peers(
     name: str, case: Case, folder: str, threads: int, sides: Sides, settings: Settings
 ) -> tuple[list[str], dict[str, str]]:
-    """The peers that are there and agree with us, and what the others lack."""
+    """The peers that are installed and agree with us, and what the others lack."""
     present, missing = [], {}
     for side in case.peers if settings.peer else ():
         file = f"{folder}/{side}.npz"
@@ -264,7 +267,7 @@ def _memory_rows(name: str, case: Case, memory: dict[str, float]) -> Iterator[Ro
 
 
 def judged(figure: float, bound: Bound | None, smaller: bool = False) -> Row:
-    """The bound, and whether the figure keeps it; nothing where there is no bound."""
+    """The bound, and whether the figure meets it; nothing if there is no bound."""
     if bound is None:
         return {}
     met = figure <= bound.must if smaller else figure >= bound.must

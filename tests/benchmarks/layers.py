@@ -1,9 +1,9 @@
 """Convolutions and fully connected layers, forward and backward, against torch.
 
-Forward are the layers of ResNet-50-FPN at 800x1088 as inference has them: ours with bias, residual
-and ReLU in one pass and weights packed before; torch's convolution, frozen batch norm, sum and
-ReLU. Backward are those of a training step at 480x640 with two pictures. The small model's have no
-bounds: its training step as a whole has.
+Forward: the layers of ResNet-50-FPN at 800x1088, as in inference. Ours do bias, residual and ReLU
+in one pass, with weights packed before; torch does convolution, frozen batch norm, sum and ReLU.
+Backward: the layers of a training step at 480x640 with two images. The small model's layers have no
+bounds; its whole training step has.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from .case import Bound, Case, Timed, require_close
 
 LAYER, WIDE = Bound(0.95, 1.3), Bound(2, 3)
-WINOGRAD_TOLERANCE = 5e-5  # of a layer's largest value
+WINOGRAD_TOLERANCE = 5e-5  # as a share of a layer's largest value
 
 
 class Layer(NamedTuple):
@@ -101,7 +101,7 @@ LINEAR = {  # rois, features, outputs
 
 
 class Problem(NamedTuple):
-    """A layer's arrays, the same in every process, and the geometry of its kernels."""
+    """A layer's arrays, the same in every process, and its kernel's geometry."""
 
     x: np.ndarray
     weight: np.ndarray
@@ -177,7 +177,7 @@ def channels_last(tensor: Any) -> tuple[np.ndarray]:
 
 
 def check(name: str, layer: Layer, which: str) -> None:
-    """Ours on a corner of the layer against the reference in float64."""
+    """Compare ours with the reference in float64, on a corner of the layer."""
     from tinymaskrcnn.ops.conv2d import cpu, reference
 
     n, height, width, channels = layer.x
@@ -198,7 +198,7 @@ def check(name: str, layer: Layer, which: str) -> None:
 
 
 def linear(name: str, which: str) -> Case:
-    """A product of a fully connected layer."""
+    """One of a fully connected layer's products."""
     rows, ins, outs = LINEAR[name]
 
     def arrays() -> list[np.ndarray]:
@@ -245,7 +245,7 @@ def conv(name: str, layer: Layer, which: str, bounded: bool) -> Case:
         {"ours": partial(ours, layer, which), "torch": partial(torchs, layer, which)},
         {"torch": bound} if bounded and bound else {},
         partial(check, name, layer, which),
-        tolerance=1e-4,  # two roundings away from float64, and torch's own
+        tolerance=1e-4,  # our roundings differ from float64, and so do torch's
         flops=flops,
     )
 

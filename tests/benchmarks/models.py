@@ -1,7 +1,7 @@
 """Whole models against torchvision, and the backbone with its pyramid against CPU runtimes.
 
-Both sides have the package's initial weights, which our process leaves in a file. Training steps
-have a learning rate of 0, so that each does the same work; targets are ellipses.
+Both sides have the package's initial weights, which our process writes to a file. Training steps
+have a learning rate of 0, so that each does the same work. Targets are ellipses.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from ..golden.seeded import seeded_picture, seeded_target
 from .case import Arrays, Bound, Case, Timed, require_close
 
-USER = os.getuid() if hasattr(os, "getuid") else getpass.getuser()  # the second on Windows
+USER = os.getuid() if hasattr(os, "getuid") else getpass.getuser()  # Windows has no getuid
 FOLDER = Path(tempfile.gettempdir()) / f"tinymaskrcnn_benchmark_{USER}"
 MEMORY = Bound(1.0, 0.7)
 TORCHVISIONS_OWN = 91
@@ -32,7 +32,7 @@ def weights_file(name: str) -> Path:
 
 
 def resnet50(**settings: Any) -> Any:
-    """Ours, with its weights left for the peers."""
+    """Our model, with its weights written to a file for the peers."""
     import tinymaskrcnn as tm
 
     model = tm.maskrcnn_resnet50_fpn(norm_eps=1e-5, **settings)
@@ -42,15 +42,15 @@ def resnet50(**settings: Any) -> Any:
 
 
 def quiet_blocks(model: Any) -> None:
-    """Have each residual block change its input by a little, as trained ones do: else maps grow
-    with depth until no number of a random network means anything."""
+    """Make each residual block change its input only a little, as trained ones do. Otherwise the
+    maps of a random network grow with depth until their numbers mean nothing."""
     for name, norm in model.state_dict().items():
         if name.endswith("bn3.weight"):
             norm *= np.float32(0.2)
 
 
 def tiny(**settings: Any) -> Any:
-    """Ours, with its weights and settings left for the peers."""
+    """Our model, with its weights and settings written to files for the peers."""
     import tinymaskrcnn as tm
 
     model = tm.maskrcnn_tiny(TINY_CLASSES, **settings)
@@ -82,14 +82,14 @@ TINY_CLASSES = 4
 
 
 def detections(output: dict[str, Any]) -> Arrays:
-    """Boxes, scores, and every eighth pixel of the masks, best first, as arrays."""
+    """Boxes, scores, and every eighth pixel of the masks, as arrays, best first."""
     masks = np.asarray(output["masks"])[:, 0, ::8, ::8]
     return np.asarray(output["boxes"]), np.asarray(output["scores"]), masks
 
 
 def detections_differ(ours: Arrays, theirs: Arrays) -> float:
-    """The larger of: the largest difference of scores, by rank; the share of our boxes that have no
-    partner among theirs within a pixel. Infinite where the sides found different numbers.
+    """The larger of two numbers: the largest difference between scores of equal rank, and the share
+    of our boxes with none of theirs within a pixel. Infinite if the counts differ.
     """
     if ours[0].shape != theirs[0].shape:
         return float("inf")
@@ -108,7 +108,7 @@ def inference(
     last: bool,
     **about: Any,
 ) -> Case:
-    """One picture, every detection through the mask head."""
+    """Predict one image, with every detection through the mask head."""
     settings = settings | {"box_score_thresh": 0.0}
 
     def image() -> np.ndarray:
@@ -135,7 +135,7 @@ def inference(
 
 
 def check_resnet50() -> None:
-    """The pyramid of a small picture against the reference kernels, which share no code."""
+    """Compare a small image's pyramid with the reference kernels, which share no code with ours."""
     import tinymaskrcnn as tm
 
     model = tm.maskrcnn_resnet50_fpn(norm_eps=1e-5).eval()
@@ -164,8 +164,8 @@ def _check_pyramid(model: Any, size: int) -> None:
 
 
 def losses_differ(ours: Arrays, theirs: Arrays) -> float:
-    """The largest difference of two losses, as a share of theirs and at least of 0.1; the samplers
-    draw differently on both sides."""
+    """The largest difference between losses, as a share of theirs (or of 0.1, if that is larger).
+    The two sides' samplers draw differently."""
     pairs = zip(ours, theirs, strict=True)
     return float(np.max([np.abs(a - b) / max(abs(float(b)), 0.1) for a, b in pairs]))
 
@@ -181,7 +181,7 @@ def training(
     settings: dict[str, Any],
     **about: Any,
 ) -> Case:
-    """Forward, losses, backward and SGD of `count` pictures with eight objects each."""
+    """Forward, losses, backward and SGD with `count` images of eight objects each."""
 
     def batch() -> tuple[list[np.ndarray], list[dict[str, np.ndarray]]]:
         images = [seeded_picture(height, width, seed) for seed in range(count)]

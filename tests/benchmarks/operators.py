@@ -1,4 +1,4 @@
-"""Detection's own operations against torchvision: RoIAlign, NMS, IoU, pasting masks, resizing."""
+"""Detection's operations against torchvision: RoIAlign, NMS, IoU, pasting masks, resizing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEIGHT, WIDTH = 800, 1066
 def draw_boxes(
     rng: np.random.Generator, count: int, height: float, width: float, largest: float
 ) -> np.ndarray:
-    """Boxes (count, 4) inside a picture, sides 4 to `largest`."""
+    """Boxes (count, 4) inside an image, with sides of 4 to `largest` pixels."""
     sides = rng.uniform(4, largest, (count, 2))
     start = rng.uniform(0, 1, (count, 2)) * np.maximum((width, height) - sides, 0)
     return np.concatenate((start, np.minimum(start + sides, (width, height))), 1).astype(np.float32)
@@ -29,7 +29,7 @@ def draw_rois(
     width: float,
     largest: float,
 ) -> np.ndarray:
-    """The same as rois (count, 5) over `images` pictures."""
+    """The same as rois (count, 5) over `images` images."""
     index = np.sort(rng.integers(0, images, count))
     return np.column_stack((index, draw_boxes(rng, count, height, width, largest))).astype("f4")
 
@@ -94,12 +94,14 @@ def align(
 
 
 def nms(count: int, labels: int = 0, **bounds: Any) -> Case:
-    """NMS of clustered boxes, of one class or of `labels`."""
+    """NMS of clustered boxes, with one class or with `labels` classes."""
 
     def inputs() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rng = np.random.default_rng(1)
         boxes = draw_boxes(rng, count, HEIGHT, WIDTH, 200)
-        scores = rng.permutation(count).astype(np.float32)  # no ties: their order is open
+        scores = rng.permutation(count).astype(
+            np.float32
+        )  # no ties, since their order is undefined
         return boxes, scores, rng.integers(0, max(labels, 1), count)
 
     def run(module: Any) -> np.ndarray:
@@ -167,7 +169,7 @@ def iou(rows: int, columns: int, **bounds: Any) -> Case:
 
 
 def paste(count: int, height: int, width: int, binary: bool = False, **bounds: Any) -> Case:
-    """`count` 28x28 masks into pictures, as probabilities or (ours) straight to bool."""
+    """Paste `count` 28x28 masks into images, as probabilities or (ours) directly as bool."""
 
     def inputs() -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng(3)
@@ -202,7 +204,7 @@ def paste(count: int, height: int, width: int, binary: bool = False, **bounds: A
         require_close("paste_masks", actual, expected, 1e-5)
 
     touched = count * height * width * (1.0 if binary else 4.0)
-    # a probability of one half may fall to either side: a few pixels of 85 million
+    # a probability of one half may go either way: a few pixels of 85 million
     differs = {"differs": share_that_differs, "tolerance": 1e-5} if binary else {}
     sides = {"ours": ours, "torch": torchvisions}
     return Case(sides, bounds, check, bytes=touched, **differs)
@@ -213,7 +215,7 @@ def share_that_differs(ours: Any, theirs: Any) -> float:
 
 
 def resize() -> Case:
-    """A picture of 480x640 to 800x1066, normalised."""
+    """Resize a 480x640 image to 800x1066 and normalise it."""
 
     def inputs() -> np.ndarray:
         return np.random.default_rng(4).random((3, 480, 640), np.float32)

@@ -1,6 +1,6 @@
-"""torchvision's and other programs' sides of whole models, on the package's own initial weights.
+"""Whole models in torchvision and in other programs, with the package's initial weights.
 
-Imported only by the peers' processes.
+Only the peers' processes import this.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def resnet50(weights: Path, **settings: Any) -> nn.Module:
 
 
 def _freeze(module: nn.Module) -> None:
-    """Replace the trainable norms, which torchvision builds where no weights are asked for."""
+    """Replace the trainable norms, which torchvision builds when no weights are requested."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
             setattr(module, name, FrozenBatchNorm2d(child.num_features, eps=1e-5))
@@ -44,7 +44,7 @@ def _freeze(module: nn.Module) -> None:
 
 
 class SmallBody(nn.Sequential):
-    """The small model's ResNet: a 3x3 stem of stride 2, no pooling, a block of stride 2 a stage."""
+    """The small model's ResNet: a 3x3 stem of stride 2, no pooling, a stride-2 block per stage."""
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
@@ -60,8 +60,8 @@ class SmallBody(nn.Sequential):
 
 
 def tiny(weights: Path, config: dict[str, Any]) -> nn.Module:
-    """maskrcnn_tiny from torchvision's parts; `config` are the settings of the package's builder,
-    of which torchvision's MaskRCNN takes the rest by the same names."""
+    """maskrcnn_tiny, built from torchvision's parts. `config` holds the settings of the package's
+    builder; torchvision's MaskRCNN takes those not used here under the same names."""
     config = dict(config)
     assert config.pop("builder") == "maskrcnn_tiny"
     num_classes = config.pop("num_classes")
@@ -92,7 +92,7 @@ def tiny(weights: Path, config: dict[str, Any]) -> nn.Module:
 def detector(
     model: nn.Module, image: np.ndarray, memory_format: Any = torch.contiguous_format
 ) -> Callable[[], dict[str, torch.Tensor]]:
-    """Inference of one picture."""
+    """Inference on one image."""
     model.eval().to(memory_format=memory_format)
     tensor = torch.from_numpy(image)
 
@@ -106,7 +106,7 @@ def detector(
 def training_step(
     model: nn.Module, images: Sequence[np.ndarray], targets: Sequence[dict[str, np.ndarray]]
 ) -> Callable[[], list[torch.Tensor]]:
-    """Forward, backward and SGD, whose rate of 0 has every step do the same work."""
+    """Forward, backward and SGD; its rate of 0 makes every step do the same work."""
     model.train()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(parameters, lr=0.0, momentum=0.9, weight_decay=1e-4)
@@ -136,7 +136,7 @@ class Pyramid(nn.Module):
 
 
 def converted(weights: Path, suffix: str) -> Path:
-    """Where a runtime's form of these weights is kept: beside them, named after what they are."""
+    """The file for a runtime's form of these weights: beside them, named by their content."""
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
     return weights.with_name(f"{weights.stem}_{digest}{suffix}")
 
@@ -145,7 +145,7 @@ def onnx_file(weights: Path, x: np.ndarray) -> Path:
     """The pyramid as an ONNX file, exported once."""
     file = converted(weights, ".onnx")
     if not file.exists():
-        import onnx  # noqa: F401  (torch needs it to export, and names it badly)
+        import onnx  # noqa: F401  (torch needs it to export, but its error does not say so)
 
         names = [f"out{i}" for i in range(4)]
         torch.onnx.export(
@@ -208,7 +208,7 @@ def mnn(weights: Path, x: np.ndarray, threads: int) -> Callable[[], list[np.ndar
 
 
 def mnn_arrays(outputs: Any) -> list[np.ndarray]:
-    """MNN's own layout, which runs fastest, back to ours."""
+    """Convert MNN's own layout, which is its fastest, back to ours."""
     import MNN
 
     arrays = []

@@ -1,13 +1,13 @@
 """Data-parallel training steps: `python -m tests.benchmarks.ranks [--model tiny] [--steps N]`.
 
 Measured, on this machine: a training step of one process with T threads, and of T ranks with one
-thread each, in turns; how much of it a rank waits for others, and how much it would without sending
-gradients while backward runs. Needs mpi4py and mpiexec.
+thread each, in turn; how much of it a rank waits for others, and how much it would wait if it did
+not send gradients while backward runs. Needs mpi4py and mpiexec.
 
-On paper, after `--rates` (no measurement): what ranks of one machine each would do, from the bytes
-of gradients that a step sends, the time that one machine takes for its share, and a ring: of n
-ranks each sends and receives 2 (n - 1) / n of the bytes. Sending early hides what fits into
-backward, which is two thirds of a step; the rest is waited for, and 2 (n - 1) hops of latency.
+Computed, not measured: a step of n ranks on one machine each. It follows from the bytes of
+gradients that a step sends, the time that one machine needs for its share, and a ring, in which
+each of n ranks sends and receives 2 (n - 1) / n of the bytes. Sending early hides as much as fits
+into backward, two thirds of a step; a rank waits for the rest, and for 2 (n - 1) hops of latency.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from tinymaskrcnn.models import builders
 from tinymaskrcnn.optim import SGD
 from tinymaskrcnn.training.distributed import GradientSums, MPIGroup, gradient_sums, world
 
-BACKWARD = 2 / 3  # of a step's time
+BACKWARD = 2 / 3  # share of a step's time
 HOP = 20e-6  # seconds for a message to the next rank, over Ethernet
-GIGABIT = 1e9 / 8  # bytes a second
+GIGABIT = 1e9 / 8  # bytes per second
 MODELS = {"tiny": ("maskrcnn_tiny", 128, 8), "resnet50": ("maskrcnn_resnet50_fpn", 480, 2)}
 
 
@@ -44,7 +44,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    parser.add_argument("--step-seconds", type=float, help="of one machine, for the paper model")
+    parser.add_argument(
+        "--step-seconds", type=float, help="one machine's step, to compute more ranks"
+    )
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -59,7 +61,7 @@ def main() -> None:
 
 
 def work(name: str, steps: int, overlap: bool) -> None:
-    """Under mpiexec or alone: train, and print as JSON what a step took."""
+    """Train, under mpiexec or alone, and print a step's times as JSON."""
     builder, size, batch_size = MODELS[name]
     group = world()
     model = getattr(builders, builder)(4, min_size=size, max_size=2 * size).train()
@@ -88,7 +90,7 @@ def work(name: str, steps: int, overlap: bool) -> None:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Medians over rounds, in which every way has its turn."""
+    """Medians over rounds; in each round every variant has its turn."""
     ways = {"one process": (0, os.cpu_count() or 1, "overlap")}
     for ranks in options.ranks:
         ways[f"{ranks} rank(s)"] = (ranks, 1, "overlap")
@@ -118,13 +120,13 @@ def run(options: argparse.Namespace, ranks: int, threads: int, how: str) -> dict
 
 
 def gradient_bytes(name: str) -> int:
-    """Of all parameters that are trained."""
+    """The bytes of the gradients of all trained parameters."""
     model = getattr(builders, MODELS[name][0])(91 if name == "resnet50" else 4)
     return 4 * sum(p.size for p in model.parameters() if p.requires_grad)
 
 
 def paper(name: str, step: float) -> list[dict[str, float]]:
-    """Steps of n ranks, each with as many pictures as one machine has alone (weak scaling)."""
+    """Steps of n ranks, each with as many images as one machine alone has (weak scaling)."""
     size = gradient_bytes(name)
     rows = []
     for gigabits in (10, 100):

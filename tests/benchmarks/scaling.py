@@ -1,4 +1,4 @@
-"""How our times grow: with the picture's size, the number of regions, and threads. No peers."""
+"""How our times grow with the image's size, the number of regions, and threads. No peers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from . import models
 from .case import Arrays, Bound, Case, Timed
 from .operators import P2, draw_rois
 
-GROWTH = Bound(1.1, 1.0)  # time / work of the larger, as a share of the smaller's
+GROWTH = Bound(1.1, 1.0)  # (time / work) of the larger / that of the smaller
 
 
 def inference(height: int, width: int) -> Timed:
@@ -22,7 +22,7 @@ def inference(height: int, width: int) -> Timed:
 
 
 def box_head(count: int) -> Timed:
-    """RoIAlign and the two fully connected layers of `count` regions."""
+    """RoIAlign and the two fully connected layers for `count` regions."""
     import tinymaskrcnn as tm
 
     rng, heads = np.random.default_rng(0), models.resnet50().eval().roi_heads
@@ -60,7 +60,7 @@ CASES: dict[str, Case] = {
 
 
 class Trend(NamedTuple):
-    """Two cases, how much more work the second has, and what its time may have grown by beyond."""
+    """Two cases, how many times the first's work the second has, and a bound for time / work."""
 
     first: str
     second: str

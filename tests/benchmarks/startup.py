@@ -1,6 +1,5 @@
-"""How long a fresh process takes until it has predicted or trained: with compiled kernels, and with
-an empty cache, which is a folder of its own; and whether two that fill one cache at once get in
-each other's way."""
+"""How long a new process takes to predict or train, with compiled kernels and with an empty cache
+(a separate folder); and whether two processes that fill one cache at once disturb each other."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ BOUNDS = {
 
 
 def rows(names: list[str]) -> Iterator[Row]:
-    """The rows among BOUNDS that are asked for."""
+    """The requested rows among BOUNDS."""
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             seconds = MEASURES[name](Path(folder))
@@ -76,7 +75,7 @@ def _training(folder: Path) -> float:
 
 
 def _two(folder: Path) -> float:
-    """Both must end well, say the same, and leave a cache that a third can use."""
+    """Both must succeed, print the same, and leave a cache that a third process can use."""
     before, cache = time.perf_counter(), folder / "cache"
     for process in [_predict(folder, out, cache) for out in ("a", "b")]:
         _finish(process)

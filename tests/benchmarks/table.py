@@ -1,4 +1,4 @@
-"""Rows of figures as lines of a table."""
+"""Print rows of figures as a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The harness: sides must agree before they are timed, and figures are judged by their bounds."""
+"""The harness: sides must agree before they are timed; bounds decide whether figures are good."""
 
 import importlib.util
 import sys

@@ -1,5 +1,5 @@
-"""What the calls of tracing cost where no trace is open: how many one prediction of the shipped
-small model makes, and what each kind takes, beside the whole prediction.
+"""What calls of tracing cost while no trace is open: how many calls one prediction of the shipped
+small model makes, and how long each kind takes, compared with the whole prediction.
 
 python -m tests.benchmarks.tracing_cost
 """
@@ -29,7 +29,7 @@ REPEATS, LOOPS = 9, 20_000
 
 
 def calls_of(run: Callable[[], Any]) -> Counter[str]:
-    """How often each of tracing's functions is called."""
+    """How often `run` calls each of tracing's functions."""
     counts: Counter[str] = Counter()
 
     def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

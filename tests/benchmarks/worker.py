@@ -1,7 +1,7 @@
 """The process in which one program runs its side of the cases: `python -m tests.benchmarks.worker
 SIDE THREADS`.
 
-Reads one request a line as JSON and answers with one line. Whoever asks stops this process
+It reads one JSON request per line and answers with one line. The harness stops this process
 (SIGSTOP) between requests, so that threads of two programs never compete.
 """
 
@@ -22,12 +22,12 @@ import numpy as np
 from . import CASES
 from .case import Mismatch, Timed
 
-SHORT = 0.5  # seconds; a shorter call runs once untimed after the process has been stopped
+SHORT = 0.5  # seconds; after a stop, a shorter call runs once untimed
 PEAK_SECONDS = 0.03
 
 
 class Worker:
-    """Answers requests; keeps the case that was prepared last."""
+    """Answers requests; keeps the last prepared case."""
 
     def __init__(self, side: str, threads: int) -> None:
         self.side, self.threads = side, threads
@@ -35,7 +35,7 @@ class Worker:
         limit_threads(side, threads)
 
     def prepare(self, case: str, file: str) -> dict[str, Any]:
-        """Make the case's call, run it twice, and leave what it gives in a file."""
+        """Make the case's call, run it twice, and write its result to a file."""
         self.timed = None
         gc.collect()
         chosen = CASES[case]
@@ -55,7 +55,7 @@ class Worker:
         return {"flops": flops, "bytes": chosen.bytes}
 
     def time(self, seconds: float) -> dict[str, Any]:
-        """The median of calls that take at least `seconds` together, at least one."""
+        """The median time of calls that together take at least `seconds`; at least one call."""
         assert self.timed is not None
         run, times = self.timed.run, [float("inf")]
         cpu = time.process_time()
@@ -84,17 +84,17 @@ class Worker:
         return measure_tile(self.threads, seconds)
 
     def memory(self) -> dict[str, float]:
-        """The largest resident set so far, in MiB; NaN where the system does not tell."""
+        """The largest resident set so far, in MiB; NaN if the system does not say."""
         try:
             import resource
         except ModuleNotFoundError:  # Windows
             return {"mb": math.nan}
-        unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+        unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB elsewhere
         return {"mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20}
 
 
 def limit_threads(side: str, threads: int) -> None:
-    """Have every library in this process use that many threads."""
+    """Make every library in this process use `threads` threads."""
     if side == "ours":
         from tinymaskrcnn.jit import set_threads
 
@@ -106,7 +106,7 @@ def limit_threads(side: str, threads: int) -> None:
 
 
 def answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
-    """What a request returns, or what is missing or differs."""
+    """The reply to a request: its result, or what is missing or differs."""
     method: Callable[..., Any] = getattr(worker, request.pop("do"))
     try:
         return {"ok": method(**request)}
@@ -118,7 +118,7 @@ def answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever libraries print must not look like a reply
+    os.dup2(2, 1)  # output that libraries print must not look like a reply
     side, threads = sys.argv[1], int(sys.argv[2])
     try:
         worker = Worker(side, threads)

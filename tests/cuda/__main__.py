@@ -1,4 +1,4 @@
-"""What every kernel takes on every architecture, as a table; status 1 where one is over its budget.
+"""A table of what every kernel needs on every architecture; status 1 if one is over its budget.
 
 python -m tests.cuda
 """

@@ -1,6 +1,6 @@
-"""Compiling the project's kernels to PTX and to machine code, with no GPU and no driver.
+"""Compile the project's kernels to PTX and to machine code, without a GPU and without a driver.
 
-NVVM makes the PTX and nvJitLink assembles it; both come with the extra `cuda`.
+NVVM makes the PTX, nvJitLink assembles it; both come with the extra `cuda`.
 """
 
 import re
@@ -12,10 +12,10 @@ CAPABILITIES = ((7, 5), (8, 0), (9, 0))
 
 @cache
 def ptx_of(kernel, capability=(8, 0)):
-    """The PTX of a kernel, for the one signature that it declares.
+    """A kernel's PTX, for the only signature that it declares.
 
-    A call to a device function asks the current GPU for its compute capability, which needs a
-    driver. That one question is answered here instead.
+    To call a device function, numba-cuda asks the current GPU for its compute capability, which
+    needs a driver. Here that single question is answered without one.
     """
     import numba.cuda.dispatcher as dispatcher
     from numba import cuda
@@ -30,7 +30,7 @@ def ptx_of(kernel, capability=(8, 0)):
 
 
 def assemble(ptx, capability):
-    """Bytes of machine code, and the assembler's log."""
+    """The machine code, and the assembler's log."""
     from cuda.core import Linker, LinkerOptions, ObjectCode
 
     options = LinkerOptions(arch="sm_{}{}".format(*capability), verbose=True)
@@ -39,7 +39,7 @@ def assemble(ptx, capability):
 
 
 def measure(kernel, capability):
-    """What a kernel takes, by name of the resource."""
+    """How much of each resource a kernel needs, by the resource's name."""
     ptx = ptx_of(kernel, capability)
     size, log = assemble(ptx, capability)
     number = lambda pattern: int(found[1]) if (found := re.search(pattern, log)) else 0  # noqa: E731
@@ -55,7 +55,7 @@ def measure(kernel, capability):
 
 
 def problems(kernel, figures):
-    """What is over a limit of the card or over the kernel's own budget, in words."""
+    """Sentences about what exceeds a limit of the card or the kernel's own budget."""
     threads = 1
     for count in kernel.threads:
         threads *= count

@@ -1,7 +1,7 @@
-"""A device whose memory is NumPy's and whose kernels are interpreted PTX.
+"""A device with NumPy's memory, which interprets the kernels' PTX.
 
-What runs on it is everything but the driver: the ops' host code, the pool, the checked launches,
-and the kernels as compiled.
+Everything but the driver runs on it: the ops' host code, the pool, the checked launches, and the
+kernels as compiled.
 """
 
 from functools import cache
@@ -11,7 +11,7 @@ import numpy as np
 from .compiling import ptx_of
 from .interpreter import Program, launch
 
-CANARY = 0xFF  # fresh memory is NaN (and -1), so that a cell nobody writes is seen
+CANARY = 0xFF  # fresh memory is NaN (or -1), so that a cell that nobody writes is noticed
 
 
 class InterpretedDevice:
@@ -19,7 +19,7 @@ class InterpretedDevice:
 
     def __init__(self, capability=(8, 0)):
         self.capability = capability
-        self.launched = {}  # how often each kernel ran, by name
+        self.launched = {}  # how often each kernel ran, by its name
 
     def allocate(self, size):
         return np.full(size, CANARY, np.uint8)

@@ -1,9 +1,9 @@
-"""On what the tests marked `cuda` run, decided before Numba is imported.
+"""Where the tests marked `cuda` run; decided before Numba is imported.
 
-- "simulator" where NUMBA_ENABLE_CUDASIM is set: Numba's own, a Python thread for each GPU thread;
-- "gpu" where there is one;
+- "simulator" if NUMBA_ENABLE_CUDASIM is set: Numba's own, with one Python thread per GPU thread;
+- "gpu" if there is one;
 - "compiled" otherwise: kernels as compiled for sm_80, in the interpreter of tests/cuda;
-- None where numba-cuda or its compiler is missing.
+- None if numba-cuda or its compiler is missing.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""Small PTX kernels written by hand, for tests of the interpreter: thread i has x[i], y[i], z[i] in
+"""Small handwritten PTX kernels for tests of the interpreter: thread i has x[i], y[i] and z[i] in
 registers and stores its result in out[i].
 """
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from .interpreter import Program, launch
 
-KINDS = {  # register class and name prefix of each type
+KINDS = {  # each type's register class and name prefix
     "pred": ("pred", "%p"),
     **dict.fromkeys(("u16", "s16", "b16"), ("b16", "%rs")),
     **dict.fromkeys(("u32", "s32", "b32"), ("b32", "%r")),
@@ -19,13 +19,11 @@ DTYPES = {
     "b32": np.uint32, "u64": np.uint64, "s64": np.int64, "b64": np.uint64,
     "f32": np.float32, "f64": np.float64,
 }  # fmt: skip
-PER_ARRAY = 7  # parameters by which Numba passes a 1-d array; the address is the fifth
+PER_ARRAY = 7  # parameters with which Numba passes a 1-d array; the fifth is the address
 
 
 def kernel(body, arrays, declarations=""):
-    """A kernel's text: its arrays' addresses stand in %rd50, %rd51, ..., the thread's number in
-    %r50.
-    """
+    """A kernel's text: %rd50, %rd51, ... hold its arrays' addresses, %r50 the thread's number."""
     count = arrays * PER_ARRAY
     parameters = ",\n".join(f".param .u64 p{i}" for i in range(count))
     addresses = "\n".join(
@@ -39,13 +37,13 @@ def kernel(body, arrays, declarations=""):
 
 
 def element(array, size):
-    """Instructions that leave the address of the thread's own element in %rd60 + array."""
+    """Instructions that put the address of the thread's own element into %rd60 + array."""
     place = f"%rd{60 + array}"
     return f"mul.wide.u32 {place}, %r50, {size};\nadd.s64 {place}, %rd{50 + array}, {place};\n"
 
 
 def apply(instruction, kinds, result, *values):
-    """Instructions on every thread: $0 is the result, $1, $2, ... the values of these types."""
+    """Run an instruction on every thread: $0 is the result, $1, $2, ... are the values."""
     arrays = [np.array(v, DTYPES[k]) for v, k in zip(values, kinds, strict=True)]
     out = np.zeros(len(arrays[0]), DTYPES[result])
     body, names = "", [f"{KINDS[result][1]}1"]

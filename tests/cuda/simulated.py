@@ -1,7 +1,7 @@
-"""Numba's simulator as a device that knows its limits.
+"""Numba's simulator, as a device that skips tests which would take it too long.
 
-It runs a Python thread for each GPU thread, and a tile of a product takes it most of a second. A
-test that asks for more than a little is skipped there: it runs on compiled kernels.
+It runs one Python thread per GPU thread; one tile of a product takes it most of a second. A larger
+test is skipped here; it runs on compiled kernels.
 """
 
 from math import prod
@@ -11,13 +11,13 @@ import pytest
 from tests.benchmarks.gpu_estimate import executed
 from tinymaskrcnn.gpu.device import NumbaDevice
 
-MOST_THREADS = 6_000  # of a test
-MOST_STEPS = 2  # of 64 x 64 x 16 multiplications, of a test
+MOST_THREADS = 6_000  # per test
+MOST_STEPS = 2  # per test, of 64 x 64 x 16 multiplications
 STEP = 2 * 64 * 64 * 16
 
 
 class SimulatedDevice(NumbaDevice):
-    """A test may lift the limit by `device.limited = False`."""
+    """A test may remove the limit with `device.limited = False`."""
 
     def __init__(self):
         super().__init__()

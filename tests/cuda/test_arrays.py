@@ -1,4 +1,4 @@
-"""Device arrays, their pool, and the check of what is launched."""
+"""Device arrays, their pool, and the check of every launch."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,5 @@
-"""Every kernel compiled and assembled for real GPUs, without one; and what the interpreter says of
-kernels that are broken on purpose.
+"""Compile and assemble every kernel for real GPUs, without having one; and see what the interpreter
+says about kernels that are broken on purpose.
 """
 
 import inspect
@@ -42,7 +42,7 @@ def test_a_budget_can_be_broken():
 
 
 def product(ptx, rows=33, out_rows=33):
-    """A 33x20 by 20x33 product by the teaching kernel as compiled, or a changed form of it."""
+    """A 33x20 by 20x33 product: by the teaching kernel as compiled, or a changed form of it."""
     kernel = all_kernels()["cuda_gemm.teaching"]
     rng = np.random.default_rng(0)
     a, b = rng.random((rows, 20), np.float32), rng.random((20, 33), np.float32)
@@ -72,7 +72,7 @@ def test_a_result_that_is_too_short_is_out_of_bounds():
 
 
 def lesson_kernel(name):
-    """A small kernel of lesson 18 with Numba's barrier for the lesson's `yield`."""
+    """A small kernel of lesson 18, with Numba's barrier in place of the lesson's `yield`."""
     source = inspect.getsource(getattr(load("gpu_kernels"), name))
     source = source.replace("(cuda, ", "(").replace("yield", "cuda.syncthreads()")
     names = {"cuda": cuda}

@@ -1,6 +1,4 @@
-"""The PTX interpreter: every opcode on values worked out with Python's own numbers, and every
-fault.
-"""
+"""The PTX interpreter: every opcode, with values from Python's own numbers, and every fault."""
 
 import math
 import struct
@@ -25,7 +23,7 @@ def signed(value, bits):
     return value - 2**bits if value >> (bits - 1) else value
 
 
-# Arithmetic of whole numbers
+# Integer arithmetic
 
 WHOLE = [
     ("add.s32 $0, $1, $2;", "s32", [(2**31 - 1, 1), (-7, 3)], lambda a, b: signed(a + b, 32)),
@@ -255,7 +253,7 @@ OWN_SHARED = "mov.u32 %r1, tile; shl.b32 %r2, %r50, 2; add.s32 %r3, %r1, %r2;\n"
 
 
 def neighbour(barrier):
-    """Each of 16 threads puts its x into shared memory and takes its neighbour's out."""
+    """Each of 16 threads puts its x into shared memory and reads its neighbour's."""
     return kernel(
         element(0, 4) + element(1, 4) + OWN_SHARED + "ld.global.f32 %f1, [%rd60];\n"
         f"st.shared.f32 [%r3], %f1;\n{barrier}\nxor.b32 %r4, %r2, 4; add.s32 %r5, %r1, %r4;\n"
@@ -313,7 +311,7 @@ def test_an_array_that_is_passed_twice_is_one():
 
 
 def test_threads_part_and_meet_again():
-    """A loop of as many rounds as the thread's number, and different ways out."""
+    """A loop with as many rounds as the thread's number, and different ways out."""
     body = element(0, 4) + (
         "mov.u32 %r1, 0; mov.u32 %r2, 0;\n$LOOP:\nsetp.ge.u32 %p1, %r2, %r50;\n@%p1 bra $DONE;\n"
         "add.s32 %r1, %r1, %r2; add.s32 %r2, %r2, 1;\nbra.uni $LOOP;\n$DONE:\n"

@@ -1,4 +1,4 @@
-"""The whole model on the device beside the same on the CPU: a training step, a prediction."""
+"""The whole model on the device and on the CPU agree: a training step, a prediction."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from .modes import mode
 
 pytestmark = pytest.mark.cuda
 
-SMALLEST = {  # the fewest numbers with which every part still has something to do
+SMALLEST = {  # the smallest numbers that still give every part something to do
     "widths": (4, 4, 4, 4),
     "fpn_channels": 4,
     "box_channels": (4,),
@@ -35,7 +35,7 @@ SMALLEST = {  # the fewest numbers with which every part still has something to 
 
 
 def picture(seed=0, height=28, width=60):
-    """One picture with two rectangles, and its target."""
+    """An image with two rectangles, and its target."""
     rng = np.random.default_rng(seed)
     image = rng.random((3, height, width)).astype(np.float32)
     boxes = np.array([[2, 3, 14, 16], [22, 10, 46, 25]], np.float32)
@@ -47,7 +47,7 @@ def picture(seed=0, height=28, width=60):
 
 
 def step(model, optimizer):
-    """The losses before a step, and all gradients."""
+    """Make a step; return the losses before it, and all gradients."""
     images, targets = zip(picture(), picture(1), strict=True)
     losses = model(images, targets, np.random.default_rng(0))
     sum(losses.values()).backward()
@@ -59,7 +59,7 @@ def step(model, optimizer):
 
 @pytest.fixture(autouse=True)
 def _whole(gpu):
-    gpu.limited = False  # in the simulator: minutes
+    gpu.limited = False  # takes minutes in the simulator
 
 
 ONLY_COMPILED = pytest.mark.skipif(mode() == "simulator", reason="one step there takes minutes")
@@ -123,7 +123,7 @@ def test_weights_of_the_host_do_not_meet_maps_of_the_device(gpu):
 
 
 def assert_near(actual, expected, what):
-    """Largest difference within 1e-4 of the largest value."""
+    """The largest difference is at most 1e-4 of the largest value."""
     actual = actual.numpy() if isinstance(actual, GpuArray) else actual
     assert actual.shape == expected.shape, what
     scale = max(np.abs(expected).max(initial=0), 1e-3)

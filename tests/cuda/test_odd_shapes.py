@@ -1,8 +1,8 @@
-"""Kernels on shapes that fill several tiles and parts, and on those that fit none of them.
+"""Kernels on shapes that fill several tiles and parts, and on shapes that do not fit them.
 
-The tests of the ops (tests/ops, the backend "cuda") say what is right; these hold every path of the
-CUDA forms against NumPy's in float64. They are for compiled kernels, or a GPU: Numba's simulator
-would take hours.
+The tests of the ops (tests/ops, the backend "cuda") say what is right; these compare every path of
+the CUDA kernels with NumPy in float64. They need compiled kernels or a GPU: Numba's simulator would
+take hours.
 """
 
 import importlib
@@ -35,7 +35,7 @@ def normal(shape, seed=0):
 
 
 def both(op, name, *arguments):
-    """Results of the CUDA form, and of the reference in float64, each as a list."""
+    """The results of the CUDA kernel and of the reference in float64, each as a list."""
     package = f"tinymaskrcnn.ops.{op}"
     found = getattr(kernels(package, np.zeros(1, np.float32)), name)(*arguments)
     wide = [a.astype(np.float64) if _is_float(a) else a for a in arguments]
@@ -48,7 +48,7 @@ def _is_float(value):
 
 
 def agree(op, name, *arguments, tolerance=3e-6):
-    """Every result within a share of its largest value."""
+    """Each result differs by at most a share of its largest value."""
     for actual, expected in zip(*both(op, name, *arguments), strict=True):
         if expected is None:
             assert actual is None
@@ -123,7 +123,7 @@ def test_transposed_convolution(x, weight, stride, padding):
 
 
 def test_the_weights_gradient_is_summed_in_parts():
-    """And the parts in order: the same bits however often it runs."""
+    """The parts are summed in order: every run gives the same bits."""
     from tinymaskrcnn.ops.conv2d.cuda import _parts
 
     grad, x = normal((2, 40, 30, 4)), normal((2, 40, 30, 3), 1)
@@ -185,7 +185,7 @@ def test_norms(shape, relu):
     for op, groups in (("batch_norm", ()), ("group_norm", (1,))):
         arguments = x, *groups, weight, bias, residual, 1e-5, relu
         found, expected = both(op, op, *arguments)
-        # float32 has seven digits, two of which the mean takes
+        # float32 has seven digits; the mean uses up two
         for actual, right in zip(found, expected, strict=True):
             np.testing.assert_allclose(actual, right, rtol=1e-4, atol=1e-4 * np.abs(right).max())
         if shape[1] > 1:

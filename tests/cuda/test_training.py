@@ -1,4 +1,4 @@
-"""A run of the trainer on the device: checkpoints on disk, and the same end after a resumption."""
+"""A training run on the device: checkpoints on disk, and the same result after resuming."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ pytestmark = [
 
 
 def train(out, device, steps, resume=False):
-    """Some steps of a run of two, on two pictures."""
+    """Make `steps` steps of a two-step run, on two images."""
     settings = {"batch_size": 2, "warmup_steps": 0, "checkpoint_every": 1, "sample_every": 0}
     recipe = Recipe(steps=2, ema=0.9, optimizer="sgd", lr=0.01, flip=0.0, **settings)
     model = maskrcnn_tiny(4, **SMALLEST).to(device)

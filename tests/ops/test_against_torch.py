@@ -1,6 +1,6 @@
-"""The operations on whole maps against torch's recorded results and gradients: outside oracle.
+"""The operations on whole maps against torch's recorded results and gradients: the outside oracle.
 
-golden/record_dense_ops.py records; every case of its file is one test on each backend.
+golden/record_dense_ops.py records them; every case in its file is one test on each backend.
 """
 
 import json
@@ -24,7 +24,7 @@ def recorded(case):
 
 
 def assert_close(actual, expected, tolerance, what):
-    """To within a share of the largest expected value."""
+    """Each value may differ by a share of the largest expected value."""
     scale = max(np.abs(expected).max(initial=0), 1e-6)
     assert actual.shape == expected.shape, what
     assert actual.dtype == expected.dtype, what
@@ -32,7 +32,7 @@ def assert_close(actual, expected, tolerance, what):
 
 
 def run(case):
-    """Names, results and expectations: the output, the gradients, the running statistics."""
+    """(name, result, expected) of the output, the gradients and the running statistics."""
     record = recorded(case)
     about = json.loads(str(record.pop("about")))
     given = {k: v.copy() for k, v in record.items() if not k.startswith(("y", "gradient", "new"))}
@@ -57,7 +57,7 @@ def test_torchs_results_and_gradients(case, backend):
 
 @pytest.mark.parametrize("size", [2, 4])
 def test_winograd(size):
-    """Faster and less exact: F(4x4) loses a digit and a half."""
+    """F(4x4) is faster but less exact: it loses a digit and a half."""
     with winograd(size):
         for what, actual, expected in run("conv2d_3x3"):
             assert_close(actual, expected, 3e-5, what)

@@ -1,4 +1,4 @@
-"""One number or a pair, and what is refused, in every operation that takes such a setting."""
+"""Settings that are one number or a pair: what every operation accepts, and what it refuses."""
 
 import numpy as np
 import pytest

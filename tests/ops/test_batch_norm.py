@@ -1,4 +1,4 @@
-"""Batch normalisation, with the batch's statistics and with frozen ones."""
+"""Batch normalisation, with the batch's own statistics and with frozen ones."""
 
 import numpy as np
 import pytest
@@ -88,7 +88,7 @@ def test_a_constant_gradient_reaches_only_the_bias(backend):
 
 
 def normalise_one_channel(values, residual, weight, bias, eps, relu):
-    """The values of one channel, in float64: output, mean, biased variance."""
+    """One channel's values in float64: output, mean, biased variance."""
     normalised, mean, var = normalise(values, eps)
     y = [weight * v + bias + r for v, r in zip(normalised, residual, strict=True)]
     return [max(v, 0) for v in y] if relu else y, mean, var
@@ -130,7 +130,7 @@ def test_near_the_reference(backend, case):
 @settings(deadline=None, max_examples=25)
 @given(maps(least=1))
 def test_of_several_processes_it_is_one_batch(case):
-    """Two processes with the same pictures: sums are twice as large."""
+    """Two processes with the same images: sums are twice as large."""
     x, grad, residual, weight, bias, relu = case
     twice = None if residual is None else np.concatenate([residual, residual])
     for module in (reference, cpu):

@@ -30,7 +30,7 @@ def normal(shape, seed=0, dtype=np.float32):
 
 
 def specification(x, weight, stride, padding, dilation, groups):
-    """One output number at a time, in float64."""
+    """Compute one output number at a time, in float64."""
     images, height, width, _ = x.shape
     outs, _, kernel_h, kernel_w = weight.shape
     out_h = (height + 2 * padding[0] - dilation[0] * (kernel_h - 1) - 1) // stride[0] + 1
@@ -42,7 +42,7 @@ def specification(x, weight, stride, padding, dilation, groups):
 
 
 def assert_near(actual, expected, tolerance=2e-6):
-    """Largest difference within `tolerance` of the largest expected value."""
+    """The largest difference is at most `tolerance` times the largest expected value."""
     assert actual.shape == expected.shape
     scale = max(np.abs(expected).max(initial=0), 1e-30)
     difference = np.abs(actual - expected).max(initial=0)
@@ -105,7 +105,7 @@ def test_loops(backend, x_shape, weight_shape, stride, padding, dilation, groups
 
 @st.composite
 def problems(draw):
-    """(x, weight, bias, stride, padding, dilation, groups) that fit each other."""
+    """Matching (x, weight, bias, stride, padding, dilation, groups)."""
     pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
     stride, dilation, kernel = draw(pair), draw(pair), draw(pair)
     padding = draw(st.tuples(st.integers(0, 3), st.integers(0, 3)))
@@ -227,7 +227,7 @@ def test_same_bits_at_any_thread_count(threads):
 
 @pytest.mark.parametrize("channels, outs, kernel, stride", [(3, 40, 7, 2), (1, 16, 3, 1)])
 def test_pictures_of_few_channels(channels, outs, kernel, stride):
-    """Several tiles to a line and several lines to a thread, one thread and two."""
+    """Several tiles per line and several lines per thread, with one thread and with two."""
     numba = pytest.importorskip("numba")
     x, weight = normal((3, 37, 61, channels)), normal((outs, channels, kernel, kernel), 1)
     geometry = (stride, stride), (kernel // 2, kernel // 2), ONE, 1
@@ -277,8 +277,9 @@ def test_winograd_switch_changes_the_path_and_comes_back():
 
 @pytest.mark.parametrize("shape, outs", [((2, 15, 20, 144), 112), ((1, 17, 14, 80), 64)])
 def test_few_tiles_under_a_large_weight(shape, outs):
-    """A weight that may change is transformed on the way, a kept one before; for few tiles the
-    former way is taken, several stretches of input channels and a last panel that is not full."""
+    """A weight that may change is transformed on the way, a kept one before. Here are few tiles, so
+    the first way applies, with several stretches of input channels and a last panel that is not
+    full."""
     x, weight, grad = (
         normal(shape),
         normal((outs, shape[3], 3, 3), 1),

@@ -1,5 +1,5 @@
 """The gradient of a convolution's weight: both backends against loops over single numbers, in every
-form that the CPU has (Winograd, 1x1, blocks of taps), and bit for bit at any thread count."""
+form that the CPU has (Winograd, 1x1, blocks of taps), with the same bits at any thread count."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ FAST = settings(deadline=None, max_examples=40)
 
 
 def conv2d_grad_weight(grad, *arguments):
-    """On the backend in use."""
+    """The function of the backend in use."""
     return kernels("tinymaskrcnn.ops.conv2d", grad).conv2d_grad_weight(grad, *arguments)
 
 
@@ -40,7 +40,7 @@ def grad_shape(x_shape, weight_shape, stride, padding, dilation):
 
 
 def specification(grad, x, weight_shape, stride, padding, dilation, groups):
-    """One product of numbers at a time, in float64."""
+    """Compute one product of numbers at a time, in float64."""
     dw = np.zeros(weight_shape)
     geometry = (weight_shape[0], stride, padding, dilation, groups)
     for o, c, r, s in np.ndindex(*weight_shape):
@@ -54,7 +54,7 @@ def in_float64(grad, x, *settings):
 
 
 def assert_near(actual, expected, tolerance=2e-6):
-    """Largest difference within `tolerance` of the largest expected value."""
+    """The largest difference is at most `tolerance` times the largest expected value."""
     assert actual.shape == expected.shape
     scale = max(np.abs(expected).max(initial=0), 1e-30)
     difference = np.abs(actual - expected).max(initial=0)
@@ -104,7 +104,7 @@ def test_loops(backend, x_shape, weight_shape, stride, padding, dilation, groups
 
 @st.composite
 def problems(draw):
-    """(grad, x, weight shape, stride, padding, dilation, groups) that fit each other."""
+    """Matching (grad, x, weight shape, stride, padding, dilation, groups)."""
     pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
     stride, dilation, kernel = draw(pair), draw(pair), draw(pair)
     padding = draw(st.tuples(st.integers(0, 3), st.integers(0, 3)))
@@ -148,8 +148,8 @@ def test_winograd_is_reference(pictures, ins, outs, padding):
     [
         ((2, 30, 40, 64), (64, 64, 3, 3), ONE, ONE, 2e-5),  # chunks of tiles
         ((2, 30, 40, 96), (128, 96, 3, 3), ONE, ONE, 2e-5),  # tiles shared by threads
-        ((2, 30, 40, 128), (112, 128, 3, 3), ONE, ONE, 2e-5),  # rows that are no whole tiles
-        ((1, 14, 14, 256), (256, 256, 3, 3), ONE, ONE, 2e-5),  # a single block of them
+        ((2, 30, 40, 128), (112, 128, 3, 3), ONE, ONE, 2e-5),  # rows that do not fill whole tiles
+        ((1, 14, 14, 256), (256, 256, 3, 3), ONE, ONE, 2e-5),  # a single block of tiles
         ((2, 31, 40, 300), (40, 300, 3, 3), (2, 2), ONE, 2e-6),  # several blocks of channels
         ((2, 30, 40, 520), (270, 520, 1, 1), ONE, NONE, 2e-6),
         ((2, 64, 64, 3), (32, 3, 3, 3), (2, 2), ONE, 2e-6),

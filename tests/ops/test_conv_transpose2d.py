@@ -35,7 +35,7 @@ def specification(x, weight, stride, padding):
 
 
 def assert_near(actual, expected, tolerance=2e-6):
-    """Largest difference within `tolerance` of the largest expected value."""
+    """The largest difference is at most `tolerance` times the largest expected value."""
     assert actual.shape == expected.shape
     scale = max(np.abs(expected).max(initial=0), 1e-30)
     difference = np.abs(actual - expected).max(initial=0)
@@ -67,7 +67,7 @@ GEOMETRIES = [  # x, weight, stride, padding
     ((1, 4, 3, 16), (16, 33, 2, 2), (2, 2), (0, 0)),
     ((2, 3, 4, 3), (3, 4, 3, 3), (2, 1), (1, 0)),
     ((1, 4, 4, 2), (2, 3, 4, 5), (3, 2), (1, 2)),
-    ((1, 2, 3, 2), (2, 3, 1, 1), (2, 3), (0, 0)),  # pixels that nobody paints
+    ((1, 2, 3, 2), (2, 3, 1, 1), (2, 3), (0, 0)),  # pixels that no kernel paints
 ]
 
 
@@ -81,7 +81,7 @@ def test_loops(backend, x_shape, weight_shape, stride, padding):
 
 @st.composite
 def problems(draw):
-    """(x, weight, bias, stride, padding) that fit each other."""
+    """Matching (x, weight, bias, stride, padding)."""
     kernel, stride = (draw(st.tuples(st.integers(1, 4), st.integers(1, 4))) for _ in range(2))
     padding = draw(st.tuples(st.integers(0, 2), st.integers(0, 2)))
     ins, outs = draw(st.sampled_from([1, 5, 16, 40])), draw(st.sampled_from([1, 3, 12, 33]))

@@ -21,7 +21,7 @@ def normal(shape, seed=0, dtype=np.float32):
 
 
 def specification(x, weight, bias, relu):
-    """One output number at a time, in float64."""
+    """Compute one output number at a time, in float64."""
     y = np.zeros((len(x), len(weight)))
     for m, o in np.ndindex(*y.shape):
         y[m, o] = neuron(x[m], weight[o], 0 if bias is None else bias[o])
@@ -31,7 +31,7 @@ def specification(x, weight, bias, relu):
 
 
 def assert_near(actual, expected, tolerance=2e-6, scale=None):
-    """Largest difference within `tolerance` of the largest value expected, or of `scale`."""
+    """The largest difference is at most `tolerance` * (`scale`, or the largest expected value)."""
     assert actual.shape == expected.shape
     scale = max(np.abs(expected if scale is None else scale).max(initial=0), 1e-30)
     difference = np.abs(actual - expected).max(initial=0)
@@ -75,7 +75,7 @@ def test_near_the_reference(backend, sizes, with_bias, relu, seed):
     bias = normal(outs, 3) if with_bias else None
     wide = [array.astype(np.float64) for array in (x, weight, grad)]
     y = module.linear(x, weight, bias, relu)
-    sizes = [np.abs(array) for array in wide]  # what is summed may cancel, its rounding does not
+    sizes = [np.abs(array) for array in wide]  # terms may cancel; their rounding errors do not
     assert_near(
         y, reference.linear(*wide[:2], bias, relu), scale=reference.linear(*sizes[:2], None, False)
     )
@@ -129,7 +129,7 @@ def test_rows_are_independent(backend, sizes):
     x, weight = normal((rows, ins)), normal((outs, ins), 1)
     module = implementation("linear")
     y, turned = (module.linear(rows, weight, None, False) for rows in (x, x[::-1]))
-    # NumPy's BLAS has a row's sum depend on its place; compiled kernels do not
+    # with NumPy's BLAS a row's sum depends on its place; with compiled kernels it does not
     assert_near(turned, y[::-1], 2e-6 if backend == "reference" else 0)
 
 

@@ -108,7 +108,7 @@ def test_smooth_l1_one_number_at_a_time(backend, data, beta):
 
 
 def test_a_sure_right_answer_keeps_its_digits(backend):
-    """log(1 + e^-14) is 8.3e-7: added to 14 and taken off again it would be 9.5e-7."""
+    """log(1 + e^-14) is 8.3e-7; added to 14 and subtracted again, it would be 9.5e-7."""
     loss = binary_cross_entropy_with_logits(array([14, -14]), array([1, 0]), "mean")
     np.testing.assert_allclose(loss.data, log(1 + exp(-14)), rtol=1e-4)
 
@@ -229,7 +229,7 @@ def test_errors():
 
 
 def test_a_divided_loss_stays_in_double_precision():
-    """Its gradient is a number, not an array, which once led to the float32 kernels."""
+    """Its gradient is a number, not an array; that once selected the float32 kernels."""
     prediction = Tensor(np.array([0.1, 2.0]), requires_grad=True)
     (smooth_l1(prediction, np.zeros(2), 0.5) / 3).backward()
     np.testing.assert_allclose(prediction.grad, [0.2 / 3, 1 / 3], rtol=1e-15)

@@ -21,7 +21,7 @@ def picture(rows):
 
 @st.composite
 def cases(draw):
-    """A small map with many ties, and settings whose window fits."""
+    """A small map with many ties, and settings with a window that fits."""
     kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
     stride = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
     padding = tuple(draw(st.integers(0, k // 2)) for k in kernel)

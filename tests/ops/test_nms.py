@@ -1,4 +1,4 @@
-"""Non-maximum suppression, of one class and of many."""
+"""Non-maximum suppression, for one class and for many."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "roi_ops.npz")
 
 
 def random_boxes(rng, count, whole=True):
-    """Clustered boxes: many overlap, and whole ones often at exactly 0.5."""
+    """Clustered boxes: many overlap; those with whole coordinates often at exactly 0.5."""
     start, sides = rng.uniform(0, 40, (count, 2)), rng.uniform(1, 25, (count, 2))
     boxes = np.hstack((start, start + sides))
     return (np.round(boxes) if whole else boxes).astype(np.float32)
@@ -75,7 +75,7 @@ def test_equals_the_greedy_loop(backend, count, threshold):
 @pytest.mark.parametrize("threshold", [0.2, 0.5, 0.8])
 @pytest.mark.parametrize("above", [1e-5, -1e-5])
 def test_an_overlap_barely_beside_the_threshold_among_a_thousand(backend, threshold, above):
-    """The last box is the first, widened until their overlap misses the threshold by a hair."""
+    """The last box is the first, widened until their overlap just misses the threshold."""
     rng = np.random.default_rng(7)
     boxes = rng.uniform(0, 100, (1000, 4)).astype(np.float32)
     boxes[:, 2:] += boxes[:, :2]
@@ -104,7 +104,7 @@ def test_large_boxes_that_are_nearly_equal(backend, dtype):
 
 @pytest.mark.parametrize("count", [999, 1000, 1001])
 def test_both_ways_to_part_labels_agree_where_rounding_does_not_matter(backend, count):
-    """Up to 1000 boxes are shifted apart, more are grouped; all of these overlap."""
+    """Up to 1000 boxes are shifted apart, more are grouped by label; here all overlap."""
     rng = np.random.default_rng(count)
     boxes = np.hstack((rng.random((count, 2)), 10 + rng.random((count, 2)))).astype(np.float32)
     scores, labels = rng.random(count).astype(np.float32), rng.integers(0, 4, count)

@@ -127,7 +127,7 @@ def test_any_number_of_threads_gives_the_same_bits():
 
 @pytest.mark.cuda
 def test_on_a_gpu_all_matrices_share_their_launches(gpu):
-    """A copy in and out for each, and for all together 16 products and a scaling."""
+    """One copy in and out per matrix; for all matrices together 16 products and one scaling."""
     from tests.benchmarks.gpu_estimate import PaperDevice
     from tinymaskrcnn.ops.orthogonalize.cuda import orthogonalize as together
 

@@ -1,4 +1,4 @@
-"""Masks of detections, pasted into pictures."""
+"""Masks of detections, pasted into images."""
 
 from pathlib import Path
 

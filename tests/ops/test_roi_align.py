@@ -21,7 +21,7 @@ GOLDEN_CASES = [
 
 
 def random_rois(rng, count, images, height, width):
-    """Rois inside the map and around it; a fifth of them of negative size."""
+    """Rois inside the map and around it; a fifth of them have a negative size."""
     corners = rng.uniform(-0.3, 1.3, (count, 4)) * (width, height, width, height)
     proper = rng.random(count) < 0.8
     corners[proper] = np.hstack(
@@ -75,7 +75,7 @@ def test_equals_the_one_sample_loops(backend, sampling, aligned):
 @pytest.mark.parametrize("aligned", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_regions_that_end_on_the_last_pixel(backend, aligned, dtype):
-    """Some samples of the last bins lie beyond the last pixel's centre, and are held to it."""
+    """Some samples of the last bins lie beyond the last pixel's centre and are clipped to it."""
     rng = np.random.default_rng(11)
     features = rng.random((2, 10, 10, 3)).astype(dtype).transpose(0, 2, 1, 3)  # not contiguous
     rois = [[0, 0, 0, 9, 9], [0, 0, 5, 4, 9], [0, 5, 5, 9, 9], [1, 0, 0, 9, 9], [1, 9, 9, 10, 10]]
@@ -187,7 +187,7 @@ def test_torchvision(backend, case):
     y = roi_align(x, rois, size, 0.25, sampling, aligned)
     np.testing.assert_allclose(y.data, GOLDEN[f"align_{case}"], atol=1e-6)
     (y**2).sum().backward()
-    # on the map's edge some pixels sum hundreds of samples, in another order
+    # at the map's edge some pixels sum hundreds of samples, in a different order
     np.testing.assert_allclose(x.grad, GOLDEN[f"align_grad_{case}"], rtol=1e-5, atol=1e-5)
 
 

@@ -24,7 +24,7 @@ def test_cuda_exports_what_reference_exports(op, gpu):
 
 
 def _exports(op, backend):
-    """Parameters and their defaults, of every public plain function that the op's files define."""
+    """The parameters and defaults of every public plain function that the op's files define."""
     package = f"tinymaskrcnn.ops.{op}."
     module = importlib.import_module(package + backend)
     return {

@@ -1,4 +1,4 @@
-"""Register tiles and transforms against loops, on this machine's vectors and on others'."""
+"""Register tiles and transforms against loops, for this machine's vector width and for others."""
 
 import os
 import subprocess
@@ -58,7 +58,7 @@ def normal(*shape):
 
 
 def addresses(array):
-    """Byte address of every row of the last axis."""
+    """The byte address of every row of the last axis."""
     rows = array.reshape(-1, array.shape[-1])
     return rows.ctypes.data + rows.strides[0] * np.arange(len(rows))
 
@@ -177,7 +177,7 @@ def test_tiles_are_made_for_the_features_that_numba_leaves_on(monkeypatch):
 )
 @pytest.mark.parametrize("width", [1, 2])
 def test_row_tile_on_other_processors(triple, features, lanes, rows, product, register, width):
-    """The tile compiles for them, multiplies whole vectors, and holds its sums in registers."""
+    """The tile compiles for them, multiplies whole vectors, and keeps its sums in registers."""
     llvmlite.binding.initialize_all_targets()
     llvmlite.binding.initialize_all_asmprinters()
     try:
@@ -189,7 +189,7 @@ def test_row_tile_on_other_processors(triple, features, lanes, rows, product, re
     products = [line for line in assembly.splitlines() if product in line and register in line]
     assert len(products) == width * rows * (
         4 + 1
-    )  # a turn of four steps, and the rest's single steps
+    )  # rounds of four steps, then the remaining single steps
     first = assembly.index(products[0])
     turn = assembly[first : assembly.index(products[4 * width * rows - 1])]
     stored = [f"{register}{i}, " for i in range(32)]
@@ -203,7 +203,7 @@ def test_row_tile_on_other_processors(triple, features, lanes, rows, product, re
 
 
 def _row_tile_module(triple, lanes, rows, width):
-    """LLVM's text of a function that is one row tile."""
+    """The LLVM text of a function that consists of one row tile."""
     tables, floats = ir.IntType(64).as_pointer(), ir.FloatType().as_pointer()
     names = [
         *("rows", "taps", "depth", "shift", "panel", "targets", "target_shift", "bias"),

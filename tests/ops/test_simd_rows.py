@@ -1,4 +1,4 @@
-"""Rows made of straight lines, and written past the caches."""
+"""Rows made of straight lines, and rows written past the caches."""
 
 import numpy as np
 import pytest

@@ -1,19 +1,20 @@
-"""Memory of a running kernel, and the faults in how it is used."""
+"""The memory of a running kernel, and faults in its use."""
 
 import numpy as np
 
-SHARED_WINDOW, LOCAL_WINDOW = 1 << 40, 1 << 41  # where generic addresses put these spaces
-_SEVERAL = -2  # in place of a thread: more than one
+SHARED_WINDOW, LOCAL_WINDOW = 1 << 40, 1 << 41  # where these spaces lie among generic addresses
+_SEVERAL = -2  # in place of a thread's number: several threads
 
 
 class PtxFault(RuntimeError):
-    """The kernel did what it must not: the message names the fault and the instruction."""
+    """The kernel did something forbidden; the message names the fault and the instruction."""
 
 
 class Heap:
-    """Global memory: one buffer of bytes; arrays lie apart, so that none is reached from another.
+    """Global memory: one buffer of bytes, with gaps between arrays, so that none is reached from
+    another.
 
-    An array that is passed twice lies there once.
+    An array that is passed twice is stored once.
     """
 
     def __init__(self, arrays):
@@ -55,7 +56,7 @@ class Heap:
             )
 
     def note_store(self, address, threads, line):
-        """Remember who wrote; nobody else may without atomics, not even the same value."""
+        """Remember who wrote: without atomics no other may write, not even the same value."""
         words = address // 4
         before = self.writer[words]
         self.writer[words] = threads
@@ -65,7 +66,7 @@ class Heap:
 
 
 class Shared:
-    """Shared memory of all running blocks side by side, and who used each word since the last
+    """The shared memory of all running blocks, side by side, and who used each word since the last
     barrier.
     """
 
@@ -82,7 +83,7 @@ class Shared:
         hazard = (self.write_epoch[words] == epoch) & (self.writer[words] != threads)
         hazard |= (self.read_epoch[words] == epoch) & (self.reader[words] != threads)
         _, first, inverse = np.unique(words, return_index=True, return_inverse=True)
-        hazard |= threads[first][inverse] != threads  # two threads in this very instruction
+        hazard |= threads[first][inverse] != threads  # two threads write in this same instruction
         self.write_epoch[words], self.writer[words] = epoch, threads
         self.written[words] = True
         _refuse(hazard, "write", line)
@@ -106,7 +107,7 @@ def _refuse(hazard, what, line):
 
 
 class Memory:
-    """The three spaces as one running launch sees them."""
+    """The three memory spaces of one running launch."""
 
     def __init__(self, heap, program, block_of, thread, dynamic_shared, check_races):
         self.heap, self.block_of, self.thread = heap, block_of, thread
@@ -133,7 +134,7 @@ class Memory:
             self.heap.note_store(address, self.thread[mask], line)
 
     def atomic(self, space, address, mask, dtype, change, line):
-        """One thread after the other: old = cell; cell = change(old, i). Returns the old values."""
+        """One thread after another: old = cell; cell = change(old, i). Returns the old values."""
         space, bytes_, address = self._locate(space, address, mask, dtype.itemsize, line)
         if space == "shared":
             self.shared.written[address // 4] = True
@@ -144,7 +145,7 @@ class Memory:
         return old
 
     def _locate(self, space, address, mask, size, line):
-        """The space that is meant, its bytes, and the address in them."""
+        """The space that an address lies in, its bytes, and the address within them."""
         if space == "generic":
             space, address = _space_of(address)
         if space == "global":

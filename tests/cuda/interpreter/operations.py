@@ -26,7 +26,7 @@ from .values import (
 _ARGUMENT = re.compile(r"\{[^}]*\}|\[[^\]]*\]|[^,\s][^,]*")
 _ADDRESS = re.compile(r"\[\s*(.+?)\s*(?:\+\s*(-?\d+))?\s*\]$")
 _SPACES = ("global", "const", "shared", "local")
-_KNOWN = {  # what may stand between an opcode's dots; anything else could change what it means
+_KNOWN = {  # known parts of opcodes, between the dots; any other could change the meaning
     *DTYPES, *_SPACES, "param", "generic", "to", "v2", "v4", "nc", "volatile", "relaxed", "gpu",
     "cta", "sys", "gl", "lo", "hi", "wide", "uni", "full", "approx", "ftz", "rn", "rz", "rm", "rp",
     "rzi", "rmi", "rpi", "rni", "sat", "and", "or", "xor", "add", "min", "max", "exch", "cas",
@@ -64,11 +64,14 @@ _ATOMIC = {
 
 
 class Operations:
-    """Makes the functions of one launch.
+    """Makes the functions for one launch.
 
     Args:
-        program: the kernel. special: values of %tid.x and the like. parameters: by name.
-        symbols: addresses of constant arrays. memory: the launch's.
+        program: the kernel.
+        special: values of %tid.x and the like.
+        parameters: by name.
+        symbols: addresses of constant arrays.
+        memory: the launch's memory.
     """
 
     def __init__(self, program, special, parameters, symbols, memory, threads):
@@ -77,7 +80,7 @@ class Operations:
         self.registers = {n: np.zeros(threads, dtype) for n, dtype in program.registers.items()}
 
     def operation(self, line):
-        """The function of an instruction that is no jump and no barrier."""
+        """The function for an instruction other than a jump or barrier."""
         predicate = None
         full = line
         if line[0] == "@":
@@ -119,7 +122,7 @@ class Operations:
     # Operands
 
     def get(self, text, dtype):
-        """A function from a mask to an operand's values: a register's, or a constant."""
+        """A function from a mask to the values of an operand, which is a register or a constant."""
         if text in self.registers:
             bits = self.registers[text]
             if "b" in (bits.dtype.kind, dtype.kind) or bits.itemsize != dtype.itemsize:
@@ -146,7 +149,7 @@ class Operations:
         return dtype.type(int(text, 0))
 
     def put(self, text, dtype):
-        """A function that stores values in a register; a narrow one is extended to its width."""
+        """A function that stores values in a register; narrow values are extended to its width."""
         bits = self.registers[text]
         values = bits
         if bits.dtype != bool:
@@ -300,7 +303,7 @@ class Operations:
     # Arithmetic
 
     def _fma(self, fields, arguments, dtype, line):
-        """a * b + c; whole numbers of twice the width with .wide, floats by way of float64."""
+        """a * b + c; with .wide, integers of twice the width; floats are computed in float64."""
         result = wider(dtype) if "wide" in fields else dtype
         inner = np.dtype("f8") if dtype.kind == "f" else result
         is_float = dtype.kind == "f"
@@ -316,7 +319,7 @@ class Operations:
     _mad = _fma
 
     def _directed(self, name, fields, arguments, dtype):
-        """Sums and products of float32 that do not round to nearest, or saturate."""
+        """Float32 sums and products that saturate or do not round to nearest."""
         function = {"add": np.add, "sub": np.subtract, "mul": np.multiply}.get(name)
         if function is None or dtype != np.float32:
             return None
@@ -333,7 +336,7 @@ class Operations:
         return self._apply(np.multiply, arguments, dtype)
 
     def _two(self, name, arguments, dtype):
-        """Of two operands of the instruction's type."""
+        """Functions of two operands of the instruction's type."""
         functions = {
             "add": np.add,
             "sub": np.subtract,
@@ -391,14 +394,14 @@ class Operations:
         return self._apply(reverse, arguments, dtype)
 
     def _bfe(self, fields, arguments, dtype, line):
-        """A field of bits, at a fixed place and without a sign."""
+        """Extract an unsigned field of bits at a fixed place."""
         if dtype.kind != "u" or any(text[0] == "%" for text in arguments[2:]):
             return None
         place, length = dtype.type(int(arguments[2])), dtype.type((1 << int(arguments[3])) - 1)
         return self._apply(lambda x: x >> place & length, arguments[:2], dtype)
 
     def _bfi(self, fields, arguments, dtype, line):
-        """The low bits of a into b, at a fixed place."""
+        """Insert the low bits of a into b at a fixed place."""
         if any(text[0] == "%" for text in arguments[3:]):
             return None
         place, length = int(arguments[3]), int(arguments[4])
@@ -414,5 +417,5 @@ def _space(fields):
 
 
 def _parts(text):
-    """The registers of a vector, or the one."""
+    """The registers of a vector, or the single register."""
     return [part.strip() for part in text.strip("{} ").split(",")]

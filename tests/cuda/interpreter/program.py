@@ -1,10 +1,10 @@
-"""The text of a PTX kernel, taken apart: parameters, memory, registers, instructions, labels."""
+"""Parse the text of a PTX kernel: parameters, memory, registers, instructions, labels."""
 
 import re
 
 import numpy as np
 
-# What a value of each type is, as a NumPy dtype.
+# The NumPy dtype for each type of value.
 DTYPES = {
     "pred": "?",
     **dict.fromkeys(("u8", "b8"), "u1"),
@@ -36,9 +36,14 @@ class Program:
     """One kernel.
 
     Attributes:
-        parameters: (type, name). registers: the NumPy dtype of each, by name.
-        shared: byte offset of each shared array; shared_bytes: of all. local: name and bytes.
-        data: constant arrays by name. code: instructions; labels: their places in it.
+        parameters: (type, name) of each.
+        registers: NumPy dtypes by name.
+        shared: each shared array's byte offset.
+        shared_bytes: the size of all shared arrays.
+        local: name and size in bytes.
+        data: constant arrays by name.
+        code: the instructions.
+        labels: their places in the code.
         starts: where basic blocks begin, ascending.
     """
 
@@ -62,7 +67,7 @@ class Program:
 
 
 def _shared(text):
-    """Offsets of the shared arrays; the dynamic one comes last."""
+    """The offsets of the shared arrays; the dynamic one comes last."""
     offsets, size, dynamic = {}, 0, []
     for _, align, name, length in _SHARED.findall(text):
         if not length:
@@ -76,7 +81,7 @@ def _shared(text):
 
 
 def _registers(body):
-    """Each register as raw bits: unsigned of its width, or bool."""
+    """Each register's dtype for raw bits: unsigned of its width, or bool."""
     registers = {}
     for kind, name, count in _REGISTERS.findall(body):
         bits = DTYPES[kind].itemsize * 8

@@ -1,4 +1,4 @@
-"""Running a kernel: parameters, and which threads run what next."""
+"""Run a kernel: pass its parameters, and choose which threads run next."""
 
 import itertools
 
@@ -8,12 +8,12 @@ from .memory import Heap, Memory, PtxFault
 from .operations import Operations
 from .program import DTYPES
 
-_MOST_THREADS = 1 << 15  # that run side by side; larger grids run in turns
+_MOST_THREADS = 1 << 15  # side by side; larger grids run in several turns
 _EVERYONE = slice(None)
 
 
 def launch(program, grid, block, arguments, dynamic_shared=0, check_races=True):
-    """Run a kernel on NumPy arrays (changed in place) and NumPy scalars, or tuples of them."""
+    """Run a kernel on NumPy arrays (changed in place), NumPy scalars, or tuples of these."""
     grid, block = ((*dims, 1, 1)[:3] for dims in (grid, block))
     per_block, blocks = int(np.prod(block)), int(np.prod(grid))
     if per_block > 1024:
@@ -32,8 +32,8 @@ def launch(program, grid, block, arguments, dynamic_shared=0, check_races=True):
 
 
 def _parameters(program, arguments, heap):
-    """The values of a kernel's parameters by name, in the order in which Numba passes an array:
-    two pointers of its own, size, item size, address, shape, strides.
+    """The values of a kernel's parameters by name. Numba passes an array as two pointers of its
+    own, then size, item size, address, shape, strides.
     """
     values = []
     for argument in arguments:
@@ -58,8 +58,8 @@ def _typed(value, dtype):
 class _Turn:
     """Some of a grid's blocks, running side by side.
 
-    Always the basic block with the lowest address among the threads that are ready runs next, for
-    all threads that stand there: so threads that parted come together again.
+    Of all basic blocks at which threads are ready, the one with the lowest address runs next, for
+    all threads that are there. So threads that went separate ways come together again.
     """
 
     def __init__(self, program, heap, grid, block, numbers, dynamic_shared, check_races):
@@ -93,7 +93,7 @@ class _Turn:
                 pass
 
     def _advance(self):
-        """Run one basic block, or let go of a barrier; False at the end."""
+        """Run one basic block, or release a barrier; False at the end."""
         ready = ~self.waiting & (self.place < self.end)
         if not ready.any():
             if not self.waiting.any():
@@ -124,7 +124,7 @@ class _Turn:
             self.waiting[threads] = True
 
     def _release(self):
-        """All threads of a block wait at one barrier: go on."""
+        """Let all threads of a block go on when they all wait at one barrier."""
         waiting = self.waiting.reshape(self.blocks, self.per_block)
         place = self.place.reshape(self.blocks, self.per_block)
         for b in np.flatnonzero(waiting.any(axis=1)):
@@ -140,7 +140,7 @@ class _Turn:
 
 
 class _Step:
-    """An instruction, ready to run; jumps and barriers have no `run`."""
+    """An instruction that is ready to run; jumps and barriers have no `run`."""
 
     def __init__(self, line, program, operations):
         self.register, self.wanted, self.run = None, True, None
@@ -159,7 +159,7 @@ class _Step:
 
 
 def _special(thread, number, grid, block, dynamic_shared):
-    """The registers that tell a thread where it is."""
+    """The registers that tell each thread where it is."""
     values = {"%laneid": thread % 32, "%dynamic_smem_size": np.full(len(thread), dynamic_shared)}
     for prefix, index, sizes in (("%tid", thread, block), ("%ctaid", number, grid)):
         before = 1

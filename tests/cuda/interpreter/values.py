@@ -1,4 +1,4 @@
-"""What instructions compute, on plain values: comparisons, roundings, divisions, bits."""
+"""The arithmetic of instructions on plain values: comparisons, roundings, divisions, bits."""
 
 import numpy as np
 
@@ -34,7 +34,7 @@ def wider(dtype):
 
 
 def comparison(name, is_float):
-    """PTX's comparison: an ordered one is false where a NaN is, one that ends in u is true."""
+    """PTX's comparison: with a NaN an ordered one is false, one whose name ends in u is true."""
     if is_float and name[-1] == "u":
         ordered = _COMPARISONS[name[:-1]]
         return lambda x, y: ordered(x, y) | _unordered(x, y)
@@ -44,7 +44,7 @@ def comparison(name, is_float):
 
 
 def rounded(exact, dtype, fields):
-    """A float64 to a narrower float, in the direction that the instruction names."""
+    """Round a float64 to a narrower float, in the direction that the instruction names."""
     value = np.asarray(exact).astype(dtype)
     for name, goal in _TOWARDS.items():
         if name in fields:
@@ -56,12 +56,12 @@ def rounded(exact, dtype, fields):
 
 
 def saturated(value):
-    """Between 0 and 1, NaN as 0."""
+    """Clip to 0 .. 1; NaN becomes 0."""
     return np.clip(np.nan_to_num(value, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
 
 
 def to_whole(values, target):
-    """Saturating, and 0 for NaN, as PTX converts."""
+    """Convert to integers as PTX does: saturating, with 0 for NaN."""
     limits = np.iinfo(target)
     values = np.nan_to_num(values, nan=0.0, posinf=np.inf, neginf=-np.inf)
     inside = np.clip(values, -(2.0**62), 2.0**62).astype("i8").astype(target)
@@ -71,7 +71,7 @@ def to_whole(values, target):
 
 
 def quotient(x, y):
-    """Towards zero; what division by zero gives is nobody's business."""
+    """Divide, rounding towards zero; the result of a division by zero is undefined."""
     y = np.where(y == 0, 1, y).astype(y.dtype)
     return (x - np.fmod(x, y)) // y
 
@@ -81,7 +81,7 @@ def remainder(x, y):
 
 
 def high_product(a, b, dtype):
-    """The upper half of a product of twice the width."""
+    """The upper half of the double-width product."""
     if dtype.itemsize == 4:
         wide = np.dtype(f"{dtype.kind}8")
         product = np.asarray(a).astype(wide) * np.asarray(b).astype(wide)
@@ -91,7 +91,7 @@ def high_product(a, b, dtype):
 
 
 def bits_of(x):
-    """The bits of each value, the highest first: (n, width)."""
+    """Each value's bits, highest first: (n, width)."""
     x = np.atleast_1d(np.asarray(x))
     raw = np.dtype(f">u{x.itemsize}")
     return np.unpackbits(x.astype(raw).view(np.uint8).reshape(len(x), -1), axis=1)
