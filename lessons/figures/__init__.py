@@ -1,4 +1,4 @@
-"""Figures that only the lessons and their exercises show, as PIL pictures; and `show`.
+"""Figures for the lessons and their exercises only, as PIL pictures; and `show`.
 
-Not here: figures of a trace, which everybody can draw (tinymaskrcnn/viz/figures).
+Not here: figures of a trace, which every user can draw (tinymaskrcnn/viz/figures).
 """

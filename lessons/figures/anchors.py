@@ -1,4 +1,4 @@
-"""Figures of matching: which anchors learn which object, are left out, or are background."""
+"""Figures of matching: which anchors learn which object, are ignored, or are background."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tinymaskrcnn.detection.matcher import BELOW, BETWEEN
 from .box_panels import DROPPED, Layer, box_panels
 from .diagrams import ANCHOR, GROUND_TRUTH, number_tables
 
-EVERY = 12  # of the anchors that are left out this one is shown: they are many
+EVERY = 12  # show every twelfth ignored anchor: there are many
 
 
 def matching_panels(
@@ -22,12 +22,15 @@ def matching_panels(
     decisions: Mapping[str, np.ndarray],
     drawn: Mapping[str, np.ndarray],
 ) -> Image.Image:
-    """A row for each picture: anchors that learn an object, every twelfth of those that are left
-    out, and the background that was drawn; counts of all of them in the titles.
+    """One row per image: the anchors that learn an object, every twelfth ignored one, and the
+    sampled background; titles give the counts of all of them.
 
     Args:
-        pictures: (C, H, W) by name. truths: (G, 4). anchors: (M, 4) of all pictures.
-        decisions: (M,), as `Matcher` gives them. drawn: indices of the background that was drawn.
+        pictures: (C, H, W) by name.
+        truths: (G, 4) for each image.
+        anchors: (M, 4), the same for all images.
+        decisions: (M,) from `Matcher`, for each image.
+        drawn: indices of the sampled background, for each image.
     """
     panels = {}
     for name, picture in pictures.items():
@@ -48,8 +51,8 @@ def matching_panels(
 def decision_columns(
     iou: np.ndarray, decisions: np.ndarray, learning: int = 2, others: int = 3
 ) -> np.ndarray:
-    """Of the anchors that learn each object the best few, then of those left out, then of the
-    background: columns of iou (G, M).
+    """Columns of iou (G, M): the best few anchors that learn each object, then the best few ignored
+    ones, then the best few of the background.
     """
     ranked = np.argsort(-iou.max(axis=0), kind="stable")
     of = decisions[ranked]
@@ -58,8 +61,8 @@ def decision_columns(
 
 
 def decision_table(iou: np.ndarray, decisions: np.ndarray) -> Image.Image:
-    """The table of IoU (G, M), at the columns that `decision_columns` chooses; under each what was
-    decided about it.
+    """The table of IoU (G, M), for the columns that `decision_columns` chooses; below each column,
+    the decision about it.
     """
     columns = decision_columns(iou, decisions)
     rows = [f"object {g}" for g in range(len(iou))]

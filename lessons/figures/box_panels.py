@@ -1,6 +1,7 @@
-"""Many boxes on pictures, thin enough to be told apart: one picture a panel, layers of boxes on it.
+"""Many boxes on images, with lines thin enough to tell them apart: one image per panel, with layers
+of boxes.
 
-Not here: a few boxes with captions on one picture (diagrams.boxes_on_picture).
+Not here: a few boxes with captions on one image (diagrams.boxes_on_picture).
 """
 
 from __future__ import annotations
@@ -17,19 +18,22 @@ from tinymaskrcnn.viz.colours import Colour, rgb
 
 from .figure import as_picture, new_figure
 
-# the colours of tinymaskrcnn/viz/colours.py, as numbers
+# the colours in tinymaskrcnn/viz/colours.py, as numbers
 DROPPED = rgb(colours.DROPPED)
 LEVELS = tuple(map(rgb, colours.LEVELS))
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Some things of one kind.
+    """Boxes and points of one kind.
 
     Args:
-        boxes: (N, 4) in the picture's pixels. colour: of their lines. style: of matplotlib's lines.
-        width: of the lines in points. points: (M, 2) x y, drawn as dots of the same colour.
-        captions: one a box, at its upper left corner.
+        boxes: (N, 4) in the image's pixels.
+        colour: of the lines.
+        style: of the lines, as in matplotlib.
+        width: of the lines, in points.
+        points: (M, 2) x y, drawn as dots of the same colour.
+        captions: one per box, at its upper left corner.
     """
 
     boxes: np.ndarray
@@ -47,12 +51,14 @@ def box_panels(
     faded: float = 0.35,
     outside: float = 0.0,
 ) -> Image.Image:
-    """Pictures next to each other with boxes on them.
+    """Images side by side, with boxes on them.
 
     Args:
-        panels: title: picture (C, H, W) float 0..1, and its layers, the first undermost.
-        columns: in a row. side: width of a panel in inches. faded: how much white is mixed into the
-            pictures, so that boxes stand out. outside: pixels that are shown around the pictures.
+        panels: by title: the image (C, H, W), float 0..1, and its layers, the first at the bottom.
+        columns: panels per row.
+        side: width of a panel in inches.
+        faded: how much white to mix into the images, so that the boxes stand out.
+        outside: how many pixels to show around the images.
     """
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
@@ -100,7 +106,7 @@ def _draw_layer(axis: Any, layer: Layer) -> None:
 
 
 def dots(groups: Mapping[str, tuple[np.ndarray, Colour]], title: str = "") -> Image.Image:
-    """Places (N, 2) x y by name and in a colour, y downwards; the first group as rings."""
+    """Points (N, 2) x y, y downwards: by name, each group in its colour, the first as rings."""
     figure = new_figure(4.2, 4.2)
     axis = figure.subplots()
     for i, (name, (places, colour)) in enumerate(groups.items()):

@@ -1,8 +1,8 @@
 """Diagrams of small things: boxes on a grid of pixels, tables of numbers as heat maps, and boxes on
-pictures in the colours of their roles.
+images in the colours of their roles.
 
-Every function gives a PIL picture; the caller shows or saves it. Not here: instances with masks
-(tinymaskrcnn/viz/draw.py), curves, rows of pictures and graphs (plots.py).
+Every function returns a PIL picture; the caller shows or saves it. Not here: instances with masks
+(tinymaskrcnn/viz/draw.py), curves, rows of images and graphs (plots.py).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Group = tuple[np.ndarray, Colour, Sequence[str]]
 
 
 def boxes_on_picture(image: np.ndarray, *groups: Group) -> Image.Image:
-    """A picture, enlarged if it is small, with groups of boxes on it.
+    """An image, enlarged if it is small, with groups of boxes on it.
 
     Args:
         image: (C, H, W) float 0..1, or (H, W, 3) uint8.
-        groups: boxes (N, 4) in its pixels, their colour, and a caption for each ("" for none).
+        groups: boxes (N, 4) in its pixels, their colour, and one caption per box ("" for none).
     """
     height, width = image.shape[:2] if image.dtype == np.uint8 else image.shape[1:]
     scale = enlargement((height, width))
@@ -55,12 +55,14 @@ def boxes_on_grid(
     shade: Colour = OVERLAP,
     pixels: np.ndarray | None = None,
 ) -> Image.Image:
-    """Boxes on a grid of unit pixels, y downwards, panels next to each other on one scale.
+    """Boxes on a grid of unit pixels, y downwards; panels side by side on one scale.
 
     Args:
-        panels: for each, its boxes by name: ((x1, y1, x2, y2), colour). titles: one a panel.
-        shaded: a box of each panel that is filled with `shade`, None for none.
-        pixels: (H, W) bool, those that are filled with grey in all panels.
+        panels: for each panel, its boxes by name: ((x1, y1, x2, y2), colour).
+        titles: one per panel.
+        shaded: for each panel, a box to fill with `shade`, or None.
+        shade: a colour.
+        pixels: (H, W) bool, the pixels to fill with grey in all panels.
     """
     from matplotlib.patches import Rectangle
 
@@ -96,11 +98,13 @@ def number_tables(
     columns: Sequence[str] | None = None,
     numbers: bool = True,
 ) -> Image.Image:
-    """Tables as heat maps next to each other, each cell with its number.
+    """Tables as heat maps, side by side, each cell with its number.
 
     Args:
-        tables: title: array (H, W), or (W,) for one row. form: of the numbers.
-        rows, columns: names along the sides. numbers: False leaves the numbers out (large tables).
+        tables: by title: array (H, W), or (W,) for one row.
+        form: the format of the numbers.
+        rows, columns: names along the sides.
+        numbers: whether to write the numbers (not for large tables).
     """
     arrays = {k: np.atleast_2d(np.asarray(v, float)) for k, v in tables.items()}
     finite = np.concatenate([a[np.isfinite(a)].ravel() for a in arrays.values()] + [np.zeros(1)])
@@ -133,7 +137,7 @@ def number_tables(
 
 
 def _axes(count: int, width: float, across: float) -> tuple[Any, Any]:
-    """A figure and its row of axes, each `across` times as wide as high."""
+    """A figure and its row of axes; an axis is `across` times as wide as high."""
     figure = new_figure(width, max(1.2, width / count / across + 0.45))
     return figure, figure.subplots(1, count, squeeze=False)[0]
 
@@ -146,7 +150,7 @@ def _add_box(axis: Any, shape: Any, box: Any, colour: Colour, fill: float) -> No
 
 
 def _name_box(axis: Any, name: str, box: Sequence[float], colour: Colour, corner: int) -> None:
-    """Write the name into a corner of the box, another for each box of a panel."""
+    """Write the name into a corner of the box; each box of a panel uses another corner."""
     right, bottom = ((0, 0), (1, 1), (1, 0), (0, 1))[corner % 4]
     x, y = (box[2] - 0.1 if right else box[0] + 0.1), (box[3] - 0.1 if bottom else box[1] + 0.1)
     sides: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""How a matplotlib figure becomes a PIL picture: no window, no global state."""
+"""Turn a matplotlib figure into a PIL picture, without windows and without global state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ DPI = 110
 
 def new_figure(width: float, height: float) -> Any:
     """An empty figure of this size in inches."""
-    from matplotlib.figure import Figure  # late: loading it takes as long as a small model
+    from matplotlib.figure import (
+        Figure,
+    )  # imported late: loading it takes as long as running a small model
 
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
@@ -25,5 +27,5 @@ def as_picture(figure: Any) -> Image.Image:
 
 
 def bare(axis: Any) -> None:
-    """No frame around an axis."""
+    """Remove the frame around an axis."""
     axis.spines[["top", "right", "bottom", "left"]].set_visible(False)

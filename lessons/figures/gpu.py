@@ -1,7 +1,7 @@
-"""Figures of lesson 18: threads over a result, what a warp fetches, who touches shared memory, the
-walk of tiles, the matrix of patches, and expected times.
+"""Figures for lesson 18: threads over a result, what a warp fetches, which threads touch shared
+memory, the walk of tiles, the matrix of patches, and expected times.
 
-Every function gives a PIL picture.
+Every function returns a PIL picture.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ def thread_grid(
     """A result under a grid of blocks of threads; threads without a cell are dashed.
 
     Args:
-        shape: rows and columns of the result. threads: of a block, along x and y.
-        block, thread: (x, y) of the one that is marked.
+        shape: rows and columns of the result.
+        threads: threads per block, along x and y.
+        block, thread: (x, y) of the marked one.
     """
     rows, columns = shape
     across, down = -(-columns // threads[0]), -(-rows // threads[1])
@@ -64,12 +65,13 @@ def thread_grid(
 def fetched(
     places: Mapping[str, np.ndarray], shape: tuple[int, int], piece: int = 8
 ) -> Image.Image:
-    """A matrix as it lies in memory, row after row; what a warp reads of it is dark, and the rest
-    of the pieces of memory that come with it light.
+    """A matrix as it lies in memory, row after row. The numbers that a warp reads are dark, the
+    rest of the pieces that memory delivers with them light.
 
     Args:
-        places: title: the places (32,) that are read, counted in numbers. shape: of the matrix.
-        piece: numbers that memory hands out together.
+        places: by title: the places (32,) that are read, counted in numbers.
+        shape: of the matrix.
+        piece: how many numbers memory delivers together.
     """
     figure = new_figure(4.2 * len(places), 4.2 * shape[0] / shape[1] + 0.4)
     for axis, (title, read) in zip(
@@ -91,12 +93,12 @@ def fetched(
 
 
 def touches(panels: Mapping[str, Sequence[Stretch]]) -> Image.Image:
-    """Who writes and reads which cell of shared memory, stretch by stretch: the threads in rows,
-    the cells in columns, a vertical line for each barrier.
+    """Which thread writes and reads which cell of shared memory, stretch by stretch: threads in
+    rows, cells in columns, a vertical line at each barrier.
 
     Args:
-        panels: title: for each stretch between barriers its touches. A cell that one thread writes
-            and another touches within a stretch is red.
+        panels: by title: for each stretch between barriers, its touches. A cell is red if one
+            thread writes it and another touches it within the same stretch.
     """
     counts = {title: len(stretches) for title, stretches in panels.items()}
     every = [touch for stretches in panels.values() for stretch in stretches for touch in stretch]
@@ -129,7 +131,7 @@ def touches(panels: Mapping[str, Sequence[Stretch]]) -> Image.Image:
 
 
 def _touched(axis: Any, stretch: Stretch, left: int) -> None:
-    """One stretch's touches; a thread that writes and reads a cell has half of each."""
+    """One stretch's touches; if a thread both writes and reads a cell, each has half of it."""
     done: dict[tuple[int, int], set[str]] = {}
     for thread, what, (_, cell) in stretch:
         done.setdefault((thread, cell), set()).add(what)
@@ -147,8 +149,8 @@ def _touched(axis: Any, stretch: Stretch, left: int) -> None:
 
 
 def tile_walk(tiles: int, row: int, column: int, step: int) -> Image.Image:
-    """Three square matrices of tiles: a, b and their product c, with one tile of c, the tiles of a
-    and b that it needs, and the pair that is in shared memory at a step.
+    """Three square matrices of tiles, a, b and their product c: one tile of c, the tiles of a and b
+    that it needs, and the pair that is in shared memory at one step.
     """
     figure = new_figure(6.4, 6.2)
     axis = figure.subplots()
@@ -184,12 +186,14 @@ def tile_walk(tiles: int, row: int, column: int, step: int) -> Image.Image:
 def patch_matrix(
     map_size: tuple[int, int], kernel: int, tile: tuple[int, int, int, int], pixel: int = 5
 ) -> Image.Image:
-    """A map with the window of one pixel, and beside it the matrix of all windows, in which a
-    block's corner is outlined; what the padding adds is dashed and empty.
+    """A map with one pixel's window, and beside it the matrix of all windows, in which one block's
+    corner is outlined; the padding is dashed and empty.
 
     Args:
-        map_size: rows, columns; the map is padded so that there are as many windows. kernel: its
-            side, odd. tile: first and last row and column of the corner. pixel: whose window.
+        map_size: rows, columns; the map is padded so that each pixel has a window.
+        kernel: the kernel's side, odd.
+        tile: first and last row and column of the corner.
+        pixel: the pixel whose window to show.
     """
     rows, columns = map_size
     taps = kernel**2
@@ -227,8 +231,8 @@ def patch_matrix(
 
 
 def waits(seconds: Mapping[str, float], launch: float) -> Image.Image:
-    """Expected times of kernels as bars, in microseconds, and what a launch takes as a line; bars
-    that end before it are grey: the card waits.
+    """The expected times of kernels as bars, in microseconds, and the time of a launch as a line.
+    Bars that end before the line are grey: there the card waits.
     """
     figure = new_figure(7.5, 1.0 + 0.42 * len(seconds))
     axis = figure.subplots()
@@ -256,7 +260,7 @@ def _on(y: int, x: int, size: tuple[int, int]) -> bool:
 
 
 def _shade(tap: int, taps: int) -> tuple[float, ...]:
-    """One colour a tap, light enough to write on."""
+    """The colour of a tap, light enough to write on."""
     from matplotlib import colormaps
 
     return colormaps["viridis"](0.35 + 0.65 * tap / max(taps - 1, 1))
@@ -295,7 +299,7 @@ def _outline(axis: Any, box: Sequence[float], colour: str, width: float, style: 
 def _frame(
     axis: Any, across: tuple[float, float], down: tuple[float, float], equal: bool = True
 ) -> None:
-    """Limits of an axis without ticks or frame, y downwards."""
+    """Set an axis's limits, y downwards, and remove its ticks and frame."""
     axis.set(xlim=across, ylim=down[::-1], xticks=[], yticks=[])
     if equal:
         axis.set_aspect("equal")

@@ -1,7 +1,7 @@
-"""Curves, rows of pictures and maps, and graphs of operations.
+"""Curves, rows of images and maps, and graphs of operations.
 
-Every function gives a PIL picture; the caller shows or saves it. Not here: the course of a training
-run (tinymaskrcnn/viz/curves.py), diagrams of boxes and tables (diagrams.py).
+Every function returns a PIL picture; the caller shows or saves it. Not here: the curves of a
+training run (tinymaskrcnn/viz/curves.py), diagrams of boxes and tables (diagrams.py).
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ def curves(
     marks: bool = False,
     log: str = "",
 ) -> Image.Image:
-    """Curves by name in one frame.
+    """Several named curves in one frame.
 
     Args:
-        lines: name: (x (n,), y (n,)). marks: a dot at each point. log: "x", "y" or "xy".
+        lines: by name: (x (n,), y (n,)).
+        marks: whether to draw a dot at each point.
+        log: axes with a logarithmic scale: "x", "y" or "xy".
     """
     figure = new_figure(7.0, 4.1)
     axis = figure.subplots()
@@ -49,11 +51,12 @@ def curves(
 
 
 def picture_row(pictures: Mapping[str, Any], columns: int = 4, side: float = 2.6) -> Image.Image:
-    """Pictures or maps under their titles, in rows.
+    """Images or maps under their titles, in rows.
 
     Args:
-        pictures: title: a PIL picture, (C, H, W) float 0..1, or one map (H, W) of any range.
-        columns: in a row. side: inches of one.
+        pictures: by title: a PIL picture, (C, H, W) float 0..1, or a map (H, W) of any range.
+        columns: images per row.
+        side: width of an image in inches.
     """
     count = len(pictures)
     columns = min(columns, count)
@@ -82,9 +85,9 @@ def graph(
     """Boxes with text and arrows between them.
 
     Args:
-        nodes: name: (x, y, text), y downwards, in units of about one box.
+        nodes: by name: (x, y, text), y downwards, in units of about one box.
         edges: (from, to, text at the arrow).
-        size: inches.
+        size: of the figure in inches.
     """
     figure = new_figure(*size)
     axis = figure.subplots()

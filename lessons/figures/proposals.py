@@ -1,6 +1,6 @@
-"""Region proposals as PIL pictures: what the network says, and boxes before and after each filter.
+"""Region proposals as PIL pictures: the network's scores, and boxes before and after each filter.
 
-Not here: the same of a trace as matplotlib figures (tinymaskrcnn/viz/figures/proposals.py).
+Not here: the same for a trace, as matplotlib figures (tinymaskrcnn/viz/figures/proposals.py).
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from .box_panels import DROPPED, Layer, box_panels
 from .diagrams import ANCHOR, GROUND_TRUTH, PROPOSAL
 from .figure import as_picture, bare, new_figure
 
-OUTSIDE = 45  # pixels around a picture that are shown with boxes that lie outside
+OUTSIDE = 45  # pixels to show around an image if boxes lie outside it
 
 
 def score_maps(
     rows: Mapping[str, tuple[np.ndarray, np.ndarray]], maps: Sequence[Size]
 ) -> Image.Image:
-    """A row for each picture: itself, and for each level the best probability at every cell, all on
-    one scale of 0 to 1.
+    """One row per image: the image, and for each level the best probability at every cell, all on
+    one scale from 0 to 1.
 
     Args:
-        rows: by name the picture (C, H, W) and its logits (M,), all levels behind each other.
+        rows: by name: the image (C, H, W) and its logits (M,), one level after another.
         maps: rows and columns of each level.
     """
     wide = len(maps) + 1
@@ -49,7 +49,7 @@ def score_maps(
 
 
 def best_of_cells(logits: np.ndarray, maps: Sequence[Size]) -> list[np.ndarray]:
-    """For each level (H, W) the largest probability among a cell's anchors."""
+    """For each level (H, W), the largest probability among each cell's anchors."""
     per_cell = len(logits) // sum(h * w for h, w in maps)
     ends = np.cumsum([h * w * per_cell for h, w in maps])
     parts = np.split(np.asarray(logits, np.float64), ends[:-1])
@@ -65,12 +65,14 @@ def filter_panels(
     truths: Mapping[str, np.ndarray],
     best: int = 60,
 ) -> Image.Image:
-    """A row for each picture: the best anchors, the same moved, cut off at the border; and those of
-    all that were chosen of which nothing is left by that.
+    """One row per image: the best anchors, the same after regression, clipped to the image; and the
+    chosen anchors of which clipping leaves nothing.
 
     Args:
-        pictures: (C, H, W) of the size that the model sees. traces: of the first picture of a pass.
-        truths: (G, 4). best: how many are shown.
+        pictures: by name: (C, H, W), in the size that the model sees.
+        traces: one per image, which was the first of its pass.
+        truths: (G, 4) for each image.
+        best: how many anchors to show.
     """
     panels = {}
     for name, t in traces.items():
@@ -94,10 +96,8 @@ def suppression_panels(
     truths: Mapping[str, np.ndarray],
     best: int = 60,
 ) -> Image.Image:
-    """A row for each picture: the best boxes before suppression, which of them remain, which were
-    suppressed, and all proposals in the end.
-
-    Args: as for `filter_panels`.
+    """One row per image: the best boxes before suppression, those that remain, those that were
+    suppressed, and finally all proposals. Arguments as for `filter_panels`.
     """
     panels = {}
     for name, t in traces.items():

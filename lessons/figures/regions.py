@@ -1,7 +1,7 @@
 """Figures of cropping: regions in the colours of their levels, and what RoIAlign and RoIPool read
-of a map for the same region.
+from a map for the same region.
 
-Every function gives a PIL picture. Not here: figures of a trace (viz/figures of the package).
+Every function returns a PIL picture. Not here: figures of a trace (the package's viz/figures).
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from .figure import as_picture, bare, new_figure
 def regions_by_level(
     image: np.ndarray, boxes: np.ndarray, levels: np.ndarray, names: Sequence[str]
 ) -> Image.Image:
-    """A picture with boxes, each in the colour of the level that it is cropped from.
+    """An image with boxes, each in the colour of the level from which it is cropped.
 
     Args:
-        image: (3, H, W) float 0..1. boxes: (n, 4) in its pixels. levels: (n,) index of each.
+        image: (3, H, W) float 0..1.
+        boxes: (n, 4) in its pixels.
+        levels: (n,) the index of each box's level.
         names: of the levels.
     """
     from matplotlib.patches import Rectangle
@@ -50,11 +52,13 @@ def two_poolings(
     values: np.ndarray, region: Sequence[float], bins: int, samples: int
 ) -> Image.Image:
     """One region on a map, as RoIAlign (`aligned`) reads it and as RoIPool does. Cells are drawn as
-    squares around their numbers, which are the coordinates of their middles.
+    squares around their numbers, which are the coordinates of their centres.
 
     Args:
-        values: (H, W). region: x1 y1 x2 y2 in cells from the map's edge. bins: of each side.
-        samples: of RoIAlign, per bin and axis.
+        values: (H, W).
+        region: x1 y1 x2 y2, in cells from the map's edge.
+        bins: per side.
+        samples: RoIAlign's samples per bin along each axis.
     """
     low, high = np.array(region, np.float32).reshape(2, 2)
     ones = np.ones(2, np.float32)
@@ -85,7 +89,7 @@ def two_poolings(
     left.plot(across_all.ravel(), down_all.ravel(), "o", ms=4.5, color=POINT, mec=INK, mew=0.6)
     for i, (top, bottom) in enumerate(rounded[0]):
         for j, (first, last) in enumerate(rounded[1]):
-            shift = 0.05 + 0.06 * ((i + j) % 2)  # neighbours that share cells stay visible
+            shift = 0.05 + 0.06 * ((i + j) % 2)  # bins that share cells stay visible
             box = (first - 0.5 + shift, top - 0.5 + shift, last - 0.5 - shift, bottom - 0.5 - shift)
             _frame(right, box, POINT if (i + j) % 2 else LEVELS[2], "-", 1.6)
     return as_picture(figure)

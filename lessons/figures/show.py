@@ -1,8 +1,8 @@
-"""Figures and source code where a lesson is read: inline in a notebook and on a built page; in a
-script as one line that says where to look.
+"""Show figures and source code where a lesson is read: inline in a notebook or on a built page, or
+in a script as one line that says where to look.
 
-Nothing opens a window. A script's figures are written to runs/lessons/NAME/ of the clone that it
-stands in, or to the folder that TINYMASKRCNN_FIGURES names.
+Nothing opens a window. A script's figures are written to its clone's runs/lessons/NAME/, or to the
+folder that TINYMASKRCNN_FIGURES names.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def show(thing: Any, caption: str = "") -> None:
     """Show a picture, or the source of a function, class or module of this package.
 
     Args:
-        thing: a PIL picture or a matplotlib figure; or a function (compiled or not), a class, a
+        thing: a PIL picture or a matplotlib figure; or a function (compiled or not), a class or a
             module.
-        caption: of a picture: what can be seen on it, in words that serve who cannot see it.
+        caption: describes a picture for readers who cannot see it.
 
     Raises:
-        TypeError: it is neither.
+        TypeError: the thing is none of these.
     """
     if isinstance(thing, Image.Image):
         _show_picture(thing, caption)
@@ -61,8 +61,8 @@ def _show_picture(picture: Image.Image, caption: str) -> None:
 
 
 def _show_source(thing: Any) -> None:
-    thing = getattr(thing, "py_func", thing)  # of a Numba kernel, the function that was compiled
-    thing = inspect.unwrap(thing)  # of a cached function, that itself
+    thing = getattr(thing, "py_func", thing)  # a Numba kernel's Python function
+    thing = inspect.unwrap(thing)  # a cached function's own function
     lines, start = inspect.getsourcelines(thing)
     path = Path(inspect.getfile(thing)).resolve()
     place = f"{path.relative_to(_CLONE)}, line {max(start, 1)}"
@@ -75,7 +75,7 @@ def _show_source(thing: Any) -> None:
 
 
 def _in_notebook() -> bool:
-    """Whether the outputs of a kernel are being shown to someone."""
+    """Whether this runs in a notebook, where outputs are shown."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return shell is not None and hasattr(shell, "kernel")

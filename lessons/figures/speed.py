@@ -1,4 +1,4 @@
-"""Figures of rates: a roofline with kernels on it, and bars of rates beside a machine's peak."""
+"""Figures of rates: a roofline with kernels, and bars of rates with the machine's peak."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from .figure import as_picture, new_figure
 
 
 def roofline(peak: float, bandwidth: float, kernels: Mapping[str, float]) -> Image.Image:
-    """The rate that a machine allows over a kernel's operations for each byte.
+    """The rate that a machine allows, as a function of a kernel's operations per byte.
 
     Args:
-        peak: operations a second. bandwidth: bytes a second. kernels: name: operations for each
-            byte; each gets a mark on the roof.
+        peak: operations per second.
+        bandwidth: bytes per second.
+        kernels: by name: operations per byte; each gets a mark on the roof.
     """
     figure = new_figure(7.0, 4.1)
     axis = figure.subplots()
@@ -37,7 +38,7 @@ def roofline(peak: float, bandwidth: float, kernels: Mapping[str, float]) -> Ima
 
 
 def rate_bars(rates: Mapping[str, float], peak: float) -> Image.Image:
-    """Rates (operations a second) by name as bars, the first on top, and the peak as a line."""
+    """Named rates (operations per second) as bars, the first on top, and the peak as a line."""
     figure = new_figure(7.5, 0.9 + 0.42 * len(rates))
     axis = figure.subplots()
     values = np.array(list(rates.values())) / 1e9

@@ -1,4 +1,4 @@
-"""Figures of a training run: the course of its losses, and where a box goes from step to step."""
+"""Figures of a training run: its loss curves, and where a box goes from step to step."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from .figure import as_picture, new_figure
 
 
 def loss_curves(losses: Mapping[str, np.ndarray], window: int = 15) -> Image.Image:
-    """Loss terms in their colours: faint each step, full the mean of the last `window`.
+    """Loss terms in their colours: faint for each step, strong for the mean of the last `window`.
 
     Args:
-        losses: name as in metrics.jsonl: (T,), the first after step 1.
+        losses: by the names in metrics.jsonl: (T,), the first from step 1.
+        window: in steps.
     """
     figure = new_figure(7.0, 4.1)
     axis = figure.subplots()
@@ -39,10 +40,14 @@ def boxes_over_steps(
     truth: np.ndarray,
     colour: Colour = PROPOSAL,
 ) -> dict[str, Image.Image]:
-    """The picture at several steps, with the true boxes and those of the step; for `picture_row`.
+    """The image at several steps, with the true boxes and the step's boxes; for `picture_row`.
 
     Args:
-        image: (3, H, W). boxes: of each step (n, 4), in pixels of the image. truth: (G, 4).
+        image: (3, H, W).
+        boxes: for each step (n, 4), in pixels of the image.
+        steps: their numbers.
+        truth: (G, 4).
+        colour: of the step's boxes.
     """
     none = [""] * len(truth)
     return {
