@@ -55,7 +55,7 @@ class Task:
         specification: takes the arguments, returns the right answer; None if only laws decide.
         laws: what else must hold.
         examples: arguments to try first.
-        picture: (arguments, expected, got) to a PIL picture, or None.
+        picture: (arguments, expected, got) to a PIL image, or None.
         same: (got, expected) to a sentence that says what differs, or None.
         max_cases: how many inputs to try an answer on.
     """

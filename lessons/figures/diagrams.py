@@ -1,7 +1,7 @@
 """Diagrams of small things: boxes on a grid of pixels, tables of numbers as heat maps, and boxes on
 images in the colours of their roles.
 
-Every function returns a PIL picture; the caller shows or saves it. Not here: instances with masks
+Every function returns a PIL image; the caller shows or saves it. Not here: instances with masks
 (tinymaskrcnn/viz/draw.py), curves, rows of images and graphs (plots.py).
 """
 

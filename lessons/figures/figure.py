@@ -1,4 +1,4 @@
-"""Turn a matplotlib figure into a PIL picture, without windows and without global state."""
+"""Turn a matplotlib figure into a PIL image, without windows and without global state."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Figures for lesson 18: threads over a result, what a warp fetches, which threads touch shared
 memory, the walk of tiles, the matrix of patches, and expected times.
 
-Every function returns a PIL picture.
+Every function returns a PIL image.
 """
 
 from __future__ import annotations

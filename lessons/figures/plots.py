@@ -1,6 +1,6 @@
 """Curves, rows of images and maps, and graphs of operations.
 
-Every function returns a PIL picture; the caller shows or saves it. Not here: the curves of a
+Every function returns a PIL image; the caller shows or saves it. Not here: the curves of a
 training run (tinymaskrcnn/viz/curves.py), diagrams of boxes and tables (diagrams.py).
 """
 
@@ -54,7 +54,7 @@ def picture_row(pictures: Mapping[str, Any], columns: int = 4, side: float = 2.6
     """Images or maps under their titles, in rows.
 
     Args:
-        pictures: by title: a PIL picture, (C, H, W) float 0..1, or a map (H, W) of any range.
+        pictures: by title: a PIL image, (C, H, W) float 0..1, or a map (H, W) of any range.
         columns: images per row.
         side: width of an image in inches.
     """

@@ -1,4 +1,4 @@
-"""Region proposals as PIL pictures: the network's scores, and boxes before and after each filter.
+"""Region proposals as PIL images: the network's scores, and boxes before and after each filter.
 
 Not here: the same for a trace, as matplotlib figures (tinymaskrcnn/viz/figures/proposals.py).
 """

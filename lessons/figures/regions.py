@@ -1,7 +1,7 @@
 """Figures of cropping: regions in the colours of their levels, and what RoIAlign and RoIPool read
 from a map for the same region.
 
-Every function returns a PIL picture. Not here: figures of a trace (the package's viz/figures).
+Every function returns a PIL image. Not here: figures of a trace (the package's viz/figures).
 """
 
 from __future__ import annotations

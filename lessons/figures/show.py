@@ -29,7 +29,7 @@ def show(thing: Any, caption: str = "") -> None:
     """Show a picture, or the source of a function, class or module of this package.
 
     Args:
-        thing: a PIL picture or a matplotlib figure; or a function (compiled or not), a class or a
+        thing: a PIL image or a matplotlib figure; or a function (compiled or not), a class or a
             module.
         caption: describes a picture for readers who cannot see it.
 

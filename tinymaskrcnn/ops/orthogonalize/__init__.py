@@ -1,3 +1,3 @@
-"""Roughly the nearest orthogonal matrix: Muon turns each gradient into it. This has no gradient, so
-there is no op.py: optim.py calls the kernels.
+"""Find, roughly, the orthogonal matrix nearest to a gradient: the heart of Muon. It is never
+differentiated, so there is no op.py: optim.py calls the kernels.
 """
