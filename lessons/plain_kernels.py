@@ -64,7 +64,7 @@ def changed_tree(module: str, change: ast.NodeTransformer) -> tuple[ast.Module, 
     """The syntax tree of one of the package's modules after a change, and its file."""
     path = _PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
     if not path.exists():
-        raise LookupError(f"no module {module!r} in the package: {path} does not exist")
+        raise LookupError(f"no module {module!r} in the package: no file {path}")
     tree = change.visit(ast.parse(path.read_text(encoding="utf-8"), str(path)))
     if getattr(change, "missing", False):
         raise LookupError(f"{path.name} has no barrier {change.without}")
