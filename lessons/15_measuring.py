@@ -295,7 +295,7 @@ assert high - low > 0.2
 # %% [markdown]
 # Nine draws of ten lie in a range more than 0.2 wide. Two models that differ by less on these six
 # pictures have not been told apart; hundreds of objects are needed for that, or the same run with
-# several seeds. The figures in this project's README come from 200 pictures and three seeds.
+# several seeds. The figures in tests/benchmarks/README.md come from 200 pictures and three seeds.
 #
 # ## Exercises
 #

@@ -226,7 +226,7 @@ for _, losses in runs.values():
 # Both fall; that is the first minute's question, and if the answer is no, the learning rate is too
 # high or the annotations are wrong. The second question is what the two can do. For comparison the
 # shipped model `nuclei`, which is the same architecture after a whole run on 186 other pictures
-# (its command stands in the README).
+# (its command stands in tinymaskrcnn/pretrained/README.md).
 
 # %%
 models = {name: model for name, (model, _) in runs.items()} | {"a whole run": load_model("nuclei")}

@@ -110,6 +110,6 @@ def test_the_readme_has_its_row(path):
     minutes = re.search(r"^\| .+ \| (\d+) \| (\d+) \|$", prose(path), re.MULTILINE)
     bullets = prose(path).split("Afterwards you can")[1].split("\n## ")[0]
     first = " ".join(re.split(r"^- ", bullets, flags=re.MULTILINE)[1].split()).rstrip(";.")
-    link = f"[{title[1]} {title[2]}](lessons/{path.name})"
+    link = f"[{title[1]} {title[2]}]({path.name})"
     row = f"| {link} | {minutes[1]} | {minutes[2]} | {first} |"
-    assert row in (FOLDER.parent / "README.md").read_text(encoding="utf-8").splitlines()
+    assert row in (FOLDER / "README.md").read_text(encoding="utf-8").splitlines()
