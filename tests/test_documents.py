@@ -1,0 +1,278 @@
+"""The documents hold: links lead somewhere, Python runs as it stands, commands work.
+
+A page is followed from top to bottom, as a reader would, in a folder that has the clone's `data`
+and files of the names that the page's commands read. What is not run here stands in ELSEWHERE, with
+the place that runs it, or in NEVER, with the reason.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import tinymaskrcnn as tm
+from tinymaskrcnn.cli import main
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("data", "lessons", "tests", "tinymaskrcnn")
+PAGES = sorted([*ROOT.glob("*.md"), *(p for f in FOLDERS for p in (ROOT / f).rglob("*.md"))])
+EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+
+# What makes a command small enough; the last of two equal options counts.
+SMALL = {
+    "train": "--steps=1 --batch-size=1 --set=eval_images=1 --set=moments=0 --set=sample_every=0",
+    "bench": "--list",
+}
+STATUSES = {"learn": (0, 1)}  # 1: an answer is missing; all others end with 0
+
+# Regular expressions of whole commands: which file runs them, and the words to be found there, in
+# which \1 is the first group of the command's.
+ELSEWHERE = {
+    r"python -m venv \.venv": (".ci/run", "-m venv"),
+    r"pytest": (".ci/run", "-m pytest -q;"),
+    r"pytest -m (lessons|mpi|browser|peer|cuda)": (".ci/run", r"-m \1"),
+    r"NUMBA_ENABLE_CUDASIM=1 pytest -m cuda": (".ci/run", "NUMBA_ENABLE_CUDASIM=1"),
+    r"pytest -p tests\.windows tests/test_cli\.py": (
+        ".ci/other_machines",
+        "-m pytest -q -p tests.windows tests/test_cli*.py",
+    ),
+    r"ruff check \.": (".ci/run", "ruff check ."),
+    r"ruff format --check \.": (".ci/run", "ruff format --check ."),
+    r"mypy": (".ci/run", "bin/mypy"),
+    r"python -m tests\.cuda": (".ci/run", "-m tests.cuda"),
+    r"python -m tests\.benchmarks\.gpu_estimate": (".ci/run", "-m tests.benchmarks.gpu_estimate"),
+    r"python -m tests\.windows predict data/shapes": (".ci/other_machines", "-m tests.windows"),
+    r"tinymaskrcnn warmup": (".ci/other_machines", "-m tests.windows warmup"),
+    r"tinymaskrcnn warmup --clear": ("tests/test_kernel_cache.py", "test_clear_removes_kernels"),
+    r"python lessons/06_boxes_iou\.py": ("tests/lessons/test_scripts.py", "lesson_files()"),
+    r"python -m lessons\.site": ("tests/lessons/test_site.py", '"-m", "lessons.site"'),
+    r"python -m pytest -q -m lessons or not lessons .*": (".ci/run", "-m pytest -q -m lessons"),
+}
+NEVER = {
+    r"\. \.venv/bin/activate": "it is the shell's",
+    r"(pip install pre-commit|pre-commit install)": "optional, and changes the clone's settings",
+    r"pytest path/to/test_file\.py": "names no file",
+    r"\.ci/run": "it runs this",
+    r"pytest -m soak": "it takes hours",
+    r"tinymaskrcnn train --device cuda": "it needs a GPU",
+    r"python -m tests\.parity .*": "it takes an hour, and torch; `pytest -m peer` does it in small",
+    r"python -m tests\.benchmarks\.ranks": "it is a measurement, and needs MPI",
+    r"python -m tests\.golden\.record": "it needs torch, and records what tests compare with",
+}
+PROGRAMS = "tinymaskrcnn python pip pytest ruff mypy pre-commit mpiexec .ci/run".split()
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```$|`[^`]+`", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, made as GitHub makes them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@EVERY_PAGE
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)\s]+)\)", without_code(page.read_text(encoding="utf-8")))
+    for link in links:
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_readme_stays_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def pieces(page: Path) -> list[tuple[str, str]]:
+    """(language, text) of the fenced blocks and of the commands in running text ("sh"), in order."""
+    found = []
+    text = page.read_text(encoding="utf-8")
+    for block in re.finditer(r"^```(\S*)\n(.*?)^```$|`([^`]+)`", text, re.MULTILINE | re.DOTALL):
+        language, body, inline = block.groups()
+        if inline is None:
+            found.append((language, body))
+        elif inline.split()[0] in PROGRAMS:
+            found.append(("sh", " ".join(inline.split())))
+    return found
+
+
+def commands(script: str) -> list[list[str]]:
+    lines = [shlex.split(line, comments=True) for line in script.splitlines()]
+    parts = [part for words in lines for part in split(words, "&&")]
+    return [words for words in parts if words and words not in (["tinymaskrcnn"], ["python"])]
+
+
+def split(words: list[str], at: str) -> list[list[str]]:
+    if at not in words:
+        return [words]
+    place = words.index(at)
+    return [words[:place], *split(words[place + 1 :], at)]
+
+
+# Files of the names that pages use
+
+
+def coco(path: Path, files: list[Path]) -> None:
+    """Some of the shipped nuclei's annotations, about images of these names in images/."""
+    content = json.loads((ROOT / "data/nuclei/annotations.json").read_text())
+    content["images"] = content["images"][: len(files)]
+    for image, file in zip(content["images"], files, strict=True):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(ROOT / "data/nuclei" / image["file_name"]).save(file)
+        image["file_name"] = file.name
+    kept = {image["id"] for image in content["images"]}
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] in kept]
+    path.write_text(json.dumps(content))
+
+
+def via(path: Path, files: list[Path]) -> None:
+    shape = {"name": "rect", "x": 3, "y": 4, "width": 40, "height": 30}
+    regions = [{"shape_attributes": shape, "region_attributes": {"class": "nucleus"}}]
+    entries = {f.name: {"filename": f.name, "size": 1, "regions": regions} for f in files}
+    path.write_text(json.dumps(entries))
+
+
+def provide(word: str) -> None:
+    """Make the file or folder that a command reads, if a page uses this name for it."""
+    path = Path(word)
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = [Path("photos") / f"{path.stem[4:]}{i}.png" for i in range(2)]
+    if path.name in ("train.json", "val.json"):
+        coco(path, [path.parent / "images" / f"{path.stem}{i}.png" for i in range(2)])
+    elif path.name in ("photo.jpg", "annotations.json"):
+        coco(path.with_name("annotations.json"), [path.with_name("photo.jpg")])
+    elif path.name in ("via_train.json", "via_val.json"):
+        via(path, names)
+    elif path.name in ("photos", "new_photos"):
+        path.mkdir()
+        for i, file in enumerate(sorted((ROOT / "data/nuclei").glob("*.png"))[:4]):
+            Image.open(file).save(path / f"{('train', 'val')[i // 2]}{i % 2}.png")
+    elif path.name == "model.safetensors":
+        shutil.copy(ROOT / "tinymaskrcnn/pretrained/nuclei.safetensors", path)
+
+
+def provide_weights(script: str) -> None:
+    """Files of torchvision's names, with random weights."""
+    for name in re.findall(r"[\w-]+\.pth", script):
+        model = tm.maskrcnn_resnet50_fpn(num_classes=91)
+        state = model.state_dict()
+        if name.startswith("resnet"):
+            state = {**model.backbone.body.state_dict(), "fc.weight": state["rpn.head.conv.0.0.bias"]}
+        tm.save_weights(name, state)
+
+
+# Following a page
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder with the clone's data, and untouched exercises."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "data", tmp_path / "data")
+    shutil.copytree(ROOT / "lessons/exercises", tmp_path / "exercises")
+    monkeypatch.setenv("TINYMASKRCNN_EXERCISES", str(tmp_path / "exercises"))
+    return tmp_path
+
+
+def run(words: list[str], number: int) -> None:
+    """A command of the package, with its settings made small."""
+    command = words[1]
+    for before, word in zip(words, words[1:], strict=False):
+        if before not in ("--out", "--errors"):
+            provide(word)
+    if command == "train" and "--out" not in words:
+        words = [*words, f"--out=runs/{number}"]
+    status = main([*words[1:], *SMALL.get(command, "").split()])
+    assert status in STATUSES.get(command, (0,)), shlex.join(words)
+
+
+def held(command: str) -> bool:
+    """Whether something else is known to run the command; else why it is never run."""
+    if command.startswith("pip "):
+        return installed_by_ci(command)
+    for pattern, (place, needle) in ELSEWHERE.items():
+        if match := re.fullmatch(pattern, command):
+            text = (ROOT / place).read_text(encoding="utf-8").replace('"', "")
+            return match.expand(needle).replace('"', "") in text
+    return any(re.fullmatch(pattern, command) for pattern in NEVER)
+
+
+def installed_by_ci(command: str) -> bool:
+    """Whether .ci/run installs every extra and every package of a call of pip."""
+    script = (ROOT / ".ci/run").read_text(encoding="utf-8")
+    extras = set(",".join(re.findall(r"environment \w+ ([\w,]+)", script)).split(","))
+    words = shlex.split(command)[2:]
+    if words[:1] == ["-e"]:
+        wanted = re.fullmatch(r"\.(?:\[([\w,]+)\])?", words[1])[1]
+        if not set((wanted or "test").split(",")) <= extras:
+            return False
+        words = words[2:]
+    packages = set(" ".join(re.findall(r"install -q ([\w.= ]+)", script)).split())
+    return set(words) <= packages or any(re.fullmatch(p, command) for p in NEVER)
+
+
+@EVERY_PAGE
+def test_following_a_page(page, folder, capsys):
+    printed = ""
+    for number, (language, text) in enumerate(pieces(page)):
+        if language == "sh":
+            capsys.readouterr()
+            for words in commands(text):
+                follow(words, number)
+            printed = capsys.readouterr().out
+        elif language == "python":
+            provide("photo.jpg")
+            provide_weights(text)
+            exec(compile(text, str(page), "exec"), {"__name__": "__main__"})
+        elif language == "text":
+            assert [line for line in text.splitlines() if line not in printed] == []
+
+
+def follow(words: list[str], number: int) -> None:
+    command = " ".join(words)
+    if words[0] in ("mpiexec", "srun"):  # tests/mpi has several processes; here is one
+        words = words[words.index("tinymaskrcnn") :]
+    known = any(re.fullmatch(p, command) for p in [*ELSEWHERE, *NEVER])
+    if words[0] == "tinymaskrcnn" and not known:
+        run(words, number)
+    elif words[0] == "python" and (words[1] == "-c" or words[-1] == "--help"):
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        subprocess.run([sys.executable, *words[1:]], check=True, env=environment)
+    else:
+        assert held(command), f"nothing runs {command}"
+
+
+def test_nothing_is_listed_in_vain():
+    all_commands = [
+        " ".join(words)
+        for page in PAGES
+        for language, text in pieces(page)
+        if language == "sh"
+        for words in commands(text)
+    ]
+    for pattern in [*ELSEWHERE, *NEVER]:
+        assert any(re.fullmatch(pattern, command) for command in all_commands), pattern
+
+
+def test_every_marker_is_in_contributing():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    markers = settings["tool"]["pytest"]["ini_options"]["markers"]
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for marker in markers:
+        assert f"`pytest -m {marker.split(':')[0]}`" in text
