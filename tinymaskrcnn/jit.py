@@ -23,7 +23,7 @@ _FAST_MATH = {"contract", "reassoc", "arcp", "nsz"}
 
 # How often idle threads look for work before they sleep: for about 0.3 ms, as long as most pauses
 # between parallel regions. Waking a thread costs more than most regions take, but one that spins
-# beside a busy program keeps the core from the very thread that it waits for (tests/benchmarks/README.md).
+# beside a busy program keeps the core from the very thread that it waits for (README, Speed).
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("NUMBA_NUM_THREADS", str(threads.granted()))
 
