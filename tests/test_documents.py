@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
@@ -25,13 +25,20 @@ from tinymaskrcnn.cli import main
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("data", "lessons", "tests", "tinymaskrcnn")
 PAGES = sorted([*ROOT.glob("*.md"), *(p for f in FOLDERS for p in (ROOT / f).rglob("*.md"))])
-EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-
-# What makes a command small enough; the last of two equal options counts.
+# Options that make a command small; of two equal ones the last counts.
 SMALL = {
-    "train": "--steps=1 --batch-size=1 --set=eval_images=1 --set=moments=0 --set=sample_every=0",
-    "bench": "--list",
+    "train": [
+        "--steps=1",
+        "--batch-size=1",
+        *map("--set={}".format, ("eval_images=1", "moments=0")),
+    ],
+    "bench": ["--list"],
 }
+DEFAULTS = {  # options for commands without them
+    "train": {"--out": lambda: f"runs/{next(NUMBERS)}"},
+    "evaluate": {"--data": lambda: "data/shapes/annotations.json"},  # not 200 images
+}
+NUMBERS = count()
 STATUSES = {"learn": (0, 1)}  # 1: an answer is missing; all others end with 0
 
 # Regular expressions of whole commands: which file runs them, and the words to be found there, in
@@ -68,7 +75,15 @@ NEVER = {
     r"python -m tests\.benchmarks\.ranks": "it is a measurement, and needs MPI",
     r"python -m tests\.golden\.record": "it needs torch, and records what tests compare with",
 }
+SLOW = [ROOT / "tinymaskrcnn/models/README.md"]  # ResNet-50
 PROGRAMS = ("tinymaskrcnn", "python", "pip", "pytest", "ruff", "mypy", "mpiexec", ".ci/run")
+
+
+def every_page(*marks_of_slow_ones: pytest.MarkDecorator) -> pytest.MarkDecorator:
+    marks = dict.fromkeys(SLOW, marks_of_slow_ones)
+    names = {page: page.relative_to(ROOT).as_posix() for page in PAGES}
+    parameters = [pytest.param(p, id=names[p], marks=marks.get(p, ())) for p in PAGES]
+    return pytest.mark.parametrize("page", parameters)
 
 
 def without_code(text: str) -> str:
@@ -82,7 +97,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@EVERY_PAGE
+@every_page()
 def test_links_lead_somewhere(page):
     links = re.findall(r"\]\(([^)\s]+)\)", without_code(page.read_text(encoding="utf-8")))
     for link in links:
@@ -107,9 +122,15 @@ def pieces(page: Path) -> list[tuple[str, str]]:
         if inline is None:
             found.append((language, body))
         elif inline.split()[0] in PROGRAMS:
-            named = re.fullmatch(r"tinymaskrcnn [a-z][\w-]*", inline)  # but not called
-            found.append(("sh", " ".join(inline.split()) + (" --help" if named else "")))
+            command = " ".join(inline.split())
+            if re.fullmatch(r"tinymaskrcnn [a-z][\w-]*", command) and not listed(command):
+                command += " --help"  # it is named, not called
+            found.append(("sh", command))
     return found
+
+
+def listed(command: str) -> bool:
+    return any(re.fullmatch(pattern, command) for pattern in [*ELSEWHERE, *NEVER])
 
 
 def commands(script: str) -> list[list[str]]:
@@ -128,13 +149,13 @@ def split(words: list[str], at: str) -> list[list[str]]:
 # Files of the names that pages use
 
 
-def coco(path: Path, files: list[Path]) -> None:
-    """Some of the shipped nuclei's annotations, about images of these names in images/."""
-    content = json.loads((ROOT / "data/nuclei/annotations.json").read_text())
-    content["images"] = content["images"][: len(files)]
+def coco(path: Path, name: str, files: list[Path], first: int = 0) -> None:
+    """Annotations of a shipped set, about copies of some of its images."""
+    content = json.loads((ROOT / f"data/{name}/annotations.json").read_text(encoding="utf-8"))
+    content["images"] = content["images"][first:][: len(files)]
     for image, file in zip(content["images"], files, strict=True):
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.open(ROOT / "data/nuclei" / image["file_name"]).save(file)
+        Image.open(ROOT / "data" / name / image["file_name"]).save(file)
         image["file_name"] = file.name
     kept = {image["id"] for image in content["images"]}
     content["annotations"] = [a for a in content["annotations"] if a["image_id"] in kept]
@@ -156,9 +177,10 @@ def provide(word: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     names = [Path("photos") / f"{path.stem[4:]}{i}.png" for i in range(2)]
     if path.name in ("train.json", "val.json"):
-        coco(path, [path.parent / "images" / f"{path.stem}{i}.png" for i in range(2)])
+        images = [path.parent / "images" / f"{path.stem}{i}.png" for i in range(2)]
+        coco(path, "nuclei", images, 2 * (path.stem == "val"))
     elif path.name in ("photo.jpg", "annotations.json"):
-        coco(path.with_name("annotations.json"), [path.with_name("photo.jpg")])
+        coco(path.with_name("annotations.json"), "shapes", [path.with_name("photo.jpg")])
     elif path.name in ("via_train.json", "via_val.json"):
         via(path, names)
     elif path.name in ("photos", "new_photos"):
@@ -192,16 +214,17 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(words: list[str], number: int) -> None:
-    """A command of the package, with its settings made small."""
+def run(words: list[str]) -> None:
+    """A command of the package, made small."""
     command = words[1]
     for before, word in pairwise(words):
         if before not in ("--out", "--errors"):
             provide(word)
-    if command == "train" and "--out" not in words:
-        words = [*words, f"--out=runs/{number}"]
+    more = list(SMALL.get(command, []))
+    for option, value in DEFAULTS.get(command, {}).items():
+        more += [] if option in words else [option, value()]
     try:
-        status = main([*words[1:], *SMALL.get(command, "").split()])
+        status = main([*words[1:], *more])
     except SystemExit as end:  # of --help and --version
         status = end.code
     assert status in STATUSES.get(command, (0,)), shlex.join(words)
@@ -232,14 +255,14 @@ def installed_by_ci(command: str) -> bool:
     return set(words) <= packages or any(re.fullmatch(p, command) for p in NEVER)
 
 
-@EVERY_PAGE
+@every_page(pytest.mark.lessons)
 def test_following_a_page(page, folder, capsys):
     printed = ""
-    for number, (language, text) in enumerate(pieces(page)):
+    for language, text in pieces(page):
         if language == "sh":
             capsys.readouterr()
             for words in commands(text):
-                follow(words, number)
+                follow(words)
             printed = capsys.readouterr().out
         elif language == "python":
             provide("photo.jpg")
@@ -249,13 +272,12 @@ def test_following_a_page(page, folder, capsys):
             assert [line for line in text.splitlines() if line not in printed] == []
 
 
-def follow(words: list[str], number: int) -> None:
+def follow(words: list[str]) -> None:
     command = " ".join(words)
     if words[0] in ("mpiexec", "srun"):  # tests/mpi has several processes; here is one
         words = words[words.index("tinymaskrcnn") :]
-    known = any(re.fullmatch(p, command) for p in [*ELSEWHERE, *NEVER])
-    if words[0] == "tinymaskrcnn" and not known:
-        run(words, number)
+    if words[0] == "tinymaskrcnn" and not listed(command):
+        run(words)
     elif words[0] == "python" and (words[1] == "-c" or words[-1] == "--help"):
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         subprocess.run([sys.executable, *words[1:]], check=True, env=environment)
