@@ -75,7 +75,8 @@ NEVER = {
     r"python -m tests\.benchmarks\.ranks": "it is a measurement, and needs MPI",
     r"python -m tests\.golden\.record": "it needs torch, and records what tests compare with",
 }
-SLOW = [ROOT / "tinymaskrcnn/models/README.md"]  # ResNet-50
+SLOW = [ROOT / "tinymaskrcnn/models/README.md", ROOT / "tests/benchmarks/README.md"]
+PYTHON = r"python (-c .*|-m [\w.]+ --help|-m tests\.benchmarks\.tracing_cost)"  # started here
 PROGRAMS = ("tinymaskrcnn", "python", "pip", "pytest", "ruff", "mypy", "mpiexec", ".ci/run")
 
 
@@ -220,6 +221,7 @@ def run(words: list[str]) -> None:
     for before, word in pairwise(words):
         if before not in ("--out", "--errors"):
             provide(word)
+    words = [sys.executable if word == "PYTHON" else word for word in words]
     more = list(SMALL.get(command, []))
     for option, value in DEFAULTS.get(command, {}).items():
         more += [] if option in words else [option, value()]
@@ -256,14 +258,17 @@ def installed_by_ci(command: str) -> bool:
 
 
 @every_page(pytest.mark.lessons)
-def test_following_a_page(page, folder, capsys):
+def test_following_a_page(page, folder, capfd):
     printed = ""
     for language, text in pieces(page):
         if language == "sh":
-            capsys.readouterr()
+            printed = ""
             for words in commands(text):
+                capfd.readouterr()
                 follow(words)
-            printed = capsys.readouterr().out
+                output = capfd.readouterr().out
+                assert output or words[:2] != ["tinymaskrcnn", "bench"], f"no rows: {words}"
+                printed += output
         elif language == "python":
             provide("photo.jpg")
             provide_weights(text)
@@ -278,7 +283,7 @@ def follow(words: list[str]) -> None:
         words = words[words.index("tinymaskrcnn") :]
     if words[0] == "tinymaskrcnn" and not listed(command):
         run(words)
-    elif words[0] == "python" and (words[1] == "-c" or words[-1] == "--help"):
+    elif re.fullmatch(PYTHON, command):
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         subprocess.run([sys.executable, *words[1:]], check=True, env=environment)
     else:
