@@ -278,7 +278,10 @@ assert (len(drawn), (drawn > 0).sum()) == (32, 16)
 # %%
 counts = figures.filter_counts(t)
 print(counts)
-show(as_picture(figures.candidate_fates(t)), "Where the candidates lie, and which filter took them")
+show(
+    as_picture(figures.candidate_outcomes(t)),
+    "Where the candidates lie, and which filter took them",
+)
 assert list(counts.values()) == [100, 300, 219, 0, 73, 0, 8]
 
 # %% [markdown]

@@ -4,11 +4,11 @@ judging, with tidecv as oracle: test_error_analysis.py.
 
 import numpy as np
 import pytest
+from tinymaskrcnn.evaluation.misses import why_missed
 
 import tinymaskrcnn as tm
 from tinymaskrcnn.evaluation import coco_annotations, coco_results, picture_errors
 from tinymaskrcnn.evaluation.coco_metrics import coco_metrics
-from tinymaskrcnn.evaluation.misses import why_missed
 from tinymaskrcnn.evaluation.mistakes import average_precision, judge_target, precision_recall
 
 from .fakes import sloppy

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import lessons
 from tests.properties import on_each_backend
+from tinymaskrcnn.detection.detections import Detections
 from tinymaskrcnn.errors import InputError
 from tinymaskrcnn.models.inputs import check_target
 from tinymaskrcnn.models.transform import ImageBatch, Transform, TransformConfig, resize_target
@@ -81,7 +82,8 @@ def test_targets_move_along_and_the_given_ones_stay():
 def test_detections_come_back_in_the_pictures_pixels():
     batch = ImageBatch(np.zeros((1, 32, 32, 1), np.float32), [(20, 30)], [(10, 60)])
     boxes, masks = np.array([[3, 4, 30, 20]], np.float32), np.ones((1, 28, 28), np.float32)
-    found = plain().restore([(boxes, np.array([2]), np.ones(1, np.float32), masks)], batch)[0]
+    resized = Detections(boxes, np.array([2]), np.ones(1, np.float32), masks, (20, 30))
+    (found,) = plain().restore([resized], batch)
     assert found.boxes.tolist() == [[6, 2, 60, 10]]
     assert found.image_size == (10, 60) and found.labels.tolist() == [2]
 
@@ -229,14 +231,14 @@ def test_unusable_targets(change, message):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (None, "expected a list of pictures, got NoneType"),
-        ("photo.jpg", "expected a list of pictures, got str"),
-        (np.zeros((1, 4, 4), np.float32), r"expected a list of pictures .*, got one array \(1, 4"),
+        (None, "expected a list of images, got NoneType"),
+        ("photo.jpg", "expected a list of images, got str"),
+        (np.zeros((1, 4, 4), np.float32), r"expected a list of images .*, got one array \(1, 4"),
         (np.zeros((0, 1, 4, 4), np.float32), "at least one image"),
         ([np.full((1, 4, 4), np.nan, np.float32)], "image 0: expected finite numbers"),
     ],
 )
-def test_what_is_not_a_list_of_pictures(images, message):
+def test_what_is_not_a_list_of_images(images, message):
     with pytest.raises(InputError, match=message):
         plain()(images)
 
