@@ -192,11 +192,10 @@ class RoIHeads(Module):
         tracing.record(
             "detect", scores=scores, candidates=candidates, kept=kept, config=vars(self.config)
         )
-        boxes = [c.clipped[k] for c, k in zip(candidates, kept, strict=True)]
-        labels = [c.labels[k] for c, k in zip(candidates, kept, strict=True)]
-        scores = [c.scores[k] for c, k in zip(candidates, kept, strict=True)]
+        pairs = list(zip(candidates, kept, strict=True))
+        boxes, labels = [c.clipped[k] for c, k in pairs], [c.labels[k] for c, k in pairs]
         masks = self._draw_masks(features, boxes, labels, image_sizes)
-        found = zip(boxes, labels, scores, masks, image_sizes, strict=True)
+        found = zip(boxes, labels, [c.scores[k] for c, k in pairs], masks, image_sizes, strict=True)
         return [Detections(*image) for image in found]
 
     def _predict_boxes(
@@ -332,7 +331,7 @@ def _with_objects(proposals: np.ndarray, target: Target) -> np.ndarray:
 
 
 def mask_goals(masks: Any, boxes: np.ndarray, matches: np.ndarray, size: int) -> np.ndarray:
-    """Cut the part of a ground-truth mask in each box out, on a grid over the box.
+    """Cut out the part of a ground-truth mask in each box, on a grid over the box.
 
     This is RoIAlign of the mask, with as many samples as the grid's bins have pixels, and without a
     threshold. Only masks that a box matches are made whole, a few at a time.

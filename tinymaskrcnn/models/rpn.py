@@ -272,17 +272,17 @@ class RegionProposalNetwork(Module):
         samples = [self._sample_anchors(output.anchors, *image) for image in images]
         tracing.record("rpn.sample", samples)
         count = len(output.anchors)
-        judged = np.concatenate([count * i + s.indices for i, s in enumerate(samples)])
+        sampled = np.concatenate([count * i + s.indices for i, s in enumerate(samples)])
         is_object = np.concatenate([s.is_object for s in samples])
         goals = np.concatenate([s.goals for s in samples])
-        logits = output.objectness.reshape(-1)[judged]
-        deltas = output.deltas.reshape(-1, 4)[judged[is_object]]
+        logits = output.objectness.reshape(-1)[sampled]
+        deltas = output.deltas.reshape(-1, 4)[sampled[is_object]]
         box_loss = F.smooth_l1(deltas, goals, SMOOTH_L1_BETA, reduction="sum")
         means = {
             "loss_objectness": F.binary_cross_entropy_with_logits(logits, is_object),
-            "loss_rpn_box_reg": box_loss / max(len(judged), 1),
+            "loss_rpn_box_reg": box_loss / max(len(sampled), 1),
         }
-        return parallel.weighted(means, len(judged))
+        return parallel.weighted(means, len(sampled))
 
     def _sample_anchors(
         self,
