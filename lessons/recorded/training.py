@@ -123,9 +123,9 @@ def inside(model: Any, image: np.ndarray, truth: dict[str, Any]) -> tuple[np.nda
         batch, _ = model.transform([image])
         features = model.backbone(Tensor(batch.tensor))[:-1]
         where = features, [truth["boxes"]], batch.sizes
-        hidden = heads.mask_head(heads.mask_pool(*where))
+        hidden = heads.mask_head(heads.mask_pool(*where).crops)
         masks = F.sigmoid(heads.mask_predictor.of_labels(hidden, truth["labels"]))
-        logits, _ = heads.box_predictor(heads.box_head(heads.box_pool(*where)))
+        logits, _ = heads.box_predictor(heads.box_head(heads.box_pool(*where).crops))
         return masks.data, F.softmax(logits).data
 
 
