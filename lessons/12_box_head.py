@@ -190,7 +190,7 @@ loss, _ = reference.cross_entropy(logits, labels)
 rows = [cross_entropy_one(row.tolist(), label) for row, label in zip(logits, labels, strict=True)]
 np.testing.assert_allclose(loss, np.mean(rows), rtol=1e-5)
 
-show(RoIHeads._select_detections)
+show(RoIHeads._candidates)
 every = [judge_one(*row, 0.05) for row in zip(logits, deltas, proposals, strict=True)]
 boxes = np.array([box for found in every for _, _, box in found])
 np.testing.assert_allclose(t["detect.candidates.moved"][0], boxes, atol=1e-3)

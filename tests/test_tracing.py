@@ -37,7 +37,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def both(model, shapes):
-    """The trace of losses and detections from one pass over two pictures."""
+    """The trace of losses and detections from one pass over two images."""
     with tm.trace() as t:
         model.eval().evaluate_losses(*shapes, rng=np.random.default_rng(0))
     return t

@@ -49,7 +49,7 @@ def heads(config: RoIConfig = EVERYTHING) -> RoIHeads:
 
 
 def select(logits, proposals, deltas=None, size=(40, 40), **settings):
-    """One picture's detections from logits (R, K) and still boxes."""
+    """One image's detections from logits (R, K) and still boxes."""
     logits, proposals = np.array(logits, np.float32), np.array(proposals, np.float32)
     if deltas is None:
         deltas = np.zeros((len(logits), 4 * logits.shape[1]), np.float32)
@@ -189,7 +189,7 @@ smooth_l1_one = lessons.load("region_proposals").smooth_l1_one
 
 
 def losses_in_loops(logits, deltas, samples):
-    """One proposal at a time, from logits (R, K) and offsets (R, 4K) of both pictures together."""
+    """One proposal at a time, from logits (R, K) and offsets (R, 4K) of both images together."""
     classification, offsets, r = 0.0, 0.0, 0
     for sample in samples:
         for label, goal in zip(sample.labels, sample.goals, strict=True):
