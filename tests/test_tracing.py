@@ -120,16 +120,22 @@ def test_a_stage_is_recorded_field_by_field():
 
 
 def test_what_is_derived_is_of_one_pass(model, shapes):
-    """Losses of one batch, then detections of another: the terms are still those of the losses."""
+    """Losses of one batch, detections of another of other size, then losses again."""
     images, targets = shapes
     with tm.trace() as t:
         model.eval().evaluate_losses(images, targets, np.random.default_rng(0))
-        terms = t["rpn.terms.objectness"]
-        model.detect(images[::-1])
-    assert sum(map(np.sum, terms)) == pytest.approx(t["losses"]["loss_objectness"], rel=1e-5)
-    assert all(map(np.array_equal, t["rpn.terms.objectness"], terms))
-    kept = [np.flatnonzero(found == Outcome.KEPT) for found in t["detect.candidates.outcomes"]]
-    assert all(map(np.array_equal, map(np.sort, t["detect.kept"]), kept))
+        terms, overlaps = t["rpn.terms.objectness"], t["rpn.match.iou"]
+        model.detect([image[:, :32] for image in images])
+        assert all(map(np.array_equal, t["rpn.terms.objectness"], terms))
+        assert all(map(np.array_equal, t["rpn.match.iou"], overlaps))
+        kept = [np.flatnonzero(found == Outcome.KEPT) for found in t["detect.candidates.outcomes"]]
+        assert all(map(np.array_equal, map(np.sort, t["detect.kept"]), kept))
+        model.evaluate_losses(images[::-1], targets[::-1], np.random.default_rng(0))
+        assert all(map(np.array_equal, t["rpn.match.iou"], overlaps[::-1]))
+    assert sum(map(np.sum, t["rpn.terms.objectness"])) == pytest.approx(
+        t["losses"]["loss_objectness"], rel=1e-5
+    )
+    assert t["rpn.match.iou"][0].shape[1] == len(t["rpn.anchors"])
 
 
 def test_the_thresholds_are_those_of_the_pass(shapes):

@@ -149,7 +149,7 @@ class Trace(Mapping[str, Any]):
     Args:
         gradients: whether `gradient` can be asked for.
         derived: what can be computed from recorded values, by name. Such a name is there once all
-            that it needs was recorded.
+            that it needs was recorded in one pass.
     """
 
     def __init__(
@@ -157,8 +157,8 @@ class Trace(Mapping[str, Any]):
     ) -> None:
         self._values: dict[str, Any] = {}
         self._derived = derived or {}
-        self._recorded_anew: dict[str, set[str]] = {name: set() for name in self._derived}
         self._sources: dict[str, list[Any]] = {}  # values that each derived one is computed from
+        self._pass, self._pass_of = 0, {}  # type: int, dict[str, int]
         self._computed: dict[str, Any] = {}
         self._gradients: dict[tuple[int, int], np.ndarray] = {}
         self._keeps_gradients = gradients
@@ -223,21 +223,19 @@ class Trace(Mapping[str, Any]):
                 self._add(f"{name}.{field.name}", parts if several else parts[0])
             return
         self._values[name] = value if self._keeps_gradients else _as_arrays(value)  # no graph
+        self._pass += name == next(iter(self._values))  # what came first comes again
+        self._pass_of[name] = self._pass
         self._renew_sources(name)
 
     def _renew_sources(self, recorded: str) -> None:
-        """Take over the newest values for what is derived once all of them are of one pass: losses
-        of one batch and then detections of another do not mix.
+        """Let what is derived follow the newest values, once all that it needs are of one pass: the
+        losses of one batch and then the detections of another do not mix.
         """
         for name, derived in self._derived.items():
-            if recorded not in derived.needs:
-                continue
-            anew = self._recorded_anew[name]
-            anew.add(recorded)
-            if len(anew) == len(derived.needs):
+            of_this_pass = (self._pass_of.get(needed) == self._pass for needed in derived.needs)
+            if recorded in derived.needs and all(of_this_pass):
                 self._sources[name] = [self._values[needed] for needed in derived.needs]
                 self._computed.pop(name, None)
-                anew.clear()
 
 
 @contextmanager
