@@ -36,9 +36,9 @@ from lessons.plain_kernels import kernels_of
 from lessons.samples import sample_set
 from tinymaskrcnn import functional as F
 from tinymaskrcnn.datasets.shapes import ToyShapes
-from tinymaskrcnn.detection.fates import Fate
 from tinymaskrcnn.functional import box_iou
 from tinymaskrcnn.ops.nms import cpu, reference
+from tinymaskrcnn.viz.derived import Outcome
 
 # %% [markdown]
 # ## The question
@@ -59,7 +59,8 @@ for name, number in (("shapes", 0), ("nuclei", 2)):
     pictures[name] = image.repeat(2, 1).repeat(2, 2)
     truths[name], traces[name] = 2 * target["boxes"], t
 cells = traces["nuclei"]
-fit = np.flatnonzero(cells["rpn.fates"][0] != Fate.SMALL)  # not lost to lesson 09's filter of size
+# not lost to lesson 09's filter of size
+fit = np.flatnonzero(cells["rpn.outcomes"][0] != Outcome.SMALL)
 best = fit[np.argsort(-cells["rpn.scores"][0][fit], kind="stable")[:60]]
 crowd = cells["rpn.clipped"][0][best]
 overlap = box_iou(truths["nuclei"], crowd)
@@ -239,8 +240,8 @@ for name, t in traces.items():
     stages = t["rpn.clipped"][0], t["rpn.proposals"][0]
     before, after = (box_iou(truths[name], boxes).max(axis=1) for boxes in stages)
     drops[name] = before - after
-    ends = np.bincount(t["detect.candidates.fates"][0], minlength=5)
-    found[name] = ends[Fate.KEPT], ends[Fate.OVERLAP]
+    ends = np.bincount(t["detect.candidates.outcomes"][0], minlength=5)
+    found[name] = ends[Outcome.KEPT], ends[Outcome.OVERLAP]
     print(name, "kept, suppressed:", *found[name])
 assert all(len(t["rpn.proposals"][0]) == 100 for t in traces.values())
 assert all(drop.min() >= 0 and drop.max() > 0.05 for drop in drops.values())
@@ -264,7 +265,7 @@ with tm.trace() as many_pictures:
     judge.detect([picture for picture, _ in dataset])
 budget, hits = np.array([3, 5, 10, 20, 50, 100]), {1.0: [], 0.7: [], 0.5: []}
 for i, (_, target) in enumerate(dataset):
-    usable = np.flatnonzero(many_pictures["rpn.fates"][i] != Fate.SMALL)
+    usable = np.flatnonzero(many_pictures["rpn.outcomes"][i] != Outcome.SMALL)
     boxes, likely = (many_pictures[f"rpn.{part}"][i][usable] for part in ("clipped", "scores"))
     level = many_pictures["rpn.top_k_levels"][usable]
     for threshold, found_here in hits.items():
@@ -323,5 +324,5 @@ assert crossing == 5
 # first, and not a mask. A threshold that is rounded to float32 before it is compared.
 #
 # **Read next.** `tinymaskrcnn/ops/nms/op.py` on what happens with NaN, and
-# `tinymaskrcnn/detection/fates.py`, which tells for every box why it is gone. Section 2.2 of R-CNN
+# `tinymaskrcnn/viz/derived.py`, which tells for every box why it is gone. Section 2.2 of R-CNN
 # (https://arxiv.org/abs/1311.2524). Then lesson 11: what is under a proposal.

@@ -190,7 +190,7 @@ loss, _ = reference.cross_entropy(logits, labels)
 rows = [cross_entropy_one(row.tolist(), label) for row, label in zip(logits, labels, strict=True)]
 np.testing.assert_allclose(loss, np.mean(rows), rtol=1e-5)
 
-show(RoIHeads._select_detections)
+show(RoIHeads._candidates)
 every = [judge_one(*row, 0.05) for row in zip(logits, deltas, proposals, strict=True)]
 boxes = np.array([box for found in every for _, _, box in found])
 np.testing.assert_allclose(t["detect.candidates.moved"][0], boxes, atol=1e-3)
@@ -278,7 +278,10 @@ assert (len(drawn), (drawn > 0).sum()) == (32, 16)
 # %%
 counts = figures.filter_counts(t)
 print(counts)
-show(as_picture(figures.candidate_fates(t)), "Where the candidates lie, and which filter took them")
+show(
+    as_picture(figures.candidate_outcomes(t)),
+    "Where the candidates lie, and which filter took them",
+)
 assert list(counts.values()) == [100, 300, 219, 0, 73, 0, 8]
 
 # %% [markdown]

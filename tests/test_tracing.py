@@ -1,19 +1,25 @@
 """What a trace holds: every name, decisions, loss terms, gradients; and that it changes nothing."""
 
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
 import numpy as np
 import pytest
 
 import tinymaskrcnn as tm
 from tinymaskrcnn import tracing
-from tinymaskrcnn.detection.detections import Detections
-from tinymaskrcnn.detection.fates import Fate, record_fates
-from tinymaskrcnn.models.loss_terms import (
+from tinymaskrcnn.models.roi_pooling import MultiScaleRoIAlign
+from tinymaskrcnn.tensor import Tensor
+from tinymaskrcnn.viz.derived import (
+    Outcome,
     binary_cross_entropy_terms,
     cross_entropy_terms,
+    outcomes,
+    sampling_points,
     smooth_l1_terms,
+    suppressors,
 )
-from tinymaskrcnn.models.roi_pooling import MultiScaleRoIAlign, sampling_points
-from tinymaskrcnn.tensor import Tensor
 
 FILTERS = {"box_score_thresh": 0.26, "rpn_post_nms_top_n_test": 30, "box_detections_per_img": 5}
 
@@ -31,7 +37,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def both(model, shapes):
-    """The trace of losses and detections from one pass over two pictures."""
+    """The trace of losses and detections from one pass over two images."""
     with tm.trace() as t:
         model.eval().evaluate_losses(*shapes, rng=np.random.default_rng(0))
     return t
@@ -62,7 +68,7 @@ def test_a_trace_changes_nothing(shapes):
     results = []
     for traced in (False, True):
         model = tm.maskrcnn_tiny(min_size=64, max_size=64)
-        with tm.trace(gradients=True) if traced else tracing.scope(""):
+        with tm.trace(gradients=True) if traced else nullcontext():
             losses = model(*shapes, rng=np.random.default_rng(0))
             sum(losses.values()).backward()
         grads = [p.grad.tobytes() for p in model.parameters()]
@@ -73,7 +79,7 @@ def test_a_trace_changes_nothing(shapes):
 
 def test_outside_a_trace_nothing_is_kept(model, shapes):
     assert not tracing.recording()
-    tracing.record("name", np.ones(3))
+    tracing.record("name", lambda: pytest.fail("called without a trace"))
     with tm.trace() as t:
         pass
     model.eval().detect(shapes[0])
@@ -94,16 +100,53 @@ def test_only_the_innermost_trace_records():
     assert (dict(outer), dict(inner)) == ({"b": 2}, {"a": 1})
 
 
-def test_scopes_and_pictures():
+@dataclass(frozen=True)
+class Stage:
+    a: Any
+    b: Any = None
+
+
+def test_a_stage_is_recorded_field_by_field():
     with tm.trace() as t:
         for _ in range(2):  # the second round replaces the first
-            with tracing.scope("a"), tracing.scope("b"):
-                for number in tracing.pictures([3, 4]):
-                    tracing.record("c", number)
-        tracing.record("d", [Tensor([1.0])])
-    assert t["a.b.c"] == [3, 4]
-    assert isinstance(t["d"][0], np.ndarray)
-    assert repr(t) == "Trace(a.b.c: [3, 4], d: [(1,)])"
+            tracing.record("one", Stage(Stage(Tensor([1.0]), 2), "c"))
+            tracing.record("images", [Stage(3, Stage(5, 6)), Stage(4, Stage(7, 8))])
+            tracing.record("x", called=lambda: 9, plain=[Tensor([1.0])], none=[])
+    assert repr(t) == (
+        "Trace(one.a.a: (1,), one.a.b: 2, one.b: c, images.a: [3, 4], images.b.a: [5, 7], "
+        "images.b.b: [6, 8], x.called: 9, x.plain: [(1,)], x.none: [])"
+    )
+    assert isinstance(t["one.a.a"], np.ndarray) and isinstance(t["x.plain"][0], np.ndarray)
+
+
+def test_what_is_derived_is_of_one_pass(model, shapes):
+    """Losses of one batch, detections of another of other size, then losses again."""
+    images, targets = shapes
+    with tm.trace() as t:
+        model.eval().evaluate_losses(images, targets, np.random.default_rng(0))
+        terms, overlaps = t["rpn.terms.objectness"], t["rpn.match.iou"]
+        model.detect([image[:, :32] for image in images])
+        assert all(map(np.array_equal, t["rpn.terms.objectness"], terms))
+        assert all(map(np.array_equal, t["rpn.match.iou"], overlaps))
+        kept = [np.flatnonzero(found == Outcome.KEPT) for found in t["detect.candidates.outcomes"]]
+        assert all(map(np.array_equal, map(np.sort, t["detect.kept"]), kept))
+        model.evaluate_losses(images[::-1], targets[::-1], np.random.default_rng(0))
+        assert all(map(np.array_equal, t["rpn.match.iou"], overlaps[::-1]))
+    assert sum(map(np.sum, t["rpn.terms.objectness"])) == pytest.approx(
+        t["losses"]["loss_objectness"], rel=1e-5
+    )
+    assert t["rpn.match.iou"][0].shape[1] == len(t["rpn.anchors"])
+
+
+def test_the_thresholds_are_those_of_the_pass(shapes):
+    """Settings that change after a pass do not change what became of its boxes."""
+    model = tm.maskrcnn_tiny(min_size=64, max_size=64, rpn_score_thresh=0.5).eval()
+    with tm.trace() as t:
+        model.detect(shapes[0])
+    model.rpn.config = replace(model.rpn.config, score_thresh=0.0)
+    low = [found == Outcome.LOW_SCORE for found in t["rpn.outcomes"]]
+    assert any(map(np.any, low))
+    assert all(map(np.array_equal, low, t["rpn.scores"] < 0.5))
 
 
 def test_an_unknown_name_is_told(both):
@@ -114,56 +157,70 @@ def test_an_unknown_name_is_told(both):
 # ---- decisions
 
 
-def test_fates_by_hand():
+def test_outcomes_by_hand():
     best, close, small, far = [0, 0, 10, 10], [1, 0, 11, 10], [5, 5, 5, 9], [50, 0, 60, 9]
     boxes = np.array([best, close, close, small, far, best], np.float32)
     groups = np.array([0, 0, 1, 0, 0, 0])
-    large, sure = np.arange(6) != 3, np.arange(6) != 5
-    with tm.trace() as t:
-        record_fates(boxes, groups, large, sure, np.array([0, 2, 4]), 2, 0.5)
-    assert t["fates"].tolist() == [
-        Fate.KEPT,
-        Fate.OVERLAP,
-        Fate.KEPT,
-        Fate.SMALL,
-        Fate.RANK,
-        Fate.UNSURE,
+    large, confident = np.arange(6) != 3, np.arange(6) != 5
+    keep = np.array([0, 2, 4])
+    found = outcomes(large, confident, keep, 2)
+    assert found.tolist() == [
+        Outcome.KEPT,
+        Outcome.OVERLAP,
+        Outcome.KEPT,
+        Outcome.SMALL,
+        Outcome.BEYOND_LIMIT,
+        Outcome.LOW_SCORE,
     ]
-    assert t["suppressors"].tolist() == [-1, 0, -1, -1, -1, -1]
+    assert suppressors(boxes, groups, found, keep, 0.5).tolist() == [-1, 0, -1, -1, -1, -1]
 
 
-def test_every_top_anchor_has_a_fate_with_its_reason(both, model):
+def test_every_top_anchor_has_an_outcome_with_its_reason(both, model):
     config = model.rpn.config
     for i in range(2):
-        boxes, fates = both["rpn.clipped"][i], both["rpn.fates"][i]
+        boxes, found = both["rpn.clipped"][i], both["rpn.outcomes"][i]
         kept = both["rpn.proposal_rows"][i]
-        assert sorted(kept) == np.flatnonzero(fates == Fate.KEPT).tolist()
+        assert sorted(kept) == np.flatnonzero(found == Outcome.KEPT).tolist()
         np.testing.assert_array_equal(both["rpn.proposals"][i], boxes[kept])
-        losers = np.flatnonzero(fates == Fate.OVERLAP)
+        losers = np.flatnonzero(found == Outcome.OVERLAP)
         winners = both["rpn.suppressors"][i][losers]
         assert len(losers)
         for loser, winner in zip(losers, winners, strict=True):
-            assert fates[winner] in (Fate.KEPT, Fate.RANK)
+            assert found[winner] in (Outcome.KEPT, Outcome.BEYOND_LIMIT)
             assert both["rpn.top_k_levels"][loser] == both["rpn.top_k_levels"][winner]
             assert both["rpn.scores"][i][winner] >= both["rpn.scores"][i][loser]
             assert overlap(boxes[loser], boxes[winner]) > config.nms_thresh
 
 
-def test_every_candidate_has_a_fate_with_its_reason(both, model):
+def test_every_candidate_has_an_outcome_with_its_reason(both, model):
     config = model.roi_heads.config
     for i in range(2):
         rows, labels = both["detect.candidates.rows"][i], both["detect.candidates.labels"][i]
         scores = both["detect.scores"][i][rows, labels]
         assert (scores > config.score_thresh).all()
         assert len(rows) == (both["detect.scores"][i][:, 1:] > config.score_thresh).sum()
-        fates = both["detect.candidates.fates"][i]
-        assert (fates == Fate.KEPT).sum() == len(both["detections.boxes"][i])
-        assert sorted(both["detect.kept"][i]) == np.flatnonzero(fates == Fate.KEPT).tolist()
+        found = both["detect.candidates.outcomes"][i]
+        assert (found == Outcome.KEPT).sum() == len(both["detections.boxes"][i])
+        assert sorted(both["detect.kept"][i]) == np.flatnonzero(found == Outcome.KEPT).tolist()
         boxes = both["detect.candidates.clipped"][i]
-        for loser in np.flatnonzero(fates == Fate.OVERLAP):
+        for loser in np.flatnonzero(found == Outcome.OVERLAP):
             winner = both["detect.candidates.suppressors"][i][loser]
             assert labels[winner] == labels[loser]
             assert overlap(boxes[loser], boxes[winner]) > config.nms_thresh
+
+
+def test_across_classes_too_where_nms_compares_them(shapes):
+    model = tm.maskrcnn_tiny(min_size=64, max_size=64, box_class_agnostic_nms=True, **FILTERS)
+    with tm.trace() as t:
+        model.eval().detect(shapes[0])
+    pairs = []
+    for i in range(2):
+        boxes, labels = (t[f"detect.candidates.{name}"][i] for name in ("clipped", "labels"))
+        winners = t["detect.candidates.suppressors"][i]
+        losers = np.flatnonzero(winners >= 0)
+        assert all(overlap(boxes[k], boxes[winners[k]]) > 0.5 for k in losers)
+        pairs += zip(labels[losers], labels[winners[losers]], strict=True)
+    assert any(loser != winner for loser, winner in pairs)
 
 
 def overlap(a, b):
@@ -206,11 +263,12 @@ def test_sampling_points_are_where_roi_align_looks():
     y, x = np.mgrid[:40, :40].astype(np.float32)
     pool = MultiScaleRoIAlign(7, 2)
     with tm.trace() as t:
-        (crops,) = [pool([Tensor(np.stack([x, y], axis=2)[None])], [boxes], [(160, 160)]).data]
-    means_x = t["points_x"].reshape(20, 7, 2).mean(axis=2) / 4
-    means_y = t["points_y"].reshape(20, 7, 2).mean(axis=2) / 4
+        pooled = pool([Tensor(np.stack([x, y], axis=2)[None])], [boxes], [(160, 160)])
+        tracing.record("roi.box_pool", pooled)
+    means_x = t["roi.box_pool.points_x"].reshape(20, 7, 2).mean(axis=2) / 4
+    means_y = t["roi.box_pool.points_y"].reshape(20, 7, 2).mean(axis=2) / 4
     expected = np.broadcast_arrays(means_x[:, None, :], means_y[:, :, None])
-    np.testing.assert_allclose(crops, np.stack(expected, axis=3), atol=1e-4)
+    np.testing.assert_allclose(pooled.crops.data, np.stack(expected, axis=3), atol=1e-4)
 
 
 def test_a_box_below_one_map_pixel_is_sampled_over_one():
@@ -221,8 +279,10 @@ def test_a_box_below_one_map_pixel_is_sampled_over_one():
 
 def test_paste_boxes_by_hand():
     boxes = np.array([[10, 20, 38, 48], [-5.5, 0, 50.5, 28]], np.float32)
-    found = Detections(boxes, *(np.ones(2),) * 2, np.ones((2, 28, 28), np.float32), (60, 60))
-    assert found.paste_boxes().tolist() == [[9, 19, 39, 49], [-7, -1, 52, 29]]
+    with tm.trace() as t:
+        masks = np.ones((2, 28, 28), np.float32)
+        tracing.record("detections", boxes=[boxes], mask_probabilities=[masks])
+    assert t["detections.paste_boxes"][0].tolist() == [[9, 19, 39, 49], [-7, -1, 52, 29]]
 
 
 # ---- loss terms

@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 _HOMES = {  # where each public name lives; loaded when first asked for
     "tensor": ("Tensor",),
-    "tracing": ("Trace", "trace"),
+    "tracing": ("Trace",),
     "autograd": ("Function", "is_grad_enabled", "no_grad"),
     "backend": ("use",),
     "gradcheck": ("gradcheck",),
@@ -45,6 +45,7 @@ _HOMES = {  # where each public name lives; loaded when first asked for
     "datasets": ("CocoDataset", "ToyShapes", "read_image"),
     "training": ("Recipe", "Trainer"),
     "evaluation": ("evaluate",),
+    "viz.derived": ("trace",),
     "viz.draw": ("draw_detections",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

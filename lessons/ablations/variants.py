@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from tinymaskrcnn import functional as F
-from tinymaskrcnn.detection.boxes import Size, boxes_to_rois
+from tinymaskrcnn.detection.boxes import Size
 from tinymaskrcnn.models.fpn import FeaturePyramid
 from tinymaskrcnn.models.inputs import Target
 from tinymaskrcnn.models.mask_rcnn import MaskRCNN
 from tinymaskrcnn.models.roi_heads import ProposalSample, RoIHeads, mask_goals
-from tinymaskrcnn.models.roi_pooling import MultiScaleRoIAlign, map_scales
+from tinymaskrcnn.models.roi_pooling import MultiScaleRoIAlign
 from tinymaskrcnn.nn import Linear, Module
 from tinymaskrcnn.tensor import Tensor
 
@@ -42,21 +42,9 @@ class PyramidWithoutLaterals(Module):
 class MultiScaleRoIPool(MultiScaleRoIAlign):
     """The same choice of level per region, but Fast R-CNN's pooling, which rounds."""
 
-    def forward(
-        self,
-        features: Sequence[Tensor],
-        boxes: Sequence[np.ndarray],
-        image_sizes: Sequence[Size],
-    ) -> Tensor:
-        """The crops (R, output_size, output_size, C), in the order of the boxes."""
-        scales, rois = map_scales(features, image_sizes), boxes_to_rois(boxes)
-        level = self.level_of(rois[:, 1:], scales)
-        places = [np.flatnonzero(level == i) for i in range(len(features))]
-        crops = [
-            F.roi_pool(feature, rois[place], self.output_size, scale)
-            for feature, place, scale in zip(features, places, scales, strict=True)
-        ]
-        return F.put_rows(crops, places)
+    def crop(self, feature: Tensor, rois: np.ndarray, scale: float) -> Tensor:
+        """Crop rois (r, 5) out of one level (N, H, W, C)."""
+        return F.roi_pool(feature, rois, self.output_size, scale)
 
 
 class SoftmaxMaskHeads(RoIHeads):
@@ -75,7 +63,8 @@ class SoftmaxMaskHeads(RoIHeads):
         objects = [np.flatnonzero(s.labels) for s in samples]
         boxes = [s.boxes[o] for s, o in zip(samples, objects, strict=True)]
         labels = np.concatenate([s.labels[o] for s, o in zip(samples, objects, strict=True)])
-        logits = self.mask_predictor(self.mask_head(self.mask_pool(features, boxes, image_sizes)))
+        crops = self.mask_pool(features, boxes, image_sizes).crops
+        logits = self.mask_predictor(self.mask_head(crops))
         goals = np.concatenate(
             [
                 mask_goals(target["masks"], s.boxes[o], s.matches[o], logits.shape[1])
@@ -88,16 +77,16 @@ class SoftmaxMaskHeads(RoIHeads):
     def _draw_masks(
         self,
         features: Sequence[Tensor],
-        found: Sequence[tuple[np.ndarray, ...]],
+        boxes: Sequence[np.ndarray],
+        labels: Sequence[np.ndarray],
         image_sizes: Sequence[Size],
     ) -> list[np.ndarray]:
         """The probability (n, 28, 28) that a pixel is of the detection's class and of no other."""
-        boxes = [b for b, *_ in found]
-        labels = np.concatenate([label for _, label, _ in found])
-        logits = self.mask_predictor(self.mask_head(self.mask_pool(features, boxes, image_sizes)))
+        crops = self.mask_pool(features, boxes, image_sizes).crops
+        logits = self.mask_predictor(self.mask_head(crops))
         count, classes = logits.shape[0], logits.shape[3]
         probabilities = F.softmax(logits.reshape(-1, classes)).data.reshape(logits.shape)
-        own = probabilities[np.arange(count), :, :, labels]
+        own = probabilities[np.arange(count), :, :, np.concatenate(labels)]
         return np.split(own, np.cumsum([len(b) for b in boxes])[:-1])
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from tinymaskrcnn.detection.boxes import Size
-from tinymaskrcnn.detection.fates import Fate
 from tinymaskrcnn.tracing import Trace
 from tinymaskrcnn.viz.colours import HEAT
+from tinymaskrcnn.viz.derived import Outcome
 
 from .box_panels import DROPPED, Layer, box_panels
 from .diagrams import ANCHOR, GROUND_TRUTH, PROPOSAL
@@ -77,7 +77,7 @@ def filter_panels(
     panels = {}
     for name, t in traces.items():
         rows = np.argsort(-t["rpn.scores"][0], kind="stable")[:best]
-        gone = np.flatnonzero(t["rpn.fates"][0] == Fate.SMALL)
+        gone = np.flatnonzero(t["rpn.outcomes"][0] == Outcome.SMALL)
         truth = Layer(truths[name], GROUND_TRUTH, width=2)
         stages = {
             f"the {best} best anchors": Layer(t["rpn.anchors"][t["rpn.top_k"][0, rows]], ANCHOR),
@@ -101,10 +101,10 @@ def suppression_panels(
     """
     panels = {}
     for name, t in traces.items():
-        boxes, fates = t["rpn.clipped"][0], t["rpn.fates"][0]
+        boxes, outcomes = t["rpn.clipped"][0], t["rpn.outcomes"][0]
         order = np.argsort(-t["rpn.scores"][0], kind="stable")
-        rows = order[fates[order] != Fate.SMALL][:best]
-        lost = fates[rows] == Fate.OVERLAP
+        rows = order[outcomes[order] != Outcome.SMALL][:best]
+        lost = outcomes[rows] == Outcome.OVERLAP
         final = t["rpn.proposals"][0]
         stages = {
             f"the {best} best boxes": Layer(boxes[rows], PROPOSAL),

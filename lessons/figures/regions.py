@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tinymaskrcnn.models.roi_pooling import sampling_points
 from tinymaskrcnn.ops.roi_pool.reference import _bins
 from tinymaskrcnn.viz.colours import INK, LEVELS, POINT, PROPOSAL
+from tinymaskrcnn.viz.derived import sampling_points
 
 from .figure import as_picture, bare, new_figure
 

@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+import tinymaskrcnn as tm
 from lessons.samples import sample_set
 from tinymaskrcnn import functional as F
 from tinymaskrcnn import maskrcnn_tiny
@@ -36,7 +37,6 @@ from tinymaskrcnn.detection.box_coder import BoxCoder
 from tinymaskrcnn.evaluation import evaluate
 from tinymaskrcnn.functional import box_iou
 from tinymaskrcnn.tensor import Tensor
-from tinymaskrcnn.tracing import trace
 from tinymaskrcnn.training import Trainer
 from tinymaskrcnn.training.recipes import named
 from tinymaskrcnn.training.run_folder import read_rows
@@ -71,7 +71,7 @@ def snapshot(model: Any) -> dict[str, Any]:
     pictures = [sample_set("shapes")[i] for i in range(6)]
     seen, objects, hits, truths = np.zeros(5), 0, 0, 0
     for i, (image, target) in enumerate(pictures):
-        with trace() as t:
+        with tm.trace() as t:
             losses, _ = model.evaluate_losses([image], [target], np.random.default_rng(i))
         seen += [losses[name] / len(pictures) for name in LOSSES]
         overlap = box_iou(t["transform.targets"][0]["boxes"], t["rpn.proposals"][0])
@@ -91,7 +91,7 @@ def snapshot(model: Any) -> dict[str, Any]:
 
 def watched(model: Any, image: np.ndarray, target: dict[str, Any]) -> dict[str, Any]:
     """The model's results for one image."""
-    with trace() as t:
+    with tm.trace() as t:
         model.evaluate_losses([image], [target], np.random.default_rng(0))
     truth = t["transform.targets"][0]
     count = t["rpn.level_sizes"][0]
@@ -123,9 +123,9 @@ def inside(model: Any, image: np.ndarray, truth: dict[str, Any]) -> tuple[np.nda
         batch, _ = model.transform([image])
         features = model.backbone(Tensor(batch.tensor))[:-1]
         where = features, [truth["boxes"]], batch.sizes
-        hidden = heads.mask_head(heads.mask_pool(*where))
+        hidden = heads.mask_head(heads.mask_pool(*where).crops)
         masks = F.sigmoid(heads.mask_predictor.of_labels(hidden, truth["labels"]))
-        logits, _ = heads.box_predictor(heads.box_head(heads.box_pool(*where)))
+        logits, _ = heads.box_predictor(heads.box_head(heads.box_pool(*where).crops))
         return masks.data, F.softmax(logits).data
 
 

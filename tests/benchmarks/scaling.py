@@ -34,7 +34,7 @@ def box_head(count: int) -> Timed:
 
     def run() -> Arrays:
         with tm.no_grad():
-            crops = heads.box_pool(levels, boxes, [(800, 1088)])
+            crops = heads.box_pool(levels, boxes, [(800, 1088)]).crops
             return [y.data for y in heads.box_predictor(heads.box_head(crops))]
 
     return Timed(run)

@@ -69,8 +69,8 @@ def test_every_anchor_of_the_grid(rows, columns, seed, anchors):
 @pytest.mark.parametrize("build", [maskrcnn_tiny, maskrcnn_vgg16_fpn])
 def test_levels_are_those_of_the_models(build):
     model = build(2)
-    picture = Tensor(np.zeros((1, 96, 160, 3), np.float32))
-    shapes = [tuple(m.shape[1:3]) for m in model.backbone(picture)]
+    image = Tensor(np.zeros((1, 96, 160, 3), np.float32))
+    shapes = [tuple(m.shape[1:3]) for m in model.backbone(image)]
     assert shapes == [tuple(level_shapes(np.array([[96, 160]]), k)[0]) for k in range(5)]
 
 

@@ -27,7 +27,7 @@ def test_anchors_sit_on_the_corner_of_their_cell():
     assert anchors.tolist() == [[x - 2, y - 2, x + 2, y + 2] for y in (0, 10) for x in (0, 10, 20)]
 
 
-def test_nine_anchors_of_a_small_picture():
+def test_nine_anchors_of_a_small_image():
     """Ten pixels square on a grid of five, half of the first ones outside."""
     (anchors,) = AnchorGenerator(((10,),), ((1.0,),))([(3, 3)], (15, 15))
     expected = [[x - 5, y - 5, x + 5, y + 5] for y in (0, 5, 10) for x in (0, 5, 10)]

@@ -58,7 +58,7 @@ def test_covered_share_by_hand():
     assert covered_share(boxes, regions).tolist() == [0.5, 0]
 
 
-def test_rois_carry_the_picture_index():
+def test_rois_carry_the_image_index():
     first, second = some_boxes(0, 2), some_boxes(1, 1)
     rois = boxes_to_rois([first, np.zeros((0, 4), np.float32), second])
     assert rois.dtype == np.float32

@@ -1,6 +1,7 @@
 """The parts that ablations put in place of the model's own, and the records of their runs."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_crops_by_rounding_are_roi_pool_of_the_right_level():
     levels = [rng.standard_normal((1, 64 // 2**k, 64 // 2**k, 3)) for k in range(4)]
     boxes = np.float32([[8, 9, 30, 41], [3, 60, 150, 200], [20, 20, 31, 35]])
     pool = MultiScaleRoIPool(7, 2, canonical_scale=56)
-    crops = pool([Tensor(f.astype(np.float32)) for f in levels], [boxes], [(256, 256)]).data
+    crops = pool([Tensor(f.astype(np.float32)) for f in levels], [boxes], [(256, 256)]).crops.data
     for r, level in enumerate((2, 5, 2)):  # of sides 27, 143 and 13, where 56 is level 4
         image = levels[level - 2][0].astype(np.float32)
         for i, j in np.ndindex(7, 7):
@@ -65,13 +66,14 @@ def test_the_softmax_loss_is_the_mean_over_pixels():
         heads.box_pool,
         heads.box_head,
         heads.box_predictor,
-        lambda *_: None,
+        lambda *_: SimpleNamespace(crops=None),
         lambda _: None,
         lambda _: Tensor(logits),
         heads.config,
     )
     boxes = np.float32([[0, 0, 28, 28], [0, 0, 28, 28], [1, 1, 9, 9]])
-    sample = ProposalSample(boxes, np.array([2, 1, 0]), np.array([0, 1, -1]), np.zeros((3, 4)))
+    labels, matches = np.array([2, 1, 0]), np.array([0, 1, -1])
+    sample = ProposalSample(np.arange(3), boxes, labels, matches, np.zeros((3, 4)))
     masks = np.zeros((2, 28, 28), bool)
     masks[0, :14], masks[1, :, 7:] = True, True
     (loss,) = changed._mask_loss([], [sample], [(28, 28)], [{"masks": masks}]).values()

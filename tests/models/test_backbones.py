@@ -80,7 +80,7 @@ def test_names_and_sizes_are_torchvisions(rng):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_the_five_maps_of_a_picture_whose_sides_do_not_divide(name):
+def test_the_five_maps_of_an_image_whose_sides_do_not_divide(name):
     model = BUILDERS[f"maskrcnn_{name}_fpn"](num_classes=2)
     with no_grad():
         maps = model.backbone(Tensor(np.zeros((1, 300, 300, 3), np.float32)))

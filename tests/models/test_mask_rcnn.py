@@ -56,7 +56,7 @@ def test_backends_agree(shapes):
         assert np.linalg.norm(grad - other_grads[name]) / scale < 5e-3, name
 
 
-def test_pictures_without_objects_train(shapes, backend):
+def test_images_without_objects_train(shapes, backend):
     images, targets = shapes
     for some in ([EMPTY, EMPTY], [EMPTY, targets[1]]):
         model = tiny()
@@ -117,7 +117,7 @@ def test_a_label_without_a_class_is_named(shapes):
         tiny()(images, wrong)
 
 
-def test_pictures_of_different_sizes_train_together(shapes, backend):
+def test_images_of_different_sizes_train_together(shapes, backend):
     images, targets = shapes
     cut = {**targets[1], "masks": targets[1]["masks"][:, :48, :40]}
     cut["boxes"] = np.clip(cut["boxes"], 0, [39, 47, 40, 48]) + np.float32([[0, 0, 0.5, 0.5]])
@@ -140,7 +140,7 @@ def test_training_is_repeatable_bit_for_bit(shapes):
         np.testing.assert_array_equal(array, states[1][name], err_msg=name)
 
 
-def test_a_few_steps_on_one_picture_bring_the_loss_down(shapes):
+def test_a_few_steps_on_one_image_bring_the_loss_down(shapes):
     model = tiny(seed=1)
     optimizer = tm.SGD(model.parameters(), lr=0.02, momentum=0.9)
     history = []

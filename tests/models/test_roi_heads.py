@@ -12,16 +12,14 @@ from tests.properties import on_each_backend
 from tinymaskrcnn import functional as F
 from tinymaskrcnn.autograd import no_grad
 from tinymaskrcnn.detection.cropped_masks import CroppedMasks
-from tinymaskrcnn.detection.fates import Fate
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.models import roi_heads
 from tinymaskrcnn.models.box_head import ConvFCBoxHead, FastRCNNPredictor, TwoMLPHead
 from tinymaskrcnn.models.mask_head import MaskHead, MaskPredictor
 from tinymaskrcnn.models.resnet import norm_maker
-from tinymaskrcnn.models.roi_heads import RoIConfig, RoIHeads, mask_goals
+from tinymaskrcnn.models.roi_heads import RoIConfig, RoIHeads, _with_objects, mask_goals
 from tinymaskrcnn.models.roi_pooling import MultiScaleRoIAlign, map_scales
 from tinymaskrcnn.tensor import Tensor
-from tinymaskrcnn.tracing import trace
 
 from .stages import (
     GOLDEN,
@@ -51,14 +49,22 @@ def heads(config: RoIConfig = EVERYTHING) -> RoIHeads:
 
 
 def select(logits, proposals, deltas=None, size=(40, 40), **settings):
-    """One picture's detections from logits (R, K) and still boxes."""
+    """One image's detections from logits (R, K) and still boxes."""
     logits, proposals = np.array(logits, np.float32), np.array(proposals, np.float32)
     if deltas is None:
         deltas = np.zeros((len(logits), 4 * logits.shape[1]), np.float32)
     scores = F.softmax(Tensor(logits)).data
-    return heads(replace(EVERYTHING, **settings))._select_detections(
-        scores, deltas, proposals, size
-    )
+    roi_heads = heads(replace(EVERYTHING, **settings))
+    found = roi_heads._candidates(scores, deltas, proposals, size)
+    kept = found.keep[: roi_heads.config.detections_per_img]
+    return found.clipped[kept], found.labels[kept], found.scores[kept]
+
+
+def sample_of(roi_heads, proposals, target):
+    """The sample that the losses draw from one image's proposals."""
+    candidates = _with_objects(proposals, target)
+    matches = roi_heads.matcher.match_boxes(candidates, target["boxes"], target.get("iscrowd"))
+    return roi_heads._sample_proposals(candidates, matches, target, np.random.default_rng(0))
 
 
 # by hand
@@ -103,14 +109,6 @@ def test_suppression_across_classes_is_a_setting(backend):
     assert select(*given)[1].tolist() == [2, 1, 2]
     boxes, labels, _ = select(*given, class_agnostic_nms=True)
     assert boxes[:, 3].tolist() == [11, 30] and labels.tolist() == [2, 2]
-
-
-def test_a_trace_says_by_which_class_a_box_went(backend):
-    proposals = [[0, 0, 10, 10], [0, 0, 10, 11]]
-    with trace() as t:
-        select([[0, 3, 0, 0], [0, 0, 4, 0]], proposals, class_agnostic_nms=True, score_thresh=0.5)
-    assert t["candidates.fates"].tolist() == [Fate.OVERLAP, Fate.KEPT]
-    assert t["candidates.suppressors"].tolist() == [1, -1]
 
 
 def test_a_score_at_the_threshold_is_not_above_it(backend):
@@ -158,9 +156,8 @@ def test_mask_goals_are_those_of_whole_masks_however_many_at_a_time(monkeypatch,
 def test_ground_truth_is_among_the_proposals_but_crowds_are_not():
     target = target_of([[0, 0, 8, 8], [10, 10, 20, 20]], [1, 3], (40, 40))
     target["iscrowd"] = np.array([True, False])
-    sample = heads()._sample_proposals(
-        np.array([[1, 1, 7, 7], [30, 30, 35, 35]], np.float32), target, np.random.default_rng(0)
-    )
+    proposals = np.array([[1, 1, 7, 7], [30, 30, 35, 35]], np.float32)
+    sample = sample_of(heads(), proposals, target)
     assert sample.boxes.tolist() == [[30, 30, 35, 35], [10, 10, 20, 20]]
     assert sample.labels.tolist() == [0, 3]
     assert sample.matches[1] == 1 and not sample.goals.any()
@@ -177,7 +174,7 @@ def test_pooling_one_box_at_a_time(backend, seed, count):
     boxes = np.hstack([corners, corners + 4 ** rng.uniform(-1, 3.3, (count, 2))]).astype(np.float32)
     boxes = np.minimum(boxes, (96, 64) * 2).astype(np.float32)  # inside the map, as proposals are
     split = [boxes[: count // 3], boxes[count // 3 :]]
-    crops = MultiScaleRoIAlign(5, 2)([Tensor(m) for m in maps], split, IMAGE_SIZES).data
+    crops = MultiScaleRoIAlign(5, 2)([Tensor(m) for m in maps], split, IMAGE_SIZES).crops.data
     assert crops.shape == (count, 5, 5, 3)
     for r, box in enumerate(boxes):
         side = np.sqrt((box[2] - box[0]) * (box[3] - box[1]))
@@ -192,7 +189,7 @@ smooth_l1_one = lessons.load("region_proposals").smooth_l1_one
 
 
 def losses_in_loops(logits, deltas, samples):
-    """One proposal at a time, from logits (R, K) and offsets (R, 4K) of both pictures together."""
+    """One proposal at a time, from logits (R, K) and offsets (R, 4K) of both images together."""
     classification, offsets, r = 0.0, 0.0, 0
     for sample in samples:
         for label, goal in zip(sample.labels, sample.goals, strict=True):
@@ -208,11 +205,9 @@ def test_box_losses_one_proposal_at_a_time(backend):
     roi_heads, features = heads(), recorded_features("roi", 4)
     load_recorded(roi_heads, "roi_heads")
     targets = [recorded_target("roi", i) for i in range(2)]
-    samples = [
-        roi_heads._sample_proposals(p, t, np.random.default_rng(0))
-        for p, t in zip(PROPOSALS, targets, strict=True)
-    ]
-    logits, deltas = roi_heads._judge(features, [s.boxes for s in samples], IMAGE_SIZES)
+    samples = [sample_of(roi_heads, p, t) for p, t in zip(PROPOSALS, targets, strict=True)]
+    boxes = [s.boxes for s in samples]
+    logits, deltas = roi_heads._predict_boxes("roi", features, boxes, IMAGE_SIZES)
     losses = roi_heads._box_losses(features, samples, IMAGE_SIZES)
     classification, offsets = losses_in_loops(logits.data, deltas.data, samples)
     assert losses["loss_classifier"].item() == pytest.approx(classification, rel=1e-5)
@@ -248,7 +243,7 @@ def test_pooling_sends_every_gradient_to_its_level():
     maps = [rng.standard_normal((2, h, w, 1)) for h, w in [(8, 10), (4, 5), (2, 3), (1, 2)]]
     boxes = [np.array([[3, 4, 30, 20], [0, 0, 38, 30]]), np.array([[10, 5, 14, 8]])]
     pool = MultiScaleRoIAlign(2, 1, canonical_scale=40)
-    gradcheck(lambda *levels: pool(levels, boxes, [(32, 40), (30, 38)]), *maps)
+    gradcheck(lambda *levels: pool(levels, boxes, [(32, 40), (30, 38)]).crops, *maps)
 
 
 def test_gradients_of_reordered_and_chosen_weights():
@@ -325,11 +320,12 @@ def test_detections_equal_torchvisions(backend):
     load_recorded(roi_heads, "roi_heads")
     with no_grad():
         found = roi_heads.detect(features, PROPOSALS, IMAGE_SIZES)
-    for i, (boxes, labels, scores, masks) in enumerate(found):
-        assert np.array_equal(labels, GOLDEN[f"roi_found_labels_{i}"])
-        assert np.allclose(boxes, GOLDEN[f"roi_found_boxes_{i}"], atol=1e-4)
-        assert np.allclose(scores, GOLDEN[f"roi_found_scores_{i}"], atol=1e-6)
-        assert np.allclose(masks, GOLDEN[f"roi_found_masks_{i}"][:, 0], atol=1e-5)
+    for i, one in enumerate(found):
+        assert np.array_equal(one.labels, GOLDEN[f"roi_found_labels_{i}"])
+        assert np.allclose(one.boxes, GOLDEN[f"roi_found_boxes_{i}"], atol=1e-4)
+        assert np.allclose(one.scores, GOLDEN[f"roi_found_scores_{i}"], atol=1e-6)
+        assert np.allclose(one.mask_probabilities, GOLDEN[f"roi_found_masks_{i}"][:, 0], atol=1e-5)
+        assert one.image_size == IMAGE_SIZES[i]
 
 
 # edges
@@ -351,6 +347,6 @@ def test_nothing_to_detect(backend):
     none = np.zeros((0, 4), np.float32)
     with no_grad():
         found = heads().detect(recorded_features("roi", 4), [none, none], IMAGE_SIZES)
-    for boxes, labels, scores, masks in found:
-        assert boxes.shape == (0, 4) and labels.shape == scores.shape == (0,)
-        assert masks.shape == (0, 28, 28)
+    for one in found:
+        assert one.boxes.shape == (0, 4) and one.labels.shape == one.scores.shape == (0,)
+        assert one.mask_probabilities.shape == (0, 28, 28)

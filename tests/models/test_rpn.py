@@ -36,7 +36,7 @@ def network(config: RPNConfig = EVERYTHING, depth: int = 1) -> RegionProposalNet
 
 
 def output_of(logits, deltas, anchors, level_sizes, image_size=(40, 40)) -> RPNOutput:
-    """One picture's output from plain lists."""
+    """One image's output from plain lists."""
     return RPNOutput(
         Tensor(np.array([logits], np.float32), requires_grad=True),
         Tensor(np.array([deltas], np.float32), requires_grad=True),
@@ -114,7 +114,7 @@ LESSON = lessons.load("region_proposals")
 
 
 def losses_in_loops(output, targets):
-    """Every anchor of every picture is judged."""
+    """The losses look at every anchor of every image."""
     cross_entropies, offsets = [], 0.0
     for i, target in enumerate(targets):
         overlaps = np.array([[iou(g, a) for a in output.anchors] for g in target["boxes"]])

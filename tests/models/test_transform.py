@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import lessons
 from tests.properties import on_each_backend
+from tinymaskrcnn.detection.detections import Detections
 from tinymaskrcnn.errors import InputError
 from tinymaskrcnn.models.inputs import check_target
 from tinymaskrcnn.models.transform import ImageBatch, Transform, TransformConfig, resize_target
@@ -78,10 +79,11 @@ def test_targets_move_along_and_the_given_ones_stay():
     assert target["boxes"].tolist() == [[1, 2, 3, 4]] and target["masks"].shape == (1, 4, 8)
 
 
-def test_detections_come_back_in_the_pictures_pixels():
+def test_detections_come_back_in_the_images_pixels():
     batch = ImageBatch(np.zeros((1, 32, 32, 1), np.float32), [(20, 30)], [(10, 60)])
     boxes, masks = np.array([[3, 4, 30, 20]], np.float32), np.ones((1, 28, 28), np.float32)
-    found = plain().restore([(boxes, np.array([2]), np.ones(1, np.float32), masks)], batch)[0]
+    resized = Detections(boxes, np.array([2]), np.ones(1, np.float32), masks, (20, 30))
+    (found,) = plain().restore([resized], batch)
     assert found.boxes.tolist() == [[6, 2, 60, 10]]
     assert found.image_size == (10, 60) and found.labels.tolist() == [2]
 
@@ -118,7 +120,7 @@ def test_one_pixel_at_a_time(backend, old_height, old_width, height, width, chan
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=3))
-def test_every_picture_stands_in_its_corner_of_the_batch(shapes):
+def test_every_image_stands_in_its_corner_of_the_batch(shapes):
     transform = plain(12, 20)
     images = [np.full((1, *shape), i + 1, np.float32) for i, shape in enumerate(shapes)]
     batch, _ = transform(images)
@@ -168,18 +170,18 @@ def test_a_batch_equals_torchvisions(backend):
 # edges
 
 
-def test_a_picture_of_one_pixel(backend):
+def test_an_image_of_one_pixel(backend):
     batch, _ = plain(3, 10)([np.full((1, 1, 1), 0.5, np.float32)])
     assert batch.sizes == [(3, 3)]
     assert (batch.tensor[0, :3, :3] == 0.5).all()
 
 
-def test_a_picture_far_too_wide_keeps_a_row(backend):
+def test_an_image_far_too_wide_keeps_a_row(backend):
     batch, _ = plain(800, 1333)([np.ones((1, 1, 5000), np.float32)])
     assert batch.sizes == [(1, 1333)]
 
 
-def test_a_strided_picture(backend):
+def test_a_strided_image(backend):
     image = np.random.default_rng(0).random((4, 4, 1), np.float32).transpose(2, 0, 1)[:, ::-1]
     batch, _ = plain(4)([image])
     assert np.allclose(batch.tensor[0, :4, :4, 0], image[0])
@@ -193,7 +195,7 @@ def test_a_strided_picture(backend):
         (np.zeros((1, 0, 4), np.float32), r"got \(1, 0, 4\)"),
     ],
 )
-def test_unusable_pictures(image, message):
+def test_unusable_images(image, message):
     with pytest.raises(InputError, match=message):
         plain()([image])
 
@@ -229,19 +231,19 @@ def test_unusable_targets(change, message):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (None, "expected a list of pictures, got NoneType"),
-        ("photo.jpg", "expected a list of pictures, got str"),
-        (np.zeros((1, 4, 4), np.float32), r"expected a list of pictures .*, got one array \(1, 4"),
+        (None, "expected a list of images, got NoneType"),
+        ("photo.jpg", "expected a list of images, got str"),
+        (np.zeros((1, 4, 4), np.float32), r"expected a list of images .*, got one array \(1, 4"),
         (np.zeros((0, 1, 4, 4), np.float32), "at least one image"),
         ([np.full((1, 4, 4), np.nan, np.float32)], "image 0: expected finite numbers"),
     ],
 )
-def test_what_is_not_a_list_of_pictures(images, message):
+def test_what_is_not_a_list_of_images(images, message):
     with pytest.raises(InputError, match=message):
         plain()(images)
 
 
-def test_one_array_of_pictures_of_one_size():
+def test_one_array_of_images_of_one_size():
     batch, _ = plain(4)(np.ones((2, 1, 4, 4), np.float32))
     assert batch.sizes == [(4, 4)] * 2
 
@@ -267,7 +269,7 @@ def test_missing_targets():
         plain()([])
 
 
-def test_a_picture_that_does_not_fit():
+def test_an_image_that_does_not_fit():
     image, out = np.zeros((2, 3, 4), np.float32), np.empty((8, 8, 2), np.float32)
     with pytest.raises(ValueError, match=r"\(9, 8\) with 2 channels does not fit in \(8, 8, 2\)"):
         resize_normalize(image, (9, 8), [0, 0], [1, 1], out)

@@ -69,7 +69,7 @@ def levels(model: MaskRCNN, given: Values) -> Values:
 def box_crops(model: MaskRCNN, given: Values) -> Values:
     pool = model.roi_heads.box_pool
     crops = pool(tensors(given["features"][:4]), given["proposals"], sizes_of(given))
-    return {"crops": crops.data}
+    return {"crops": crops.crops.data}
 
 
 def box_head(model: MaskRCNN, given: Values) -> Values:
@@ -82,18 +82,20 @@ def post_processing(model: MaskRCNN, given: Values) -> Values:
     ends = np.cumsum([len(p) for p in given["proposals"]])[:-1]
     scores = np.split(F.softmax(Tensor(given["all_class_logits"])).data, ends)
     deltas = np.split(given["all_box_deltas"], ends)
-    found = [
-        model.roi_heads._select_detections(*picture)
-        for picture in zip(scores, deltas, given["proposals"], sizes_of(given), strict=True)
-    ]
-    boxes, labels, scores = (list(values) for values in zip(*found, strict=True))
-    return {"boxes": boxes, "labels": labels, "scores": scores}
+    images = zip(scores, deltas, given["proposals"], sizes_of(given), strict=True)
+    found = [model.roi_heads._candidates(*image) for image in images]
+    best = [c.keep[: model.roi_heads.config.detections_per_img] for c in found]
+    parts = {"boxes": "clipped", "labels": "labels", "scores": "scores"}
+    return {
+        name: [getattr(c, part)[rows] for c, rows in zip(found, best, strict=True)]
+        for name, part in parts.items()
+    }
 
 
 def mask_crops(model: MaskRCNN, given: Values) -> Values:
     pool = model.roi_heads.mask_pool
     crops = pool(tensors(given["features"][:4]), given["boxes"], sizes_of(given))
-    return {"mask_crops": crops.data}
+    return {"mask_crops": crops.crops.data}
 
 
 def mask_head(model: MaskRCNN, given: Values) -> Values:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinymaskrcnn.detection.detections import Detections
-from tinymaskrcnn.detection.sampler import per_picture
+from tinymaskrcnn.detection.sampler import per_image
 from tinymaskrcnn.nn import Module, Parameter
 from tinymaskrcnn.tensor import Tensor
 from tinymaskrcnn.training import Recipe
@@ -50,7 +50,7 @@ class StubModel(Module):
         colours = np.stack([image.mean(axis=(1, 2)) for image in images])
         answers = self.head(Tensor(colours))
         wanted = np.array([[len(t["labels"]), 1.0] for t in targets], np.float32)
-        rngs = per_picture(rng, len(images))
+        rngs = per_image(rng, len(images))
         noise = np.stack([own.standard_normal(2) for own in rngs]).astype(np.float32)
         error = ((answers - wanted + 0.1 * noise) ** 2).mean()
         return {term: error * (1.0 + i) for i, term in enumerate(TERMS)}

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import tinymaskrcnn as tm
-from tinymaskrcnn.detection.fates import Fate
 from tinymaskrcnn.viz import colours, figures
+from tinymaskrcnn.viz.derived import Outcome
 from tinymaskrcnn.viz.figures.canvas import histogram
 
 CLASSES = ["square", "circle", "triangle"]
@@ -114,8 +114,8 @@ def boxes_in(figure, colour):
 
 def test_counts_of_boxes(busy):
     _, t, _ = busy
-    kept = int((t["detect.candidates.fates"][0] == Fate.KEPT).sum())
-    candidates = figures.candidate_fates(t)
+    kept = int((t["detect.candidates.outcomes"][0] == Outcome.KEPT).sum())
+    candidates = figures.candidate_outcomes(t)
     assert boxes_in(candidates, colours.DETECTION) == kept == len(t["detections.boxes"][0])
     assert boxes_in(candidates, colours.DROPPED) == len(t["detect.candidates.rows"][0]) - kept
     assert boxes_in(figures.top_anchors(t, 20), colours.ANCHOR) == 20

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ..datasets import CocoDataset
 from ..datasets.images import MAX_PIXELS, read_image, unread
-from ..datasets.targets import Target
 from ..errors import InputError
 from ..files import check_output, identities, mark, write_atomic
+from ..models.inputs import Target
 from ..models.pretrained import load_model, weights_path
 from ..viz.report import explain_page
 from .machine import prepare

@@ -16,7 +16,8 @@ from PIL import Image
 
 from ..detection.cropped_masks import CroppedMasks
 from ..errors import InputError
-from .targets import Target, crowd_flags, select_objects, with_masks
+from ..models.inputs import Target
+from .targets import crowd_flags, select_objects, with_masks
 
 Pair = tuple[np.ndarray, Target]
 MULTIPLE = 32  # the stride of the coarsest feature map; canvases are multiples of it

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..models.inputs import Target
 from .coco_file import CocoFile
 from .coco_objects import BAD_BOX
 from .defects import LEFT_OUT, ODD, REFUSED, Defect, by_kind, examples
 from .images import MAX_PIXELS, picture_size, read_image, unread
 from .run_lengths import masks_from_rles
-from .targets import Target
 
 log = logging.getLogger(__name__)
 

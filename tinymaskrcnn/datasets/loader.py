@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import InputError
-from .targets import Target
+from ..models.inputs import Target
 
 Augment = Callable[[np.ndarray, Target, np.random.Generator], tuple[np.ndarray, Target]]
 

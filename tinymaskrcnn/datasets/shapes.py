@@ -15,9 +15,10 @@ from scipy import ndimage
 
 from ..detection.cropped_masks import CroppedMasks
 from ..errors import InputError
+from ..models.inputs import Target
 from .backgrounds import background
 from .outlines import OUTLINES, coverage
-from .targets import Target, select_objects, target_from_masks
+from .targets import select_objects, target_from_masks
 
 REFERENCE_SIZE = 128  # lengths below are in pixels of a picture of this size
 RADII = (9.0, 32.0)

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..detection.cropped_masks import CroppedMasks
-
-Target = dict[str, Any]
+from ..models.inputs import Target
 
 
 def boxes_from_masks(masks: Any) -> np.ndarray:

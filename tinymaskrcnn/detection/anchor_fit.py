@@ -1,7 +1,7 @@
 """How well a model's anchors cover the boxes of a data set, and which sizes would cover more.
 
-A box that no anchor overlaps much is learnt from a single poor anchor, the closest one, or hardly
-at all (Faster R-CNN, section 3.1.2). Not here: learning anchors of other ratios.
+If no anchor overlaps a box much, the model learns it from a single poor anchor, the closest one, or
+hardly at all (Faster R-CNN, section 3.1.2). Not here: other aspect ratios.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import numpy as np
 
 from .anchors import AnchorGenerator, cell_anchors
 
-STRIDES = (4, 8, 16, 32)  # of the pyramid's levels; a further level has half the cells of the last
-SAMPLE = 4000  # boxes that sizes are fitted to, of more every k-th
-STEPS = (0.7, 0.84, 0.92, 1.08, 1.19, 1.42)  # by which a size is tried to change
-ROUNDS, WORTHWHILE = 8, 4e-3  # the most rounds, and the coverage that another must bring
+STRIDES = (4, 8, 16, 32)  # of the pyramid's levels; each further level halves the last one's cells
+SAMPLE = 4000  # boxes that sizes are fitted to; of a larger number, every k-th
+STEPS = (0.7, 0.84, 0.92, 1.08, 1.19, 1.42)  # factors tried on each size
+ROUNDS, WORTHWHILE = 8, 4e-3  # at most so many rounds, and what coverage another one must add
 SMALLEST = 4  # pixels
 
 
@@ -25,12 +25,12 @@ def best_overlaps(
 ) -> np.ndarray:
     """The overlap (IoU) of each box with the anchor that overlaps it most.
 
-    Args:
-        boxes: (G, 4) x1, y1, x2, y2 in pixels of the resized pictures, each with an area.
-        image_shapes: (G, 2) height and width of the padded picture of each box.
+    Of all anchors of one shape, the one with the nearest centre overlaps most, so only those are
+    compared: (G, levels, A) instead of every cell.
 
-    Of all anchors of one form, the one whose centre is nearest overlaps most, so that only those
-    need be looked at: (G, levels, A) instead of every cell.
+    Args:
+        boxes: (G, 4) x1, y1, x2, y2 in pixels of the resized images, each with an area.
+        image_shapes: (G, 2) height and width of the padded image of each box.
     """
     boxes = np.asarray(boxes, np.float64)
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -48,14 +48,14 @@ def best_overlaps(
 
 
 def coverage(overlaps: np.ndarray) -> float:
-    """How well boxes are covered, 0 to 2: the mean of their best overlaps (G,), and the share of
-    those of a half or more. The mean alone would give up small boxes for many that fit already.
+    """How well boxes are covered, 0 to 2: the mean of their best overlaps (G,), plus the share of
+    overlaps of a half or more. The mean alone would give up small boxes for many that already fit.
     """
     return float(overlaps.mean() + (overlaps >= 0.5).mean())
 
 
 def level_shapes(image_shapes: np.ndarray, level: int) -> np.ndarray:
-    """Height and width of a pyramid level's map, (G, 2), for padded pictures (G, 2)."""
+    """Height and width of a pyramid level's map, (G, 2), for padded images (G, 2)."""
     cells = image_shapes // STRIDES[min(level, len(STRIDES) - 1)]
     for _ in range(level - len(STRIDES) + 1):
         cells = -(-cells // 2)
@@ -63,7 +63,7 @@ def level_shapes(image_shapes: np.ndarray, level: int) -> np.ndarray:
 
 
 def paired_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The overlap of boxes (..., 4) with boxes (..., 4), one to one."""
+    """The overlap (IoU) of boxes (..., 4) with boxes (..., 4), pair by pair."""
     low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
     shared = np.prod(np.maximum(high - low, 0), axis=-1)
     areas = [np.prod(box[..., 2:] - box[..., :2], axis=-1) for box in (a, b)]
@@ -73,10 +73,10 @@ def paired_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def suggested_sizes(
     boxes: np.ndarray, image_shapes: np.ndarray, anchors: AnchorGenerator
 ) -> tuple[int, ...]:
-    """Sizes, one a level and rising, with which the `coverage` is higher, if there are any;
-    otherwise those that the anchors have.
+    """Sizes, one per level and rising, with a higher `coverage`, if there are any; otherwise those
+    that the anchors have.
 
-    Found by moving one size at a time, from the present sizes and from quantiles of the boxes.
+    Found by changing one size at a time, from the current sizes and from quantiles of the boxes.
     """
     every = max(1, -(-len(boxes) // SAMPLE))
     boxes, image_shapes = boxes[::every], image_shapes[::every]
@@ -94,7 +94,7 @@ def suggested_sizes(
 
 
 def climb(sizes: tuple[int, ...], score: Callable[[tuple[int, ...]], float]) -> tuple[int, ...]:
-    """Where changing one size at a time leads to, as long as that makes a difference."""
+    """Change one size at a time for as long as that adds coverage."""
     best = score(sizes)
     for _ in range(ROUNDS):
         before = best

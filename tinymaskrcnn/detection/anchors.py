@@ -1,7 +1,7 @@
-"""Anchors: the fixed boxes, some at every cell of every feature map, that the region proposal
-network judges and moves.
+"""Anchors: fixed boxes, a few at every cell of every feature map, which the region proposal network
+scores and moves.
 
-Section 3.1.1 of Faster R-CNN (Ren et al. 2015); one size a pyramid level as in section 4.1 of FPN
+Section 3.1.1 of Faster R-CNN (Ren et al. 2015); one size per pyramid level as in section 4.1 of FPN
 (Lin et al. 2017).
 """
 
@@ -21,8 +21,8 @@ class AnchorGenerator:
     """Lays anchors over feature maps.
 
     Args:
-        sizes: for each level its sizes in pixels: the side of the square of the same area.
-        aspect_ratios: for each level its ratios of height to width.
+        sizes: per level its sizes in pixels: the side of the square of the same area.
+        aspect_ratios: per level its ratios of height to width.
 
     Raises:
         ValueError: sizes and aspect_ratios name different numbers of levels.
@@ -41,14 +41,14 @@ class AnchorGenerator:
             )
 
     def __call__(self, feature_shapes: Sequence[Size], image_shape: Size) -> list[np.ndarray]:
-        """The anchors of every level, read-only: kept and shared by pictures of one size.
+        """The anchors of every level, read-only, because images of one size share them.
 
         Args:
             feature_shapes: height and width of each level's map.
-            image_shape: height and width of the padded pictures of the batch.
+            image_shape: height and width of the padded images of the batch.
 
         Returns:
-            for each level (H*W*A, 4) float32, in the order row, column, ratio, size.
+            per level (H*W*A, 4) float32, in the order row, column, ratio, size.
 
         Raises:
             ValueError: the number of maps is not the number of levels.
@@ -63,7 +63,7 @@ class AnchorGenerator:
 
 
 def cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> np.ndarray:
-    """The anchors of one cell about the origin, (A, 4): all sizes of the first ratio come first.
+    """The anchors of one cell around the origin, (A, 4): all sizes of the first ratio come first.
 
     Corners are rounded to whole pixels, halves to even, as torchvision does.
     """
@@ -73,7 +73,7 @@ def cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> np.n
     return np.round(np.stack([-width, -height, width, height], axis=1) / 2)
 
 
-@lru_cache(maxsize=40)  # eight picture sizes of five levels
+@lru_cache(maxsize=40)  # eight image sizes of five levels
 def level_anchors(
     sizes: tuple[float, ...],
     aspect_ratios: tuple[float, ...],
@@ -82,9 +82,9 @@ def level_anchors(
 ) -> np.ndarray:
     """The anchors of one level, (H*W*A, 4).
 
-    The cell in row r and column c is centred on (c, r) times the stride: on its corner, not on its
-    middle. The stride is the whole part of picture size / map size, an axis at a time, so that it
-    is 61 where 800 rows meet a map of 13.
+    The anchors of the cell in row r and column c are centred on (c, r) times the stride: on its
+    corner, not on its middle. The stride is the whole part of image size / map size, axis by axis:
+    61 for 800 rows and a map of 13.
     """
     height, width = feature_shape
     stride_y, stride_x = image_shape[0] // height, image_shape[1] // width

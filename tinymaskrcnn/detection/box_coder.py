@@ -1,4 +1,4 @@
-"""Boxes as offsets from other boxes: what the two regression branches learn (Girshick et al. 2014,
+"""Boxes as offsets from other boxes, which both regression branches learn (Girshick et al. 2014,
 appendix C).
 """
 
@@ -9,16 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LARGEST_LOG_SCALE = math.log(1000 / 16)  # keeps exp from overflowing; growth by more never happens
+LARGEST_LOG_SCALE = math.log(1000 / 16)  # keeps exp from overflowing; no box grows by more
 
 
 @dataclass(frozen=True)
 class BoxCoder:
-    """Encodes boxes relative to proposals, and back.
+    """Encodes boxes as offsets from proposals, and back.
 
-    The offsets of a box are the shift of its centre in units of the proposal's sides and the
-    logarithms of the ratios of
-    their sides, each times a weight: dx, dy, dw, dh.
+    The offsets of a box are the shift of its centre in units of the proposal's sides, and the
+    logarithms of the ratios of their sides, each times a weight: dx, dy, dw, dh.
     """
 
     weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
@@ -39,7 +38,7 @@ class BoxCoder:
         )
 
     def decode(self, deltas: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """Boxes (n, 4) moved by offsets (n, 4K), K for each: (n, K, 4).
+        """Move boxes (n, 4) by offsets (n, 4K), K per box: (n, K, 4).
 
         dw and dh are limited from above only, at log(1000/16).
         """

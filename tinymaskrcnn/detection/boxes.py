@@ -1,8 +1,8 @@
 """Small functions on boxes: arrays whose last axis is x1, y1, x2, y2 in continuous pixels (a pixel
 at column c covers c to c+1).
 
-Not here: the overlap of two sets of boxes (ops/box_iou) and suppression (ops/nms), which have
-compiled forms.
+Not here: the overlap of two sets of boxes (ops/box_iou) and NMS (ops/nms), which have compiled
+forms.
 """
 
 from __future__ import annotations
@@ -20,20 +20,19 @@ def box_area(boxes: np.ndarray) -> np.ndarray:
 
 
 def clip_boxes(boxes: np.ndarray, size: Size) -> np.ndarray:
-    """Boxes (..., 4) cut off at the borders of a picture of this height and width. A new array."""
+    """Clip boxes (..., 4) to an image of this height and width, into a new array."""
     height, width = size
     return np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype))
 
 
 def is_large_enough(boxes: np.ndarray, min_size: float) -> np.ndarray:
-    """Which of boxes (..., 4) have both sides at least `min_size` long: a bool array (...)."""
+    """Whether both sides of each of boxes (..., 4) are at least `min_size` long: (...) bool."""
     width, height = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
     return (width >= min_size) & (height >= min_size)
 
 
 def scale_boxes(boxes: np.ndarray, from_size: Size, to_size: Size) -> np.ndarray:
-    """Boxes (N, 4) of a picture of `from_size`, moved along when the picture is resized to
-    `to_size`.
+    """Scale boxes (N, 4) with their image, from `from_size` to `to_size`.
 
     The two ratios are rounded to float32 before they are used, as torchvision does.
     """
@@ -42,7 +41,7 @@ def scale_boxes(boxes: np.ndarray, from_size: Size, to_size: Size) -> np.ndarray
 
 
 def covered_shares(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """The share of the area of each of boxes (N, 4) that each of regions (M, 4) covers: (N, M)."""
+    """The share of each box's area (N, 4) that each region (M, 4) covers: (N, M)."""
     low = np.maximum(boxes[:, None, :2], regions[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], regions[None, :, 2:])
     overlap = np.prod(np.maximum(high - low, 0), axis=2)  # N, M
@@ -50,8 +49,8 @@ def covered_shares(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
 
 
 def covered_share(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """For each of boxes (N, 4), the largest share of its area that one of regions (M, 4) covers:
-    (N,), 0 where M is 0.
+    """For each box (N, 4), the largest share of its area that one region (M, 4) covers: (N,), 0 if
+    there are none.
     """
     largest = np.zeros(len(boxes), boxes.dtype)
     for region in regions:  # one at a time: all pairs may be too many
@@ -60,7 +59,7 @@ def covered_share(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
 
 
 def boxes_to_rois(boxes: Sequence[np.ndarray]) -> np.ndarray:
-    """One (n, 4) array a picture, as rois (R, 5): picture index, x1, y1, x2, y2. Order is kept."""
+    """Stack one (n, 4) array per image to rois (R, 5): image index, x1, y1, x2, y2, in order."""
     index = np.repeat(np.arange(len(boxes)), [len(b) for b in boxes])
     stacked = np.concatenate([np.reshape(b, (-1, 4)) for b in boxes])
     return np.column_stack([index, stacked]).astype(stacked.dtype)

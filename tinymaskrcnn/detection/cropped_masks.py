@@ -21,14 +21,15 @@ from .boxes import Size
 class CroppedMasks(NDArrayOperatorsMixin):
     """Stands for an array (G, H, W) of masks.
 
-    - `crops`: of each object an array (h, w) with all its pixels that are not zero.
-    - `corners`: (G, 2) int, the row and the column of each crop's first pixel.
-    - `image_size`: H and W. `dtype`: of the masks.
+    Whatever an array can do works as on the whole array, which is then made, with all the memory
+    that it takes: `masks.sum(axis=0)`, `masks & other`, `np.asarray(masks)`. An index of the first
+    axis alone gives one mask (H, W), or CroppedMasks for several. The methods under "without whole
+    masks" never make them, and never change the given crops.
 
-    Whatever an array can do works as with the whole array, which is made for it, with all the
-    memory that it takes: `masks.sum(axis=0)`, `masks & other`, `np.asarray(masks)`. An index of the
-    first axis alone gives one mask (H, W), or CroppedMasks for several. The methods below never
-    make whole masks, and never change the crops that they were given.
+    Args:
+        crops: per object an array (h, w) with all its pixels that are not zero.
+        corners: (G, 2) int, the row and the column of each crop's first pixel.
+        image_size: H and W. dtype: of the masks.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class CroppedMasks(NDArrayOperatorsMixin):
 
     @classmethod
     def of(cls, masks: Any) -> CroppedMasks:
-        """Masks (G, H, W) of any dtype, cut to their pixels; CroppedMasks stay as they are."""
+        """Crop masks (G, H, W) of any dtype to their pixels; CroppedMasks stay as they are."""
         if isinstance(masks, cls):
             return masks
         masks = np.asarray(masks)
@@ -55,7 +56,7 @@ class CroppedMasks(NDArrayOperatorsMixin):
 
     @classmethod
     def joined(cls, first: Any, second: Any) -> CroppedMasks:
-        """The masks of both, which are of images of one size."""
+        """Concatenate two sets of masks, of images of one size."""
         a, b = cls.of(first), cls.of(second)
         corners = np.concatenate([a.corners, b.corners])
         return cls(a.crops + b.crops, corners, a.image_size, np.result_type(a.dtype, b.dtype))
@@ -107,7 +108,7 @@ class CroppedMasks(NDArrayOperatorsMixin):
         return CroppedMasks(crops, self.corners[indices], self.image_size, self.dtype)
 
     def whole(self, dtype: Any = None) -> np.ndarray:
-        """The array (G, H, W): a new one."""
+        """The array (G, H, W), newly made."""
         out = np.zeros(self.shape, dtype or self.dtype)
         self.paint(out)
         return out
@@ -137,7 +138,7 @@ class CroppedMasks(NDArrayOperatorsMixin):
         return np.array(sums, np.float32)
 
     def boxes(self) -> np.ndarray:
-        """The tight boxes (G, 4) float32; a mask without pixels has the box 0, 0, 0, 0."""
+        """The tight boxes (G, 4) float32; an empty mask has the box 0, 0, 0, 0."""
         boxes = np.zeros((len(self), 4), np.float32)
         for box, crop, (top, left) in zip(boxes, self.crops, self.corners, strict=True):
             rows, columns = _pixels_of(crop)
@@ -147,20 +148,20 @@ class CroppedMasks(NDArrayOperatorsMixin):
         return boxes
 
     def union(self) -> np.ndarray:
-        """(H, W) bool: which pixels any of the objects covers."""
+        """The pixels that any of the objects covers: (H, W) bool."""
         covered = np.zeros(self.image_size, bool)
         for window, crop in zip(self.windows(), self.crops, strict=True):
             covered[window] |= crop != 0
         return covered
 
     def without(self, covered: np.ndarray) -> CroppedMasks:
-        """The masks where `covered` (H, W) bool is not set."""
+        """The masks without the pixels that `covered` (H, W) bool marks."""
         pairs = zip(self.crops, self.windows(), strict=True)
         crops = [crop * ~covered[window] for crop, window in pairs]
         return CroppedMasks(crops, self.corners, self.image_size, self.dtype)
 
     def flipped(self, axis: int) -> CroppedMasks:
-        """The masks turned round: axis 1 exchanges top and bottom, axis 2 left and right."""
+        """Flip the masks: axis 1 swaps top and bottom, axis 2 left and right."""
         lengths = np.array([crop.shape[axis - 1] for crop in self.crops], np.int64)
         corners = self.corners.copy()
         corners[:, axis - 1] = self.image_size[axis - 1] - lengths - corners[:, axis - 1]
@@ -168,13 +169,13 @@ class CroppedMasks(NDArrayOperatorsMixin):
         return CroppedMasks(crops, corners, self.image_size, self.dtype)
 
     def transposed(self) -> CroppedMasks:
-        """Rows become columns."""
+        """Swap rows and columns."""
         crops, size = [crop.T for crop in self.crops], self.image_size[::-1]
         return CroppedMasks(crops, self.corners[:, ::-1], size, self.dtype)
 
     def window(self, top: int, left: int, height: int, width: int) -> CroppedMasks:
-        """What a window of the image shows of the masks. Its corner (top, left) may be negative,
-        and it may reach past the image.
+        """Cut a window out of the masks. Its corner (top, left) may be negative, and it may reach
+        past the image.
         """
         corners = self.corners - (top, left)
         crops = [
@@ -185,10 +186,10 @@ class CroppedMasks(NDArrayOperatorsMixin):
         return CroppedMasks(crops, inside, (height, width), self.dtype)
 
     def resampled(self, rows: np.ndarray, columns: np.ndarray) -> CroppedMasks:
-        """The masks whose pixel (i, j) is that at (rows[i], columns[j]).
+        """Resample the masks: pixel (i, j) comes from (rows[i], columns[j]).
 
         Args:
-            rows, columns: (height,) and (width,) int, places in the image that never fall.
+            rows, columns: (height,) and (width,) int, in ascending order, repeats allowed.
         """
         crops, corners = [], []
         for crop, window in zip(self.crops, self.windows(), strict=True):
@@ -202,13 +203,13 @@ class CroppedMasks(NDArrayOperatorsMixin):
         return CroppedMasks(crops, corners, (len(rows), len(columns)), self.dtype)
 
     def enlarged(self, factor: int) -> CroppedMasks:
-        """The masks with every pixel `factor` times as high and as wide."""
+        """Enlarge the masks: every pixel becomes `factor` times as high and as wide."""
         rows, columns = (np.arange(side * factor) // factor for side in self.image_size)
         return self.resampled(rows, columns)
 
     def with_border(self) -> Iterator[tuple[np.ndarray, int, int]]:
-        """Each crop with the pixels around it that are in the image, and the row and the column of
-        its corner.
+        """Yield each crop with the pixels around it that lie in the image, and the row and the
+        column of its corner.
         """
         height, width = self.image_size
         for (rows, columns), crop in zip(self.windows(), self.crops, strict=True):
@@ -221,18 +222,18 @@ class CroppedMasks(NDArrayOperatorsMixin):
 
 
 def _pixels_of(mask: np.ndarray) -> tuple[slice, slice]:
-    """The rows and columns that hold all of a mask's pixels; empty without any."""
+    """The rows and columns that hold all of a mask's pixels; empty if there are none."""
     rows = _span(mask.any(axis=1))
     return rows, _span(mask[rows].any(axis=0))
 
 
 def _span(used: Any) -> slice:
-    """From the first to the last place (n,) that is used."""
+    """From the first to the last index at which `used` (n,) is not zero."""
     places = np.flatnonzero(used)
     return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
 
 
 def _seen(start: int, length: int, window: int) -> slice:
-    """Which of the `length` places from `start` on lie in 0 .. window - 1."""
+    """Which of `length` pixels, the first at `start`, lie in 0 .. window - 1."""
     first = min(max(-start, 0), length)
     return slice(first, max(min(window - start, length), first))

@@ -1,4 +1,4 @@
-"""Which ground-truth box each anchor or proposal stands for (Faster R-CNN, section 3.1.2)."""
+"""Which ground truth each anchor or proposal is matched to (Faster R-CNN, section 3.1.2)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import tracing
 from ..errors import InputError
 from ..ops.box_iou.op import box_iou
 from .boxes import covered_share
@@ -21,11 +20,11 @@ class Matcher:
     """Matches boxes to ground truth by overlap (IoU).
 
     Args:
-        high: a box whose best overlap is at least this takes that ground truth.
+        high: match a box to the ground truth that it overlaps most, if by at least this.
         low: a box whose best overlap is less than this is background; between the two it is
             ignored.
-        allow_low_quality: every ground truth also gets the boxes that overlap it most, however
-            little, so that none goes without. Such a box takes the ground truth that *it* overlaps
+        allow_low_quality: also match the boxes that overlap a ground truth most, however little, so
+            that none goes without. Such a box is matched to the ground truth that *it* overlaps
             most, which may be another one.
 
     Raises:
@@ -43,8 +42,8 @@ class Matcher:
             )
 
     def match(self, iou: np.ndarray) -> np.ndarray:
-        """From overlaps (G, n), G > 0, for each box the index of its ground truth, BELOW (-1) or
-        BETWEEN (-2): (n,) int64.
+        """From overlaps (G, n), G > 0, find for each box the index of its ground truth, BELOW (-1)
+        or BETWEEN (-2): (n,) int64.
 
         The first of equally good ground truths wins. "Most overlap" is exact equality, so all ties
         count.
@@ -52,8 +51,8 @@ class Matcher:
         return self._match_blocks([iou])
 
     def _match_blocks(self, blocks: Iterable[np.ndarray]) -> np.ndarray:
-        """As `match`, of overlaps (g, n) of some ground truths after others."""
-        rows = (row for iou in blocks for row in iou)  # one at a time, for they are long
+        """As `match`, from blocks (g, n) of a few ground truths each."""
+        rows = (row for iou in blocks for row in iou)  # one at a time: they are long
         best_overlap = next(rows).copy()
         best = np.zeros(len(best_overlap), np.int64)
         closest = best_overlap == best_overlap.max(initial=0)
@@ -71,22 +70,14 @@ class Matcher:
     def match_boxes(
         self, boxes: np.ndarray, ground_truth: np.ndarray, iscrowd: np.ndarray | None = None
     ) -> np.ndarray:
-        """As `match`, for boxes (n, 4) and ground_truth (G, 4), G possibly 0: then all are
-        background.
+        """As `match`, for boxes (n, 4) and ground_truth (G, 4). With G = 0 all are background.
 
         Args:
-            iscrowd: (G,) bool. A crowd region stands for many objects: nothing is matched to it,
-                and a box of whose area it covers `low` or more is not background but ignored. This
-                is the overlap with a crowd that pycocotools uses, and it is just enough: a box may
-                overlap an object inside the crowd, of whatever size, by no more than that share.
+            iscrowd: (G,) bool. A crowd region stands for many objects. Nothing is matched to it,
+                and a box is ignored instead of background if one covers at least `low` of its area.
+                This is pycocotools' overlap with a crowd, and just enough: a box can overlap an
+                object inside the crowd, of whatever size, by no more than that share.
         """
-        matches = self._match(boxes, ground_truth, iscrowd)
-        tracing.record("match.decisions", matches)
-        return matches
-
-    def _match(
-        self, boxes: np.ndarray, ground_truth: np.ndarray, iscrowd: np.ndarray | None
-    ) -> np.ndarray:
         if iscrowd is None or not iscrowd.any():
             return self._match_objects(boxes, ground_truth)
         objects = np.flatnonzero(~iscrowd)
@@ -98,10 +89,8 @@ class Matcher:
         return matches
 
     def _match_objects(self, boxes: np.ndarray, ground_truth: np.ndarray) -> np.ndarray:
+        if len(ground_truth) == 0:
+            return np.full(len(boxes), BELOW, np.int64)
         at_once = max(1, PAIRS // max(1, len(boxes)))
-        if tracing.recording() or len(ground_truth) <= at_once:
-            iou = box_iou(ground_truth, boxes)
-            tracing.record("match.iou", iou)
-            return self.match(iou) if len(ground_truth) else np.full(len(boxes), BELOW, np.int64)
         starts = range(0, len(ground_truth), at_once)
         return self._match_blocks(box_iou(ground_truth[i : i + at_once], boxes) for i in starts)

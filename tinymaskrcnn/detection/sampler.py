@@ -1,5 +1,5 @@
-"""Which anchors or proposals the losses look at: few of the many negatives, so that they do not
-drown the positives.
+"""Which anchors or proposals the losses look at: only few of the many negatives, which would drown
+the positives.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ Generators = np.random.Generator | Sequence[np.random.Generator]
 
 @dataclass(frozen=True)
 class BalancedSampler:
-    """Draws a fixed number of boxes from one picture (Faster R-CNN, section 3.1.3).
+    """Draws a fixed number of boxes from one image (Faster R-CNN, section 3.1.3).
 
     Args:
-        batch_size: boxes drawn from a picture, where it has that many.
-        positive_fraction: the largest share of positives; negatives fill up what positives leave.
+        batch_size: boxes drawn per image, if it has that many.
+        positive_fraction: the largest share of positives; negatives fill the rest.
     """
 
     batch_size: int
     positive_fraction: float
 
     def sample(self, labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Indices of the drawn positives and of the drawn negatives, each ascending.
+        """Draw positives and negatives: the indices of each, ascending.
 
         Args:
             labels: (n,) 1 and above positive, 0 negative, below 0 never drawn.
@@ -36,17 +36,17 @@ class BalancedSampler:
         return _draw(positive, positives, rng), _draw(negative, negatives, rng)
 
 
-def per_picture(rng: Generators, count: int) -> Sequence[np.random.Generator]:
-    """A generator for each picture, so that what is drawn in one does not depend on the others.
+def per_image(rng: Generators, count: int) -> Sequence[np.random.Generator]:
+    """One generator per image, so that what is drawn in one does not depend on the others.
 
     Args:
-        rng: one, of which they are spawned; or they themselves.
+        rng: one generator, from which they are spawned; or one per image already.
     """
     return rng.spawn(count) if isinstance(rng, np.random.Generator) else rng
 
 
 def _draw(indices: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """This many of the indices, every set of them equally likely."""
+    """Draw this many of the indices, every set of them equally likely."""
     if count == len(indices):
         return indices
     return np.sort(rng.choice(indices, count, replace=False, shuffle=False))

@@ -6,15 +6,15 @@ import numpy as np
 
 
 def top_k(scores: np.ndarray, k: int) -> np.ndarray:
-    """Column indices of the k largest scores of each row, by falling score, the lower index first
-    among equals.
+    """Find the k largest scores of each row: their column indices, largest first, the lower index
+    first among equals.
 
     Score and index are packed into one integer, so that all keys differ and a partition finds the k
-    smallest exactly; sorting whole rows would take ten times as long.
+    smallest exactly. Sorting whole rows would take ten times as long.
 
     Args:
         scores: (N, n) float32. NaN counts as the largest.
-        k: how many; all n where there are fewer.
+        k: how many; all n if there are fewer.
 
     Returns:
         (N, min(k, n)) int64.
@@ -27,10 +27,10 @@ def top_k(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def _falling(scores: np.ndarray) -> np.ndarray:
-    """Integers that order as the scores do, the largest score first.
+    """Integers in the reverse order of the scores: the largest score gets the smallest.
 
-    The bits of an IEEE float order like its magnitude; flipping those of the positive ones, sign
-    aside, reverses them and leaves the negative ones, whose sign bit is set, behind.
+    The bits of an IEEE float order like its magnitude. Flipping all but the sign bit of the
+    positive ones reverses these, and the negative ones, whose sign bit is set, come after them.
     """
     bits = (scores + np.float32(0)).view(np.uint32)  # -0 + 0 is 0: the two zeros are equal scores
     return np.where(bits >> 31 == 0, 0x7FFFFFFF - bits, bits).astype(np.uint64)

@@ -12,8 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from .. import parallel
-from ..datasets.targets import Target
 from ..errors import InputError
+from ..models.inputs import Target
 from .coco_metrics import coco_metrics
 from .error_analysis import SCORE, count_errors
 from .results import coco_annotations, coco_results

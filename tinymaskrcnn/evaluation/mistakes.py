@@ -25,7 +25,7 @@ Since the surest choose first, what a detection takes, and the kind of a wrong o
 the less sure ones: another score threshold only changes which are looked at.
 
 Not here: errors of COCO dicts and of whole sets (error_analysis.py); at which stage of the model an
-object was lost (misses.py).
+object was lost (viz/lost_objects.py).
 """
 
 from __future__ import annotations

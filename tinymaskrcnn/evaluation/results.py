@@ -6,8 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..datasets.run_lengths import rles_from_masks
-from ..datasets.targets import Target
 from ..detection.cropped_masks import CroppedMasks
+from ..models.inputs import Target
 
 
 class Found(Protocol):

@@ -1,4 +1,4 @@
-"""What one crop shows and how its box should move: the second stage's box branch.
+"""The second stage's box branch: which class a crop shows, and how its box should move.
 
 Fast R-CNN (Girshick 2015), with the heads of FPN (Lin et al. 2017, section 5.2) and of
 torchvision's v2 (Li et al. 2021).
@@ -26,7 +26,7 @@ class TwoMLPHead(Module):
     """Two fully connected layers (`fc6`, `fc7`), each with a ReLU.
 
     Args:
-        in_channels: depth of the crops. representation_size: numbers that describe a crop.
+        in_channels: depth of the crops. representation_size: features per crop.
         rng: source of the initial values.
     """
 
@@ -37,16 +37,16 @@ class TwoMLPHead(Module):
         self.fc7 = Linear(representation_size, representation_size, rng=rng)
 
     def forward(self, crops: Tensor) -> Tensor:
-        """Crops (R, 7, 7, C) to descriptions (R, representation_size)."""
+        """Map crops (R, 7, 7, C) to features (R, representation_size)."""
         return self.fc7(self.fc6(crops, relu=True), relu=True)
 
 
 class ConvFCBoxHead(Sequential):
-    """3x3 convolutions (`0`, `1`, ...) and one fully connected layer, as torchvision's v2.
+    """3x3 convolutions (`0`, `1`, ...) and one fully connected layer, as in torchvision's v2.
 
     Args:
         in_channels: depth of the crops. conv_channels: depth after each convolution.
-        representation_size: numbers that describe a crop.
+        representation_size: features per crop.
         norm: makes the norm after each convolution, which then has no bias; None for no norm.
         rng: source of the initial values.
     """
@@ -65,7 +65,7 @@ class ConvFCBoxHead(Sequential):
         setattr(self, str(len(conv_channels) + 1), fc)  # torchvision counts a flattening before it
 
     def forward(self, crops: Tensor) -> Tensor:
-        """Crops (R, 7, 7, C) to descriptions (R, representation_size)."""
+        """Map crops (R, 7, 7, C) to features (R, representation_size)."""
         *convs, fc = self
         for conv in convs:
             crops = conv(crops)
@@ -73,10 +73,10 @@ class ConvFCBoxHead(Sequential):
 
 
 class FastRCNNPredictor(Module):
-    """From a description to a logit a class and four offsets a class.
+    """Maps each crop's features to one logit and four box offsets per class.
 
     Args:
-        in_features: numbers that describe a crop. num_classes: K, background included.
+        in_features: features per crop. num_classes: K, background included.
         rng: source of the initial values.
     """
 
@@ -85,7 +85,7 @@ class FastRCNNPredictor(Module):
         self.bbox_pred = Linear(in_features, 4 * num_classes, rng=rng)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Descriptions (R, in_features) to logits (R, K) and offsets (R, 4K), class after class."""
+        """Map features (R, in_features) to logits (R, K) and offsets (R, 4K), class after class."""
         return self.cls_score(x), self.bbox_pred(x)
 
 
@@ -126,7 +126,7 @@ class FlattenLinear(Linear):
 def conv_blocks(
     in_channels: int, layers: Sequence[int], norm: NormMaker | None, *, rng: np.random.Generator
 ) -> list[ConvNorm]:
-    """3x3 convolutions of these depths, each with a ReLU and, where given, a norm before it."""
+    """3x3 convolutions of these depths, each followed by its norm, if any, and a ReLU."""
     blocks = []
     for depth, new_depth in pairwise((in_channels, *layers)):
         conv = Conv2d(

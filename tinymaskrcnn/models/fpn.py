@@ -1,13 +1,14 @@
 """Feature pyramid: strong features at every scale (Lin et al. 2017).
 
-Bottom-up maps come in; a lateral 1x1 brings each to the same depth; from the coarsest down, each
-level is enlarged to the next one's size and added; a 3x3 smooths each sum. One more level is the
-coarsest, subsampled by two.
+A lateral 1x1 convolution brings each bottom-up map to the same depth. From the coarsest down, each
+level is enlarged to the next one's size and added to it; a 3x3 smooths each sum. One more level is
+the coarsest, subsampled by two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,13 +20,21 @@ from ..tensor import Tensor
 from .resnet import NormMaker
 
 
+@dataclass(frozen=True)
+class TopDown:
+    """One level on the way down: its lateral (N, H, W, C), and that plus the level above."""
+
+    laterals: Tensor
+    merged: Tensor
+
+
 class FeaturePyramid(Module):
     """Top-down pathway with lateral connections and the extra pooled level.
 
     Args:
         in_channels: depth of each bottom-up map, finest first. out_channels: depth of every pyramid
             level.
-        norm: makes the norms after each convolution (v2), which then have no bias; None for plain
+        norm: makes the norm after each convolution (v2), which then has no bias; None for plain
             convolutions (v1).
         rng: source of the initial values.
     """
@@ -55,11 +64,11 @@ class FeaturePyramid(Module):
         self.layer_blocks = ModuleList(*(block(out_channels, 3) for _ in in_channels))
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Bottom-up maps, finest first, to as many pyramid levels and the pooled one, each (N, H,
-        W, out_channels).
+        """Make as many pyramid levels of the bottom-up maps, finest first, and the pooled one, each
+        (N, H, W, out_channels).
         """
         levels: list[Tensor] = []
-        seen: dict[str, list[Tensor]] = {"laterals": [], "merged": []}
+        steps: list[TopDown] = []
         merged: Tensor | None = None
         blocks = zip(maps, self.inner_blocks, self.layer_blocks, strict=True)
         for bottom_up, inner, layer in reversed(list(blocks)):
@@ -67,12 +76,10 @@ class FeaturePyramid(Module):
             lateral = inner(bottom_up)
             merged = lateral if merged is None else F.upsample_add(merged, lateral)
             if tracing.recording():
-                seen["laterals"].insert(0, lateral)
-                seen["merged"].insert(0, merged)
+                steps.insert(0, TopDown(lateral, merged))
             del lateral
             levels.insert(0, layer(merged))
-        for name, traced in seen.items():
-            tracing.record(name, traced)
+        tracing.record("backbone", steps)
         return [*levels, F.max_pool2d(levels[-1], 1, 2, 0)]
 
 
@@ -89,10 +96,8 @@ class BackboneWithFPN(Module):
         self.num_levels = len(fpn.inner_blocks) + 1
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """x (N, H, W, C) to the pyramid's levels, finest first."""
-        with tracing.scope("backbone"):
-            maps = self.body(x)
-            tracing.record("body", maps)
-            levels = self.fpn(maps)
-            tracing.record("pyramid", levels)
+        """Map x (N, H, W, C) to the pyramid's levels, finest first."""
+        maps = self.body(x)
+        levels = self.fpn(maps)
+        tracing.record("backbone", body=maps, pyramid=levels)
         return levels

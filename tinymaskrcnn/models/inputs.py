@@ -1,5 +1,5 @@
-"""What a model accepts: pictures and targets, checked where they enter, with errors that say which
-one is wrong.
+"""What a model accepts: images and targets, checked where they enter. Errors say which one is
+wrong, and why.
 """
 
 from __future__ import annotations
@@ -14,27 +14,31 @@ from ..detection.cropped_masks import CroppedMasks
 from ..errors import InputError
 
 Target = dict[str, Any]
+"""The ground truth of one image: boxes (G, 4) float32 x1 y1 x2 y2 in pixels, labels (G,) int64 from
+1, masks (G, H, W) uint8 or CroppedMasks, maybe `iscrowd` (G,) bool; other entries are kept. G may
+be 0.
+"""
 
 
 def check_images(images: Any, channels: int) -> list[np.ndarray]:
-    """The pictures as float32 (C, H, W), each its own size.
+    """The images as float32 (C, H, W), each its own size.
 
     Raises:
-        InputError: no sequence of pictures, or none in it, or one that cannot be used.
+        InputError: not a sequence of images, or an empty one, or an image that cannot be used.
     """
     if not isinstance(images, Sequence | np.ndarray) or isinstance(images, str):
-        raise InputError(f"images: expected a list of pictures, got {type(images).__name__}")
+        raise InputError(f"images: expected a list of images, got {type(images).__name__}")
     if len(images) == 0:
         raise InputError("expected at least one image")
     if isinstance(images, np.ndarray) and images.ndim != 4:
         raise InputError(
-            f"images: expected a list of pictures (C, H, W), got one array {images.shape}"
+            f"images: expected a list of images (C, H, W), got one array {images.shape}"
         )
     return [check_image(image, i, channels) for i, image in enumerate(images)]
 
 
 def check_image(image: Any, number: int, channels: int) -> np.ndarray:
-    """The picture as float32 (C, H, W). `number` is its place in the batch, for the message.
+    """The image as float32 (C, H, W). `number` is its index in the batch, for the message.
 
     Raises:
         InputError: not an array of floats, not of shape (channels, H, W), or not finite.
@@ -52,13 +56,12 @@ def check_image(image: Any, number: int, channels: int) -> np.ndarray:
 
 
 def check_target(target: Any, number: int, size: Size) -> Target:
-    """The target with boxes as float32 (G, 4), labels as int64 (G,) and CroppedMasks; other entries
-    as they are, but `iscrowd` as bool.
+    """The target with boxes as float32 (G, 4), labels as int64 (G,), CroppedMasks, and `iscrowd` as
+    bool; other entries are kept.
 
     Raises:
-        InputError: not a dict, an entry is missing or of another shape, numbers of objects differ,
-            masks are not of the picture's size, a label is not 1 or above, or a box is empty or
-            not finite.
+        InputError: not a dict, an entry is missing or has another shape, numbers of objects differ,
+            masks are not of the image's size, a label is below 1, or a box is empty or not finite.
     """
     if not isinstance(target, dict):
         raise InputError(f"target {number}: expected a dict, got {type(target).__name__}")

@@ -1,4 +1,4 @@
-"""Which pixels of a box belong to its object: the mask branch (He et al. 2017, section 3)."""
+"""The mask branch: which pixels of a box belong to its object (He et al. 2017, section 3)."""
 
 from __future__ import annotations
 
@@ -35,10 +35,11 @@ class MaskHead(Sequential):
 
 
 class MaskPredictor(Module):
-    """A transposed convolution that doubles the size, and a 1x1 convolution with a channel a class.
+    """A transposed convolution that doubles the size, and a 1x1 convolution with one channel per
+    class.
 
     Args:
-        in_channels: depth of the crops. dim_reduced: depth in between.
+        in_channels: depth of the crops. dim_reduced: depth between the two.
         num_classes: K, background included. rng: source of the initial values.
     """
 
@@ -58,14 +59,14 @@ class MaskPredictor(Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Crops (R, h, w, in_channels) to the logits of every class (R, 2h, 2w, K)."""
+        """Map crops (R, h, w, in_channels) to the logits of every class (R, 2h, 2w, K)."""
         return self.mask_fcn_logits(self.conv5_mask(x, relu=True))
 
     def of_labels(self, x: Tensor, labels: np.ndarray) -> Tensor:
-        """Only the logits of each crop's own class: (R, 2h, 2w) for labels (R,).
+        """Compute only the logits of each crop's own class: (R, 2h, 2w) for labels (R,).
 
-        Training and detection look at no other, and with 91 classes the others cost 90 times as
-        much: so here each crop meets its own class's weights.
+        Training and detection use no others, and with 91 classes the others cost 90 times as much.
+        So each crop is multiplied by its own class's weights only.
         """
         x = self.conv5_mask(x, relu=True)
         last, (count, height, width, depth) = self.mask_fcn_logits, x.shape

@@ -1,8 +1,7 @@
-"""ResNet, bottom-up: maps of falling resolution (He et al. 2016; the stride sits on the 3x3, as in
-torchvision).
+"""ResNet, bottom-up: maps of falling resolution (He et al. 2016). The 3x3 convolutions carry the
+stride, as in torchvision.
 
-Names and shapes of the state dict are torchvision's. Not here: the classifier; the pyramid
-(fpn.py).
+The state dict has torchvision's names and shapes. Not here: the classifier; the pyramid (fpn.py).
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from ..tensor import Tensor
 
 NormMaker = Callable[[int], Module]
 
-DEPTHS = {  # blocks a stage, and whether they are bottlenecks (He et al. 2016, table 1)
+DEPTHS = {  # blocks per stage, and whether they are bottlenecks (He et al. 2016, table 1)
     "resnet18": ((2, 2, 2, 2), False),
     "resnet34": ((3, 4, 6, 3), False),
     "resnet50": ((3, 4, 6, 3), True),
@@ -38,7 +37,7 @@ def norm_maker(kind: str, eps: float) -> NormMaker:
     """A function from a channel count to a norm layer.
 
     Args:
-        kind: "frozen", "batch" or "group" (groups of 16 channels at most 32 groups). eps: added to
+        kind: "frozen", "batch" or "group" (at most 32 groups, of 4 or more channels). eps: added to
             the variance.
 
     Raises:
@@ -55,8 +54,8 @@ def norm_maker(kind: str, eps: float) -> NormMaker:
 
 
 def _groups(channels: int) -> int:
-    """The largest number of groups, at most 32, that divides the channels into groups of at least
-    4.
+    """The largest number of groups, at most 32, that splits the channels evenly into groups of 4 or
+    more.
     """
     return next(
         g for g in (32, 16, 8, 4, 2, 1) if channels % g == 0 and channels // g >= min(4, channels)
@@ -108,13 +107,13 @@ class ResNet(Module):
     """The convolutional part of a ResNet; returns the outputs of its four stages.
 
     Args:
-        blocks: blocks in each of the four stages. bottleneck: which kind of block.
+        blocks: blocks per stage, for four stages. bottleneck: which kind of block.
         norm: makes a norm for a number of channels.
-        in_channels: channels of the picture (3 for RGB).
+        in_channels: channels of the image (3 for RGB).
         widths: inner channels of each stage.
         stem: "7x7" (stride 2, then a max-pool: the maps have strides 4, 8, 16, 32) or "3x3" (stride
             2 and no pool; the first stage has stride 2 instead: the same strides with far less
-            work, for small pictures).
+            work, for small images).
         rng: source of the initial values: Kaiming normal, fan out.
     """
 
@@ -145,7 +144,7 @@ class ResNet(Module):
         self.out_channels = [width * kind.expansion for width in widths]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """x (N, H, W, in_channels) to four maps at 1/4, 1/8, 1/16 and 1/32 of its size."""
+        """Map x (N, H, W, in_channels) to four maps at 1/4, 1/8, 1/16 and 1/32 of its size."""
         x = conv_norm(self.conv1, self.bn1, x, relu=True)
         if self.maxpool is not None:
             x = self.maxpool(x)
@@ -157,7 +156,7 @@ class ResNet(Module):
 
 
 def resnet(name: str, norm: NormMaker, in_channels: int = 3, *, rng: np.random.Generator) -> ResNet:
-    """One of the published depths: resnet18, resnet34, resnet50, resnet101.
+    """Make a ResNet of a published depth: resnet18, resnet34, resnet50 or resnet101.
 
     Raises:
         ValueError: there is no such depth.
@@ -186,7 +185,7 @@ def _conv(
 def _shortcut(
     in_channels: int, out_channels: int, stride: int, norm: NormMaker, rng: np.random.Generator
 ) -> Sequential | None:
-    """A 1x1 convolution and a norm where a block changes the map's shape."""
+    """A 1x1 convolution and a norm if a block changes the map's shape, else None."""
     if stride == 1 and in_channels == out_channels:
         return None
     return Sequential(_conv(in_channels, out_channels, 1, stride, rng), norm(out_channels))

@@ -1,11 +1,11 @@
 """The second stage: what each proposal is, where exactly, and which of its pixels.
 
-Fast R-CNN (Girshick 2015) and Mask R-CNN (He et al. 2017). To learn, the proposals are matched to
-the ground truth and a balanced few drawn; the box branch judges all of these, the mask branch those
-that are objects (`losses`). To detect, the box branch judges all proposals, the best boxes of each
-class remain, and the mask branch draws in those (`detect`).
+Fast R-CNN (Girshick 2015) and Mask R-CNN (He et al. 2017). To learn, match the proposals to the
+ground truth and draw a balanced few; the box branch learns from all of these, the mask branch from
+those that are objects (`losses`). To detect, run the box branch on all proposals, keep the best
+boxes of each class, and draw the masks in those (`detect`).
 
-The networks stand in box_head.py and mask_head.py, the crops in roi_pooling.py.
+The networks are in box_head.py and mask_head.py, the crops in roi_pooling.py.
 """
 
 from __future__ import annotations
@@ -21,20 +21,18 @@ from .. import memory, parallel, tracing
 from ..detection.box_coder import BoxCoder
 from ..detection.boxes import Size, clip_boxes, is_large_enough
 from ..detection.cropped_masks import CroppedMasks
-from ..detection.detections import Found
-from ..detection.fates import record_fates
+from ..detection.detections import Detections
 from ..detection.matcher import Matcher
-from ..detection.sampler import BalancedSampler, Generators, per_picture
+from ..detection.sampler import BalancedSampler, Generators, per_image
 from ..nn import Module
 from ..settings import COUNT, SAMPLES, SHARE, YES_OR_NO, number, setting, several
 from ..tensor import Tensor
 from .inputs import Target
-from .loss_terms import binary_cross_entropy_terms, cross_entropy_terms, smooth_l1_terms
 from .mask_head import MaskPredictor
 
 MIN_SIZE = 1e-2  # pixels; a detection with a shorter side is dropped
 SMOOTH_L1_BETA = 1 / 9
-MASK_PIXELS = 1 << 23  # of whole masks that are made at once to take goals from
+MASK_PIXELS = 1 << 23  # of whole masks that are in memory at once while goals are cut out of them
 
 
 @dataclass(frozen=True)
@@ -73,26 +71,47 @@ class RoIConfig:
 
 @dataclass(frozen=True)
 class ProposalSample:
-    """The proposals of one picture that are judged.
+    """The proposals of one image that the losses look at.
 
     Args:
-        boxes: (n, 4). labels: (n,) the class of each, 0 for background.
-        matches: (n,) which ground truth each stands for; without meaning for background.
+        indices: which (n,), ascending. boxes: (n, 4).
+        labels: (n,) the class of each, 0 for background.
+        matches: (n,) the ground truth of each; without meaning for background.
         goals: (n, 4) offsets that lead to that ground truth; zeros for background.
     """
 
+    indices: np.ndarray
     boxes: np.ndarray
     labels: np.ndarray
     matches: np.ndarray
     goals: np.ndarray
 
 
-class RoIHeads(Module):
-    """Judges proposals, and learns to.
+@dataclass(frozen=True)
+class Candidates:
+    """Each pair of a proposal and a class with a score above the threshold, in one image.
 
     Args:
-        box_pool, mask_pool: make crops of boxes. box_head, box_predictor: crops to class logits and
-            offsets. mask_head, mask_predictor: crops to mask logits. config: all numbers.
+        rows: (c,) the proposal. labels: (c,) int64 the class. scores: (c,).
+        moved: (c, 4) the box after the offsets of that class. clipped: (c, 4) clipped to the image.
+        keep: (k,) those that are large enough and pass NMS, best first.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+    moved: np.ndarray
+    clipped: np.ndarray
+    keep: np.ndarray
+
+
+class RoIHeads(Module):
+    """Classifies proposals, refines their boxes and draws their masks, and learns to.
+
+    Args:
+        box_pool, mask_pool: crop boxes out of the pyramid. box_head, box_predictor: map crops to
+            class logits and offsets. mask_head, mask_predictor: map crops to mask logits.
+        config: the settings.
     """
 
     def __init__(
@@ -128,102 +147,92 @@ class RoIHeads(Module):
         """How wrong the heads are about a balanced sample of proposals.
 
         Args:
-            features: levels (N, H, W, C), finest first. proposals: (n, 4) a picture.
-            image_sizes: height and width of each picture, without padding.
-            targets: of each picture boxes (G, 4), labels (G,), masks (G, H, W), and maybe
-                `iscrowd` (G,) bool; G may be 0. All in pixels of the resized picture.
-            rng: draws the samples; or one for each picture.
+            features: levels (N, H, W, C), finest first. proposals: (n, 4) per image.
+            image_sizes: height and width of each image, without padding.
+            targets: per image boxes (G, 4), labels (G,), masks (G, H, W), and maybe `iscrowd` (G,)
+                bool; G may be 0. All in pixels of the resized image.
+            rng: draws the samples; or one generator per image.
 
         Returns:
-            loss_classifier: mean over the sample of the cross-entropy. loss_box_reg: smooth L1 of
+            loss_classifier: the cross-entropy, averaged over the sample. loss_box_reg: smooth L1 of
             the true class's offsets, summed over objects, divided by the size of the whole sample.
-            loss_mask: mean binary cross-entropy of the true class's mask over objects and pixels.
+            loss_mask: the binary cross-entropy of the true class's mask, averaged over objects and
+            pixels.
         """
-        pictures = zip(proposals, targets, per_picture(rng, len(targets)), strict=True)
-        with tracing.scope("roi"):
-            samples = [self._sample_proposals(*given) for given in tracing.pictures(pictures)]
-            losses = self._box_losses(features, samples, image_sizes)
-            return losses | self._mask_loss(features, samples, image_sizes, targets)
+        candidates = [_with_objects(*pair) for pair in zip(proposals, targets, strict=True)]
+        matches = [
+            self.matcher.match_boxes(boxes, target["boxes"], target.get("iscrowd"))
+            for boxes, target in zip(candidates, targets, strict=True)
+        ]
+        tracing.record("roi.match", decisions=matches)
+        images = zip(candidates, matches, targets, per_image(rng, len(targets)), strict=True)
+        samples = [self._sample_proposals(*image) for image in images]
+        tracing.record("roi", candidates=candidates, sample=samples)
+        losses = self._box_losses(features, samples, image_sizes)
+        return losses | self._mask_loss(features, samples, image_sizes, targets)
 
     def detect(
         self,
         features: Sequence[Tensor],
         proposals: Sequence[np.ndarray],
         image_sizes: Sequence[Size],
-    ) -> list[Found]:
-        """The objects of each picture, best first, in pixels of the resized picture.
+    ) -> list[Detections]:
+        """Find the objects of each image, best first, in pixels of the resized image.
 
-        Returns:
-            a tuple a picture: boxes (n, 4), labels (n,) int64, scores (n,), mask probabilities
-            (n, 28, 28).
+        Args:
+            features, proposals, image_sizes: as for `losses`.
         """
-        with tracing.scope("detect"):
-            return self._detect(features, proposals, image_sizes)
-
-    def _detect(
-        self,
-        features: Sequence[Tensor],
-        proposals: Sequence[np.ndarray],
-        image_sizes: Sequence[Size],
-    ) -> list[Found]:
-        logits, deltas = self._judge(features, proposals, image_sizes)
-        scores = F.softmax(logits).numpy()
+        logits, deltas = self._predict_boxes("detect", features, proposals, image_sizes)
         ends = np.cumsum([len(boxes) for boxes in proposals])[:-1]
-        pictures = zip(
-            np.split(scores, ends),
-            np.split(deltas.numpy(), ends),
-            proposals,
-            image_sizes,
-            strict=True,
+        scores = np.split(F.softmax(logits).numpy(), ends)
+        images = zip(scores, np.split(deltas.numpy(), ends), proposals, image_sizes, strict=True)
+        candidates = [self._candidates(*image) for image in images]
+        # keep only the best of all classes
+        kept = [c.keep[: self.config.detections_per_img] for c in candidates]
+        tracing.record(
+            "detect", scores=scores, candidates=candidates, kept=kept, config=vars(self.config)
         )
-        found = [self._select_detections(*picture) for picture in tracing.pictures(pictures)]
-        masks = self._draw_masks(features, found, image_sizes)
-        return [(*picture, mask) for picture, mask in zip(found, masks, strict=True)]
+        pairs = list(zip(candidates, kept, strict=True))
+        boxes, labels = [c.clipped[k] for c, k in pairs], [c.labels[k] for c, k in pairs]
+        masks = self._draw_masks(features, boxes, labels, image_sizes)
+        found = zip(boxes, labels, [c.scores[k] for c, k in pairs], masks, image_sizes, strict=True)
+        return [Detections(*image) for image in found]
 
-    def _judge(
-        self, features: Sequence[Tensor], boxes: Sequence[np.ndarray], image_sizes: Sequence[Size]
+    def _predict_boxes(
+        self,
+        stage: str,
+        features: Sequence[Tensor],
+        boxes: Sequence[np.ndarray],
+        image_sizes: Sequence[Size],
     ) -> tuple[Tensor, Tensor]:
-        """Class logits (R, K) and offsets (R, 4K) of the boxes of all pictures together."""
-        with tracing.scope("box_pool"):
-            crops = self.box_pool(features, boxes, image_sizes)
-        logits, deltas = self.box_predictor(self.box_head(crops))
-        tracing.record("class_logits", logits)
-        tracing.record("box_deltas", deltas)
+        """Class logits (R, K) and offsets (R, 4K) for the boxes of all images together.
+
+        Args:
+            stage: name under which they are traced.
+        """
+        pooled = self.box_pool(features, boxes, image_sizes)
+        logits, deltas = self.box_predictor(self.box_head(pooled.crops))
+        tracing.record(stage, box_pool=pooled, class_logits=logits, box_deltas=deltas)
         return logits, deltas
 
     def _sample_proposals(
-        self, proposals: np.ndarray, target: Target, rng: np.random.Generator
+        self,
+        candidates: np.ndarray,
+        matches: np.ndarray,
+        target: Target,
+        rng: np.random.Generator,
     ) -> ProposalSample:
-        """Match one picture's proposals to its ground truth and draw those that are judged.
-
-        The ground truth itself is added to the proposals, so that from the first step on there is
-        something to learn from.
-        """
-        boxes, iscrowd = target["boxes"], target.get("iscrowd")
-        objects = boxes if iscrowd is None else boxes[~iscrowd]
-        candidates = np.concatenate([proposals, objects])
-        matches = self.matcher.match_boxes(candidates, boxes, iscrowd)
-        labels = np.minimum(matches + 1, 1)  # 1 an object, 0 background, -1 not judged
-        drawn = np.sort(np.concatenate(self.sampler.sample(labels, rng)))
-        sample = self._with_targets(candidates[drawn], matches[drawn], target)
-        tracing.record("candidates", candidates)
-        with tracing.scope("sample"):
-            tracing.record("indices", drawn)
-            for name in ("boxes", "labels", "matches", "goals"):
-                tracing.record(name, getattr(sample, name))
-        return sample
-
-    def _with_targets(
-        self, boxes: np.ndarray, matches: np.ndarray, target: Target
-    ) -> ProposalSample:
-        """What each of the boxes (n, 4) should be called and where it should move."""
+        """Draw the proposals of one image that the losses look at, each with its class and goal."""
+        drawable = np.minimum(matches + 1, 1)  # 1 an object, 0 background, -1 ignored
+        drawn = np.sort(np.concatenate(self.sampler.sample(drawable, rng)))
+        boxes, matches = candidates[drawn], matches[drawn]
         is_object = matches >= 0
         labels, goals = np.zeros(len(boxes), np.int64), np.zeros_like(boxes)
         labels[is_object] = target["labels"][matches[is_object]]
         goals[is_object] = self.box_coder.encode(
             target["boxes"][matches[is_object]], boxes[is_object]
         )
-        return ProposalSample(boxes, labels, matches, goals)
+        return ProposalSample(drawn, boxes, labels, matches, goals)
 
     def _box_losses(
         self,
@@ -231,18 +240,15 @@ class RoIHeads(Module):
         samples: Sequence[ProposalSample],
         image_sizes: Sequence[Size],
     ) -> dict[str, Tensor]:
-        logits, deltas = self._judge(features, [s.boxes for s in samples], image_sizes)
+        boxes = [s.boxes for s in samples]
+        logits, deltas = self._predict_boxes("roi", features, boxes, image_sizes)
         labels = np.concatenate([s.labels for s in samples])
         goals = np.concatenate([s.goals for s in samples])
         objects = np.flatnonzero(labels)
         classes = logits.shape[1]
-        # offsets of class k of box r stand in row r * K + k of the offsets as (R * K, 4)
+        # the offsets of box r for class k are row r * K + k of the offsets as (R * K, 4)
         own_deltas = deltas.reshape(-1, 4)[objects * classes + labels[objects]]
         box_loss = F.smooth_l1(own_deltas, goals[objects], SMOOTH_L1_BETA, reduction="sum")
-        if tracing.recording():
-            tracing.record("terms.classifier", cross_entropy_terms(logits.numpy(), labels))
-            terms = smooth_l1_terms(own_deltas.numpy(), goals[objects], SMOOTH_L1_BETA)
-            tracing.record("terms.box", terms / max(len(labels), 1))
         means = {
             "loss_classifier": F.cross_entropy(logits, labels),
             "loss_box_reg": box_loss / max(len(labels), 1),
@@ -256,103 +262,83 @@ class RoIHeads(Module):
         image_sizes: Sequence[Size],
         targets: Sequence[Target],
     ) -> dict[str, Tensor]:
-        """Over the objects only; 0, but still hanging on the weights, where there are none."""
+        """Over the objects only. Without any it is 0, but still depends on the weights."""
         objects = [np.flatnonzero(s.labels) for s in samples]
         pairs = list(zip(samples, objects, strict=True))
         boxes = [s.boxes[o] for s, o in pairs]
         labels = np.concatenate([s.labels[o] for s, o in pairs])
-        with tracing.scope("mask_pool"):
-            crops = self.mask_pool(features, boxes, image_sizes)
-        logits = self.mask_predictor.of_labels(self.mask_head(crops), labels)
+        pooled = self.mask_pool(features, boxes, image_sizes)
+        logits = self.mask_predictor.of_labels(self.mask_head(pooled.crops), labels)
         goals = np.concatenate(
             [
                 mask_goals(target["masks"], s.boxes[o], s.matches[o], logits.shape[1])
                 for target, (s, o) in zip(targets, pairs, strict=True)
             ]
         )
-        if tracing.recording():
-            tracing.record("mask_logits", logits)
-            tracing.record("mask_goals", goals)
-            tracing.record("terms.mask", binary_cross_entropy_terms(logits.numpy(), goals))
+        tracing.record("roi", mask_pool=pooled, mask_logits=logits, mask_goals=goals)
         mean = F.binary_cross_entropy_with_logits(logits, goals)
         return parallel.weighted({"loss_mask": mean}, len(labels))
 
-    def _select_detections(
+    def _candidates(
         self, scores: np.ndarray, deltas: np.ndarray, proposals: np.ndarray, image_size: Size
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of one picture's boxes, one a proposal and class, the best that do not repeat a better
-        one of their class: boxes (n, 4), labels (n,), scores (n,).
+    ) -> Candidates:
+        """Filter one image's boxes, one per proposal and class.
 
         Args:
             scores: (R, K) probabilities. deltas: (R, 4K). proposals: (R, 4).
         """
         config = self.config
+        # drop low scores and background
         row, label = np.nonzero(scores[:, 1:] > config.score_thresh)  # row by row
         label += 1
         offsets = deltas.reshape(*scores.shape, 4)[row, label]
         moved = self.box_coder.decode(offsets, proposals[row])[:, 0]
         boxes, score = clip_boxes(moved, image_size), scores[row, label]
-        large = np.flatnonzero(is_large_enough(boxes, MIN_SIZE))
-        groups = self._groups(label)
-        best = F.batched_nms(boxes[large], score[large], groups[large], config.nms_thresh)
-        winners = large[best]
-        kept = winners[: config.detections_per_img]
-        if tracing.recording():
-            self._record_selection(scores, row, label, moved, boxes, winners)
-        return boxes[kept], label[kept], score[kept]
-
-    def _groups(self, labels: np.ndarray) -> np.ndarray:
-        """The group (n,) of each box within which a better one makes it go."""
-        return np.zeros_like(labels) if self.config.class_agnostic_nms else labels
-
-    def _record_selection(
-        self,
-        scores: np.ndarray,
-        row: np.ndarray,
-        label: np.ndarray,
-        moved: np.ndarray,
-        boxes: np.ndarray,
-        winners: np.ndarray,
-    ) -> None:
-        limit = self.config.detections_per_img
-        tracing.record("scores", scores)
-        tracing.record("kept", winners[:limit])
-        with tracing.scope("candidates"):
-            large, sure = is_large_enough(boxes, MIN_SIZE), np.ones(len(boxes), bool)
-            groups = self._groups(label)
-            record_fates(boxes, groups, large, sure, winners, limit, self.config.nms_thresh)
-            values = {"rows": row, "labels": label, "moved": moved, "clipped": boxes}
-            for name, value in values.items():
-                tracing.record(name, value)
+        # drop small boxes
+        keep = np.flatnonzero(is_large_enough(boxes, MIN_SIZE))
+        # of overlapping boxes keep the best, class by class
+        group = np.zeros_like(label) if config.class_agnostic_nms else label
+        keep = keep[F.batched_nms(boxes[keep], score[keep], group[keep], config.nms_thresh)]
+        return Candidates(row, label, score, moved, boxes, keep)
 
     def _draw_masks(
         self,
         features: Sequence[Tensor],
-        found: Sequence[tuple[np.ndarray, ...]],
+        boxes: Sequence[np.ndarray],
+        labels: Sequence[np.ndarray],
         image_sizes: Sequence[Size],
     ) -> list[np.ndarray]:
-        """Mask probabilities (n, 28, 28) of each picture's detections."""
-        boxes = [b for b, *_ in found]
-        labels = np.concatenate([label for _, label, _ in found])
-        with tracing.scope("mask_pool"):
-            crops = self.mask_pool(features, boxes, image_sizes)
-        hidden = self.mask_head(crops)
-        probabilities = F.sigmoid(self.mask_predictor.of_labels(hidden, labels)).numpy()
-        if tracing.recording():
-            tracing.record("mask_logits", self.mask_predictor(hidden))  # of all classes
-            tracing.record("mask_probabilities", probabilities)
+        """Mask probabilities (n, 28, 28) for each image's boxes (n, 4) of these classes (n,)."""
+        pooled = self.mask_pool(features, boxes, image_sizes)
+        hidden = self.mask_head(pooled.crops)
+        logits = self.mask_predictor.of_labels(hidden, np.concatenate(labels))
+        probabilities = F.sigmoid(logits).numpy()
+        tracing.record(
+            "detect",
+            mask_pool=pooled,
+            mask_logits=lambda: self.mask_predictor(hidden),  # of all classes
+            mask_probabilities=probabilities,
+        )
         return np.split(probabilities, np.cumsum([len(b) for b in boxes])[:-1])
 
 
-def mask_goals(masks: Any, boxes: np.ndarray, matches: np.ndarray, size: int) -> np.ndarray:
-    """The part of a ground-truth mask in each box, on a grid over the box.
+def _with_objects(proposals: np.ndarray, target: Target) -> np.ndarray:
+    """The proposals (n, 4) and the ground truth itself, crowds left out, so that there is something
+    to learn from in the first steps.
+    """
+    boxes, iscrowd = target["boxes"], target.get("iscrowd")
+    return np.concatenate([proposals, boxes if iscrowd is None else boxes[~iscrowd]])
 
-    RoIAlign of the mask, with as many samples as the grid's bins have pixels; not thresholded. Only
-    masks that a box matches are made whole, a few at a time.
+
+def mask_goals(masks: Any, boxes: np.ndarray, matches: np.ndarray, size: int) -> np.ndarray:
+    """Cut out the part of a ground-truth mask in each box, on a grid over the box.
+
+    This is RoIAlign of the mask, with as many samples as the grid's bins have pixels, and without a
+    threshold. Only masks that a box matches are made whole, a few at a time.
 
     Args:
-        masks: (G, H, W) of one picture, CroppedMasks or an array. boxes: (n, 4). matches: (n,)
-            which mask. size: of the grid.
+        masks: (G, H, W) of one image, CroppedMasks or an array. boxes: (n, 4). matches: (n,) which
+            mask. size: of the grid.
 
     Returns:
         (n, size, size) in 0..1, in the dtype of the boxes.

@@ -1,18 +1,19 @@
-"""The region proposal network: where in the picture may there be an object, of whatever class?
+"""The region proposal network: where in the image may there be an object, of whatever class?
 
 Section 3 of Faster R-CNN (Ren et al. 2015), on the levels of a feature pyramid (Lin et al. 2017,
 section 4.1). The story of one call:
 
-1. `RPNHead` looks at every cell of every level and says, for each anchor there, how much it looks
-   like an object and how its box should move (`forward`).
-2. To propose, the best anchors of each level are moved to their boxes, boxes outside the picture or
-   too small are dropped, and of boxes that overlap the best stays (`proposals`).
-3. To learn, each anchor is matched to the ground truth; a balanced few are judged: is it an object
-   (all of them), and are the offsets right (only those that are) (`losses`).
+1. `RPNHead` looks at every cell of every level and predicts, for each anchor there, how likely it
+   is an object and how its box should move (`forward`).
+2. To propose, take the best anchors of each level, move them by their offsets, clip the boxes to
+   the image, drop those that are too small or have a low score, and keep the best of those that
+   overlap (`proposals`).
+3. To learn, match each anchor to the ground truth and draw a balanced few. The losses ask of each:
+   is it an object, and if so, are its offsets right? (`losses`)
 
 Proposals carry no gradient: the head learns from its own two losses only. They are chosen on the
-host, wherever the maps are: of a model on the GPU, the scores and the chosen anchors' offsets cross
-over, and sorting, matching and sampling a few thousand boxes is no work for a GPU.
+host, even for a model on the GPU: the scores and the chosen anchors' offsets cross over, because
+sorting, matching and sampling a few thousand boxes is no work for a GPU.
 """
 
 from __future__ import annotations
@@ -28,16 +29,14 @@ from ..autograd import no_grad
 from ..detection.anchors import AnchorGenerator
 from ..detection.box_coder import BoxCoder
 from ..detection.boxes import Size, clip_boxes, is_large_enough
-from ..detection.fates import record_fates
 from ..detection.matcher import Matcher
-from ..detection.sampler import BalancedSampler, Generators, per_picture
+from ..detection.sampler import BalancedSampler, Generators, per_image
 from ..detection.top_k import top_k
 from ..nn import Conv2d, ConvNorm, Module, Sequential
 from ..nn.init import normal, zeros
 from ..settings import COUNT, SAMPLES, SHARE, number, setting
 from ..tensor import Tensor
 from .inputs import Target
-from .loss_terms import binary_cross_entropy_terms, smooth_l1_terms
 from .transform import ImageBatch
 
 MIN_SIZE = 1e-3  # pixels; a proposal with a shorter side is dropped
@@ -68,12 +67,12 @@ class RPNConfig:
 
 @dataclass(frozen=True)
 class RPNOutput:
-    """What the network says about each of the M anchors of all levels together.
+    """What the network predicts for each of the M anchors of all levels together.
 
     Args:
         objectness: logits (N, M). deltas: offsets (N, M, 4). anchors: (M, 4).
         level_sizes: how many of the M anchors each level has.
-        image_sizes: height and width of each picture, without padding.
+        image_sizes: height and width of each image, without padding.
     """
 
     objectness: Tensor
@@ -84,8 +83,39 @@ class RPNOutput:
 
 
 @dataclass(frozen=True)
+class TopAnchors:
+    """The best m anchors, as many per level as the settings allow, of every image.
+
+    Args:
+        top_k: which (N, m). top_k_levels: the level of each (m,). scores: probabilities (N, m).
+        moved: their boxes after the offsets, not clipped (N, m, 4).
+    """
+
+    top_k: np.ndarray
+    top_k_levels: np.ndarray
+    scores: np.ndarray
+    moved: np.ndarray
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """What the filters make of one image's top anchors.
+
+    Args:
+        clipped: (m, 4) their boxes, clipped to the image.
+        keep: (k,) rows that pass the filters and NMS, best first.
+        proposal_rows: (n,) the first of `keep`, as many as may stay. proposals: (n, 4) their boxes.
+    """
+
+    clipped: np.ndarray
+    keep: np.ndarray
+    proposal_rows: np.ndarray
+    proposals: np.ndarray
+
+
+@dataclass(frozen=True)
 class AnchorSample:
-    """The anchors of one picture that are judged.
+    """The anchors of one image that the losses look at.
 
     Args:
         indices: which (n,), ascending. is_object: whether each is one (n,) bool.
@@ -101,7 +131,7 @@ class RPNHead(Module):
     """The small network that slides over every level: 3x3 convolutions, then two 1x1 side by side.
 
     Args:
-        in_channels: depth of the levels. num_anchors: anchors at each cell.
+        in_channels: depth of the levels. num_anchors: anchors per cell.
         conv_depth: number of 3x3 convolutions. rng: source of the initial values.
     """
 
@@ -124,7 +154,7 @@ class RPNHead(Module):
         self.bbox_pred = conv(4 * num_anchors, 1)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Levels (N, H, W, C) to logits (N, H, W, A) and offsets (N, H, W, 4A) of each."""
+        """Map levels (N, H, W, C) to logits (N, H, W, A) and offsets (N, H, W, 4A) per level."""
         hidden = [self.conv(level) for level in features]
         tracing.record("rpn.hidden", hidden)
         return [self.cls_logits(h) for h in hidden], [self.bbox_pred(h) for h in hidden]
@@ -134,7 +164,7 @@ class RegionProposalNetwork(Module):
     """Proposes boxes, and learns to.
 
     Args:
-        head: the network. anchor_generator: lays the anchors. config: all numbers.
+        head: the network. anchor_generator: lays the anchors. config: the settings.
     """
 
     def __init__(self, head: Module, anchor_generator: AnchorGenerator, config: RPNConfig) -> None:
@@ -144,10 +174,10 @@ class RegionProposalNetwork(Module):
         self.sampler = BalancedSampler(config.batch_size_per_image, config.positive_fraction)
 
     def forward(self, batch: ImageBatch, features: Sequence[Tensor]) -> RPNOutput:
-        """Judge every anchor of every level.
+        """Predict objectness and offsets for every anchor of every level.
 
         Args:
-            batch: the pictures. features: a level (N, H, W, C) for each level of anchors.
+            batch: the images. features: one map (N, H, W, C) per level of anchors.
         """
         objectness, deltas = self.head(features)
         (count, height, width, _), maps = batch.tensor.shape, [f.shape for f in features]
@@ -159,34 +189,32 @@ class RegionProposalNetwork(Module):
             level_sizes=[len(level) for level in anchors],
             image_sizes=batch.sizes,
         )
-        with tracing.scope("rpn"):
-            for name in ("objectness", "deltas", "anchors", "level_sizes"):
-                tracing.record(name, getattr(output, name))
+        tracing.record("rpn", output)
         return output
 
     def proposals(self, output: RPNOutput) -> list[np.ndarray]:
-        """For each picture its boxes (n, 4), best first, in pixels of the resized picture.
+        """For each image its boxes (n, 4), best first, in pixels of the resized image.
 
         How many depends on whether the module is in training mode.
         """
+        top = self._top_anchors(output)
+        tracing.record("rpn", top, config=vars(self.config))
+        images = zip(top.moved, top.scores, output.image_sizes, strict=True)
+        selected = [self._select_proposals(*image, top.top_k_levels) for image in images]
+        tracing.record("rpn", selected)
+        return [image.proposals for image in selected]
+
+    def _top_anchors(self, output: RPNOutput) -> TopAnchors:
         objectness = output.objectness.numpy()
         anchors, level = self._best_anchors(objectness, output.level_sizes)
-        boxes = self._moved_anchors(output, anchors)
+        moved = self._moved_anchors(output, anchors)
         logits = np.take_along_axis(objectness, anchors, axis=1)
-        scores = F.sigmoid(logits).data
-        with tracing.scope("rpn"):
-            steps = {"top_k": anchors, "top_k_levels": level, "scores": scores, "moved": boxes}
-            for name, value in steps.items():
-                tracing.record(name, value)
-            return [
-                self._select_proposals(*picture, level)
-                for picture in tracing.pictures(zip(boxes, scores, output.image_sizes, strict=True))
-            ]
+        return TopAnchors(anchors, level, F.sigmoid(logits).data, moved)
 
     def _best_anchors(
         self, objectness: np.ndarray, level_sizes: Sequence[int]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The best-scored anchors of each level: indices (N, m), and the level of each (m,)."""
+        """The best anchors of each level: indices (N, m), and the level of each (m,)."""
         config = self.config
         limit = config.pre_nms_top_n_train if self.training else config.pre_nms_top_n_test
         ends = np.cumsum(level_sizes)
@@ -197,7 +225,7 @@ class RegionProposalNetwork(Module):
         return np.concatenate(best, axis=1), level_of_each
 
     def _moved_anchors(self, output: RPNOutput, chosen: np.ndarray) -> np.ndarray:
-        """The boxes (N, m, 4) that the head makes of the chosen anchors (N, m)."""
+        """The boxes (N, m, 4) to which the head moves the chosen anchors (N, m)."""
         rows = chosen + len(output.anchors) * np.arange(len(chosen))[:, None]
         with no_grad():
             deltas = output.deltas.reshape(-1, 4)[rows.ravel()].numpy()
@@ -206,23 +234,19 @@ class RegionProposalNetwork(Module):
 
     def _select_proposals(
         self, boxes: np.ndarray, scores: np.ndarray, image_size: Size, level: np.ndarray
-    ) -> np.ndarray:
-        """Of one picture's boxes (m, 4) those that fit it, are large enough and do not repeat a
-        better one of the same level.
-        """
+    ) -> Proposals:
+        """Filter one image's boxes (m, 4) with scores (m,) and levels (m,)."""
         config = self.config
         limit = config.post_nms_top_n_train if self.training else config.post_nms_top_n_test
         boxes = clip_boxes(boxes, image_size)
-        large, sure = is_large_enough(boxes, MIN_SIZE), scores >= config.score_thresh
-        fit = np.flatnonzero(large & sure)
-        winners = fit[F.batched_nms(boxes[fit], scores[fit], level[fit], config.nms_thresh)]
-        proposals = boxes[winners[:limit]]
-        if tracing.recording():
-            record_fates(boxes, level, large, sure, winners, limit, config.nms_thresh)
-            tracing.record("clipped", boxes)
-            tracing.record("proposal_rows", winners[:limit])
-            tracing.record("proposals", proposals)
-        return proposals
+        # drop small boxes and low scores
+        large, confident = is_large_enough(boxes, MIN_SIZE), scores >= config.score_thresh
+        keep = np.flatnonzero(large & confident)
+        # of overlapping boxes keep the best, level by level
+        keep = keep[F.batched_nms(boxes[keep], scores[keep], level[keep], config.nms_thresh)]
+        # keep only the best of all
+        rows = keep[:limit]
+        return Proposals(boxes, keep, rows, boxes[rows])
 
     def losses(
         self, output: RPNOutput, targets: Sequence[Target], rng: Generators
@@ -230,63 +254,46 @@ class RegionProposalNetwork(Module):
         """How wrong the head is about a balanced sample of anchors.
 
         Args:
-            targets: of each picture `boxes` (G, 4) in pixels of the resized picture, and maybe
-                `iscrowd` (G,) bool. G may be 0.
-            rng: draws the samples; or one for each picture.
+            targets: per image `boxes` (G, 4) in pixels of the resized image, and maybe `iscrowd`
+                (G,) bool. G may be 0.
+            rng: draws the samples; or one generator per image.
 
         Returns:
-            loss_objectness: mean over the sample of the binary cross-entropy. loss_rpn_box_reg:
+            loss_objectness: the binary cross-entropy, averaged over the sample. loss_rpn_box_reg:
             smooth L1 of the offsets, summed over the objects in the sample, divided by the size of
             the whole sample.
         """
-        pictures = zip(targets, per_picture(rng, len(targets)), strict=True)
-        with tracing.scope("rpn"):
-            samples = [
-                self._sample_anchors(output.anchors, *given) for given in tracing.pictures(pictures)
-            ]
+        matches = [
+            self.matcher.match_boxes(output.anchors, target["boxes"], target.get("iscrowd"))
+            for target in targets
+        ]
+        tracing.record("rpn.match", decisions=matches)
+        images = zip(targets, matches, per_image(rng, len(targets)), strict=True)
+        samples = [self._sample_anchors(output.anchors, *image) for image in images]
+        tracing.record("rpn.sample", samples)
         count = len(output.anchors)
-        judged = np.concatenate([count * i + s.indices for i, s in enumerate(samples)])
+        sampled = np.concatenate([count * i + s.indices for i, s in enumerate(samples)])
         is_object = np.concatenate([s.is_object for s in samples])
         goals = np.concatenate([s.goals for s in samples])
-        logits = output.objectness.reshape(-1)[judged]
-        deltas = output.deltas.reshape(-1, 4)[judged[is_object]]
+        logits = output.objectness.reshape(-1)[sampled]
+        deltas = output.deltas.reshape(-1, 4)[sampled[is_object]]
         box_loss = F.smooth_l1(deltas, goals, SMOOTH_L1_BETA, reduction="sum")
-        if tracing.recording():
-            _record_terms(samples, logits.numpy(), is_object, deltas.numpy(), goals)
         means = {
             "loss_objectness": F.binary_cross_entropy_with_logits(logits, is_object),
-            "loss_rpn_box_reg": box_loss / max(len(judged), 1),
+            "loss_rpn_box_reg": box_loss / max(len(sampled), 1),
         }
-        return parallel.weighted(means, len(judged))
+        return parallel.weighted(means, len(sampled))
 
     def _sample_anchors(
-        self, anchors: np.ndarray, target: Target, rng: np.random.Generator
+        self,
+        anchors: np.ndarray,
+        target: Target,
+        matches: np.ndarray,
+        rng: np.random.Generator,
     ) -> AnchorSample:
-        """Match the anchors to one picture's ground truth and draw those that are judged."""
-        matches = self.matcher.match_boxes(anchors, target["boxes"], target.get("iscrowd"))
-        labels = np.minimum(matches + 1, 1)  # 1 an object, 0 background, -1 not judged
+        """Draw the anchors of one image that the losses look at."""
+        labels = np.minimum(matches + 1, 1)  # 1 an object, 0 background, -1 ignored
         objects, background = self.sampler.sample(labels, rng)
         indices = np.sort(np.concatenate([objects, background]))
         goals = self.box_coder.encode(target["boxes"][matches[objects]], anchors[objects])
-        sample = AnchorSample(indices, labels[indices] == 1, goals)
-        with tracing.scope("sample"):
-            for name in ("indices", "is_object", "goals"):
-                tracing.record(name, getattr(sample, name))
-        return sample
-
-
-def _record_terms(
-    samples: Sequence[AnchorSample],
-    logits: np.ndarray,
-    is_object: np.ndarray,
-    deltas: np.ndarray,
-    goals: np.ndarray,
-) -> None:
-    """What each judged anchor adds to the two losses, a picture at a time."""
-    judged = np.cumsum([len(s.indices) for s in samples])[:-1]
-    objects = np.cumsum([len(s.goals) for s in samples])[:-1]
-    with tracing.scope("rpn.terms"):
-        objectness = binary_cross_entropy_terms(logits, is_object)
-        tracing.record("objectness", np.split(objectness, judged))
-        box = smooth_l1_terms(deltas, goals, SMOOTH_L1_BETA) / max(len(logits), 1)
-        tracing.record("box", np.split(box, objects))
+        return AnchorSample(indices, labels[indices] == 1, goals)

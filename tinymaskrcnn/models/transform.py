@@ -1,13 +1,13 @@
-"""Pictures of any size to one padded batch, targets along with them, and detections back.
+"""Images of any size to one padded batch, their targets with them, and detections back.
 
-The only place where the two layouts meet: pictures come as (C, H, W), as in torchvision, and every
-feature map inside the model is (N, H, W, C). What is accepted stands in inputs.py.
+This is the only place where the two layouts meet: images come as (C, H, W), as in torchvision, and
+every feature map inside the model is (N, H, W, C). What is accepted is checked in inputs.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ import numpy as np
 from .. import memory, parallel, tracing
 from ..backend import check_device
 from ..detection.boxes import Size, scale_boxes
-from ..detection.detections import Detections, Found
-from ..detection.sampler import Generators, per_picture
+from ..detection.detections import Detections
+from ..detection.sampler import Generators, per_image
 from ..errors import InputError
 from ..gpu import array as gpu_array
 from ..ops.resize_normalize.op import nearest_pixels, resize_normalize
@@ -55,13 +55,13 @@ class TransformConfig:
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Pictures ready for the backbone.
+    """Images ready for the backbone.
 
     Args:
-        tensor: (N, H, W, C) float32, on the host or the device: normalised, each picture in the top
-            left corner, zeros around.
-        sizes: height and width of each picture after resizing, without the padding.
-        original_sizes: height and width of each picture as it came.
+        tensor: (N, H, W, C) float32, on the host or the device: normalised, each image in the top
+            left corner, zeros around it.
+        sizes: height and width of each image after resizing, without padding.
+        original_sizes: height and width of each image as given.
     """
 
     tensor: Any
@@ -70,7 +70,7 @@ class ImageBatch:
 
 
 class Transform:
-    """Normalises, resizes and pads pictures; moves boxes and masks along; takes detections back."""
+    """Normalises, resizes and pads images with their boxes and masks; maps detections back."""
 
     def __init__(self, config: TransformConfig) -> None:
         self.config = config
@@ -82,25 +82,31 @@ class Transform:
         rng: Generators | None = None,
         device: str = "cpu",
     ) -> tuple[ImageBatch, list[Target] | None]:
-        """A batch, and the targets in its coordinates.
+        """Make a batch, and targets in its coordinates.
 
         Args:
             images: float arrays (C, H, W) in 0..1, each its own size.
-            targets: a dict a picture; those given are left as they are.
-            rng: draws one of several `min_size` (or one for each picture); None takes the last.
+            targets: one dict per image; they are not changed.
+            rng: draws one of several `min_size`; or one generator per image. None takes the last.
             device: where the batch is made.
 
         Raises:
-            InputError: a picture or target that cannot be used; says which, and why.
+            InputError: an image or target that cannot be used; says which, and why.
         """
         images = check_images(images, len(self.config.image_mean))
         if targets is not None and len(targets) != len(images):
             raise InputError(f"{len(images)} images, but {len(targets)} targets")
         original_sizes = [image.shape[1:] for image in images]
-        rngs = [None] * len(images) if rng is None else per_picture(rng, len(images))
+        rngs = [None] * len(images) if rng is None else per_image(rng, len(images))
         sizes = [self.resized_size(*pair) for pair in zip(original_sizes, rngs, strict=True)]
         batch = ImageBatch(self._pad_together(images, sizes, device), sizes, original_sizes)
-        self._record(batch)
+        tracing.record(
+            "transform",
+            batch=batch.tensor,
+            sizes=sizes,
+            original_sizes=original_sizes,
+            normalisation=(self.config.image_mean, self.config.image_std),
+        )
         if targets is None:
             return batch, None
         paired = zip(targets, original_sizes, sizes, strict=True)
@@ -112,9 +118,9 @@ class Transform:
         return batch, resized
 
     def resized_size(self, size: Size, rng: np.random.Generator | None = None) -> Size:
-        """Height and width after resizing, for a picture of this height and width.
+        """Height and width after resizing an image of this height and width.
 
-        The scale is a double and the product is cut off, not rounded, as in torchvision: the
+        The scale is a double and the product is truncated, not rounded, as in torchvision: the
         shorter side may come out one pixel short.
         """
         choices = np.atleast_1d(self.config.min_size)
@@ -125,7 +131,7 @@ class Transform:
     def _pad_together(
         self, images: Sequence[np.ndarray], sizes: Sequence[Size], device: str
     ) -> Any:
-        """Resized, normalised pictures in one array (N, H, W, C)."""
+        """Resize and normalise the images into one array (N, H, W, C)."""
         divisor = self.config.size_divisor
         height, width = (-(-side // divisor) * divisor for side in parallel.largest_size(sizes))
         mean, std = self.config.image_mean, self.config.image_std
@@ -137,34 +143,24 @@ class Transform:
             resize_normalize(given, size, mean, std, out)
         return tensor
 
-    def _record(self, batch: ImageBatch) -> None:
-        with tracing.scope("transform"):
-            tracing.record("batch", batch.tensor)
-            tracing.record("sizes", batch.sizes)
-            tracing.record("original_sizes", batch.original_sizes)
-            tracing.record("normalisation", (self.config.image_mean, self.config.image_std))
-
-    def restore(self, found: Sequence[Found], batch: ImageBatch) -> list[Detections]:
-        """Detections in the pictures' own pixels.
+    def restore(self, found: Sequence[Detections], batch: ImageBatch) -> list[Detections]:
+        """Map detections to the pixels of the original images.
 
         Args:
-            found: a tuple a picture: boxes (n, 4) in pixels of the resized picture, labels, scores,
-                mask probabilities.
+            found: per image, in pixels of the resized image.
         """
-        pictures = zip(found, batch.sizes, batch.original_sizes, strict=True)
+        pairs = zip(found, batch.original_sizes, strict=True)
         detections = [
-            Detections(scale_boxes(boxes, size, original), labels, scores, masks, original)
-            for (boxes, labels, scores, masks), size, original in pictures
+            replace(one, boxes=scale_boxes(one.boxes, one.image_size, size), image_size=size)
+            for one, size in pairs
         ]
-        if tracing.recording():
-            tracing.record("detections.boxes", [d.boxes for d in detections])
-            tracing.record("detections.paste_boxes", [d.paste_boxes() for d in detections])
+        tracing.record("detections", detections)
         return detections
 
 
 def resize_target(target: Target, from_size: Size, to_size: Size) -> Target:
-    """A target from `check_target` whose boxes and masks fit the resized picture; everything else
-    is kept.
+    """Fit the boxes and masks of a target from `check_target` to the resized image; keep everything
+    else.
     """
     resized: dict[str, Any] = dict(target)
     resized["boxes"] = scale_boxes(target["boxes"], from_size, to_size)

@@ -1,7 +1,7 @@
-"""VGG-16, bottom-up (Simonyan and Zisserman 2015): thirteen 3x3 convolutions in five groups, a max-
-pool after each.
+"""VGG-16, bottom-up (Simonyan and Zisserman 2015): thirteen 3x3 convolutions in five groups, with a
+max-pool after each group.
 
-State-dict names are torchvision's `features.N`. Not here: the classifier.
+The state dict has torchvision's names `features.N`. Not here: the classifier.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class VGG16(Module):
     4, 8, 16 and 32.
 
     Args:
-        in_channels: channels of the picture. rng: source of the initial values: Kaiming normal, fan
+        in_channels: channels of the image. rng: source of the initial values: Kaiming normal, fan
             out.
     """
 
@@ -47,7 +47,7 @@ class VGG16(Module):
             setattr(self.features, str(number), layer)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """x (N, H, W, in_channels) to four maps at 1/4, 1/8, 1/16 and 1/32 of its size."""
+        """Map x (N, H, W, in_channels) to four maps at 1/4, 1/8, 1/16 and 1/32 of its size."""
         maps = []
         for layer in self.features:
             if isinstance(layer, MaxPool2d):

@@ -187,7 +187,7 @@ OWN_BOXES = Task(
     picture=tables,
     after="A pair of index arrays picks one class from each row; a slice would take all rows of "
     "some classes. Detection does the same for every class whose score is high enough.",
-    link="_select_detections in tinymaskrcnn/models/roi_heads.py",
+    link="_candidates in tinymaskrcnn/models/roi_heads.py",
     wrong=[
         Wrong(
             lambda *given: decoded(*given, weights=(1, 1, 1, 1)),

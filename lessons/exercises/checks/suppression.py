@@ -157,7 +157,7 @@ SUPPRESSED_BY = Task(
     picture=by_picture,
     after="This is how the trace of this package explains where a detection went. An object that "
     "is lost to its neighbour shows at once: its box was dropped by one of another object.",
-    link="_suppressors in tinymaskrcnn/detection/fates.py",
+    link="suppressors in tinymaskrcnn/viz/derived.py",
     wrong=[
         Wrong(
             by_anyone,

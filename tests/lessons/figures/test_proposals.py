@@ -17,7 +17,7 @@ TRACE = {
     "rpn.top_k": np.array([[0, 1, 2]]),
     "rpn.moved": np.float32([[[0, 0, 8, 8], [1, 1, 9, 9], [20, 0, 30, 8]]]),
     "rpn.clipped": [np.float32([[0, 0, 8, 8], [1, 1, 9, 9], [16, 0, 16, 8]])],
-    "rpn.fates": [np.array([0, 3, 1])],
+    "rpn.outcomes": [np.array([0, 3, 1])],
     "rpn.proposals": [np.float32([[0, 0, 8, 8]])],
 }
 PICTURE, TRUTH = {"a": np.zeros((3, 16, 16), np.float32)}, {"a": np.float32([[0, 0, 8, 8]])}

@@ -137,7 +137,7 @@ def test_thresholds_show_as_many_as_the_model_finds(page, subject, score, nms):
 @pytest.mark.parametrize("threshold", [0.1, 0.4, 0.95])
 def test_rpn_threshold_shows_as_many_as_nms_keeps(page, subject, t, threshold):
     model = subject[0]
-    fit = np.flatnonzero(~np.isin(t["rpn.fates"][0], (1, 2)))
+    fit = np.flatnonzero(~np.isin(t["rpn.outcomes"][0], (1, 2)))
     boxes, scores = t["rpn.clipped"][0][fit], t["rpn.scores"][0][fit]
     kept = batched_nms(boxes, scores, t["rpn.top_k_levels"][fit], threshold)
     go(page, "proposals")
@@ -209,7 +209,7 @@ def test_hovering_a_proposal_shows_its_points(page, t):
 
 def test_a_dropped_proposal_says_why(page, t):
     go(page, "proposals")
-    page.execute_script("page.set('fate', 'overlap')")
+    page.execute_script("page.set('outcome', 'overlap')")
     row = page.execute_script("page.focus(page.built.hits[0].key); return page.focused")
     boxes, winner = t["rpn.clipped"][0], t["rpn.suppressors"][0][row]
     iou = tm.box_iou(boxes[row : row + 1], boxes[winner : winner + 1])[0, 0]
@@ -220,8 +220,8 @@ def test_a_dropped_proposal_says_why(page, t):
 def test_dropped_candidates_of_every_kind_say_why(page):
     go(page, "filters")
     slide(page, "score-threshold", 0.3)
-    for fate, reason in (("overlap", "overlaps a surer"), ("unsure", "is not above 0.30")):
-        page.execute_script("page.set('fate', arguments[0])", fate)
+    for outcome, reason in (("overlap", "overlaps a surer"), ("lowScore", "is not above 0.30")):
+        page.execute_script("page.set('outcome', arguments[0])", outcome)
         page.execute_script("page.focus(page.built.hits[0].key)")
         assert reason in field(page, "why")
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import expit as sigmoid
 
-from ...detection.fates import Fate
 from ...ops.box_iou.op import box_iou
 from ...tracing import Trace
 from ..colours import ANCHOR, DROPPED, HEAT, INK, LEVELS, PROPOSAL
+from ..derived import Outcome
 from .canvas import (
     chart,
     draw_boxes,
@@ -25,12 +25,12 @@ from .canvas import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FATES = {
-    Fate.KEPT: "proposal",
-    Fate.SMALL: "too small",
-    Fate.UNSURE: "score too low",
-    Fate.OVERLAP: "overlaps a better one",
-    Fate.RANK: "not among the best",
+OUTCOMES = {
+    Outcome.KEPT: "proposal",
+    Outcome.SMALL: "too small",
+    Outcome.LOW_SCORE: "score too low",
+    Outcome.OVERLAP: "overlaps a better one",
+    Outcome.BEYOND_LIMIT: "not among the best",
 }
 
 
@@ -100,24 +100,24 @@ def refined_anchors(t: Trace, count: int = 50, clipped: bool = False, picture: i
     return figure
 
 
-def proposal_fates(t: Trace, picture: int = 0) -> Figure:
+def proposal_outcomes(t: Trace, picture: int = 0) -> Figure:
     """How many of the best anchors each filter removed."""
     figure, axis = chart(6, 2.4)
-    fates = t["rpn.fates"][picture]
-    counts = [int((fates == fate).sum()) for fate in FATES]
-    colours = [PROPOSAL if fate == Fate.KEPT else DROPPED for fate in FATES]
-    bars = axis.barh(list(FATES.values()), counts, color=colours)
+    outcomes = t["rpn.outcomes"][picture]
+    counts = [int((outcomes == outcome).sum()) for outcome in OUTCOMES]
+    colours = [PROPOSAL if outcome == Outcome.KEPT else DROPPED for outcome in OUTCOMES]
+    bars = axis.barh(list(OUTCOMES.values()), counts, color=colours)
     axis.bar_label(bars, padding=3, fontsize=8)
     axis.invert_yaxis()
     total = len(t["rpn.anchors"])
-    axis.set_title(f"{total} anchors, {len(fates)} by top-k", fontsize=9, color=INK)
+    axis.set_title(f"{total} anchors, {len(outcomes)} by top-k", fontsize=9, color=INK)
     return figure
 
 
 def proposal_stages(t: Trace, count: int = 60, picture: int = 0) -> Figure:
     """The best of every stage side by side: moved, clipped, after NMS, final."""
     rows = best_rows(t, count, picture)
-    survivors = np.isin(t["rpn.fates"][picture], (Fate.KEPT, Fate.RANK))
+    survivors = np.isin(t["rpn.outcomes"][picture], (Outcome.KEPT, Outcome.BEYOND_LIMIT))
     after_nms = rows[survivors[rows]]
     final = t["rpn.proposals"][picture]
     stages = {

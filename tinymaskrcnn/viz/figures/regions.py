@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import expit as sigmoid
 
-from ...detection.fates import Fate
 from ...ops.paste_masks.op import paste_masks
 from ...tracing import Trace
 from ..colours import DETECTION, DROPPED, HEAT, INK, LEVELS, MASK, POINT, PROPOSAL
+from ..derived import Outcome
 from .canvas import chart, draw_boxes, nothing, panels, plain, show_map, show_picture
 from .inputs import name_of
 
@@ -108,15 +108,15 @@ def refined_proposals(t: Trace, count: int = 5, picture: int = 0) -> Figure:
 
 def filter_counts(t: Trace, picture: int = 0) -> dict[str, int]:
     """How many (proposal, class) pairs were looked at, and how many each filter removed."""
-    scores, fates = t["detect.scores"][picture], t["detect.candidates.fates"][picture]
+    scores, outcomes = t["detect.scores"][picture], t["detect.candidates.outcomes"][picture]
     return {
         "proposals": len(scores),
         "pairs of a proposal and a class": scores[:, 1:].size,
-        "score too low": scores[:, 1:].size - len(fates),
-        "too small": int((fates == Fate.SMALL).sum()),
-        "overlaps a better one of its class": int((fates == Fate.OVERLAP).sum()),
-        "not among the best": int((fates == Fate.RANK).sum()),
-        "detections": int((fates == Fate.KEPT).sum()),
+        "score too low": scores[:, 1:].size - len(outcomes),
+        "too small": int((outcomes == Outcome.SMALL).sum()),
+        "overlaps a better one of its class": int((outcomes == Outcome.OVERLAP).sum()),
+        "not among the best": int((outcomes == Outcome.BEYOND_LIMIT).sum()),
+        "detections": int((outcomes == Outcome.KEPT).sum()),
     }
 
 
@@ -124,26 +124,29 @@ def filter_rows(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> dict
     """Of those above the score threshold and large enough, which proposals go on for each class:
     {class: (rows before NMS, rows that became detections)}.
     """
-    rows, labels, fates = (
-        t[f"detect.candidates.{name}"][picture] for name in ("rows", "labels", "fates")
+    rows, labels, outcomes = (
+        t[f"detect.candidates.{name}"][picture] for name in ("rows", "labels", "outcomes")
     )
-    large = fates != Fate.SMALL
+    large = outcomes != Outcome.SMALL
     return {
         name_of(classes, k): (
             np.sort(rows[large & (labels == k)]).tolist(),
-            np.sort(rows[(fates == Fate.KEPT) & (labels == k)]).tolist(),
+            np.sort(rows[(outcomes == Outcome.KEPT) & (labels == k)]).tolist(),
         )
         for k in np.unique(labels[large]).tolist()
     }
 
 
-def candidate_fates(t: Trace, picture: int = 0) -> Figure:
+def candidate_outcomes(t: Trace, picture: int = 0) -> Figure:
     """What became of the candidates above the score threshold: boxes, and counts beside them."""
     figure, (left, right) = panels(2, 2, 4.5, titles=("candidates", "counts"))
     show_picture(left, t, picture, faded=0.3)
-    boxes, fates = t["detect.candidates.clipped"][picture], t["detect.candidates.fates"][picture]
-    draw_boxes(left, boxes[fates != Fate.KEPT], DROPPED, width=0.8)
-    draw_boxes(left, boxes[fates == Fate.KEPT], DETECTION)
+    boxes, outcomes = (
+        t["detect.candidates.clipped"][picture],
+        t["detect.candidates.outcomes"][picture],
+    )
+    draw_boxes(left, boxes[outcomes != Outcome.KEPT], DROPPED, width=0.8)
+    draw_boxes(left, boxes[outcomes == Outcome.KEPT], DETECTION)
     counts = dict(list(filter_counts(t, picture).items())[2:])
     colours = [DETECTION if name == "detections" else DROPPED for name in counts]
     bars = right.barh(list(counts), list(counts.values()), color=colours)

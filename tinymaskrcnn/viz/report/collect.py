@@ -173,7 +173,7 @@ def _proposals(pack: Pack, t: Trace) -> dict[str, Any]:
         "deltaHistograms": pack.array(histograms, "i4"),
         "moved": pack.array(t["rpn.moved"][0], "f4"),
         "clipped": pack.array(t["rpn.clipped"][0], "f4"),
-        "fates": pack.array(t["rpn.fates"][0], "u1"),
+        "outcomes": pack.array(t["rpn.outcomes"][0], "u1"),
         "suppressors": pack.array(t["rpn.suppressors"][0], "i4"),
         "proposals": pack.array(t["rpn.proposal_rows"][0], "i4"),
     }
@@ -251,8 +251,8 @@ def _masks(
     if len(boxes) == known:
         return done
     with no_grad():
-        crops = heads.mask_pool(features, [boxes[known:]], t["transform.sizes"][:1])
-        logits = heads.mask_predictor.of_labels(heads.mask_head(crops), labels[known:])
+        pooled = heads.mask_pool(features, [boxes[known:]], t["transform.sizes"][:1])
+        logits = heads.mask_predictor.of_labels(heads.mask_head(pooled.crops), labels[known:])
     return np.concatenate([done, sigmoid(logits.numpy())])
 
 

@@ -12,7 +12,6 @@ import numpy as np
 from ...detection.box_coder import BoxCoder
 from ...detection.cropped_masks import CroppedMasks
 from ...evaluation.error_analysis import SCORE
-from ...evaluation.misses import why_missed
 from ...evaluation.mistakes import average_precision, crowds_of, overlaps, precision_recall
 from ...gpu.array import to_host
 from ...models.mask_rcnn import MaskRCNN
@@ -25,6 +24,7 @@ from ..figures.proposals import recalls
 from ..figures.regions import found_in
 from ..figures.results import counted, errors_of
 from ..figures.weights import weight_statistics
+from ..lost_objects import why_missed
 from .collect import MAP_SIDE, as_levels
 from .pack import Pack, number
 

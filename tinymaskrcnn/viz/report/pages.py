@@ -14,8 +14,9 @@ import numpy as np
 from ... import __version__
 from ...errors import NonFiniteError, printable, reason
 from ...models.mask_rcnn import MaskRCNN
-from ...tracing import Trace, trace
+from ...tracing import Trace
 from .. import colours
+from ..derived import trace
 from .collect import collect
 from .learning import collect_learning, collect_weights
 from .pack import Pack

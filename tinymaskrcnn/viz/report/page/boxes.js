@@ -50,17 +50,17 @@ function largeEnough(b, least) { return f(b[2] - b[0]) >= f(least) && f(b[3] - b
 // Which candidates become detections at these thresholds, and what became of the others.
 function selectDetections(content, score, nms) {
   const c = content.candidates, { limit, minSize, agnostic } = content.model.roi;
-  const fates = new Map(), chosen = [];
+  const outcomes = new Map(), chosen = [];
   for (let i = 0; i < c.rows.length; i++) {
-    if (!(c.scores.at(i) > f(score))) fates.set(i, { fate: "unsure" });
-    else if (!largeEnough(c.boxes.row(i), minSize)) fates.set(i, { fate: "small" });
+    if (!(c.scores.at(i) > f(score))) outcomes.set(i, { outcome: "lowScore" });
+    else if (!largeEnough(c.boxes.row(i), minSize)) outcomes.set(i, { outcome: "small" });
     else chosen.push(i);
   }
   const { kept, by } = suppressGroups(chosen.map((i) => c.boxes.row(i)), chosen.map((i) => c.scores.at(i)),
     chosen.map((i) => agnostic ? 0 : c.labels.at(i)), nms);
-  by.forEach((winner, i) => fates.set(chosen[i], { fate: "overlap", by: chosen[winner] }));
-  kept.forEach((i, rank) => fates.set(chosen[i], { fate: rank < limit ? "kept" : "rank", rank }));
-  return { shown: kept.slice(0, limit).map((i) => chosen[i]), fates };
+  by.forEach((winner, i) => outcomes.set(chosen[i], { outcome: "overlap", by: chosen[winner] }));
+  kept.forEach((i, rank) => outcomes.set(chosen[i], { outcome: rank < limit ? "kept" : "beyondLimit" }));
+  return { shown: kept.slice(0, limit).map((i) => chosen[i]), outcomes };
 }
 
 // A mask (m x m) resized to its whole pixels: values and place, cut off at the picture's borders.

@@ -108,30 +108,30 @@ const INFERENCE = [
     id: "proposals", group: "First stage", title: "Proposals",
     text: (c) => `Of boxes that overlap by more than ${c.model.rpn.nms} on one level, <b>only the surest stays</b> (non-maximum suppression); of these the best ${c.model.rpn.limit} become proposals. Choose a filter to see what it removed; click a box to learn why.`,
     build: (view) => {
-      const { content, state } = view, r = content.rpn, fates = rpnFates(view);
-      const kinds = { kept: [], small: [], unsure: [], overlap: [], rank: [] };
-      fates.forEach((f, p) => kinds[f.fate].push(p));
-      const rows = kinds[state.fate].sort((a, b) => r.scores.at(b) - r.scores.at(a) || a - b);
+      const { content, state } = view, r = content.rpn, outcomes = rpnOutcomes(view);
+      const kinds = { kept: [], small: [], lowScore: [], overlap: [], beyondLimit: [] };
+      outcomes.forEach((f, p) => kinds[f.outcome].push(p));
+      const rows = kinds[state.outcome].sort((a, b) => r.scores.at(b) - r.scores.at(a) || a - b);
       const anchors = content.anchors.reduce((s, l) => s + l.rows * l.columns * l.cell.length, 0);
       return {
         controls: slider("NMS threshold", "rpn-nms", state.rpnNms, [0.05, 1, 0.01], (v) => view.set("rpnNms", v, false)),
         legend: [["proposal", COLOUR.proposal, "dashed"], ["removed", COLOUR.dropped, "dotted"], ["the one that stayed instead", COLOUR.detection]],
         count: [el("output", { id: "proposal-count" }, String(kinds.kept.length)), ` proposals${state.rpnNms === content.model.rpn.nms ? "" : " (the next steps go on with the model's own)"}`],
-        hits: rows.map((p) => ({ key: p, box: r.clipped.row(p), text: `${levelName(content, r.levels.at(p))} ${fixed(r.scores.at(p))}`, details: () => rpnDetails(view, p, fates[p]) })),
+        hits: rows.map((p) => ({ key: p, box: r.clipped.row(p), text: `${levelName(content, r.levels.at(p))} ${fixed(r.scores.at(p))}`, details: () => rpnDetails(view, p, outcomes[p]) })),
         paint: (stage) => {
           stage.fade(0.3);
-          const kept = state.fate === "kept";
+          const kept = state.outcome === "kept";
           for (const p of rows) stage.box(r.clipped.row(p), kept ? COLOUR.proposal : COLOUR.dropped, kept ? "dashed" : "dotted", 1.1, view.focused === null ? 0.9 : 0.25);
           if (view.hit) {
             stage.box(r.anchorBoxes.row(view.focused), COLOUR.anchor, "dotted", 1.6);
             stage.box(r.clipped.row(view.focused), kept ? COLOUR.proposal : COLOUR.dropped, "solid", 2.6);
-            const winner = fates[view.focused].by;
+            const winner = outcomes[view.focused].by;
             if (winner !== undefined) stage.box(r.clipped.row(winner), COLOUR.detection, "solid", 2.4);
           }
         },
         panel: () => [heading("What became of the anchors"),
           facts([["anchors", anchors.toLocaleString("en")], ["best of each level", r.scores.length.toLocaleString("en")]]),
-          bars(Object.entries(FATES).map(([key, name]) => [name, kinds[key].length, String(kinds[key].length), key === "kept" ? COLOUR.proposal : COLOUR.dropped, key]), r.scores.length, (key) => { view.pinned = null; view.set("fate", key); }, state.fate),
+          bars(Object.entries(OUTCOMES).map(([key, name]) => [name, kinds[key].length, String(kinds[key].length), key === "kept" ? COLOUR.proposal : COLOUR.dropped, key]), r.scores.length, (key) => { view.pinned = null; view.set("outcome", key); }, state.outcome),
           content.learning ? [heading("Objects covered (IoU ≥ 0.7)", COLOUR.truth), facts([["by some anchor", percent(content.learning.anchors.recalls.anchors)], ["by a moved box", percent(content.learning.anchors.recalls.moved)], ["by a proposal", percent(content.learning.anchors.recalls.proposals)]])] : null],
       };
     },
@@ -184,29 +184,29 @@ const INFERENCE = [
     id: "filters", group: "Second stage", title: "Which boxes stay",
     text: (c) => `Every pair of a proposal and a class is a candidate. Out go those <b>below the score threshold</b>, those with no size, and those that <b>overlap a surer one${c.model.roi.agnostic ? "" : " of their class"}</b>; the best ${c.model.roi.limit} remain. The sliders do it over again. Click a box to learn why it went.`,
     build: (view) => {
-      const { content, state } = view, c = content.candidates, { shown, fates } = selectDetections(content, state.score, state.nms);
-      const kinds = { kept: [], small: [], unsure: [], overlap: [], rank: [] };
-      fates.forEach((f, i) => kinds[f.fate].push(i));
+      const { content, state } = view, c = content.candidates, { shown, outcomes } = selectDetections(content, state.score, state.nms);
+      const kinds = { kept: [], small: [], lowScore: [], overlap: [], beyondLimit: [] };
+      outcomes.forEach((f, i) => kinds[f.outcome].push(i));
       const below = content.regions.scores.length * content.model.classes.length - c.rows.length;
-      const rows = state.fate === "kept" ? shown : kinds[state.fate].sort((a, b) => c.scores.at(b) - c.scores.at(a));
-      const kept = state.fate === "kept";
+      const rows = state.outcome === "kept" ? shown : kinds[state.outcome].sort((a, b) => c.scores.at(b) - c.scores.at(a));
+      const kept = state.outcome === "kept";
       return {
         controls: [...sliders(view)],
         legend: [["detection", COLOUR.detection], ["removed", COLOUR.dropped, "dotted"], ["its proposal", COLOUR.proposal, "dashed"]],
         count: countLine(shown.length),
-        hits: rows.map((i) => ({ key: i, box: c.boxes.row(i), text: `${className(content, c.labels.at(i))} ${fixed(c.scores.at(i))}`, details: () => detectionDetails(view, i, fates.get(i)) })),
+        hits: rows.map((i) => ({ key: i, box: c.boxes.row(i), text: `${className(content, c.labels.at(i))} ${fixed(c.scores.at(i))}`, details: () => detectionDetails(view, i, outcomes.get(i)) })),
         paint: (stage) => {
           stage.fade(0.25);
           for (const i of rows) stage.box(c.boxes.row(i), kept ? COLOUR.detection : COLOUR.dropped, kept ? "solid" : "dotted", 1.4, view.focused === null ? 0.95 : 0.2);
           if (!view.hit) return;
           stage.box(proposalBox(content, c.rows.at(view.focused)), COLOUR.proposal, "dashed", 1.6);
           stage.box(c.boxes.row(view.focused), kept ? COLOUR.detection : COLOUR.dropped, "solid", 2.6);
-          const winner = fates.get(view.focused).by;
+          const winner = outcomes.get(view.focused).by;
           if (winner !== undefined) { stage.box(c.boxes.row(winner), COLOUR.detection, "solid", 2.6); stage.tag(c.boxes.row(winner), `stayed: ${fixed(c.scores.at(winner))}`, COLOUR.detection); }
         },
         panel: () => [heading("Candidates"), facts([["pairs of proposal and class", (content.regions.scores.length * content.model.classes.length).toLocaleString("en")], [`below ${content.model.floor}: not in this page`, below.toLocaleString("en")]]),
-          bars(Object.entries(FATES).map(([key, name]) => [key === "kept" ? "detection" : name, kinds[key].length, String(kinds[key].length), key === "kept" ? COLOUR.detection : COLOUR.dropped, key]), c.rows.length, (key) => { view.pinned = null; view.set("fate", key); }, state.fate),
-          heading("Rows that go on, class by class"), facts(indexLists(content, fates))],
+          bars(Object.entries(OUTCOMES).map(([key, name]) => [key === "kept" ? "detection" : name, kinds[key].length, String(kinds[key].length), key === "kept" ? COLOUR.detection : COLOUR.dropped, key]), c.rows.length, (key) => { view.pinned = null; view.set("outcome", key); }, state.outcome),
+          heading("Rows that go on, class by class"), facts(indexLists(content, outcomes))],
       };
     },
   },
@@ -241,12 +241,12 @@ const INFERENCE = [
     id: "result", group: "Result", title: "The result",
     text: () => "What remains. Move the thresholds and the page decides again, as the model would. <b>Hover a detection</b> for its anchor, its proposal, its sampling points, its mask and every number that led to it.",
     build: (view) => {
-      const { content, state } = view, c = content.candidates, { shown, fates } = selectDetections(content, state.score, state.nms);
+      const { content, state } = view, c = content.candidates, { shown, outcomes } = selectDetections(content, state.score, state.nms);
       return {
         controls: [...sliders(view), slider("mask threshold", "mask-threshold", state.mask, [0.02, 0.98, 0.01], (v) => view.set("mask", v, false))],
         legend: [["detection", COLOUR.detection], ["mask", COLOUR.mask], ["proposal", COLOUR.proposal, "dashed"], ["anchor", COLOUR.anchor, "dotted"], ["sampling points", COLOUR.point]],
         count: countLine(shown.length),
-        hits: shown.map((i) => ({ key: i, box: c.boxes.row(i), text: `${className(content, c.labels.at(i))} ${fixed(c.scores.at(i))}`, details: () => detectionDetails(view, i, fates.get(i)) })),
+        hits: shown.map((i) => ({ key: i, box: c.boxes.row(i), text: `${className(content, c.labels.at(i))} ${fixed(c.scores.at(i))}`, details: () => detectionDetails(view, i, outcomes.get(i)) })),
         paint: (stage) => {
           const only = view.focused;
           const lowest = [...shown].reverse();
@@ -265,7 +265,7 @@ const INFERENCE = [
   },
 ];
 
-const FATES = { kept: "proposal", small: "too small", unsure: "score too low", overlap: "overlaps a surer one", rank: "beyond the limit" };
+const OUTCOMES = { kept: "proposal", small: "too small", lowScore: "score too low", overlap: "overlaps a surer one", beyondLimit: "beyond the limit" };
 
 function mapStep(id, title, kinds, text) {
   return {
@@ -323,33 +323,33 @@ function bestOfCells(level) {
 
 // ---- the first stage again, at another threshold
 
-function rpnFates(view) {
-  const { content, state } = view, r = content.rpn, own = ["kept", "small", "unsure", "overlap", "rank"];
+function rpnOutcomes(view) {
+  const { content, state } = view, r = content.rpn, own = ["kept", "small", "lowScore", "overlap", "beyondLimit"];
   if (state.rpnNms === content.model.rpn.nms) {
-    return [...r.fates.data].map((v, p) => ({ fate: own[v], by: r.suppressors.at(p) < 0 ? undefined : r.suppressors.at(p) }));
+    return [...r.outcomes.data].map((v, p) => ({ outcome: own[v], by: r.suppressors.at(p) < 0 ? undefined : r.suppressors.at(p) }));
   }
-  const fit = [...r.fates.data.keys()].filter((p) => r.fates.at(p) !== 1 && r.fates.at(p) !== 2);
-  const { kept, by } = suppressGroups(fit.map((p) => r.clipped.row(p)), fit.map((p) => r.scores.at(p)), fit.map((p) => r.levels.at(p)), state.rpnNms);
-  const fates = [...r.fates.data].map((v) => ({ fate: own[v] }));
-  by.forEach((winner, i) => (fates[fit[i]] = { fate: "overlap", by: fit[winner] }));
-  kept.forEach((i, rank) => (fates[fit[i]] = { fate: rank < content.model.rpn.limit ? "kept" : "rank" }));
-  return fates;
+  const passing = [...r.outcomes.data.keys()].filter((p) => r.outcomes.at(p) !== 1 && r.outcomes.at(p) !== 2);
+  const { kept, by } = suppressGroups(passing.map((p) => r.clipped.row(p)), passing.map((p) => r.scores.at(p)), passing.map((p) => r.levels.at(p)), state.rpnNms);
+  const outcomes = [...r.outcomes.data].map((v) => ({ outcome: own[v] }));
+  by.forEach((winner, i) => (outcomes[passing[i]] = { outcome: "overlap", by: passing[winner] }));
+  kept.forEach((i, rank) => (outcomes[passing[i]] = { outcome: rank < content.model.rpn.limit ? "kept" : "beyondLimit" }));
+  return outcomes;
 }
 
 // ---- details
 
-function rpnDetails(view, p, fate) {
-  const { content } = view, r = content.rpn, why = fate && whyRpn(content, p, fate);
-  return [heading(fate && fate.fate === "kept" ? "Proposal" : "Anchor and its box", COLOUR.proposal), why && el("p", { class: "why", "data-field": "why" }, why),
+function rpnDetails(view, p, outcome) {
+  const { content } = view, r = content.rpn, why = outcome && whyRpn(content, p, outcome);
+  return [heading(outcome && outcome.outcome === "kept" ? "Proposal" : "Anchor and its box", COLOUR.proposal), why && el("p", { class: "why", "data-field": "why" }, why),
     facts([["anchor", `${r.anchors.at(p)} on ${levelName(content, r.levels.at(p))}`, "anchor"], ["anchor box", boxText(r.anchorBoxes.row(p), 0)], ["objectness", fixed(r.scores.at(p), 4), "objectness"],
       ["dx  dy  dw  dh", boxText(r.deltas.row(p), 2)], ["moved", boxText(r.moved.row(p))], ["cut at the border", boxText(r.clipped.row(p))]])];
 }
 
-function whyRpn(content, p, { fate, by }) {
+function whyRpn(content, p, { outcome, by }) {
   const r = content.rpn, m = content.model.rpn;
-  if (fate === "overlap") return `Dropped: it overlaps a surer box (objectness ${fixed(r.scores.at(by), 3)}) of the same level by IoU ${fixed(overlap(r.clipped.row(p), r.clipped.row(by)))}.`;
-  return { kept: null, small: "Dropped: a side is shorter than a thousandth of a pixel.", unsure: `Dropped: its score is below ${m.score}.`,
-    rank: `Dropped: it passed every filter, but ${m.limit} boxes are surer.` }[fate];
+  if (outcome === "overlap") return `Dropped: it overlaps a surer box (objectness ${fixed(r.scores.at(by), 3)}) of the same level by IoU ${fixed(overlap(r.clipped.row(p), r.clipped.row(by)))}.`;
+  return { kept: null, small: "Dropped: a side is shorter than a thousandth of a pixel.", lowScore: `Dropped: its score is below ${m.score}.`,
+    beyondLimit: `Dropped: it passed every filter, but ${m.limit} boxes are surer.` }[outcome];
 }
 
 function regionDetails(view, i) {
@@ -378,11 +378,11 @@ function classDetails(view, i) {
     facts([["before", boxText(proposalBox(content, i))]])];
 }
 
-function detectionDetails(view, i, fate) {
+function detectionDetails(view, i, outcome) {
   const { content, state } = view, c = content.candidates, r = content.rpn, g = content.regions, row = c.rows.at(i), p = r.proposals.at(row), label = c.labels.at(i);
-  const scores = g.scores.row(row), order = [...scores.keys()].sort((a, b) => scores[b] - scores[a]).slice(0, 5), why = whyDetection(view, i, fate);
+  const scores = g.scores.row(row), order = [...scores.keys()].sort((a, b) => scores[b] - scores[a]).slice(0, 5), why = whyDetection(view, i, outcome);
   const maskRow = c.maskRow.get(i);
-  return [heading(`${className(content, label)} ${fixed(c.scores.at(i), 3)}`, fate.fate === "kept" ? COLOUR.detection : COLOUR.dropped), why && el("p", { class: "why", "data-field": "why" }, why), verdictOf(view, i),
+  return [heading(`${className(content, label)} ${fixed(c.scores.at(i), 3)}`, outcome.outcome === "kept" ? COLOUR.detection : COLOUR.dropped), why && el("p", { class: "why", "data-field": "why" }, why), verdictOf(view, i),
     facts([["score", fixed(c.scores.at(i), 4), "score"], ["box in the picture", boxText(c.original.row(i)), "box"], ["in the resized one", boxText(c.boxes.row(i))]]),
     bars(order.map((k) => [className(content, k), scores[k], fixed(scores[k], 3), k === label ? COLOUR.detection : COLOUR.dropped]), 1),
     heading(`Proposal ${row}`, COLOUR.proposal), facts([["box", boxText(r.clipped.row(p)), "proposal"], ["level", levelName(content, g.levels.at(row)), "level"], ["class offsets", boxText(c.deltas.row(i), 2)]]),
@@ -391,10 +391,10 @@ function detectionDetails(view, i, fate) {
     maskRow !== undefined ? maskPanel(view, i, false) : el("p", { class: "quiet" }, "Its mask is not in this page: only the best candidates' are.")];
 }
 
-function whyDetection(view, i, fate) {
+function whyDetection(view, i, outcome) {
   const { content, state } = view, c = content.candidates;
-  if (fate.fate === "overlap") return `Dropped: it overlaps a surer ${className(content, c.labels.at(i))} (${fixed(c.scores.at(fate.by), 3)}) by IoU ${fixed(overlap(c.boxes.row(i), c.boxes.row(fate.by)))}, more than ${fixed(state.nms)}.`;
-  return { kept: null, small: "Dropped: a side is shorter than a hundredth of a pixel.", unsure: `Dropped: its score ${fixed(c.scores.at(i), 3)} is not above ${fixed(state.score)}.`, rank: `Dropped: ${content.model.roi.limit} detections are surer.` }[fate.fate];
+  if (outcome.outcome === "overlap") return `Dropped: it overlaps a surer ${className(content, c.labels.at(i))} (${fixed(c.scores.at(outcome.by), 3)}) by IoU ${fixed(overlap(c.boxes.row(i), c.boxes.row(outcome.by)))}, more than ${fixed(state.nms)}.`;
+  return { kept: null, small: "Dropped: a side is shorter than a hundredth of a pixel.", lowScore: `Dropped: its score ${fixed(c.scores.at(i), 3)} is not above ${fixed(state.score)}.`, beyondLimit: `Dropped: ${content.model.roi.limit} detections are surer.` }[outcome.outcome];
 }
 
 function verdictOf(view, i) {
@@ -469,13 +469,13 @@ function around(b, [width, height]) {
   return [x - wide / 2, y - tall / 2, x + wide / 2, y + tall / 2];
 }
 
-function indexLists(content, fates) {
+function indexLists(content, outcomes) {
   const c = content.candidates, lists = new Map();
-  fates.forEach(({ fate }, i) => {
-    if (fate === "unsure" || fate === "small") return;
+  outcomes.forEach(({ outcome }, i) => {
+    if (outcome === "lowScore" || outcome === "small") return;
     const list = lists.get(c.labels.at(i)) || lists.set(c.labels.at(i), [[], []]).get(c.labels.at(i));
     list[0].push(c.rows.at(i));
-    if (fate === "kept") list[1].push(c.rows.at(i));
+    if (outcome === "kept") list[1].push(c.rows.at(i));
   });
   const text = (rows) => rows.slice(0, 12).sort((a, b) => a - b).join(" ") + (rows.length > 12 ? ` … (${rows.length})` : "");
   return [...lists].sort((a, b) => a[0] - b[0]).map(([k, [before, after]]) => [className(content, k), `${text(before)} → after NMS: ${text(after) || "none"}`]);

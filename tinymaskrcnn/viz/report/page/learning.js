@@ -158,7 +158,7 @@ const LEARNING = [
       const { content, state } = view, l = content.learning, m = l.mistakes, c = content.candidates, least = state.mistakeScore ?? m.score;
       const { found, wrong, ignored, missed } = errorsFrom(content, least);
       const name = (k) => `${className(content, c.labels.at(c.kept[k]))} ${fixed(c.scores.at(c.kept[k]))}`;
-      const judged = (k, colour, style, more) => ({ key: c.kept[k], colour, style, box: c.boxes.row(c.kept[k]), ...more, details: () => detectionDetails(view, c.kept[k], { fate: "kept" }) });
+      const judged = (k, colour, style, more) => ({ key: c.kept[k], colour, style, box: c.boxes.row(c.kept[k]), ...more, details: () => detectionDetails(view, c.kept[k], { outcome: "kept" }) });
       const hits = [...missed.map(({ truth: g, reason, why }) => ({ key: `miss ${g}`, colour: COLOUR.missed, style: "dashed", box: truthBox(content, g), tag: `missed ${truthName(content, g)}: ${reason}`, text: `missed ${truthName(content, g)}: ${reason}`,
         details: () => [heading(`Missed: ${truthName(content, g)}`, COLOUR.missed), el("p", { class: "why", style: { "--c": COLOUR.missed }, "data-field": "why" }, why), facts([["reason", reason, "reason"], ["object", String(g)], ["box", boxText(truthBox(content, g))], ["pixels", l.truth.areas[g].toLocaleString("en")]])] })),
       ...wrong.map((k) => judged(k, m.colours[m.kinds[k]], "solid", { tag: `${name(k)}: ${m.kinds[k]}`, text: `${m.kinds[k]} ${fixed(c.scores.at(c.kept[k]))}` })),

@@ -10,7 +10,7 @@ class View {
     this.content = content;
     const roi = content.model.roi;
     this.state = { score: Math.max(0.5, roi.score), nms: roi.nms, mask: 0.5, rpnNms: content.model.rpn.nms,
-      level: 0, top: 50, clipped: false, fate: "kept", detection: 0, truth: 0, loss: "loss_objectness" };
+      level: 0, top: 50, clipped: false, outcome: "kept", detection: 0, truth: 0, loss: "loss_objectness" };
     this.focused = this.pinned = null;
     this.pasted = new Map();
     this.steps = [...INFERENCE, ...(content.learning ? LEARNING : []), ...(content.weights.length ? WEIGHTS : [])]

@@ -1,20 +1,20 @@
-"""At which stage of the model an object was lost, in words, read from a trace.
+"""In words, the stage of the model that lost an object, read from a trace.
 
-Not here: which objects were missed, and by which detections (mistakes.py).
+Not here: which objects were missed, and what the detections near them are (evaluation/mistakes.py).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..detection.fates import Fate
+from ..evaluation.mistakes import FOREGROUND_IOU
 from ..ops.box_iou.op import box_iou
 from ..tracing import Trace
-from .mistakes import FOREGROUND_IOU
+from .derived import Outcome
 
 
 def why_missed(t: Trace, g: int, picture: int = 0, threshold: float = FOREGROUND_IOU) -> str:
-    """In words, at which stage object `g` was lost: the first whose boxes do not hold it any more.
+    """Name the stage that lost object `g`: the first whose boxes no longer hold it.
 
     Args:
         t: a trace of `evaluate_losses`. threshold: overlap from which a box holds an object.
@@ -35,17 +35,17 @@ def why_missed(t: Trace, g: int, picture: int = 0, threshold: float = FOREGROUND
         )
     proposal, covered = best(t["rpn.proposals"][picture])
     if covered < threshold:
-        why = _FATES[Fate(int(t["rpn.fates"][picture][row]))]
+        why = WHY_DROPPED[Outcome(int(t["rpn.outcomes"][picture][row]))]
         return f"its best box (IoU {overlap:.2f}) did not become a proposal: {why}"
     return _lost_by_heads(t, picture, truth, label, threshold, (proposal, covered))
 
 
-_FATES = {
-    Fate.KEPT: "it did",
-    Fate.SMALL: "too small",
-    Fate.UNSURE: "its score was too low",
-    Fate.OVERLAP: "NMS gave way to a better-scored box",
-    Fate.RANK: "enough other boxes had better scores",
+WHY_DROPPED = {
+    Outcome.KEPT: "it did",
+    Outcome.SMALL: "too small",
+    Outcome.LOW_SCORE: "its score was too low",
+    Outcome.OVERLAP: "NMS gave way to a better-scored box",
+    Outcome.BEYOND_LIMIT: "enough other boxes had better scores",
 }
 
 
@@ -72,8 +72,8 @@ def _lost_by_heads(
             + (", or its box moved away" if (same & np.isin(rows, [proposal])).any() else "")
         )
     best = close[scores[rows[close], label].argmax()]
-    fate = Fate(int(t["detect.candidates.fates"][picture][best]))
+    outcome = Outcome(int(t["detect.candidates.outcomes"][picture][best]))
     score = scores[rows[best], label]
-    if fate == Fate.KEPT:
+    if outcome == Outcome.KEPT:
         return f"a box for it (score {score:.2f}) was found, but stands for another object"
-    return f"a box for it (score {score:.2f}) was dropped: {_FATES[fate]}"
+    return f"a box for it (score {score:.2f}) was dropped: {WHY_DROPPED[outcome]}"
