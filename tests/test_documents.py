@@ -110,10 +110,6 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(target), link
 
 
-def test_the_readme_stays_short():
-    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
-
-
 def pieces(page: Path) -> list[tuple[str, str]]:
     """(language, text) of each fenced block and each command in running text ("sh"), in order."""
     found = []
