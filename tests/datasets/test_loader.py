@@ -12,7 +12,7 @@ from tinymaskrcnn.errors import InputError
 
 
 class Numbers:
-    """A data set whose pictures are their own numbers; `delay` and `broken` make it misbehave."""
+    """A data set whose images hold their own index; `delay` and `broken` make it misbehave."""
 
     def __init__(self, count, broken=None, delay=0.0):
         self.count, self.broken, self.delay, self.read = count, broken, delay, 0

@@ -1,5 +1,5 @@
-"""Which detections of a picture are right, of which kind a wrong one is; AP of one picture. More of
-judging, with tidecv as oracle: test_error_analysis.py.
+"""Which detections of an image are right, what kind of error a wrong one is, and AP of one image.
+test_error_analysis.py tests the judging further, with tidecv as oracle.
 """
 
 import numpy as np
@@ -76,7 +76,7 @@ def test_arrays_and_coco_dicts_are_judged_alike(seed, score):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_less_sure_change_nothing_for_the_surer(seed):
-    """What the page's slider rests on: at a higher score the same verdicts, but fewer."""
+    """The page's slider rests on this: a higher threshold gives the same verdicts, only fewer."""
     _, target = tm.ToyShapes(20, min_objects=3, max_objects=6)[seed]
     found = sloppy(target, np.random.default_rng(seed))
     everything, some = (
@@ -129,8 +129,8 @@ def test_average_precision_is_near_pycocotools():
 
 
 def test_a_miss_names_the_stage_that_lost_it():
-    """A model whose heads take nothing for an object loses every object there; one that proposes
-    a single box loses them before.
+    """A model whose heads take nothing for an object loses every object there; one that proposes a
+    single box loses them before.
     """
     image, target = tm.ToyShapes(3, size=64, min_objects=2, max_objects=3)[0]
     reasons = []
@@ -140,6 +140,6 @@ def test_a_miss_names_the_stage_that_lost_it():
             model.evaluate_losses([image], [target], np.random.default_rng(0))
         reasons.append([why_missed(t, g) for g in range(len(target["labels"]))])
     heads, first = reasons
-    assert any("but its class got only" in reason for reason in heads)
+    assert any("but its class scored only" in reason for reason in heads)
     assert all("proposal" in r or "no box of the first stage" in r for r in first)
     assert any("enough other boxes had better scores" in r or "no box" in r for r in first)

@@ -124,7 +124,7 @@ def twins(file: CocoFile, digests: dict[Any, bytes]) -> list[Defect]:
         other = first.setdefault(value, id_)
         if entries[other]["file_name"] != entries[id_]["file_name"]:
             detail = f"as {entries[other]['file_name']}"
-            kind = "identical pictures in the set"
+            kind = "identical images in the set"
             defects.append(Defect(ODD, kind, picture(entries[id_]), detail, image=id_))
     return defects
 

@@ -117,7 +117,7 @@ class CocoFile:
         for name in sorted(set(ids) - set(names)):
             where = f"category {brief(ids[name])}"
             detail = f"{brief(name)} is not among the classes {brief(names)}"
-            self._add(REFUSED, "categories outside the classes", where, detail)
+            self._add(REFUSED, "categories that are not among the classes", where, detail)
         return names, [ids.get(name) for name in names]
 
     def _find_pictures(self, images_dir: str | Path | None) -> dict[Any, Path]:
@@ -268,4 +268,4 @@ def wrong_field(field: str, value: Any) -> tuple[str, str] | None:
 
 def picture(entry: dict) -> str:
     """How messages call an entry of `images`."""
-    return f"picture {entry['file_name']}"
+    return f"image {entry['file_name']}"

@@ -235,8 +235,8 @@ def orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ORIENTATION, 1))
     except Exception:  # whatever a damaged tag does to the reader, the pixels are still good
-        name = getattr(image, "filename", "picture")
-        log.warning("%s: its EXIF data is damaged; treated as upright", name)
+        name = getattr(image, "filename", "image")
+        log.warning("%s: its EXIF data is damaged; taken as upright", name)
         return 1
 
 

@@ -86,7 +86,7 @@ class ToyShapes:
 
     def describe(self, index: int) -> str:
         """Where image `index` comes from, for messages."""
-        return f"shapes {self.split} picture {index} (seed {self.seed}, size {self.size})"
+        return f"shapes {self.split} image {index} (seed {self.seed}, size {self.size})"
 
 
 def check_settings(dataset: ToyShapes) -> None:

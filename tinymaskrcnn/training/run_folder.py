@@ -91,7 +91,7 @@ class RunFolder:
         if (self.path / "settings.json").exists():
             if not self.resume:
                 raise InputError(
-                    f"{self.path}: already holds a run; give --resume, or choose another folder"
+                    f"{self.path}: holds a run already; give --resume, or choose another folder"
                 )
         elif others := [
             p.name for p in self.path.iterdir() if p.name != LOCK and p.suffix != ".partial"

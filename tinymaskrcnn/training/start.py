@@ -150,7 +150,7 @@ class NamedDataset:
     def describe(self, index: int) -> str:
         """The name of image `index` in messages."""
         own = getattr(self.pictures, "describe", None)
-        return own(index) if own else f"picture {index}"
+        return own(index) if own else f"image {index}"
 
     def _check_labels(self, target: Target) -> None:
         highest = target["labels"].max(initial=0)

@@ -255,7 +255,7 @@ class Trainer:
                 pictures.draw_curve(folder.path)
             if self.val_dataset is not None:
                 path = folder.samples / f"step-{self.step:08d}.png"
-                with beside(f"the sample pictures of step {self.step}"):
+                with beside(f"the sample images of step {self.step}"):
                     pictures.draw_samples(self.model, self.val_dataset, self.classes, path)
 
     def _explain(self, folder: RunFolder, at_last: bool = False) -> None:

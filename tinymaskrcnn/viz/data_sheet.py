@@ -141,7 +141,7 @@ def _charts(summary: Summary) -> Image.Image:
 
 def _findings(findings: Sequence[tuple[bool, str]]) -> Image.Image:
     """One line per finding; a green one if there are none."""
-    lines = findings or [(False, "found nothing wrong")]
+    lines = findings or [(False, "nothing wrong was found")]
     part = Image.new("RGB", (WIDTH, len(lines) * LINE + MARGIN), PAPER)
     draw, font = ImageDraw.Draw(part), text_font(16)
     for number, (is_error, line) in enumerate(lines):

@@ -66,7 +66,7 @@ def read(source: Path, options: Options) -> Annotations:
     folders = split_folders(source, options)
     if folders is None:
         raise InputError(
-            f"{source}: no masks found; expected ID/masks/ for each picture, or one mask NAME.png "
+            f"{source}: no masks found; expected ID/masks/ for each image, or one mask NAME.png "
             "or NAME_mask.png for each image: beside it, in masks/ beside images/, or here with "
             "--images DIR for the images"
         )

@@ -98,7 +98,7 @@ def objects_per_picture(counts: np.ndarray, axis: Axes | None = None) -> Figure:
     if len(counts):
         title += f": {counts.mean():.1f} on average, {(counts == 0).sum()} without"
     _head(axis, title)
-    axis.set_ylabel("pictures")
+    axis.set_ylabel("images")
     axis.locator_params(axis="y", integer=True)
     axis.spines[["top", "right"]].set_visible(False)
     return figure

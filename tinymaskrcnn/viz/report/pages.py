@@ -31,7 +31,7 @@ def explain_page(
     image: np.ndarray,
     classes: Sequence[str],
     target: Mapping[str, Any] | None = None,
-    title: str = "picture",
+    title: str = "image",
     gradients: bool = True,
     weights: bool = True,
     t: Trace | None = None,
