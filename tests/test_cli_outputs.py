@@ -245,7 +245,7 @@ def test_one_page_and_what_is_said_of_the_others(capsys, weights):
     pages("stack.tif")
     words = call("predict", "stack.tif", weights=weights)
     status, out, err = run(capsys, *words)
-    kind = "files of several pages or frames, of which only the first is read"
+    kind = "files with several pages or frames, of which only the first is read"
     assert (status, err) == (0, f"{kind} (1): stack.tif (3 pages)\n")
     assert out.endswith("-> predictions/stack_predicted.png\n")
     status, out, err = run(capsys, *words, "--page", "2")
@@ -276,7 +276,7 @@ def test_data_sets_of_several_pages_are_named(capsys):
     content = json.loads(Path("train.json").read_text())
     content["images"][0]["file_name"] = "train/9.tif"
     Path("train.json").write_text(json.dumps(content))
-    kind = "files of several pages or frames, of which only the first is read (1)"
+    kind = "files with several pages or frames, of which only the first is read (1)"
     status, out, _ = run(capsys, "check-data", "train.json")
     assert status == 0 and f"warning: {kind}: image train/9.tif (2 pages)\n" in out
     status, _, err = run(capsys, "convert", "train.json", "--out", "again.json")

@@ -252,7 +252,7 @@ def test_what_the_files_hold_besides_is_said_once_for_each_kind(write, tmp_path,
     (tmp_path / "a.tif").replace(tmp_path / "images/a.png")
     with caplog.at_level(logging.WARNING):
         CocoDataset(path).check_pictures()
-    kind = "files of several pages or frames, of which only the first is read"
+    kind = "files with several pages or frames, of which only the first is read"
     assert caplog.messages[-1] == f"{path}: {kind} (1): {tmp_path / 'images/a.png'}"
 
 

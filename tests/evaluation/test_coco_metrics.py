@@ -43,9 +43,7 @@ def measure(annotations, results, classes=("thing",)):
 
 
 def test_one_object_found_exactly():
-    """This is also the trap of annotation id 0, with which the first object could never
-    be matched.
-    """
+    """Also the trap of annotation id 0, with which the first object could never be matched."""
     figures = measure(truth([[10, 10, 50, 60]]), found([[10, 10, 50, 60]], [0.3]))
     for kind in ("bbox", "segm"):
         assert list(figures[kind]) == list(FIGURES)

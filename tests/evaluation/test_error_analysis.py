@@ -72,9 +72,7 @@ def test_the_surest_takes_the_object_even_if_another_fits_better():
 
 
 def test_two_objects_found_as_one_are_merged():
-    """One detection over both: it is right for the first, and the reason why the second
-    is missed.
-    """
+    """One detection over both is right for the first, and the reason why the second is missed."""
     two = [truth([20, 20, 40, 40]), truth([20, 24, 40, 40])]
     assert kinds(two, [found([20, 20, 40, 44])]) == ([], ["merged"])
 

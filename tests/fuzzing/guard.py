@@ -1,5 +1,4 @@
-"""What holds for every input: it is accepted, or refused in one line, in finite time and bounded
-memory.
+"""What holds for every input: it is accepted or refused in one line, in bounded time and memory.
 
 The time limit counts this process's own work, not the clock, so that a busy machine changes
 nothing. Windows has neither limit, and macOS only the time limit.
@@ -63,9 +62,7 @@ def _memory_limit():
 
 
 def taken(work, *arguments):
-    """What `work` makes of its input; None if it refuses it properly. Any other exception fails the
-    test.
-    """
+    """What `work` makes of its input, or None if it refuses it properly; other errors fail the test."""
     with limits():
         try:
             return work(*arguments)

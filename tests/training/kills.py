@@ -85,9 +85,7 @@ class _Watched:
 
 
 def sitting(out, steps, death=None):
-    """Fork a child that goes on with the run until it is finished or dead; returns its
-    process id.
-    """
+    """Fork a child that continues the run until it is finished or dead; its process id."""
     pid = os.fork()
     if pid:
         return pid
@@ -131,9 +129,7 @@ def kill_often(out, kills, steps, rng):
 
 
 def kill_everywhere(folder, steps, share):
-    """For every file operation there is, kill a run there, then resume it; returns how many there
-    were.
-    """
+    """Kill a run at every file operation in turn, then resume it; returns their number."""
     for at in range(10**6):
         out = folder / f"{at:04d}"
         status = outcome(sitting(out, steps, Death(at, share)))

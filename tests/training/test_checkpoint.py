@@ -77,9 +77,7 @@ def test_a_damaged_one_is_passed_over(tmp_path, caplog, damage):
 
 
 def test_every_byte_counts(tmp_path):
-    """Each byte of both files is changed, and both are cut at each length: the previous one is
-    used.
-    """
+    """Each byte of both files changed, and both cut at each length: the previous one is used."""
     _, newest = saved(tmp_path, 1, 2)
     for path in (newest, newest.with_suffix(".sha256")):
         content = path.read_bytes()

@@ -32,9 +32,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def everything(run):
-    """Everything that must be equal: rows without their times, final weights, the last
-    checkpoint.
-    """
+    """All that must be equal: rows without their times, final weights, the last checkpoint."""
     rows = [
         {k: v for k, v in r.items() if k != "seconds"} for r in read_rows(run / "metrics.jsonl")
     ]

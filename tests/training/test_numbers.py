@@ -1,6 +1,4 @@
-"""Numbers that go wrong in a real model: the report names the culprit, and everything on the disk
-is finite.
-"""
+"""Numbers that go wrong in a real model: the report names the culprit; what is saved is finite."""
 
 from dataclasses import replace
 

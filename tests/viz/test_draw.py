@@ -1,6 +1,4 @@
-"""Instances drawn on images. Somebody has looked at the results once; here are checks of their
-pixels.
-"""
+"""Instances drawn on images: somebody looked at them once; here are checks of their pixels."""
 
 import numpy as np
 import pytest

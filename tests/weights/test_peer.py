@@ -54,9 +54,7 @@ def test_weights_move_both_ways(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101"])
 def test_classification_checkpoints_of_resnets(name, tmp_path):
-    """Loaded as the README says, the backbone gives the feature maps of torchvision's
-    classifier.
-    """
+    """Loaded as the README says, the backbone gives the maps of torchvision's classifier."""
     theirs = getattr(torchvision.models, name)(weights=None).eval()
     for module in theirs.modules():
         if isinstance(module, torch.nn.BatchNorm2d):

@@ -218,8 +218,7 @@ def resize(image: np.ndarray, target: Target, height: int, width: int) -> Pair:
 def crop_or_pad(
     image: np.ndarray, target: Target, top: int, left: int, height: int, width: int
 ) -> Pair:
-    """Cut out the window whose corner is at (top, left), which may be negative or reach past the
-    image.
+    """The window whose corner is at (top, left), which may be negative or reach past the image.
 
     Outside the image it is filled with the mean colour, which is close to zero after normalisation.
     """

@@ -91,9 +91,7 @@ def crowds(file: CocoFile) -> list[Defect]:
 
 
 def classes_without_objects(file: CocoFile) -> list[Defect]:
-    """Categories without objects: the model would get an output for each, but nothing to learn it
-    from.
-    """
+    """Categories without objects: the model would have an output for each, but no examples."""
     if not file.files:
         return []
     used = {thing["label"] for things in file.objects.values() for thing in things}

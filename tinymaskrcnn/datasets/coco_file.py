@@ -196,9 +196,7 @@ class CocoFile:
         return None
 
     def _check_shift(self, annotations: Iterable[dict]) -> None:
-        """Note category ids of annotations that would all be right if they were one more or one
-        less.
-        """
+        """Note category ids of annotations that would all be right if one more or one less."""
         used = Counter(a["category_id"] for a in annotations if type(a.get("category_id")) is int)
         known = {id_ for id_ in self.categories if type(id_) is int}
         for shift in (1, -1):

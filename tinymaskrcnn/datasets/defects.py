@@ -1,5 +1,4 @@
-"""What can be wrong with a data set: one record for each finding, with the consequence as its
-level.
+"""What can be wrong with a data set: one record for each finding; its level is the consequence.
 
 `CocoFile` collects the findings, `CocoDataset` acts on them and `tinymaskrcnn check-data` prints
 them. All three use the same records, so they never disagree.

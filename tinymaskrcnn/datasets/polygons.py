@@ -1,6 +1,4 @@
-"""Small geometry of polygons: arrays (n, 2) of x, y in continuous pixels; the last point joins the
-first.
-"""
+"""Small geometry of polygons: arrays (n, 2) of x, y in continuous pixels, closed."""
 
 from __future__ import annotations
 
@@ -75,9 +73,7 @@ def crosses_itself(points: np.ndarray) -> bool:
 
 
 def _cross(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
-    """Whether edges a-b and c-d, each (m, 2), cross: the ends of each lie on both sides of the
-    other.
-    """
+    """Whether edges a-b and c-d, each (m, 2), cross: each has its ends on both sides of the other."""
     with np.errstate(over="ignore", invalid="ignore"):
         sides_of_ab = _side(a, b, c) * _side(a, b, d)
         return (sides_of_ab < 0) & (_side(c, d, a) * _side(c, d, b) < 0)
@@ -90,8 +86,7 @@ def _side(a: np.ndarray, b: np.ndarray, point: np.ndarray) -> np.ndarray:
 
 
 def _near_pairs(starts: np.ndarray, ends: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All pairs of edges whose extents overlap on one axis (the one that leaves fewer pairs), in
-    blocks.
+    """All pairs of edges that overlap on the axis with fewer such pairs, in blocks.
 
     With the edges sorted by their start, those that overlap edge k are the ones after it that start
     before it ends.

@@ -1,5 +1,4 @@
-"""COCO's twelve metrics for boxes and for masks, AP per class, and AP without COCO's limit of 100
-detections.
+"""COCO's twelve metrics for boxes and masks, AP per class, and AP beyond 100 detections.
 
 Matching and averaging are pycocotools'. This file prepares its input: annotation ids start at 1
 (pycocotools takes 0 for "no match"), both kinds use the ground truth's own area, and boxes and

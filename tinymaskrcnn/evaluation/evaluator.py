@@ -37,8 +37,7 @@ def evaluate(
     progress: bool = False,
     batch_size: int = 1,
 ) -> dict[str, Any]:
-    """COCO's metrics of `model` on the first `max_images` images of `dataset`, or on all, and its
-    errors.
+    """COCO's metrics and the errors of `model` on `dataset`, or on its first `max_images` images.
 
     Where processes share the batch (parallel.py), each takes some of the images.
 
@@ -141,9 +140,7 @@ def batches(
 
 
 class Inference:
-    """`with Inference(model):` puts a model in inference mode, and back into its former mode at the
-    end.
-    """
+    """`with Inference(model):` puts a model in inference mode, and back at the end."""
 
     def __init__(self, model: Any):
         self.model, self.training = model, getattr(model, "training", False)

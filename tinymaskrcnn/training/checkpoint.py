@@ -34,9 +34,7 @@ KEPT = 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read back: the arrays by name, the number of steps done, and the texts saved with
-    them.
-    """
+    """A checkpoint that was read back: arrays by name, steps done, and texts by name."""
 
     step: int
     arrays: dict[str, np.ndarray]
@@ -101,9 +99,7 @@ def load_newest(folder: Path, run: str | None = None) -> Checkpoint | None:
 
 
 def _read(path: Path, run: str | None) -> Checkpoint:
-    """Read a checkpoint. Raises InputError unless the file is, byte for byte, what this
-    run wrote.
-    """
+    """Read a checkpoint. Raises InputError unless it is, byte for byte, what this run wrote."""
     try:
         content = path.read_bytes()
         expected = _checksum_path(path).read_bytes().split()[:1]

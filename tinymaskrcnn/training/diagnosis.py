@@ -1,5 +1,4 @@
-"""Find out why a number went wrong: which loss term, which image, and the first layer whose output
-was not finite.
+"""Find out why a number went wrong: the loss term, the image, and the first layer that failed.
 
 The failing forward pass is run again, from the same weights and the same generator, and every
 module's output is inspected.

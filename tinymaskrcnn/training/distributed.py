@@ -204,9 +204,7 @@ def _mark(problem: Exception) -> Exception:
 
 
 class _portable:
-    """An error's kind and text, for other ranks; for a kind that they may not know, only
-    the text.
-    """
+    """An error's kind and text, for other ranks; only the text if they may not know the kind."""
 
     def __init__(self, problem: Exception) -> None:
         known = isinstance(problem, InputError | NonFiniteError)
@@ -317,9 +315,7 @@ class _Bucket:
             self._gradients[place].fill(0)
 
     def hand_out(self) -> None:
-        """Give every parameter its sum, as a view of the buffer, and get ready for the
-        next step.
-        """
+        """Give every parameter its sum, a view of the buffer; get ready for the next step."""
         for place, parameter in enumerate(self.parameters):
             total = self._gradients[place].reshape(parameter.shape)
             parameter.grad = total if self._present[place] else None

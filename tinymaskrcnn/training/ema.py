@@ -1,5 +1,4 @@
-"""Exponential moving average of a model's weights and of its norms' statistics (Polyak and Juditsky
-1992).
+"""Exponential moving average of weights and norms' statistics (Polyak and Juditsky 1992).
 
 Evaluation and the final weights use the average: it is the centre around which SGD's last steps
 wander, and reaches it without smaller steps.
@@ -44,9 +43,7 @@ class MovingAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Give the model the averaged weights in this context, and afterwards its own again, bit
-        for bit.
-        """
+        """Lend the model the averaged weights in this context, then restore its own, bit for bit."""
         own = _copies(self.model)
         self.model.load_state_dict(self.averages)
         try:

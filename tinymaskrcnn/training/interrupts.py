@@ -1,6 +1,4 @@
-"""Ctrl-C and SIGTERM during training: finish the step and save, instead of stopping in the middle
-of it.
-"""
+"""Ctrl-C and SIGTERM during training: finish the step and save before stopping."""
 
 from __future__ import annotations
 
@@ -28,8 +26,7 @@ class TrainingStopped(Exception):
 
 
 class Interrupts:
-    """In this context the first SIGINT or SIGTERM is only noted in `signal`; a second one acts as
-    usual.
+    """Notes the first SIGINT or SIGTERM in `signal`; a second one acts as usual.
 
     Outside the main thread, where Python delivers no signals, nothing changes.
     """

@@ -41,8 +41,7 @@ class _Unhindered:
 
 
 class ProgressBar:
-    """A bar on standard error, redrawn a few times per second, or twice per minute when output is
-    not a terminal.
+    """A bar on standard error, redrawn twice per minute when output is not a terminal.
 
     Args:
         recipe: its steps and batch size.

@@ -44,8 +44,7 @@ _OTHER_RANKS = (
 
 
 class RunFolder:
-    """A run folder, locked while the context lasts. The lock is the kernel's: a killed run leaves
-    none.
+    """A run folder, locked in this context. The lock is the kernel's: a killed run leaves none.
 
     Args:
         path: made if missing.
@@ -101,9 +100,7 @@ class RunFolder:
             )
 
     def _remove_leftovers(self) -> None:
-        """Remove what a killed run had begun to write; nobody else writes here while we hold the
-        lock.
-        """
+        """Remove what a killed run had begun to write; while we hold the lock, nobody writes here."""
         for leftover in (*self.path.rglob("*.partial"), *self.path.glob(".model.*.tmp")):
             with naming(leftover):
                 leftover.unlink()

@@ -356,9 +356,7 @@ class Trainer:
         self._started = perf_counter()
 
     def _take(self, checkpoint: Checkpoint) -> None:
-        """Take over what the checkpoint holds. Raises InputError or LookupError if it
-        does not fit.
-        """
+        """Restore the checkpoint. Raises InputError or LookupError if it does not fit."""
         arrays = checkpoint.arrays
         self.model.load_state_dict(_part(arrays, "model/"))
         self.optimizer.load_state_dict(_part(arrays, "optimizer/"))
@@ -369,9 +367,7 @@ class Trainer:
         self._saved_rows = checkpoint.texts.get("rows", "")
 
     def _write_anew(self, folder: RunFolder, steps: int, path: Path) -> bool:
-        """Write the weights of the last checkpoint; False if it was made after another number of
-        steps.
-        """
+        """Write the last checkpoint's weights; False if its number of steps is another."""
         try:
             self._restore(folder)
         except InputError as problem:
@@ -383,9 +379,7 @@ class Trainer:
         return True
 
     def _finish(self, folder: RunFolder) -> dict[str, Any]:
-        """Write the final weights, images and metrics. result.json comes last: it marks the run as
-        finished.
-        """
+        """Write the final weights, images and metrics. result.json comes last: it ends the run."""
         self._draw(folder)
         self._explain(folder, at_last=True)
         with self._best_weights():

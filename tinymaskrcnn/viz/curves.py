@@ -27,17 +27,14 @@ TERMS = {  # name in metrics.jsonl: (name in the legend, colour)
 
 
 def training_curve(metrics: Rows, path: Path, evaluations: Rows = ()) -> None:
-    """Plot the losses (faint: every step; solid: smoothed), the learning rate, and AP if there is
-    any.
+    """Plot the losses (faint: every step; solid: smoothed), the learning rate, and AP.
 
     Args:
         metrics: rows of metrics.jsonl.
         path: the PNG to write.
         evaluations: rows of evaluations.jsonl.
     """
-    from matplotlib.figure import (
-        Figure,
-    )  # late, without pyplot: no window, no global state
+    from matplotlib.figure import Figure  # late, and without pyplot: no window, no global state
 
     figure = Figure(figsize=(9, 7 if evaluations else 5.5), dpi=110, layout="constrained")
     heights = [4, 1, 2] if evaluations else [4, 1]

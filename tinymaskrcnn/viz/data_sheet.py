@@ -116,9 +116,7 @@ def _charts(summary: Summary) -> Image.Image:
     """Classes and box sizes; below, if the set has objects: objects per image, mask sizes, and how
     well the anchors cover the boxes.
     """
-    from matplotlib.figure import (
-        Figure,
-    )  # late, without pyplot: no window, no global state
+    from matplotlib.figure import Figure  # late, and without pyplot: no window, no global state
 
     from .figures import dataset
 

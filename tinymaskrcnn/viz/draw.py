@@ -260,8 +260,7 @@ def _tag(
     own: int,
     taken: np.ndarray,
 ) -> np.ndarray:
-    """Draw the caption on a filled tag at boxes[own], clear of other boxes and of the `taken`
-    places.
+    """Draw the caption on a tag at boxes[own], clear of other boxes and of the `taken` places.
 
     Returns:
         The places that are taken now.

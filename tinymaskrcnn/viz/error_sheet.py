@@ -28,8 +28,7 @@ def draw_errors(
     results: Sequence[Mapping[str, Any]],
     classes: Sequence[str],
 ) -> Image.Image:
-    """One image twice: its ground truth with what was missed, and its detections with what is
-    wrong.
+    """One image twice: its ground truth and what was missed; its detections and what is wrong.
 
     Args:
         image: (C, H, W) float32 in 0..1.

@@ -131,8 +131,7 @@ def _head(path: Path, count: int) -> bytes:
 
 
 def state_dict_in(saved: Any) -> dict[str, StoredTensor]:
-    """The tensors by name in what was saved: the object itself, or the one under a key of
-    `WRAPPERS`.
+    """The tensors by name in what was saved: the object itself, or the one in its wrapper.
 
     Entries of a state dict that are not tensors (a counter, a setting) are left out.
 

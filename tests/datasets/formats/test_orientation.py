@@ -1,6 +1,4 @@
-"""Photos that their EXIF orientation turns, with annotations of the stored or of the
-upright image.
-"""
+"""Photos that EXIF turns, with annotations of the stored or of the upright image."""
 
 import numpy as np
 import pytest
@@ -54,9 +52,7 @@ def seen(mask, orientation):
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
 def test_upright_outlines_with_the_size_of_the_stored_picture(tmp_path, orientation):
-    """The size is corrected and nothing is cut off. An image that leaves it open follows the other
-    one.
-    """
+    """The size is corrected and nothing is cut off. An unclear image follows the other one."""
     for name in ("a.jpg", "b.jpg"):
         photo(tmp_path / name, orientation)
     content = coco(["a.jpg", "b.jpg"], [[MIDDLE, HIGH], [MIDDLE]])

@@ -240,9 +240,7 @@ def test_candidates_boxes_are_decoded_as_the_model_does(page, subject, t):
 
 @pytest.mark.parametrize("score", [0.05, 0.3, 0.5, 0.9, 0.99])
 def test_mistakes_at_a_threshold_are_those_of_evaluate(page, subject, t, score):
-    """Wrong detections and missed objects, each with its kind, as `evaluate --errors`
-    gives them.
-    """
+    """Wrong detections and missed objects with their kinds, as `evaluate --errors` gives them."""
     model, _, image, target = subject
     (found,) = model.detect([image])
     errors = picture_errors(coco_annotations(target, 1), coco_results(found, 1), "bbox", score)

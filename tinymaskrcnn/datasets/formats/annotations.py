@@ -120,9 +120,7 @@ def check_found(source: Path, missing: Sequence[str], finder: PictureFinder) -> 
 
 
 def unreadable(problem: InputError) -> Defect:
-    """The defect for a file that is left out with all that belongs to it; `problem` starts with its
-    name.
-    """
+    """A file that is left out with all that belongs to it; `problem` starts with its name."""
     name, _, detail = str(problem).partition(": ")
     return left_out(UNREADABLE, name, detail)
 

@@ -134,9 +134,7 @@ def find_picture(
 
 
 def outlines(shapes: list[Any]) -> Iterator[list[float]]:
-    """The polygons of all shapes, and two corners of each mask; shapes of the wrong form are left
-    out.
-    """
+    """The polygons of all shapes, and two corners of each mask; skips shapes of the wrong form."""
     for shape in shapes:
         try:
             if shape.get("shape_type") == "mask":

@@ -145,9 +145,7 @@ def split_folders(source: Path, options: Options) -> tuple[Path, Path] | None:
 
 
 def pair(images: Path, masks: Path, defects: list[Defect]) -> Iterator[tuple[Path, Path]]:
-    """Every image with the file of its instance ids; files without a partner are added to
-    `defects`.
-    """
+    """Every image with its file of instance ids; files without a partner go into `defects`."""
     files = {file.stem: file for file in pictures_in(masks)}
     suffixes = SUFFIXES[1:] if images == masks else SUFFIXES
     pictures = pictures_in(images)
@@ -280,9 +278,7 @@ def instances(file: Path, values: np.ndarray) -> dict[int, dict]:
 
 
 def pieces(mask: np.ndarray) -> list[dict]:
-    """The RLE of every connected piece of a mask (H, W); pieces that touch at a corner are
-    connected.
-    """
+    """The RLE of every connected piece of a mask (H, W); corners connect."""
     labelled, _ = ndimage.label(mask, np.ones((3, 3)))
     return list(instances(Path(), labelled).values())
 

@@ -119,9 +119,7 @@ def on_upright(
     canvases: Sequence[Canvas],
     defects: list[Defect],
 ) -> list[AnnotatedPicture]:
-    """The images; outlines that are on the stored image, as `on_stored` decides, are turned
-    upright.
-    """
+    """The images; outlines on stored images, as `on_stored` decides, are turned upright."""
     turning = on_stored(source, canvases, defects)
     return [
         upright(picture, one) if stored else picture

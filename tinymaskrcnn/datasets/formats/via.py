@@ -1,5 +1,4 @@
-"""Annotations of the VGG Image Annotator, versions 1 and 2: a project, or its regions exported as
-json.
+"""Annotations of the VGG Image Annotator, versions 1 and 2: a project, or exported regions.
 
 It reads polygons, rectangles, circles and ellipses. A polyline counts as a polygon if it ends at
 its start; open ones, and points, have no inside and are left out.

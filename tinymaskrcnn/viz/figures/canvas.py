@@ -35,9 +35,7 @@ def panels(
         size: width and height of each, in inches.
         settings: of `subplots`.
     """
-    from matplotlib.figure import (
-        Figure,
-    )  # late, without pyplot: no window, no global state
+    from matplotlib.figure import Figure  # late, and without pyplot: no window, no global state
 
     columns = max(1, min(columns, count))
     rows = max(1, -(-count // columns))

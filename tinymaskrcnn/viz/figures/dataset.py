@@ -177,9 +177,7 @@ def sample_statistics(traces: Sequence[Trace]) -> list[dict[str, Any]]:
 
 
 def sampled_shares(traces: Sequence[Trace], classes: Sequence[str] = ()) -> Figure:
-    """The sampler's choices: the share of objects in each image, and the regions per class over
-    all.
-    """
+    """The sampler's choices: the share of objects per image, and the regions per class."""
     figure, (left, right) = panels(2, 2, 3.6, titles=("share of objects", "regions by class"))
     rows = sample_statistics(traces)
     if not rows:

@@ -96,8 +96,7 @@ def class_counts(t: Trace, classes: Sequence[str]) -> Figure:
 def feature_maps(
     t: Trace, name: str = "backbone.pyramid", channels: int = 4, picture: int = 0
 ) -> Figure:
-    """The first channels of every level of one kind of feature map, and the mean size of all
-    channels.
+    """The first channels of every level of one kind of map, and the mean size of all channels.
 
     Args:
         name: "backbone.body", "backbone.laterals", "backbone.merged", "backbone.pyramid" or

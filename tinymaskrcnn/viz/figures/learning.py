@@ -85,9 +85,7 @@ def overlap_matrix(t: Trace, stage: str = "rpn", count: int = 40, picture: int =
 
 
 def sampled_regions(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> Figure:
-    """The regions that the heads learn from: objects with their classes and targets, and
-    background.
-    """
+    """The regions that the heads learn from: objects with classes and targets, and background."""
     boxes, labels, goals = (t[f"roi.sample.{n}"][picture] for n in ("boxes", "labels", "goals"))
     truth = t["transform.targets"][picture]["boxes"][t["roi.sample.matches"][picture][labels > 0]]
     unique = len(np.unique(boxes, axis=0))
@@ -190,9 +188,7 @@ def loss_terms(t: Trace) -> Figure:
 
 
 def mask_loss(t: Trace, region: int = 0) -> Figure:
-    """The gradient of one region's mask loss: where the mask should grow, and where it should
-    shrink.
-    """
+    """The gradient of one region's mask loss: where the mask should grow or shrink."""
     figure, (axis,) = panels(1, size=3.2, titles=(f"region {region}: probability - goal",))
     if region >= len(t["roi.mask_goals"]):
         nothing(axis, "no such region")

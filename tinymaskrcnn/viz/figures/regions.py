@@ -188,9 +188,7 @@ def mask_probabilities(
 
 
 def pasted_masks(t: Trace, classes: Sequence[str] = (), count: int = 8, picture: int = 0) -> Figure:
-    """The same masks, each pasted into the whole (resized) image. `predict` thresholds them at one
-    half.
-    """
+    """The same masks, each pasted into the whole (resized) image, before thresholding."""
     found = found_in(t, picture)
     shown = min(count, len(found["scores"]))
     figure, axes = panels(max(shown, 1), size=2)
@@ -261,9 +259,7 @@ def found_in(t: Trace, picture: int = 0) -> dict[str, np.ndarray]:
 
 
 def draw_mask(axis: Any, probabilities: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> None:
-    """Draw one mask (28, 28), pasted into an image of this height and width, where it is above one
-    half.
-    """
+    """Draw the part of a mask (28, 28) above one half, pasted into an image of this size."""
     (pasted,) = paste_masks(probabilities[None], box[None], *size)
     x, y = np.arange(size[1]) + 0.5, np.arange(size[0]) + 0.5
     if pasted.max() > 0.5:

@@ -99,7 +99,7 @@ def require_finite(t: Trace) -> None:
     for name in ("rpn.objectness", "rpn.deltas", "detect.class_logits", "detect.box_deltas"):
         if not np.isfinite(t[name]).all():
             raise NonFiniteError(
-                f"the model computes {name} that are not finite: a page cannot show them"
+                f"the model computes {name} that are not finite: no page shows them"
             )
 
 
