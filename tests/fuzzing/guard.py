@@ -62,7 +62,7 @@ def _memory_limit():
 
 
 def taken(work, *arguments):
-    """What `work` makes of its input, or None if it refuses it properly; other errors fail the test."""
+    """What `work` makes of its input; None if it refuses it properly. Other errors fail."""
     with limits():
         try:
             return work(*arguments)

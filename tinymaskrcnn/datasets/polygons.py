@@ -73,7 +73,7 @@ def crosses_itself(points: np.ndarray) -> bool:
 
 
 def _cross(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
-    """Whether edges a-b and c-d, each (m, 2), cross: each has its ends on both sides of the other."""
+    """Whether edges a-b and c-d, each (m, 2), cross: each separates the ends of the other."""
     with np.errstate(over="ignore", invalid="ignore"):
         sides_of_ab = _side(a, b, c) * _side(a, b, d)
         return (sides_of_ab < 0) & (_side(c, d, a) * _side(c, d, b) < 0)

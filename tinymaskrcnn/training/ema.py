@@ -43,7 +43,7 @@ class MovingAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Lend the model the averaged weights in this context, then restore its own, bit for bit."""
+        """Give the model the averaged weights in this context, then its own again, bit for bit."""
         own = _copies(self.model)
         self.model.load_state_dict(self.averages)
         try:

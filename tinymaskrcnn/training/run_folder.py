@@ -100,7 +100,7 @@ class RunFolder:
             )
 
     def _remove_leftovers(self) -> None:
-        """Remove what a killed run had begun to write; while we hold the lock, nobody writes here."""
+        """Remove what a killed run had begun to write; we hold the lock, so nobody writes here."""
         for leftover in (*self.path.rglob("*.partial"), *self.path.glob(".model.*.tmp")):
             with naming(leftover):
                 leftover.unlink()

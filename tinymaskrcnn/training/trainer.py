@@ -379,7 +379,7 @@ class Trainer:
         return True
 
     def _finish(self, folder: RunFolder) -> dict[str, Any]:
-        """Write the final weights, images and metrics. result.json comes last: it ends the run."""
+        """Write the final weights, images and metrics. result.json comes last: it marks the end."""
         self._draw(folder)
         self._explain(folder, at_last=True)
         with self._best_weights():
