@@ -31,6 +31,12 @@ BACKGROUND = ("background", "__background__", "_background_")
 class CocoFile:
     """The content of a COCO json, without the entries that cannot be used.
 
+    Args:
+        images_dir: the folder of the images; by default `images/` beside the json, then the json's
+            own.
+        classes: names in label order; by default the categories in the order of their ids.
+        content: the content of the file, if it has been read already.
+
     Attributes:
         images: the usable entries, in file order.
         files: the image file found for each image id.
@@ -39,12 +45,6 @@ class CocoFile:
         defects: everything that is wrong.
         classes: `classes[k - 1]` is the name of label k.
         category_ids: `category_ids[k - 1]` is the id of label k in the file; None if it has none.
-
-    Args:
-        images_dir: the folder of the images; by default `images/` beside the json, then the json's
-            own.
-        classes: names in label order; by default the categories in the order of their ids.
-        content: the content of the file, if it has been read already.
 
     Raises:
         InputError: the file is not COCO json at all.
