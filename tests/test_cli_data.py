@@ -232,7 +232,7 @@ def test_categories_without_objects_are_named(capsys):
 
     status, out, _ = run(capsys, "check-data", data_set(change=roboflow))
     assert status == 0
-    assert "  warning: categories without objects (2): category 0 ('cells-x1', a root as Rob" in out
+    assert "  warning: categories without objects (2): category 0 ('cells-x1', a root, as Rob" in out
     assert "category 7 ('debris')" in out
     few = data_set("val", change=lambda c: c["categories"].append({"id": 7, "name": "debris"}))
     status, out, _ = run(capsys, "check-data", "train.json", few)
@@ -451,7 +451,7 @@ def test_a_json_of_another_tool_is_told_what_to_do(capsys, folder):
     picture(folder / "a.png")
     status, _, err = run(capsys, "train", "--data", via("a.png"))
     assert status == 2
-    assert "tinymaskrcnn convert makes COCO json of VIA and labelme json" in err
+    assert "tinymaskrcnn convert turns VIA and labelme json into it" in err
 
 
 def test_grey_pictures_for_a_grey_model(capsys):

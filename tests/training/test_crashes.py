@@ -246,7 +246,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
             make(tmp_path / name, model=model).run()
     for file in (tmp_path / "other/checkpoints").iterdir():
         file.replace(tmp_path / "mine/checkpoints" / file.name)
-    with pytest.raises(InputError, match=r"no checkpoint can be used .*of another run"):
+    with pytest.raises(InputError, match=r"no checkpoint can be used .*from another run"):
         make(tmp_path / "mine", resume=True).run()
 
 

@@ -245,7 +245,7 @@ def test_a_checkpoint_of_another_run_is_passed_over(tmp_path, caplog, whole):
     for file in (other / "checkpoints").glob("step-00000005.*"):
         shutil.copy(file, mine / "checkpoints")
     assert resume(mine) == whole
-    assert "step-00000005.safetensors: of another run" in caplog.text
+    assert "step-00000005.safetensors: from another run" in caplog.text
 
 
 @pytest.mark.parametrize("difference", ["seed", "data", "weights"])
@@ -263,7 +263,7 @@ def test_checkpoints_of_another_run_alone_are_refused(tmp_path, difference):
             make(other, RECIPE, model, pictures=Pictures("mine")).run()
     shutil.rmtree(mine / "checkpoints")
     shutil.copytree(other / "checkpoints", mine / "checkpoints")
-    with pytest.raises(InputError, match=r"no checkpoint can be used .*of another run"):
+    with pytest.raises(InputError, match=r"no checkpoint can be used .*from another run"):
         resume(mine, pictures=Pictures("mine"))
 
 

@@ -116,7 +116,7 @@ def _read(path: Path, run: str | None) -> Checkpoint:
     if run is not None and texts.get("run", run) != run:
         raise InputError(f"{path}: from another run, with other settings, data or initial weights")
     if "run" not in texts:
-        logger.warning("%s: written by an earlier version; cannot check its run and step", path)
+        logger.warning("%s: from an earlier version; its run and step cannot be checked", path)
     elif step != named:
         logger.warning("%s: renamed; it was written after step %d", path, step)
     return Checkpoint(step, arrays, texts)

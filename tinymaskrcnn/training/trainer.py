@@ -116,7 +116,7 @@ class Trainer:
                     anew = partial(self._write_anew, folder, result["steps"])
                     check_weights(folder.path, result, anew)
             if (result := group.agreed(result)) is not None:
-                logger.info("%s: this run is already finished", self.out)
+                logger.info("%s: this run is finished", self.out)
                 return result
             with group.together():
                 self._restore(folder)
