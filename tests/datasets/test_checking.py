@@ -109,7 +109,7 @@ def test_the_digest_is_of_pixels_and_shape():
 
 def test_a_set_without_pictures(make):
     path = make("a")
-    assert found(check_set(path)) == [(REFUSED, "no pictures", "images")]
+    assert found(check_set(path)) == [(REFUSED, "no images", "images")]
 
 
 def test_every_picture_is_shown_to_the_bar(make):
