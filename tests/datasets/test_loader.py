@@ -108,7 +108,7 @@ def test_errors_come_out_with_the_picture_that_they_are_about():
 
 
 def test_an_empty_data_set_is_refused():
-    with pytest.raises(InputError, match="no pictures"):
+    with pytest.raises(InputError, match="no images"):
         Loader(Numbers(0), 2, seed=0)
 
 

@@ -142,7 +142,7 @@ def test_weights_of_another_model_are_refused_and_nothing_is_changed():
 def test_a_plain_sequence_gets_names():
     plain = NamedDataset(stub_pictures(2), class_count=2)
     assert plain.classes == ["1", "2"]
-    assert plain.describe(1) == "picture 1"
+    assert plain.describe(1) == "sample 1"
     assert len(plain) == 2 and plain[0][0].shape == (3, 16, 16)
 
 
@@ -166,7 +166,7 @@ def spoilt(index, **changes):
 def test_a_picture_that_cannot_be_used_is_named(changes, message):
     pictures = spoilt(1, **changes)
     assert pictures[0][0].shape == (3, 16, 16)
-    with pytest.raises(InputError, match=f"picture 1: .*{message}"):
+    with pytest.raises(InputError, match=f"sample 1: .*{message}"):
         pictures[1]
 
 

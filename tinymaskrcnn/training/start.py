@@ -148,9 +148,9 @@ class NamedDataset:
         return image, target
 
     def describe(self, index: int) -> str:
-        """The name of image `index` in messages."""
+        """The name of item `index` in messages."""
         own = getattr(self.pictures, "describe", None)
-        return own(index) if own else f"image {index}"
+        return own(index) if own else f"sample {index}"
 
     def _check_labels(self, target: Target) -> None:
         highest = target["labels"].max(initial=0)
