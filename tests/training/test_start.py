@@ -18,7 +18,7 @@ CLASSES = ["square", "circle", "triangle"]
 
 
 class Heads(Module):
-    """The heads of a Mask R-CNN as far as classes matter."""
+    """The heads of a Mask R-CNN, as far as classes matter."""
 
     def __init__(self, classes: int, seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -30,7 +30,7 @@ class Heads(Module):
 
 
 def load(classes, known, count=None):
-    """A model for these classes, what it was before, what was loaded, and what was said."""
+    """A model for these classes, its former state, what was loaded, and the message."""
     source = Heads(len(known or range(count)) + 1, seed=1).state_dict()
     model = Heads(len(classes) + 1, seed=0)
     before = {name: array.copy() for name, array in model.state_dict().items()}
@@ -142,7 +142,7 @@ def test_weights_of_another_model_are_refused_and_nothing_is_changed():
 def test_a_plain_sequence_gets_names():
     plain = NamedDataset(stub_pictures(2), class_count=2)
     assert plain.classes == ["1", "2"]
-    assert plain.describe(1) == "picture 1"
+    assert plain.describe(1) == "sample 1"
     assert len(plain) == 2 and plain[0][0].shape == (3, 16, 16)
 
 
@@ -166,7 +166,7 @@ def spoilt(index, **changes):
 def test_a_picture_that_cannot_be_used_is_named(changes, message):
     pictures = spoilt(1, **changes)
     assert pictures[0][0].shape == (3, 16, 16)
-    with pytest.raises(InputError, match=f"picture 1: .*{message}"):
+    with pytest.raises(InputError, match=f"sample 1: .*{message}"):
         pictures[1]
 
 

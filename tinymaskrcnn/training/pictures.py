@@ -1,5 +1,6 @@
-"""The pictures of a run folder: its curve, and predictions beside the truth; and what becomes of
-the training where one of them, or anything else beside it, fails: nothing.
+"""The images of a run folder: its curve, and predictions beside the ground truth.
+
+If one of them fails, or anything else beside the training, training goes on.
 """
 
 from __future__ import annotations
@@ -17,31 +18,31 @@ from ..viz.draw import contact_sheet, draw_detections, draw_target, side_by_side
 from .run_folder import read_rows
 
 logger = logging.getLogger(__name__)
-SHOWN = 8  # pictures of a sample sheet
+SHOWN = 8  # images of a sample sheet
 
 
 @contextmanager
 def beside(what: str) -> Iterator[None]:
-    """Within this context an error is logged in one line, and training goes on.
+    """Log an error in this context in one line, and let training go on.
 
     Args:
-        what: what failed, in the message.
+        what: what failed, for the message.
     """
     try:
         yield
     except Exception as problem:
-        logger.warning("%s failed, training goes on: %s", what, reason(problem))
+        logger.warning("%s failed; training goes on: %s", what, reason(problem))
 
 
 def draw_curve(run: Path) -> None:
-    """curve.png from metrics.jsonl and evaluations.jsonl."""
+    """Draw curve.png from metrics.jsonl and evaluations.jsonl."""
     rows = read_rows(run / "metrics.jsonl")
     if rows:
         training_curve(rows, run / "curve.png", read_rows(run / "evaluations.jsonl"))
 
 
 def draw_samples(model: Any, dataset: Any, classes: list[str], path: Path) -> None:
-    """Truth and prediction of the first pictures of a data set, side by side."""
+    """Draw ground truth and prediction, side by side, for the first images of a data set."""
     path.parent.mkdir(exist_ok=True)
     pairs = []
     for i in range(min(SHOWN, len(dataset))):

@@ -1,4 +1,4 @@
-"""What training starts from: weights whose heads may be of other classes, a data set that fits the
+"""What training starts from: weights whose heads may be for other classes, a data set that fits the
 model, and an optimiser.
 """
 
@@ -15,7 +15,7 @@ from ..nn import Module
 from ..optim import SGD, Muon, without_decay_of_vectors
 from .recipes import Recipe
 
-_CLASS_ROWS = {  # of the arrays whose rows belong to classes: how many each class has
+_CLASS_ROWS = {  # rows per class, of the arrays whose rows belong to classes
     "roi_heads.box_predictor.cls_score.": 1,
     "roi_heads.box_predictor.bbox_pred.": 4,
     "roi_heads.mask_predictor.mask_fcn_logits.": 1,
@@ -31,20 +31,25 @@ def load_for_fine_tuning(
     classes: Sequence[str],
     known: Sequence[str] | None = None,
 ) -> str:
-    """Load weights of a model that may know other classes: in the last layers of the box and the
-    mask head, each class that both know gets its own rows, wherever they stand, and a new class
-    keeps its fresh ones. Where the two share no class, the background's rows stay fresh too.
+    """Load weights of a model that may know other classes.
+
+    In the last layers of the box head and the mask head, each class that both know keeps its own
+    rows, wherever they stand, and a new class keeps its fresh ones. If the two share no class, the
+    background's rows stay fresh too.
 
     Args:
-        model: with fresh weights, for these `classes`. state: arrays by name. name: what the
-            weights are called in messages. classes: of label 1, 2, ... known: those of the
-            weights; None where they are not named, and then as many classes are taken for the same.
+        model: with fresh weights, for these `classes`.
+        state: arrays by name.
+        name: the weights' name in messages.
+        classes: of label 1, 2, ...
+        known: the classes of the weights; None if they are not named. Then equally many classes are
+            assumed to be the same ones.
 
     Returns:
         One line on the classes: which were kept, moved or made anew.
 
     Raises:
-        InputError: the weights do not fit otherwise.
+        InputError: the weights do not fit in other ways.
     """
     from ..weights.names import canonical
 
@@ -63,8 +68,8 @@ def load_for_fine_tuning(
 
 
 def _sources(classes: Sequence[str], known: Sequence[str] | None, count: int) -> list[int | None]:
-    """The label that the background and each class have in the weights; None where it is new."""
-    if known is None:  # as many classes are taken for the same
+    """The label that the background and each class have in the weights; None for a new class."""
+    if known is None:  # equally many classes are assumed to be the same
         known = classes if len(classes) == count else []
     places = {name: label for label, name in enumerate(known, start=1)}
     found = [places.get(name) for name in classes]
@@ -79,7 +84,7 @@ def _rearranged(
     rows: int,
     count: int,
 ) -> np.ndarray:
-    """An array with the rows that `sources` says, those of new classes as they are in `own`."""
+    """An array with its rows taken as `sources` says; rows of new classes come from `own`."""
     expected = (rows * (count + 1), *own.shape[1:])
     if given.shape != expected:
         raise InputError(f"{key} is {given.shape}, expected {expected} for {count} classes")
@@ -112,10 +117,11 @@ def _some(names: Sequence[str]) -> str:
 
 class NamedDataset:
     """Any sequence of (image, target), checked, with the `classes` and `describe` that a data set
-    has; its own where it has them.
+    has. Its own are used if it has them.
 
     Args:
-        pictures: has len() and [i]. class_count: how many classes to name where it names none.
+        pictures: has len() and [i].
+        class_count: how many classes to name if it names none.
     """
 
     def __init__(self, pictures: Any, class_count: int) -> None:
@@ -127,10 +133,10 @@ class NamedDataset:
         return len(self.pictures)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, Target]:
-        """Picture and target, checked: later on nobody knows the picture's name.
+        """The image and its target, checked here because later nobody knows the image's name.
 
         Raises:
-            InputError: names the picture, and what is wrong with it or its target.
+            InputError: names the image, and what is wrong with it or its target.
         """
         image, target = self.pictures[index]
         try:
@@ -142,9 +148,9 @@ class NamedDataset:
         return image, target
 
     def describe(self, index: int) -> str:
-        """What picture `index` is called in messages."""
+        """The name of item `index` in messages."""
         own = getattr(self.pictures, "describe", None)
-        return own(index) if own else f"picture {index}"
+        return own(index) if own else f"sample {index}"
 
     def _check_labels(self, target: Target) -> None:
         highest = target["labels"].max(initial=0)
@@ -155,8 +161,8 @@ class NamedDataset:
 def named_datasets(
     dataset: Any, val_dataset: Any | None, model: Any
 ) -> tuple[NamedDataset, NamedDataset | None]:
-    """Both data sets, once it is sure that there is something to train on and labels mean the same
-    everywhere.
+    """Both data sets, after checking that there is something to train on and that labels mean the
+    same everywhere.
 
     Raises:
         InputError: names what does not fit.
@@ -165,11 +171,11 @@ def named_datasets(
     train = NamedDataset(dataset, count)
     val = NamedDataset(val_dataset, count) if val_dataset is not None else None
     if len(train) == 0:
-        raise InputError("the training set holds no pictures")
+        raise InputError("the training set holds no images")
     if len(train.classes) != count:
         raise InputError(
             f"the training set has {len(train.classes)} classes "
-            f"({', '.join(train.classes[:5])}), the model {count}"
+            f"({', '.join(train.classes[:5])}), the model has {count}"
         )
     if val is not None and val.classes != train.classes:
         raise InputError(
@@ -179,7 +185,7 @@ def named_datasets(
 
 
 def make_optimizer(model: Module, recipe: Recipe) -> SGD:
-    """What the recipe says, over the model's parameters."""
+    """The optimiser that the recipe asks for, over the model's parameters."""
     parameters: Any = list(model.parameters())
     if not recipe.decay_vectors:
         parameters = without_decay_of_vectors(parameters)

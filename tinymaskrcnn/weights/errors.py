@@ -1,4 +1,4 @@
-"""The one error of this package."""
+"""The only error that this package raises."""
 
 from ..errors import InputError
 

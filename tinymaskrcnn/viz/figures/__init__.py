@@ -1,12 +1,13 @@
-"""Matplotlib figures of every stage, each of a trace: `tm.viz.figures.centre_anchors(t)`.
+"""Matplotlib figures of every stage, each made from a trace: `tm.viz.figures.centre_anchors(t)`.
 
 >>> with tm.trace() as t:
 ...     model.detect([image])
 >>> tm.viz.figures.proposal_stages(t).savefig("proposals.png")
 
-Those of ground truth, matching and losses want a trace of `model.evaluate_losses(images, targets)`
-(both halves) or of a training pass. `picture` is the number of the picture in its batch. Those of a
-whole data set (dataset.py) want plain numbers, that of training's course a trace of each moment.
+Figures of ground truth, matching and losses need a trace of `model.evaluate_losses(images,
+targets)` (both halves) or of a training pass. `picture` is the index of the image in its batch.
+Figures of a whole data set (dataset.py) take plain numbers; the figure of a training run's course
+takes one trace for each moment.
 """
 
 from .course import training_course

@@ -1,4 +1,4 @@
-"""What training sees: matching, sampling, goals, loss terms."""
+"""What training uses: matching, sampling, targets, loss terms."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .inputs import name_of, signed_limit
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHOWN = 8  # regions that are shown each by itself
+SHOWN = 8  # regions that are shown one by one
 
 
 def anchor_matches(t: Trace, count: int = 100, picture: int = 0) -> Figure:
-    """Anchors that stand for an object (dotted) with the boxes they should become (solid); some
-    background; some that are neither.
+    """Positive anchors (dotted) with the boxes they should become (solid), some background anchors,
+    and some that are neither.
     """
     decisions, anchors = t["rpn.match.decisions"][picture], t["rpn.anchors"]
     kinds = {
@@ -47,11 +47,11 @@ def anchor_matches(t: Trace, count: int = 100, picture: int = 0) -> Figure:
 
 
 def sampled_anchors(t: Trace, picture: int = 0) -> Figure:
-    """The anchors that the losses look at; objects with the boxes that their goals lead to."""
+    """The anchors that the losses use; the positive ones with the boxes of their targets."""
     indices, truth = (t[f"rpn.sample.{name}"][picture] for name in ("indices", "is_object"))
     anchors = t["rpn.anchors"][indices]
     goals = BoxCoder().decode(t["rpn.sample.goals"][picture], anchors[truth])[:, 0]
-    titles = (f"{int(truth.sum())} objects and their goals", f"{int((~truth).sum())} background")
+    titles = (f"{int(truth.sum())} objects and their targets", f"{int((~truth).sum())} background")
     figure, (left, right) = panels(2, 2, 4, titles=titles)
     for axis in (left, right):
         show_picture(axis, t, picture, faded=0.3)
@@ -65,7 +65,8 @@ def overlap_matrix(t: Trace, stage: str = "rpn", count: int = 40, picture: int =
     """IoU of every ground-truth box with the boxes that overlap it most.
 
     Args:
-        stage: "rpn" for anchors, "roi" for proposals. count: boxes (columns).
+        stage: "rpn" for anchors, "roi" for proposals.
+        count: boxes (columns).
     """
     iou = t[f"{stage}.match.iou"][picture]
     figure, axis = chart(8, 1.2 + 0.3 * len(iou))
@@ -84,7 +85,7 @@ def overlap_matrix(t: Trace, stage: str = "rpn", count: int = 40, picture: int =
 
 
 def sampled_regions(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> Figure:
-    """The regions that the heads learn from: objects with their classes and goals, background."""
+    """The regions that the heads learn from: objects with classes and targets, and background."""
     boxes, labels, goals = (t[f"roi.sample.{n}"][picture] for n in ("boxes", "labels", "goals"))
     truth = t["transform.targets"][picture]["boxes"][t["roi.sample.matches"][picture][labels > 0]]
     unique = len(np.unique(boxes, axis=0))
@@ -100,12 +101,12 @@ def sampled_regions(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> 
     draw_boxes(left, boxes[labels > 0], PROPOSAL, width=0.9, captions=captions)
     draw_boxes(left, truth, GROUND_TRUTH, width=1.2)
     draw_boxes(right, boxes[labels == 0], DROPPED, width=0.7)
-    left.set_xlabel(f"largest goal {np.abs(goals).max(initial=0):.2f}", fontsize=8)
+    left.set_xlabel(f"largest target {np.abs(goals).max(initial=0):.2f}", fontsize=8)
     return figure
 
 
 def mask_goals(t: Trace, count: int = SHOWN, picture: int = 0) -> Figure:
-    """Regions with the mask that each should get, what it got, and what each pixel costs."""
+    """Regions with the mask that each should have, the mask it has, and the loss of each pixel."""
     goals, logits, terms = t["roi.mask_goals"], t["roi.mask_logits"], t["roi.terms.mask"]
     rois = t["roi.mask_pool.rois"]
     own = np.flatnonzero(rois[:, 0] == picture)[:count]
@@ -127,8 +128,8 @@ def mask_goals(t: Trace, count: int = SHOWN, picture: int = 0) -> Figure:
 
 
 def mask_resolution(t: Trace, count: int = SHOWN, size: int = 28, picture: int = 0) -> Figure:
-    """What a mask of size x size can hold: each object's own, cut out of its box to that grid, and
-    pasted back. The IoU is that of a network that meets its goals exactly.
+    """What a mask of size x size can hold: each object's own mask, cut out of its box to that grid
+    and pasted back. A network that predicts its targets exactly reaches this IoU.
     """
     target = t["transform.targets"][picture]
     boxes, masks = target["boxes"][:count], target["masks"][:count]
@@ -151,11 +152,13 @@ def mask_resolution(t: Trace, count: int = SHOWN, size: int = 28, picture: int =
 
 
 def mask_round_trip(masks: Any, boxes: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Masks (G, H, W) cut out of their boxes (G, 4) to a grid (G, size, size), and the IoU (G,) of
-    each with its mask when that is pasted back.
+    """Cut masks (G, H, W) out of their boxes (G, 4) to a grid (G, size, size), and paste them back.
+
+    Returns:
+        The grids, and the IoU (G,) of each pasted mask with the original.
     """
     small, ious = np.zeros((len(boxes), size, size), np.float32), np.zeros(len(boxes))
-    for i, mask in enumerate(masks):  # one at a time: pictures may be large
+    for i, mask in enumerate(masks):  # one at a time: images may be large
         own = slice(i, i + 1)
         small[own] = cut_masks(masks[own], boxes[own], np.zeros(1), size)
         back = paste_masks_binary(small[own], boxes[own], *mask.shape)[0]
@@ -168,7 +171,7 @@ def _rows(axes: Sequence[Any], columns: int) -> list[Sequence[Any]]:
 
 
 def loss_terms(t: Trace) -> Figure:
-    """What each anchor or region adds to the five losses, the largest first."""
+    """What each anchor or region adds to the five losses, largest first."""
     terms = {
         "loss_objectness": np.concatenate(t["rpn.terms.objectness"]),
         "loss_rpn_box_reg": np.concatenate(t["rpn.terms.box"]),
@@ -185,7 +188,7 @@ def loss_terms(t: Trace) -> Figure:
 
 
 def mask_loss(t: Trace, region: int = 0) -> Figure:
-    """The slope of one region's mask loss: where the mask should grow, and where shrink."""
+    """The gradient of one region's mask loss: where the mask should grow or shrink."""
     figure, (axis,) = panels(1, size=3.2, titles=(f"region {region}: probability - goal",))
     if region >= len(t["roi.mask_goals"]):
         nothing(axis, "no such region")
