@@ -1,10 +1,12 @@
 """The graph walk, Tensor, and gradcheck itself."""
 
+import threading
+
 import numpy as np
 import pytest
 
 import lessons
-from tinymaskrcnn.autograd import Function, is_grad_enabled, no_grad
+from tinymaskrcnn.autograd import Function, is_grad_enabled, no_grad, observe
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.tensor import Tensor
 
@@ -131,6 +133,33 @@ def test_no_grad_records_nothing():
     assert not y.requires_grad
     with pytest.raises(RuntimeError, match="does not require"):
         y.backward()
+
+
+def test_an_observer_sees_each_gradient_that_is_complete():
+    x = Tensor([3.0], requires_grad=True)
+    seen = []
+    y = Double()(x)
+    z = y * y + y
+    with observe(lambda node, grads: seen.append((node, *grads))):
+        z.backward()
+        with observe(None):
+            Double()(x).backward()
+    Double()(x).backward()
+    assert [node for node, _ in seen].index(y.node) == len(seen) - 1 == 2
+    assert seen[-1][1].tolist() == [13.0]  # both uses of y
+
+
+def test_an_observer_is_of_one_thread():
+    seen = []
+
+    def learn():
+        Double()(Tensor([1.0], requires_grad=True)).backward()
+
+    with observe(lambda node, grads: seen.append(node)):
+        thread = threading.Thread(target=learn)
+        thread.start()
+        thread.join()
+    assert seen == []
 
 
 def test_several_outputs():

@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from . import tracing
 from .backend import device_of, kernels
 from .errors import InputError
 from .gpu.array import GpuArray
 
 _BASIC = "tinymaskrcnn.ops.basic"
-_grad_enabled = ContextVar("grad_enabled", default=True)  # of each thread its own
+Observer = Callable[["Function", list[Any]], None]
+_grad_enabled = ContextVar("grad_enabled", default=True)  # each thread has its own
+_observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
 
 
 def is_grad_enabled() -> bool:
@@ -42,6 +43,22 @@ def no_grad() -> Iterator[None]:
         yield
     finally:
         _grad_enabled.reset(before)
+
+
+@contextmanager
+def observe(observer: Observer | None) -> Iterator[None]:
+    """Within this context, show an observer the gradients of each backward pass of this thread.
+
+    Args:
+        observer: called with each Function and the gradients of its outputs (None where there is
+            none), as soon as these are complete. Of nested observers only the innermost is called;
+            None silences an outer one.
+    """
+    before = _observer.set(observer)
+    try:
+        yield
+    finally:
+        _observer.reset(before)
 
 
 class Function:
@@ -161,7 +178,8 @@ def _visit(node: Function, pending: dict[tuple[int, int], _Sum]) -> None:
     grads = [None if s is None else s.value for s in sums]
     if all(g is None for g in grads):
         return
-    tracing.note_gradients(node, grads)
+    if observer := _observer.get():
+        observer(node, grads)
     dtype = next(g.dtype for g in grads if g is not None)
     node.totals = tuple(_total(tensor, dtype, pending) for tensor in node.inputs)
     fresh = node.fresh or (False,) * len(node.inputs)
