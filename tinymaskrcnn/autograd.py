@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from .backend import device_of, kernels
+from .backend import device_of
 from .errors import InputError
 from .gpu.array import GpuArray
+from .ops.basic import kernels
 
-_BASIC = "tinymaskrcnn.ops.basic"
 Observer = Callable[["Function", list[Any]], None]
 _grad_enabled = ContextVar("grad_enabled", default=True)  # each thread has its own
 _observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
@@ -211,7 +211,7 @@ class _Sum:
         self.value, self.owned = value, owned
 
     def add(self, other: np.ndarray) -> None:
-        run = kernels(_BASIC, self.value)
+        run = kernels(self.value)
         if self.owned:
             self.value = run.accumulate(self.value, other)
         else:

@@ -17,20 +17,19 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from .errors import InputError
 from .gpu.array import GpuArray, to_device
+from .gpu.on_host_arrays import OnHostArrays
 
 BACKENDS = ("reference", "cpu", "cuda")
 DEVICES = ("cpu", "cuda")
 # What serves float32 arrays of the host: nothing compiled where Numba is told not to compile
 HOST = "cpu" if os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0") else "reference"
 _forced: ContextVar[str | None] = ContextVar("forced", default=None)
-_modules: dict[tuple[str, str], Any] = {}
 
 
 @contextmanager
@@ -53,26 +52,44 @@ def use(name: str) -> Iterator[None]:
         _forced.reset(before)
 
 
-def kernels(package: str, array: Any) -> Any:
-    """The implementation of an op for this array: a module, or what stands for one.
+class Kernels:
+    """The kernels of one op: its modules reference.py, cpu.py and cuda.py, which have the same
+    functions. Each op's package has one of these, called `kernels`: `kernels(x).relu(x)` runs the
+    function that suits the array x.
 
     Args:
-        package: the op's package, as in `kernels(__package__, x)` from its op.py.
-        array: the array whose place and dtype decide.
-
-    Raises:
-        InputError: the array is on the device and another backend is forced, or numba-cuda is
-            missing.
+        package: the op's package, where the modules are; a module is imported on first use.
     """
-    forced = _forced.get()
-    name = forced or HOST
-    if isinstance(array, GpuArray):
-        if forced not in (None, "cuda"):
-            raise InputError(f'{array!r} is on the device, but use("{forced}") is in force')
-        return _implementation(package, "cuda")
-    if isinstance(array, np.ndarray | np.generic) and array.dtype == np.float64:
-        name = "reference"
-    return _on_host_arrays(package) if name == "cuda" else _implementation(package, name)
+
+    def __init__(self, package: str) -> None:
+        self._package = package
+        self._modules: dict[str, Any] = {}
+
+    def __call__(self, array: Any) -> Any:
+        """The module for this array, by its device and dtype.
+
+        Raises:
+            InputError: the array is on the device and another backend is forced, or numba-cuda is
+                missing.
+        """
+        forced = _forced.get()
+        if isinstance(array, GpuArray):
+            if forced not in (None, "cuda"):
+                raise InputError(f'{array!r} is on the device, but use("{forced}") is in force')
+            return self._module("cuda")
+        if isinstance(array, np.ndarray | np.generic) and array.dtype == np.float64:
+            return self._module("reference")
+        return self._on_host_arrays() if forced == "cuda" else self._module(forced or HOST)
+
+    def _module(self, name: str) -> Any:
+        if name not in self._modules:
+            self._modules[name] = importlib.import_module(f"{self._package}.{name}")
+        return self._modules[name]
+
+    def _on_host_arrays(self) -> Any:
+        if "on host arrays" not in self._modules:
+            self._modules["on host arrays"] = OnHostArrays(self._module("cuda"))
+        return self._modules["on host arrays"]
 
 
 def device_of(array: Any) -> str:
@@ -106,19 +123,3 @@ def check_device(device: str) -> str:
 
         current()
     return device
-
-
-def _implementation(package: str, name: str) -> ModuleType:
-    key = (package, name)
-    if key not in _modules:
-        _modules[key] = importlib.import_module(f"{package}.{name}")
-    return _modules[key]
-
-
-def _on_host_arrays(package: str) -> Any:
-    from .gpu.on_host_arrays import OnHostArrays
-
-    key = (package, "on host arrays")
-    if key not in _modules:
-        _modules[key] = OnHostArrays(_implementation(package, "cuda"))
-    return _modules[key]

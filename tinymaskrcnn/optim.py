@@ -14,13 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from .backend import device_of, kernels
+from .backend import device_of
 from .errors import InputError
 from .gpu.array import assign, to_host, zeros_like
 from .nn import Parameter
-
-_KERNELS = "tinymaskrcnn.ops.sgd"
-_ORTHOGONAL = "tinymaskrcnn.ops.orthogonalize"
+from .ops import orthogonalize, sgd
 
 
 @dataclass
@@ -107,7 +105,7 @@ class SGD:
         """One step of one parameter, which has a gradient."""
         assert parameter.grad is not None
         _require_one_place(parameter, velocity)
-        kernels(_KERNELS, parameter.data).sgd_step(
+        sgd.kernels(parameter.data).sgd_step(
             parameter.data.reshape(-1),
             parameter.grad.reshape(-1),
             velocity.reshape(-1),
@@ -159,7 +157,7 @@ class Muon(SGD):
         """Where the velocity will be a step later, as a matrix (M, N)."""
         assert parameter.grad is not None
         _require_one_place(parameter, velocity)
-        ahead = kernels(_KERNELS, parameter.data).look_ahead(
+        ahead = sgd.kernels(parameter.data).look_ahead(
             parameter.grad.reshape(-1), velocity.reshape(-1), self.momentum, grad_scale
         )
         return ahead.reshape(len(parameter.data), -1)
@@ -167,9 +165,9 @@ class Muon(SGD):
     def _turn(self, turns: list[tuple[Parameter, np.ndarray, float]]) -> None:
         """Change each parameter along its direction, made orthogonal."""
         matrices = [matrix for _, matrix, _ in turns]
-        directions = kernels(_ORTHOGONAL, matrices[0]).orthogonalize(matrices)
+        directions = orthogonalize.kernels(matrices[0]).orthogonalize(matrices)
         for (parameter, matrix, weight_decay), direction in zip(turns, directions, strict=True):
-            kernels(_KERNELS, matrix).descend(
+            sgd.kernels(matrix).descend(
                 parameter.data.reshape(-1),
                 direction.reshape(-1),
                 self.lr,
@@ -181,7 +179,7 @@ class Muon(SGD):
 def grad_norm(parameters: Iterable[Parameter]) -> float:
     """L2 norm of all gradients as one vector; 0 if there is none, inf or nan if one is."""
     grads = [p.grad.reshape(-1) for p in parameters if p.grad is not None]
-    return sqrt(sum(kernels(_KERNELS, grad).sum_of_squares(grad) for grad in grads))
+    return sqrt(sum(sgd.kernels(grad).sum_of_squares(grad) for grad in grads))
 
 
 def clip_scale(norm: float, max_norm: float) -> float:

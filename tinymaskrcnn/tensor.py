@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from . import autograd
-from .backend import check_device, constant, device_of, is_contiguous, kernels
+from .backend import check_device, constant, device_of, is_contiguous
 from .gpu.array import GpuArray, to_device, to_host
-
-_BASIC = "tinymaskrcnn.ops.basic"
+from .ops.basic import kernels
 
 
 def _basic() -> Any:
@@ -157,11 +156,11 @@ class Tensor:
         Tensors; unless it is `fresh`, that is, nobody else has it.
         """
         if self.grad is not None:
-            self.grad = kernels(_BASIC, self.grad).accumulate(self.grad, grad)
+            self.grad = kernels(self.grad).accumulate(self.grad, grad)
         elif fresh and grad.dtype == self.dtype and is_contiguous(grad):
             self.grad = grad
         else:
-            self.grad = kernels(_BASIC, grad).copy(grad)
+            self.grad = kernels(grad).copy(grad)
 
     def __add__(self, other: Any) -> Tensor:
         return _basic().add(self, other)

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ...autograd import Function
-from ...backend import constant, kernels
+from ...backend import constant
 from ...tensor import Tensor
+from . import kernels
 
 
 def add(a: Any, b: Any) -> Tensor:
@@ -125,7 +126,7 @@ def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
 class Add(Function):
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         self.shapes = a.shape, b.shape
-        return kernels(__package__, a).add(a, b)
+        return kernels(a).add(a, b)
 
     def backward(self, grad: np.ndarray) -> Any:
         return tuple(
@@ -137,10 +138,10 @@ class Add(Function):
 class Subtract(Function):
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         self.shapes = a.shape, b.shape
-        return kernels(__package__, a).subtract(a, b)
+        return kernels(a).subtract(a, b)
 
     def backward(self, grad: np.ndarray) -> Any:
-        k = kernels(__package__, grad)
+        k = kernels(grad)
         return (
             _unbroadcast(grad, self.shapes[0]) if self.needs[0] else None,
             k.negative(_unbroadcast(grad, self.shapes[1])) if self.needs[1] else None,
@@ -150,11 +151,11 @@ class Subtract(Function):
 class Multiply(Function):
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         self.save(a, b)
-        return kernels(__package__, a).multiply(a, b)
+        return kernels(a).multiply(a, b)
 
     def backward(self, grad: np.ndarray) -> Any:
         a, b = self.saved
-        k = kernels(__package__, grad)
+        k = kernels(grad)
         return (
             _unbroadcast(k.multiply(grad, b), a.shape) if self.needs[0] else None,
             _unbroadcast(k.multiply(grad, a), b.shape) if self.needs[1] else None,
@@ -165,14 +166,14 @@ class Divide(Function):
     """d(a/b) = da/b - (a/b) db/b."""
 
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        quotient = kernels(__package__, a).divide(a, b)
+        quotient = kernels(a).divide(a, b)
         self.shapes = a.shape, b.shape
         self.save(b, quotient)
         return quotient
 
     def backward(self, grad: np.ndarray) -> Any:
         b, quotient = self.saved
-        k = kernels(__package__, grad)
+        k = kernels(grad)
         da = k.divide(grad, b)
         db = _unbroadcast(k.multiply(da, quotient), self.shapes[1]) if self.needs[1] else None
         return (
@@ -187,34 +188,34 @@ class Power(Function):
 
     def forward(self, a: np.ndarray) -> np.ndarray:
         self.save(a)
-        return kernels(__package__, a).power(a, self.exponent)
+        return kernels(a).power(a, self.exponent)
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
         (a,) = self.saved
-        k = kernels(__package__, grad)
+        k = kernels(grad)
         slope = k.multiply(k.power(a, self.exponent - 1), constant(self.exponent, a))
         return k.multiply(grad, slope)
 
 
 class Exp(Function):
     def forward(self, a: np.ndarray) -> np.ndarray:
-        y = kernels(__package__, a).exp(a)
+        y = kernels(a).exp(a)
         self.save(y)
         return y
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
         (y,) = self.saved
-        return kernels(__package__, grad).multiply(grad, y)
+        return kernels(grad).multiply(grad, y)
 
 
 class Log(Function):
     def forward(self, a: np.ndarray) -> np.ndarray:
         self.save(a)
-        return kernels(__package__, a).log(a)
+        return kernels(a).log(a)
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
         (a,) = self.saved
-        return kernels(__package__, grad).divide(grad, a)
+        return kernels(grad).divide(grad, a)
 
 
 class MatMul(Function):
@@ -222,11 +223,11 @@ class MatMul(Function):
 
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         self.save(a, b)
-        return kernels(__package__, a).matmul(a, b)
+        return kernels(a).matmul(a, b)
 
     def backward(self, grad: np.ndarray) -> Any:
         a, b = self.saved
-        k = kernels(__package__, grad)
+        k = kernels(grad)
         return (
             _unbroadcast(k.matmul(grad, _turned(k, b)), a.shape) if self.needs[0] else None,
             _unbroadcast(k.matmul(_turned(k, a), grad), b.shape) if self.needs[1] else None,
@@ -239,14 +240,14 @@ class Sum(Function):
 
     def forward(self, a: np.ndarray) -> np.ndarray:
         self.shape = a.shape
-        return kernels(__package__, a).sum(a, self.axis, self.keepdims)
+        return kernels(a).sum(a, self.axis, self.keepdims)
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
         summed = range(len(self.shape)) if self.axis is None else np.atleast_1d(self.axis)
         kept = list(self.shape)
         for axis in summed:
             kept[axis] = 1
-        return kernels(__package__, grad).broadcast_to(grad.reshape(tuple(kept)), self.shape)
+        return kernels(grad).broadcast_to(grad.reshape(tuple(kept)), self.shape)
 
 
 class Max(Function):
@@ -257,13 +258,13 @@ class Max(Function):
 
     def forward(self, a: np.ndarray) -> np.ndarray:
         self.shape = a.shape
-        y, where = kernels(__package__, a).max_with_index(a, self.axis)
+        y, where = kernels(a).max_with_index(a, self.axis)
         self.save(where)
         return y
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
         (where,) = self.saved
-        return kernels(__package__, grad).max_grad(grad, where, self.shape, self.axis)
+        return kernels(grad).max_grad(grad, where, self.shape, self.axis)
 
 
 class Index(Function):
@@ -272,10 +273,10 @@ class Index(Function):
 
     def forward(self, a: np.ndarray) -> np.ndarray:
         self.shape = a.shape
-        return kernels(__package__, a).index(a, self.where)
+        return kernels(a).index(a, self.where)
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
-        return kernels(__package__, grad).index_grad(grad, self.where, self.shape)
+        return kernels(grad).index_grad(grad, self.where, self.shape)
 
 
 class Reshape(Function):
@@ -295,11 +296,11 @@ class Transpose(Function):
         self.axes = axes
 
     def forward(self, a: np.ndarray) -> np.ndarray:
-        return kernels(__package__, a).transpose(a, self.axes)
+        return kernels(a).transpose(a, self.axes)
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
         back = tuple(int(i) for i in np.argsort(self.axes))
-        return kernels(__package__, grad).transpose(grad, back)
+        return kernels(grad).transpose(grad, back)
 
 
 class Concat(Function):
@@ -308,10 +309,10 @@ class Concat(Function):
 
     def forward(self, *arrays: np.ndarray) -> np.ndarray:
         self.ends = np.cumsum([a.shape[self.axis] for a in arrays])[:-1]
-        return kernels(__package__, arrays[0]).concat(arrays, self.axis)
+        return kernels(arrays[0]).concat(arrays, self.axis)
 
     def backward(self, grad: np.ndarray) -> Any:
-        return tuple(kernels(__package__, grad).split(grad, self.ends, self.axis))
+        return tuple(kernels(grad).split(grad, self.ends, self.axis))
 
 
 class PutRows(Function):
@@ -321,10 +322,10 @@ class PutRows(Function):
         self.places = places
 
     def forward(self, *parts: np.ndarray) -> np.ndarray:
-        return kernels(__package__, parts[0]).put_rows(parts, self.places)
+        return kernels(parts[0]).put_rows(parts, self.places)
 
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray, ...]:
-        k = kernels(__package__, grad)
+        k = kernels(grad)
         return tuple(k.index(grad, place) for place in self.places)
 
 
@@ -350,7 +351,7 @@ def _unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Sum over the axes along which an operand of this shape was repeated."""
     if grad.shape == shape:
         return grad
-    k = kernels(__package__, grad)
+    k = kernels(grad)
     if grad.ndim > len(shape):
         grad = k.sum(grad, tuple(range(grad.ndim - len(shape))), False)
     repeated = tuple(i for i, n in enumerate(shape) if n == 1 and grad.shape[i] != 1)

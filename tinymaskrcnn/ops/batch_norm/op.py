@@ -11,10 +11,11 @@ import numpy as np
 
 from ... import parallel
 from ...autograd import Function
-from ...backend import constant, kernels
+from ...backend import constant
 from ...errors import InputError
 from ...gpu.array import to_host
 from ...tensor import Tensor
+from . import kernels
 
 
 class BatchNorm(Function):
@@ -29,7 +30,7 @@ class BatchNorm(Function):
     def forward(
         self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, residual: np.ndarray | None
     ) -> np.ndarray:
-        forward = kernels(__package__, x).batch_norm
+        forward = kernels(x).batch_norm
         settings = self.eps, self.relu, self.total
         y, self.mean, self.var = forward(x, weight, bias, residual, *settings)
         self.save(x, y if self.relu else None, weight)
@@ -37,7 +38,7 @@ class BatchNorm(Function):
 
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray | None, ...]:
         x, y, weight = self.saved
-        backward = kernels(__package__, grad).batch_norm_grad
+        backward = kernels(grad).batch_norm_grad
         settings = self.eps, self.relu, self.needs[3], self.total
         return backward(grad, x, y, weight, self.mean, self.var, *settings)
 
@@ -51,13 +52,13 @@ class Affine(Function):
     def forward(
         self, x: np.ndarray, scale: np.ndarray, shift: np.ndarray, residual: np.ndarray | None
     ) -> np.ndarray:
-        y = kernels(__package__, x).affine(x, scale, shift, residual, self.relu)
+        y = kernels(x).affine(x, scale, shift, residual, self.relu)
         self.save(x if self._with_scale else None, y if self.relu else None, scale)
         return y
 
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray | None, ...]:
         x, y, scale = self.saved
-        backward = kernels(__package__, grad).affine_grad
+        backward = kernels(grad).affine_grad
         return backward(grad, x, y, scale, self.relu, self._with_scale, self.needs[3])
 
     @property
@@ -117,7 +118,7 @@ def batch_norm(
     node = BatchNorm(eps, relu)
     y = node(x, weight, bias, residual)
     if count:
-        move = kernels(__package__, running_mean).move_statistics
+        move = kernels(running_mean).move_statistics
         move(running_mean, node.mean, momentum, 1.0)
         move(running_var, node.var, momentum, count / (count - 1))
     return y

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import kernels
 from ..arguments import as_boxes, check_one_place
+from . import kernels
 
 
 def box_iou(a: Any, b: Any) -> np.ndarray:
@@ -29,4 +29,4 @@ def box_iou(a: Any, b: Any) -> np.ndarray:
     check_one_place(a=a, b=b)
     if a.dtype != b.dtype:  # one of them is float64
         a, b = a.astype(np.float64), b.astype(np.float64)
-    return kernels(__package__, a).box_iou(a, b)
+    return kernels(a).box_iou(a, b)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ...autograd import Function
-from ...backend import kernels
 from ...tensor import Tensor
 from ..arguments import as_pair, output_size
+from . import kernels
 
 
 class Conv2d(Function):
@@ -42,14 +42,14 @@ class Conv2d(Function):
         bias: np.ndarray | None,
         residual: np.ndarray | None,
     ) -> np.ndarray:
-        y = kernels(__package__, x).conv2d(x, weight, bias, residual, *self.geometry, self.relu)
+        y = kernels(x).conv2d(x, weight, bias, residual, *self.geometry, self.relu)
         self.save(x, weight, y if self.relu else None)
         return y
 
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray | None, ...]:
         x, weight, y = self.saved
         needs_x, needs_weight, needs_bias, needs_residual = self.needs
-        run = kernels(__package__, grad)
+        run = kernels(grad)
         dx = dw = dbias = None
         if self.relu or needs_bias:
             grad, dbias = run.conv2d_grad_output(grad, y, self.relu)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ...autograd import Function
-from ...backend import kernels
 from ...tensor import Tensor
 from ..arguments import as_pair
+from . import kernels
 
 
 class ConvTranspose2d(Function):
@@ -28,7 +28,7 @@ class ConvTranspose2d(Function):
         self.relu = relu
 
     def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
-        run = kernels(__package__, x)
+        run = kernels(x)
         y = run.conv_transpose2d(x, weight, bias, *self.geometry, self.relu)
         self.save(x, weight, y if self.relu else None)
         return y
@@ -36,7 +36,7 @@ class ConvTranspose2d(Function):
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray | None, ...]:
         x, weight, y = self.saved
         needs_x, needs_weight, needs_bias = self.needs
-        run = kernels(__package__, grad)
+        run = kernels(grad)
         dx = dw = dbias = None
         if self.relu or needs_bias:
             grad, dbias = run.conv_transpose2d_grad_output(grad, y, self.relu)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ...autograd import Function
-from ...backend import kernels
 from ...tensor import Tensor
+from . import kernels
 
 
 class GroupNorm(Function):
@@ -21,14 +21,14 @@ class GroupNorm(Function):
     def forward(
         self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, residual: np.ndarray | None
     ) -> np.ndarray:
-        forward = kernels(__package__, x).group_norm
+        forward = kernels(x).group_norm
         y, mean, var = forward(x, self.num_groups, weight, bias, residual, self.eps, self.relu)
         self.save(x, y if self.relu else None, weight, mean, var)
         return y
 
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray | None, ...]:
         x, y, weight, mean, var = self.saved
-        backward = kernels(__package__, grad).group_norm_grad
+        backward = kernels(grad).group_norm_grad
         return backward(grad, x, y, weight, mean, var, self.eps, self.relu, self.needs[3])
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ...autograd import Function
-from ...backend import kernels
 from ...tensor import Tensor
 from ..arguments import as_pair
+from . import kernels
 
 
 class Nearest(Function):
@@ -18,10 +18,10 @@ class Nearest(Function):
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         self.input_size = x.shape[1:3]
-        return kernels(__package__, x).nearest(x, self.size)
+        return kernels(x).nearest(x, self.size)
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
-        return kernels(__package__, grad).nearest_grad(grad, self.input_size)
+        return kernels(grad).nearest_grad(grad, self.input_size)
 
 
 class Bilinear(Function):
@@ -30,10 +30,10 @@ class Bilinear(Function):
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         self.input_size = x.shape[1:3]
-        return kernels(__package__, x).bilinear(x, self.size)
+        return kernels(x).bilinear(x, self.size)
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
-        return kernels(__package__, grad).bilinear_grad(grad, self.input_size)
+        return kernels(grad).bilinear_grad(grad, self.input_size)
 
 
 class UpsampleAdd(Function):
@@ -41,12 +41,10 @@ class UpsampleAdd(Function):
 
     def forward(self, top: np.ndarray, lateral: np.ndarray) -> np.ndarray:
         self.top_size = top.shape[1:3]
-        return kernels(__package__, lateral).upsample_add(top, lateral)
+        return kernels(lateral).upsample_add(top, lateral)
 
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
-        dtop = (
-            kernels(__package__, grad).nearest_grad(grad, self.top_size) if self.needs[0] else None
-        )
+        dtop = kernels(grad).nearest_grad(grad, self.top_size) if self.needs[0] else None
         return dtop, grad
 
 

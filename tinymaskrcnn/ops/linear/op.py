@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ...autograd import Function
-from ...backend import kernels
 from ...tensor import Tensor
+from . import kernels
 
 
 class Linear(Function):
@@ -24,14 +24,14 @@ class Linear(Function):
         self.relu = relu
 
     def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
-        y = kernels(__package__, x).linear(x, weight, bias, self.relu)
+        y = kernels(x).linear(x, weight, bias, self.relu)
         self.save(x, weight, y if self.relu else None)
         return y
 
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray | None, ...]:
         x, weight, y = self.saved
         needs_x, needs_weight, needs_bias = self.needs
-        run = kernels(__package__, grad)
+        run = kernels(grad)
         dx = dw = dbias = None
         if self.relu or needs_bias:
             grad, dbias = run.linear_grad_output(grad, y, self.relu)

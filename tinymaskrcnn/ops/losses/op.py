@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 
 from ...autograd import Function
-from ...backend import constant, kernels
+from ...backend import constant
 from ...tensor import Tensor
+from . import kernels
 
 
 class CrossEntropy(Function):
     def forward(self, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        loss, probabilities = kernels(__package__, logits).cross_entropy(logits, labels)
+        loss, probabilities = kernels(logits).cross_entropy(logits, labels)
         self.save(probabilities, labels)
         return loss
 
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray, None]:
         probabilities, labels = self.saved
-        return kernels(__package__, grad).cross_entropy_grad(grad, probabilities, labels), None
+        return kernels(grad).cross_entropy_grad(grad, probabilities, labels), None
 
 
 class BinaryCrossEntropy(Function):
@@ -32,11 +33,11 @@ class BinaryCrossEntropy(Function):
 
     def forward(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
         self.save(logits, targets)
-        return kernels(__package__, logits).binary_cross_entropy(logits, targets, self.reduction)
+        return kernels(logits).binary_cross_entropy(logits, targets, self.reduction)
 
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray, None]:
         logits, targets = self.saved
-        backward = kernels(__package__, grad).binary_cross_entropy_grad
+        backward = kernels(grad).binary_cross_entropy_grad
         return backward(grad, logits, targets, self.reduction), None
 
 
@@ -46,13 +47,11 @@ class SmoothL1(Function):
 
     def forward(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
         self.save(prediction, target)
-        return kernels(__package__, prediction).smooth_l1(prediction, target, *self.settings)
+        return kernels(prediction).smooth_l1(prediction, target, *self.settings)
 
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray, None]:
         prediction, target = self.saved
-        return kernels(__package__, grad).smooth_l1_grad(
-            grad, prediction, target, *self.settings
-        ), None
+        return kernels(grad).smooth_l1_grad(grad, prediction, target, *self.settings), None
 
 
 def cross_entropy(logits: Any, labels: Any) -> Tensor:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ...autograd import Function
-from ...backend import kernels
 from ...tensor import Tensor
 from ..arguments import as_pair
+from . import kernels
 
 _MOST_TAPS = 1 << 16  # the winner's position inside its window is kept as uint16
 
@@ -23,13 +23,13 @@ class MaxPool2d(Function):
         self.settings = (kernel_size, stride, padding)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        y, tap = kernels(__package__, x).max_pool2d(x, *self.settings)
+        y, tap = kernels(x).max_pool2d(x, *self.settings)
         self.save(tap, x.shape)
         return y
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
         tap, input_shape = self.saved
-        return kernels(__package__, grad).max_pool2d_grad(grad, tap, input_shape, *self.settings)
+        return kernels(grad).max_pool2d_grad(grad, tap, input_shape, *self.settings)
 
 
 def max_pool2d(

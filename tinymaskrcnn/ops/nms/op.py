@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import kernels
 from ..arguments import as_boxes, as_labels, as_scores, check_one_place
+from . import kernels
 
 
 def nms(boxes: Any, scores: Any, iou_threshold: float) -> np.ndarray:
@@ -32,7 +32,7 @@ def nms(boxes: Any, scores: Any, iou_threshold: float) -> np.ndarray:
     scores = as_scores(scores, boxes)
     check_one_place(boxes=boxes, scores=scores)
     _check_threshold(iou_threshold)
-    return kernels(__package__, boxes).nms(boxes, scores, float(iou_threshold))
+    return kernels(boxes).nms(boxes, scores, float(iou_threshold))
 
 
 def batched_nms(boxes: Any, scores: Any, labels: Any, iou_threshold: float) -> np.ndarray:
@@ -57,7 +57,7 @@ def batched_nms(boxes: Any, scores: Any, labels: Any, iou_threshold: float) -> n
     check_one_place(boxes=boxes, scores=scores)
     labels = as_labels(labels, boxes)
     _check_threshold(iou_threshold)
-    return kernels(__package__, boxes).batched_nms(boxes, scores, labels, float(iou_threshold))
+    return kernels(boxes).batched_nms(boxes, scores, labels, float(iou_threshold))
 
 
 def _check_threshold(iou_threshold: float) -> None:

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import kernels
 from ...gpu.array import GpuArray, to_host
 from ..arguments import as_boxes
-from . import reference
+from . import kernels, reference
 
 
 def paste_masks(probabilities: Any, boxes: Any, height: int, width: int) -> np.ndarray:
@@ -31,9 +30,7 @@ def paste_masks(probabilities: Any, boxes: Any, height: int, width: int) -> np.n
         ValueError: a shape is wrong, or a coordinate is not finite.
     """
     probabilities, boxes = _checked(probabilities, boxes)
-    return kernels(__package__, probabilities).paste_masks(
-        probabilities, boxes, int(height), int(width)
-    )
+    return kernels(probabilities).paste_masks(probabilities, boxes, int(height), int(width))
 
 
 def paste_masks_binary(
@@ -51,7 +48,7 @@ def paste_masks_binary(
         ValueError: a shape is wrong, or a coordinate is not finite.
     """
     probabilities, boxes = _checked(probabilities, boxes)
-    return kernels(__package__, probabilities).paste_masks_binary(
+    return kernels(probabilities).paste_masks_binary(
         probabilities, boxes, int(height), int(width), float(threshold)
     )
 

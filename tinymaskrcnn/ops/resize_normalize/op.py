@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...backend import kernels
 from ...gpu.array import GpuArray
+from . import kernels
 
 
 def resize_normalize(
@@ -43,7 +43,7 @@ def resize_normalize(
         )
     image = image if isinstance(image, GpuArray) else np.ascontiguousarray(image)
     colour = np.array(mean, image.dtype), np.array(std, image.dtype)
-    kernels(__package__, image).resize_normalize(image, size, *colour, out)
+    kernels(image).resize_normalize(image, size, *colour, out)
 
 
 def nearest_pixels(length: int, new_length: int) -> np.ndarray:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ...autograd import Function
-from ...backend import kernels
 from ...tensor import Tensor
 from ..arguments import as_pair, as_rois, check_channels_last
+from . import kernels
 
 
 class RoIAlign(Function):
@@ -29,11 +29,11 @@ class RoIAlign(Function):
     def forward(self, features: np.ndarray, rois: np.ndarray) -> np.ndarray:
         self.save(rois)
         self.features_shape = features.shape
-        return kernels(__package__, features).roi_align(features, rois, *self.settings)
+        return kernels(features).roi_align(features, rois, *self.settings)
 
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray, None]:
         (rois,) = self.saved
-        implementation = kernels(__package__, grad)
+        implementation = kernels(grad)
         shape, total = self.features_shape, self.totals[0]
         return implementation.roi_align_grad(grad, shape, rois, *self.settings, total), None
 

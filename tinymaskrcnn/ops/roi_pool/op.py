@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ...autograd import Function
-from ...backend import kernels
 from ...tensor import Tensor
 from ..arguments import as_pair, as_rois, check_channels_last
+from . import kernels
 
 
 class RoIPool(Function):
@@ -20,13 +20,13 @@ class RoIPool(Function):
 
     def forward(self, features: np.ndarray, rois: np.ndarray) -> np.ndarray:
         self.features_shape = features.shape
-        output, argmax = kernels(__package__, features).roi_pool(features, rois, *self.settings)
+        output, argmax = kernels(features).roi_pool(features, rois, *self.settings)
         self.save(argmax, rois)
         return output
 
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray, None]:
         argmax, rois = self.saved
-        gradient = kernels(__package__, grad).roi_pool_grad(grad, argmax, rois, self.features_shape)
+        gradient = kernels(grad).roi_pool_grad(grad, argmax, rois, self.features_shape)
         return gradient, None
 
 
