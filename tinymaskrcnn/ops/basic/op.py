@@ -7,54 +7,55 @@ Tensor's dtype.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from ...autograd import Function
+from ...autograd import Function, Value
 from ...backend import constant
-from ...tensor import Tensor
 from . import kernels
 
+V = TypeVar("V", bound=Value)
 
-def add(a: Any, b: Any) -> Tensor:
+
+def add(a: Any, b: Any) -> Any:
     """a + b."""
     return Add()(*_operands(a, b))
 
 
-def subtract(a: Any, b: Any) -> Tensor:
+def subtract(a: Any, b: Any) -> Any:
     """a - b."""
     return Subtract()(*_operands(a, b))
 
 
-def multiply(a: Any, b: Any) -> Tensor:
+def multiply(a: Any, b: Any) -> Any:
     """a * b."""
     return Multiply()(*_operands(a, b))
 
 
-def divide(a: Any, b: Any) -> Tensor:
+def divide(a: Any, b: Any) -> Any:
     """a / b."""
     return Divide()(*_operands(a, b))
 
 
-def power(a: Tensor, exponent: float) -> Tensor:
+def power(a: V, exponent: float) -> V:
     """a to the power of a Python number."""
     if not isinstance(exponent, (int, float)):
         raise TypeError(f"power: the exponent must be a number, got {type(exponent).__name__}")
     return Power(exponent)(a)
 
 
-def exp(a: Tensor) -> Tensor:
+def exp(a: V) -> V:
     """e to the power a."""
     return Exp()(a)
 
 
-def log(a: Tensor) -> Tensor:
+def log(a: V) -> V:
     """The natural logarithm."""
     return Log()(a)
 
 
-def matmul(a: Any, b: Any) -> Tensor:
+def matmul(a: Any, b: Any) -> Any:
     """Matrix product of arrays with at least two axes; leading axes broadcast."""
     a, b = _operands(a, b)
     for name, x in (("left", a), ("right", b)):
@@ -67,20 +68,20 @@ def matmul(a: Any, b: Any) -> Tensor:
     return MatMul()(a, b)
 
 
-def sum(a: Tensor, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+def sum(a: V, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> V:
     """Sum over one axis, several, or all."""
     return Sum(axis, keepdims)(a)
 
 
-def mean(a: Tensor, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+def mean(a: V, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> V:
     """Mean over one axis, several, or all. Raises ValueError where there is nothing to average."""
     total = sum(a, axis, keepdims)
     if a.size == 0:
         raise ValueError(f"mean of an empty Tensor of shape {a.shape}")
-    return total * (total.size / a.size)
+    return multiply(total, total.size / a.size)
 
 
-def max(a: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
+def max(a: V, axis: int | None = None, keepdims: bool = False) -> V:
     """Maximum along one axis, or of all elements; among equals the first gets the gradient."""
     if axis is None:
         flat = Max(0)(reshape(a, (-1,)))
@@ -91,22 +92,22 @@ def max(a: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
     return reshape(kept, tuple(n for i, n in enumerate(a.shape) if i != axis % a.ndim))
 
 
-def index(a: Tensor, where: Any) -> Tensor:
+def index(a: V, where: Any) -> V:
     """a[where] with anything that indexes a NumPy array: slices, integers, arrays, masks."""
     return Index(where)(a)
 
 
-def reshape(a: Tensor, shape: Sequence[int]) -> Tensor:
+def reshape(a: V, shape: Sequence[int]) -> V:
     """The same elements in another shape; one size may be -1."""
     return Reshape(tuple(shape))(a)
 
 
-def transpose(a: Tensor, axes: Sequence[int] | None = None) -> Tensor:
+def transpose(a: V, axes: Sequence[int] | None = None) -> V:
     """The axes in another order; reversed by default. The result is a view."""
     return Transpose(tuple(range(a.ndim))[::-1] if axes is None else tuple(axes))(a)
 
 
-def put_rows(parts: Sequence[Tensor], places: Sequence[np.ndarray]) -> Tensor:
+def put_rows(parts: Sequence[V], places: Sequence[np.ndarray]) -> V:
     """The rows of several Tensors in one: row i of a part goes to row places[i] of the result.
 
     Args:
@@ -116,7 +117,7 @@ def put_rows(parts: Sequence[Tensor], places: Sequence[np.ndarray]) -> Tensor:
     return PutRows(places)(*parts)
 
 
-def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
+def concat(tensors: Sequence[V], axis: int = 0) -> V:
     """Join Tensors along an axis; their other sizes agree. Raises ValueError for none."""
     if not tensors:
         raise ValueError("concat: expected at least one Tensor")
@@ -330,15 +331,20 @@ class PutRows(Function):
 
 
 def _operands(a: Any, b: Any) -> tuple[Any, Any]:
-    """Constants in the Tensor's dtype, and where it is. Raises TypeError for two Tensors of
-    different dtypes.
+    """Both operands, a constant among them in the Tensor's dtype and on its device.
+
+    Raises:
+        TypeError: two Tensors of different dtypes, or none.
     """
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
+    if isinstance(a, Value) and isinstance(b, Value):
         if a.dtype != b.dtype:
             raise TypeError(f"operands of different dtypes: {a.dtype} and {b.dtype}")
         return a, b
-    tensor = a if isinstance(a, Tensor) else b
-    return tuple(x if isinstance(x, Tensor) else constant(x, tensor.data) for x in (a, b))  # type: ignore[return-value]
+    if isinstance(a, Value):
+        return a, constant(b, a.data)
+    if isinstance(b, Value):
+        return constant(a, b.data), b
+    raise TypeError(f"expected at least one Tensor, got {type(a).__name__} and {type(b).__name__}")
 
 
 def _turned(k: Any, a: np.ndarray) -> np.ndarray:

@@ -14,18 +14,18 @@ from ...autograd import Function
 from ...backend import constant
 from ...errors import InputError
 from ...gpu.array import to_host
+from ...in_place import InPlaceFunction
 from ...tensor import Tensor
 from . import kernels
 
 
-class BatchNorm(Function):
+class BatchNorm(InPlaceFunction):
     """The training form. After the call, `mean` and `var` are the batch's statistics, each (C,):
     those of all processes' pictures where they share their norms.
     """
 
     def __init__(self, eps: float, relu: bool) -> None:
         self.eps, self.relu, self.total = eps, relu, parallel.norms_total()
-        self.fresh = (True, True, True, relu)
 
     def forward(
         self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, residual: np.ndarray | None

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ...autograd import Function
+from ...in_place import InPlaceFunction
 from ...tensor import Tensor
 from ..arguments import as_pair, output_size
 from . import kernels
 
 
-class Conv2d(Function):
+class Conv2d(InPlaceFunction):
     """relu?(convolution(x, weight) + bias + residual) as one node.
 
     The ReLU's mask is read from the output, so a block of convolution, shortcut and ReLU keeps
@@ -33,7 +33,6 @@ class Conv2d(Function):
     ) -> None:
         self.geometry = (stride, padding, dilation, groups)
         self.relu = relu
-        self.fresh = (True, True, True, relu)
 
     def forward(
         self,
@@ -46,7 +45,9 @@ class Conv2d(Function):
         self.save(x, weight, y if self.relu else None)
         return y
 
-    def backward(self, grad: np.ndarray) -> tuple[np.ndarray | None, ...]:
+    def backward(
+        self, grad: np.ndarray, total: np.ndarray | None = None
+    ) -> tuple[np.ndarray | None, ...]:
         x, weight, y = self.saved
         needs_x, needs_weight, needs_bias, needs_residual = self.needs
         run = kernels(grad)
@@ -54,10 +55,13 @@ class Conv2d(Function):
         if self.relu or needs_bias:
             grad, dbias = run.conv2d_grad_output(grad, y, self.relu)
         if needs_x:
-            dx = run.conv2d_grad_input(grad, weight, x.shape, *self.geometry, self.totals[0])
+            dx = run.conv2d_grad_input(grad, weight, x.shape, *self.geometry, total)
         if needs_weight:
             dw = run.conv2d_grad_weight(grad, x, weight.shape, *self.geometry)
         return dx, dw, dbias if needs_bias else None, grad if needs_residual else None
+
+    def backward_into(self, grads: list[Any], totals: tuple[Any, ...]) -> Any:
+        return self.backward(grads[0], totals[0])
 
 
 def conv2d(

@@ -10,16 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from ...autograd import Function
+from ...in_place import InPlaceFunction
 from ...tensor import Tensor
 from ..arguments import as_pair
 from . import kernels
 
 
-class ConvTranspose2d(Function):
+class ConvTranspose2d(InPlaceFunction):
     """relu?(transposed convolution(x, weight) + bias) as one node."""
-
-    fresh = (True, True, True)
 
     def __init__(
         self, stride: tuple[int, int], padding: tuple[int, int], relu: bool = False

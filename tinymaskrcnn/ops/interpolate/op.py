@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...autograd import Function
+from ...in_place import InPlaceFunction
 from ...tensor import Tensor
 from ..arguments import as_pair
 from . import kernels
@@ -36,9 +37,7 @@ class Bilinear(Function):
         return kernels(grad).bilinear_grad(grad, self.input_size)
 
 
-class UpsampleAdd(Function):
-    fresh = (True, False)
-
+class UpsampleAdd(InPlaceFunction):
     def forward(self, top: np.ndarray, lateral: np.ndarray) -> np.ndarray:
         self.top_size = top.shape[1:3]
         return kernels(lateral).upsample_add(top, lateral)

@@ -10,15 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ...autograd import Function
+from ...in_place import InPlaceFunction
 from ...tensor import Tensor
 from . import kernels
 
 
-class Linear(Function):
+class Linear(InPlaceFunction):
     """relu?(x weight^T + bias) as one node; the ReLU's mask is read from the output."""
-
-    fresh = (True, True, True)
 
     def __init__(self, relu: bool = False) -> None:
         self.relu = relu

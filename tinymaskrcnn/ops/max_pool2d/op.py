@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...autograd import Function
+from ...in_place import InPlaceFunction
 from ...tensor import Tensor
 from ..arguments import as_pair
 from . import kernels
@@ -14,9 +14,7 @@ from . import kernels
 _MOST_TAPS = 1 << 16  # the winner's position inside its window is kept as uint16
 
 
-class MaxPool2d(Function):
-    fresh = (True,)
-
+class MaxPool2d(InPlaceFunction):
     def __init__(
         self, kernel_size: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
     ) -> None:

@@ -6,16 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from ...autograd import Function
+from ...in_place import InPlaceFunction
 from ...tensor import Tensor
 from ..arguments import as_pair, as_rois, check_channels_last
 from . import kernels
 
 
-class RoIAlign(Function):
+class RoIAlign(InPlaceFunction):
     """features (N, H, W, C), rois (R, 5) -> (R, h, w, C)."""
-
-    fresh = (True, False)
 
     def __init__(
         self,
@@ -31,11 +29,15 @@ class RoIAlign(Function):
         self.features_shape = features.shape
         return kernels(features).roi_align(features, rois, *self.settings)
 
-    def backward(self, grad: np.ndarray) -> tuple[np.ndarray, None]:
+    def backward(
+        self, grad: np.ndarray, total: np.ndarray | None = None
+    ) -> tuple[np.ndarray, None]:
         (rois,) = self.saved
-        implementation = kernels(grad)
-        shape, total = self.features_shape, self.totals[0]
-        return implementation.roi_align_grad(grad, shape, rois, *self.settings, total), None
+        backward = kernels(grad).roi_align_grad
+        return backward(grad, self.features_shape, rois, *self.settings, total), None
+
+    def backward_into(self, grads: list[Any], totals: tuple[Any, ...]) -> Any:
+        return self.backward(grads[0], totals[0])
 
 
 def roi_align(
