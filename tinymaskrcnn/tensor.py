@@ -26,12 +26,13 @@ class Tensor(Value):
     """An n-dimensional float array with an optional gradient.
 
     Args:
-        data: anything np.asarray takes; non-float data becomes float32.
+        data: anything np.asarray takes; data that is not float32 or float64 becomes float32.
         requires_grad: whether backward shall leave d(output)/d(self) in `.grad`.
 
     Attributes:
-        data: the array. grad: an array of the same shape, or None. requires_grad: as given, or
-            inherited from the inputs.
+        data: the array.
+        grad: an array of the same shape, or None.
+        requires_grad: as given; for the result of an operation, whether an input requires one.
     """
 
     __array_priority__ = 1000  # numpy_array * tensor calls Tensor.__rmul__
@@ -54,7 +55,7 @@ class Tensor(Value):
         return f"Tensor({values}, shape={self.shape}{suffix})"
 
     def numpy(self) -> np.ndarray:
-        """The array itself, not a copy; of a Tensor on the device a copy."""
+        """The array itself, not a copy; for a Tensor on the device, a copy on the host."""
         return to_host(self.data)
 
     @property
@@ -63,7 +64,10 @@ class Tensor(Value):
         return device_of(self.data)
 
     def to(self, device: str) -> Tensor:
-        """The same values on another device, cut off from the graph; itself if it is there.
+        """The same values on another device, detached from the graph; itself if already there.
+
+        Args:
+            device: "cpu" or "cuda".
 
         Raises:
             InputError: this machine has no such device.
@@ -74,10 +78,14 @@ class Tensor(Value):
         return Tensor(to_device(self.data, np.float32) if on_device else to_host(self.data))
 
     def item(self) -> float:
-        """The one element as a Python float. Raises ValueError unless there is exactly one."""
+        """The only element, as a Python float.
+
+        Raises:
+            ValueError: there is not exactly one.
+        """
         if self.data.size != 1:
             raise ValueError(
-                f"item() wants exactly one element, this Tensor has shape {self.shape}"
+                f"item() needs exactly one element, this Tensor has shape {self.shape}"
             )
         return float(to_host(self.data).reshape(()))
 
@@ -85,7 +93,7 @@ class Tensor(Value):
         return self.item()
 
     def detach(self) -> Tensor:
-        """The same array, cut off from the graph."""
+        """The same array, detached from the graph."""
         return Tensor(self.data)
 
     def backward(self, grad: Any = None, on_leaf: Callable[[Tensor], None] | None = None) -> None:
@@ -93,13 +101,13 @@ class Tensor(Value):
         2017, section 3).
 
         Args:
-            grad: gradient of whatever comes after, of this Tensor's shape; 1 for a Tensor of one
-                element.
+            grad: the gradient of what was computed from this Tensor, of its shape; by default 1,
+                for a Tensor of one element.
             on_leaf: called with each leaf as soon as its gradient is complete.
 
         Raises:
-            RuntimeError: nothing here requires a gradient, or a part of the graph was already
-                walked back through.
+            RuntimeError: nothing here requires a gradient, or an earlier backward has freed a part
+                of the graph.
             ValueError: grad is missing or has another shape.
         """
         if not self.requires_grad:
@@ -109,7 +117,7 @@ class Tensor(Value):
         if grad is None:
             if self.data.size != 1:
                 raise ValueError(
-                    f"backward() without a gradient wants one element, not shape {self.shape}"
+                    f"backward() without a gradient needs one element, not shape {self.shape}"
                 )
             grad = np.ones(self.shape)
         grad = constant(grad.data if isinstance(grad, Tensor) else grad, self.data)

@@ -1,4 +1,4 @@
-"""ReLU, sigmoid and softmax as differentiable operations. All keep only their output."""
+"""ReLU, sigmoid and softmax as differentiable operations. Each saves only its output."""
 
 from __future__ import annotations
 

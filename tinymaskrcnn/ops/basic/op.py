@@ -1,7 +1,9 @@
-"""The basic differentiable operations behind Tensor's operators.
+"""The basic differentiable operations, of which Tensor's operators are made.
 
-Operands broadcast as in NumPy; numbers and arrays that are not Tensors are constants and take the
-Tensor's dtype.
+Operands broadcast as in NumPy. Numbers and plain arrays are constants and take the Tensor's dtype.
+
+They stand below Tensor in the order of imports, so their types say Value: a Tensor without
+operators. What they return is a Tensor.
 """
 
 from __future__ import annotations
@@ -39,7 +41,11 @@ def divide(a: Any, b: Any) -> Any:
 
 
 def power(a: V, exponent: float) -> V:
-    """a to the power of a Python number."""
+    """a to the power of a Python number.
+
+    Raises:
+        TypeError: the exponent is not a number.
+    """
     if not isinstance(exponent, (int, float)):
         raise TypeError(f"power: the exponent must be a number, got {type(exponent).__name__}")
     return Power(exponent)(a)
@@ -56,7 +62,11 @@ def log(a: V) -> V:
 
 
 def matmul(a: Any, b: Any) -> Any:
-    """Matrix product of arrays with at least two axes; leading axes broadcast."""
+    """Matrix product of arrays with at least two axes; leading axes broadcast.
+
+    Raises:
+        ValueError: an operand has fewer axes, or the inner sizes differ.
+    """
     a, b = _operands(a, b)
     for name, x in (("left", a), ("right", b)):
         if len(x.shape) < 2:
@@ -74,7 +84,11 @@ def sum(a: V, axis: int | tuple[int, ...] | None = None, keepdims: bool = False)
 
 
 def mean(a: V, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> V:
-    """Mean over one axis, several, or all. Raises ValueError where there is nothing to average."""
+    """Mean over one axis, several, or all.
+
+    Raises:
+        ValueError: a is empty.
+    """
     total = sum(a, axis, keepdims)
     if a.size == 0:
         raise ValueError(f"mean of an empty Tensor of shape {a.shape}")
@@ -82,7 +96,7 @@ def mean(a: V, axis: int | tuple[int, ...] | None = None, keepdims: bool = False
 
 
 def max(a: V, axis: int | None = None, keepdims: bool = False) -> V:
-    """Maximum along one axis, or of all elements; among equals the first gets the gradient."""
+    """Maximum along one axis, or of all elements. The first of equal maxima gets the gradient."""
     if axis is None:
         flat = Max(0)(reshape(a, (-1,)))
         return reshape(flat, (1,) * a.ndim if keepdims else ())
@@ -103,22 +117,27 @@ def reshape(a: V, shape: Sequence[int]) -> V:
 
 
 def transpose(a: V, axes: Sequence[int] | None = None) -> V:
-    """The axes in another order; reversed by default. The result is a view."""
+    """The axes in another order, by default reversed. On the host the result is a view."""
     return Transpose(tuple(range(a.ndim))[::-1] if axes is None else tuple(axes))(a)
 
 
 def put_rows(parts: Sequence[V], places: Sequence[np.ndarray]) -> V:
-    """The rows of several Tensors in one: row i of a part goes to row places[i] of the result.
+    """Put the rows of several Tensors into one: row i of a part becomes row place[i] of the result.
 
     Args:
-        parts: (n, ...) each; only n may differ. places: (n,) integers of each; together they are
-            all rows of the result, once each.
+        parts: Tensors (n, ...); only n may differ.
+        places: for each part its place, (n,) integers; together they name each row of the result
+            once.
     """
     return PutRows(places)(*parts)
 
 
 def concat(tensors: Sequence[V], axis: int = 0) -> V:
-    """Join Tensors along an axis; their other sizes agree. Raises ValueError for none."""
+    """Join Tensors along an axis; their other sizes are equal.
+
+    Raises:
+        ValueError: there are none.
+    """
     if not tensors:
         raise ValueError("concat: expected at least one Tensor")
     return Concat(axis)(*tensors)
@@ -252,7 +271,7 @@ class Sum(Function):
 
 
 class Max(Function):
-    """Along one axis, which stays as 1."""
+    """Along one axis, which keeps length 1."""
 
     def __init__(self, axis: int) -> None:
         self.axis = axis
@@ -317,8 +336,6 @@ class Concat(Function):
 
 
 class PutRows(Function):
-    """Rows of several arrays into one, each array's at its own places, which together are all."""
-
     def __init__(self, places: Sequence[np.ndarray]) -> None:
         self.places = places
 
@@ -348,13 +365,13 @@ def _operands(a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def _turned(k: Any, a: np.ndarray) -> np.ndarray:
-    """The last two axes exchanged."""
+    """a with its last two axes exchanged."""
     *leading, rows, columns = range(a.ndim)
     return k.transpose(a, (*leading, columns, rows))
 
 
 def _unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Sum over the axes along which an operand of this shape was repeated."""
+    """Sum a gradient over the axes along which an operand of this shape was repeated."""
     if grad.shape == shape:
         return grad
     k = kernels(grad)

@@ -1,7 +1,7 @@
-"""The autograd node of transposed convolution, and the function that users call.
+"""Transposed convolution as a differentiable operation, plain and fused with a ReLU.
 
-No arithmetic here: `reference.py` and `cpu.py` do it. `conv_transpose2d` is the plain operation;
-`conv_transpose2d_fused` is what `nn` calls.
+Users call `conv_transpose2d`, `nn` calls `conv_transpose2d_fused`. The arithmetic is in
+reference.py, cpu.py and cuda.py.
 """
 
 from __future__ import annotations
@@ -52,20 +52,21 @@ def conv_transpose2d(
     stride: int | tuple[int, int] = 1,
     padding: int | tuple[int, int] = 0,
 ) -> Tensor:
-    """Transposed convolution of channels-last pictures: the gradient of `conv2d` to its input.
+    """Transposed convolution of channels-last images: what `conv2d` does to gradients on the way
+    back to its input.
 
     Args:
         x: (N, H, W, C) float32 or float64.
-        weight: (C, O, kH, kW), torchvision's order.
+        weight: (C, O, kH, kW), as in torchvision.
         bias: (O,) or None.
-        stride, padding: an int or an (h, w) pair, in output pixels; padding cuts that many pixels
-            off each border.
+        stride, padding: an int or an (h, w) pair, in output pixels; padding removes that many
+            pixels at each border.
 
     Returns:
         (N, outH, outW, O), outH = (H - 1)*stride - 2*padding + kH.
 
     Raises:
-        ValueError: shapes do not fit, in particular for channels-first pictures.
+        ValueError: shapes do not fit; in particular, x is channels-first.
     """
     return conv_transpose2d_fused(x, weight, bias, stride, padding, relu=False)
 
@@ -78,9 +79,9 @@ def conv_transpose2d_fused(
     padding: int | tuple[int, int] = 0,
     relu: bool = False,
 ) -> Tensor:
-    """`conv_transpose2d` that also applies ReLU if asked, in the same pass over the output.
+    """`conv_transpose2d`, then a ReLU if `relu`, in one pass over the output.
 
-    Raises as `conv_transpose2d`.
+    Other arguments, the result and errors are those of `conv_transpose2d`.
     """
     stride = as_pair(stride, "conv_transpose2d: stride")
     padding = as_pair(padding, "conv_transpose2d: padding")
@@ -120,6 +121,6 @@ def _check(
     out_w = (width - 1) * stride[1] - 2 * padding[1] + kernel_w
     if min(height, width) < 1 or min(out_h, out_w) < 1:
         raise ValueError(
-            f"conv_transpose2d: pictures of {height}x{width} pixels with a {kernel_h}x{kernel_w} "
+            f"conv_transpose2d: images of {height}x{width} pixels with a {kernel_h}x{kernel_w} "
             f"kernel, stride={stride} and padding={padding} leave no output"
         )

@@ -1,6 +1,5 @@
-"""Group normalisation as a differentiable operation.
-
-The sum with a residual and the ReLU that end a residual block can be part of the same pass.
+"""Group normalisation as a differentiable operation, optionally with a sum and a ReLU in the same
+pass, which end a residual block.
 """
 
 from __future__ import annotations
@@ -41,15 +40,16 @@ def group_norm(
     residual: Any = None,
     relu: bool = False,
 ) -> Tensor:
-    """Normalise each picture's groups of neighbouring channels to mean 0 and variance 1.
+    """Normalise each group of neighbouring channels of each image to mean 0 and variance 1.
 
-    It needs no batch: training and inference are the same, and small batches do no harm.
+    No statistics of a batch are needed: training and inference are the same, and batches may be
+    small.
 
     Source: Wu & He 2018, Group Normalization, section 3.1.
 
     Args:
         x: (N, H, W, C) feature maps.
-        num_groups: how many groups share a mean and variance; divides C.
+        num_groups: number of groups, each with its own mean and variance; divides C.
         weight, bias: (C,) scale and shift of the normalised values.
         eps: added to the variance.
         residual: (N, H, W, C), added to the result; or None.

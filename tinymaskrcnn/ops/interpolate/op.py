@@ -51,19 +51,19 @@ _MODES = {"nearest": Nearest, "bilinear": Bilinear}
 
 
 def interpolate(x: Any, size: int | tuple[int, int], mode: str = "nearest") -> Tensor:
-    """Resize as torch's interpolate does with align_corners=False and antialias=False.
+    """Resize feature maps, as torch does with align_corners=False and antialias=False.
 
     Args:
         x: (N, H, W, C) feature maps, H and W at least 1.
         size: height and width of the result, or one number for both; at least 1.
-        mode: "nearest" takes pixel floor(i * in / out); "bilinear" blends the two nearest pixel
-            centres of each axis.
+        mode: "nearest" takes pixel floor(i * in / out); "bilinear" interpolates between the two
+            nearest pixel centres along each axis.
 
     Returns:
         (N, *size, C).
 
     Raises:
-        ValueError: another mode, a size below 1, or x is not 4-dimensional or has no pixels.
+        ValueError: an unknown mode, a size below 1, or x is not 4-dimensional or has no pixels.
     """
     height, width = as_pair(size, "interpolate: size")
     if mode not in _MODES:

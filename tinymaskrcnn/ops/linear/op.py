@@ -1,7 +1,7 @@
-"""The autograd node of the fully connected layer, and the function that users call.
+"""The fully connected layer as a differentiable operation, plain and fused with a ReLU.
 
-No arithmetic here: `reference.py` and `cpu.py` do it. `linear` is the plain layer; `linear_fused`
-is what `nn` calls.
+Users call `linear`, `nn` calls `linear_fused`. The arithmetic is in reference.py, cpu.py and
+cuda.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from . import kernels
 
 
 class Linear(InPlaceFunction):
-    """relu?(x weight^T + bias) as one node; the ReLU's mask is read from the output."""
+    """relu?(x weight^T + bias) as one node; backward reads the ReLU's mask from the output."""
 
     def __init__(self, relu: bool = False) -> None:
         self.relu = relu
@@ -45,7 +45,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
 
     Args:
         x: (M, In) float32 or float64, M may be 0.
-        weight: (Out, In), torchvision's order.
+        weight: (Out, In), as in torchvision.
         bias: (Out,) or None.
 
     Returns:
@@ -58,9 +58,9 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
 
 
 def linear_fused(x: Any, weight: Any, bias: Any = None, relu: bool = False) -> Tensor:
-    """`linear` that also applies ReLU if asked, in the same pass over the output.
+    """`linear`, then a ReLU if `relu`, in one pass over the output.
 
-    Raises as `linear`.
+    Other arguments, the result and errors are those of `linear`.
     """
     if len(x.shape) != 2 or len(weight.shape) != 2:
         raise ValueError(

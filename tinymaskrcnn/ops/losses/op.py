@@ -1,7 +1,7 @@
 """The losses as differentiable operations. Only predictions get gradients: targets are data.
 
-A loss over no rows is 0 and still hangs on its input, whose gradient is then empty: a batch without
-objects trains the rest. NaN or infinity in the input shows in the loss.
+The loss of no rows is 0 and is still part of the graph, with an empty gradient, so that a batch
+without objects trains the rest of the model. NaN or infinity in the input shows in the loss.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def cross_entropy(logits: Any, labels: Any) -> Tensor:
 
     Args:
         logits: (N, K) unnormalised scores.
-        labels: (N,) integers in 0..K-1. No value is ignored.
+        labels: (N,) integers in 0..K-1; no value means "ignore".
 
     Returns:
         a Tensor without axes.
@@ -89,14 +89,14 @@ def binary_cross_entropy_with_logits(logits: Any, targets: Any, reduction: str =
 
     Args:
         logits: float Tensor or array of any shape.
-        targets: of the same shape, 0..1; no gradient goes there.
+        targets: of the same shape, 0..1; they get no gradient.
         reduction: "mean" over all elements, or "sum".
 
     Returns:
         a Tensor without axes.
 
     Raises:
-        ValueError: the shapes differ, another reduction, or targets require a gradient.
+        ValueError: the shapes differ, the reduction is unknown, or targets require a gradient.
     """
     targets = _constant("binary_cross_entropy_with_logits", logits, targets)
     _check_reduction("binary_cross_entropy_with_logits", reduction, ("mean", "sum"))
@@ -110,7 +110,7 @@ def smooth_l1(prediction: Any, target: Any, beta: float = 1.0, reduction: str = 
 
     Args:
         prediction: float Tensor or array of any shape.
-        target: of the same shape; no gradient goes there.
+        target: of the same shape; it gets no gradient.
         beta: where the parabola meets the line; 0 gives the absolute difference.
         reduction: "sum" or "mean" over all elements (0 for no elements), or "none".
 
@@ -118,8 +118,8 @@ def smooth_l1(prediction: Any, target: Any, beta: float = 1.0, reduction: str = 
         a Tensor without axes, or of the prediction's shape for "none".
 
     Raises:
-        ValueError: the shapes differ, beta is negative, another reduction, or the target requires
-            a gradient.
+        ValueError: the shapes differ, beta is negative, the reduction is unknown, or the target
+            requires a gradient.
     """
     target = _constant("smooth_l1", prediction, target)
     _check_reduction("smooth_l1", reduction, ("sum", "mean", "none"))

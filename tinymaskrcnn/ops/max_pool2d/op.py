@@ -11,7 +11,7 @@ from ...tensor import Tensor
 from ..arguments import as_pair
 from . import kernels
 
-_MOST_TAPS = 1 << 16  # the winner's position inside its window is kept as uint16
+_MOST_TAPS = 1 << 16  # the maximum's position in its window is kept as uint16
 
 
 class MaxPool2d(InPlaceFunction):
@@ -36,10 +36,10 @@ def max_pool2d(
     stride: int | tuple[int, int] | None = None,
     padding: int | tuple[int, int] = 0,
 ) -> Tensor:
-    """The maximum over sliding windows; the output size is rounded down, as in torch.
+    """The maximum of each sliding window; the output size is rounded down, as in torch.
 
-    Padding never wins, even over -inf. Of equal values the first in row-major order gets the
-    gradient. NaN wins over numbers.
+    Padding is never the maximum, even beside -inf. The first of equal maxima in row-major order
+    gets the gradient. NaN counts as larger than all numbers.
 
     Args:
         x: (N, H, W, C) feature maps.
@@ -51,7 +51,7 @@ def max_pool2d(
 
     Raises:
         ValueError: x is not 4-dimensional, a setting is out of range, or the window does not
-            fit into the padded picture.
+            fit into the padded image.
     """
     kernel = as_pair(kernel_size, "max_pool2d: kernel_size")
     steps = kernel if stride is None else as_pair(stride, "max_pool2d: stride")
