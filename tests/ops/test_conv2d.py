@@ -364,7 +364,7 @@ def test_grad_is_not_written_to(backend):
         ((2, 3, 64, 64), (8, 3, 3, 3), {}, r"looks channels-first.*transpose\(0, 2, 3, 1\)"),
         ((2, 64, 64, 4), (8, 3, 3, 3), {}, r"\(2, 64, 64, 4\).*4 channels.*expects 3"),
         ((64, 64, 3), (8, 3, 3, 3), {}, r"expected x \(N, H, W, C\).*\(64, 64, 3\)"),
-        ((1, 2, 2, 3), (8, 3, 3, 3), {}, "3x3 kernel.*does not fit into images of 2x2"),
+        ((1, 2, 2, 3), (8, 3, 3, 3), {}, "3x3 kernel.*does not fit into maps of 2x2"),
         ((1, 8, 8, 6), (8, 2, 3, 3), {"groups": 3}, "8 output channels.*3 groups"),
         ((1, 8, 8, 3), (8, 3, 3, 3), {"stride": 0}, r"stride=\(0, 0\)"),
         ((1, 8, 8, 3), (8, 3, 3, 3), {"bias": (7,)}, r"bias has shape \(7,\), expected \(8,\)"),

@@ -73,7 +73,7 @@ def conv2d(
     dilation: int | tuple[int, int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Two-dimensional convolution (cross-correlation) of channels-last images.
+    """Two-dimensional convolution (cross-correlation) of channels-last maps.
 
     Args:
         x: (N, H, W, C) float32 or float64.
@@ -158,6 +158,6 @@ def _check(
     if out_h < 1 or out_w < 1:
         raise ValueError(
             f"conv2d: a {kernel_h}x{kernel_w} kernel with dilation={dilation}, padding={padding} "
-            f"does not fit into images of {height}x{width} pixels"
+            f"does not fit into maps of {height}x{width} pixels"
         )
     return n, out_h, out_w, out

@@ -52,7 +52,7 @@ def conv_transpose2d(
     stride: int | tuple[int, int] = 1,
     padding: int | tuple[int, int] = 0,
 ) -> Tensor:
-    """Transposed convolution of channels-last images: what `conv2d` does to gradients on the way
+    """Transposed convolution of channels-last maps: what `conv2d` does to gradients on the way
     back to its input.
 
     Args:
@@ -121,6 +121,6 @@ def _check(
     out_w = (width - 1) * stride[1] - 2 * padding[1] + kernel_w
     if min(height, width) < 1 or min(out_h, out_w) < 1:
         raise ValueError(
-            f"conv_transpose2d: images of {height}x{width} pixels with a {kernel_h}x{kernel_w} "
+            f"conv_transpose2d: maps of {height}x{width} pixels with a {kernel_h}x{kernel_w} "
             f"kernel, stride={stride} and padding={padding} leave no output"
         )
