@@ -135,6 +135,15 @@ def test_detection_is_plain_arrays(package):
     assert not parts & {"autograd", "in_place", "tensor", "functional", "nn"}
 
 
+def test_every_op_loads_tensor(package):
+    """With it, operations return Tensors; without, Values that have no operators."""
+    ops = [m for m in package if part_of(m) == "ops.*.op"]
+    functions = {"tinymaskrcnn.autograd", "tinymaskrcnn.in_place"}
+    assert [
+        m for m in ops if package[m] & functions and "tinymaskrcnn.tensor" not in package[m]
+    ] == []
+
+
 @pytest.mark.parametrize(
     ("folder", "never"), [("tinymaskrcnn", {"lessons", "tests"}), ("lessons", {"tests"})]
 )

@@ -6,7 +6,15 @@ import pytest
 from tinymaskrcnn.backend import use
 from tinymaskrcnn.errors import InputError
 from tinymaskrcnn.gpu import pool
-from tinymaskrcnn.gpu.array import GpuArray, assign, empty, to_device, to_host, zeros_like
+from tinymaskrcnn.gpu.array import (
+    GpuArray,
+    assign,
+    empty,
+    shares_memory,
+    to_device,
+    to_host,
+    zeros_like,
+)
 from tinymaskrcnn.ops import activations
 from tinymaskrcnn.tensor import Tensor
 
@@ -149,6 +157,13 @@ def test_no_blocks_no_launch(gpu):
     from tinymaskrcnn.ops.losses.cuda import _scale
 
     _scale[0](empty(0), 1.0, empty(0))
+
+
+def test_views_share_memory(gpu):
+    a = to_device(ramp(4, 3))
+    assert shares_memory(a, a) and shares_memory(a[1:], a.reshape(12))
+    assert not shares_memory(a, to_device(ramp(4, 3)))
+    assert not shares_memory(a, ramp(4, 3))
 
 
 # Dispatch
