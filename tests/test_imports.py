@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = """
 __init__
 errors  launcher  threads
-files  kernel_cache
+files  kernel_cache  settings
 jit  weights
 gpu
 backend  memory
