@@ -1,4 +1,4 @@
-"""What every command does before its work: threads, device, and a word about compiling.
+"""What every command does before its work: set threads and device, and compile the kernels.
 
 Under MPI the ranks of a machine share its threads, and one of them compiles.
 """
@@ -8,9 +8,14 @@ from __future__ import annotations
 import argparse
 import logging
 
+import numpy as np
+
 from .. import jit
 from ..backend import HOST, check_device
+from ..datasets import ToyShapes
 from ..errors import InputError
+from ..models.builders import maskrcnn_resnet50_fpn, maskrcnn_tiny
+from ..optim import Muon, grad_norm
 from ..training.distributed import MPIGroup, world
 
 logger = logging.getLogger(__name__)
@@ -44,7 +49,28 @@ def prepare(options: argparse.Namespace) -> None:
 
 
 def compile_everything() -> None:
-    from .warmup import compile_inference, compile_training
+    """Use every kernel once, so that it is compiled and kept."""
+    _compile_training()
+    _compile_inference()
 
-    compile_training()
-    compile_inference()
+
+def _compile_training() -> None:
+    """One step of the small model: all kernels, forward and backward."""
+    shapes = ToyShapes(2, min_objects=2)
+    images, targets = zip(*(shapes[i] for i in range(len(shapes))), strict=True)
+    for norm in ("batch", "group", "frozen"):
+        model = maskrcnn_tiny(norm=norm)
+        optimizer = Muon(model.parameters(), lr=0.0, momentum=0.9)
+        model.train()
+        sum(model(images, targets).values()).backward()
+        grad_norm(model.parameters())
+        optimizer.step()
+    model.eval()
+    model.detect(images[:1])
+
+
+def _compile_inference() -> None:
+    """One small image through the large model: the shapes of convolution that only it has."""
+    model = maskrcnn_resnet50_fpn(min_size=64, max_size=64, box_score_thresh=0.0)
+    model.eval()
+    model.detect([np.zeros((3, 64, 64), np.float32)])

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import kernels
 from ..errors import InputError
 from ..gpu.array import assign
 from ..nn import Module
+from ..ops import basic, sgd
 
 
 class MovingAverage:
@@ -38,7 +38,7 @@ class MovingAverage:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         for name, array in self.model.arrays().items():
-            ops = kernels("tinymaskrcnn.ops.sgd", array)
+            ops = sgd.kernels(array)
             ops.moving_average(self.averages[name].reshape(-1), array.reshape(-1), 1 - decay)
 
     @contextmanager
@@ -64,4 +64,4 @@ class MovingAverage:
 def _copies(model: Module) -> dict[str, Any]:
     """A copy of every array of the model, on the device where it lives."""
     arrays = model.arrays().items()
-    return {name: kernels("tinymaskrcnn.ops.basic", a).copy(a) for name, a in arrays}
+    return {name: basic.kernels(a).copy(a) for name, a in arrays}
