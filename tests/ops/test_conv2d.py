@@ -292,8 +292,7 @@ def test_few_tiles_under_a_large_weight(shape, outs):
     assert_near(cpu.conv2d_grad_input(grad, weight, x.shape, *geometry), expected, 5e-5)
     total = x.copy()
     assert_near(cpu.conv2d_grad_input(grad, weight, x.shape, *geometry, total), x + expected, 5e-5)
-    weight.flags.writeable = False
-    kept = cpu.conv2d(x, weight, bias, residual, *geometry, True)
+    kept = cpu.conv2d(x, weight, bias, residual, *geometry, True, {})
     assert_near(kept, reference.conv2d(*double(x, weight, bias, residual), *geometry, True), 5e-5)
 
 
@@ -308,18 +307,27 @@ def test_a_changed_weight_is_packed_anew(kernel):
     assert np.array_equal(conv2d(x, weight, padding=kernel // 2).numpy(), 2 * before)
 
 
-def test_a_read_only_weight_is_packed_once_and_forgotten_with_it():
-    from tinymaskrcnn.ops.conv2d.cpu_weights import _kept
-
-    count = len(_kept)
-    x, weight = normal((1, 16, 16, 16)), normal((16, 16, 3, 3), 1)
-    expected = conv2d(x, weight, padding=1).numpy()
-    weight.flags.writeable = False
+@pytest.mark.parametrize(
+    "x_shape, weight_shape, groups",
+    [
+        ((1, 16, 16, 16), (16, 16, 3, 3), 1),  # Winograd
+        ((1, 4, 4, 16), (16, 16, 3, 3), 1),  # direct
+        ((1, 8, 8, 3), (16, 3, 3, 3), 1),  # few channels
+        ((1, 8, 8, 32), (32, 16, 3, 3), 2),
+        ((1, 8, 8, 16), (40, 16, 1, 1), 1),
+    ],
+)
+def test_a_weight_is_packed_once_where_there_is_a_table(backend, x_shape, weight_shape, groups):
+    """In each of the forms, and what the table holds serves again."""
+    x, weight, kept = normal(x_shape), normal(weight_shape, 1), {}
+    expected = conv2d(x, weight, padding=1, groups=groups).numpy()
     for _ in range(2):
-        assert np.array_equal(conv2d(x, weight, padding=1).numpy(), expected)
-    assert len(_kept) == count + 1
-    del weight
-    assert len(_kept) == count
+        y = conv2d_fused(x, weight, padding=1, groups=groups, kept=kept).numpy()
+        assert_near(y, expected, 5e-5)
+        assert len(kept) == (0 if backend == "reference" else 1 if backend == "cuda" else groups)
+    form = {key: id(value) for key, (_, value) in kept.items()}
+    conv2d_fused(2 * x, weight, padding=1, groups=groups, kept=kept)
+    assert {key: id(value) for key, (_, value) in kept.items()} == form
 
 
 # Edges

@@ -7,8 +7,9 @@ launch, and the simulator would allow what a GPU does not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from math import prod
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -27,20 +28,15 @@ class GpuArray:
 
     Attributes:
         shape, dtype, ndim, size: as in a NumPy array.
-        frozen: whether its values can no longer change, so that values derived from it may be kept
-            too (`kept`).
     """
 
-    __slots__ = (
-        "__weakref__", "_block", "_kept", "_start", "_view", "dtype", "frozen", "shape", "size",
-    )  # fmt: skip
+    __slots__ = ("__weakref__", "_block", "_start", "_view", "dtype", "shape", "size")
     __array_ufunc__ = None  # NumPy's operators refuse it instead of treating it as an object
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, block: Block, start: int, dtype: np.dtype, shape: tuple[int, ...]) -> None:
         self._block, self._start, self._view = block, start, None
         self.dtype, self.shape, self.size = dtype, shape, prod(shape)
-        self.frozen, self._kept = False, {}  # type: bool, dict[Any, GpuArray]
 
     @property
     def ndim(self) -> int:
@@ -72,15 +68,10 @@ class GpuArray:
             raise ValueError(f"cannot reshape a device array of shape {self.shape} into {wanted}")
         return GpuArray(self._block, self._start, self.dtype, full)
 
-    def kept(self, name: Any, make: Callable[[], GpuArray]) -> GpuArray:
-        """Return what `make` derives from this array, such as a weight in another order. If the
-        array is frozen, `make` is called only once per name.
-        """
-        if not self.frozen:
-            return make()
-        if name not in self._kept:
-            self._kept[name] = make()
-        return self._kept[name]
+    @property
+    def shared(self) -> bool:
+        """Whether another array lies in the same memory."""
+        return getrefcount(self._block) > 2  # this array's reference, and the call's own
 
     def numpy(self) -> np.ndarray:
         """A copy on the host; waits until the device has computed the values."""
@@ -91,8 +82,6 @@ class GpuArray:
 
     def fill_from(self, host: np.ndarray) -> None:
         """Copy a host array of the same shape into this one, converted to its dtype."""
-        if self.frozen:
-            raise ValueError(f"{self!r} is frozen: its values cannot change")
         if np.shape(host) != self.shape:
             raise ValueError(f"a device array of shape {self.shape} cannot take {np.shape(host)}")
         if self.size:
@@ -175,14 +164,6 @@ def assign(array: Any, values: Any) -> None:
         array.fill_from(to_host(values))
     else:
         array[...] = to_host(values)
-
-
-def freeze(array: Any) -> None:
-    """Forbid changes to the array, so that kernels may keep what they derive from it."""
-    if isinstance(array, GpuArray):
-        array.frozen = True
-    else:
-        array.flags.writeable = False
 
 
 def zeros_like(array: Any) -> Any:

@@ -13,9 +13,9 @@ import numpy as np
 
 from .. import functional as F
 from ..autograd import is_grad_enabled
-from ..gpu.array import freeze
 from ..nn import Conv2d, ConvNorm, Linear, Module, Sequential
 from ..nn.init import kaiming_normal_fan_out, zeros
+from ..ops.derive import derive
 from ..tensor import Tensor
 from .resnet import NormMaker
 
@@ -26,8 +26,8 @@ class TwoMLPHead(Module):
     """Two fully connected layers (`fc6`, `fc7`), each with a ReLU.
 
     Args:
-        in_channels: depth of the crops. representation_size: features per crop.
-        rng: source of the initial values.
+        in_channels: channels of the crops. representation_size: features per crop afterwards.
+        rng: draws the initial values.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class ConvFCBoxHead(Sequential):
     """3x3 convolutions (`0`, `1`, ...) and one fully connected layer, as in torchvision's v2.
 
     Args:
-        in_channels: depth of the crops. conv_channels: depth after each convolution.
-        representation_size: features per crop.
-        norm: makes the norm after each convolution, which then has no bias; None for no norm.
-        rng: source of the initial values.
+        in_channels: channels of the crops. conv_channels: channels after each convolution.
+        representation_size: features per crop afterwards.
+        norm: makes the norm that follows each convolution, which then has no bias; None for none.
+        rng: draws the initial values.
     """
 
     def __init__(
@@ -62,7 +62,9 @@ class ConvFCBoxHead(Sequential):
     ) -> None:
         super().__init__(*conv_blocks(in_channels, conv_channels, norm, rng=rng))
         fc = FlattenLinear(conv_channels[-1], representation_size, rng=rng)
-        setattr(self, str(len(conv_channels) + 1), fc)  # torchvision counts a flattening before it
+        setattr(
+            self, str(len(conv_channels) + 1), fc
+        )  # torchvision's number: a flattening comes before it
 
     def forward(self, crops: Tensor) -> Tensor:
         """Map crops (R, 7, 7, C) to features (R, representation_size)."""
@@ -73,11 +75,11 @@ class ConvFCBoxHead(Sequential):
 
 
 class FastRCNNPredictor(Module):
-    """Maps each crop's features to one logit and four box offsets per class.
+    """Map each crop's features to one logit and four box offsets per class.
 
     Args:
         in_features: features per crop. num_classes: K, background included.
-        rng: source of the initial values.
+        rng: draws the initial values.
     """
 
     def __init__(self, in_features: int, num_classes: int, *, rng: np.random.Generator) -> None:
@@ -92,35 +94,31 @@ class FastRCNNPredictor(Module):
 class FlattenLinear(Linear):
     """A fully connected layer over whole crops (R, 7, 7, C).
 
-    Its weight has torchvision's order of inputs, channel-major, and the crops are channels-last. So
-    the weight is reordered, which is less work than reordering the crops of a batch, and in
-    inference the reordered weight is kept.
+    Its weight has torchvision's order of inputs, channels first, but the crops are channels-last.
+    So the weight is reordered, which is less work than reordering a batch of crops. Inference keeps
+    the reordered weight until the weight changes.
     """
 
     def __init__(self, channels: int, out_features: int, *, rng: np.random.Generator) -> None:
         super().__init__(channels * CROP_SIZE**2, out_features, rng=rng)
-        self._kept: tuple[int, Tensor] | None = None
 
     def forward(self, crops: Tensor, relu: bool = False) -> Tensor:
         """relu?(linear(crops flattened)): (R, out_features)."""
         count, height, width, channels = crops.shape
-        weight = self._channels_last_weight(height * width, channels)
-        return F.linear_fused(crops.reshape(count, weight.shape[1]), weight, self.bias, relu)
-
-    def _channels_last_weight(self, pixels: int, channels: int) -> Tensor:
+        rows = crops.reshape(count, height * width * channels)
         if is_grad_enabled():
-            return self._reordered(pixels, channels)
-        version = self.weight.version
-        if self._kept is None or self._kept[0] != version:
-            weight = self._reordered(pixels, channels)
-            freeze(weight.data)
-            self._kept = version, weight
-        return self._kept[1]
+            return F.linear_fused(rows, channels_last(self.weight, channels), self.bias, relu)
+        array, kept = self.weight.constant()
+        key = "channels last", channels
+        weight = derive(kept, key, lambda: channels_last(Tensor(array), channels))
+        return F.linear_fused(rows, weight, self.bias, relu, kept)
 
-    def _reordered(self, pixels: int, channels: int) -> Tensor:
-        out_features = self.weight.shape[0]
-        weight = self.weight.reshape(out_features, channels, pixels).transpose(0, 2, 1)
-        return weight.reshape(out_features, pixels * channels)
+
+def channels_last(weight: Tensor, channels: int) -> Tensor:
+    """A weight (out, channels * pixels) as (out, pixels * channels)."""
+    outs, ins = weight.shape
+    pixels = ins // channels
+    return weight.reshape(outs, channels, pixels).transpose(0, 2, 1).reshape(outs, ins)
 
 
 def conv_blocks(

@@ -1,9 +1,9 @@
 """Layers with parameters. Feature maps are (N, H, W, C); parameters have torchvision's names and
 shapes.
 
-Every layer with weights takes `rng`, the generator of its initial values, and `weight_init` /
-`bias_init` where PyTorch's default is not wanted. `relu` and `residual` when a layer is called are
-fused into its kernel.
+Every layer with weights takes `rng`, which draws its initial values, and `weight_init` and
+`bias_init` to draw them in another way than PyTorch does. A call's `relu` and `residual` run inside
+the layer's own kernel.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ import numpy as np
 
 from .. import functional as F
 from ..autograd import is_grad_enabled
-from ..gpu.array import freeze, to_host
+from ..gpu.array import to_host
+from ..ops.derive import Kept, derive
 from ..tensor import Tensor
 from .init import Initializer, torch_default, torch_default_bias
 from .module import Module, Parameter
 
-KEPT = 1 << 16  # floats of a weight up to which inference keeps what kernels make of it: 1 MB
+# In inference, weights of at most this many floats keep their packed form. It takes at most 1 MB:
+# Winograd's is four times the weight. In a small model, packing takes a fifteenth of the time.
+MOST_KEPT = 1 << 16
 
 
 class Conv2d(Module):
@@ -27,9 +30,8 @@ class Conv2d(Module):
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as in
-        torch.nn.Conv2d.
-        rng: source of the initial values. weight_init, bias_init: how they are drawn; PyTorch's
-            default if None.
+            torch.nn.Conv2d.
+        rng: draws the initial values. weight_init, bias_init: how; as PyTorch does by default.
     """
 
     def __init__(
@@ -53,34 +55,29 @@ class Conv2d(Module):
         draw_bias = bias_init or torch_default_bias(fan_in)
         self.bias = Parameter(draw_bias((out_channels,), rng)) if bias else None
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
-        self._constant: np.ndarray | None = None
 
     def forward(self, x: Tensor, relu: bool = False, residual: Tensor | None = None) -> Tensor:
         """relu?(conv(x) + residual)."""
-        weight = self.weight if is_grad_enabled() else self._constant_weight()
-        return self.with_weights(x, weight, self.bias, relu, residual)
-
-    def _constant_weight(self) -> Any:
-        """A small weight as a read-only copy, so that kernels may keep its packed form: in a small
-        model packing takes a fifteenth of the time. To see whether it has changed, it is compared.
-        """
-        weight = self.weight.data
-        if not isinstance(weight, np.ndarray) or weight.size > KEPT:
-            return self.weight
-        kept = self._constant
-        if kept is None or kept.dtype != weight.dtype or not np.array_equal(kept, weight):
-            kept = weight.copy()
-            freeze(kept)
-            self._constant = kept
-        return kept
+        if is_grad_enabled():
+            return self.with_weights(x, self.weight, self.bias, relu, residual)
+        weight, kept = self.weight.constant()
+        small = weight.size <= MOST_KEPT
+        return self.with_weights(x, weight, self.bias, relu, residual, kept if small else None)
 
     def with_weights(
-        self, x: Tensor, weight: Any, bias: Any, relu: bool, residual: Tensor | None
+        self,
+        x: Tensor,
+        weight: Any,
+        bias: Any,
+        relu: bool,
+        residual: Tensor | None,
+        kept: Kept | None = None,
     ) -> Tensor:
-        """The same convolution with other weights, such as those with a norm folded in."""
-        return F.conv2d_fused(
-            x, weight, bias, residual, self.stride, self.padding, self.dilation, self.groups, relu
-        )
+        """The same convolution with other weights, such as those with a norm folded in. What
+        kernels derive from them is kept in the table `kept`, if there is one.
+        """
+        geometry = self.stride, self.padding, self.dilation, self.groups
+        return F.conv2d_fused(x, weight, bias, residual, *geometry, relu, kept)
 
 
 class ConvTranspose2d(Module):
@@ -151,8 +148,8 @@ class BatchNorm2d(Module):
     """Batch normalisation (Ioffe and Szegedy 2015) with running statistics for eval mode.
 
     Args:
-        num_features: channels. eps: added to the variance. momentum: share of the new batch in the
-            running statistics.
+        num_features: channels. eps: added to the variance. momentum: weight of a new batch in the
+            running statistics, 0..1.
     """
 
     buffers = ("running_mean", "running_var")
@@ -166,13 +163,13 @@ class BatchNorm2d(Module):
 
     @property
     def fixed(self) -> bool:
-        """Whether this is, now, an affine map with constant coefficients."""
+        """Whether this is at present an affine map with constant coefficients."""
         return not self.training and not is_grad_enabled()
 
     def forward(self, x: Tensor, relu: bool = False, residual: Tensor | None = None) -> Tensor:
         """relu?(norm(x) + residual)."""
         if self.training:
-            self.weight.changed()  # the running statistics are about to change
+            self.weight.changed()  # says so of the running statistics too: see `_state`
         return F.batch_norm(
             x,
             self.weight,
@@ -193,12 +190,12 @@ class FrozenBatchNorm2d(Module):
 
     Args:
         num_features: channels.
-        eps: added to the variance; a stored attribute because published weights differ: 0 for
-            torchvision's COCO v1 weights, 1e-5 with ImageNet weights.
+        eps: added to the variance. Published weights differ: 0 with torchvision's COCO v1 weights,
+            1e-5 with ImageNet weights.
     """
 
     buffers = ("weight", "bias", "running_mean", "running_var")
-    buffers_move = False  # only what is derived from them (`conv_norm`) is ever used on a device
+    buffers_move = False  # a device only uses what `conv_norm` derives from them
     fixed = True
 
     def __init__(self, num_features: int, eps: float = 1e-5) -> None:
@@ -207,10 +204,6 @@ class FrozenBatchNorm2d(Module):
         self.running_mean = np.zeros(num_features, np.float32)
         self.running_var = np.ones(num_features, np.float32)
         self.eps = eps
-        self.version = 0
-
-    def parameters_changed(self) -> None:
-        self.version += 1
 
     def forward(self, x: Tensor, relu: bool = False, residual: Tensor | None = None) -> Tensor:
         """relu?(norm(x) + residual)."""
@@ -220,8 +213,8 @@ class FrozenBatchNorm2d(Module):
 
 
 class GroupNorm(Module):
-    """Group normalisation (Wu and He 2018): statistics per picture and group of channels, the same
-    in training and eval.
+    """Group normalisation (Wu and He 2018): statistics per image and group of channels, the same in
+    training and eval mode.
     """
 
     fixed = False
@@ -242,13 +235,11 @@ class GroupNorm(Module):
 def conv_norm(
     conv: Conv2d, norm: Module, x: Tensor, relu: bool = False, residual: Tensor | None = None
 ) -> Tensor:
-    """relu?(norm(conv(x)) + residual), with the norm folded into the convolution where it is
-    constant.
+    """relu?(norm(conv(x)) + residual), with the norm folded into the convolution if it is constant.
 
-    norm(conv(x)) = scale * conv(x) + shift is a convolution with the weights scale * weight and the
-    bias shift. In inference the folded weights are kept (read-only, so that kernels may keep their
-    packed form) until a parameter changes; with a frozen norm in training, the gradient flows
-    through scale * weight.
+    norm(conv(x)) = scale * conv(x) + shift, which is a convolution with weight scale * weight and
+    bias shift. Inference keeps the folded weight until something it is made of changes. In training
+    with a frozen norm, the gradient flows through scale * weight.
     """
     if not getattr(norm, "fixed", False):
         return norm(conv(x), relu=relu, residual=residual)
@@ -256,43 +247,54 @@ def conv_norm(
         scale, shift = _scale_and_shift(conv, norm)
         weight = conv.weight * scale.reshape(-1, 1, 1, 1)
         return conv.with_weights(x, weight, Tensor(shift).to(x.device), relu, residual)
-    weight, bias = _folded(conv, norm)
-    return conv.with_weights(x, weight, bias, relu, residual)
+    array, kept = conv.weight.constant()
+    folded = derive(kept, "folded", lambda: _fold(array, conv, norm), _state(conv, norm))
+    weight, bias, kept_of_folded = folded
+    return conv.with_weights(x, weight, bias, relu, residual, kept_of_folded)
+
+
+def _fold(array: Any, conv: Conv2d, norm: Any) -> tuple[Tensor, Tensor, Kept]:
+    """The convolution's weight and bias with the norm folded in, and the table of what kernels will
+    derive from that weight.
+    """
+    scale, shift = _scale_and_shift(conv, norm)
+    weight = Tensor(to_host(array) * scale.reshape(-1, 1, 1, 1))
+    return weight.to(conv.weight.device), Tensor(shift).to(conv.weight.device), {}
 
 
 def _scale_and_shift(conv: Conv2d, norm: Any) -> tuple[np.ndarray, np.ndarray]:
     """(Cout,) coefficients of the norm as an affine map, the convolution's bias included in the
-    shift. On the host: a few numbers a layer.
+    shift. They are computed on the host: a layer has only a few.
     """
-    gamma, beta = (
-        to_host(p.data if isinstance(p, Tensor) else p) for p in (norm.weight, norm.bias)
+    gamma, beta, mean, var = (
+        to_host(_array(p)) for p in (norm.weight, norm.bias, norm.running_mean, norm.running_var)
     )
-    mean, var = to_host(norm.running_mean), to_host(norm.running_var)
     scale = gamma / np.sqrt(var + np.float32(norm.eps))
-    mean = mean if conv.bias is None else mean - conv.bias.numpy()
+    mean = mean if conv.bias is None else mean - to_host(_array(conv.bias))
     return scale, beta - mean * scale
 
 
-def _folded(conv: Conv2d, norm: Any) -> tuple[Tensor, Tensor]:
-    """The convolution's weight and bias with the norm inside, as read-only constants kept on the
-    norm.
+def _state(conv: Conv2d, norm: Any) -> tuple[Any, ...]:
+    """What a folded weight is made of beside the weight; it differs after every change.
+
+    On the host these are the values. On the device a parameter's version stands for its values, and
+    the version of the norm's weight for the running statistics.
     """
-    version = norm.version if isinstance(norm, FrozenBatchNorm2d) else norm.weight.version
-    key = (id(conv), conv.weight.version, version, norm.eps)
-    kept: Any = getattr(norm, "_folded", None)
-    if kept is None or kept[0] != key:
-        scale, shift = _scale_and_shift(conv, norm)
-        weight = conv.weight.numpy() * scale.reshape(-1, 1, 1, 1)
-        folded = tuple(Tensor(a).to(conv.weight.device) for a in (weight, shift))
-        for tensor in folded:
-            freeze(tensor.data)
-        kept = norm._folded = key, folded  # in one piece: other threads may look
-    return kept[1]
+    parts = conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var
+    return norm.eps, *(
+        array.tobytes() if isinstance(array := _array(p), np.ndarray) else getattr(p, "version", 0)
+        for p in parts
+    )
+
+
+def _array(part: Any) -> Any:
+    """The array of a parameter or buffer, to be read only; None of None."""
+    return part.constant()[0] if isinstance(part, Parameter) else part
 
 
 class ConvNorm(Module):
-    """Convolution, norm, ReLU under torchvision's names: `0` the convolution, `1` the norm (where
-    there is one).
+    """Convolution, norm and ReLU under torchvision's names: `0` the convolution, `1` the norm, if
+    there is one.
 
     Args:
         conv: the convolution. norm: a norm, or None. relu: whether a ReLU follows.

@@ -9,33 +9,100 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
 
-from ..backend import check_device
+from ..backend import check_device, device_of
 from ..errors import InputError
-from ..gpu.array import assign, to_device, to_host
+from ..gpu.array import GpuArray, assign, to_device, to_host
+from ..ops.derive import Kept
 from ..tensor import Tensor
+
+_versions = count()  # of all parameters, so that no two states have the same number
 
 
 class Parameter(Tensor):
-    """A Tensor that an optimiser trains.
+    """A Tensor that an optimiser trains, and the home of what inference derives from its values.
+
+    No change of the values goes unnoticed. Whoever asks for `data` may write into the array, so
+    each time it is asked for counts as a change; and while somebody still holds the array or a view
+    of it, nothing that is derived from it is kept.
 
     Attributes:
-        version: counts the changes of `data`. Whoever changes the array calls `changed()`, so that
-            what was derived from it (a norm folded into a convolution) is made anew.
+        version: a number that is another one after each change, possible or real.
     """
 
-    __slots__ = ("version",)
+    __slots__ = ("_array", "_kept", "version")
+    _array: Any
+    _kept: tuple[int, Kept] | None
+    version: int
 
-    def __init__(self, data: np.ndarray) -> None:
+    def __init__(self, data: Any) -> None:
         super().__init__(data, requires_grad=True)
-        self.version = 0
+
+    @property
+    def data(self) -> np.ndarray:
+        """The array. To ask for it counts as a change; see `constant` for reading."""
+        array = self._array  # held from here on, so that meanwhile no other thread keeps anything
+        self.changed()
+        return array
+
+    @data.setter
+    def data(self, array: np.ndarray) -> None:
+        self._array = array
+        self.changed()
 
     def changed(self) -> None:
-        """Say that `data` now holds other values."""
-        self.version += 1
+        """Say that the array holds other values, or will."""
+        self.version = next(_versions)
+        self._kept = None
+
+    def constant(self) -> tuple[Any, Kept]:
+        """The array, which must only be read, and the table of what is derived from its present
+        values (ops/derive.py). The table lasts until the next change; where somebody else holds
+        the array, only for the caller.
+        """
+        kept, version = self._kept, self.version
+        if kept is None or kept[0] != version:
+            kept = version, {}
+            if not self._is_held():
+                self._kept = kept
+        return self._array, kept[1]
+
+    def _is_held(self) -> bool:
+        """Whether somebody else holds the array, or an array that lies in the same memory."""
+        if getrefcount(self._array) > 2:  # this object's reference, and the call's own
+            return True
+        array = self._array
+        return array.shared if isinstance(array, GpuArray) else array.base is not None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._array.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._array.dtype
+
+    @property
+    def device(self) -> str:
+        """ "cpu" or "cuda"."""
+        return device_of(self._array)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self._array, self.grad, self.requires_grad)
+
+
+def _restored(array: Any, grad: Any, requires_grad: bool) -> Parameter:
+    """A Parameter from a pickle or a copy. The array is its own: one that lies in the pickle's
+    buffer would count as held.
+    """
+    parameter = Parameter(np.require(array, requirements="O"))
+    parameter.grad, parameter.requires_grad = grad, requires_grad
+    return parameter
 
 
 class Module:
@@ -79,19 +146,24 @@ class Module:
                 yield f"{prefix}.{name}" if prefix else name, getattr(module, name)
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Every parameter and buffer by its dotted name: the arrays themselves, not copies; of a
-        model on the device copies on the host.
+        """Every parameter and buffer by its dotted name: the arrays themselves, not copies. Of a
+        model on the device, copies on the host.
         """
-        return {name: to_host(array) for name, array in self.arrays().items()}
+        parts = self._named_parts()
+        return {n: to_host(p.data if isinstance(p, Parameter) else p) for n, p in parts}
 
     def arrays(self) -> dict[str, Any]:
-        """As `state_dict`, but the arrays themselves wherever they are."""
-        state: dict[str, Any] = {}
+        """As `state_dict`, but the arrays themselves wherever they are, and only to be read."""
+        parts = self._named_parts()
+        return {n: p._array if isinstance(p, Parameter) else p for n, p in parts}
+
+    def _named_parts(self) -> Iterator[tuple[str, Any]]:
+        """(dotted name, Parameter or buffer) of all below, in the state dict's order."""
         for prefix, module in self.named_modules():
             dot = f"{prefix}." if prefix else ""
-            state |= {dot + n: p.data for n, p in vars(module).items() if isinstance(p, Parameter)}
-            state |= {dot + n: getattr(module, n) for n in module.buffers}
-        return state
+            own = [(n, p) for n, p in vars(module).items() if isinstance(p, Parameter)]
+            for name, part in [*own, *((n, getattr(module, n)) for n in module.buffers)]:
+                yield dot + name, part
 
     def load_state_dict(self, state: Mapping[str, np.ndarray], strict: bool = True) -> None:
         """Copy values into the parameters and buffers of the same names.
@@ -108,7 +180,7 @@ class Module:
         """
         from ..weights.names import canonical  # late: loads safetensors
 
-        given, own = canonical(state), self.arrays()
+        given, own = canonical(state), dict(self._named_parts())
         problems = []
         if strict:
             problems += _listing("missing", [k for k in own if k not in given])
@@ -123,9 +195,9 @@ class Module:
         )
         if problems:
             raise InputError(f"the weights do not fit this model: {'; '.join(problems)}")
-        for key, array in own.items():
+        for key, part in own.items():
             if key in given:
-                assign(array, given[key])
+                assign(part.data if isinstance(part, Parameter) else part, given[key])
         for module in self.modules():
             module.parameters_changed()
 

@@ -18,7 +18,7 @@ from .grad_weight import conv2d_grad_weight  # noqa: F401
 GRAD_BLOCK = 256  # pixels whose bias gradient is summed in one go; fixed, so that rounding is too
 
 
-def conv2d(x, weight, bias, residual, stride, padding, dilation, groups, relu):
+def conv2d(x, weight, bias, residual, stride, padding, dilation, groups, relu, kept=None):
     x = _ready(x)
     grid = output_size(x.shape[1:3], weight.shape[2:], stride, padding, dilation)
     y = memory.empty((len(x), *grid, len(weight)))
@@ -26,12 +26,12 @@ def conv2d(x, weight, bias, residual, stride, padding, dilation, groups, relu):
     residual = None if residual is None else _ready(residual)
     size = winograd.winograd_size()
     if cpu_winograd.suits(x.shape, weight.shape, stride, dilation, groups, size):
-        cpu_winograd.forward(x, weight, bias, y, residual, relu, padding, size)
+        cpu_winograd.forward(x, weight, bias, y, residual, relu, padding, size, kept)
     elif cpu_narrow.suits(x.shape, weight.shape, dilation, groups):
-        cpu_narrow.forward(x, weight, bias, y, residual, relu, stride, padding, dilation)
+        cpu_narrow.forward(x, weight, bias, y, residual, relu, stride, padding, dilation, kept)
     else:
         geometry = stride, padding, dilation, groups
-        cpu_direct.forward(x, weight, bias, y, residual, relu, *geometry)
+        cpu_direct.forward(x, weight, bias, y, residual, relu, *geometry, kept)
     return y
 
 

@@ -14,8 +14,9 @@ from numba import get_num_threads, get_thread_id, prange
 
 from ... import memory
 from ...jit import kernel, serial
+from ..derive import derive
 from ..simd import PANEL, TILE_ROWS, address, copy_row, row_tile
-from .cpu_weights import kept, pack
+from .cpu_weights import pack
 
 CACHED_WEIGHT = 160_000  # floats of weight that stay in the L2 cache beside the pixels
 LONG = 1024  # a sum of this many products is long
@@ -35,11 +36,11 @@ Geometry = namedtuple(
 Schedule = namedtuple("Schedule", "blocks splits panels_together taps_together copy_pitch")
 
 
-def forward(x, weight, bias, y, residual, relu, stride, padding, dilation, groups):
+def forward(x, weight, bias, y, residual, relu, stride, padding, dilation, groups, kept):
     """y = relu?(x * weight + bias + residual), group by group."""
     for group, part in enumerate(_parts(weight, groups)):
         plan = forward_plan(x.shape, weight.shape, y.shape, stride, dilation, padding, group)
-        panels = kept(weight, ("panels", group), lambda part=part: pack(part))
+        panels = derive(kept, ("panels", group), lambda part=part: pack(part))
         convolve(x, panels, bias, y, residual, relu, *plan)
 
 

@@ -14,9 +14,10 @@ from numba import get_num_threads, get_thread_id, prange
 
 from ... import memory
 from ...jit import kernel, serial
+from ..derive import derive
 from ..simd import LANES, PANEL, TILE_ROWS, address, row_tile
 from ..simd_outer import LINE_HEIGHTS, copy_floats, line_tile
-from .cpu_weights import kept, pack
+from .cpu_weights import pack
 
 NARROW = 16  # fewer channels than this are few
 CHUNKS = 16  # of output lines, each with its own sums: enough for that many threads
@@ -37,13 +38,13 @@ def suits(x_shape, weight_shape, dilation, groups) -> bool:
     return groups == 1 and narrow and dilation[1] == 1
 
 
-def forward(x, weight, bias, y, residual, relu, stride, padding, dilation):
+def forward(x, weight, bias, y, residual, relu, stride, padding, dilation, kept):
     """y = relu?(x * weight + bias + residual)."""
     g = _plan(x.shape, y.shape, weight.shape, stride, padding, dilation)
     if g.lines * g.out_w == 0:
         return
     threads = get_num_threads()
-    panels = kept(weight, ("panels", 0), lambda: pack(weight))
+    panels = derive(kept, ("panels", 0), lambda: pack(weight))
     places = np.empty((threads, g.kernel_h + 1, -(-g.out_w // TILE_ROWS) * TILE_ROWS), np.int64)
     _convolve(
         x.reshape(-1),

@@ -1,9 +1,8 @@
-"""Weights in the order in which the register tiles read them: panels of PANEL output channels,
-packed again for each call in training, kept in inference.
+"""Weights in the order in which the register tiles read them: panels of PANEL output channels.
+
+Training packs a weight again for each call; inference keeps the panels (ops/derive.py).
 """
 
-import weakref
-from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -13,21 +12,6 @@ from ... import memory
 from ...jit import kernel_from, serial
 from ..simd import LANES, PANEL
 from ..simd_transforms import transpose_block
-
-_kept: dict[int, dict] = {}
-
-
-def kept(weight: np.ndarray, key, make: Callable):
-    """make(); for a read-only weight it is remembered as long as the weight lives."""
-    if weight.flags.writeable:
-        return make()
-    forms = _kept.get(id(weight))
-    if forms is None:
-        forms = _kept[id(weight)] = {}
-        weakref.finalize(weight, _kept.pop, id(weight), None)
-    if key not in forms:
-        forms[key] = make()
-    return forms[key]
 
 
 def pack(weight: np.ndarray, order: tuple[int, ...] | None = None, swap: bool = False):

@@ -18,10 +18,11 @@ from numba import get_num_threads, prange
 
 from ... import memory
 from ...jit import exact_kernel, exact_kernel_from, serial
+from ..derive import derive
 from ..simd import LANES, PANEL, address
 from . import cpu_winograd_streamed as streamed
 from .cpu_direct import zeros
-from .cpu_weights import kept, pack
+from .cpu_weights import pack
 from .winograd_tiles import (
     find_inputs,
     find_outputs,
@@ -64,13 +65,13 @@ def suits(x_shape, weight_shape, stride, dilation, groups, size) -> bool:
     )
 
 
-def forward(x, weight, bias, y, residual, relu, padding, size):
+def forward(x, weight, bias, y, residual, relu, padding, size, kept):
     """y = relu?(x * weight + bias + residual)."""
-    if weight.flags.writeable and streamed.suits(y.shape, size):
+    if kept is None and streamed.suits(y.shape, size):
         streamed.convolve(x, weight, False, bias, y, residual, relu, padding)
         return
-    form = kept(weight, ("winograd", size), lambda: transform_weight(pack(weight), size))
-    convolve(x, form, bias, y, residual, relu, padding, size)
+    transformed = derive(kept, ("winograd", size), lambda: transform_weight(pack(weight), size))
+    convolve(x, transformed, bias, y, residual, relu, padding, size)
 
 
 def backward(grad, weight, dx, total, padding, size):

@@ -24,6 +24,7 @@ from ..arguments import output_size
 from ..basic.cuda import transpose
 from ..cuda_gemm import DEPTH, LOADS, PITCH, SIDE, TILE, WIDE, multiply_tiles
 from ..cuda_sums import LINE, sum_middle
+from ..derive import derive
 
 MOST_BLOCKS = 528  # for the weight's gradient: four per processor of a large GPU
 SHORTEST = 4 * DEPTH  # the fewest pixels that a part sums
@@ -46,11 +47,12 @@ class Reading(NamedTuple):
     divide_x: int
 
 
-def conv2d(x, weight, bias, residual, stride, padding, dilation, groups, relu):
+def conv2d(x, weight, bias, residual, stride, padding, dilation, groups, relu, kept=None):
     grid = output_size(x.shape[1:3], weight.shape[2:], stride, padding, dilation)
     y = empty((len(x), *grid, len(weight)))
     reading = forward_reading(weight.shape[3], stride, padding, dilation)
-    gather(x, pack_forward(weight, groups), bias, residual, y, reading, relu)
+    packed = derive(kept, ("packed", groups), lambda: pack_forward(weight, groups))
+    gather(x, packed, bias, residual, y, reading, relu)
     return y
 
 
@@ -114,8 +116,7 @@ def pack_forward(weight, groups):
     """(O, C, kH, kW) -> (groups, kH * kW * C, O per group)."""
     grouped = _grouped(weight, groups)
     outs, ins, taps = grouped.shape[1:]
-    packed = weight.kept(("forward", groups), lambda: transpose(grouped, (0, 3, 2, 1)))
-    return packed.reshape(groups, taps * ins, outs)
+    return transpose(grouped, (0, 3, 2, 1)).reshape(groups, taps * ins, outs)
 
 
 def pack_backward(weight, groups):

@@ -13,6 +13,7 @@ import numpy as np
 from ...in_place import InPlaceFunction
 from ...tensor import Tensor
 from ..arguments import as_pair, output_size
+from ..derive import Kept
 from . import kernels
 
 
@@ -30,9 +31,10 @@ class Conv2d(InPlaceFunction):
         dilation: tuple[int, int],
         groups: int,
         relu: bool = False,
+        kept: Kept | None = None,
     ) -> None:
         self.geometry = (stride, padding, dilation, groups)
-        self.relu = relu
+        self.relu, self.kept = relu, kept
 
     def forward(
         self,
@@ -41,7 +43,8 @@ class Conv2d(InPlaceFunction):
         bias: np.ndarray | None,
         residual: np.ndarray | None,
     ) -> np.ndarray:
-        y = kernels(x).conv2d(x, weight, bias, residual, *self.geometry, self.relu)
+        run = kernels(x)
+        y = run.conv2d(x, weight, bias, residual, *self.geometry, self.relu, self.kept)
         self.save(x, weight, y if self.relu else None)
         return y
 
@@ -101,6 +104,7 @@ def conv2d_fused(
     dilation: int | tuple[int, int] = 1,
     groups: int = 1,
     relu: bool = False,
+    kept: Kept | None = None,
 ) -> Tensor:
     """`conv2d`, then the sum with a residual and a ReLU, in one pass over the output.
 
@@ -109,6 +113,7 @@ def conv2d_fused(
     Args:
         residual: (N, outH, outW, O), or None.
         relu: whether max(., 0) follows.
+        kept: table in which kernels keep what they derive from the weight; None to keep nothing.
     """
     stride = as_pair(stride, "conv2d: stride")
     padding = as_pair(padding, "conv2d: padding")
@@ -120,7 +125,7 @@ def conv2d_fused(
         raise ValueError(
             f"conv2d: residual has shape {residual.shape}, the output has {output_shape}"
         )
-    return Conv2d(stride, padding, dilation, groups, relu)(x, weight, bias, residual)
+    return Conv2d(stride, padding, dilation, groups, relu, kept)(x, weight, bias, residual)
 
 
 def _check(

@@ -8,12 +8,12 @@ Arguments are not checked here but in `op.py`.
 import numpy as np
 
 
-def conv2d(x, weight, bias, residual, stride, padding, dilation, groups, relu):
+def conv2d(x, weight, bias, residual, stride, padding, dilation, groups, relu, kept=None):
     """y[n, i, j, o] = relu?(bias[o] + residual[n, i, j, o] + sum over c, r, s of
     x[n, i*stride + r*dilation - padding, j*stride + s*dilation - padding, c] * weight[o, c, r, s]).
 
     x (N, H, W, C), weight (O, C/groups, kH, kW), bias (O,) or None, residual shaped like y or None
-    -> y (N, outH, outW, O).
+    -> y (N, outH, outW, O). Nothing is derived from the weight here, so `kept` is not used.
     """
     padded = _pad(x, padding)
     y = np.zeros(_output_shape(padded.shape, weight.shape, stride, dilation), x.dtype)

@@ -10,7 +10,7 @@ import numpy as np
 from ... import memory
 from ..conv2d import cpu_direct
 from ..conv2d.cpu import conv2d, conv2d_grad_output
-from ..conv2d.cpu_weights import kept, pack
+from ..conv2d.cpu_weights import pack
 from ..conv2d.grad_weight import conv2d_grad_weight
 
 ONE = (1, 1)
@@ -25,7 +25,7 @@ def conv_transpose2d(x, weight, bias, stride, padding, relu):
     order, plans = cpu_direct.backward_plans(
         x.shape, weight.shape, y.shape, stride, ONE, padding, 0
     )
-    panels = kept(weight, ("transposed", order), lambda: pack(weight, order, swap=True))
+    panels = pack(weight, order, swap=True)
     x = np.require(x, np.float32, "CW")
     bias = cpu_direct.zeros(outs) if bias is None else np.array(bias, np.float32)
     for plan in plans:

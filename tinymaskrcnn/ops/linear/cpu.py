@@ -13,8 +13,9 @@ from numba import prange
 from ... import memory
 from ...jit import kernel
 from ..conv2d.cpu import conv2d_grad_output
-from ..conv2d.cpu_weights import kept, pack
+from ..conv2d.cpu_weights import pack
 from ..conv2d.grad_weight import conv2d_grad_weight
+from ..derive import derive
 from ..simd import PANEL, TILE_ROWS, address, row_tile
 
 DEPTH = 512  # of a panel, so that it stays in the L2 cache while the rows pass
@@ -22,8 +23,8 @@ BLOCK_TILES = 16  # register tiles of rows that share a panel
 SPLITS = 8  # parts of the columns, for different threads
 
 
-def linear(x, weight, bias, relu):
-    panels = kept(weight, "linear", lambda: pack(weight[:, :, None, None]))
+def linear(x, weight, bias, relu, kept=None):
+    panels = derive(kept, "linear", lambda: pack(weight[:, :, None, None]))
     return _product(x, panels, len(weight), bias, relu)
 
 

@@ -12,17 +12,18 @@ import numpy as np
 
 from ...in_place import InPlaceFunction
 from ...tensor import Tensor
+from ..derive import Kept
 from . import kernels
 
 
 class Linear(InPlaceFunction):
     """relu?(x weight^T + bias) as one node; backward reads the ReLU's mask from the output."""
 
-    def __init__(self, relu: bool = False) -> None:
-        self.relu = relu
+    def __init__(self, relu: bool = False, kept: Kept | None = None) -> None:
+        self.relu, self.kept = relu, kept
 
     def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
-        y = kernels(x).linear(x, weight, bias, self.relu)
+        y = kernels(x).linear(x, weight, bias, self.relu, self.kept)
         self.save(x, weight, y if self.relu else None)
         return y
 
@@ -57,8 +58,11 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
     return linear_fused(x, weight, bias, relu=False)
 
 
-def linear_fused(x: Any, weight: Any, bias: Any = None, relu: bool = False) -> Tensor:
-    """`linear`, then a ReLU if `relu`, in one pass over the output.
+def linear_fused(
+    x: Any, weight: Any, bias: Any = None, relu: bool = False, kept: Kept | None = None
+) -> Tensor:
+    """`linear`, then a ReLU if `relu`, in one pass over the output. Kernels keep what they derive
+    from the weight in the table `kept`, if there is one.
 
     Other arguments, the result and errors are those of `linear`.
     """
@@ -74,4 +78,4 @@ def linear_fused(x: Any, weight: Any, bias: Any = None, relu: bool = False) -> T
         )
     if bias is not None and bias.shape != (weight.shape[0],):
         raise ValueError(f"linear: bias has shape {bias.shape}, expected ({weight.shape[0]},)")
-    return Linear(relu)(x, weight, bias)
+    return Linear(relu, kept)(x, weight, bias)

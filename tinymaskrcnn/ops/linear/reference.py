@@ -7,10 +7,11 @@ in `op.py`.
 import numpy as np
 
 
-def linear(x, weight, bias, relu):
+def linear(x, weight, bias, relu, kept=None):
     """y[m, o] = relu?(bias[o] + sum over i of x[m, i] * weight[o, i]).
 
-    x (M, In), weight (Out, In), bias (Out,) or None -> y (M, Out).
+    x (M, In), weight (Out, In), bias (Out,) or None -> y (M, Out). Here nothing is derived from the
+    weight, so `kept` is not used.
     """
     y = x @ weight.T
     if bias is not None:
