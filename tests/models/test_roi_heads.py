@@ -253,7 +253,7 @@ def test_pooling_sends_every_gradient_to_its_level():
 
 def test_gradients_of_reordered_and_chosen_weights():
     rng = np.random.default_rng(0)
-    head, predictor = TwoMLPHead(2, 3, rng=rng), MaskPredictor(2, 2, 3, rng=rng)
+    predictor = MaskPredictor(2, 2, 3, rng=rng)
     labels = np.array([2, 0, 2])
 
     def draw(crops, weight, bias):

@@ -1,4 +1,4 @@
-"""What inference derives from weights: it is kept, it follows every change, it goes with the weight."""
+"""What inference derives from weights is kept, follows every change, and goes with the weight."""
 
 import copy
 import gc
@@ -70,15 +70,17 @@ def infer(layer, x):
 
 
 def kept_of(layer):
-    """Parts of all tables that parameters of the layer own."""
+    """The tables of the layer's parameters that are not empty."""
     return [p._kept[1] for p in layer.parameters() if p._kept is not None and p._kept[1]]
 
 
-# Changes that nobody speaks of. Each is a function of the layer's arrays by name, that inference has
-# not been run with yet, and returns what makes the change.
+# Changes that nobody speaks of: functions of a layer and the name of one of its arrays. They take
+# hold of what they need and return what makes the change.
 
 
 def through(look):
+    """A change through an array that somebody has taken hold of before."""
+
     def prepare(layer, part):
         array = look(layer, part)
         return lambda: np.multiply(array, 1.5, out=array)
@@ -301,8 +303,6 @@ def test_a_copy_keeps_gradient_and_whether_it_is_trained():
 def test_threads_share_one_table():
     """Each round begins with a change; all threads must see it, whoever derives first."""
     layer, x = made("winograd")
-    weight = infer(layer, x) * 0 + layer.weight.data.mean()  # any array; keeps nothing of the layer
-    del weight
     start, results = layer.weight.data.copy(), {}
 
     def run(number, barrier):
