@@ -11,6 +11,7 @@ import pytest
 
 from tinymaskrcnn import SGD, nn
 from tinymaskrcnn.autograd import no_grad
+from tinymaskrcnn.gpu.array import assign, to_host
 from tinymaskrcnn.models.box_head import FlattenLinear
 from tinymaskrcnn.nn.layers import conv_norm
 from tinymaskrcnn.ops.derive import derive
@@ -156,7 +157,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("name, part", PARTS)
-def test_inference_sees_every_change(backend, name, part, change):
+def test_inference_sees_every_change(name, part, change):
     layer, x = made(name)
     infer(layer, x)
     make_change = CHANGES[change](layer, part)
@@ -324,6 +325,58 @@ def test_threads_share_one_table():
             assert np.array_equal(result, once * factor)
         infer(layer, x)
         assert len(kept_of(layer)) == 1
+
+
+# On the device
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, nn.FrozenBatchNorm2d])
+def test_a_folded_norm_on_the_device(gpu, norm):
+    if hasattr(gpu, "limited"):
+        gpu.limited = False  # the simulator computes a few pixels
+    layer = Normed(conv(2, 3), norm(3)).eval().to("cuda")
+    x = Tensor(np.random.default_rng(0).standard_normal((1, 3, 3, 2))).to("cuda")
+    before = infer(layer, x)
+    (table,) = kept_of(layer)
+    folded = table["folded"]
+    assert np.array_equal(infer(layer, x), before) and table["folded"] is folded
+    assert len(folded[1][2]) == 1  # what kernels derive from it
+    bias = array_of(layer, "norm.bias")
+    assign(bias, to_host(bias) + 1)
+    np.testing.assert_allclose(infer(layer, x), before + 1, atol=1e-4)
+    layer.norm.load_state_dict({"running_mean": np.full(3, -1.0)}, strict=False)
+    np.testing.assert_allclose(infer(layer, x), before + 2, atol=1e-3)
+    layer.conv.bias.data.fill_from(layer.conv.bias.numpy() + 1)
+    np.testing.assert_allclose(infer(layer, x), before + 3, atol=1e-3)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("kind", ["few channels", "crops"])
+def test_a_weight_on_the_device(gpu, kind):
+    if hasattr(gpu, "limited"):
+        gpu.limited = False
+    layer = conv(2, 3) if kind == "few channels" else LAYERS[kind][0]()
+    shape = (1, 3, 3, 2) if kind == "few channels" else (1, 7, 7, 2)
+    x = Tensor(np.random.default_rng(0).standard_normal(shape))
+    on_host = infer(layer, x)
+    layer, x = layer.to("cuda"), x.to("cuda")
+    before = infer(layer, x)
+    np.testing.assert_allclose(before, on_host, atol=1e-5)
+    (table,) = kept_of(layer)
+    infer(layer, x)
+    assert kept_of(layer)[0] is table
+    view = layer.weight.data.reshape(-1)
+    assert np.array_equal(infer(layer, x), before)
+    assert not kept_of(layer)
+    view.fill_from(view.numpy() * 2)
+    twice = 2 * before - layer.bias.numpy()
+    np.testing.assert_allclose(infer(layer, x), twice, atol=1e-5)
+    del view
+    infer(layer, x)
+    assert kept_of(layer)
+    layer.weight.data.fill_from(layer.weight.numpy() / 2)
+    np.testing.assert_allclose(infer(layer, x), before, atol=1e-5)
 
 
 # By hand
