@@ -74,10 +74,13 @@ class Parameter(Tensor):
 
     def _is_held(self) -> bool:
         """Whether somebody else holds the array, or an array that lies in the same memory."""
-        if getrefcount(self._array) > 2:  # this object's reference, and the call's own
+        if self._references() > _ALONE._references():  # Pythons count their own ones differently
             return True
         array = self._array
         return array.shared if isinstance(array, GpuArray) else array.base is not None
+
+    def _references(self) -> int:
+        return getrefcount(self._array)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -94,6 +97,9 @@ class Parameter(Tensor):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (self._array, self.grad, self.requires_grad)
+
+
+_ALONE = Parameter(np.zeros(1, np.float32))  # nobody else holds its array
 
 
 def _restored(array: Any, grad: Any, requires_grad: bool) -> Parameter:
