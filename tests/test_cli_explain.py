@@ -63,7 +63,7 @@ def test_calls_that_cannot_be(capsys, weights, folder):
         ([PICTURE, "--targets", "none.json"], "none.json: "),
         (["other.png", "--targets", targets], "has no targets for other.png, only for shapes_002"),
         ([PICTURE, "--images", folder], "--images goes with --targets"),
-        ([PICTURE, "--device", "cuda"], "--device cuda: "),
+        ([PICTURE, "--device", "cuda"], "device cuda: "),
     ]
     for arguments, message in cases:
         more = [] if "--weights" in arguments else ["--weights", weights]

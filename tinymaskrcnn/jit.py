@@ -177,8 +177,8 @@ def threads_used() -> int:
 
 
 def set_threads(count: int) -> None:
-    """Use this many threads. Raises ValueError below one or above what the machine has."""
+    """Use this many threads. Raises InputError below one or above what the machine has."""
     if not 1 <= count <= max_threads():
-        raise ValueError(f"threads: expected 1 to {max_threads()}, got {count}")
+        raise InputError(f"threads: expected 1 to {max_threads()}, got {count}")
     numba.set_num_threads(count)
     _pool.fixed = True

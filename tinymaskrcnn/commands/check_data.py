@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ..datasets.checking import CheckedSet, check_set, leaks
 from ..datasets.defects import ERRORS, ODD, Defect, by_kind, examples
-from ..datasets.images import MAX_PIXELS, read_image
+from ..datasets.images import read_image
 from ..datasets.run_lengths import masks_from_rles
 from ..detection.anchor_fit import best_overlaps, coverage, suggested_sizes
 from ..detection.anchors import AnchorGenerator
@@ -26,6 +26,8 @@ from ..models.builders import build
 from ..models.mask_rcnn import MaskRCNN
 from ..training.recipes import named, with_settings
 from ..viz.data_sheet import Cell, Summary, data_sheet
+from .options import add_force, add_images, add_settings
+from .outputs import output_file
 from .report import counted, say
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,32 @@ BETTER = 0.03  # what other anchor sizes must bring in coverage to be suggested
 SHRUNK, SMALL = 1.2, 16  # from which shrinking is spoken of, and below which a box is small
 PICTURES = 16  # on a sheet
 MOST_WRONG = 12  # of them, those that something is wrong with
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Reads each COCO json and all its images. Errors are what training or pycocotools could "
+        "not use, and give status 2; all else are warnings. Also tells how well a model's anchors "
+        "cover the boxes, and draws a contact sheet. Given several files, it takes the first for "
+        "the training set and searches the others for its images."
+    )
+    parser.add_argument("data", nargs="+", metavar="JSON", help="annotations (COCO json)")
+    parser.add_argument("--strict", action="store_true", help="warnings give status 2, too")
+    parser.add_argument(
+        "--sheet", metavar="PNG", help="the contact sheet (default: NAME_check.png, in this folder)"
+    )
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME",
+        default="small",
+        help="the recipe of the model whose anchors are compared (default: small)",
+    )
+    add_settings(
+        parser,
+        "a setting of the recipe, as in model.anchor_sizes=8,16,32,64,128; may be repeated",
+    )
+    add_force(parser)
+    add_images(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     checked: list[CheckedSet] = []
     for path, sheet in zip(paths, sheets, strict=True):
         classes = checked[0].file.classes if checked else None
-        limit = options.max_pixels or MAX_PIXELS
+        limit = options.max_pixels
         one = check_set(path, options.images, classes, limit, progress_bar)
         for other in checked:
             one.defects += leaks(one, other)
@@ -90,9 +118,7 @@ def sheet_paths(paths: list[Path], given: str | None) -> list[Path]:
         if len(set(names)) < len(names):
             names = [f"{Path(os.path.realpath(path)).parent.name}-{path.stem}" for path in paths]
         return [Path(f"{name}_check.png") for name in names]
-    sheet = Path(given)
-    if not sheet.parent.is_dir():
-        raise InputError(f"--sheet {given}: there is no folder {sheet.parent}")
+    sheet = output_file("--sheet", given)
     if sheet.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise InputError(f"--sheet {given}: expected a name that ends in .png or .jpg")
     if len(paths) == 1:

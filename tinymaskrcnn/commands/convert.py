@@ -22,15 +22,61 @@ from ..datasets.formats import (
 )
 from ..errors import InputError
 from ..files import check_output, identities, write_atomic
+from .outputs import output_file
 from .report import counted, say
 
 logger = logging.getLogger(__name__)
 
 
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "SOURCE is a COCO, VIA (1 or 2) or labelme json, a folder that holds one or holds labelme "
+        "jsons, or a folder of masks: ID/masks/*.png for each image; or one image of instance ids "
+        "for each, NAME.png in masks/ beside images/, or NAME_mask.png beside NAME. Boxes and "
+        "areas are computed from the masks. What cannot be converted is named and left out; if "
+        "that is a file that cannot be read, the status is 1."
+    )
+    parser.add_argument("source", metavar="SOURCE", help="a file or a folder")
+    parser.add_argument("--out", metavar="JSON", required=True, help="the file to write")
+    parser.add_argument(
+        "--format",
+        choices=("coco", "via", "labelme", "masks"),
+        help="the format of SOURCE, if it is not recognised",
+    )
+    parser.add_argument(
+        "--images", metavar="DIR", help="where the images are, if not where SOURCE says"
+    )
+    parser.add_argument(
+        "--class",
+        dest="class_name",
+        metavar="NAME",
+        help="the class of objects that have none (default: object)",
+    )
+    parser.add_argument(
+        "--class-attribute",
+        metavar="NAME",
+        help="which attribute of a VIA region is its class, if there are several",
+    )
+    parser.add_argument(
+        "--split", action="store_true", help="make each separate piece of a mask an object"
+    )
+    parser.add_argument(
+        "--no-crowds",
+        action="store_true",
+        help="turn crowds (iscrowd 1), which is how brush tools write masks, into ordinary objects",
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace the file if it exists, unless it is one of those being converted",
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="write nothing if anything would be left out"
+    )
+
+
 def run(options: argparse.Namespace) -> int:
-    source, out = Path(options.source), Path(options.out)
-    if not out.parent.is_dir():
-        raise InputError(f"--out {out}: there is no folder {out.parent}")
+    source, out = Path(options.source), output_file("--out", options.out)
     check_output(out, identities([source]), None, options.force)
     settings = Options(
         Path(options.images) if options.images else None,

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets import CocoDataset, ToyShapes
-from ..datasets.images import MAX_PIXELS
 from ..datasets.outlines import OUTLINES
+from ..datasets.shapes import HELD_BACK
 from ..errors import InputError
 from ..evaluation.error_analysis import by_picture, picture_errors
 from ..evaluation.evaluator import Findings, detect_all, figures
@@ -23,14 +23,42 @@ from ..models.mask_rcnn import MaskRCNN
 from ..models.pretrained import load_model, weights_path
 from ..parallel import shared_by
 from ..training.distributed import end_together, world
-from .machine import prepare
-from .predict import output_folder
+from .machine import add_machine, prepare
+from .options import add_agnostic_nms, add_force, add_images, add_score, add_weights
+from .outputs import output_folder
 from .report import counted, errors_table, figures_table
-from .train import HELD_BACK
 
 WORST = 8  # pictures on the sheet
 ERRORS_BEGIN = '[\n {\n  "picture": '  # how an errors.json begins
 SHRUNK, FEW = 1.2, 0.1  # from which shrinking is spoken of, and of what share of the objects
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Without --data, evaluates on 200 images of toy shapes that training never sees. Prints "
+        "COCO's metrics, then counts for each class the missed objects and the wrong detections, "
+        "by the kinds of TIDE: location (IoU 0.1 to 0.5), class, duplicate, background, or both "
+        "class and location."
+    )
+    add_weights(parser)
+    parser.add_argument("--data", metavar="JSON", help="annotations to compare with (COCO json)")
+    add_images(parser)
+    parser.add_argument(
+        "--json", action="store_true", help="print the metrics as JSON on standard output"
+    )
+    add_score(
+        parser,
+        "count errors among detections of at least this score (default: 0.5); COCO's metrics take "
+        "all detections",
+    )
+    parser.add_argument(
+        "--errors",
+        metavar="DIR",
+        help="folder for worst.png, the images with most errors, and errors.json with all errors",
+    )
+    add_agnostic_nms(parser)
+    add_force(parser)
+    add_machine(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -94,8 +122,6 @@ def model_and_pictures(
     """The model, what to evaluate it on, and the classes. Raises InputError."""
     if options.images and not options.data:
         raise InputError("--images goes with --data")
-    if not 0 <= options.score <= 1:
-        raise InputError(f"--score {options.score}: expected 0 to 1")
     changes = {"box_class_agnostic_nms": True} if options.agnostic_nms else {}
     model = load_model(options.weights, **changes)
     return model, data_of(options, model.in_channels, model.classes), model.classes
@@ -106,8 +132,7 @@ def data_of(
 ) -> CocoDataset | ToyShapes:
     """The pictures to evaluate on. Raises InputError."""
     if options.data:
-        limit = options.max_pixels or MAX_PIXELS
-        dataset = CocoDataset(options.data, options.images, channels, classes, limit)
+        dataset = CocoDataset(options.data, options.images, channels, classes, options.max_pixels)
         dataset.check_pictures()
         return dataset
     if set(classes) <= set(OUTLINES):
@@ -117,7 +142,7 @@ def data_of(
 
 def errors_folder(options: argparse.Namespace, dataset: CocoDataset | ToyShapes) -> Path:
     """Where the errors go. Raises InputError where what is there would be lost."""
-    folder, inputs = output_folder(options.errors), [weights_path(options.weights)]
+    folder, inputs = output_folder("--errors", options.errors), [weights_path(options.weights)]
     if isinstance(dataset, CocoDataset):
         inputs += [dataset.path, *dataset.files]
     for name, content in (("errors.json", ERRORS_BEGIN), ("worst.png", mark("evaluate"))):

@@ -1,4 +1,4 @@
-"""What every command does before its work: threads, device, and a word about compiling.
+"""What a command computes with: threads, a device and compiled kernels.
 
 Under MPI the ranks of a machine share its threads, and one of them compiles.
 """
@@ -10,10 +10,22 @@ import logging
 
 from .. import jit
 from ..backend import HOST, check_device
-from ..errors import InputError
 from ..training.distributed import MPIGroup, world
+from .compiling import compile_everything
 
 logger = logging.getLogger(__name__)
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="CPU threads (default: all, and fewer while other programs need the cores)",
+    )
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)"
+    )
 
 
 def prepare(options: argparse.Namespace) -> None:
@@ -22,29 +34,16 @@ def prepare(options: argparse.Namespace) -> None:
     Raises:
         InputError: this machine has no such device, or not so many threads.
     """
-    try:
-        check_device(options.device)
-    except InputError as problem:
-        raise InputError(f"--{str(problem).removeprefix('--')}") from problem
+    check_device(options.device)
     group = world()
     if options.threads is not None:
-        try:
-            jit.set_threads(options.threads)
-        except ValueError as problem:
-            raise InputError(f"--{problem}") from problem
+        jit.set_threads(options.threads)
     elif isinstance(group, MPIGroup):
         jit.set_threads(max(1, jit.max_threads() // group.local.size))
     if HOST == "reference":
-        logger.info("NUMBA_DISABLE_JIT is set: plain NumPy does the work, and takes its time")
+        logger.info("NUMBA_DISABLE_JIT is set: plain NumPy does the work, which is slow")
     cold = HOST == "cpu" and jit.kernel_cache.is_cold()
     if cold and jit.kernel_cache.is_writable():
         logger.info("compiling the kernels for this machine, once; this takes about a minute")
     if isinstance(group, MPIGroup):
         group.first_here(compile_everything if cold else lambda: None)
-
-
-def compile_everything() -> None:
-    from .warmup import compile_inference, compile_training
-
-    compile_training()
-    compile_inference()

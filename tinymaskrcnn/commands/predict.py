@@ -17,7 +17,6 @@ import numpy as np
 from ..datasets.defects import ODD, Defect, by_kind, examples
 from ..datasets.images import (
     FOREIGN_SUFFIXES,
-    MAX_PIXELS,
     SUFFIXES,
     page_count,
     read_image,
@@ -31,7 +30,9 @@ from ..models.mask_rcnn import MaskRCNN
 from ..models.pretrained import load_model, weights_path
 from ..training.distributed import end_together, world
 from ..viz.draw import draw_detections
-from .machine import prepare
+from .machine import add_machine, prepare
+from .options import add_agnostic_nms, add_force, add_max_pixels, add_score, add_weights, positive
+from .outputs import output_folder
 from .predictions import Prediction, Source, Spool, coco_json, in_order
 from .report import say
 
@@ -39,9 +40,46 @@ logger = logging.getLogger(__name__)
 LONGEST_STEM = 220  # bytes of a result's name before "_predicted": most systems allow 255 in all
 
 
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Writes each image with its objects drawn on it, as DIR/NAME_predicted.png. Images that "
+        "cannot be read are named and skipped; the status is then 1 (2 for a single file)."
+    )
+    parser.add_argument(
+        "pictures", nargs="+", metavar="IMAGE", help="image files or folders of them"
+    )
+    add_weights(parser)
+    add_score(parser, "leave out detections with a lower score (default: 0.5)")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        default="predictions",
+        help="folder for the results (default: predictions)",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="also write DIR/predictions.json: COCO json with scores, masks as RLE",
+    )
+    parser.add_argument(
+        "--page",
+        type=page,
+        metavar="N",
+        help='which page or frame of a file that has several: a number from 1, or "all" (default: '
+        "the first); the results are then called NAME_pageN_predicted.png",
+    )
+    add_agnostic_nms(parser)
+    add_force(parser)
+    add_max_pixels(parser)
+    add_machine(parser)
+
+
+def page(text: str) -> int | str:
+    """A page's number from 1, or "all"."""
+    return text if text == "all" else positive(text)
+
+
 def run(options: argparse.Namespace) -> int:
-    if not 0 <= options.score <= 1:
-        raise InputError(f"--score {options.score}: expected 0 to 1")
     group = world()
     with end_together(group), contextlib.ExitStack() as opened:
         with group.together():
@@ -49,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
             changes = {"box_class_agnostic_nms": True} if options.agnostic_nms else {}
             model = load_model(options.weights, **changes)
             classes = model.classes
-            out = output_folder(options.out)
+            out = output_folder("--out", options.out)
             read = identities([*files, weights_path(options.weights)])
             if options.json:
                 check_output(out / "predictions.json", read, mark("predict"), options.force)
@@ -118,7 +156,7 @@ class Work:
 
     def _drawn(self, source: Source, target: Path) -> Detections:
         check_output(target, self.read, mark("predict"), self.options.force)
-        limit = self.options.max_pixels or MAX_PIXELS
+        limit = self.options.max_pixels
         image = read_image(source.path, self.model.in_channels, limit, source.page or 1)
         more = unread(source.path, page=source.page, max_pixels=limit)
         self.unread.extend(Defect(ODD, kind, str(source), detail) for kind, detail in more)
@@ -155,16 +193,6 @@ def pictures(given: Iterable[str]) -> list[Path]:
             raise InputError(f"{path}: no pictures in this folder ({', '.join(sorted(SUFFIXES))})")
         paths += inside
     return list(dict.fromkeys(paths))
-
-
-def output_folder(name: str) -> Path:
-    """The folder, made if missing. Raises InputError if it cannot be."""
-    path = Path(name)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise InputError(f"--out {name}: {problem.strerror}") from problem
-    return path
 
 
 def sources(files: Sequence[Path], page: int | str | None) -> list[Source]:

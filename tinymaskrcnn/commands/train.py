@@ -15,7 +15,7 @@ from typing import Any
 from .. import jit
 from ..datasets import CocoDataset, ToyShapes
 from ..datasets.checking import same_files
-from ..datasets.images import MAX_PIXELS
+from ..datasets.shapes import HELD_BACK
 from ..errors import InputError
 from ..models.builders import build
 from ..models.mask_rcnn import MaskRCNN
@@ -25,12 +25,55 @@ from ..training.distributed import end_together, world
 from ..training.recipes import listing, named, with_settings
 from ..training.start import load_for_fine_tuning
 from ..weights import load_weights, read_metadata
-from .machine import prepare
+from .machine import add_machine, prepare
+from .options import add_images, add_settings
 from .report import counted, figures_table, say
 
 logger = logging.getLogger(__name__)
 FLAGS = ("seed", "steps", "batch_size", "lr", "checkpoint_every")
-HELD_BACK = 200
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Without --data, a small model learns toy shapes from random weights in minutes. The run "
+        "folder gets settings, metrics, figures, checkpoints, and at the end model.safetensors "
+        "and result.json. Ctrl-C finishes the step, saves, and prints how to go on."
+    )
+    parser.add_argument("--data", metavar="JSON", help="annotations to train on (COCO json)")
+    parser.add_argument("--val", metavar="JSON", help="annotations to evaluate on (COCO json)")
+    add_images(parser)
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="named settings: shapes (default without --data) or small (default with it)",
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="W",
+        help="start from these weights: a file, or the name of a shipped model; the heads keep "
+        "what they know of classes with the same names and start anew for the others",
+    )
+    parser.add_argument("--out", metavar="DIR", help="run folder (default: runs/RECIPE)")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue the run in that folder as if it had never stopped",
+    )
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="seed of initial weights, data order and sampling"
+    )
+    parser.add_argument("--steps", type=int, metavar="N", help="number of training steps")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images per step")
+    parser.add_argument("--lr", type=float, metavar="X", help="learning rate")
+    parser.add_argument(
+        "--checkpoint-every", type=int, metavar="N", help="steps between checkpoints"
+    )
+    add_settings(
+        parser,
+        "any other setting of a recipe (training/recipes.py lists them); model.NAME and "
+        "shapes.NAME are settings of the model and of the toy shapes; may be repeated",
+    )
+    add_machine(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -87,7 +130,7 @@ def datasets(options: argparse.Namespace, recipe: Recipe) -> tuple[Any, Any | No
         if options.val or options.images:
             raise InputError("--val and --images go with --data")
         return shape_sets(recipe)
-    limit = options.max_pixels or MAX_PIXELS
+    limit = options.max_pixels
     train = coco_set(options.data, options.images, None, limit)
     objects = [thing for things in train.objects.values() for thing in things]
     if not objects:
@@ -117,7 +160,7 @@ def coco_set(
 
 
 def shape_sets(recipe: Recipe) -> tuple[ToyShapes, ToyShapes]:
-    """Toy shapes to learn, and 200 held back. Raises InputError for settings they do not take."""
+    """Toy shapes to learn, and those held back. Raises InputError for settings they do not take."""
     settings = {"count": 1000, "seed": recipe.seed} | dict(recipe.shapes)
     try:
         train = ToyShapes(**settings)

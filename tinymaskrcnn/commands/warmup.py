@@ -1,17 +1,24 @@
-"""`tinymaskrcnn warmup`: use every kernel once, so that it is compiled and kept; or remove them."""
+"""`tinymaskrcnn warmup`: compile and keep all kernels, or remove them."""
 
 from __future__ import annotations
 
 import argparse
 from time import perf_counter
 
-import numpy as np
-
 from .. import jit
-from ..datasets import ToyShapes
-from ..models.builders import maskrcnn_resnet50_fpn, maskrcnn_tiny
-from ..optim import Muon, grad_norm
-from .machine import prepare
+from .compiling import compile_everything
+from .machine import add_machine, prepare
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Kernels are compiled for this machine when they are first used, and kept. This compiles "
+        "all of them at once."
+    )
+    parser.add_argument(
+        "--clear", action="store_true", help="instead remove the kept kernels of all versions"
+    )
+    add_machine(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -21,29 +28,6 @@ def run(options: argparse.Namespace) -> int:
         return 0
     prepare(options)
     start = perf_counter()
-    compile_training()
-    compile_inference()
+    compile_everything()
     print(f"every kernel is compiled ({perf_counter() - start:.0f} s)")
     return 0
-
-
-def compile_training() -> None:
-    """One step of the small model: all kernels forward and backward."""
-    shapes = ToyShapes(2, min_objects=2)
-    images, targets = zip(*(shapes[i] for i in range(len(shapes))), strict=True)
-    for norm in ("batch", "group", "frozen"):
-        model = maskrcnn_tiny(norm=norm)
-        optimizer = Muon(model.parameters(), lr=0.0, momentum=0.9)
-        model.train()
-        sum(model(images, targets).values()).backward()
-        grad_norm(model.parameters())
-        optimizer.step()
-    model.eval()
-    model.detect(images[:1])
-
-
-def compile_inference() -> None:
-    """One small picture through the large model: the shapes of convolution that only it has."""
-    model = maskrcnn_resnet50_fpn(min_size=64, max_size=64, box_score_thresh=0.0)
-    model.eval()
-    model.detect([np.zeros((3, 64, 64), np.float32)])

@@ -25,6 +25,7 @@ RADII = (9.0, 32.0)
 HIDDEN_PIXELS = 30
 NOISE = (10.0, 16.0)
 SPLITS = ("train", "val")
+HELD_BACK = 200  # images of the split "val" on which the commands evaluate
 
 
 class ToyShapes:
