@@ -9,8 +9,8 @@ import pytest
 
 from tinymaskrcnn.datasets import CocoDataset, ToyShapes
 from tinymaskrcnn.evaluation import coco_annotations, coco_results, count_errors, picture_errors
+from tinymaskrcnn.evaluation.detection_errors import MISSED, WRONG
 from tinymaskrcnn.evaluation.evaluator import evaluate
-from tinymaskrcnn.evaluation.mistakes import MISSED, WRONG
 
 from .fakes import Answers, perfect
 from .scenes import CLASSES, SCENES, entry, scene

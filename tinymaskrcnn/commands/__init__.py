@@ -1,1 +1,1 @@
-"""The commands of the command line: NAME.py has `add(parser)` for its options, and `run(options)`."""
+"""The commands: NAME.py has `add(parser)` for its options, and `run(options)`, its work."""

@@ -15,9 +15,9 @@ from ..datasets import CocoDataset, ToyShapes
 from ..datasets.outlines import OUTLINES
 from ..datasets.shapes import HELD_BACK
 from ..errors import InputError
+from ..evaluation.detection_errors import PictureErrors
 from ..evaluation.error_analysis import by_picture, picture_errors
 from ..evaluation.evaluator import Findings, detect_all, figures
-from ..evaluation.mistakes import PictureErrors
 from ..files import check_output, identities, mark, write_atomic, write_picture
 from ..models.mask_rcnn import MaskRCNN
 from ..models.pretrained import load_model, weights_path

@@ -1,7 +1,7 @@
 """The errors of detections that stand as COCO dicts: of one picture, and counted over a whole set.
 
-What an error is, and of which kind, mistakes.py says; here are overlaps of boxes and masks by
-pycocotools, and tables. Not here: pictures of them (viz/error_sheet.py).
+What an error is, and of which kind, detection_errors.py says; here are overlaps of boxes and masks
+by pycocotools, and tables. Not here: pictures of them (viz/error_sheet.py).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as rle_tools
 
-from .mistakes import MISSED, WRONG, PictureErrors, judge
+from .detection_errors import MISSED, WRONG, PictureErrors, judge
 
 SCORE = 0.5  # what is less sure counts as not found, as in `predict`
 FIELDS = {"bbox": "bbox", "segm": "segmentation"}

@@ -8,7 +8,11 @@ import pytest
 import tinymaskrcnn as tm
 from tinymaskrcnn.evaluation import coco_annotations, coco_results, picture_errors
 from tinymaskrcnn.evaluation.coco_metrics import coco_metrics
-from tinymaskrcnn.evaluation.mistakes import average_precision, judge_target, precision_recall
+from tinymaskrcnn.evaluation.detection_errors import (
+    average_precision,
+    judge_target,
+    precision_recall,
+)
 
 from .fakes import sloppy
 
