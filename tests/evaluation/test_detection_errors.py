@@ -1,5 +1,5 @@
 """Which detections of a picture are right, of which kind a wrong one is; AP of one picture. More of
-judging, with tidecv as oracle: test_error_analysis.py.
+judging, with tidecv as oracle: test_error_counts.py.
 """
 
 import numpy as np

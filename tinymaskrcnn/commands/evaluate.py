@@ -16,7 +16,7 @@ from ..datasets.outlines import OUTLINES
 from ..datasets.shapes import HELD_BACK
 from ..errors import InputError
 from ..evaluation.detection_errors import PictureErrors
-from ..evaluation.error_analysis import by_picture, picture_errors
+from ..evaluation.error_counts import by_picture, picture_errors
 from ..evaluation.evaluator import Findings, detect_all, figures
 from ..files import check_output, identities, mark, write_atomic, write_picture
 from ..models.mask_rcnn import MaskRCNN

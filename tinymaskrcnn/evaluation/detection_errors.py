@@ -24,7 +24,7 @@ nothing      no detection overlaps it by 0.1
 Since the surest choose first, what a detection takes, and the kind of a wrong one, do not depend on
 the less sure ones: another score threshold only changes which are looked at.
 
-Not here: errors of COCO dicts and of whole sets (error_analysis.py); at which stage of the model an
+Not here: errors of COCO dicts and of whole sets (error_counts.py); at which stage of the model an
 object was lost (viz/lost_objects.py).
 """
 

@@ -15,7 +15,7 @@ from ...evaluation.detection_errors import (
     overlaps,
     precision_recall,
 )
-from ...evaluation.error_analysis import SCORE
+from ...evaluation.error_counts import SCORE
 from ...tracing import Trace
 from ..colours import DETECTION, ERRORS, HEAT, INK, MISSED, PAPER
 from .canvas import chart, draw_boxes, nothing, panels, show_picture

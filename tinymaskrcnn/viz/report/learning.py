@@ -12,7 +12,7 @@ import numpy as np
 from ...detection.box_coder import BoxCoder
 from ...detection.cropped_masks import CroppedMasks
 from ...evaluation.detection_errors import average_precision, crowds_of, overlaps, precision_recall
-from ...evaluation.error_analysis import SCORE
+from ...evaluation.error_counts import SCORE
 from ...gpu.array import to_host
 from ...models.mask_rcnn import MaskRCNN
 from ...ops.activations.reference import sigmoid

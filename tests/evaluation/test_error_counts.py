@@ -16,7 +16,7 @@ from .fakes import Answers, perfect
 from .scenes import CLASSES, SCENES, entry, scene
 
 ROOT = Path(__file__).parents[2]
-GOLDEN = ROOT / "tests/golden/error_analysis.json"
+GOLDEN = ROOT / "tests/golden/error_counts.json"
 NUCLEI = ROOT / "data/nuclei/annotations.json"
 IMAGES = [{"id": 1, "height": 100, "width": 100}]
 OBJECT = [20, 20, 40, 40]
