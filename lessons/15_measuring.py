@@ -322,4 +322,5 @@ assert high - low > 0.2
 #
 # **Read next.** `tinymaskrcnn/evaluation/coco_metrics.py` for the figures by class and size;
 # `tinymaskrcnn/evaluation/detection_errors.py`, which says of each false alarm *why* it is
-# one. Hoiem et al. 2012 and Bolya et al. 2020 (TIDE) go on from there. Then lesson 16: pictures of your own.
+# one. Hoiem et al. 2012 and Bolya et al. 2020 (TIDE) go on from there. Then lesson 16: pictures of
+# your own.
