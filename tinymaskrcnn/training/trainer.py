@@ -34,11 +34,11 @@ from . import diagnosis, pictures
 from .checkpoint import Checkpoint, load_newest, save_checkpoint
 from .distributed import check_group, end_together, gradient_sums, require_same_weights, world
 from .ema import MovingAverage
+from .explain_pages import ExplainPages, page_steps
 from .final_weights import NAME as WEIGHTS
 from .final_weights import check_weights, write_weights
 from .identity import hash_of_file, known_by
 from .interrupts import Interrupts, TrainingStopped
-from .moments import Moments, moment_steps
 from .pictures import beside
 from .progress import ProgressBar
 from .recipes import Recipe, named
@@ -258,13 +258,13 @@ class Trainer:
     def _explain(self, folder: RunFolder, at_last: bool = False) -> None:
         """The pages of every stage, at their moments; only a Mask R-CNN has these stages."""
         recipe = self.recipe
-        on_the_way = self.step in moment_steps(recipe.steps, recipe.moments) - {recipe.steps}
+        on_the_way = self.step in page_steps(recipe.steps, recipe.moments) - {recipe.steps}
         if recipe.moments and (on_the_way or at_last) and isinstance(self.model, MaskRCNN):
             shown = self.dataset if self.val_dataset is None else self.val_dataset
             with self._best_weights(), parallel.shared_by(parallel.Group()):
                 if self.group.leads:
                     with beside(f"the page of step {self.step}"):
-                        Moments(folder.path / "explain", shown).write(self.model, self.step)
+                        ExplainPages(folder.path / "explain", shown).write(self.model, self.step)
 
     def _evaluate(self) -> dict[str, Any]:
         from ..evaluation import evaluate  # late: training itself needs no pycocotools

@@ -25,7 +25,7 @@ OBJECTS = 2
 
 
 @lru_cache(maxsize=8)
-def moment_steps(steps: int, count: int) -> frozenset[int]:
+def page_steps(steps: int, count: int) -> frozenset[int]:
     """After which steps the pages are written: at the start, and at doubling steps up to the end,
     since most changes early.
     """
@@ -34,7 +34,7 @@ def moment_steps(steps: int, count: int) -> frozenset[int]:
     return frozenset({0, *(max(1, round(steps / 2**k)) for k in range(count - 1))})
 
 
-class Moments:
+class ExplainPages:
     """Writes the pages.
 
     Args:
