@@ -11,7 +11,7 @@ import pytest
 import tinymaskrcnn as tm
 from tests.training.stub import RECIPE
 from tests.viz.report.test_pages import data_of, unpack
-from tinymaskrcnn.training import moments as moments_module
+from tinymaskrcnn.training import explain_pages
 from tinymaskrcnn.training.explain_pages import page_steps
 from tinymaskrcnn.viz import report
 from tinymaskrcnn.viz.report import pages
@@ -167,7 +167,7 @@ def test_a_full_disk_for_a_page_does_not_end_the_training(tmp_path, monkeypatch,
     def full(path, content):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(moments_module, "write_atomic", full)
+    monkeypatch.setattr(explain_pages, "write_atomic", full)
     assert train(tmp_path / "run") == {}
     assert (tmp_path / "run" / "result.json").exists()
     assert "step-00000002.html: No space left on device" in caplog.text
