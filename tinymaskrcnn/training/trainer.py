@@ -5,7 +5,7 @@ All randomness is derived from (seed, step), so a resumed run continues, bit for
 never stopped. Under MPI every rank does all of this with its share of each batch, and the first one
 alone reads and writes the run folder.
 
-Not here: files of the run folder (run_folder.py, checkpoint.py), pictures (pictures.py), the causes
+Not here: files of the run folder (run_folder.py, checkpoint.py), figures (run_figures.py), the causes
 of NaN (diagnosis.py), how ranks talk (distributed.py).
 """
 
@@ -30,7 +30,7 @@ from ..errors import InputError, NonFiniteError
 from ..gpu.array import to_host
 from ..models.mask_rcnn import MaskRCNN
 from ..optim import clip_scale, grad_norm
-from . import diagnosis, pictures
+from . import diagnosis, run_figures
 from .checkpoint import Checkpoint, load_newest, save_checkpoint
 from .distributed import check_group, end_together, gradient_sums, require_same_weights, world
 from .ema import MovingAverage
@@ -39,9 +39,9 @@ from .final_weights import NAME as WEIGHTS
 from .final_weights import check_weights, write_weights
 from .identity import hash_of_file, known_by
 from .interrupts import Interrupts, TrainingStopped
-from .pictures import beside
 from .progress import ProgressBar
 from .recipes import Recipe, named
+from .run_figures import log_errors
 from .run_folder import NoFolder, NoLog, RowLog, RunFolder
 from .schedule import learning_rate, progress
 from .start import make_optimizer, named_datasets
@@ -241,19 +241,19 @@ class Trainer:
             self._draw(folder)
         self._explain(folder)
         if self._due(self.recipe.evaluate_every) and self.val_dataset is not None:
-            with beside(f"the evaluation after step {self.step}") if alone else nullcontext():
+            with log_errors(f"the evaluation after step {self.step}") if alone else nullcontext():
                 self.evaluations.append({"step": self.step, **self._evaluate()})
 
     def _draw(self, folder: RunFolder) -> None:
         with self._best_weights():
             if not self.group.leads:
                 return
-            with beside(f"the curve of step {self.step}"):
-                pictures.draw_curve(folder.path)
+            with log_errors(f"the curve of step {self.step}"):
+                run_figures.draw_curve(folder.path)
             if self.val_dataset is not None:
                 path = folder.samples / f"step-{self.step:08d}.png"
-                with beside(f"the sample pictures of step {self.step}"):
-                    pictures.draw_samples(self.model, self.val_dataset, self.classes, path)
+                with log_errors(f"the sample pictures of step {self.step}"):
+                    run_figures.draw_samples(self.model, self.val_dataset, self.classes, path)
 
     def _explain(self, folder: RunFolder, at_last: bool = False) -> None:
         """The pages of every stage, at their moments; only a Mask R-CNN has these stages."""
@@ -263,7 +263,7 @@ class Trainer:
             shown = self.dataset if self.val_dataset is None else self.val_dataset
             with self._best_weights(), parallel.shared_by(parallel.Group()):
                 if self.group.leads:
-                    with beside(f"the page of step {self.step}"):
+                    with log_errors(f"the page of step {self.step}"):
                         ExplainPages(folder.path / "explain", shown).write(self.model, self.step)
 
     def _evaluate(self) -> dict[str, Any]:

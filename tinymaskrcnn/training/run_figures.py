@@ -1,5 +1,5 @@
-"""The pictures of a run folder: its curve, and predictions beside the truth; and what becomes of
-the training where one of them, or anything else beside it, fails: nothing.
+"""The figures of a run folder: the curve, and sample predictions beside the ground truth. If one of
+them fails, training goes on.
 """
 
 from __future__ import annotations
@@ -21,12 +21,8 @@ SHOWN = 8  # pictures of a sample sheet
 
 
 @contextmanager
-def beside(what: str) -> Iterator[None]:
-    """Within this context an error is logged in one line, and training goes on.
-
-    Args:
-        what: what failed, in the message.
-    """
+def log_errors(what: str) -> Iterator[None]:
+    """Log an error of this context in one line, as the failure of `what`, and go on."""
     try:
         yield
     except Exception as problem:
