@@ -17,14 +17,10 @@ from ..datasets import CocoDataset, ToyShapes
 from ..datasets.checking import same_files
 from ..datasets.shapes import HELD_BACK
 from ..errors import InputError
-from ..models.builders import build
-from ..models.mask_rcnn import MaskRCNN
-from ..models.pretrained import describe_weights, weights_path
 from ..training import Recipe, Trainer, TrainingStopped
 from ..training.distributed import end_together, world
+from ..training.initial_weights import initial_model
 from ..training.recipes import listing, named, with_settings
-from ..training.start import load_for_fine_tuning
-from ..weights import load_weights, read_metadata
 from .machine import add_machine, prepare
 from .options import add_images, add_settings
 from .report import counted, figures_table, say
@@ -70,7 +66,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     add_settings(
         parser,
-        "any other setting of a recipe (training/recipes.py lists them); model.NAME and "
+        "any other setting of a recipe; `--set help` lists them; model.NAME and "
         "shapes.NAME are settings of the model and of the toy shapes; may be repeated",
     )
     add_machine(parser)
@@ -167,24 +163,6 @@ def shape_sets(recipe: Recipe) -> tuple[ToyShapes, ToyShapes]:
         return train, ToyShapes(**settings | {"count": HELD_BACK, "seed": 0, "split": "val"})
     except TypeError as problem:
         raise InputError(f"--set shapes: {problem}") from problem
-
-
-def initial_model(weights: str | None, recipe: Recipe, classes: Sequence[str]) -> MaskRCNN:
-    """The recipe's model with random weights; with `weights`, their model, whose heads keep what
-    they know of classes of the same names and are random for the others.
-    """
-    own = {"builder": recipe.model, **recipe.model_settings}
-    ours = {"num_classes": len(classes) + 1, "seed": recipe.seed}
-    if weights is None:
-        return build({**own, **ours})
-    path = weights_path(weights)
-    state = load_weights(path)
-    config, known = describe_weights(path, state)
-    changes = own if config["builder"] == recipe.model else {}
-    model = build({**config, **changes, **ours})
-    named = known if "classes" in read_metadata(path) else None
-    logger.info("%s: %s", path, load_for_fine_tuning(model, state, str(path), classes, named))
-    return model
 
 
 def stopped(how: str, number: int) -> int:

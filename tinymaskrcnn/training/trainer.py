@@ -5,8 +5,8 @@ All randomness is derived from (seed, step), so a resumed run continues, bit for
 never stopped. Under MPI every rank does all of this with its share of each batch, and the first one
 alone reads and writes the run folder.
 
-Not here: files of the run folder (run_folder.py, checkpoint.py), figures (run_figures.py), the causes
-of NaN (diagnosis.py), how ranks talk (distributed.py).
+Not here: files of the run folder (run_folder.py, checkpoint.py), figures (run_figures.py), the
+causes of NaN (diagnosis.py), how ranks talk (distributed.py).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import numpy as np
 from .. import parallel
 from ..datasets.augment import Augmentation
 from ..datasets.loader import Batch, Loader
+from ..datasets.named_dataset import named_datasets
 from ..errors import InputError, NonFiniteError
 from ..gpu.array import to_host
 from ..models.mask_rcnn import MaskRCNN
@@ -43,8 +44,7 @@ from .progress import ProgressBar
 from .recipes import Recipe, named
 from .run_figures import log_errors
 from .run_folder import NoFolder, NoLog, RowLog, RunFolder
-from .schedule import learning_rate, progress
-from .start import make_optimizer, named_datasets
+from .schedule import learning_rate, make_optimizer, progress
 
 logger = logging.getLogger(__name__)
 SAMPLING = 2  # the loader has the streams (seed, 0, epoch) and (seed, 1, position)
