@@ -16,7 +16,7 @@ from tests.cuda.modes import mode
 from tinymaskrcnn import commands
 from tinymaskrcnn.cli import COMMANDS, main
 from tinymaskrcnn.commands import bench, evaluate, predict, train
-from tinymaskrcnn.commands.report import errors_table, figures_table
+from tinymaskrcnn.commands.tables import errors_table, figures_table
 from tinymaskrcnn.functional import box_iou
 from tinymaskrcnn.models.builders import maskrcnn_tiny
 from tinymaskrcnn.weights import load_weights, read_metadata, save_weights
@@ -103,7 +103,7 @@ def test_a_wrong_call_is_one_line_and_status_2(capsys, folder, call, message):
 
 
 def test_the_list_of_commands_is_their_modules():
-    shared = {"__init__", "compiling", "machine", "options", "outputs", "predictions", "report"}
+    shared = {"__init__", "compiling", "machine", "options", "outputs", "predictions", "tables"}
     files = {file.stem for file in Path(commands.__file__).parent.glob("*.py")}
     assert {command.name.replace("-", "_") for command in COMMANDS} == files - shared
 

@@ -10,7 +10,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from tinymaskrcnn.commands import convert
-from tinymaskrcnn.commands.report import counted
+from tinymaskrcnn.commands.tables import counted
 
 from .test_cli import SETTINGS, picture, run
 

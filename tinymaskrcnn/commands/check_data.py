@@ -28,7 +28,7 @@ from ..training.recipes import named, with_settings
 from ..viz.data_sheet import Cell, Summary, data_sheet
 from .options import add_force, add_images, add_settings
 from .outputs import output_file
-from .report import counted, say
+from .tables import counted, say
 
 logger = logging.getLogger(__name__)
 COVERED = 0.5  # overlap with an anchor from which a box counts as covered

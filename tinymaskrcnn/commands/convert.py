@@ -23,7 +23,7 @@ from ..datasets.formats import (
 from ..errors import InputError
 from ..files import check_output, identities, write_atomic
 from .outputs import output_file
-from .report import counted, say
+from .tables import counted, say
 
 logger = logging.getLogger(__name__)
 

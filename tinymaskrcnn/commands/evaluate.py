@@ -26,7 +26,7 @@ from ..training.distributed import end_together, world
 from .machine import add_machine, prepare
 from .options import add_agnostic_nms, add_force, add_images, add_score, add_weights
 from .outputs import output_folder
-from .report import counted, errors_table, figures_table
+from .tables import counted, errors_table, figures_table
 
 WORST = 8  # pictures on the sheet
 ERRORS_BEGIN = '[\n {\n  "picture": '  # how an errors.json begins

@@ -17,7 +17,7 @@ from ..viz.report import explain_page
 from .machine import add_machine, prepare
 from .options import add_force, add_images, add_weights, positive
 from .outputs import output_file
-from .report import say
+from .tables import say
 
 logger = logging.getLogger(__name__)
 

@@ -34,7 +34,7 @@ from .machine import add_machine, prepare
 from .options import add_agnostic_nms, add_force, add_max_pixels, add_score, add_weights, positive
 from .outputs import output_folder
 from .predictions import Prediction, Source, Spool, coco_json, in_order
-from .report import say
+from .tables import say
 
 logger = logging.getLogger(__name__)
 LONGEST_STEM = 220  # bytes of a result's name before "_predicted": most systems allow 255 in all

@@ -23,7 +23,7 @@ from ..training.initial_weights import initial_model
 from ..training.recipes import listing, named, with_settings
 from .machine import add_machine, prepare
 from .options import add_images, add_settings
-from .report import counted, figures_table, say
+from .tables import counted, figures_table, say
 
 logger = logging.getLogger(__name__)
 FLAGS = ("seed", "steps", "batch_size", "lr", "checkpoint_every")
