@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets import CocoDataset, ToyShapes
-from ..datasets.outlines import OUTLINES
+from ..datasets.contours import CONTOURS
 from ..datasets.shapes import HELD_BACK
 from ..errors import InputError
 from ..evaluation.detection_errors import PictureErrors
@@ -135,7 +135,7 @@ def data_of(
         dataset = CocoDataset(options.data, options.images, channels, classes, options.max_pixels)
         dataset.check_pictures()
         return dataset
-    if set(classes) <= set(OUTLINES):
+    if set(classes) <= set(CONTOURS):
         return ToyShapes(HELD_BACK, split="val", classes=classes)
     raise InputError(f"{options.weights}: knows {', '.join(classes[:5])}, give --data with them")
 

@@ -17,7 +17,7 @@ from ..detection.cropped_masks import CroppedMasks
 from ..errors import InputError
 from ..models.inputs import Target
 from .backgrounds import background
-from .outlines import OUTLINES, coverage
+from .contours import CONTOURS, coverage
 from .targets import select_objects, target_from_masks
 
 REFERENCE_SIZE = 128  # lengths below are in pixels of a picture of this size
@@ -31,7 +31,7 @@ HELD_BACK = 200  # images of the split "val" on which the commands evaluate
 class ToyShapes:
     """A data set of `count` generated pictures, `size` x `size`.
 
-    - `classes`: label k is `classes[k - 1]`; any names of `outlines.OUTLINES`.
+    - `classes`: label k is `classes[k - 1]`; any names of `contours.CONTOURS`.
     - `split`: "train" and "val" draw from separate random streams, so that the two never share a
       picture, whatever their seeds.
     - Radii are uniform in 9..32 pixels at size 128 and grow with the size, as does the rule for
@@ -90,10 +90,10 @@ class ToyShapes:
 
 def check_settings(dataset: ToyShapes) -> None:
     """Refuse settings that no picture can meet."""
-    unknown = [name for name in dataset.classes if name not in OUTLINES]
+    unknown = [name for name in dataset.classes if name not in CONTOURS]
     if unknown or not dataset.classes or len(set(dataset.classes)) < len(dataset.classes):
         raise InputError(
-            f"shape classes {dataset.classes}: expected different names out of {list(OUTLINES)}"
+            f"shape classes {dataset.classes}: expected different names out of {list(CONTOURS)}"
         )
     if not 0 <= dataset.min_objects <= dataset.max_objects <= 255:
         raise InputError(
