@@ -24,7 +24,7 @@ from .defects import LEFT_OUT, ODD, REFUSED, Defect, by_kind, examples
 from .images import MAX_PIXELS, picture_size, read_image, unread
 from .run_lengths import masks_from_rles
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class CocoDataset:
@@ -144,6 +144,8 @@ def warn(path: Path, defects: list[Defect]) -> None:
     """One line of log for each kind of object that is left out, or kept though it is odd."""
     for kind, some in by_kind(defects).items():
         if some[0].level == LEFT_OUT:
-            log.warning("%s: left out %d object(s), %s: %s", path, len(some), kind, examples(some))
+            logger.warning(
+                "%s: left out %d object(s), %s: %s", path, len(some), kind, examples(some)
+            )
         elif some[0].level == ODD:
-            log.warning("%s: %s (%d): %s", path, kind, len(some), examples(some))
+            logger.warning("%s: %s (%d): %s", path, kind, len(some), examples(some))

@@ -49,7 +49,7 @@ UPRIGHT = {
 }
 SWAPPED = (5, 6, 7, 8)  # orientations that make rows of columns
 _pillow_limit = threading.Lock()
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def read_image(
@@ -230,7 +230,7 @@ def orientation(image: Image.Image) -> int:
         return int(image.getexif().get(ORIENTATION, 1))
     except Exception:  # whatever a damaged tag makes of the reader, the pixels are still good
         name = getattr(image, "filename", "picture")
-        log.warning("%s: its EXIF part is damaged; taken as upright", name)
+        logger.warning("%s: its EXIF part is damaged; taken as upright", name)
         return 1
 
 
