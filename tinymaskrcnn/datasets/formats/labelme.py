@@ -42,7 +42,7 @@ from .orientation import Canvas, canvas, corner_of, on_stored, upright
 
 IGNORED, HOLE = "__ignore__", "_background_"
 LINES = ("line", "linestrip", "point", "points")
-CONTOURS = ("polygon", "linestrip", "rotation", "oriented_rectangle", "quadrilateral")
+OUTLINES = ("polygon", "linestrip", "rotation", "oriented_rectangle", "quadrilateral")
 
 Part = tuple[int, str, Any]  # a shape's number, what it is called, and its segmentation
 
@@ -190,7 +190,7 @@ def no_object(label: str, shape: Mapping[str, Any]) -> str | None:
         return None
     if kind in LINES:
         return f"shapes of the type {kind}, which have no inside"
-    if kind not in (*CONTOURS, "rectangle", "circle", "mask"):
+    if kind not in (*OUTLINES, "rectangle", "circle", "mask"):
         return f"shapes of the type {brief(kind)}"
     return None
 
