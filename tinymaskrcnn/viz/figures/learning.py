@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import expit as sigmoid
 
 from ...detection.box_coder import BoxCoder
 from ...detection.matcher import BELOW, BETWEEN
 from ...models.roi_heads import mask_goals as cut_masks
+from ...ops.activations.reference import sigmoid
 from ...ops.paste_masks.op import paste_masks, paste_masks_binary
 from ...tracing import Trace
 from ..colours import ANCHOR, DROPPED, GROUND_TRUTH, HEAT, INK, LOSSES, PROPOSAL
