@@ -149,7 +149,7 @@ def test_what_a_grid_of_half_the_size_keeps_of_a_mask():
     """By hand: bins of two pixels with two samples each, half a pixel to the right and below, as
     torchvision's unaligned RoIAlign reads its goals: at the far edges the last one is half outside.
     """
-    from tinymaskrcnn.viz.figures.learning import mask_round_trip
+    from tinymaskrcnn.viz.figures.training import mask_round_trip
 
     masks = np.zeros((2, 80, 80), np.uint8)
     masks[0, 10:66, 10:66] = 1

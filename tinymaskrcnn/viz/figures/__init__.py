@@ -28,16 +28,6 @@ from .inputs import (
     ground_truth_masks,
     network_input,
 )
-from .learning import (
-    anchor_matches,
-    loss_terms,
-    mask_goals,
-    mask_loss,
-    mask_resolution,
-    overlap_matrix,
-    sampled_anchors,
-    sampled_regions,
-)
 from .proposals import (
     anchor_counts,
     centre_anchors,
@@ -68,6 +58,16 @@ from .regions import (
     sampling_points,
 )
 from .results import errors_of, mistakes, precision_recall_curve, truth_grid
+from .training import (
+    anchor_matches,
+    loss_terms,
+    mask_goals,
+    mask_loss,
+    mask_resolution,
+    overlap_matrix,
+    sampled_anchors,
+    sampled_regions,
+)
 from .weights import weight_histograms, weight_statistics
 
 __all__ = [

@@ -19,10 +19,10 @@ from ...ops.activations.reference import sigmoid
 from ...tracing import Trace
 from .. import colours
 from ..figures.canvas import histogram
-from ..figures.learning import mask_round_trip
 from ..figures.proposals import recalls
 from ..figures.regions import found_in
 from ..figures.results import counted, errors_of
+from ..figures.training import mask_round_trip
 from ..figures.weights import weight_statistics
 from ..lost_objects import why_missed
 from .collect import MAP_SIDE, as_levels
