@@ -1,12 +1,12 @@
 """What a person sees: figures of every stage (figures/), the page that shows them all (report/),
-pictures with what was found in them (draw.py), the course of a training run (curves.py), and the
-colours of all of them (colours.py).
+images with what was found in them (draw.py), figures of a data set (dataset_figures.py), of weights
+(weight_figures.py) and of a training run (curves.py), and the colours of all of them (colours.py).
 """
 
 import importlib
 from typing import Any
 
-_MODULES = ("colours", "curves", "draw", "figures", "report")
+_MODULES = ("colours", "curves", "dataset_figures", "draw", "figures", "report", "weight_figures")
 
 __all__ = list(_MODULES)
 

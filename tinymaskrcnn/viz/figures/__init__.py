@@ -5,21 +5,12 @@
 >>> tm.viz.figures.proposal_stages(t).savefig("proposals.png")
 
 Those of ground truth, matching and losses want a trace of `model.evaluate_losses(images, targets)`
-(both halves) or of a training pass. `picture` is the number of the picture in its batch. Those of a
-whole data set (dataset.py) want plain numbers, that of training's course a trace of each moment.
+(both halves) or of a training pass; those of several passes, a trace of each. `picture` is the
+index of the image in its batch. Not here: figures of a data set (viz/dataset_figures.py) or of
+weights (viz/weight_figures.py).
 """
 
 from .course import training_course
-from .dataset import (
-    anchor_coverage,
-    augmentations,
-    box_sizes,
-    class_histogram,
-    mask_sizes,
-    objects_per_picture,
-    sample_statistics,
-    sampled_shares,
-)
 from .inputs import (
     class_counts,
     feature_maps,
@@ -65,22 +56,20 @@ from .training import (
     mask_loss,
     mask_resolution,
     overlap_matrix,
+    sample_statistics,
     sampled_anchors,
     sampled_regions,
+    sampled_shares,
 )
 from .weights import weight_histograms, weight_statistics
 
 __all__ = [
     "all_proposals",
     "anchor_counts",
-    "anchor_coverage",
     "anchor_matches",
-    "augmentations",
-    "box_sizes",
     "candidate_outcomes",
     "centre_anchors",
     "class_counts",
-    "class_histogram",
     "class_masks",
     "class_scores",
     "delta_histograms",
@@ -97,11 +86,9 @@ __all__ = [
     "mask_loss",
     "mask_probabilities",
     "mask_resolution",
-    "mask_sizes",
     "mistakes",
     "network_input",
     "objectness",
-    "objects_per_picture",
     "overlap_matrix",
     "pasted_masks",
     "pasting",
