@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import tinymaskrcnn as tm
-from tinymaskrcnn.detection.outcomes import Outcome
-from tinymaskrcnn.viz import colours, dataset_figures, figures
+from tinymaskrcnn.viz import colours, dataset_figures, figures, weight_figures
+from tinymaskrcnn.viz.derived import Outcome
 from tinymaskrcnn.viz.figures.canvas import histogram
 
 CLASSES = ["square", "circle", "triangle"]
-NO_FIGURES = {"errors_of", "filter_counts", "filter_rows", "recalls", "weight_statistics"}
+NO_FIGURES = {"errors_of", "filter_counts", "filter_rows", "recalls"}
 NOT_OF_ONE_TRACE = {  # test_dataset_figures.py
     "sample_statistics",
     "sampled_shares",
@@ -61,8 +61,10 @@ def quiet():
 def draw(name, model, t, slopes):
     function = getattr(figures, name)
     wanted = inspect.signature(function).parameters
-    first = {"gradient_maps": slopes, "weight_histograms": model.state_dict()}.get(name, t)
-    return function(first, **({"classes": CLASSES} if "classes" in wanted else {}))
+    return function(
+        slopes if name == "gradient_maps" else t,
+        **({"classes": CLASSES} if "classes" in wanted else {}),
+    )
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -91,7 +93,8 @@ def public_functions(module):
 def test_the_table_of_views_names_every_figure_and_every_step_of_the_page():
     folder = Path(figures.__file__).parents[1]
     table = (folder / "README.md").read_text()
-    there = set(figures.__all__) | public_functions(dataset_figures)
+    there = set(figures.__all__)
+    there |= public_functions(dataset_figures) | public_functions(weight_figures)
     assert set(re.findall(r"`([a-z_]+)`", table)) - {"train"} == there
     scripts = "".join(
         (folder / f"report/page/{s}.js").read_text() for s in ("inference", "learning")
@@ -193,7 +196,7 @@ def test_weight_statistics_flag_what_is_odd():
         "bad": np.array([np.nan]),
         "large": np.array([1e3, 0]),
     }
-    odd = {row["name"]: row["odd"] for row in figures.weight_statistics(state)}
+    odd = {row["name"]: row["odd"] for row in weight_figures.weight_statistics(state)}
     assert odd == {
         "good": "",
         "zero": "all zero",
@@ -201,7 +204,7 @@ def test_weight_statistics_flag_what_is_odd():
         "bad": "not finite",
         "large": "large",
     }
-    row = figures.weight_statistics(state)[0]
+    row = weight_figures.weight_statistics(state)[0]
     assert (row["least"], row["largest"], row["mean"], row["std"]) == (-2, 1, -0.5, 1.5)
 
 
@@ -236,7 +239,7 @@ def test_a_histogram_counts_every_finite_value_of_any_range(name):
     elif finite.size:
         assert counts.max() == finite.size
     if name != "all of float64":  # no weights are
-        figure = figures.weight_histograms({"a.weight": values, "b.weight": np.arange(3.0)})
+        figure = weight_figures.weight_histograms({"a.weight": values, "b.weight": np.arange(3.0)})
         FigureCanvasAgg(figure).draw()
 
 

@@ -61,7 +61,6 @@ from .training import (
     sampled_regions,
     sampled_shares,
 )
-from .weights import weight_histograms, weight_statistics
 
 __all__ = [
     "all_proposals",
@@ -110,6 +109,4 @@ __all__ = [
     "top_anchors",
     "training_course",
     "truth_grid",
-    "weight_histograms",
-    "weight_statistics",
 ]

@@ -23,8 +23,8 @@ from ..figures.proposals import recalls
 from ..figures.regions import found_in
 from ..figures.results import counted, errors_of
 from ..figures.training import mask_round_trip
-from ..figures.weights import weight_statistics
 from ..lost_objects import why_missed
+from ..weight_figures import weight_statistics
 from .collect import MAP_SIDE, as_levels
 from .pack import Pack, number
 
