@@ -58,13 +58,10 @@ def quiet():
     return model, *trace_of(model, image, EMPTY)
 
 
-def draw(name, model, t, slopes):
+def draw(name, t, slopes):
     function = getattr(figures, name)
-    wanted = inspect.signature(function).parameters
-    return function(
-        slopes if name == "gradient_maps" else t,
-        **({"classes": CLASSES} if "classes" in wanted else {}),
-    )
+    wanted = {"classes": CLASSES} if "classes" in inspect.signature(function).parameters else {}
+    return function(slopes if name == "gradient_maps" else t, **wanted)
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -74,7 +71,7 @@ def test_drawn_with_and_without_objects(name, kind, request):
         name_of_pool = "detect.mask_logits" if name == "class_masks" else "detect.box_pool.rois"
         if len(request.getfixturevalue(kind)[1][name_of_pool]) == 0:
             return  # there is no region to ask for
-    figure = draw(name, *request.getfixturevalue(kind))
+    figure = draw(name, *request.getfixturevalue(kind)[1:])
     assert isinstance(figure, Figure)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
