@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as rle_tools
 
+from ..detection.boxes import paired_iou
 from ..errors import InputError
 from . import polygons
 from .defects import INCOMPLETE, LEFT_OUT, ODD, REFUSED, Defect, brief
@@ -82,14 +83,14 @@ def box_defects(
         detail = f"bbox {box} has no area inside its picture"
         return [Defect(LEFT_OUT, BAD_BOX, where, detail)]
     x, y, w, h = mask_box
-    tight = (x, y, x + w, y + h)
-    agreement = overlap(corners, tight)
+    tight = np.array([x, y, x + w, y + h])
+    agreement = paired_iou(np.array(corners, float), tight)
     off = max(abs(side - other) for side, other in zip(corners, tight, strict=True))
     if agreement >= CLOSE or off <= SLACK:
         return []
     stated = ", ".join(f"{number:g}" for number in box)
     detail = f"bbox {stated}; the mask's is {', '.join(f'{number:g}' for number in mask_box)}"
-    if overlap(tuple(box), tight) >= CLOSE:
+    if paired_iou(np.array(box, float), tight) >= CLOSE:
         detail += "; it fits if read as x1, y1, x2, y2"
     if agreement < FAR:
         return [Defect(LEFT_OUT, "a box far from its mask", where, detail)]
@@ -103,14 +104,6 @@ def area_defects(where: str, area: float, mask_area: float) -> list[Defect]:
         return []
     detail = f"area {area:g}, its mask {mask_area:g}"
     return [Defect(ODD, "an area that disagrees with its mask", where, detail)]
-
-
-def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
-    """The IoU of two boxes x1, y1, x2, y2."""
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    shared = max(width, 0.0) * max(height, 0.0)
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
-    return shared / max(sum(areas) - shared, 1e-9)
 
 
 def oddities(where: str, segmentation: Any, height: int, width: int) -> list[Defect]:
