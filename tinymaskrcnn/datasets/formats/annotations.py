@@ -152,10 +152,3 @@ def numbers(*values: Any) -> list[float]:
 def flat(points: Any) -> list[float]:
     """Corners (n, 2) as x, y, x, y, ..., to a hundredth of a pixel."""
     return [round(float(number), 2) for point in points for number in point]
-
-
-def as_text(rle: Mapping[str, Any]) -> dict[str, Any]:
-    """A compressed RLE of pycocotools in the form that json can hold."""
-    counts = rle["counts"]
-    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
-    return {"size": [int(side) for side in rle["size"]], "counts": text}

@@ -12,6 +12,7 @@ from ...errors import InputError
 from ..coco_file import CocoFile, is_id, read_json
 from ..defects import LEFT_OUT, REFUSED, Defect
 from ..finding import BARE, PictureFinder
+from ..run_lengths import as_text
 from ..segmentation import is_numbers
 from .annotations import (
     UNREADABLE,
@@ -19,7 +20,6 @@ from .annotations import (
     AnnotatedPicture,
     Annotations,
     Options,
-    as_text,
     unreadable,
 )
 from .orientation import Canvas, canvas, corner_of, on_stored, upright

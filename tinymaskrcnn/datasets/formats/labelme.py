@@ -22,6 +22,7 @@ from ..defects import Defect, brief
 from ..finding import PictureFinder
 from ..images import opened
 from ..polygons import ellipse, rectangle
+from ..run_lengths import as_text
 from ..segmentation import UnusableObject, read_segmentation
 from .annotations import (
     UNREADABLE,
@@ -29,7 +30,6 @@ from .annotations import (
     AnnotatedPicture,
     Annotations,
     Options,
-    as_text,
     check_found,
     embedded,
     flat,

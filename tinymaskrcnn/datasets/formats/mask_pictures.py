@@ -24,13 +24,13 @@ from scipy import ndimage
 from ...errors import InputError
 from ..defects import ODD, Defect
 from ..images import opened
+from ..run_lengths import as_text
 from .annotations import (
     DEFAULT_CLASS,
     AnnotatedObject,
     AnnotatedPicture,
     Annotations,
     Options,
-    as_text,
     left_out,
     pictures_in,
     unreadable,

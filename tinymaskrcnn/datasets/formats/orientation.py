@@ -17,7 +17,8 @@ from ...errors import InputError
 from ..coco_objects import OUTSIDE
 from ..defects import EXAMPLES, ODD, Defect, brief
 from ..images import SWAPPED, UPRIGHT, orientation_of, picture_size
-from .annotations import AnnotatedPicture, as_text
+from ..run_lengths import as_text
+from .annotations import AnnotatedPicture
 
 Size = tuple[int, int]
 EITHER_WAY = "photos with an EXIF orientation whose outlines fit either way, taken as upright"
