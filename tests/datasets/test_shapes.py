@@ -5,7 +5,7 @@ import pytest
 
 from tinymaskrcnn.datasets import ToyShapes
 from tinymaskrcnn.datasets.contours import CONTOURS, coverage
-from tinymaskrcnn.datasets.targets import boxes_from_masks
+from tinymaskrcnn.detection.cropped_masks import CroppedMasks
 from tinymaskrcnn.errors import InputError
 
 # by hand
@@ -94,7 +94,7 @@ def test_targets_are_visible_parts_with_tight_boxes():
     for _, target in (ToyShapes(40)[i] for i in range(40)):
         masks = target["masks"]
         assert masks.sum(axis=0).max(initial=0) <= 1  # nothing is seen twice
-        np.testing.assert_array_equal(target["boxes"], boxes_from_masks(masks))
+        np.testing.assert_array_equal(target["boxes"], CroppedMasks.of(masks).boxes())
         np.testing.assert_array_equal(target["area"], masks.sum(axis=(1, 2)))
         assert (target["area"] > 30).all()
         assert len(target["labels"]) <= 6
