@@ -102,7 +102,7 @@ class RunFolder:
 
     def _remove_leftovers(self) -> None:
         """What a killed run had begun to write; nobody else writes here while we have the lock."""
-        for leftover in (*self.path.rglob("*.partial"), *self.path.glob(".model.*.tmp")):
+        for leftover in self.path.rglob("*.partial"):
             with naming(leftover):
                 leftover.unlink()
 
