@@ -18,8 +18,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from ..errors import WeightsError
 from ..files import replacing
-from .errors import WeightsError
 from .tensors import check_shape, read_array, widen
 
 METADATA = "tinymaskrcnn"  # all metadata as one JSON text: the library writes several in any order
