@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pycocotools import mask as rle_tools
 from tqdm import tqdm
 
 from ..datasets.checking import CheckedSet, check_set, leaks
@@ -256,8 +257,6 @@ def save_sheet(checked: CheckedSet, fit: AnchorFit, path: Path, max_pixels: int)
 
 def mask_sides(checked: CheckedSet) -> np.ndarray:
     """Square roots of the areas of all masks, in pixels of their pictures (M,)."""
-    from pycocotools import mask as rle_tools
-
     # one by one: pycocotools 2.0.11 counts the areas of a list in 8 bits
     things = (thing for things in checked.file.objects.values() for thing in things)
     return np.sqrt([float(rle_tools.area(thing["rle"])) for thing in things])

@@ -23,6 +23,8 @@ from ..models.mask_rcnn import MaskRCNN
 from ..models.pretrained import load_model, weights_path
 from ..parallel import shared_by
 from ..training.distributed import end_together, world
+from ..viz.draw import contact_sheet
+from ..viz.error_sheet import draw_errors
 from .machine import add_machine, prepare
 from .options import add_agnostic_nms, add_force, add_images, add_score, add_weights
 from .outputs import output_folder
@@ -177,9 +179,6 @@ def draw_worst(
     classes: Sequence[str],
 ) -> None:
     """The sheet of these pictures."""
-    from ..viz.draw import contact_sheet
-    from ..viz.error_sheet import draw_errors
-
     cells = []
     for i in worst:
         name, (truth, results) = Path(dataset.describe(i)).name, pictures[i]
