@@ -1,5 +1,6 @@
 """The command line: what it does, what it says, and with which status it ends."""
 
+import ast
 import json
 import os
 import signal
@@ -102,10 +103,13 @@ def test_a_wrong_call_is_one_line_and_status_2(capsys, folder, call, message):
     assert not list(folder.iterdir())
 
 
-def test_the_list_of_commands_is_their_modules():
-    shared = {"__init__", "compiling", "machine", "options", "outputs", "predictions", "tables"}
-    files = {file.stem for file in Path(commands.__file__).parent.glob("*.py")}
-    assert {command.name.replace("-", "_") for command in COMMANDS} == files - shared
+def test_every_command_has_a_module_and_none_imports_another():
+    names = {command.name.replace("-", "_") for command in COMMANDS}
+    for name in names:
+        tree = ast.parse(Path(commands.__file__).with_name(f"{name}.py").read_text())
+        assert {"add", "run"} <= {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        assert {node.module for node in imports if node.level == 1}.isdisjoint(names)
 
 
 @pytest.mark.parametrize("command", [[], *([command.name] for command in COMMANDS)])

@@ -57,7 +57,7 @@ def test_calls_that_cannot_be(capsys, weights, folder):
         (["missing.png"], "missing.png: no such file"),
         (["torn.png"], "torn.png: "),
         ([PICTURE, "--out", "no/where.html"], "--out no/where.html: there is no folder no"),
-        ([PICTURE, "--out", folder], "is a folder, expected a file such as report.html"),
+        ([PICTURE, "--out", folder], "this is a folder, expected the name of a file"),
         ([PICTURE, "--weights", "none.pth"], "none.pth: no such weights"),
         ([PICTURE, "--targets", "missing.json"], "missing.json: "),
         ([PICTURE, "--targets", "none.json"], "none.json: "),

@@ -21,7 +21,7 @@ def output_file(option: str, name: str) -> Path:
     """The file. Raises InputError if its folder does not exist, or if it is a folder itself."""
     path = Path(name)
     if path.is_dir():
-        raise InputError(f"{option} {name}: is a folder, expected a file")
+        raise InputError(f"{option} {name}: this is a folder, expected the name of a file")
     if not path.parent.is_dir():
         raise InputError(f"{option} {name}: there is no folder {path.parent}")
     return path
