@@ -91,7 +91,7 @@ def folder(tmp_path, monkeypatch):
         (["predict", "x.png", "--weights", "none"], "none: no such weights; expected a file, or"),
         (["predict", "x.png", "--score", "7"], "--score: 7.0: expected 0 to 1"),
         (["predict", "x.png", "--max-pixels", "0"], "--max-pixels: 0: expected at least 1"),
-        (["predict", "."], ".: no pictures in this folder"),
+        (["predict", "."], ".: no images in this folder"),
         (["evaluate", "--images", "here"], "--images goes with --data"),
     ],
 )
@@ -310,7 +310,7 @@ def test_predict_goes_on_after_what_cannot_be_read(capsys, folder):
     assert status == 1
     assert [line.split(":")[0] for line in out.splitlines()] == ["in/a.png", "in/b.jpg"]
     assert "in/c.png: not a picture" in err
-    assert "1 of 3 pictures could not be read" in err
+    assert "1 of 3 images could not be read" in err
     assert sorted(p.name for p in (folder / "out").iterdir()) == [
         "a_predicted.png",
         "b_predicted.png",
@@ -334,7 +334,7 @@ def test_predict_says_what_is_wrong_with_every_kind_of_bad_file(capsys, folder):
         "in/foreign.heic: not a picture of a known kind",
         "in/large.png: 12000 x 9000 = 108000000 pixels, more than the limit of 64000000; "
         "allow it with --max-pixels 108000000",
-        "4 of 4 pictures could not be read",
+        "4 of 4 images could not be read",
     ]
     for line, start in zip(err.splitlines(), starts, strict=True):
         assert line.startswith(start)

@@ -32,12 +32,12 @@ from .outputs import output_file
 from .tables import counted, say
 
 logger = logging.getLogger(__name__)
-COVERED = 0.5  # overlap with an anchor from which a box counts as covered
-MANY = 0.1  # share of boxes that may be uncovered before it is a warning
-BETTER = 0.03  # what other anchor sizes must bring in coverage to be suggested
-SHRUNK, SMALL = 1.2, 16  # from which shrinking is spoken of, and below which a box is small
-PICTURES = 16  # on a sheet
-MOST_WRONG = 12  # of them, those that something is wrong with
+COVERED = 0.5  # a box counts as covered if an anchor overlaps it by this IoU
+MANY = 0.1  # a larger share of uncovered boxes is a warning
+BETTER = 0.03  # suggest other anchor sizes if they gain this much coverage
+SHRUNK, SMALL = 1.2, 16  # suggest less shrinking above this factor, for boxes below this side
+IMAGES = 16  # on a sheet
+MOST_WRONG = 12  # of them with defects
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
         inputs = identities([*paths, *(p for c in checked for p in c.file.files.values())])
         check_output(sheet, inputs, mark("check-data"), options.force)
         save_sheet(one, fit, sheet, limit)
-        say(f"  pictures: {sheet}")
+        say(f"  images: {sheet}")
         errors += sum(defect.level in ERRORS for defect in one.defects)
         warnings += sum(defect.level == ODD for defect in one.defects)
     return verdict(", ".join(options.data), errors, warnings, options.strict)
@@ -107,7 +107,7 @@ def verdict(what: str, errors: int, warnings: int, strict: bool) -> int:
 
 
 def model_of(options: argparse.Namespace) -> MaskRCNN:
-    """The recipe's model, for its anchors and for the size at which it sees pictures."""
+    """The recipe's model, for its anchors and for the size at which it sees images."""
     recipe = with_settings(named(options.recipe), options.settings)
     return build({"builder": recipe.model, "num_classes": 2, **recipe.model_settings})
 
@@ -127,18 +127,18 @@ def sheet_paths(paths: list[Path], given: str | None) -> list[Path]:
     return [sheet.with_stem(f"{sheet.stem}-{number}") for number in range(1, len(paths) + 1)]
 
 
-def progress_bar(pictures: Any) -> Any:
-    """A bar on standard error, where somebody sees it."""
-    return tqdm(pictures, unit="image", disable=not sys.stderr.isatty(), leave=False)
+def progress_bar(images: Any) -> Any:
+    """A bar on standard error, if that is a terminal."""
+    return tqdm(images, unit="image", disable=not sys.stderr.isatty(), leave=False)
 
 
 def sizes_of(checked: CheckedSet) -> str:
-    """Such as "11 pictures, 102 objects in 3 classes: date 40, fig 30, hazelnut 32"."""
+    """Such as "11 images, 102 usable objects, 3 classes: date 40, fig 30, hazelnut 32"."""
     counts = class_counts(checked)
     met = [f"{name} {count}" for name, count in counts.items() if count]
     shown = ", ".join(met[:10]) + (", ..." if len(met) > 10 else "")
     total = [
-        counted(len(checked.file.images), "picture"),
+        counted(len(checked.file.images), "image"),
         counted(sum(counts.values()), "usable object"),
         counted(len(counts), "class"),
     ]
@@ -148,13 +148,13 @@ def sizes_of(checked: CheckedSet) -> str:
 
 
 def class_counts(checked: CheckedSet) -> dict[str, int]:
-    """How many usable objects every class has, in label order."""
+    """The number of usable objects per class, in label order."""
     labels = Counter(t["label"] for things in checked.file.objects.values() for t in things)
     return {name: labels[k] for k, name in enumerate(checked.file.classes, start=1)}
 
 
 def findings(defects: list[Defect]) -> list[str]:
-    """One line a kind, errors first."""
+    """One line per kind, errors first."""
     kinds = sorted(by_kind(defects).items(), key=lambda item: item[1][0].level == ODD)
     return [
         f"{'warning' if some[0].level == ODD else 'error'}: {kind} ({len(some)}): "
@@ -164,12 +164,12 @@ def findings(defects: list[Defect]) -> list[str]:
 
 
 class AnchorFit:
-    """The boxes of a set at the size at which a model sees them, and how its anchors cover them."""
+    """The boxes of a set at the size at which the model sees them, and how anchors cover them."""
 
     def __init__(self, checked: CheckedSet, model: MaskRCNN) -> None:
         self.anchors: AnchorGenerator = model.rpn.anchor_generator
         divisor = model.transform.config.size_divisor
-        self.shrunk, self.full_size = 1.0, (0, 0)  # of the pictures that are shrunk most
+        self.shrunk, self.full_size = 1.0, (0, 0)  # of the images that are shrunk most
         boxes, shapes, self.ids = [np.zeros((0, 4))], [np.zeros((0, 2), np.int64)], []
         for entry in checked.file.images:
             things = [t for t in checked.file.objects[entry["id"]] if not t["iscrowd"]]
@@ -195,7 +195,7 @@ class AnchorFit:
         return [size for level in self.anchors.sizes for size in level]
 
     def defects(self) -> list[Defect]:
-        """Boxes without an anchor, where they are many."""
+        """The boxes that no anchor covers, if there are many."""
         poor = np.flatnonzero(self.overlaps < COVERED)
         if len(poor) <= MANY * len(self.boxes):
             return []
@@ -206,7 +206,7 @@ class AnchorFit:
         ]
 
     def lines(self, suggest: bool) -> list[str]:
-        """How well the boxes are covered, and what would do better."""
+        """How well the anchors cover the boxes, and which settings would do better."""
         if len(self.boxes) == 0:
             return []
         sizes = ", ".join(f"{size:g}" for size in self.sizes())
@@ -221,7 +221,7 @@ class AnchorFit:
         if suggest and self.shrunk > SHRUNK and np.median(self.sides()) < SMALL:
             low, high = self.full_size
             lines.append(
-                f"most boxes are below {SMALL} pixels, for the model shrinks the pictures "
+                f"most boxes are below {SMALL} pixels, for the model shrinks the images "
                 f"{self.shrunk:.1f} times: --set model.min_size={low} --set model.max_size={high} "
                 "does not, and takes longer"
             )
@@ -251,20 +251,20 @@ def save_sheet(checked: CheckedSet, fit: AnchorFit, path: Path, max_pixels: int)
         mask_sides=mask_sides(checked),
         overlaps=fit.overlaps,
     )
-    cells = [cell_of(checked, entry, max_pixels) for entry in shown_pictures(checked)]
+    cells = [cell_of(checked, entry, max_pixels) for entry in shown_images(checked)]
     write_picture(path, data_sheet(summary, cells), mark("check-data"))
 
 
 def mask_sides(checked: CheckedSet) -> np.ndarray:
-    """Square roots of the areas of all masks, in pixels of their pictures (M,)."""
+    """Square roots of the areas of all masks, in pixels of their images (M,)."""
     # one by one: pycocotools 2.0.11 counts the areas of a list in 8 bits
     things = (thing for things in checked.file.objects.values() for thing in things)
     return np.sqrt([float(rle_tools.area(thing["rle"])) for thing in things])
 
 
-def shown_pictures(checked: CheckedSet) -> list[dict]:
-    """The entries of pictures for the sheet: of those that something is wrong with, of every kind
-    in turn; then others from all over the set.
+def shown_images(checked: CheckedSet) -> list[dict]:
+    """The entries of the images for the sheet: some with each kind of defect in turn, then others
+    from all over the set.
     """
     readable = [entry for entry in checked.file.images if entry["id"] in checked.digests]
     entries = {entry["id"]: entry for entry in readable}
@@ -281,18 +281,18 @@ def shown_pictures(checked: CheckedSet) -> list[dict]:
     turns = [row[turn] for turn in range(MOST_WRONG) for row in rows if turn < len(row)]
     wrong = [id_ for id_ in dict.fromkeys(map(_hashable, turns)) if id_ in entries][:MOST_WRONG]
     others = [id_ for id_ in entries if id_ not in wrong]
-    count = min(PICTURES - len(wrong), len(others))
+    count = min(IMAGES - len(wrong), len(others))
     spread = [others[k * len(others) // count] for k in range(count)]
     return [entries[id_] for id_ in (*wrong, *spread)]
 
 
 def _hashable(value: Any) -> Any:
-    """An id as it is; a value that is none as its text."""
+    """An id as it is; anything that cannot be an id as its text."""
     return value if isinstance(value, int | str) else repr(value)
 
 
 def cell_of(checked: CheckedSet, entry: dict, max_pixels: int) -> Cell:
-    """One picture of the sheet with its objects, and what is wrong with them."""
+    """One image of the sheet with its objects, and what is wrong with them."""
     id_, file = entry["id"], checked.file
     image = read_image(file.files[id_], max_pixels=max_pixels)
     things = file.objects[id_] if image.shape[1:] == (entry["height"], entry["width"]) else []
@@ -321,7 +321,7 @@ def cell_of(checked: CheckedSet, entry: dict, max_pixels: int) -> Cell:
 
 
 def stated_box(annotation: dict) -> list[float]:
-    """The corners of an annotation's own bbox, or of its outline; all 0 where it has neither."""
+    """The corners of an annotation's own bbox; all 0 if it has no usable one."""
     box = annotation.get("bbox")
     try:
         x, y, width, height = (float(number) for number in box or ())

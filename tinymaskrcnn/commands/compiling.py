@@ -15,7 +15,7 @@ def compile_everything() -> None:
 
 
 def compile_training() -> None:
-    """One step of the small model: all kernels forward and backward."""
+    """One step of the small model, which uses all kernels forward and backward."""
     shapes = ToyShapes(2, min_objects=2)
     images, targets = zip(*(shapes[i] for i in range(len(shapes))), strict=True)
     for norm in ("batch", "group", "frozen"):

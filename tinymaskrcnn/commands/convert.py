@@ -88,20 +88,20 @@ def run(options: argparse.Namespace) -> int:
     if options.no_crowds:
         annotations = without_crowds(annotations)
     inputs = identities([source, *annotations.read, *(p.file for p in annotations.pictures)])
-    annotations = with_pictures_placed(annotations, out, inputs, options.force)
+    annotations = with_images_placed(annotations, out, inputs, options.force)
     content = as_coco_json(annotations, out.parent)
     report(source, annotations)
     if options.strict and annotations.defects:
         raise InputError(f"{source}: nothing is written, because of --strict")
     check_output(out, inputs, None, options.force)  # once more: reading may have taken long
-    write_pictures(annotations)
+    write_images(annotations)
     write_atomic(out, (json.dumps(content) + "\n").encode())
     say(f"{out}: {summary(content)}")
     return int(any(defect.kind == UNREADABLE for defect in annotations.defects))
 
 
 def without_crowds(annotations: Annotations) -> Annotations:
-    """Crowds become ordinary objects, which is what brush tools mean by them."""
+    """Turn crowds into ordinary objects, which is what brush tools mean by them."""
     pictures = [
         replace(picture, objects=[replace(thing, iscrowd=False) for thing in picture.objects])
         for picture in annotations.pictures
@@ -109,12 +109,13 @@ def without_crowds(annotations: Annotations) -> Annotations:
     return replace(annotations, pictures=pictures)
 
 
-def with_pictures_placed(
+def with_images_placed(
     annotations: Annotations, out: Path, inputs: Container[Hashable], force: bool
 ) -> Annotations:
-    """Pictures that came inside the annotations get a file each, in a folder beside `out`.
+    """Give each image that came inside the annotations a file, in a folder beside `out`.
 
-    Raises InputError where there is such a file with another content, or an input.
+    Raises:
+        InputError: there is such a file with another content, or it is an input.
     """
     folder = out.parent / f"{out.stem}_pictures"
     pictures: list[AnnotatedPicture] = []
@@ -125,7 +126,7 @@ def with_pictures_placed(
             continue
         file = folder / picture.file.name
         if file in taken:
-            raise InputError(f"two pictures inside the annotations are called {file.name}")
+            raise InputError(f"two images inside the annotations are called {file.name}")
         if not (file.is_file() and file.read_bytes() == picture.content):
             check_output(file, inputs, None, force)
         taken.add(file)
@@ -133,29 +134,29 @@ def with_pictures_placed(
     return replace(annotations, pictures=pictures)
 
 
-def write_pictures(annotations: Annotations) -> None:
-    """Write the pictures that came inside the annotations."""
+def write_images(annotations: Annotations) -> None:
+    """Write the images that came inside the annotations."""
     inside = [picture for picture in annotations.pictures if picture.content is not None]
     for picture in inside:
         picture.file.parent.mkdir(exist_ok=True)
         write_atomic(picture.file, picture.content or b"")
     if inside:
-        count = counted(len(inside), "picture")
+        count = counted(len(inside), "image")
         logger.info("%s from the annotations in %s", count, inside[0].file.parent)
 
 
 def report(source: Path, annotations: Annotations) -> None:
-    """One line of log for each kind of thing that is left out, or may be meant otherwise."""
+    """Log one line per kind of thing that is left out, or may be meant differently."""
     for kind, some in by_kind(annotations.defects).items():
         what = "left out, " if some[0].level == LEFT_OUT else ""
         logger.warning("%s: %s%s (%d): %s", source, what, kind, len(some), examples(some, True))
 
 
 def summary(content: dict[str, Any]) -> str:
-    """Such as "11 pictures, 102 objects: date 40, fig 30, hazelnut 32"."""
+    """Such as "11 images, 102 objects: date 40, fig 30, hazelnut 32"."""
     names = {entry["id"]: entry["name"] for entry in content["categories"]}
     counts = Counter(names[entry["category_id"]] for entry in content["annotations"])
     classes = ", ".join(f"{name} {count}" for name, count in counts.most_common())
-    pictures, objects = (len(content[name]) for name in ("images", "annotations"))
-    total = f"{counted(pictures, 'picture')}, {counted(objects, 'object')}"
+    images, objects = (len(content[name]) for name in ("images", "annotations"))
+    total = f"{counted(images, 'image')}, {counted(objects, 'object')}"
     return f"{total}: {classes}" if classes else total

@@ -30,9 +30,9 @@ from .options import add_agnostic_nms, add_force, add_images, add_score, add_wei
 from .outputs import output_folder
 from .tables import counted, errors_table, figures_table
 
-WORST = 8  # pictures on the sheet
+WORST = 8  # images on the sheet
 ERRORS_BEGIN = '[\n {\n  "picture": '  # how an errors.json begins
-SHRUNK, FEW = 1.2, 0.1  # from which shrinking is spoken of, and of what share of the objects
+SHRUNK, FEW = 1.2, 0.1  # mention shrinking above this factor, if it makes this share too small
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     group = world()
     with end_together(group), shared_by(group):
         with group.together():
-            model, dataset, classes = model_and_pictures(options)
+            model, dataset, classes = model_and_images(options)
             folder = errors_folder(options, dataset) if options.errors else None
             prepare(options)
             model.to(options.device)
@@ -89,8 +89,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def limits(model: MaskRCNN, found: Findings) -> list[str]:
-    """What keeps the model from finding objects, whatever it has learnt: how many it can report in
-    an image, and how small it sees them.
+    """What keeps the model from finding objects, however well it is trained: how many it can report
+    per image, and how small it sees them.
     """
     lines = []
     most = model.roi_heads.config.detections_per_img
@@ -118,7 +118,7 @@ def limits(model: MaskRCNN, found: Findings) -> list[str]:
     return lines
 
 
-def model_and_pictures(
+def model_and_images(
     options: argparse.Namespace,
 ) -> tuple[MaskRCNN, CocoDataset | ToyShapes, list[str]]:
     """The model, what to evaluate it on, and the classes. Raises InputError."""
@@ -132,7 +132,7 @@ def model_and_pictures(
 def data_of(
     options: argparse.Namespace, channels: int, classes: Sequence[str]
 ) -> CocoDataset | ToyShapes:
-    """The pictures to evaluate on. Raises InputError."""
+    """The images to evaluate on. Raises InputError."""
     if options.data:
         dataset = CocoDataset(options.data, options.images, channels, classes, options.max_pixels)
         dataset.check_pictures()
@@ -143,7 +143,7 @@ def data_of(
 
 
 def errors_folder(options: argparse.Namespace, dataset: CocoDataset | ToyShapes) -> Path:
-    """Where the errors go. Raises InputError where what is there would be lost."""
+    """The folder for the errors. Raises InputError if it holds files that would be lost."""
     folder, inputs = output_folder("--errors", options.errors), [weights_path(options.weights)]
     if isinstance(dataset, CocoDataset):
         inputs += [dataset.path, *dataset.files]
@@ -155,7 +155,7 @@ def errors_folder(options: argparse.Namespace, dataset: CocoDataset | ToyShapes)
 def write_errors(
     folder: Path, dataset: Any, found: Findings, classes: Sequence[str], score: float
 ) -> None:
-    """errors.json: every error of every picture, by masks; worst.png: the pictures with most."""
+    """Write errors.json, all errors by masks, and worst.png, the images with most."""
     pictures = by_picture(found.images, found.annotations, found.results)
     errors = [picture_errors(truth, results, "segm", score) for truth, results in pictures]
     rows = [
@@ -178,7 +178,7 @@ def draw_worst(
     pictures: Sequence[tuple[Any, Any]],
     classes: Sequence[str],
 ) -> None:
-    """The sheet of these pictures."""
+    """Write the sheet of these images."""
     cells = []
     for i in worst:
         name, (truth, results) = Path(dataset.describe(i)).name, pictures[i]
@@ -189,7 +189,7 @@ def draw_worst(
 def error_rows(
     picture: str, errors: PictureErrors, truth: Any, results: Any, classes: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """A dict for every error: where it is, and what."""
+    """A dict per error: where it is, and of which kind."""
     rows = []
     for missed in errors.missed:
         row = describe(picture, "missed", truth[missed.truth], classes)
@@ -204,6 +204,6 @@ def error_rows(
 
 
 def describe(picture: str, error: str, entry: Any, classes: Sequence[str]) -> dict[str, Any]:
-    """What every row has; the box is x, y, width, height."""
+    """The entries that all rows have; the box is x, y, width, height."""
     name = classes[entry["category_id"] - 1]
     return {"picture": picture, "error": error, "class": name, "bbox": entry["bbox"]}

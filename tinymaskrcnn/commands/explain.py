@@ -71,10 +71,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def target_of(dataset: CocoDataset, picture: Path, size: tuple[int, ...]) -> Target:
-    """The objects that annotations give for a picture: found by its path, else by its file name.
+    """The objects that annotations give for an image, found by its path, else by its file name.
 
     Raises:
-        InputError: they do not know the picture, know several of that name, or say another size.
+        InputError: they do not include the image, include several of that name, or state another
+            size.
     """
     names = [file.name for file in dataset.files]
     same = [i for i, file in enumerate(dataset.files) if os.path.samefile(file, picture)]
@@ -83,6 +84,6 @@ def target_of(dataset: CocoDataset, picture: Path, size: tuple[int, ...]) -> Tar
         some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         raise InputError(f"{dataset.path}: has no targets for {picture.name}, only for {some}")
     if len(known) > 1:
-        raise InputError(f"{dataset.path}: has {len(known)} pictures named {picture.name}")
+        raise InputError(f"{dataset.path}: has {len(known)} images named {picture.name}")
     dataset.check_size(known[0], size)
     return dataset.target(known[0])

@@ -45,9 +45,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "Writes each image with its objects drawn on it, as DIR/NAME_predicted.png. Images that "
         "cannot be read are named and skipped; the status is then 1 (2 for a single file)."
     )
-    parser.add_argument(
-        "pictures", nargs="+", metavar="IMAGE", help="image files or folders of them"
-    )
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files or folders of them")
     add_weights(parser)
     add_score(parser, "leave out detections with a lower score (default: 0.5)")
     parser.add_argument(
@@ -83,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
     group = world()
     with end_together(group), contextlib.ExitStack() as opened:
         with group.together():
-            files = pictures(options.pictures)
+            files = image_files(options.images)
             changes = {"box_class_agnostic_nms": True} if options.agnostic_nms else {}
             model = load_model(options.weights, **changes)
             classes = model.classes
@@ -108,15 +106,17 @@ def run(options: argparse.Namespace) -> int:
         more = [defect for part in group.gathered(work.unread) for defect in part]
     for kind, some in by_kind(more).items():
         logger.warning("%s (%d): %s", kind, len(some), examples(some, with_details=True))
-    from_folder = len(inputs) > 1 or any(os.path.isdir(given) for given in options.pictures)
+    from_folder = len(inputs) > 1 or any(os.path.isdir(given) for given in options.images)
     return status(len(inputs), failures, from_folder)
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is the same for every picture.
+    """What is the same for all images.
 
-    - `read`: `identities` of all files that are read. `unread`: what else the pictures hold.
+    Attributes:
+        read: `identities` of all files that are read.
+        unread: what else the images hold, such as further pages.
     """
 
     model: MaskRCNN
@@ -127,7 +127,7 @@ class Work:
     unread: list[Defect] = field(default_factory=list)
 
     def predict(self, source: Source, target: Path) -> bool:
-        """Draw what is found in a picture, say it and keep it; whether that could be done."""
+        """Detect the objects of an image, draw, print and keep them; whether that worked."""
         detections = self._drawn_or_logged(source, target)
         prediction = None
         if detections is not None:
@@ -139,17 +139,17 @@ class Work:
         return detections is not None
 
     def _drawn_or_logged(self, source: Source, target: Path) -> Detections | None:
-        """What is found in a picture, after it has been drawn. None, and a line in the log, where
-        it cannot be read or drawn.
+        """The objects of an image, once they are drawn; None and a line in the log if it cannot be
+        read or drawn.
         """
         try:
             return self._drawn(source, target)
         except InputError as problem:
             logger.error("%s", problem)
         except MemoryError:
-            logger.error("%s: not enough memory for this picture", source)
+            logger.error("%s: not enough memory for this image", source)
         except OSError as problem:
-            if problem.errno in (errno.ENOSPC, errno.EDQUOT):  # no other picture would fare better
+            if problem.errno in (errno.ENOSPC, errno.EDQUOT):  # no other image would fare better
                 raise
             logger.error("%s", one_line(f"{problem.filename or target}: {problem.strerror}"))
         return None
@@ -168,19 +168,17 @@ class Work:
 
 
 def status(total: int, failures: int, of_many: bool) -> int:
-    """0 if every picture could be read and drawn, 1 if of a folder or several some could not, 2 if
-    the only one could not.
-    """
+    """0 if all images could be read and drawn; if not, 1 for a folder or several, 2 for one."""
     if not failures:
         return 0
     if of_many and world().leads:
-        logger.error("%d of %d pictures could not be read or drawn", failures, total)
+        logger.error("%d of %d images could not be read or drawn", failures, total)
     return 1 if of_many else 2
 
 
-def pictures(given: Iterable[str]) -> list[Path]:
-    """Files as they are, folders as what is called a picture in them, by name; also what cannot be
-    read, so that nothing is passed over in silence. Raises InputError for a folder without.
+def image_files(given: Iterable[str]) -> list[Path]:
+    """Files as they are; of folders all files that are named as images, sorted, even those of kinds
+    that cannot be read, so that none is skipped in silence. Raises InputError for a folder without.
     """
     paths: list[Path] = []
     for path in map(Path, given):
@@ -190,13 +188,13 @@ def pictures(given: Iterable[str]) -> list[Path]:
         known = SUFFIXES | FOREIGN_SUFFIXES
         inside = sorted(file for file in path.iterdir() if file.suffix.lower() in known)
         if not inside:
-            raise InputError(f"{path}: no pictures in this folder ({', '.join(sorted(SUFFIXES))})")
+            raise InputError(f"{path}: no images in this folder ({', '.join(sorted(SUFFIXES))})")
         paths += inside
     return list(dict.fromkeys(paths))
 
 
 def sources(files: Sequence[Path], page: int | str | None) -> list[Source]:
-    """The pictures of these files: the first of each, this page of each, or "all"."""
+    """The images of these files: the first page of each, this page of each, or "all"."""
     if page is None:
         return [Source(path) for path in files]
     found: list[Source] = []
@@ -211,9 +209,9 @@ def sources(files: Sequence[Path], page: int | str | None) -> list[Source]:
 
 
 def output_names(inputs: Sequence[Source], out: Path) -> list[Path]:
-    """One file for each input: no two the same, also where case does not count; none an input."""
+    """One file per input: no two the same, even if case does not count, and none an input."""
     read = identities(path for path, _ in inputs)
-    taken = {place(path) for path, _ in inputs}  # also what is not there
+    taken = {place(path) for path, _ in inputs}  # even files that do not exist
     names = []
     for path, page in inputs:
         stem = path.stem
@@ -230,7 +228,7 @@ def output_names(inputs: Sequence[Source], out: Path) -> list[Path]:
 
 
 def place(path: Path) -> str:
-    """Equal for names of the same file, also where case does not count."""
+    """Equal for names of the same file, even if case does not count."""
     return os.path.realpath(path).casefold()  # Path.resolve raises where links circle
 
 

@@ -96,16 +96,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def make_trainer(options: argparse.Namespace) -> Trainer:
-    """What the command line asks for. Raises InputError."""
+    """The trainer that the options describe. Raises InputError."""
     recipe = recipe_of(options)
     out = Path(options.out or f"runs/{recipe_name(options)}")
     prepare(options)
     dataset, val_dataset = datasets(options, recipe)
     model = initial_model(options.weights, recipe, dataset.classes)
     model.to(options.device)
-    for pictures in (dataset, val_dataset):
-        if isinstance(pictures, CocoDataset):
-            pictures.channels = model.in_channels
+    for images in (dataset, val_dataset):
+        if isinstance(images, CocoDataset):
+            images.channels = model.in_channels
     return Trainer(model, dataset, val_dataset, recipe, out, resume=options.resume)
 
 
@@ -121,7 +121,7 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
 
 
 def datasets(options: argparse.Namespace, recipe: Recipe) -> tuple[Any, Any | None]:
-    """The pictures to learn from and those to evaluate on. Raises InputError."""
+    """The images to train on and those to evaluate on. Raises InputError."""
     if options.data is None:
         if options.val or options.images:
             raise InputError("--val and --images go with --data")
@@ -142,21 +142,21 @@ def datasets(options: argparse.Namespace, recipe: Recipe) -> tuple[Any, Any | No
     val = coco_set(options.val, options.images, train.classes, limit)
     if common := same_files(val.files, train.files):
         some = ", ".join(map(str, common[:3])) + (", ..." if len(common) > 3 else "")
-        logger.warning("%s: %d picture(s) are trained on too: %s", options.val, len(common), some)
+        logger.warning("%s: %d image(s) are trained on too: %s", options.val, len(common), some)
     return train, val
 
 
 def coco_set(
     path: str, images: str | None, classes: Sequence[str] | None, limit: int
 ) -> CocoDataset:
-    """A data set whose pictures are all there and of the right sizes. Raises InputError."""
+    """A data set whose images all exist and have the right sizes. Raises InputError."""
     dataset = CocoDataset(path, images, classes=classes, max_pixels=limit)
     dataset.check_pictures()
     return dataset
 
 
 def shape_sets(recipe: Recipe) -> tuple[ToyShapes, ToyShapes]:
-    """Toy shapes to learn, and those held back. Raises InputError for settings they do not take."""
+    """Toy shapes to train on, and those held back. Raises InputError for settings they lack."""
     settings = {"count": 1000, "seed": recipe.seed} | dict(recipe.shapes)
     try:
         train = ToyShapes(**settings)
@@ -166,7 +166,7 @@ def shape_sets(recipe: Recipe) -> tuple[ToyShapes, ToyShapes]:
 
 
 def stopped(how: str, number: int) -> int:
-    """Say how to go on after a signal, and give the exit status that shells expect of it."""
+    """Print how to go on after a signal, and return the exit status that shells expect."""
     print(f"tinymaskrcnn: {how}; to go on: {resume_command(sys.argv[1:])}", file=sys.stderr)
     return 128 + number
 

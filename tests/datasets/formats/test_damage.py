@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tinymaskrcnn.commands.check_data import cell_of, shown_pictures
+from tinymaskrcnn.commands.check_data import cell_of, shown_images
 from tinymaskrcnn.datasets.checking import check_set
 from tinymaskrcnn.datasets.coco_file import CocoFile
 from tinymaskrcnn.datasets.defects import REFUSED
@@ -83,7 +83,7 @@ def test_any_damage_is_checked_to_the_end_and_shown(folder, data):
     except InputError as error:
         assert "\n" not in str(error)
         return
-    cells = [cell_of(checked, one, MAX_PIXELS) for one in shown_pictures(checked)]
+    cells = [cell_of(checked, one, MAX_PIXELS) for one in shown_images(checked)]
     assert len(cells) == len(checked.digests)
     for defect in checked.defects:
         assert "\n" not in str(defect)
