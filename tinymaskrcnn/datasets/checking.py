@@ -71,7 +71,7 @@ def check_set(
         found = unread(file.files[id_], max_pixels=max_pixels)
         defects += [Defect(ODD, kind, where, detail, image=id_) for kind, detail in found]
         digests[id_] = digest(image)
-    return CheckedSet(file, defects + twins(file, digests), digests)
+    return CheckedSet(file, defects + duplicate_images(file, digests), digests)
 
 
 def crowds(file: CocoFile) -> list[Defect]:
@@ -110,7 +110,7 @@ def digest(image: np.ndarray) -> bytes:
     return hashlib.blake2b(image.data, key=str(image.shape).encode(), digest_size=16).digest()
 
 
-def twins(file: CocoFile, digests: dict[Any, bytes]) -> list[Defect]:
+def duplicate_images(file: CocoFile, digests: dict[Any, bytes]) -> list[Defect]:
     """Pictures of one set that are equal to an earlier one in another file."""
     entries = {entry["id"]: entry for entry in file.images}
     first: dict[bytes, Any] = {}
