@@ -27,8 +27,7 @@ from ..models.builders import build
 from ..models.mask_rcnn import MaskRCNN
 from ..training.recipes import named, with_settings
 from ..viz.data_sheet import Cell, Summary, data_sheet
-from .options import add_force, add_images, add_settings
-from .outputs import output_file
+from .options import add_force, add_images, add_settings, output_file
 from .tables import counted, say
 
 logger = logging.getLogger(__name__)

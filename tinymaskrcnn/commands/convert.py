@@ -22,7 +22,7 @@ from ..datasets.formats import (
 )
 from ..errors import InputError
 from ..files import check_output, identities, write_atomic
-from .outputs import output_file
+from .options import output_file
 from .tables import counted, say
 
 logger = logging.getLogger(__name__)

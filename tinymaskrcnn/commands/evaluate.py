@@ -26,8 +26,7 @@ from ..training.distributed import end_together, world
 from ..viz.draw import contact_sheet
 from ..viz.error_sheet import draw_errors
 from .machine import add_machine, prepare
-from .options import add_agnostic_nms, add_force, add_images, add_score, add_weights
-from .outputs import output_folder
+from .options import add_agnostic_nms, add_force, add_images, add_score, add_weights, output_folder
 from .tables import counted, errors_table, figures_table
 
 WORST = 8  # images on the sheet

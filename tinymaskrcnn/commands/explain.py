@@ -15,8 +15,7 @@ from ..models.inputs import Target
 from ..models.pretrained import load_model, weights_path
 from ..viz.report import explain_page
 from .machine import add_machine, prepare
-from .options import add_force, add_images, add_weights, positive
-from .outputs import output_file
+from .options import add_force, add_images, add_weights, output_file, positive
 from .tables import say
 
 logger = logging.getLogger(__name__)

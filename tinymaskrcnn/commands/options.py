@@ -1,10 +1,12 @@
-"""Options that several commands share."""
+"""Options that several commands share, and checks of their values."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from ..datasets.images import MAX_PIXELS
+from ..errors import InputError
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:
@@ -81,3 +83,23 @@ def share(text: str) -> float:
     if not 0 <= number <= 1:
         raise argparse.ArgumentTypeError(f"{number}: expected 0 to 1")
     return number
+
+
+def output_folder(option: str, name: str) -> Path:
+    """The folder, made if missing. Raises InputError if it cannot be."""
+    path = Path(name)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise InputError(f"{option} {name}: {problem.strerror}") from problem
+    return path
+
+
+def output_file(option: str, name: str) -> Path:
+    """The file. Raises InputError if its folder does not exist, or if it is a folder itself."""
+    path = Path(name)
+    if path.is_dir():
+        raise InputError(f"{option} {name}: this is a folder, expected the name of a file")
+    if not path.parent.is_dir():
+        raise InputError(f"{option} {name}: there is no folder {path.parent}")
+    return path

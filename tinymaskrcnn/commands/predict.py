@@ -31,8 +31,15 @@ from ..models.pretrained import load_model, weights_path
 from ..training.distributed import end_together, world
 from ..viz.draw import draw_detections
 from .machine import add_machine, prepare
-from .options import add_agnostic_nms, add_force, add_max_pixels, add_score, add_weights, positive
-from .outputs import output_folder
+from .options import (
+    add_agnostic_nms,
+    add_force,
+    add_max_pixels,
+    add_score,
+    add_weights,
+    output_folder,
+    positive,
+)
 from .predictions import Prediction, Source, Spool, coco_json, in_order
 from .tables import say
 
