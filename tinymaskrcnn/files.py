@@ -138,10 +138,11 @@ def write_atomic(path: Path, content: bytes | Iterable[bytes]) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives an empty file to write, which takes the place of `path` at the end of this context.
+    """Give a new, empty file, which takes the place of `path` when this context ends without an
+    error.
 
     Raises:
-        OSError: as `write_atomic`.
+        OSError: as `write_atomic` does.
     """
     partial = path.with_name(f".{secrets.token_hex(8)}.partial")
     with naming(path):

@@ -30,8 +30,17 @@ logger = logging.getLogger(__name__)
 
 
 def initial_model(weights: str | None, recipe: Recipe, classes: Sequence[str]) -> MaskRCNN:
-    """The recipe's model with random weights; with `weights`, their model, whose heads keep what
-    they know of classes of the same names and are random for the others.
+    """A model to train.
+
+    Args:
+        weights: None for the recipe's model with random weights; or a weight file or the name of a
+            shipped model. The heads then keep what they know of classes with the same names, and
+            are random for the others.
+        recipe: names the model, its settings and the seed.
+        classes: names in label order.
+
+    Raises:
+        InputError: the weights cannot be read, or do not fit.
     """
     own = {"builder": recipe.model, **recipe.model_settings}
     ours = {"num_classes": len(classes) + 1, "seed": recipe.seed}
