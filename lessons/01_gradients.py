@@ -213,8 +213,11 @@ assert errors[-1] < errors[0] / 100
 #
 # An object for each number would take minutes for a photo. `Tensor` wraps a whole array and does
 # the same bookkeeping once an *operation*. An operation is a `Function`: `forward` computes
-# arrays, `backward` takes the gradient of its output and gives one for each input. Here is the
-# product's rule:
+# arrays, `backward` takes the gradient of its output and gives one for each input.
+#
+# So the package's engine, `tinymaskrcnn/autograd.py`, is the one above, for arrays: a Tensor is the
+# Scalar, the Function that made it holds its parents and has the rule in place of the slopes, and
+# `backward` is the same walk. Here is the product's rule, and how the walk finds its order:
 
 # %%
 show(basic.Multiply)

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinymaskrcnn.backend import kernels
 from tinymaskrcnn.gpu import pool
 from tinymaskrcnn.gpu.device import current
 
@@ -46,9 +45,9 @@ def on_each_backend(*strategies, examples, on_cuda=4):
     return decorate
 
 
-def implementation(op):
-    """The functions of an op, for host arrays, of the backend in use."""
-    return kernels(f"tinymaskrcnn.ops.{op}", np.zeros(1, np.float32))
+def implementation(kernels):
+    """The module of an op's kernels that serves host arrays on the backend in use."""
+    return kernels(np.zeros(1, np.float32))
 
 
 def _as_new(device):

@@ -1,11 +1,16 @@
 """The graph walk, Tensor, and gradcheck itself."""
 
+import threading
+
 import numpy as np
 import pytest
 
 import lessons
-from tinymaskrcnn.autograd import Function, is_grad_enabled, no_grad
+from tinymaskrcnn.autograd import Function, is_grad_enabled, no_grad, observe
 from tinymaskrcnn.gradcheck import gradcheck
+from tinymaskrcnn.in_place import InPlaceFunction
+from tinymaskrcnn.ops.conv2d import reference
+from tinymaskrcnn.ops.conv2d.op import conv2d
 from tinymaskrcnn.tensor import Tensor
 
 
@@ -57,29 +62,73 @@ def test_shared_gradients_are_not_written_into():
     np.testing.assert_array_equal(y.grad, [1.0])
 
 
-class Fresh(Double):
+class InPlace(InPlaceFunction):
     """y = 2 x; backward adds to the total where it may."""
 
-    fresh = (True,)
+    def forward(self, x):
+        return 2 * x
 
     def backward(self, grad):
-        (total,) = self.totals
+        return 2 * grad
+
+    def backward_into(self, grads, totals):
+        (grad,), (total,) = grads, totals
         return 2 * grad if total is None else np.add(total, 2 * grad, out=total)
 
 
 def test_gradients_are_gathered_in_place_where_they_may_be():
     x = Tensor([1.0], requires_grad=True)
     hidden = x + 0.0
-    (Fresh()(hidden) + Fresh()(hidden) + hidden + Double()(hidden)).backward()
+    (InPlace()(hidden) + InPlace()(hidden) + hidden + Double()(hidden)).backward()
     np.testing.assert_array_equal(x.grad, [7.0])
 
 
 def test_no_total_is_offered_that_others_may_hold():
     x = Tensor([1.0], requires_grad=True)
     hidden, grad = x + 0.0, np.array([1.0], np.float32)
-    (hidden + Fresh()(hidden)).backward(grad)  # the first to come is `grad` itself
+    (hidden + InPlace()(hidden)).backward(grad)  # the first to come is `grad` itself
     np.testing.assert_array_equal(x.grad, [3.0])
     np.testing.assert_array_equal(grad, [1.0])
+
+
+class HandsOn(InPlaceFunction):
+    """y = x, whose gradient is the very array that came, or a view of it."""
+
+    def __init__(self, view):
+        self.view = view
+
+    def forward(self, x):
+        return x.copy()
+
+    def backward(self, grad):
+        return grad[:] if self.view else grad
+
+
+@pytest.mark.parametrize("view", [False, True])
+def test_what_backward_hands_on_is_not_added_to(view):
+    x = Tensor([1.0], requires_grad=True)
+    hidden, grad = x + 0.0, np.array([1.0], np.float32)
+    (HandsOn(view)(hidden) + InPlace()(hidden) + HandsOn(view)(x)).backward(grad)
+    np.testing.assert_array_equal(x.grad, [4.0])
+    np.testing.assert_array_equal(grad, [1.0])
+    assert not np.shares_memory(x.grad, grad)
+
+
+def test_two_convolutions_share_one_gradient_array(monkeypatch):
+    totals, original = [], reference.conv2d_grad_input
+
+    def grad_input(*arguments):
+        totals.append((arguments[-1], original(*arguments)))
+        return totals[-1][1]
+
+    monkeypatch.setattr(reference, "conv2d_grad_input", grad_input)
+    x, weight = Tensor(np.ones((1, 2, 2, 1)), requires_grad=True), np.ones((1, 1, 1, 1))
+    hidden = x * 1.0
+    (conv2d(hidden, weight) + conv2d(hidden, 2 * weight)).backward(np.ones((1, 2, 2, 1)))
+    (none, first), (total, second) = totals
+    assert none is None
+    assert total is first is second
+    np.testing.assert_array_equal(x.grad, np.full((1, 2, 2, 1), 3.0))
 
 
 def test_a_leaf_keeps_a_fresh_gradient_and_copies_others():
@@ -88,7 +137,7 @@ def test_a_leaf_keeps_a_fresh_gradient_and_copies_others():
     (x + 0.0).backward(grad)
     assert not np.shares_memory(x.grad, grad)
     for expected in (3.0, 5.0):
-        Fresh()(x).backward(grad)
+        InPlace()(x).backward(grad)
         np.testing.assert_array_equal(x.grad, [expected])
 
 
@@ -131,6 +180,33 @@ def test_no_grad_records_nothing():
     assert not y.requires_grad
     with pytest.raises(RuntimeError, match="does not require"):
         y.backward()
+
+
+def test_an_observer_sees_each_gradient_that_is_complete():
+    x = Tensor([3.0], requires_grad=True)
+    seen = []
+    y = Double()(x)
+    z = y * y + y
+    with observe(lambda node, grads: seen.append((node, *grads))):
+        z.backward()
+        with observe(None):
+            Double()(x).backward()
+    Double()(x).backward()
+    assert [node for node, _ in seen].index(y.node) == len(seen) - 1 == 2
+    assert seen[-1][1].tolist() == [13.0]  # both uses of y
+
+
+def test_an_observer_is_of_one_thread():
+    seen = []
+
+    def learn():
+        Double()(Tensor([1.0], requires_grad=True)).backward()
+
+    with observe(lambda node, grads: seen.append(node)):
+        thread = threading.Thread(target=learn)
+        thread.start()
+        thread.join()
+    assert seen == []
 
 
 def test_several_outputs():

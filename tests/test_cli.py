@@ -247,7 +247,7 @@ def test_a_number_gone_wrong_is_status_1(capsys):
     assert status == 1
     last = err.splitlines()[-1]
     assert last.startswith("tinymaskrcnn: step ")
-    assert "shapes train picture" in last and "first layer whose output was not finite" in last
+    assert "shapes train image" in last and "first layer whose output was not finite" in last
 
 
 def test_train_on_coco_json(capsys, folder):
@@ -309,7 +309,7 @@ def test_predict_goes_on_after_what_cannot_be_read(capsys, folder):
     status, out, err = run(capsys, "predict", "in", "--weights", weights, "--out", "out")
     assert status == 1
     assert [line.split(":")[0] for line in out.splitlines()] == ["in/a.png", "in/b.jpg"]
-    assert "in/c.png: not a picture" in err
+    assert "in/c.png: not an image" in err
     assert "1 of 3 images could not be read" in err
     assert sorted(p.name for p in (folder / "out").iterdir()) == [
         "a_predicted.png",
@@ -329,9 +329,9 @@ def test_predict_says_what_is_wrong_with_every_kind_of_bad_file(capsys, folder):
     status, out, err = run(capsys, "predict", "in", "--weights", weights)
     assert (status, out) == (1, "")
     starts = [
-        "in/cut.png: cannot read the picture: ",
+        "in/cut.png: cannot read the image: ",
         "in/empty.jpg: the file is empty",
-        "in/foreign.heic: not a picture of a known kind",
+        "in/foreign.heic: not an image of a known kind",
         "in/large.png: 12000 x 9000 = 108000000 pixels, more than the limit of 64000000; "
         "allow it with --max-pixels 108000000",
         "4 of 4 images could not be read",

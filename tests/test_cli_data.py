@@ -188,7 +188,7 @@ def test_warnings_are_status_0_and_with_strict_2(capsys):
     path = data_set(change=lambda c: c["annotations"].__delitem__(slice(2)))
     status, out, _ = run(capsys, "check-data", path)
     assert status == 0
-    assert "  warning: pictures without objects (1): picture train/1.png\n" in out
+    assert "  warning: images without objects (1): image train/1.png\n" in out
     assert out.endswith("no errors, 1 warning\n")
     status, _, err = run(capsys, "check-data", path, "--strict")
     assert status == 2
@@ -203,7 +203,7 @@ def test_crowds_alone_are_an_error_and_convert_makes_objects_of_them(capsys, fol
     path = data_set(change=change)
     status, out, _ = run(capsys, "check-data", path)
     assert status == 2
-    assert "  error: all 6 objects are crowds: nothing would be learnt (1)" in out
+    assert "  error: all 6 objects are crowds: nothing would be learned (1)" in out
     status, _, err = train_one_step(capsys)
     assert status == 2
     assert err.splitlines()[-1].startswith("tinymaskrcnn: train.json: all 6 objects are crowds")
@@ -219,7 +219,7 @@ def test_many_crowds_are_a_warning(capsys):
     path = data_set(change=lambda c: c["annotations"][0].update(iscrowd=1))
     status, out, _ = run(capsys, "check-data", path)
     assert status == 0
-    assert "  warning: 1 of 6 objects are crowds, from which nothing is learnt (1)" in out
+    assert "  warning: 1 of 6 objects are crowds, which training ignores (1)" in out
 
 
 def test_categories_without_objects_are_named(capsys):
@@ -232,7 +232,7 @@ def test_categories_without_objects_are_named(capsys):
 
     status, out, _ = run(capsys, "check-data", data_set(change=roboflow))
     assert status == 0
-    assert "  warning: categories without objects (2): category 0 ('cells-x1', a root as Rob" in out
+    assert "  warning: categories without objects (2): category 0 ('cells-x1'; a root" in out
     assert "category 7 ('debris')" in out
     few = data_set("val", change=lambda c: c["categories"].append({"id": 7, "name": "debris"}))
     status, out, _ = run(capsys, "check-data", "train.json", few)
@@ -254,7 +254,7 @@ def test_errors_come_first_with_counts_and_examples(capsys):
     assert (
         "error: unknown categories (3): annotation 3, annotation 4, annotation 5 (category" in out
     )
-    assert "error: missing pictures (1): picture none.png (not in images or .)" in out
+    assert "error: missing images (1): image none.png (not in images or .)" in out
 
 
 def test_leaks_between_sets(capsys, folder):
@@ -262,7 +262,7 @@ def test_leaks_between_sets(capsys, folder):
     (folder / "val/2.png").write_bytes((folder / "train/3.png").read_bytes())
     status, out, _ = run(capsys, "check-data", train, val)
     assert status == 0
-    leak = "  warning: train/val leak: pictures that are also in train.json (1): picture val/2.png"
+    leak = "  warning: train/val leak: images that are also in train.json (1): image val/2.png"
     assert f"{leak} (as train/3.png)\n" in out
     assert Path("train_check.png").exists() and Path("val_check.png").exists()
 
@@ -388,10 +388,10 @@ def test_single_bad_objects_are_left_out_with_a_count(capsys):
     assert status == 0
     for line in (
         "train.json: left out 1 object(s), no segmentation: annotation 2",
-        "train.json: left out 1 object(s), a polygon of fewer than three points: annotation 3",
+        "train.json: left out 1 object(s), a polygon with fewer than three points: annotation 3",
         "train.json: left out 1 object(s), a box far from its mask: annotation 4",
         "train.json: a polygon that crosses itself (1): annotation 5",
-        "train.json: pictures without objects (1): picture train/1.png",
+        "train.json: images without objects (1): image train/1.png",
     ):
         assert f"{line}\n" in err
 
@@ -410,9 +410,9 @@ def shifted(content):
     [
         (no_objects, "train.json: no objects to learn from"),
         (shifted, "labels off by one|category_id is 0 to 0, but the categories are 1 to 1"),
-        (lambda c: c["images"][1].update(width=65), "train/2.png: the picture is 64 x 48, but"),
-        (lambda c: c["annotations"][0].update(bbox=[2, 3, 0, 20]), "has no area inside its pict"),
-        (lambda c: c["annotations"].append(c["annotations"][0]), "two annotations of the same id"),
+        (lambda c: c["images"][1].update(width=65), "train/2.png: the image is 64 x 48, but"),
+        (lambda c: c["annotations"][0].update(bbox=[2, 3, 0, 20]), "has no area inside its imag"),
+        (lambda c: c["annotations"].append(c["annotations"][0]), "two annotations with the same"),
     ],
 )
 def test_a_set_that_contradicts_itself_is_refused_before_the_first_step(
@@ -434,7 +434,7 @@ def test_a_truncated_picture_is_refused_and_named(capsys, folder):
     (folder / "train/1.png").write_bytes(content[: len(content) // 2])
     status, _, err = train_one_step(capsys)
     assert status == 2
-    assert "train/1.png: cannot read the picture" in err.splitlines()[-1]
+    assert "train/1.png: cannot read the image" in err.splitlines()[-1]
 
 
 def test_pictures_that_are_evaluated_on_too_are_named(capsys, folder):
@@ -449,7 +449,7 @@ def test_a_json_of_another_tool_is_told_what_to_do(capsys, folder):
     picture(folder / "a.png")
     status, _, err = run(capsys, "train", "--data", via("a.png"))
     assert status == 2
-    assert "tinymaskrcnn convert makes COCO json of VIA and labelme json" in err
+    assert "tinymaskrcnn convert turns VIA and labelme json into it" in err
 
 
 def test_grey_pictures_for_a_grey_model(capsys):

@@ -82,7 +82,7 @@ def test_another_size_than_the_annotations_say(capsys, weights, folder):
         SHAPES / "annotations.json",
     )  # fmt: skip
     assert status == 2
-    assert "the picture is 64 x 64" in err
+    assert "the image is 64 x 64" in err
 
 
 def test_an_unwritable_page(capsys, weights, folder, monkeypatch):

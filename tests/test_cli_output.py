@@ -82,7 +82,7 @@ def test_a_missing_picture_is_named_in_one_line(name, capfd):
     coco(file_name=name)
     assert main(["check-data", "set.json"]) == 2
     output, errors = capfd.readouterr()
-    assert "error: missing pictures (1): picture " in output and "\x1b" not in output
+    assert "error: missing images (1): image " in output and "\x1b" not in output
     assert errors == "tinymaskrcnn: set.json: 1 error, 0 warnings\n"
 
 

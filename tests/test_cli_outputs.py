@@ -156,7 +156,7 @@ def test_convert_goes_on_after_a_bad_file_and_says_so_in_its_status(capsys):
     Path("b.png").write_bytes(b"not a picture")
     status, out, err = run(capsys, "convert", ".", "--out", "out.json")
     assert (status, out) == (1, "out.json: 1 image, 1 object: cell 1\n")
-    assert err.startswith(".: left out, files that cannot be read (1): b.png (not a picture of a")
+    assert err.startswith(".: left out, files that cannot be read (1): b.png (not an image of a")
     assert err.count("\n") == 1
 
 
@@ -245,14 +245,14 @@ def test_one_page_and_what_is_said_of_the_others(capsys, weights):
     pages("stack.tif")
     words = call("predict", "stack.tif", weights=weights)
     status, out, err = run(capsys, *words)
-    kind = "files of several pages or frames, of which only the first is read"
+    kind = "files with several pages or frames, of which only the first is read"
     assert (status, err) == (0, f"{kind} (1): stack.tif (3 pages)\n")
     assert out.endswith("-> predictions/stack_predicted.png\n")
     status, out, err = run(capsys, *words, "--page", "2")
     assert (status, err) == (0, "")
     assert out.endswith("-> predictions/stack_page2_predicted.png\n")
     status, _, err = run(capsys, *words, "--page", "4")
-    assert (status, err) == (2, "stack.tif: page 4: it has 3 page(s)\n")
+    assert (status, err) == (2, "stack.tif: page 4: the file has 3 page(s)\n")
     assert "--page: 0: expected at least 1" in run(capsys, *words, "--page", "0")[2]
 
 
@@ -276,8 +276,8 @@ def test_data_sets_of_several_pages_are_named(capsys):
     content = json.loads(Path("train.json").read_text())
     content["images"][0]["file_name"] = "train/9.tif"
     Path("train.json").write_text(json.dumps(content))
-    kind = "files of several pages or frames, of which only the first is read (1)"
+    kind = "files with several pages or frames, of which only the first is read (1)"
     status, out, _ = run(capsys, "check-data", "train.json")
-    assert status == 0 and f"warning: {kind}: picture train/9.tif (2 pages)\n" in out
+    assert status == 0 and f"warning: {kind}: image train/9.tif (2 pages)\n" in out
     status, _, err = run(capsys, "convert", "train.json", "--out", "again.json")
     assert status == 0 and f"train.json: {kind}: train/9.tif (2 pages)\n" in err

@@ -11,6 +11,7 @@ import pytest
 import tinymaskrcnn as tm
 from tinymaskrcnn import parallel
 from tinymaskrcnn.autograd import is_grad_enabled
+from tinymaskrcnn.ops import nms
 from tinymaskrcnn.ops.conv2d.winograd import set_winograd, winograd, winograd_size
 
 BOX = np.array([[0, 0, 2, 2]], np.float32)
@@ -18,9 +19,7 @@ BOX = np.array([[0, 0, 2, 2]], np.float32)
 
 def backend_in_use():
     """The forced one, seen by what it refuses."""
-    from tinymaskrcnn import backend
-
-    return backend.kernels("tinymaskrcnn.ops.nms", BOX).__name__.rpartition(".")[2]
+    return nms.kernels(BOX).__name__.rpartition(".")[2]
 
 
 STATES = {

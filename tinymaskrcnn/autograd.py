@@ -1,12 +1,16 @@
-"""Reverse-mode differentiation: `Function`, the graph it leaves behind, and the walk back through
-it.
+"""Reverse-mode differentiation: the engine of lesson 01, for whole arrays.
 
-Each call of a Function makes one node that knows its inputs' nodes. `backward` visits the nodes in
-reverse topological order, hands each the gradient of its output and adds what comes back to its
-inputs. What a node saved is freed as soon as its own backward has run. Only first derivatives:
-gradients are plain arrays, not Tensors.
+A `Value` remembers the `Function` that computed it, as the lesson's Scalar remembers its parents.
+`backward` walks this graph from the last value to the first, each node after all nodes that use its
+outputs. At each node it turns the gradient of the output into one per input, and adds these up: the
+lesson's loop, with a rule for arrays in place of a slope.
 
-Not here: the Tensor itself (tensor.py) and every derivative's rule (ops/*/op.py).
+What is new here saves memory: a node frees what it saved as soon as its `backward` has run, and
+gradients are added in place where nobody else holds the array. Only first derivatives: gradients
+are plain arrays.
+
+Not here: the operators (tensor.py), the rule of each operation (ops/*/op.py), and operations that
+add to a gradient in place (in_place.py).
 """
 
 from __future__ import annotations
@@ -14,29 +18,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from . import tracing
-from .backend import device_of, kernels
+from .backend import device_of, is_contiguous
 from .errors import InputError
-from .gpu.array import GpuArray
+from .ops.basic import kernels
 
-_BASIC = "tinymaskrcnn.ops.basic"
-_grad_enabled = ContextVar("grad_enabled", default=True)  # of each thread its own
+Observer = Callable[["Function", list[Any]], None]
+_grad_enabled = ContextVar("grad_enabled", default=True)  # each thread has its own
+_observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
 
 
 def is_grad_enabled() -> bool:
-    """Whether operations on tensors that require gradients record themselves for backward."""
+    """Whether operations on tensors that require gradients are recorded for backward."""
     return _grad_enabled.get()
 
 
 @contextmanager
 def no_grad() -> Iterator[None]:
-    """Within this context nothing is recorded and nothing is saved for backward; other threads go
-    on as they were.
-    """
+    """Within this context this thread records no operation and saves nothing for backward."""
     before = _grad_enabled.set(False)
     try:
         yield
@@ -44,47 +46,118 @@ def no_grad() -> Iterator[None]:
         _grad_enabled.reset(before)
 
 
+@contextmanager
+def observe(observer: Observer | None) -> Iterator[None]:
+    """Within this context, show an observer the gradients of each backward pass of this thread.
+
+    Args:
+        observer: called with each Function and the gradients of its outputs (None where there is
+            none), as soon as these are complete. Of nested observers only the innermost is called;
+            None silences an outer one.
+    """
+    before = _observer.set(observer)
+    try:
+        yield
+    finally:
+        _observer.reset(before)
+
+
+class Value:
+    """An array in the graph. Tensor is a Value with operators.
+
+    Attributes:
+        data: the array.
+        grad: d(what backward was called on) / d(data), an array of the same shape, or None.
+        requires_grad: whether backward shall bring a gradient here.
+        node: the Function that computed it; None for a leaf. Only leaves get a `grad`.
+        output_index: which of the node's outputs it is.
+    """
+
+    __slots__ = ("__weakref__", "data", "grad", "node", "output_index", "requires_grad")
+
+    def __init__(
+        self,
+        data: np.ndarray,
+        requires_grad: bool = False,
+        node: Function | None = None,
+        output_index: int = 0,
+    ) -> None:
+        self.data, self.grad = data, None  # type: np.ndarray, np.ndarray | None
+        self.requires_grad = requires_grad
+        self.node, self.output_index = node, output_index
+
+    @classmethod
+    def computed(cls, data: np.ndarray, node: Function | None, output_index: int) -> Value:
+        """An output of a Function; node is None if no gradient is wanted."""
+        value = cls.__new__(cls)
+        Value.__init__(value, data, node is not None, node, output_index)
+        return value
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.data.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        return self.data.size
+
+
 class Function:
     """One differentiable operation: settings in the constructor, arrays in `forward` and
     `backward`.
 
-    Calling an instance on Tensors (or plain arrays, or None) runs `forward` and returns one Tensor,
-    or a tuple of them. An instance is used once: it is the node of the graph.
+    Call an instance on Tensors (or plain arrays, or None) to run `forward`; the call returns one
+    Tensor, or a tuple of them. Call it once: the instance is then the node of the graph.
+
+    >>> class Square(Function):
+    ...     def forward(self, x):
+    ...         self.save(x)
+    ...         return x * x
+    ...
+    ...     def backward(self, grad):
+    ...         (x,) = self.saved
+    ...         return 2 * x * grad
 
     Attributes:
-        needs: of each input whether its gradient is wanted.
-        fresh: of each input whether `backward` makes its gradient anew and keeps no hold of it, so
-            that it may be added to; () for none.
-        totals: in `backward`, of each input what other operations have sent to it so far, where
-            that may be added to, else None. A backward that adds to it returns the total itself.
+        needs: for each input, whether its gradient is wanted.
     """
 
+    output_type: ClassVar[type[Value]] = Value  # tensor.py makes it Tensor
     needs: tuple[bool, ...] = ()
-    fresh: tuple[bool, ...] = ()
-    totals: tuple[np.ndarray | None, ...] = ()
     _saved: tuple[Any, ...] | None = ()
 
     def forward(self, *arrays: Any) -> Any:
-        """The value: one array, or a tuple of arrays."""
+        """Compute the output: one array, or a tuple of arrays."""
         raise NotImplementedError
 
     def backward(self, *grads: Any) -> Any:
-        """From the gradient of each output, the gradient of each input (or None): one array, or a
-        tuple.
+        """Turn the gradient of each output into the gradient of each input: one array or None, or a
+        tuple of them.
 
-        It may return the very array it was given, or a view of it, but never writes into it. What
-        it may write into are `totals`.
+        It may return the very array it was given, or a view of it, but must never write into it.
         """
         raise NotImplementedError
 
     def save(self, *arrays: Any) -> None:
-        """Keep arrays for backward; a no-op where no input needs a gradient."""
+        """Keep arrays for backward, if any input needs a gradient."""
         if any(self.needs):
             self._saved = arrays
 
     @property
     def saved(self) -> tuple[Any, ...]:
-        """What forward saved. Raises RuntimeError once backward has freed it."""
+        """What forward saved.
+
+        Raises:
+            RuntimeError: backward has already run and freed it.
+        """
         if self._saved is None:
             raise RuntimeError(
                 f"{type(self).__name__}: backward was already run through this operation and "
@@ -93,145 +166,84 @@ class Function:
         return self._saved
 
     def __call__(self, *inputs: Any) -> Any:
-        from .tensor import Tensor  # late: Tensor's operators are Functions
-
         recording = _grad_enabled.get()
-        self.needs = tuple(recording and isinstance(x, Tensor) and x.requires_grad for x in inputs)
-        _check_one_device(type(self).__name__, [x for x in inputs if isinstance(x, Tensor)])
-        outputs = self.forward(*(x.data if isinstance(x, Tensor) else x for x in inputs))
+        self.needs = tuple(recording and isinstance(x, Value) and x.requires_grad for x in inputs)
+        _check_one_device(type(self).__name__, [x for x in inputs if isinstance(x, Value)])
+        outputs = self.forward(*(x.data if isinstance(x, Value) else x for x in inputs))
         self.inputs = tuple(x if need else None for x, need in zip(inputs, self.needs, strict=True))
-        recorded = any(self.needs)
+        node = self if any(self.needs) else None
         several = isinstance(outputs, tuple)
         self.output_count = len(outputs) if several else 1
-        tensors = tuple(
-            Tensor._from_node(array, self if recorded else None, i)
+        values = tuple(
+            self.output_type.computed(array, node, i)
             for i, array in enumerate(outputs if several else (outputs,))
         )
-        return tensors if several else tensors[0]
+        return values if several else values[0]
 
-    def _pull_back(self, grads: list[np.ndarray | None]) -> tuple[np.ndarray | None, ...]:
-        """Run `backward`, free what was saved, check the gradients' shapes."""
-        if self._saved is None:
-            _ = self.saved  # raises the clear error, also for operations that saved nothing
-        results = self.backward(*grads)
+    def _pass_back(self, grads: list[Any], sums: GradientSums) -> None:
+        """Run `backward` and add each gradient to the sum of its input."""
+        gradients = self._finished(self.backward(*grads))
+        for value, gradient in zip(self.inputs, gradients, strict=True):
+            if value is not None and gradient is not None:
+                sums.add(value, gradient)
+
+    def _finished(self, gradients: Any) -> tuple[Any, ...]:
+        """Free what was saved, and check the shapes of what backward returned."""
         self._saved = None
-        if not isinstance(results, tuple):
-            results = (results,)
-        for tensor, result in zip(self.inputs, results, strict=True):
-            if tensor is not None and result is not None and result.shape != tensor.shape:
+        gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+        for value, gradient in zip(self.inputs, gradients, strict=True):
+            if value is not None and gradient is not None and gradient.shape != value.shape:
                 raise RuntimeError(
-                    f"{type(self).__name__}.backward returned a gradient of shape {result.shape} "
-                    f"for an input of shape {tensor.shape}"
+                    f"{type(self).__name__}.backward returned a gradient of shape "
+                    f"{gradient.shape} for an input of shape {value.shape}"
                 )
-        return results
+        return gradients
 
 
-def _check_one_device(operation: str, tensors: list[Any]) -> None:
-    """Raise InputError unless all Tensors are on the host, or all on the device."""
-    on_device = [isinstance(t.data, GpuArray) for t in tensors]
-    if any(on_device) and not all(on_device):
-        places = ", ".join(f"{t.shape} on {device_of(t.data)}" for t in tensors)
+def _check_one_device(operation: str, values: list[Value]) -> None:
+    """Raise InputError unless all Values are on the host, or all on the device."""
+    places = [device_of(value.data) for value in values]
+    if len(set(places)) > 1:
+        found = ", ".join(f"{v.shape} on {place}" for v, place in zip(values, places, strict=True))
         raise InputError(
-            f"{operation}: its operands are on different devices: {places}; move them with "
+            f"{operation}: its operands are on different devices: {found}; move them with "
             'Tensor.to(device) or model.to("cuda")'
         )
 
 
 def backward(root: Any, grad: np.ndarray, on_leaf: Callable[[Any], None] | None = None) -> None:
-    """Add d root / d leaf, times `grad`, to `.grad` of every leaf Tensor that requires it.
+    """Add d root / d leaf, times `grad`, to `.grad` of every leaf that requires it.
 
     Args:
-        root: the Tensor to differentiate; root.node is None where it is itself a leaf.
+        root: the Value to differentiate; it may itself be a leaf.
         grad: array of root's shape and dtype.
         on_leaf: called with each leaf once nothing more will be added to its `.grad`.
     """
-    pending: dict[tuple[int, int], _Sum] = {}
-    _deliver(root, grad, False, pending)
+    sums = GradientSums()
+    sums.add(root, grad)
     order = _reverse_topological(root.node)
     leaves = _leaves_by_last_use(order) if on_leaf else {}
     for node in order:
-        _visit(node, pending)
+        _visit(node, sums)
         for leaf in leaves.get(id(node), ()):
             on_leaf(leaf)  # type: ignore[misc]
 
 
-def _visit(node: Function, pending: dict[tuple[int, int], _Sum]) -> None:
-    """Pull one node's gradients back to its inputs."""
-    sums = [pending.pop((id(node), i), None) for i in range(node.output_count)]
-    grads = [None if s is None else s.value for s in sums]
-    if all(g is None for g in grads):
+def _visit(node: Function, sums: GradientSums) -> None:
+    """Send the gradients of one node's outputs on to its inputs."""
+    grads = sums.take(node)
+    if all(grad is None for grad in grads):
         return
-    tracing.note_gradients(node, grads)
-    dtype = next(g.dtype for g in grads if g is not None)
-    node.totals = tuple(_total(tensor, dtype, pending) for tensor in node.inputs)
-    fresh = node.fresh or (False,) * len(node.inputs)
-    results = zip(node.inputs, node._pull_back(grads), fresh, node.totals, strict=True)
-    for tensor, result, new, total in results:
-        if tensor is not None and result is not None and result is not total:
-            _deliver(tensor, result, new, pending)
-    node.totals = ()
-    node.inputs = (None,) * len(node.inputs)  # lets go of activations that nothing else holds
-
-
-def _leaves_by_last_use(order: list[Function]) -> dict[int, list[Any]]:
-    """By the id of each node those leaves whose last use in backward it is."""
-    last = {id(t): (t, node) for node in order for t in node.inputs if t is not None and not t.node}
-    leaves: dict[int, list[Any]] = {}
-    for leaf, node in last.values():
-        leaves.setdefault(id(node), []).append(leaf)
-    return leaves
-
-
-class _Sum:
-    """A gradient being gathered. The first arrival may be shared with others; if so, a second one
-    is not added to it but to a sum of our own.
-    """
-
-    __slots__ = ("owned", "value")
-
-    def __init__(self, value: np.ndarray, owned: bool) -> None:
-        self.value, self.owned = value, owned
-
-    def add(self, other: np.ndarray) -> None:
-        run = kernels(_BASIC, self.value)
-        if self.owned:
-            self.value = run.accumulate(self.value, other)
-        else:
-            self.value, self.owned = _as_array(run.add(self.value, other)), True
-
-
-def _total(tensor: Any, dtype: np.dtype, pending: dict[tuple[int, int], _Sum]) -> np.ndarray | None:
-    """What has come for a Tensor inside the graph, where such numbers may be added to it."""
-    if tensor is None or tensor.node is None:
-        return None
-    gathered = pending.get((id(tensor.node), tensor.output_index))
-    if gathered is None or not gathered.owned or gathered.value.dtype != dtype:
-        return None
-    return gathered.value
-
-
-def _deliver(
-    tensor: Any, grad: np.ndarray, fresh: bool, pending: dict[tuple[int, int], _Sum]
-) -> None:
-    grad = _as_array(grad)
-    if tensor.node is None:
-        tensor.accumulate_grad(grad, fresh)
-        return
-    key = (id(tensor.node), tensor.output_index)
-    if key in pending:
-        pending[key].add(grad)
-    else:
-        pending[key] = _Sum(grad, fresh)
-
-
-def _as_array(value: Any) -> Any:
-    """NumPy's arithmetic on arrays without axes gives scalars, which nothing can be added to."""
-    return np.asarray(value) if isinstance(value, np.generic) else value
+    if observer := _observer.get():
+        observer(node, grads)
+    _ = node.saved  # raises if backward has been here before
+    node._pass_back(grads, sums)
+    node.inputs = (None,) * len(node.inputs)  # frees activations that nothing else holds
 
 
 def _reverse_topological(root: Function | None) -> list[Function]:
-    """Every node that root depends on, each after all the nodes that use it. No recursion: graphs
-    are thousands deep.
+    """Every node that root depends on, each after all nodes that use it. Without recursion: graphs
+    are thousands of nodes deep.
     """
     order: list[Function] = []
     seen: set[int] = set()
@@ -244,6 +256,80 @@ def _reverse_topological(root: Function | None) -> list[Function]:
             seen.add(id(node))
             stack.append((node, True))
             stack.extend(
-                (t.node, False) for t in node.inputs if t is not None and t.node is not None
+                (value.node, False)
+                for value in node.inputs
+                if value is not None and value.node is not None
             )
     return order[::-1]
+
+
+def _leaves_by_last_use(order: list[Function]) -> dict[int, list[Any]]:
+    """For the id of each node, the leaves that no later node of the walk uses."""
+    last = {id(t): (t, node) for node in order for t in node.inputs if t is not None and not t.node}
+    leaves: dict[int, list[Any]] = {}
+    for leaf, node in last.values():
+        leaves.setdefault(id(node), []).append(leaf)
+    return leaves
+
+
+class GradientSums:
+    """The sum of the gradients that have arrived so far: a leaf's in its `.grad`, that of a value
+    inside the graph here, until its node is visited.
+
+    Others may hold the first gradient that arrives (Add gives one array to both its inputs), so
+    nothing is added to it in place. The second makes a sum of our own, and the next ones are added
+    to that in place.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[int, int], tuple[Any, bool]] = {}  # the sum, and whether it is ours
+
+    def add(self, value: Value, gradient: Any, ours: bool = False) -> None:
+        """Add a gradient to a value's sum.
+
+        Args:
+            value: a leaf, or a value inside the graph.
+            gradient: array of the value's shape.
+            ours: whether nobody else holds the array, so that it may be added to.
+        """
+        gradient = _as_array(gradient)
+        if value.node is None:
+            _add_to_leaf(value, gradient, ours)
+            return
+        key = id(value.node), value.output_index
+        if key not in self._sums:
+            self._sums[key] = gradient, ours
+            return
+        total, in_place = self._sums[key]
+        run = kernels(total)
+        total = run.accumulate(total, gradient) if in_place else run.add(total, gradient)
+        self._sums[key] = _as_array(total), True
+
+    def take(self, node: Function) -> list[Any]:
+        """Remove and return the sums of a node's outputs, None where nothing has arrived."""
+        return [self._sums.pop((id(node), i), (None,))[0] for i in range(node.output_count)]
+
+    def to_add_to(self, value: Value | None, dtype: np.dtype) -> Any:
+        """The sum of a value inside the graph, if gradients of this dtype may be added to it in
+        place; else None.
+        """
+        if value is None or value.node is None:
+            return None
+        total, ours = self._sums.get((id(value.node), value.output_index), (None, False))
+        return total if ours and total.dtype == dtype else None
+
+
+def _add_to_leaf(leaf: Value, gradient: Any, ours: bool) -> None:
+    if leaf.grad is not None:
+        leaf.grad = kernels(leaf.grad).accumulate(leaf.grad, gradient)
+    elif ours and gradient.dtype == leaf.dtype and is_contiguous(gradient):
+        leaf.grad = gradient
+    else:
+        leaf.grad = kernels(gradient).copy(gradient)
+
+
+def _as_array(value: Any) -> Any:
+    """An array, also where NumPy's arithmetic on arrays without axes gave a scalar, which cannot be
+    added to in place.
+    """
+    return np.asarray(value) if isinstance(value, np.generic) else value

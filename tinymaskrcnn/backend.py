@@ -1,13 +1,12 @@
-"""Which kernels run: "reference" (NumPy), "cpu" (Numba) or "cuda".
+"""Choose the kernels that run: "reference" (NumPy), "cpu" (Numba) or "cuda".
 
-The rule is one function. Device arrays go to `cuda`. Host arrays go to `cpu` where they are
-float32, and to `reference` where they are float64: compiled kernels are float32 only, and float64
-is for checking. With NUMBA_DISABLE_JIT set, `reference` serves both. `with use("reference"):`
-overrides for host arrays; within `use("cuda")` each
-operation carries them to the device and back, which is slow and for checking.
+Arrays on the device go to `cuda`, float32 arrays on the host to `cpu`, and float64 arrays to
+`reference`: compiled kernels are float32 only, and float64 is for checking. With NUMBA_DISABLE_JIT
+set, `reference` serves both. `with use("reference"):` overrides this for host arrays. Within
+`use("cuda")` each operation copies them to the device and back, which is slow and for checking.
 
-What has gradients stays where it is: an operation on Tensors of the host and of the device at once
-is an error. Labels, indices, rois and targets are made on the host and cross over when used.
+Nothing with a gradient moves by itself: an operation on Tensors of both host and device is an
+error. Labels, indices, rois and targets are made on the host and copied to the device when used.
 """
 
 from __future__ import annotations
@@ -17,30 +16,32 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from .errors import InputError
 from .gpu.array import GpuArray, to_device
+from .gpu.device import current
+from .gpu.on_host_arrays import OnHostArrays
 
 BACKENDS = ("reference", "cpu", "cuda")
 DEVICES = ("cpu", "cuda")
-# What serves float32 arrays of the host: nothing compiled where Numba is told not to compile
+# The backend of float32 arrays on the host; Numba may have been told not to compile
 HOST = "cpu" if os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0") else "reference"
 _forced: ContextVar[str | None] = ContextVar("forced", default=None)
-_modules: dict[tuple[str, str], Any] = {}
 
 
 @contextmanager
 def use(name: str) -> Iterator[None]:
-    """Within this context every operation of this thread runs on the named backend ("reference",
-    "cpu" or "cuda").
+    """Within this context this thread runs every operation on one backend.
+
+    Args:
+        name: "reference", "cpu" or "cuda".
 
     Raises:
         ValueError: there is no such backend.
-        InputError: "cpu" where the environment variable NUMBA_DISABLE_JIT is set.
+        InputError: it is "cpu", and the environment variable NUMBA_DISABLE_JIT is set.
     """
     if name not in BACKENDS:
         raise ValueError(f"no backend {name!r}: expected one of {', '.join(BACKENDS)}")
@@ -53,26 +54,44 @@ def use(name: str) -> Iterator[None]:
         _forced.reset(before)
 
 
-def kernels(package: str, array: Any) -> Any:
-    """The implementation of an op for this array: a module, or what stands for one.
+class Kernels:
+    """The kernels of one op: its modules reference.py, cpu.py and cuda.py, which have the same
+    functions. Each op's package has one of these, called `kernels`; `kernels(x).relu(x)` runs the
+    function for the array x.
 
     Args:
-        package: the op's package, as in `kernels(__package__, x)` from its op.py.
-        array: the array whose place and dtype decide.
-
-    Raises:
-        InputError: the array is on the device and another backend is forced, or numba-cuda is
-            missing.
+        package: the op's package. Its modules are imported on first use: cpu.py loads Numba.
     """
-    forced = _forced.get()
-    name = forced or HOST
-    if isinstance(array, GpuArray):
-        if forced not in (None, "cuda"):
-            raise InputError(f'{array!r} is on the device, but use("{forced}") is in force')
-        return _implementation(package, "cuda")
-    if isinstance(array, np.ndarray | np.generic) and array.dtype == np.float64:
-        name = "reference"
-    return _on_host_arrays(package) if name == "cuda" else _implementation(package, name)
+
+    def __init__(self, package: str) -> None:
+        self._package = package
+        self._modules: dict[str, Any] = {}
+
+    def __call__(self, array: Any) -> Any:
+        """Choose the module by the device and dtype of an array.
+
+        Raises:
+            InputError: the array is on the device and another backend is forced, or numba-cuda is
+                missing.
+        """
+        forced = _forced.get()
+        if isinstance(array, GpuArray):
+            if forced not in (None, "cuda"):
+                raise InputError(f'{array!r} is on the device, but use("{forced}") is in force')
+            return self._module("cuda")
+        if isinstance(array, np.ndarray | np.generic) and array.dtype == np.float64:
+            return self._module("reference")
+        return self._on_host_arrays() if forced == "cuda" else self._module(forced or HOST)
+
+    def _module(self, name: str) -> Any:
+        if name not in self._modules:
+            self._modules[name] = importlib.import_module(f"{self._package}.{name}")
+        return self._modules[name]
+
+    def _on_host_arrays(self) -> Any:
+        if "on host arrays" not in self._modules:
+            self._modules["on host arrays"] = OnHostArrays(self._module("cuda"))
+        return self._modules["on host arrays"]
 
 
 def device_of(array: Any) -> str:
@@ -81,12 +100,12 @@ def device_of(array: Any) -> str:
 
 
 def is_contiguous(array: Any) -> bool:
-    """Whether an array lies in memory in C order; on the device all do."""
+    """Whether an array is in C order in memory; device arrays always are."""
     return isinstance(array, GpuArray) or array.flags.c_contiguous
 
 
 def constant(value: Any, beside: Any) -> Any:
-    """A constant (host array or number) in the dtype of an array and where it is."""
+    """A constant (host array or number) with the dtype and on the device of another array."""
     if isinstance(value, GpuArray):
         return value
     array = np.asarray(value, beside.dtype)
@@ -94,7 +113,7 @@ def constant(value: Any, beside: Any) -> Any:
 
 
 def check_device(device: str) -> str:
-    """The device's name, if it is one of this machine.
+    """The device's name, if this machine has it.
 
     Raises:
         InputError: there is no such device, numba-cuda is missing, or there is no GPU.
@@ -102,23 +121,5 @@ def check_device(device: str) -> str:
     if device not in DEVICES:
         raise InputError(f"device {device!r}: expected one of {', '.join(DEVICES)}")
     if device == "cuda":
-        from .gpu.device import current
-
         current()
     return device
-
-
-def _implementation(package: str, name: str) -> ModuleType:
-    key = (package, name)
-    if key not in _modules:
-        _modules[key] = importlib.import_module(f"{package}.{name}")
-    return _modules[key]
-
-
-def _on_host_arrays(package: str) -> Any:
-    from .gpu.on_host_arrays import OnHostArrays
-
-    key = (package, "on host arrays")
-    if key not in _modules:
-        _modules[key] = OnHostArrays(_implementation(package, "cuda"))
-    return _modules[key]

@@ -1,7 +1,7 @@
-"""The operations as functions: what users call. Feature maps are channels-last, (N, H, W, C);
-parameters keep PyTorch's shapes.
+"""The operations as functions, for users to call. Feature maps are channels-last, (N, H, W, C);
+parameters have PyTorch's shapes.
 
-Each function's documentation and derivative stand in ops/<name>/op.py.
+The documentation and derivative of each function are in ops/<name>/op.py.
 """
 
 from .ops.activations.op import relu, sigmoid, softmax

@@ -19,23 +19,24 @@ def gradcheck(
     step: float = 1e-6,
     seed: int = 0,
 ) -> None:
-    """Check d(sum of weights * function(inputs)) / d(inputs) for random weights, one input element
-    at a time.
+    """Check d(sum of weights * function(inputs)) / d(inputs) for random weights, element by
+    element.
 
     Args:
         function: takes one Tensor per input, returns a Tensor (or a tuple of them) of any shape.
-        inputs: float64 arrays. Keep them away from kinks (a ReLU at 0, tied maxima): differences
-            are wrong there.
+        inputs: float64 arrays, away from kinks (a ReLU at 0, tied maxima), where differences are
+            wrong.
         tolerance: largest allowed |analytic - numeric| / max(1, |numeric|).
-        step: half the distance of the two evaluations.
+        step: half the distance between the two evaluations of a difference.
+        seed: of the random weights.
 
     Raises:
-        AssertionError: names the worst element, its two derivatives and their difference.
+        AssertionError: a derivative is wrong; names the worst element and both its derivatives.
         TypeError: an input is not float64.
     """
     for i, array in enumerate(inputs):
         if array.dtype != np.float64:
-            raise TypeError(f"gradcheck wants float64 inputs; input {i} is {array.dtype}")
+            raise TypeError(f"gradcheck needs float64 inputs; input {i} is {array.dtype}")
     rng = np.random.default_rng(seed)
     tensors = [Tensor(array.copy(), requires_grad=True) for array in inputs]
     outputs = _as_tuple(function(*tensors))
@@ -68,8 +69,8 @@ def _as_tuple(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def _differences(array: np.ndarray, value: Callable[[], float], step: float) -> np.ndarray:
-    """(value(array + step e_i) - value(array - step e_i)) / (2 step) for every element i; array is
-    restored.
+    """(value(array + step e_i) - value(array - step e_i)) / (2 step) for every element i. Restores
+    the array.
     """
     numeric = np.empty_like(array)
     for index in np.ndindex(array.shape):

@@ -1,9 +1,10 @@
-"""How every CPU kernel is compiled, and by which threads it runs. Compiled code is kept by
-kernel_cache.py.
+"""Compile CPU kernels, and choose the threads that run them.
 
-Any Python thread may run kernels. Where the threading layer is Numba's own (workqueue: neither
-OpenMP nor TBB is installed), which ends the process when two threads run at once, they wait for
-each other.
+Any Python thread may run kernels. Without OpenMP and TBB, Numba's own threading layer (workqueue)
+ends the process if two threads run kernels at once; here they wait for each other.
+
+Not here: where compiled kernels are kept (kernel_cache.py), and how many threads are free
+(threads.py).
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from .errors import InputError
 _FAST_MATH = {"contract", "reassoc", "arcp", "nsz"}
 
 # How often idle threads look for work before they sleep: for about 0.3 ms, as long as most pauses
-# between parallel regions. Waking a thread costs more than most regions take, but one that spins
-# beside a busy program keeps the core from the very thread that it waits for (README, Speed).
+# between parallel regions. Waking a thread costs more than most regions take. But beside a busy
+# program, a spinning thread takes the core from the very thread it waits for.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("NUMBA_NUM_THREADS", str(threads.granted()))
 
@@ -50,7 +51,7 @@ threads.register(_pool)
 
 
 def kernel(function: Callable) -> Any:
-    """Compile for all threads: loops over `prange` are split among them."""
+    """Compile for all threads, which share the iterations of `prange` loops."""
     return _compiled(function, _FAST_MATH, parallel=True)
 
 
@@ -60,16 +61,16 @@ def serial(function: Callable) -> Any:
 
 
 def kernel_from(least: int, size: Callable[..., int]) -> Callable:
-    """As `kernel` where size(*arguments) >= least; below, one thread does it, as `serial`.
+    """Compile twice: as `kernel` for size(*arguments) >= least, as `serial` for less work.
 
-    A parallel region costs 3 us where threads spin, and 50 where they sleep: small work is done
-    before the others are awake, and beside other programs it does not wait for them.
+    A parallel region costs 3 us if the threads spin, and 50 us if they sleep: one thread is done
+    with small work before the others are awake, and need not wait for them beside other programs.
     """
     return _by_size(kernel, serial, least, size)
 
 
 def exact_kernel_from(least: int, size: Callable[..., int]) -> Callable:
-    """As `kernel_from`, with every rounding as `exact_kernel` has it."""
+    """As `kernel_from`, with the roundings of `exact_kernel`."""
     return _by_size(exact_kernel, exact_serial, least, size)
 
 
@@ -90,20 +91,18 @@ def _by_size(parallel: Callable, alone: Callable, least: int, size: Callable[...
 
 
 def exact_kernel(function: Callable) -> Any:
-    """As `kernel`, with every float32 rounding of the expression as it is written.
+    """As `kernel`, but round to float32 exactly as the expression is written.
 
-    Fast math fuses a product into a sum and divides by multiplying with a reciprocal, which is off
-    by the last bit. Where a rounding decides something (an IoU at the threshold, two anchors
-    equally good, the pixel in which a sample falls) this takes its place.
+    Fast math fuses a product into a sum and divides by multiplying with a reciprocal, which changes
+    the last bit. Use this where a rounding decides something: an IoU at the threshold, a tie of two
+    anchors, the pixel that a sample falls into.
     """
     return _compiled(function, False, parallel=True)
 
 
 def exact_serial(function: Callable) -> Any:
-    """As `serial`, with every rounding as written. False is said outright: a helper would inherit
-    its caller's fast math.
-    """
-    return _compiled(function, False)
+    """As `serial`, with the roundings of `exact_kernel`."""
+    return _compiled(function, False)  # not None, with which a helper inherits its caller's
 
 
 def _compiled(function: Callable, fastmath: Any, parallel: bool = False) -> Any:
@@ -118,8 +117,8 @@ def _compiled(function: Callable, fastmath: Any, parallel: bool = False) -> Any:
 
 
 class _Parallel(CPUDispatcher):
-    """A kernel for all threads. What a call from Python does is decided for all of them at once, so
-    that it costs nothing where there is nothing to do.
+    """A kernel for all threads. The first call decides how all kernels are called from Python, so
+    that later calls cost nothing if there is nothing to do.
     """
 
 
@@ -147,12 +146,12 @@ def _refused_call(self: _Parallel, *arguments: Any) -> Any:
 
 
 def _after_fork() -> None:
-    """In the child. Without this the first kernel would end it."""
+    """Run in the child of a fork, which the first kernel would end otherwise."""
     global _one_at_a_time
     _one_at_a_time = threading.RLock()
     try:
         layer = numba.threading_layer()
-    except ValueError:  # no threads were there
+    except ValueError:  # there were no threads
         return
     if layer == "omp":
         from numba.np.ufunc import omppool
@@ -172,12 +171,16 @@ def max_threads() -> int:
 
 
 def threads_used() -> int:
-    """How many threads kernels use at present."""
+    """How many threads kernels use now."""
     return numba.get_num_threads()
 
 
 def set_threads(count: int) -> None:
-    """Use this many threads. Raises InputError below one or above what the machine has."""
+    """Use this many threads from now on.
+
+    Raises:
+        InputError: the count is below 1 or above `max_threads()`.
+    """
     if not 1 <= count <= max_threads():
         raise InputError(f"threads: expected 1 to {max_threads()}, got {count}")
     numba.set_num_threads(count)

@@ -1,8 +1,8 @@
-"""Stochastic gradient descent with momentum and weight decay, plain and with orthogonal steps
-(Muon), and the gradient's global norm.
+"""Stochastic gradient descent with momentum and weight decay; Muon, whose steps are orthogonal; and
+the global norm of the gradients.
 
-Not here: the learning rate's course (training/schedule.py) and the moving average of weights
-(training/ema.py).
+Not here: the schedule of the learning rate (training/schedule.py) and the moving average of the
+weights (training/ema.py).
 """
 
 from __future__ import annotations
@@ -14,18 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from .backend import device_of, kernels
+from .backend import device_of
 from .errors import InputError
 from .gpu.array import assign, to_host, zeros_like
 from .nn import Parameter
-
-_KERNELS = "tinymaskrcnn.ops.sgd"
-_ORTHOGONAL = "tinymaskrcnn.ops.orthogonalize"
+from .ops import orthogonalize, sgd
 
 
 @dataclass
 class ParameterGroup:
-    """Parameters with one weight decay, and a velocity for each."""
+    """Parameters with the same weight decay, and a velocity for each."""
 
     parameters: list[Parameter]
     weight_decay: float
@@ -39,10 +37,10 @@ class SGD:
 
     Args:
         parameters: Parameters, or dicts {"params": Parameters, "weight_decay": float} that give
-            some of them their own weight decay. Those with requires_grad False are left out.
-        lr: learning rate; `optimizer.lr` may be set before every step.
+            some of them a weight decay of their own. Those with requires_grad False are left out.
+        lr: learning rate; `optimizer.lr` may be set before each step.
         momentum: share of the velocity kept from step to step, 0..1.
-        weight_decay: of the parameters without their own.
+        weight_decay: for the parameters without one of their own.
 
     Raises:
         InputError: there is no parameter, or a number is out of its range.
@@ -61,7 +59,7 @@ class SGD:
         self.groups = _groups(list(parameters), weight_decay)
 
     def parameters(self) -> list[Parameter]:
-        """All that are trained, in a fixed order."""
+        """All trained parameters, in a fixed order."""
         return [parameter for group in self.groups for parameter in group.parameters]
 
     def zero_grad(self) -> None:
@@ -70,11 +68,10 @@ class SGD:
             parameter.grad = None
 
     def step(self, grad_scale: float = 1.0) -> None:
-        """Change every parameter that has a gradient, and say so to it.
+        """Update every parameter that has a gradient, and call its `changed`.
 
         Args:
-            grad_scale: every gradient is multiplied by it on the way (for clipping, without a pass
-                of its own).
+            grad_scale: factor for every gradient; this clips without a pass of its own.
         """
         for group in self.groups:
             for parameter, velocity in zip(group.parameters, group.velocities, strict=True):
@@ -83,16 +80,16 @@ class SGD:
                     parameter.changed()
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """The velocities by number: the arrays themselves, not copies (on a device, copies on the
-        host). With `lr`, which the caller sets, all there is.
+        """The velocities by number: the arrays themselves, or copies of those on a device. Beside
+        `lr`, which the caller sets, this is the whole state.
         """
         return {f"velocity.{i}": to_host(v) for i, v in enumerate(self._velocities())}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """Copy velocities from `state_dict`, bit for bit.
+        """Copy the velocities of a `state_dict`, bit for bit.
 
         Raises:
-            InputError: they are of other parameters.
+            InputError: they belong to other parameters.
         """
         own = {f"velocity.{i}": v for i, v in enumerate(self._velocities())}
         shapes = {name: array.shape for name, array in own.items()}
@@ -104,10 +101,10 @@ class SGD:
     def _change(
         self, parameter: Parameter, velocity: np.ndarray, weight_decay: float, grad_scale: float
     ) -> None:
-        """One step of one parameter, which has a gradient."""
+        """Update one parameter, which has a gradient."""
         assert parameter.grad is not None
         _require_one_place(parameter, velocity)
-        kernels(_KERNELS, parameter.data).sgd_step(
+        sgd.kernels(parameter.data).sgd_step(
             parameter.data.reshape(-1),
             parameter.grad.reshape(-1),
             velocity.reshape(-1),
@@ -124,21 +121,21 @@ class SGD:
 class Muon(SGD):
     """SGD with momentum whose steps are orthogonal matrices (Muon: Jordan et al. 2024).
 
-    The velocity of a weight is dominated by a few directions, those of the largest singular values.
-    Muon makes all singular values of a step about 1, so that the rare directions are learnt as
-    fast. A weight counts as the matrix (M, N) of its first axis by all others, such as output
-    channels by taps, and its step has singular values of sqrt(M / N), which changes the layer's
-    output by the same amount whatever its width (Bernstein and Newhouse 2024).
+    A few directions dominate the velocity of a weight: those of its largest singular values. Muon
+    makes all singular values of a step about equal, so that the model learns rare directions as
+    fast. It reads a weight as a matrix (M, N), its first axis by all others, such as output
+    channels by taps. The singular values of a step are about sqrt(M / N), which changes the output
+    of a layer by the same amount whatever its width (Bernstein and Newhouse 2024).
 
-    velocity = momentum * velocity + grad; d = grad + momentum * velocity (Nesterov's look ahead);
+    velocity = momentum * velocity + grad; d = grad + momentum * velocity (Nesterov's look-ahead);
     p -= lr * (sqrt(M / N) * orthogonalize(d) + weight_decay * p).
 
-    The step has that length whatever the gradient's scale, unless its norm is far below 1e-7.
-    Vectors (biases, norms) are changed as in SGD, with the same lr. Arguments as for SGD.
+    The length of a step does not depend on the scale of the gradient, unless its norm is far below
+    1e-7. Vectors (biases, norms) are updated as in SGD, with the same lr. Arguments as for SGD.
     """
 
     def step(self, grad_scale: float = 1.0) -> None:
-        """As SGD's; all matrices are made orthogonal together, which keeps every thread busy."""
+        """As SGD's. Makes all matrices orthogonal together, which keeps every thread busy."""
         turns: list[tuple[Parameter, np.ndarray, float]] = []
         for group in self.groups:
             for parameter, velocity in zip(group.parameters, group.velocities, strict=True):
@@ -156,20 +153,20 @@ class Muon(SGD):
     def _look_ahead(
         self, parameter: Parameter, velocity: np.ndarray, grad_scale: float
     ) -> np.ndarray:
-        """Where the velocity will be a step later, as a matrix (M, N)."""
+        """The velocity of the next step if the gradient stayed, as a matrix (M, N)."""
         assert parameter.grad is not None
         _require_one_place(parameter, velocity)
-        ahead = kernels(_KERNELS, parameter.data).look_ahead(
+        ahead = sgd.kernels(parameter.data).look_ahead(
             parameter.grad.reshape(-1), velocity.reshape(-1), self.momentum, grad_scale
         )
         return ahead.reshape(len(parameter.data), -1)
 
     def _turn(self, turns: list[tuple[Parameter, np.ndarray, float]]) -> None:
-        """Change each parameter along its direction, made orthogonal."""
+        """Make each direction orthogonal, and move its parameter along it."""
         matrices = [matrix for _, matrix, _ in turns]
-        directions = kernels(_ORTHOGONAL, matrices[0]).orthogonalize(matrices)
+        directions = orthogonalize.kernels(matrices[0]).orthogonalize(matrices)
         for (parameter, matrix, weight_decay), direction in zip(turns, directions, strict=True):
-            kernels(_KERNELS, matrix).descend(
+            sgd.kernels(matrix).descend(
                 parameter.data.reshape(-1),
                 direction.reshape(-1),
                 self.lr,
@@ -179,14 +176,14 @@ class Muon(SGD):
 
 
 def grad_norm(parameters: Iterable[Parameter]) -> float:
-    """L2 norm of all gradients as one vector; 0 if there is none, inf or nan if one is."""
+    """L2 norm of all gradients together; 0 if there are none, inf or nan if a value is."""
     grads = [p.grad.reshape(-1) for p in parameters if p.grad is not None]
-    return sqrt(sum(kernels(_KERNELS, grad).sum_of_squares(grad) for grad in grads))
+    return sqrt(sum(sgd.kernels(grad).sum_of_squares(grad) for grad in grads))
 
 
 def clip_scale(norm: float, max_norm: float) -> float:
-    """What gradients of this norm are multiplied by so that it is at most max_norm (Pascanu et al.
-    2013); 1 if max_norm is 0.
+    """The factor that brings a gradient of this norm down to at most max_norm; 1 if max_norm is 0
+    (Pascanu et al. 2013).
     """
     return 1.0 if max_norm == 0 or norm <= max_norm else max_norm / norm
 
@@ -194,7 +191,7 @@ def clip_scale(norm: float, max_norm: float) -> float:
 def without_decay_of_vectors(
     parameters: Iterable[Parameter],
 ) -> list[dict[str, Any]]:
-    """Groups for SGD: biases and norms, whose parameters are vectors, get no weight decay."""
+    """Groups for SGD in which vectors (biases and the parameters of norms) get no weight decay."""
     both = list(parameters)
     return [
         {"params": [p for p in both if p.ndim > 1]},

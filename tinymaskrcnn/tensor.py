@@ -1,9 +1,11 @@
 """Tensor: an array that remembers how it was computed, with the usual operators.
 
-The arithmetic lives in ops/, the graph walk in autograd.py. A Tensor wraps a NumPy array of float32
-or float64, or an array on the device (gpu/array.py); other dtypes (labels, indices, masks) stay
-plain arrays. Python numbers in expressions
-take the Tensor's dtype.
+A Tensor wraps a NumPy array of float32 or float64, or an array on the device (gpu/array.py).
+Labels, indices and masks, which have other dtypes, stay plain arrays. Numbers in expressions take
+the Tensor's dtype.
+
+Not here: the graph and the walk through it (autograd.py), and what the operators do
+(ops/basic/op.py).
 """
 
 from __future__ import annotations
@@ -14,32 +16,27 @@ from typing import Any
 import numpy as np
 
 from . import autograd
-from .backend import check_device, constant, device_of, is_contiguous, kernels
+from .autograd import Function, Value
+from .backend import check_device, constant, device_of
 from .gpu.array import GpuArray, to_device, to_host
-
-_BASIC = "tinymaskrcnn.ops.basic"
-
-
-def _basic() -> Any:
-    from .ops.basic import op  # late: the operations stand above the Tensor in the order of imports
-
-    return op
+from .ops.basic import op as basic
 
 
-class Tensor:
+class Tensor(Value):
     """An n-dimensional float array with an optional gradient.
 
     Args:
-        data: anything np.asarray takes; non-float data becomes float32.
+        data: anything np.asarray takes; data that is not float32 or float64 becomes float32.
         requires_grad: whether backward shall leave d(output)/d(self) in `.grad`.
 
     Attributes:
-        data: the array. grad: an array of the same shape, or None. requires_grad: as given, or
-            inherited from the inputs.
+        data: the array.
+        grad: an array of the same shape, or None.
+        requires_grad: as given; for the result of an operation, whether an input requires one.
     """
 
     __array_priority__ = 1000  # numpy_array * tensor calls Tensor.__rmul__
-    __slots__ = ("__weakref__", "data", "grad", "node", "output_index", "requires_grad")
+    __slots__ = ()
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
@@ -47,36 +44,7 @@ class Tensor:
         array: Any = data if isinstance(data, GpuArray) else np.asarray(data)
         if array.dtype not in (np.float32, np.float64):
             array = array.astype(np.float32)
-        self.data: np.ndarray = array
-        self.grad: np.ndarray | None = None
-        self.requires_grad = requires_grad
-        self.node: autograd.Function | None = None
-        self.output_index = 0
-
-    @classmethod
-    def _from_node(
-        cls, data: np.ndarray, node: autograd.Function | None, output_index: int
-    ) -> Tensor:
-        tensor = cls.__new__(Tensor)
-        tensor.data, tensor.grad, tensor.node = data, None, node
-        tensor.requires_grad, tensor.output_index = node is not None, output_index
-        return tensor
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.data.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self.data.dtype
-
-    @property
-    def ndim(self) -> int:
-        return self.data.ndim
-
-    @property
-    def size(self) -> int:
-        return self.data.size
+        super().__init__(array, requires_grad)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -87,7 +55,7 @@ class Tensor:
         return f"Tensor({values}, shape={self.shape}{suffix})"
 
     def numpy(self) -> np.ndarray:
-        """The array itself, not a copy; of a Tensor on the device a copy."""
+        """The array itself, not a copy; for a Tensor on the device, a copy on the host."""
         return to_host(self.data)
 
     @property
@@ -96,7 +64,10 @@ class Tensor:
         return device_of(self.data)
 
     def to(self, device: str) -> Tensor:
-        """The same values on another device, cut off from the graph; itself if it is there.
+        """The same values on another device, detached from the graph; itself if already there.
+
+        Args:
+            device: "cpu" or "cuda".
 
         Raises:
             InputError: this machine has no such device.
@@ -107,10 +78,14 @@ class Tensor:
         return Tensor(to_device(self.data, np.float32) if on_device else to_host(self.data))
 
     def item(self) -> float:
-        """The one element as a Python float. Raises ValueError unless there is exactly one."""
+        """The only element, as a Python float.
+
+        Raises:
+            ValueError: there is not exactly one.
+        """
         if self.data.size != 1:
             raise ValueError(
-                f"item() wants exactly one element, this Tensor has shape {self.shape}"
+                f"item() needs exactly one element, this Tensor has shape {self.shape}"
             )
         return float(to_host(self.data).reshape(()))
 
@@ -118,7 +93,7 @@ class Tensor:
         return self.item()
 
     def detach(self) -> Tensor:
-        """The same array, cut off from the graph."""
+        """The same array, detached from the graph."""
         return Tensor(self.data)
 
     def backward(self, grad: Any = None, on_leaf: Callable[[Tensor], None] | None = None) -> None:
@@ -126,13 +101,13 @@ class Tensor:
         2017, section 3).
 
         Args:
-            grad: gradient of whatever comes after, of this Tensor's shape; 1 for a Tensor of one
-                element.
+            grad: the gradient of what was computed from this Tensor, of its shape; by default 1,
+                for a Tensor of one element.
             on_leaf: called with each leaf as soon as its gradient is complete.
 
         Raises:
-            RuntimeError: nothing here requires a gradient, or a part of the graph was already
-                walked back through.
+            RuntimeError: nothing here requires a gradient, or an earlier backward has freed a part
+                of the graph.
             ValueError: grad is missing or has another shape.
         """
         if not self.requires_grad:
@@ -142,7 +117,7 @@ class Tensor:
         if grad is None:
             if self.data.size != 1:
                 raise ValueError(
-                    f"backward() without a gradient wants one element, not shape {self.shape}"
+                    f"backward() without a gradient needs one element, not shape {self.shape}"
                 )
             grad = np.ones(self.shape)
         grad = constant(grad.data if isinstance(grad, Tensor) else grad, self.data)
@@ -152,79 +127,71 @@ class Tensor:
             )
         autograd.backward(self, grad, on_leaf)
 
-    def accumulate_grad(self, grad: np.ndarray, fresh: bool = False) -> None:
-        """Add to `.grad`. The first gradient is copied, since the array may be shared with other
-        Tensors; unless it is `fresh`, that is, nobody else has it.
-        """
-        if self.grad is not None:
-            self.grad = kernels(_BASIC, self.grad).accumulate(self.grad, grad)
-        elif fresh and grad.dtype == self.dtype and is_contiguous(grad):
-            self.grad = grad
-        else:
-            self.grad = kernels(_BASIC, grad).copy(grad)
-
     def __add__(self, other: Any) -> Tensor:
-        return _basic().add(self, other)
+        return basic.add(self, other)
 
     def __mul__(self, other: Any) -> Tensor:
-        return _basic().multiply(self, other)
+        return basic.multiply(self, other)
 
     def __sub__(self, other: Any) -> Tensor:
-        return _basic().subtract(self, other)
+        return basic.subtract(self, other)
 
     def __truediv__(self, other: Any) -> Tensor:
-        return _basic().divide(self, other)
+        return basic.divide(self, other)
 
     def __rsub__(self, other: Any) -> Tensor:
-        return _basic().subtract(other, self)
+        return basic.subtract(other, self)
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return _basic().divide(other, self)
+        return basic.divide(other, self)
 
     def __matmul__(self, other: Any) -> Tensor:
-        return _basic().matmul(self, other)
+        return basic.matmul(self, other)
 
     def __rmatmul__(self, other: Any) -> Tensor:
-        return _basic().matmul(other, self)
+        return basic.matmul(other, self)
 
     __radd__ = __add__
     __rmul__ = __mul__
 
     def __neg__(self) -> Tensor:
-        return _basic().multiply(self, -1.0)
+        return basic.multiply(self, -1.0)
 
     def __pow__(self, exponent: float) -> Tensor:
-        return _basic().power(self, exponent)
+        return basic.power(self, exponent)
 
     def __getitem__(self, index: Any) -> Tensor:
-        return _basic().index(self, index)
+        return basic.index(self, index)
 
     def exp(self) -> Tensor:
-        return _basic().exp(self)
+        return basic.exp(self)
 
     def log(self) -> Tensor:
-        return _basic().log(self)
+        return basic.log(self)
 
     def sqrt(self) -> Tensor:
-        return _basic().power(self, 0.5)
+        return basic.power(self, 0.5)
 
     def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-        return _basic().sum(self, axis, keepdims)
+        return basic.sum(self, axis, keepdims)
 
     def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-        return _basic().mean(self, axis, keepdims)
+        return basic.mean(self, axis, keepdims)
 
     def max(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
-        return _basic().max(self, axis, keepdims)
+        return basic.max(self, axis, keepdims)
 
     def reshape(self, *shape: Any) -> Tensor:
-        return _basic().reshape(
+        return basic.reshape(
             self, shape[0] if len(shape) == 1 and isinstance(shape[0], Sequence) else shape
         )
 
     def transpose(self, *axes: int) -> Tensor:
-        return _basic().transpose(self, axes or None)
+        return basic.transpose(self, axes or None)
 
     @property
     def T(self) -> Tensor:
         return self.transpose()
+
+
+Function.output_type = Tensor  # operations return Tensors, whose operators are operations

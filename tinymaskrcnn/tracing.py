@@ -5,8 +5,8 @@ trace that is one look at a variable, and nothing is computed or kept (2 microse
 prediction: python -m tests.benchmarks.tracing_cost). Inside, arrays are kept as they are, not
 copied: look at what is recorded, but never write into it.
 
-At the bottom of the package, so that every stage may call it. (The module is not called `trace`,
-because the package's `trace` is the function.)
+It stands above autograd, which it observes, and below every stage that calls it. (The module is not
+called `trace`, because the package's `trace` is the function.)
 
 Not here: `tm.trace` itself, which also knows what can be derived from recorded values
 (viz/derived.py); the figures of a trace (viz/figures); what each layer gave (`nn.watch_layers`).
@@ -22,6 +22,8 @@ from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
+
+from . import autograd
 
 _active: ContextVar[Trace | None] = ContextVar("active", default=None)
 
@@ -213,6 +215,12 @@ class Trace(Mapping[str, Any]):
             return None
         return _as_arrays(self._gradients.get((id(node), value.output_index)))
 
+    def _note_gradients(self, node: autograd.Function, grads: list[Any]) -> None:
+        """As an observer of autograd: the gradients of all outputs of a node are complete."""
+        for index, grad in enumerate(grads):
+            if grad is not None:
+                self._gradients[id(node), index] = grad
+
     def _add(self, name: str, value: Any) -> None:
         if callable(value):
             value = value()
@@ -251,7 +259,8 @@ def open_trace(
     active = Trace(gradients, derived)
     before = _active.set(active)
     try:
-        yield active
+        with autograd.observe(active._note_gradients if gradients else None):
+            yield active
     finally:
         _active.reset(before)
 
@@ -279,31 +288,17 @@ def record(name: str, value: Any = None, **parts: Any) -> None:
         active._add(f"{name}.{part}", one)
 
 
-def note_gradients(node: Any, grads: list[np.ndarray | None]) -> None:
-    """For the backward walk: the gradients of all outputs of a node are complete."""
-    active = _active.get()
-    if active is not None and active._keeps_gradients:
-        for index, grad in enumerate(grads):
-            if grad is not None:
-                active._gradients[id(node), index] = grad
-
-
 def _has_fields(value: Any) -> bool:
     return is_dataclass(value) and not isinstance(value, type)
 
 
 def _as_arrays(value: Any) -> Any:
     """Tensors as their arrays, in lists and dicts too; those on a device are copied."""
-    from .gpu.array import GpuArray  # late: this module stands below everything
-    from .tensor import Tensor
-
-    if isinstance(value, Tensor | GpuArray):
-        return value.numpy()
     if isinstance(value, list | tuple):
         return [_as_arrays(part) for part in value]
     if isinstance(value, dict):
         return {name: _as_arrays(part) for name, part in value.items()}
-    return value
+    return value.numpy() if hasattr(value, "numpy") else value
 
 
 def _shape(value: Any) -> str:

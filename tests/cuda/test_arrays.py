@@ -3,10 +3,19 @@
 import numpy as np
 import pytest
 
-from tinymaskrcnn.backend import kernels, use
+from tinymaskrcnn.backend import use
 from tinymaskrcnn.errors import InputError
 from tinymaskrcnn.gpu import pool
-from tinymaskrcnn.gpu.array import GpuArray, assign, empty, to_device, to_host, zeros_like
+from tinymaskrcnn.gpu.array import (
+    GpuArray,
+    assign,
+    empty,
+    shares_memory,
+    to_device,
+    to_host,
+    zeros_like,
+)
+from tinymaskrcnn.ops import activations
 from tinymaskrcnn.tensor import Tensor
 
 pytestmark = pytest.mark.cuda
@@ -150,22 +159,29 @@ def test_no_blocks_no_launch(gpu):
     _scale[0](empty(0), 1.0, empty(0))
 
 
+def test_views_share_memory(gpu):
+    a = to_device(ramp(4, 3))
+    assert shares_memory(a, a) and shares_memory(a[1:], a.reshape(12))
+    assert not shares_memory(a, to_device(ramp(4, 3)))
+    assert not shares_memory(a, ramp(4, 3))
+
+
 # Dispatch
 
 
 def test_arrays_choose_the_backend(gpu):
     device, host = to_device(ramp(3)), ramp(3)
-    package = "tinymaskrcnn.ops.activations"
-    assert kernels(package, device).__name__ == f"{package}.cuda"
-    assert kernels(package, host).__name__ == f"{package}.cpu"
+    kernels = activations.kernels
+    assert kernels(device).__name__ == "tinymaskrcnn.ops.activations.cuda"
+    assert kernels(host).__name__ == "tinymaskrcnn.ops.activations.cpu"
     with use("cuda"):
-        assert isinstance(kernels(package, host).relu(host), np.ndarray)
-        assert isinstance(kernels(package, device).relu(device), GpuArray)
+        assert isinstance(kernels(host).relu(host), np.ndarray)
+        assert isinstance(kernels(device).relu(device), GpuArray)
     with (
         use("reference"),
         pytest.raises(InputError, match=r'on the device, but use\("reference"\)'),
     ):
-        kernels(package, device)
+        kernels(device)
 
 
 def test_tensors_on_the_device(gpu):

@@ -5,14 +5,27 @@ the CUDA kernels with NumPy in float64. They need compiled kernels or a GPU: Num
 take hours.
 """
 
-import importlib
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinymaskrcnn.backend import kernels, use
+from tinymaskrcnn.backend import use
+from tinymaskrcnn.ops import (
+    basic,
+    batch_norm,
+    box_iou,
+    conv2d,
+    conv_transpose2d,
+    group_norm,
+    interpolate,
+    linear,
+    max_pool2d,
+    nms,
+    orthogonalize,
+    roi_align,
+    sgd,
+)
 
 from .modes import mode
 
@@ -36,10 +49,9 @@ def normal(shape, seed=0):
 
 def both(op, name, *arguments):
     """The results of the CUDA kernel and of the reference in float64, each as a list."""
-    package = f"tinymaskrcnn.ops.{op}"
-    found = getattr(kernels(package, np.zeros(1, np.float32)), name)(*arguments)
+    found = getattr(op.kernels(np.zeros(1, np.float32)), name)(*arguments)
     wide = [a.astype(np.float64) if _is_float(a) else a for a in arguments]
-    expected = getattr(importlib.import_module(f"{package}.reference"), name)(*wide)
+    expected = getattr(op.kernels(np.zeros(1)), name)(*wide)
     return [r if isinstance(r, tuple | list) else [r] for r in (found, expected)]
 
 
@@ -66,9 +78,9 @@ def agree(op, name, *arguments, tolerance=3e-6):
 )
 def test_linear(rows, ins, outs):
     x, weight, grad = normal((rows, ins)), normal((outs, ins), 1), normal((rows, outs), 2)
-    agree("linear", "linear", x, weight, normal(outs, 3), True)
-    agree("linear", "linear_grad_input", grad, weight)
-    agree("linear", "linear_grad_weight", grad, x)
+    agree(linear, "linear", x, weight, normal(outs, 3), True)
+    agree(linear, "linear_grad_input", grad, weight)
+    agree(linear, "linear_grad_weight", grad, x)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +89,7 @@ def test_linear(rows, ins, outs):
      ((1, 6, 7), (4, 7, 5)), ((3, 1, 4, 5), (2, 5, 4)), ((2, 4, 0), (2, 0, 3))],
 )  # fmt: skip
 def test_batches_of_matrices(a, b):
-    agree("basic", "matmul", normal(a), normal(b, 1))
+    agree(basic, "matmul", normal(a), normal(b, 1))
 
 
 GEOMETRIES = [  # x, weight, stride, padding, dilation, groups
@@ -97,13 +109,13 @@ def test_convolution(x, weight, stride, padding, dilation, groups):
     x, weight = normal(x), normal(weight, 1)
     geometry = stride, padding, dilation, groups
     bias = normal(len(weight), 2)
-    (y,), _ = both("conv2d", "conv2d", x, weight, bias, None, *geometry, False)
+    (y,), _ = both(conv2d, "conv2d", x, weight, bias, None, *geometry, False)
     residual, grad = normal(y.shape, 3), normal(y.shape, 4)
-    agree("conv2d", "conv2d", x, weight, bias, residual, *geometry, True)
-    agree("conv2d", "conv2d_grad_input", grad, weight, x.shape, *geometry)
-    agree("conv2d", "conv2d_grad_weight", grad, x, weight.shape, *geometry)
+    agree(conv2d, "conv2d", x, weight, bias, residual, *geometry, True)
+    agree(conv2d, "conv2d_grad_input", grad, weight, x.shape, *geometry)
+    agree(conv2d, "conv2d_grad_weight", grad, x, weight.shape, *geometry)
     if len(x):
-        agree("conv2d", "conv2d_grad_output", grad, y, True)
+        agree(conv2d, "conv2d_grad_output", grad, y, True)
 
 
 @pytest.mark.parametrize(
@@ -113,13 +125,11 @@ def test_convolution(x, weight, stride, padding, dilation, groups):
 def test_transposed_convolution(x, weight, stride, padding):
     x, weight = normal(x), normal(weight, 1)
     bias = normal(weight.shape[1], 2)
-    (y,), _ = both("conv_transpose2d", "conv_transpose2d", x, weight, bias, stride, padding, False)
+    (y,), _ = both(conv_transpose2d, "conv_transpose2d", x, weight, bias, stride, padding, False)
     grad = normal(y.shape, 3)
-    agree("conv_transpose2d", "conv_transpose2d", x, weight, bias, stride, padding, True)
-    agree("conv_transpose2d", "conv_transpose2d_grad_input", grad, weight, x.shape, stride, padding)
-    agree(
-        "conv_transpose2d", "conv_transpose2d_grad_weight", grad, x, weight.shape, stride, padding
-    )
+    agree(conv_transpose2d, "conv_transpose2d", x, weight, bias, stride, padding, True)
+    agree(conv_transpose2d, "conv_transpose2d_grad_input", grad, weight, x.shape, stride, padding)
+    agree(conv_transpose2d, "conv_transpose2d_grad_weight", grad, x, weight.shape, stride, padding)
 
 
 def test_the_weights_gradient_is_summed_in_parts():
@@ -129,8 +139,8 @@ def test_the_weights_gradient_is_summed_in_parts():
     grad, x = normal((2, 40, 30, 4)), normal((2, 40, 30, 3), 1)
     assert _parts(2 * 40 * 30, 1) == (37, 65)
     arguments = grad, x, (4, 3, 3, 3), ONE, ONE, ONE, 1
-    agree("conv2d", "conv2d_grad_weight", *arguments)
-    run = kernels("tinymaskrcnn.ops.conv2d", x).conv2d_grad_weight
+    agree(conv2d, "conv2d_grad_weight", *arguments)
+    run = conv2d.kernels(x).conv2d_grad_weight
     assert np.array_equal(run(*arguments), run(*arguments))
 
 
@@ -144,13 +154,13 @@ def test_the_weights_gradient_is_summed_in_parts():
 )  # fmt: skip
 def test_sums(shape, axis):
     for keepdims in (False, True):
-        agree("basic", "sum", normal(shape) + 1, axis, keepdims)
+        agree(basic, "sum", normal(shape) + 1, axis, keepdims)
 
 
 @FEW
 @given(st.permutations(range(5)), st.lists(st.integers(1, 4), min_size=5, max_size=5))
 def test_transpose(axes, shape):
-    agree("basic", "transpose", normal(shape), tuple(axes), tolerance=0)
+    agree(basic, "transpose", normal(shape), tuple(axes), tolerance=0)
 
 
 @FEW
@@ -158,20 +168,20 @@ def test_transpose(axes, shape):
 def test_broadcasting(axes):
     a, b = ([1 if repeat[i] else repeat[0] for repeat in axes] for i in (1, 2))
     for name in ("add", "subtract", "multiply", "divide"):
-        agree("basic", name, normal(a), np.asarray(normal(b[1:], 1) + 3), tolerance=1e-6)
+        agree(basic, name, normal(a), np.asarray(normal(b[1:], 1) + 3), tolerance=1e-6)
 
 
 def test_more_axes_than_a_copy_takes():
     with pytest.raises(ValueError, match="more than 5 axes"):
-        agree("basic", "transpose", normal((2,) * 8), (0, 2, 4, 6, 1, 3, 5, 7))
+        agree(basic, "transpose", normal((2,) * 8), (0, 2, 4, 6, 1, 3, 5, 7))
 
 
 @FEW
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=40))
 def test_rows_that_are_taken_several_times(rows):
     grad, where = normal((len(rows), 9)), np.array(rows)
-    agree("basic", "index", normal((7, 9)), where, tolerance=0)
-    agree("basic", "index_grad", grad, where, (7, 9))
+    agree(basic, "index", normal((7, 9)), where, tolerance=0)
+    agree(basic, "index_grad", grad, where, (7, 9))
 
 
 # Norms
@@ -182,16 +192,16 @@ def test_rows_that_are_taken_several_times(rows):
 def test_norms(shape, relu):
     x, residual, grad = normal(shape) * 3 + 50, normal(shape, 1), normal(shape, 2)
     weight, bias = normal(shape[3], 3), normal(shape[3], 4)
-    for op, groups in (("batch_norm", ()), ("group_norm", (1,))):
+    for op, name, groups in ((batch_norm, "batch_norm", ()), (group_norm, "group_norm", (1,))):
         arguments = x, *groups, weight, bias, residual, 1e-5, relu
-        found, expected = both(op, op, *arguments)
+        found, expected = both(op, name, *arguments)
         # float32 has seven digits; the mean uses up two
         for actual, right in zip(found, expected, strict=True):
             np.testing.assert_allclose(actual, right, rtol=1e-4, atol=1e-4 * np.abs(right).max())
         if shape[1] > 1:
             y, mean, var = found
             backward = grad, x, y, weight, mean, var, 1e-5, relu, True
-            agree(op, f"{op}_grad", *backward, tolerance=1e-4)
+            agree(op, f"{name}_grad", *backward, tolerance=1e-4)
 
 
 # Regions
@@ -211,9 +221,9 @@ def test_roi_align(ratio, aligned):
     rois = np.column_stack([np.arange(9) % 2, rois]).astype(np.float32)
     rois[3, 3:] = rois[3, 1:3]  # without area
     settings = (7, 5), 0.25, ratio, aligned
-    agree("roi_align", "roi_align", features, rois, *settings, tolerance=2e-5)
+    agree(roi_align, "roi_align", features, rois, *settings, tolerance=2e-5)
     grad = normal((9, 7, 5, 35), 1)
-    agree("roi_align", "roi_align_grad", grad, features.shape, rois, *settings, tolerance=2e-5)
+    agree(roi_align, "roi_align_grad", grad, features.shape, rois, *settings, tolerance=2e-5)
 
 
 @pytest.mark.parametrize("count", [1, 31, 32, 33, 200])
@@ -223,7 +233,7 @@ def test_nms_keeps_exactly_what_the_reference_keeps(count, threshold):
 
     some = np.round(boxes(count, 40, count))  # whole pixels: many ties
     scores = np.round(np.random.default_rng(1).random(count) * 20).astype(np.float32)
-    found = kernels("tinymaskrcnn.ops.nms", some).nms(some, scores, threshold)
+    found = nms.kernels(some).nms(some, scores, threshold)
     assert np.array_equal(found, reference.nms(some, scores, threshold))
 
 
@@ -231,7 +241,7 @@ def test_iou_is_the_cpus_bit_for_bit():
     from tinymaskrcnn.ops.box_iou import cpu
 
     a, b = boxes(70, 50), boxes(45, 50, 1)
-    found = kernels("tinymaskrcnn.ops.box_iou", a).box_iou(a, b)
+    found = box_iou.kernels(a).box_iou(a, b)
     assert np.array_equal(found, cpu.box_iou(a, b))
 
 
@@ -243,8 +253,8 @@ def test_interpolation(sizes):
     small, large = sizes
     x, grad = normal((2, *small, 11)), normal((2, *large, 11), 1)
     for mode_ in ("nearest", "bilinear"):
-        agree("interpolate", mode_, x, large, tolerance=1e-5)
-        agree("interpolate", f"{mode_}_grad", grad, small, tolerance=1e-5)
+        agree(interpolate, mode_, x, large, tolerance=1e-5)
+        agree(interpolate, f"{mode_}_grad", grad, small, tolerance=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -253,19 +263,19 @@ def test_interpolation(sizes):
 def test_pooling(kernel, stride, padding):
     x = np.round(normal((2, 17, 14, 19)) * 2)  # ties
     settings = kernel, stride, padding
-    (y, tap), _ = both("max_pool2d", "max_pool2d", x, *settings)
-    agree("max_pool2d", "max_pool2d", x, *settings, tolerance=0)
-    agree("max_pool2d", "max_pool2d_grad", normal(y.shape, 1), tap, x.shape, *settings)
+    (y, tap), _ = both(max_pool2d, "max_pool2d", x, *settings)
+    agree(max_pool2d, "max_pool2d", x, *settings, tolerance=0)
+    agree(max_pool2d, "max_pool2d_grad", normal(y.shape, 1), tap, x.shape, *settings)
 
 
 @pytest.mark.parametrize("shape", [(70, 30), (5, 200), (1, 1)])
 def test_orthogonalize(shape):
-    found, expected = both("orthogonalize", "orthogonalize", [normal(shape)])
+    found, expected = both(orthogonalize, "orthogonalize", [normal(shape)])
     np.testing.assert_allclose(found[0], expected[0], atol=2e-4)
 
 
 def test_squares_beyond_float32():
-    run = kernels("tinymaskrcnn.ops.sgd", np.zeros(1, np.float32)).sum_of_squares
+    run = sgd.kernels(np.zeros(1, np.float32)).sum_of_squares
     assert run(np.array([3e30, 4e30], np.float32)) == pytest.approx(25e60, rel=1e-6)
     assert run(normal(9000)) == pytest.approx(float((normal(9000).astype(float) ** 2).sum()), 1e-6)
     assert np.isnan(run(np.array([np.nan], np.float32)))

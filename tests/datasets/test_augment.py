@@ -26,7 +26,7 @@ from tinymaskrcnn.errors import InputError
 
 
 def picture(height, width, objects, seed):
-    """A random picture whose objects are rectangles, each with its own colour in channel 0.
+    """A random image whose objects are rectangles, each with its own colour in channel 0.
 
     Later ones cover earlier ones; the background is 0 in every channel.
     """
@@ -46,7 +46,7 @@ def picture(height, width, objects, seed):
 
 
 class Pictures:
-    """A data set of such pictures, of different sizes; `broken` one cannot be read."""
+    """A data set of such images, of different sizes; image `broken` cannot be read."""
 
     def __init__(self, count, broken=None):
         self.count, self.broken = count, broken
@@ -70,7 +70,7 @@ law = settings(deadline=None, max_examples=50)
 
 
 def assert_consistent(image, target):
-    """Boxes and areas agree with the masks, every entry has one value an object."""
+    """Boxes and areas agree with the masks, and every entry has one value per object."""
     masks = target["masks"]
     assert image.shape[1:] == masks.shape[1:]
     assert image.dtype == np.float32
@@ -133,7 +133,7 @@ def test_a_window_partly_outside_is_filled_with_the_mean_colour():
 def test_objects_of_too_few_pixels_are_dropped():
     target = target_from_masks(np.ones((1, 4, 4)), np.array([1]), image_id=5)
     image = np.zeros((3, 4, 4), np.float32)
-    assert len(crop_or_pad(image, target, 2, 0, 4, 4)[1]["labels"]) == 0  # 8 pixels are left
+    assert len(crop_or_pad(image, target, 2, 0, 4, 4)[1]["labels"]) == 0  # 8 pixels remain
     assert len(crop_or_pad(image, target, 1, 0, 4, 4)[1]["labels"]) == 1  # 12 pixels
 
 
@@ -253,7 +253,7 @@ def test_crops_are_windows_of_picture_and_masks(pair, seed, strength):
 
 
 def painted(pair, values):
-    """The picture with each object in a value of its own in channel 1, and -1 elsewhere."""
+    """The image with each object in a value of its own in channel 1, and -1 elsewhere."""
     image, target = pair
     image = image.copy()
     image[1] = -1
@@ -265,7 +265,7 @@ def painted(pair, values):
 @law
 @given(pictures, pictures, st.integers(0, 10**6))
 def test_pasting_keeps_boxes_and_masks_right(pair, other, seed):
-    """Every mask covers exactly the pixels of its own object; what is pasted lies on top, and is
+    """Every mask covers exactly the pixels of its own object. Pasted objects lie on top, and are
     whole wherever there is room.
     """
     own, pasted = 10 + np.arange(len(pair[1]["labels"])), 50 + np.arange(len(other[1]["labels"]))
@@ -335,7 +335,7 @@ def test_what_a_step_sees_depends_on_seed_and_step_alone(settings):
 
 
 def test_new_settings_take_no_chances_from_the_old_ones():
-    """Recipes from before them give the same pictures as ever."""
+    """Recipes from before the new settings still give the same images."""
     pair = picture(20, 30, 3, seed=2)
     once = Augmentation(0.5, scale_jitter=0.3, colour_jitter=0.3)(*pair, np.random.default_rng(1))
     rng = np.random.default_rng(1)

@@ -11,7 +11,7 @@ from tinymaskrcnn.datasets.defects import ODD, REFUSED
 
 @pytest.fixture
 def make(tmp_path):
-    """Writes a set of grey pictures with one object each, by name and grey value."""
+    """Write a set of grey images with one object each, by name and grey value."""
 
     def make(name, **pictures):
         folder = tmp_path / name
@@ -59,8 +59,8 @@ def test_pictures_that_cannot_be_read_or_are_of_another_size(make):
     Image.new("L", (20, 30)).save(images / "y.png")
     checked = check_set(path)
     assert found(checked) == [
-        (REFUSED, "pictures that cannot be read", "picture x.png"),
-        (REFUSED, "pictures of another size than the json says", "picture y.png"),
+        (REFUSED, "images that cannot be read", "image x.png"),
+        (REFUSED, "images whose size differs from the json's", "image y.png"),
     ]
     assert "are its sides swapped by an EXIF orientation?" in str(checked.defects[1])
     assert [defect.image for defect in checked.defects] == [1, 2]
@@ -69,17 +69,17 @@ def test_pictures_that_cannot_be_read_or_are_of_another_size(make):
 
 def test_equal_pictures_in_one_set(make):
     path = make("a", x=1, y=2, z=1)
-    assert found(check_set(path)) == [(ODD, "identical pictures in the set", "picture z.png")]
+    assert found(check_set(path)) == [(ODD, "identical images in the set", "image z.png")]
 
 
 def test_leaks_are_found_by_their_pixels(make):
-    """Also under another name and in another format."""
+    """Even under another name and in another format."""
     train, val = make("train", a=1, b=2), make("val", c=3, d=2)
     Image.open(val.parent / "images/d.png").save(val.parent / "images/d.bmp")
     val.write_text(val.read_text().replace("d.png", "d.bmp"))
     (leak,) = leaks(check_set(val), check_set(train))
-    assert leak.kind == f"train/val leak: pictures that are also in {train}"
-    assert str(leak) == "picture d.bmp: as b.png"
+    assert leak.kind == f"train/val leak: images that are also in {train}"
+    assert str(leak) == "image d.bmp: as b.png"
     assert leak.level == ODD
     assert leaks(check_set(train), check_set(make("other", x=9))) == []
 
@@ -109,7 +109,7 @@ def test_the_digest_is_of_pixels_and_shape():
 
 def test_a_set_without_pictures(make):
     path = make("a")
-    assert found(check_set(path)) == [(REFUSED, "no pictures", "images")]
+    assert found(check_set(path)) == [(REFUSED, "no images", "images")]
 
 
 def test_every_picture_is_shown_to_the_bar(make):

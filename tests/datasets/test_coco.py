@@ -16,7 +16,7 @@ from tinymaskrcnn.errors import InputError
 
 SHIPPED = Path(__file__).parents[2] / "data"
 MASK = [[0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 1, 1], [0] * 6, [0] * 6]  # 4 rows, 6 columns
-RUNS = [16, 2, 2, 2, 2]  # of MASK, down the columns
+RUNS = [16, 2, 2, 2, 2]  # MASK's runs, down the columns
 
 CONTENT = {
     "images": [
@@ -55,7 +55,7 @@ def write_pictures(folder):
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes a json (CONTENT after a change) with its pictures, returns its path."""
+    """Write a json (CONTENT after a change) with its images; returns its path."""
 
     def write(change=lambda content: None, folder="images"):
         content = copy.deepcopy(CONTENT)
@@ -153,7 +153,7 @@ def test_objects_without_a_mask_are_left_out_and_counted(write, caplog):
     assert dataset.skipped == {
         "no segmentation": [3, 5],
         "a segmentation that covers no pixel": [4],
-        "a polygon of fewer than three points": [6],
+        "a polygon with fewer than three points": [6],
     }
     assert len(dataset[0][1]["labels"]) == 2
     assert "left out 2 object(s), no segmentation: annotation 3, annotation 5" in caplog.text
@@ -188,15 +188,15 @@ def duplicate(kind):
         (lambda content: content.pop("images"), "no list of objects named 'images'"),
         (lambda content: content.update(annotations={}), "no list of objects named 'annotations'"),
         (lambda content: content.update(categories=[3]), "no list of objects named 'categories'"),
-        (lambda content: content.update(categories=[]), "there is none that can be used"),
-        (duplicate("images"), "image 30: two images of the same id"),
-        (duplicate("annotations"), "annotation 1: two annotations of the same id"),
-        (duplicate("categories"), "category 7: two categories of the same id"),
+        (lambda content: content.update(categories=[]), "there are none that can be used"),
+        (duplicate("images"), "image 30: two images with the same id"),
+        (duplicate("annotations"), "annotation 1: two annotations with the same id"),
+        (duplicate("categories"), "category 7: two categories with the same id"),
         (drop("images", "id"), "images\\[0\\]: it has no id"),
         (drop("images", "file_name"), "image 30: file_name is missing"),
         (set_field("images", "width", "6"), "width is '6', expected a whole number"),
         (set_field("images", "height", 0), "height is 0"),
-        (set_field("images", "file_name", "c.png"), "picture c.png: not in"),
+        (set_field("images", "file_name", "c.png"), "image c.png: not in"),
         (drop("categories", "name"), "category 7: name is missing"),
         (drop("annotations", "id"), "annotations\\[0\\]: it has no id"),
         (drop("annotations", "category_id"), "annotation 1: category_id is missing"),
@@ -239,12 +239,12 @@ def test_a_picture_of_another_size_is_refused(write):
         content["annotations"] = []
 
     dataset = CocoDataset(write(change))
-    with pytest.raises(InputError, match=r"a.png: the picture is 6 x 4, but .* says 6 x 40"):
+    with pytest.raises(InputError, match=r"a.png: the image is 6 x 4, but .* says 6 x 40"):
         dataset[0]
 
 
 def test_what_the_files_hold_besides_is_said_once_for_each_kind(write, tmp_path, caplog):
-    """As training does before its first step."""
+    """As training does it, before its first step."""
     path = write()
     frames = [Image.new("LA", (6, 4), (128, 255)) for _ in range(3)]
     frames[2].putpixel((0, 0), (128, 0))
@@ -252,7 +252,7 @@ def test_what_the_files_hold_besides_is_said_once_for_each_kind(write, tmp_path,
     (tmp_path / "a.tif").replace(tmp_path / "images/a.png")
     with caplog.at_level(logging.WARNING):
         CocoDataset(path).check_pictures()
-    kind = "files of several pages or frames, of which only the first is read"
+    kind = "files with several pages or frames, of which only the first is read"
     assert caplog.messages[-1] == f"{path}: {kind} (1): {tmp_path / 'images/a.png'}"
 
 
@@ -273,7 +273,7 @@ ODD = st.one_of(
 
 
 def places(value, path=()):
-    """The way to every part of a json value."""
+    """The paths to all parts of a json value."""
     children = {list: enumerate, dict: dict.items}.get(type(value), lambda _: ())(value)
     return [path] + [place for key, child in children for place in places(child, (*path, key))]
 

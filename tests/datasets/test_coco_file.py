@@ -47,7 +47,7 @@ def found(file):
 
 
 def first(**fields):
-    """A change of the first annotation."""
+    """A change to the first annotation."""
     return lambda content: content.annotations[0].update(fields)
 
 
@@ -74,7 +74,7 @@ def polygon(*numbers):
 def test_a_picture_with_another_machines_folders_is_found_by_its_bare_name(read, name, tmp_path):
     file = read(lambda content: content.images[1].update(file_name=name))
     assert file.files[2] == tmp_path / "images/b.png"
-    assert found(file) == [(ODD, "pictures found by their bare name alone", f"picture {name}")]
+    assert found(file) == [(ODD, "images found by their bare name alone", f"image {name}")]
 
 
 def test_a_bare_name_that_two_pictures_have_is_refused(read):
@@ -82,16 +82,16 @@ def test_a_bare_name_that_two_pictures_have_is_refused(read):
         names = iter((other, "/home/z/a.png"))
         file = read(lambda c, names=names: [e.update(file_name=next(names)) for e in c.images])
         assert {defect[:2] for defect in found(file)} == {
-            (REFUSED, "pictures of an ambiguous name")
+            (REFUSED, "images with an ambiguous name")
         }
     file = read(lambda content: content.images[1].update(file_name="/home/x/a.png"))
-    assert found(file) == [(REFUSED, "pictures of an ambiguous name", "picture /home/x/a.png")]
+    assert found(file) == [(REFUSED, "images with an ambiguous name", "image /home/x/a.png")]
 
 
 def test_a_bare_name_in_two_folders_is_refused(read, tmp_path):
     Image.new("L", (30, 20), 9).save(tmp_path / "b.png")
     file = read(lambda content: content.images[1].update(file_name="/home/x/b.png"))
-    assert found(file) == [(REFUSED, "pictures of an ambiguous name", "picture /home/x/b.png")]
+    assert found(file) == [(REFUSED, "images with an ambiguous name", "image /home/x/b.png")]
 
 
 def test_a_good_file_has_no_defects(read):
@@ -106,10 +106,10 @@ def test_a_good_file_has_no_defects(read):
     ("change", "level", "kind"),
     [
         (first(segmentation=[]), LEFT_OUT, "no segmentation"),
-        (first(segmentation=[[1, 1, 2, 2]]), LEFT_OUT, "a polygon of fewer than three points"),
+        (first(segmentation=[[1, 1, 2, 2]]), LEFT_OUT, "a polygon with fewer than three points"),
         (first(segmentation=[[1] * 6]), LEFT_OUT, "a segmentation that covers no pixel"),
         (first(segmentation="all"), REFUSED, "a segmentation of the wrong form"),
-        (first(bbox=[2, 2, 0, 10]), LEFT_OUT, "a box without area inside its picture"),
+        (first(bbox=[2, 2, 0, 10]), LEFT_OUT, "a box without area inside its image"),
         (first(bbox=[12, 12, 10, 8]), LEFT_OUT, "a box far from its mask"),
         (first(bbox=[2, 2, 13, 10]), ODD, "a box that disagrees with its mask"),
         (first(bbox=[2, 2]), REFUSED, "a wrong bbox"),
@@ -122,8 +122,8 @@ def test_a_good_file_has_no_defects(read):
         (lambda c: c.annotations[0].pop("bbox"), INCOMPLETE, "no bbox, which evaluation needs"),
         (polygon(3, 3, 9, 9, 9, 3, 3, 9), ODD, "a polygon that crosses itself"),
         (polygon(3, 3, 5, 5, 7, 7), ODD, "a polygon without area beside others"),
-        (polygon(3, 3, 5, 5, 5, 23), ODD, "a polygon that reaches outside its picture"),
-        (polygon(3, 3, 5, 5, -2, 4), ODD, "a polygon that reaches outside its picture"),
+        (polygon(3, 3, 5, 5, 5, 23), ODD, "a polygon that reaches outside its image"),
+        (polygon(3, 3, 5, 5, -2, 4), ODD, "a polygon that reaches outside its image"),
     ],
 )
 def test_every_defect_of_an_object(read, change, level, kind):
@@ -138,17 +138,17 @@ def test_every_defect_of_an_object(read, change, level, kind):
     ("change", "expected"),
     [
         (lambda c: c.images[0].pop("width"), (REFUSED, "images with a missing or wrong width")),
-        (lambda c: c.images[0].update(file_name="c"), (REFUSED, "missing pictures")),
-        (lambda c: c.images.append(c.images[0]), (REFUSED, "two images of the same id")),
+        (lambda c: c.images[0].update(file_name="c"), (REFUSED, "missing images")),
+        (lambda c: c.images.append(c.images[0]), (REFUSED, "two images with the same id")),
         (lambda c: c.images[0].pop("id"), (REFUSED, "images without an id")),
-        (lambda c: c.annotations.pop(0), (ODD, "pictures without objects")),
-        (lambda c: c.images[1].update(file_name="a.png"), (ODD, "picture files that are listed t")),
-        (lambda c: c.categories[0].update(name="two"), (REFUSED, "two categories of the same nam")),
-        (lambda c: c.categories.append({"id": 2}), (REFUSED, "two categories of the same id")),
+        (lambda c: c.annotations.pop(0), (ODD, "images without objects")),
+        (lambda c: c.images[1].update(file_name="a.png"), (ODD, "image files listed t")),
+        (lambda c: c.categories[0].update(name="two"), (REFUSED, "categories with the same nam")),
+        (lambda c: c.categories.append({"id": 2}), (REFUSED, "two categories with the same id")),
         (lambda c: c.categories.clear(), (REFUSED, "no categories")),
         (
             lambda c: c.annotations.append({**c.annotations[0], "id": 9}),
-            (ODD, "objects that are there twice"),
+            (ODD, "objects listed twice"),
         ),
     ],
 )
@@ -179,7 +179,7 @@ def test_labels_off_by_one(read, by, word):
     (defect, *others) = read(shift(by)).defects
     assert defect.kind == "labels off by one: category ids of annotations"
     assert f"but the categories are 1 to 2; all would fit if they were one {word}" in str(defect)
-    assert {other.kind for other in others} == {"unknown categories", "pictures without objects"}
+    assert {other.kind for other in others} == {"unknown categories", "images without objects"}
 
 
 def test_a_class_called_background_and_ids_from_zero(read):
@@ -197,12 +197,12 @@ def test_what_is_wrong_with_a_picture_is_not_said_again_of_its_objects(read):
     assert found(file) == [(REFUSED, "images with a missing or wrong height", "image 1")]
     file = read(classes=["one"])
     kinds = [kind for _, kind, _ in found(file)]
-    assert kinds == ["categories that are not among the classes", "pictures without objects"]
+    assert kinds == ["categories that are not among the classes", "images without objects"]
 
 
 def test_pictures_above_the_limit(read):
     file = read(max_pixels=500)
-    assert [kind for _, kind, _ in found(file)] == ["pictures larger than the limit"] * 2
+    assert [kind for _, kind, _ in found(file)] == ["images larger than the limit"] * 2
     assert "30 x 20 = 600 pixels, more than the limit of 500" in file.defects[0].detail
 
 
@@ -211,7 +211,7 @@ def test_pictures_above_the_limit(read):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_boxes_and_areas_of_the_masks_are_never_a_defect(read, seed):
-    """Of blobs of any size, also of single pixels."""
+    """For blobs of any size, down to single pixels."""
     rng = np.random.default_rng(seed)
     things = []
     for number in range(20):
@@ -231,7 +231,7 @@ def test_boxes_and_areas_of_the_masks_are_never_a_defect(read, seed):
             }
         )
     file = read(lambda content: content.annotations.__setitem__(slice(None), things))
-    assert {kind for _, kind, _ in found(file)} <= {"objects that are there twice"}
+    assert {kind for _, kind, _ in found(file)} <= {"objects listed twice"}
     assert sum(map(len, file.objects.values())) == 20
 
 

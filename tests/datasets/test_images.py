@@ -19,7 +19,7 @@ RGB = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [128, 64, 3
 
 @pytest.fixture
 def rgb():
-    """A picture of 2 rows and 3 columns."""
+    """An image of 2 rows and 3 columns."""
     return Image.fromarray(RGB.astype(np.uint8))
 
 
@@ -72,7 +72,7 @@ def test_damaged_exif_does_not_cost_the_picture(tmp_path, rgb, caplog):
     rgb.save(tmp_path / "a.png", exif=b"Exif\0\0no such thing")
     with caplog.at_level(logging.WARNING):
         np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected(RGB))
-    assert caplog.messages == [f"{tmp_path / 'a.png'}: its EXIF part is damaged; taken as upright"]
+    assert caplog.messages == [f"{tmp_path / 'a.png'}: its EXIF data is damaged; taken as upright"]
     assert picture_size(tmp_path / "a.png") == (2, 3)
 
 
@@ -152,7 +152,7 @@ COLOURS = ("red", "lime", "blue")
 
 
 def pages(path, **settings):
-    """A file of three pages or frames, and what `read_image` should make of each."""
+    """A file with three pages or frames, and what `read_image` should make of each."""
     frames = [Image.new("RGB", (4, 5), colour) for colour in COLOURS]
     frames[0].save(path, save_all=True, append_images=frames[1:], **settings)
     return path, np.eye(3)
@@ -165,7 +165,7 @@ def test_every_page_can_be_read(tmp_path, name):
     for number, colour in enumerate(colours, start=1):
         np.testing.assert_array_equal(read_image(path, page=number)[:, 2, 2], colour)
     for number in (0, 4):
-        with pytest.raises(InputError, match=rf"{name}: page {number}: it has 3 page\(s\)"):
+        with pytest.raises(InputError, match=rf"{name}: page {number}: the file has 3 page\(s\)"):
             read_image(path, page=number)
     assert unread(path) == [(images.PAGES, "3 pages")]
     assert unread(path, page=2) == []
@@ -174,7 +174,7 @@ def test_every_page_can_be_read(tmp_path, name):
 def test_a_picture_of_one_page_has_no_second(tmp_path, rgb):
     rgb.save(tmp_path / "a.png")
     assert page_count(tmp_path / "a.png") == 1 and page_count(tmp_path / "none.png") == 1
-    with pytest.raises(InputError, match=r"a\.png: page 2: it has 1 page\(s\)"):
+    with pytest.raises(InputError, match=r"a\.png: page 2: the file has 1 page\(s\)"):
         read_image(tmp_path / "a.png", page=2)
 
 
@@ -353,7 +353,7 @@ def test_one_pixel_high(tmp_path):
 
 
 def bad_files(folder):
-    """Files that are no pictures, and what is said of each."""
+    """Files that are not images, and the error for each."""
     whole = folder / "whole.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 50, 3), np.uint8)).save(whole)
     (folder / "empty.png").touch()
@@ -368,11 +368,11 @@ def bad_files(folder):
     (folder / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
     return {
         **{f"cut.{kind}": "cannot read" for kind in ("jpg", "bmp", "tif", "gif", "webp")},
-        "photo.heic": "not a picture of a known kind",
+        "photo.heic": "not an image of a known kind",
         "missing.png": "no such file",
         "empty.png": "empty",
-        "cut.png": "cannot read the picture",
-        "text.png": "not a picture of a known kind",
+        "cut.png": "cannot read the image",
+        "text.png": "not an image of a known kind",
         "nan.tif": "not finite",
         ".": "not a file",
         "loop.png": "symbolic links",

@@ -12,7 +12,7 @@ from tinymaskrcnn.errors import InputError
 
 
 class Numbers:
-    """A data set whose pictures are their own numbers; `delay` and `broken` make it misbehave."""
+    """A data set whose images hold their own index; `delay` and `broken` make it misbehave."""
 
     def __init__(self, count, broken=None, delay=0.0):
         self.count, self.broken, self.delay, self.read = count, broken, delay, 0
@@ -108,7 +108,7 @@ def test_errors_come_out_with_the_picture_that_they_are_about():
 
 
 def test_an_empty_data_set_is_refused():
-    with pytest.raises(InputError, match="no pictures"):
+    with pytest.raises(InputError, match="no images"):
         Loader(Numbers(0), 2, seed=0)
 
 

@@ -11,7 +11,7 @@ from tinymaskrcnn.errors import InputError
 def test_a_plain_sequence_gets_names():
     plain = NamedDataset(stub_pictures(2), class_count=2)
     assert plain.classes == ["1", "2"]
-    assert plain.describe(1) == "picture 1"
+    assert plain.describe(1) == "sample 1"
     assert len(plain) == 2 and plain[0][0].shape == (3, 16, 16)
 
 
@@ -35,7 +35,7 @@ def spoilt(index, **changes):
 def test_a_picture_that_cannot_be_used_is_named(changes, message):
     pictures = spoilt(1, **changes)
     assert pictures[0][0].shape == (3, 16, 16)
-    with pytest.raises(InputError, match=f"picture 1: .*{message}"):
+    with pytest.raises(InputError, match=f"sample 1: .*{message}"):
         pictures[1]
 
 

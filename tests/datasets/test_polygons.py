@@ -54,7 +54,7 @@ def sides(a, b, point):
 
 
 def crosses_in_loops(points):
-    """In whole numbers, so exactly."""
+    """In integers, so exactly."""
     edges = list(zip(points, points[1:] + points[:1], strict=True))
     return any(
         sides(a, b, c) * sides(a, b, d) < 0 and sides(c, d, a) * sides(c, d, b) < 0

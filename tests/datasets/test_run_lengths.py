@@ -37,7 +37,7 @@ def test_nothing_is_none():
     arrays(np.uint8, array_shapes(min_dims=3, max_dims=3, max_side=9), elements=st.integers(0, 1))
 )
 def test_both_ways_as_pycocotools(whole):
-    """Sides up to 9 have runs over the ends of columns, full and empty masks."""
+    """Sides up to 9 give runs that cross the ends of columns, and full and empty masks."""
     rles = encoded(whole)
     masks = masks_from_rles(rles, whole.shape[1:])
     np.testing.assert_array_equal(np.asarray(masks), whole)

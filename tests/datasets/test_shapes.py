@@ -12,7 +12,7 @@ from tinymaskrcnn.errors import InputError
 
 
 def test_an_upright_square_covers_its_pixels():
-    # a square of circumradius 2 * sqrt(2) turned by 45 degrees has upright sides of length 4
+    # a square with circumradius 2 * sqrt(2), turned by 45 degrees, has upright sides of length 4
     patch, left, top = coverage("square", 2 * math.sqrt(2), math.pi / 4, (10.0, 20.0))
     rows, columns = np.nonzero(patch >= 0.5)
     assert (left + columns.min(), left + columns.max()) == (8, 11)
@@ -20,7 +20,7 @@ def test_an_upright_square_covers_its_pixels():
     assert len(rows) == 16
 
 
-# what one shape's area is for circumradius 1, by geometry
+# the area of each shape with circumradius 1, by geometry
 AREAS = {
     "square": 2,
     "circle": math.pi,
@@ -93,7 +93,7 @@ def test_seeds_and_splits_share_no_picture(other):
 def test_targets_are_visible_parts_with_tight_boxes():
     for _, target in (ToyShapes(40)[i] for i in range(40)):
         masks = target["masks"]
-        assert masks.sum(axis=0).max(initial=0) <= 1  # nothing is seen twice
+        assert masks.sum(axis=0).max(initial=0) <= 1  # no pixel is counted twice
         np.testing.assert_array_equal(target["boxes"], CroppedMasks.of(masks).boxes())
         np.testing.assert_array_equal(target["area"], masks.sum(axis=(1, 2)))
         assert (target["area"] > 30).all()

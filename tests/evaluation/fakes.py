@@ -1,11 +1,11 @@
-"""Detections and models made of known answers."""
+"""Detections and models made from known answers."""
 
 import numpy as np
 from pycocotools import mask as rle_tools
 
 
 class Found:
-    """Detections of one picture with whole masks (N, H, W)."""
+    """Detections in one image, with whole masks (N, H, W)."""
 
     def __init__(self, boxes, labels, scores, masks):
         self.boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
@@ -26,7 +26,7 @@ def perfect(target):
 
 
 def sloppy(target, rng):
-    """A target's objects, moved, some of them missed, mislabelled or found twice."""
+    """A target's objects, moved, and some of them missed, mislabelled or found twice."""
     chosen = rng.integers(0, len(target["labels"]), len(target["labels"]) + 2)
     shift = rng.integers(-3, 4, (len(chosen), 2))
     masks = [
@@ -39,7 +39,7 @@ def sloppy(target, rng):
 
 
 class Answers:
-    """A model that gives prepared detections, picture by picture."""
+    """A model that gives prepared detections, image by image."""
 
     def __init__(self, answers):
         self.answers, self.training, self.batches = list(answers), False, []

@@ -19,14 +19,15 @@ def entry(box, label, **fields):
 
 
 def scene(seed, crowds=True):
-    """(annotations, results) of one picture, if need be without its crowds. Masks are narrower than
-    boxes here and there, so that the two kinds of IoU differ.
+    """(annotations, results) of one image, optionally without its crowds.
+
+    Some masks are narrower than their boxes, so that the two kinds of IoU differ.
     """
     rng = np.random.default_rng(seed)
     annotations = []
     for number in range(rng.integers(1, 9)):
         box = [*rng.integers(0, 60, 2).tolist(), *rng.integers(10, 40, 2).tolist()]
-        crowd = int(number > 0 and rng.random() < 0.1)  # tidecv wants at least one object
+        crowd = int(number > 0 and rng.random() < 0.1)  # tidecv needs at least one object
         annotations.append(entry(box, int(rng.integers(1, 4)), iscrowd=crowd))
     results = []
     for _ in range(rng.integers(1, 15)):

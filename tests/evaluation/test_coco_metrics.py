@@ -69,7 +69,7 @@ def test_iou_decides_at_which_thresholds_it_counts():
 
 
 def test_boxes_and_masks_are_measured_apart():
-    """A right box with a mask of a quarter of the object."""
+    """A right box with a mask over a quarter of the object."""
     box = [[0, 0, 80, 80]]
     figures = measure(truth(box), found(box, [1], masks=filled([[0, 0, 40, 40]])))
     assert figures["bbox"]["AP"] == pytest.approx(1)
@@ -103,7 +103,7 @@ def test_the_area_field_of_the_truth_decides_its_size_for_boxes_too():
 
 
 def test_a_wrong_detection_has_its_masks_area_in_the_mask_figures():
-    """Its thin mask is not large, so that it does not count among the large ones; its box is."""
+    """Its thin mask is not large, so it does not count among the large ones; its box does."""
     large, thin = [0, 0, 100, 100], [90, 90, 190, 190]
     masks = filled([large, [90, 90, 190, 92]])
     figures = measure(truth([large]), found([large, thin], [0.5, 0.9], masks=masks))
@@ -112,14 +112,14 @@ def test_a_wrong_detection_has_its_masks_area_in_the_mask_figures():
 
 
 def grid(count, left=0):
-    """Boxes of 4 x 4 pixels in rows of 40, from a column on."""
+    """Boxes of 4 x 4 pixels in rows of 40, starting at a column."""
     return [
         [left + x, y, left + x + 4, y + 4] for y in range(0, SIDE, 5) for x in range(0, 100, 5)
     ][:count]
 
 
 def test_perfect_results_for_more_than_100_objects():
-    """COCO looks at 100 detections of a class and image: the best of the 250 is 100 / 250."""
+    """COCO counts 100 detections per class and image: with 250 objects the best is 100 / 250."""
     boxes = grid(250)
     figures = measure(truth(boxes), found(boxes, [1] * 250))
     assert figures["bbox"]["AP"] == pytest.approx(41 / 101)
@@ -131,7 +131,7 @@ def test_perfect_results_for_more_than_100_objects():
 
 
 def test_the_limit_is_of_each_class():
-    """100 of one class are no more than COCO looks at, beside 150 of another."""
+    """100 of one class are no more than COCO counts, beside 150 of another."""
     boxes, labels = grid(100) + grid(150, left=100), np.repeat([1, 2], [100, 150])
     annotations = truth(boxes, labels=labels)
     results = found(boxes, [1] * 250, labels=labels)

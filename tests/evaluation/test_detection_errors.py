@@ -1,5 +1,5 @@
-"""Which detections of a picture are right, of which kind a wrong one is; AP of one picture. More of
-judging, with tidecv as oracle: test_error_counts.py.
+"""Which detections of an image are right, what kind of error a wrong one is, and AP of one image.
+test_error_counts.py tests the judging further, with tidecv as oracle.
 """
 
 import numpy as np
@@ -79,7 +79,7 @@ def test_arrays_and_coco_dicts_are_judged_alike(seed, score):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_less_sure_change_nothing_for_the_surer(seed):
-    """What the page's slider rests on: at a higher score the same verdicts, but fewer."""
+    """The page's slider rests on this: a higher threshold gives the same verdicts, only fewer."""
     _, target = tm.ToyShapes(20, min_objects=3, max_objects=6)[seed]
     found = sloppy(target, np.random.default_rng(seed))
     everything, some = (

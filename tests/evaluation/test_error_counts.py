@@ -1,4 +1,4 @@
-"""Why detections are wrong and objects missed."""
+"""Why detections are wrong and objects are missed."""
 
 import json
 from collections import Counter
@@ -31,7 +31,7 @@ def found(box=OBJECT, label=1, score=0.9):
 
 
 def kinds(annotations, results, **settings):
-    """(kinds of wrong detections, reasons of missed objects), by boxes and by masks the same."""
+    """(kinds of wrong detections, reasons of missed objects), the same for boxes and for masks."""
     answers = [picture_errors(annotations, results, k, **settings) for k in ("bbox", "segm")]
     both = [([w.kind for w in e.wrong], [m.reason for m in e.missed]) for e in answers]
     assert both[0] == both[1]
@@ -72,7 +72,7 @@ def test_the_surest_takes_the_object_even_if_another_fits_better():
 
 
 def test_two_objects_found_as_one_are_merged():
-    """One detection over both: it is right for the first, and why the second is missed."""
+    """One detection over both is right for the first, and the reason why the second is missed."""
     two = [truth([20, 20, 40, 40]), truth([20, 24, 40, 40])]
     assert kinds(two, [found([20, 20, 40, 44])]) == ([], ["merged"])
 

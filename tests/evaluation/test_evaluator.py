@@ -18,7 +18,7 @@ NUCLEI = Path(__file__).parents[2] / "data" / "nuclei" / "annotations.json"
 
 
 class Mixed:
-    """Shapes of two sizes: 3 small pictures, 2 large ones."""
+    """Shapes of two sizes: 3 small images, 2 large ones."""
 
     classes = ("square", "circle", "triangle")
 

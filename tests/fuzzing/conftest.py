@@ -12,7 +12,7 @@ from tests.test_cli import small_weights
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with a picture, data sets and weights, whole and small."""
+    """A folder with an image, data sets and weights, whole and small."""
     folder = tmp_path_factory.mktemp("fuzz")
     picture(folder / "a.png")
     write_pictures(folder / "images")
@@ -26,7 +26,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch, place):
-    """In the folder, and of the log only errors."""
+    """Work in the folder, and log errors only."""
     monkeypatch.chdir(place)
     logging.disable(logging.WARNING)
     yield

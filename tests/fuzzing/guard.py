@@ -1,8 +1,7 @@
-"""What every input must keep to, whatever it is: it is taken, or refused in one line; it ends, and
-in a bounded memory.
+"""What holds for every input: it is accepted or refused in one line, in bounded time and memory.
 
-The limit of time counts this process's own work, not the clock, so that a busy machine changes
-nothing. Windows has neither limit, macOS only that of time.
+The time limit counts this process's own work, not the clock, so that a busy machine changes
+nothing. Windows has neither limit, and macOS only the time limit.
 """
 
 import signal
@@ -17,8 +16,8 @@ except ModuleNotFoundError:  # Windows
     resource = None
 
 SECONDS = 60
-MEMORY = 3 << 30  # beyond what the process has mapped before
-LONGEST = 2000  # letters of a message
+MEMORY = 3 << 30  # bytes beyond what the process has mapped before
+LONGEST = 2000  # characters of a message
 
 
 class Hang(BaseException):
@@ -27,7 +26,7 @@ class Hang(BaseException):
 
 @contextmanager
 def limits():
-    """A hang becomes Hang, and large memory a MemoryError."""
+    """A hang becomes Hang, and using too much memory a MemoryError."""
     with ExitStack() as stack:
         if hasattr(signal, "SIGPROF"):
             stack.enter_context(_time_limit())
@@ -63,9 +62,7 @@ def _memory_limit():
 
 
 def taken(work, *arguments):
-    """What `work` makes of its input, None where it refuses it as it should; anything else that is
-    raised is a failure of the test.
-    """
+    """What `work` makes of its input; None if it refuses it properly. Other errors fail."""
     with limits():
         try:
             return work(*arguments)

@@ -1,4 +1,4 @@
-"""Damage to bytes and to JSON, settings and command lines that somebody might type."""
+"""Damage to bytes and JSON, and settings and command lines that somebody might type."""
 
 import copy
 
@@ -11,7 +11,7 @@ WORTH = (0, 1, 0x7F, 0x80, 0xFF, ord("0"), ord("-"), ord('"'), ord("{"))
 
 @st.composite
 def damaged_bytes(draw, source):
-    """The bytes with some changed, cut out, doubled, put in, or lost at the end."""
+    """The bytes with some changed, cut out, doubled, inserted, or lost at the end."""
     content = bytearray(source)
     for _ in range(draw(st.integers(1, 6))):
         if not content:
@@ -36,7 +36,7 @@ def damaged_bytes(draw, source):
 
 @st.composite
 def damaged_json(draw, source):
-    """The value with one to three parts of it replaced, exchanged or gone."""
+    """The value with one to three parts replaced, exchanged or removed."""
     content = copy.deepcopy(source)
     for _ in range(draw(st.integers(1, 3))):
         *way, last = draw(st.sampled_from([place for place in places(content) if place]))

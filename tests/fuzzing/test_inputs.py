@@ -1,6 +1,7 @@
-"""Damaged files and odd calls: each is taken or refused in one line (guard.py), here some of each
-kind, and with `-m soak` thousands: together more than 20,000. An input that was handled wrong is
-kept (test_kept.py).
+"""Damaged files and odd calls: each is accepted, or refused in one line (guard.py).
+
+Here are a few of each kind, and with `-m soak` thousands: together more than 20,000. An input that
+was handled wrongly is kept (test_kept.py).
 """
 
 import contextlib
@@ -36,7 +37,7 @@ from .strategies import VALUES, damaged_bytes, damaged_json
 
 
 def fuzz(*strategies, soak):
-    """A test in two sizes: 40 inputs, and with the marker `soak` this many."""
+    """A test in two sizes: 40 inputs, or this many with the marker `soak`."""
 
     def both(body):
         phases = [Phase.generate, Phase.shrink]
@@ -81,7 +82,7 @@ def test_weights_of_torch(place, content):
 
 @fuzz(st.data(), soak=2500)
 def test_weights_of_safetensors(place, data):
-    """Also with a header that is damaged but has its right length."""
+    """Even with a header that is damaged but has the right length."""
     whole = (place / "small.safetensors").read_bytes()
     length = 8 + int.from_bytes(whole[:8], "little")
     header = data.draw(damaged_bytes(whole[8:length]))
@@ -108,7 +109,7 @@ def test_metadata_of_weights(place, metadata):
 
 @fuzz(st.sampled_from(ANNOTATIONS).flatmap(damaged_json), soak=3500)
 def test_annotations(place, content):
-    """Of COCO, VIA 1 and 2 and labelme: converted, checked and read for training."""
+    """COCO, VIA 1 and 2, and labelme: converted, checked and read for training."""
     path = write(place / "damaged.json", content)
     taken(lambda: as_coco_json(read(path, None, Options()), place))
     taken(check_set, path)
@@ -132,7 +133,7 @@ def test_annotations_that_are_no_json(place, content):
 
 
 def encoded(kind, mode):
-    """A small picture's bytes."""
+    """The bytes of a small image."""
     pixels = np.arange(16 * 12 * 4, dtype=np.uint8).reshape(16, 12, 4)
     buffer = io.BytesIO()
     Image.fromarray(pixels, "RGBA").convert(mode).save(buffer, kind)
@@ -206,8 +207,9 @@ COMMANDS = ("train", "predict", "evaluate", "check-data", "convert", "fly")
 
 @fuzz(st.sampled_from(COMMANDS), st.lists(WORDS, max_size=7), soak=3000)
 def test_command_lines(place, command, words):
-    """Ends with a status of its own, and says one line where it fails. What a model computes is
-    left out, and so is the drawing of contact sheets.
+    """Ends with an exit status of its own, and prints one line if it fails.
+
+    What a model computes is left out, and so is the drawing of contact sheets.
     """
     err = io.StringIO()
     with patched(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err):
@@ -236,7 +238,7 @@ NOTHING = Detections(
 
 @contextlib.contextmanager
 def patched():
-    """Without what takes long and needs no test here."""
+    """Leave out what takes long and needs no test here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train.Trainer, "run", lambda self: {"steps": 0, "seconds": 0.0})
         patch.setattr(MaskRCNN, "detect", lambda self, images: [NOTHING for _ in images])

@@ -1,4 +1,4 @@
-"""Inputs that a soak run found and that were handled wrong then, one a file in kept/KIND/."""
+"""Inputs that a soak run found and that were then handled wrongly, one per file in kept/KIND/."""
 
 import json
 from pathlib import Path

@@ -9,7 +9,7 @@ import lessons
 from tests.properties import implementation, on_each_backend
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.jit import numba, set_threads
-from tinymaskrcnn.ops.activations import cpu, reference
+from tinymaskrcnn.ops.activations import cpu, kernels, reference
 from tinymaskrcnn.ops.activations.op import relu, sigmoid, softmax
 from tinymaskrcnn.tensor import Tensor
 
@@ -56,7 +56,7 @@ def test_softmax(backend):
 
 @on_each_backend(NUMBERS, examples=30)
 def test_one_number_at_a_time(backend, x):
-    module = implementation("activations")
+    module = implementation(kernels)
     np.testing.assert_array_equal(module.relu(x), one_by_one(relu_one, x))
     expected = one_by_one(sigmoid_one, x)
     np.testing.assert_allclose(module.sigmoid(x), expected, rtol=1e-6, atol=1e-30)
@@ -74,7 +74,7 @@ def one_by_one(function, x):
 def test_softmax_one_line_at_a_time(backend, x, data):
     axis = data.draw(st.integers(-x.ndim, x.ndim - 1))
     expected = np.apply_along_axis(_softmax_of_a_line, axis, x)
-    y = implementation("activations").softmax(x, axis)
+    y = implementation(kernels).softmax(x, axis)
     np.testing.assert_allclose(y, expected, rtol=3e-6, atol=1e-30)
 
 
@@ -95,7 +95,7 @@ def test_gradient(function):
 
 @on_each_backend(NUMBERS, examples=20)
 def test_gradients_are_the_references(backend, x):
-    module = implementation("activations")
+    module = implementation(kernels)
     grad = np.cos(np.arange(x.size, dtype=np.float32)).reshape(x.shape)
     for name, axis in (("relu", ()), ("sigmoid", ()), ("softmax", (0,)), ("softmax", (-1,))):
         y = getattr(reference, name)(x, *axis)
@@ -108,7 +108,7 @@ def test_gradients_are_the_references(backend, x):
 
 @on_each_backend(NUMBERS, st.floats(-50, 50, width=32), examples=30)
 def test_laws(backend, x, c):
-    module = implementation("activations")
+    module = implementation(kernels)
     np.testing.assert_array_equal(module.relu(x) - module.relu(-x), x)
     np.testing.assert_allclose(module.sigmoid(x) + module.sigmoid(-x), 1, rtol=1e-6)
     np.testing.assert_allclose(module.softmax(x, -1).sum(-1), 1, rtol=1e-6)

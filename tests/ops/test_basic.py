@@ -97,6 +97,8 @@ def test_errors():
         Tensor(np.ones(3)) @ Tensor(np.ones((3, 1)))
     with pytest.raises(ValueError, match="at least one"):
         F.concat([])
+    with pytest.raises(TypeError, match="at least one Tensor, got ndarray and float"):
+        F.multiply(np.ones(2), 2.0)
     with pytest.raises(TypeError, match="exponent"):
         Tensor(np.ones(2)) ** Tensor(np.ones(2))
 

@@ -9,7 +9,7 @@ import lessons
 from tests.properties import implementation, on_each_backend
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.jit import numba, set_threads
-from tinymaskrcnn.ops.batch_norm import cpu, reference
+from tinymaskrcnn.ops.batch_norm import cpu, kernels, reference
 from tinymaskrcnn.ops.batch_norm.op import affine, batch_norm, frozen_batch_norm
 from tinymaskrcnn.tensor import Tensor
 
@@ -98,7 +98,7 @@ def normalise_one_channel(values, residual, weight, bias, eps, relu):
 def test_one_channel_at_a_time(backend, case):
     x, _, residual, weight, bias, relu = case
     added = np.zeros_like(x) if residual is None else residual
-    module = implementation("batch_norm")
+    module = implementation(kernels)
     y, mean, var = module.batch_norm(x, weight, bias, residual, 1e-3, relu)
     for c in {0, x.shape[3] - 1, x.shape[3] // 2}:
         channel = (x[..., c].ravel(), added[..., c].ravel(), float(weight[c]), float(bias[c]))
@@ -110,7 +110,7 @@ def test_one_channel_at_a_time(backend, case):
 
 @on_each_backend(maps(), examples=25)
 def test_near_the_reference(backend, case):
-    own = implementation("batch_norm")
+    own = implementation(kernels)
     x, grad, residual, weight, bias, relu = case
     with_residual = residual is not None
     y, mean, var = reference.batch_norm(x, weight, bias, residual, 1e-3, relu)
@@ -175,7 +175,7 @@ def test_gradient(training, relu):
 @on_each_backend(maps(least=2), examples=25)
 def test_the_output_has_the_moments_that_weight_and_bias_say(backend, case):
     x, _, _, weight, bias, _ = case
-    module = implementation("batch_norm")
+    module = implementation(kernels)
     y = module.batch_norm(x, weight, bias, None, 1e-12, False)[0].astype(np.float64)
     np.testing.assert_allclose(y.mean((0, 1, 2)), bias, atol=2e-4)
     np.testing.assert_allclose(y.std((0, 1, 2)), np.abs(weight), rtol=1e-4, atol=1e-4)

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 import lessons
 from tests.properties import implementation, on_each_backend
-from tinymaskrcnn.backend import kernels
 from tinymaskrcnn.gradcheck import gradcheck
-from tinymaskrcnn.ops.conv2d import cpu, reference
+from tinymaskrcnn.ops.conv2d import cpu, kernels, reference
 from tinymaskrcnn.ops.conv2d import cpu_winograd_streamed as streamed
 from tinymaskrcnn.ops.conv2d.op import conv2d, conv2d_fused
 from tinymaskrcnn.ops.conv2d.winograd import set_winograd, winograd, winograd_size
@@ -125,7 +124,7 @@ def problems(draw):
 
 @on_each_backend(problems(), st.booleans(), st.booleans(), st.sampled_from([0, 2, 4]), examples=40)
 def test_near_the_reference(backend, problem, relu, with_residual, size):
-    module = implementation("conv2d")
+    module = implementation(kernels)
     x, weight, bias, *geometry = problem
     wide = double(x, weight)
     wide_bias = None if bias is None else bias.astype(np.float64)
@@ -183,7 +182,7 @@ def test_only_what_is_needed_gets_a_gradient(backend):
 
 @on_each_backend(problems(), examples=40)
 def test_linear_in_x(backend, problem):
-    (x, weight, _, *geometry), module = problem, implementation("conv2d")
+    (x, weight, _, *geometry), module = problem, implementation(kernels)
     y = module.conv2d(x, weight, None, None, *geometry, False)
     twice = module.conv2d(2 * x, weight, None, None, *geometry, False)
     assert np.array_equal(twice, 2 * y)
@@ -354,7 +353,7 @@ def test_views_and_read_only_arrays(backend):
 def test_grad_is_not_written_to(backend):
     grad, y = normal((1, 4, 4, 8)), normal((1, 4, 4, 8), 1)
     before = grad.copy()
-    module = kernels("tinymaskrcnn.ops.conv2d", grad)
+    module = kernels(grad)
     module.conv2d_grad_output(grad, y, True)
     assert np.array_equal(grad, before)
 
@@ -365,7 +364,7 @@ def test_grad_is_not_written_to(backend):
         ((2, 3, 64, 64), (8, 3, 3, 3), {}, r"looks channels-first.*transpose\(0, 2, 3, 1\)"),
         ((2, 64, 64, 4), (8, 3, 3, 3), {}, r"\(2, 64, 64, 4\).*4 channels.*expects 3"),
         ((64, 64, 3), (8, 3, 3, 3), {}, r"expected x \(N, H, W, C\).*\(64, 64, 3\)"),
-        ((1, 2, 2, 3), (8, 3, 3, 3), {}, "3x3 kernel.*does not fit into pictures of 2x2"),
+        ((1, 2, 2, 3), (8, 3, 3, 3), {}, "3x3 kernel.*does not fit into maps of 2x2"),
         ((1, 8, 8, 6), (8, 2, 3, 3), {"groups": 3}, "8 output channels.*3 groups"),
         ((1, 8, 8, 3), (8, 3, 3, 3), {"stride": 0}, r"stride=\(0, 0\)"),
         ((1, 8, 8, 3), (8, 3, 3, 3), {"bias": (7,)}, r"bias has shape \(7,\), expected \(8,\)"),

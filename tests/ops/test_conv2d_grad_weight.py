@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 import lessons
 from tests.properties import implementation, on_each_backend
-from tinymaskrcnn.backend import kernels
 from tinymaskrcnn.gradcheck import gradcheck
-from tinymaskrcnn.ops.conv2d import cpu, reference
+from tinymaskrcnn.ops.conv2d import cpu, kernels, reference
 from tinymaskrcnn.ops.conv2d.op import conv2d
 from tinymaskrcnn.ops.conv2d.winograd import winograd
 
@@ -23,7 +22,7 @@ FAST = settings(deadline=None, max_examples=40)
 
 def conv2d_grad_weight(grad, *arguments):
     """The function of the backend in use."""
-    return kernels("tinymaskrcnn.ops.conv2d", grad).conv2d_grad_weight(grad, *arguments)
+    return kernels(grad).conv2d_grad_weight(grad, *arguments)
 
 
 def normal(shape, seed=0, dtype=np.float32):
@@ -124,7 +123,7 @@ def problems(draw):
 
 @on_each_backend(problems(), examples=40)
 def test_near_the_reference(backend, problem):
-    assert_near(implementation("conv2d").conv2d_grad_weight(*problem), in_float64(*problem))
+    assert_near(implementation(kernels).conv2d_grad_weight(*problem), in_float64(*problem))
 
 
 @FAST
@@ -190,7 +189,7 @@ def test_adjoint_of_the_convolution(problem):
 @on_each_backend(problems(), st.sampled_from([0.5, -2.0, 1024.0]), examples=40)
 def test_scales_with_the_gradient(backend, problem, factor):
     grad, x, *settings = problem
-    grad_weight = implementation("conv2d").conv2d_grad_weight
+    grad_weight = implementation(kernels).conv2d_grad_weight
     scaled = grad_weight(np.float32(factor) * grad, x, *settings)
     assert np.array_equal(scaled, np.float32(factor) * grad_weight(*problem))
 

@@ -9,7 +9,7 @@ import lessons
 from tests.properties import implementation, on_each_backend
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.ops.conv2d.op import conv2d
-from tinymaskrcnn.ops.conv_transpose2d import cpu, reference
+from tinymaskrcnn.ops.conv_transpose2d import cpu, kernels, reference
 from tinymaskrcnn.ops.conv_transpose2d.op import conv_transpose2d, conv_transpose2d_fused
 from tinymaskrcnn.tensor import Tensor
 
@@ -94,7 +94,7 @@ def problems(draw):
 
 @on_each_backend(problems(), st.booleans(), examples=40)
 def test_near_the_reference(backend, problem, relu):
-    own = implementation("conv_transpose2d")
+    own = implementation(kernels)
     x, weight, bias, *geometry = problem
     wide = x.astype(np.float64), weight.astype(np.float64)
     y = own.conv_transpose2d(x, weight, bias, *geometry, relu)

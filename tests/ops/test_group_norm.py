@@ -8,7 +8,7 @@ import lessons
 from tests.properties import implementation, on_each_backend
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.jit import numba, set_threads
-from tinymaskrcnn.ops.group_norm import cpu, reference
+from tinymaskrcnn.ops.group_norm import cpu, kernels, reference
 from tinymaskrcnn.ops.group_norm.op import group_norm
 from tinymaskrcnn.tensor import Tensor
 
@@ -64,7 +64,7 @@ def test_residual_and_relu(backend):
 def test_one_group_at_a_time(backend, case):
     x, _, residual, groups, weight, bias, relu = case
     size = x.shape[3] // groups
-    module = implementation("group_norm")
+    module = implementation(kernels)
     y, mean, var = module.group_norm(x, groups, weight, bias, residual, 1e-3, relu)
     for n, g in np.ndindex(len(x), groups):
         channels = slice(g * size, (g + 1) * size)
@@ -79,7 +79,7 @@ def test_one_group_at_a_time(backend, case):
 
 @on_each_backend(cases(), examples=25)
 def test_gradients_are_the_references(backend, case):
-    own = implementation("group_norm")
+    own = implementation(kernels)
     x, grad, residual, groups, weight, bias, relu = case
     y, mean, var = reference.group_norm(x, groups, weight, bias, residual, 1e-3, relu)
     arguments = (grad, x, y, weight, mean, var, 1e-3, relu, residual is not None)
@@ -115,7 +115,7 @@ def test_scale_and_shift_of_the_input_change_nothing(backend, case, scale, shift
     x, _, _, groups, weight, bias, _ = case
     if x[0].size // groups < 8:  # too few values: the variance may not be far above eps
         return
-    module = implementation("group_norm")
+    module = implementation(kernels)
     y, moved = (
         module.group_norm(v, groups, weight, bias, None, 1e-12, False)[0]
         for v in (x, x * np.float32(scale) + np.float32(shift))

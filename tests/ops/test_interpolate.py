@@ -8,7 +8,7 @@ import lessons
 from tests.properties import implementation, on_each_backend
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.jit import numba, set_threads
-from tinymaskrcnn.ops.interpolate import cpu, reference
+from tinymaskrcnn.ops.interpolate import cpu, kernels, reference
 from tinymaskrcnn.ops.interpolate.op import interpolate, upsample_add
 from tinymaskrcnn.tensor import Tensor
 
@@ -63,7 +63,7 @@ def test_upsample_add(backend):
 @on_each_backend(maps(), SIZES, examples=40)
 def test_one_pixel_at_a_time(backend, x, size):
     for name, pixel in (("nearest", LESSON.nearest_pixel), ("bilinear", LESSON.bilinear_pixel)):
-        y = getattr(implementation("interpolate"), name)(x, size)
+        y = getattr(implementation(kernels), name)(x, size)
         assert y.shape == (len(x), *size, x.shape[3])
         for n, i, j in np.ndindex(y.shape[:3]):
             np.testing.assert_allclose(y[n, i, j], pixel(x[n], i, j, size), atol=3e-6)
@@ -92,7 +92,7 @@ def test_the_gradient_is_the_transpose(backend, x, size):
     """<resize(x), g> = <x, resize_grad(g)>, for both modes."""
     grad = np.cos(np.arange(len(x) * size[0] * size[1] * x.shape[3], dtype=np.float32))
     grad = grad.reshape(len(x), *size, x.shape[3])
-    module = implementation("interpolate")
+    module = implementation(kernels)
     for name in ("nearest", "bilinear"):
         y, dx = (
             getattr(module, name)(x, size),
@@ -103,7 +103,7 @@ def test_the_gradient_is_the_transpose(backend, x, size):
 
 @on_each_backend(maps(), examples=20)
 def test_the_same_size_changes_nothing(backend, x):
-    module = implementation("interpolate")
+    module = implementation(kernels)
     for resize in (module.nearest, module.bilinear):
         np.testing.assert_array_equal(resize(x, x.shape[1:3]), x)
 
@@ -111,7 +111,7 @@ def test_the_same_size_changes_nothing(backend, x):
 @on_each_backend(maps(), SIZES, examples=20)
 def test_upsample_add_is_the_sum_of_its_parts(backend, top, size):
     lateral = np.ones((len(top), *size, top.shape[3]), np.float32)
-    module = implementation("interpolate")
+    module = implementation(kernels)
     expected = module.nearest(top, size) + lateral
     np.testing.assert_array_equal(module.upsample_add(top, lateral), expected)
 

@@ -6,9 +6,8 @@ from hypothesis import strategies as st
 
 import lessons
 from tests.properties import implementation, on_each_backend
-from tinymaskrcnn.backend import kernels
 from tinymaskrcnn.gradcheck import gradcheck
-from tinymaskrcnn.ops.linear import cpu, reference
+from tinymaskrcnn.ops.linear import cpu, kernels, reference
 from tinymaskrcnn.ops.linear.op import linear, linear_fused
 from tinymaskrcnn.tensor import Tensor
 
@@ -69,7 +68,7 @@ SIZES = st.tuples(
 
 @on_each_backend(SIZES, st.booleans(), st.booleans(), st.integers(0, 999), examples=40)
 def test_near_the_reference(backend, sizes, with_bias, relu, seed):
-    module = implementation("linear")
+    module = implementation(kernels)
     rows, ins, outs = sizes
     x, weight, grad = normal((rows, ins), seed), normal((outs, ins), 1), normal((rows, outs), 2)
     bias = normal(outs, 3) if with_bias else None
@@ -127,7 +126,7 @@ def test_only_what_is_needed_gets_a_gradient(backend):
 def test_rows_are_independent(backend, sizes):
     rows, ins, outs = sizes
     x, weight = normal((rows, ins)), normal((outs, ins), 1)
-    module = implementation("linear")
+    module = implementation(kernels)
     y, turned = (module.linear(rows, weight, None, False) for rows in (x, x[::-1]))
     # with NumPy's BLAS a row's sum depends on its place; with compiled kernels it does not
     assert_near(turned, y[::-1], 2e-6 if backend == "reference" else 0)
@@ -180,7 +179,7 @@ def test_views_and_read_only_arrays(backend):
     x.flags.writeable = weight.flags.writeable = False
     assert_near(linear(x, weight).numpy(), specification(x, weight, None, False))
     grad = normal((10, 16), 2)[:, ::2]
-    module = kernels("tinymaskrcnn.ops.linear", grad)
+    module = kernels(grad)
     assert_near(module.linear_grad_input(grad, weight), grad.astype(float) @ weight)
     assert_near(module.linear_grad_weight(grad, x), grad.T.astype(float) @ x)
 

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 import lessons
 from tests.properties import implementation, on_each_backend
 from tinymaskrcnn.gradcheck import gradcheck
-from tinymaskrcnn.ops.losses import reference
+from tinymaskrcnn.ops.losses import kernels, reference
 from tinymaskrcnn.ops.losses.op import binary_cross_entropy_with_logits, cross_entropy, smooth_l1
 from tinymaskrcnn.tensor import Tensor
 
@@ -78,7 +78,7 @@ def test_cross_entropy_one_row_at_a_time(backend, data):
     losses = []
     for row, label in zip(logits.tolist(), labels, strict=True):
         losses.append(cross_entropy_one(row, label))
-    loss, probabilities = implementation("losses").cross_entropy(logits, labels)
+    loss, probabilities = implementation(kernels).cross_entropy(logits, labels)
     np.testing.assert_allclose(loss, sum(losses) / rows, rtol=1e-5, atol=4e-6)
     assert loss.dtype == probabilities.dtype == np.float32
 
@@ -90,7 +90,7 @@ def test_binary_cross_entropy_one_number_at_a_time(backend, data, reduction):
     pairs = zip(logits.ravel().tolist(), targets.ravel().tolist(), strict=True)
     total = sum(LESSON.binary_cross_entropy_one(*pair) for pair in pairs)
     expected = total / logits.size if reduction == "mean" else total
-    loss = implementation("losses").binary_cross_entropy(logits, targets, reduction)
+    loss = implementation(kernels).binary_cross_entropy(logits, targets, reduction)
     np.testing.assert_allclose(loss, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -100,7 +100,7 @@ def test_smooth_l1_one_number_at_a_time(backend, data, beta):
     target = data.draw(numbers(prediction.shape))
     pairs = zip(prediction.ravel().tolist(), target.ravel().tolist(), strict=True)
     expected = [LESSON.smooth_l1_one(a - b, beta) for a, b in pairs]
-    module = implementation("losses")
+    module = implementation(kernels)
     losses = module.smooth_l1(prediction, target, beta, "none")
     np.testing.assert_allclose(losses.ravel(), expected, rtol=1e-5, atol=1e-6)
     total = module.smooth_l1(prediction, target, beta, "sum")
@@ -137,7 +137,7 @@ def test_gradients_are_the_references(backend, data, reduction, beta):
     for name, settings_ in (("binary_cross_entropy", ()), ("smooth_l1", (beta,))):
         expected, got = (
             getattr(module, f"{name}_grad")(ONE, x, targets, *settings_, reduction)
-            for module in (reference, implementation("losses"))
+            for module in (reference, implementation(kernels))
         )
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
@@ -147,7 +147,7 @@ def test_gradients_are_the_references(backend, data, reduction, beta):
 
 @on_each_backend(numbers((4, 3)), st.floats(-50, 50, width=32), examples=30)
 def test_laws(backend, x, c):
-    labels, module = np.array([0, 1, 2, 1]), implementation("losses")
+    labels, module = np.array([0, 1, 2, 1]), implementation(kernels)
     loss, probabilities = module.cross_entropy(x, labels)
     shifted, _ = module.cross_entropy(x + np.float32(c), labels)
     np.testing.assert_allclose(shifted, loss, rtol=1e-4, atol=2e-5)

@@ -8,7 +8,7 @@ import lessons
 from tests.properties import implementation, on_each_backend
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.jit import numba, set_threads
-from tinymaskrcnn.ops.max_pool2d import cpu, reference
+from tinymaskrcnn.ops.max_pool2d import cpu, kernels, reference
 from tinymaskrcnn.ops.max_pool2d.op import max_pool2d
 from tinymaskrcnn.tensor import Tensor
 
@@ -85,7 +85,7 @@ def pool_one_by_one(x, grad, kernel, stride, padding):
 
 @on_each_backend(cases(), examples=40)
 def test_one_window_at_a_time(backend, case):
-    (x, *window), module = case, implementation("max_pool2d")
+    (x, *window), module = case, implementation(kernels)
     y, tap = module.max_pool2d(x, *window)
     grad = np.arange(y.size, dtype=np.float32).reshape(y.shape)
     expected = pool_one_by_one(x, grad, *window)
@@ -107,7 +107,7 @@ def test_gradient(window):
 
 @on_each_backend(cases(), st.integers(-5, 5), examples=20)
 def test_a_constant_passes_through(backend, case, constant):
-    (x, *window), module = case, implementation("max_pool2d")
+    (x, *window), module = case, implementation(kernels)
     moved, _ = module.max_pool2d(x + np.float32(constant), *window)
     np.testing.assert_array_equal(moved, module.max_pool2d(x, *window)[0] + constant)
 

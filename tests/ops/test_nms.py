@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import lessons
 from tests.properties import implementation, on_each_backend
 from tinymaskrcnn.ops.box_iou.reference import box_iou
-from tinymaskrcnn.ops.nms import reference
+from tinymaskrcnn.ops.nms import kernels, reference
 from tinymaskrcnn.ops.nms.op import batched_nms, nms
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "roi_ops.npz")
@@ -173,7 +173,7 @@ def test_kept_boxes_are_apart_and_each_dropped_one_has_a_better_neighbour(backen
     st.integers(0, 2**31), st.sampled_from([400, 1000, 1001, 1500]), examples=20, on_cuda=2
 )
 def test_decides_as_the_reference(backend, seed, count):
-    module = implementation("nms")
+    module = implementation(kernels)
     rng = np.random.default_rng(seed)
     boxes = random_boxes(rng, count, bool(seed % 2))
     scores = np.round(rng.standard_normal(count), 2).astype(np.float32)

@@ -10,14 +10,14 @@ from tests.properties import implementation, on_each_backend
 from tinymaskrcnn import jit
 from tinymaskrcnn.gpu.array import empty
 from tinymaskrcnn.gpu.device import use_device
-from tinymaskrcnn.ops.orthogonalize import cpu
+from tinymaskrcnn.ops.orthogonalize import cpu, kernels
 
 SIZES = st.integers(1, 70)
 
 
 @pytest.fixture
 def module(backend):
-    return implementation("orthogonalize")
+    return implementation(kernels)
 
 
 def orthogonalize(module, matrix):
@@ -56,7 +56,7 @@ def specification(matrix):
 )
 def test_specification(backend, rows, columns, seed, scale):
     matrix = random((rows, columns), seed) * np.float32(scale)
-    module = implementation("orthogonalize")
+    module = implementation(kernels)
     result = orthogonalize(module, matrix)
     assert result.dtype == np.float32
     np.testing.assert_allclose(result, specification(matrix), atol=2e-4)
@@ -73,7 +73,7 @@ orthogonal_in_loops = lessons.load("training").orthogonal_in_loops
 )
 def test_loops(backend, shape, seed, scale):
     matrix = random(shape, seed) * np.float32(scale)
-    result = orthogonalize(implementation("orthogonalize"), matrix)
+    result = orthogonalize(implementation(kernels), matrix)
     np.testing.assert_allclose(result, orthogonal_in_loops(matrix), atol=2e-4)
 
 
@@ -102,7 +102,7 @@ def test_one_strong_direction_does_not_hide_the_others(module):
 @on_each_backend(st.lists(st.tuples(SIZES, SIZES), max_size=5), examples=20)
 def test_matrices_do_not_meet(backend, shapes):
     matrices = [random(shape, seed) for seed, shape in enumerate(shapes)]
-    module = implementation("orthogonalize")
+    module = implementation(kernels)
     together = module.orthogonalize(matrices)
     assert len(together) == len(matrices)
     for matrix, result in zip(matrices, together, strict=True):
@@ -112,7 +112,7 @@ def test_matrices_do_not_meet(backend, shapes):
 @on_each_backend(SIZES, SIZES, st.integers(0, 99), examples=20)
 def test_transposing_commutes(backend, rows, columns, seed):
     matrix = random((rows, columns), seed)
-    module = implementation("orthogonalize")
+    module = implementation(kernels)
     turned = orthogonalize(module, np.ascontiguousarray(matrix.T)).T
     np.testing.assert_allclose(orthogonalize(module, matrix), turned, atol=1e-4)
 

@@ -1,9 +1,9 @@
 """Runs of the stub model that are really killed: `python -m tests.training.kills OUT KILLS STEPS`.
 
 One process imports everything and forks a child for each sitting of the run, so that a kill costs
-milliseconds. Of three kinds of moments in turn, one is a time drawn by chance, and two are file
-operations, counted from the child's start and drawn by chance: the child sends itself SIGKILL
-before the operation, or, where it writes a file, after a part of its bytes.
+milliseconds. The moments are of three kinds in turn: one is a random time; the other two are random
+file operations, counted from the child's start. The child sends itself SIGKILL before the
+operation, or, if the operation writes a file, after a part of its bytes.
 
 Prints {"kills": ..., "while_writing": ...} as JSON.
 """
@@ -34,7 +34,7 @@ class Death:
         self.left, self.share = at, share
 
     def watch(self):
-        """Look at everything by which a run changes files."""
+        """Watch everything by which a run changes files."""
         for name in ("fsync", "replace", "unlink", "rename", "truncate", "mkdir"):
             setattr(os, name, self.before(getattr(os, name)))
         files.open = self.open
@@ -48,7 +48,7 @@ class Death:
         return watched
 
     def open(self, path, mode):
-        """A file whose first write can be the moment: some of its bytes are then in the file."""
+        """Open a file whose first write can be the moment: it then holds some of its bytes."""
         file = builtins.open(path, mode)  # noqa: SIM115
 
         def write(content):
@@ -85,7 +85,7 @@ class _Watched:
 
 
 def sitting(out, steps, death=None):
-    """Fork a child that goes on with the run until it is finished or dead; its process id."""
+    """Fork a child that continues the run until it is finished or dead; its process id."""
     pid = os.fork()
     if pid:
         return pid
@@ -129,7 +129,7 @@ def kill_often(out, kills, steps, rng):
 
 
 def kill_everywhere(folder, steps, share):
-    """A run for every file operation there is, killed there, then resumed; how many there were."""
+    """Kill a run at every file operation in turn, then resume it; returns their number."""
     for at in range(10**6):
         out = folder / f"{at:04d}"
         status = outcome(sitting(out, steps, Death(at, share)))

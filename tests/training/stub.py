@@ -1,5 +1,5 @@
-"""A model that learns the mean colour of pictures in milliseconds, with everything that a Trainer
-looks at: two parameters, a buffer, randomness in its loss, detections.
+"""A model that learns the mean colour of images in milliseconds, with everything that a Trainer
+uses: two parameters, a buffer, randomness in its loss, detections.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Colours(Module):
 
 
 class StubModel(Module):
-    """Its detections are the left half of the picture, as class 1."""
+    """Its detections are the left half of the image, as class 1."""
 
     buffers = ("seen",)
 
@@ -70,7 +70,7 @@ class StubModel(Module):
 
 
 def stub_pictures(count: int = 5, size: int = 16) -> list:
-    """Random pictures, each with its left half as the one object."""
+    """Random images, each with its left half as the only object."""
     rng = np.random.default_rng(7)
     masks = np.zeros((1, size, size), np.uint8)
     masks[:, :, : size // 2] = 1

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, and the last good one is found."""
+"""Checkpoints are written whole or not at all, and the last good one is found."""
 
 import errno
 import os
@@ -77,7 +77,7 @@ def test_a_damaged_one_is_passed_over(tmp_path, caplog, damage):
 
 
 def test_every_byte_counts(tmp_path):
-    """Each byte of both files changed, and both cut at each length: the one before is used."""
+    """Each byte of both files changed, and both cut at each length: the previous one is used."""
     _, newest = saved(tmp_path, 1, 2)
     for path in (newest, newest.with_suffix(".sha256")):
         content = path.read_bytes()
@@ -157,7 +157,7 @@ def test_write_atomic_replaces(tmp_path):
 
 @pytest.mark.parametrize("operation, number", [("open", errno.EACCES), ("fsync", errno.EINVAL)])
 def test_a_folder_that_cannot_be_flushed_is_no_error(tmp_path, monkeypatch, operation, number):
-    """As on Windows, and on some network disks."""
+    """As on Windows and some network disks."""
     original = getattr(os, operation)
 
     def refusing(file, *arguments):

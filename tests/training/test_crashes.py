@@ -1,5 +1,5 @@
-"""Nothing is lost: killed runs, full disks, read-only folders, damaged checkpoints. Each ends, once
-it can go on, with the bytes of the run that nothing happened to.
+"""Nothing is lost: killed runs, full disks, read-only folders, damaged checkpoints. Once it can go
+on, each run ends with the bytes of a run that was never disturbed.
 """
 
 import json
@@ -42,7 +42,7 @@ def everything(run):
 
 
 def undisturbed(run, **changes):
-    """Everything of a run that nothing happens to."""
+    """Everything in a run that is never disturbed."""
     make(run, replace(SAVE_EVERY_STEP, **changes)).run()
     return everything(run)
 
@@ -90,8 +90,8 @@ def test_killed_at_every_file_operation_of_a_run_it_ends_as_if_it_never_was(tmp_
 
 @contextmanager
 def largest_file(size):
-    """Within this context no file of this process grows beyond this: writes fail as on a full
-    disk, in the middle of their bytes.
+    """In this context no file of this process can grow beyond this size: writes fail in the middle
+    of their bytes, as on a full disk.
     """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -104,7 +104,7 @@ def largest_file(size):
 
 
 class Heavy(StubModel):
-    """Its checkpoints are larger than the other files."""
+    """A model whose checkpoints are larger than the other files."""
 
     buffers = ("seen", "ballast")
 
@@ -171,7 +171,7 @@ assert everything(disk / "run") == undisturbed(disk / "whole", steps=40)
 
 
 def test_a_disk_that_is_full_and_then_read_only(tmp_path):
-    """A real small disk, mounted in a name space of its own; skipped where that is forbidden."""
+    """A real small disk, mounted in a namespace of its own; skipped if that is forbidden."""
     namespace = ["unshare", "--user", "--map-root-user", "--mount"]
     (tmp_path / "disk").mkdir()
     probe = [*namespace, "mount", "-t", "tmpfs", "none", str(tmp_path / "disk")]
@@ -246,7 +246,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
             make(tmp_path / name, model=model).run()
     for file in (tmp_path / "other/checkpoints").iterdir():
         file.replace(tmp_path / "mine/checkpoints" / file.name)
-    with pytest.raises(InputError, match=r"no checkpoint can be used .*of another run"):
+    with pytest.raises(InputError, match=r"no checkpoint can be used .*from another run"):
         make(tmp_path / "mine", resume=True).run()
 
 

@@ -29,7 +29,7 @@ def test_a_picture_with_bad_pixels_is_named():
     pictures = stub_pictures(3)
     pictures[1][0][0, 0, 0] = np.nan
     text = explanation(StubModel(), pictures, loss_mask=float("nan"))
-    assert "pictures with pixels that are not finite: b.png;" in text
+    assert "images with pixels that are not finite: b.png;" in text
     assert "first layer whose output was not finite: head (Colours)" in text
 
 
@@ -37,7 +37,7 @@ def test_a_picture_that_fails_by_itself_is_named():
     pictures = stub_pictures(3)
     pictures[2][0][:] = 1e30  # finite, but its square is not
     text = explanation(StubModel(), pictures, loss_mask=float("inf"))
-    assert "pictures that fail by themselves: c.png;" in text
+    assert "images that fail alone: c.png;" in text
     assert "every layer's output was finite" in text
 
 
@@ -52,7 +52,7 @@ def test_where_every_picture_fails_by_itself_it_is_none_of_them():
     model = StubModel()
     model.head.weight.data[:] = np.inf
     text = explanation(model, stub_pictures(2), loss_mask=float("nan"))
-    assert "every picture fails by itself, it is none of them: a.png, b.png;" in text
+    assert "every image fails alone, so none of them is the cause: a.png, b.png;" in text
 
 
 def test_a_whole_batch_is_named_if_no_picture_fails_alone():
@@ -62,7 +62,7 @@ def test_a_whole_batch_is_named_if_no_picture_fails_alone():
             return losses if len(images) == 1 else {n: v * np.inf for n, v in losses.items()}
 
     text = explanation(Together(), stub_pictures(2), loss_mask=float("inf"))
-    assert "no picture fails by itself, together they were: a.png, b.png" in text
+    assert "no image fails alone, only the whole batch does: a.png, b.png" in text
 
 
 def test_modules_are_called_as_before_afterwards():

@@ -1,4 +1,4 @@
-"""What ranks do that needs no second rank to be tested; the rest is in tests/mpi."""
+"""What ranks do that needs no second rank to test; the rest is in tests/mpi."""
 
 import os
 import threading

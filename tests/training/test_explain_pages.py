@@ -1,5 +1,5 @@
-"""The pages of a run folder: when they are written, what a resumed run does, and that training does
-not notice.
+"""The pages of a run folder: when they are written, what a resumed run does with them, and that
+training does not notice.
 """
 
 import errno
@@ -88,7 +88,7 @@ def test_a_run_that_broke_off_ends_with_the_same_pages(tmp_path):
 
 
 def test_a_page_that_a_crash_kept_from_being_written_is_made_up_for(tmp_path):
-    """The power goes after the checkpoint and before the page of the same step."""
+    """The power fails after the checkpoint and before the page of the same step."""
     whole = train(tmp_path / "whole")
     train(tmp_path / "broken", steps=2)
     for name in ("step-00000002.html", "step-00000002.moment"):
@@ -101,7 +101,7 @@ def test_no_pages_where_none_are_wanted(tmp_path):
 
 
 def failing_at(calls):
-    """A wrapper that fails in these calls, counted from 1, and else does as the original."""
+    """A wrapper that fails in these calls, counted from 1, and otherwise acts as the original."""
     count = 0
 
     def wrap(original):
@@ -124,7 +124,7 @@ def test_a_page_that_fails_does_not_end_the_training_and_the_page_says_so(
     train(tmp_path / "whole", moments=0)
     monkeypatch.setattr(report, "explain_page", failing_at(calls)(report.explain_page))
     files = train(tmp_path / "run")
-    assert "the page of step 2 failed, training goes on: ValueError: Too many bins" in caplog.text
+    assert "the page of step 2 failed; training goes on: ValueError: Too many bins" in caplog.text
     whole, run = ((tmp_path / n / "model.safetensors").read_bytes() for n in ("whole", "run"))
     assert whole == run
     moments = [unpack(line) for line in data_of(files["index.html"].decode()).split("\n")]

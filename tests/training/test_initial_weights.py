@@ -15,7 +15,7 @@ CLASSES = ["square", "circle", "triangle"]
 
 
 class Heads(Module):
-    """The heads of a Mask R-CNN as far as classes matter."""
+    """The heads of a Mask R-CNN, as far as classes matter."""
 
     def __init__(self, classes: int, seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -27,7 +27,7 @@ class Heads(Module):
 
 
 def load(classes, known, count=None):
-    """A model for these classes, what it was before, what was loaded, and what was said."""
+    """A model for these classes, its former state, what was loaded, and the message."""
     source = Heads(len(known or range(count)) + 1, seed=1).state_dict()
     model = Heads(len(classes) + 1, seed=0)
     before = {name: array.copy() for name, array in model.state_dict().items()}

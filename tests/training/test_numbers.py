@@ -1,6 +1,4 @@
-"""Numbers that go wrong in a real model: the report names the culprit, and what is on the disk is
-finite.
-"""
+"""Numbers that go wrong in a real model: the report names the culprit; what is saved is finite."""
 
 from dataclasses import replace
 
@@ -18,7 +16,7 @@ RECIPE = Recipe(steps=12, batch_size=2, checkpoint_every=1, sample_every=0, warm
 
 
 class Pictures:
-    """Six pictures of shapes; one pixel of one of them has this value."""
+    """Six images of shapes; one pixel of one of them has this value."""
 
     classes = ("square", "circle", "triangle")
 
@@ -43,11 +41,11 @@ class Pictures:
     [
         (Pictures(4, np.nan), {}, r"picture_4\.png: .* expected finite numbers"),
         (Pictures(4, np.inf), {}, r"picture_4\.png: .* expected finite numbers"),
-        (Pictures(4, 3e38), {}, r"pictures that fail by themselves: picture_4\.png; .*conv1"),
-        (Pictures(), {"lr": 1e6}, r"gradients are not finite, .* learning rate 1e\+06"),
+        (Pictures(4, 3e38), {}, r"images that fail alone: picture_4\.png; .*conv1"),
+        (Pictures(), {"lr": 1e6}, r"gradients are not finite; .* learning rate 1e\+06"),
         (Pictures(), {"lr": 1e6, "clip_norm": 0.0}, r"step 2: .* learning rate 1e\+06"),
         (Pictures(), {"lr": 1e6, "optimizer": "muon"}, r"step 2: .* learning rate 1e\+06"),
-        (Pictures(), {"lr": 3e38, "clip_norm": 0.0}, r"every picture fails by itself, it is none"),
+        (Pictures(), {"lr": 3e38, "clip_norm": 0.0}, r"every image fails alone, so none"),
     ],
 )
 def test_the_culprit_is_named_and_the_last_finite_weights_stay(

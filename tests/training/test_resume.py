@@ -27,12 +27,12 @@ RECIPE = replace(SAVE_EVERY_STEP, steps=6)
 
 @pytest.fixture(autouse=True)
 def no_curves(monkeypatch):
-    """They take longer than the runs."""
+    """Curves take longer than the runs."""
     monkeypatch.setattr(pictures, "draw_curve", lambda run: None)
 
 
 class Pictures(list):
-    """A data set that says what it is."""
+    """A data set with a fingerprint of its own."""
 
     def __init__(self, is_, count=5):
         super().__init__(stub_pictures(count))
@@ -49,14 +49,14 @@ def stop(run, step=4, **settings):
 
 
 def resume(run, **settings):
-    """Its end, and everything that it then holds."""
+    """The end of the run, and everything that it then holds."""
     make(run, settings.pop("recipe", RECIPE), resume=True, **settings).run()
     return everything(run)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Everything of a run that nothing happens to."""
+    """Everything in a run that is never disturbed."""
     run = tmp_path_factory.mktemp("whole") / "run"
     make(run, RECIPE).run()
     return everything(run)
@@ -67,7 +67,7 @@ def path_of(run, step):
 
 
 def sign(path):
-    """Write the checksum that belongs to a checkpoint."""
+    """Write a checkpoint's checksum."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     path.with_suffix(".sha256").write_text(f"{digest}  {path.name}\n")
 
@@ -78,7 +78,7 @@ def edit(path, **changes):
     path.write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
 
 
-# what a data set is known by
+# what identifies a data set
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_equal_data_are_known_wherever_they_lie_and_whenever_they_were_written(d
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("name", ["a.png", "b.bmp"])
 def test_a_changed_pixel_is_found(data, monkeypatch, name, whole):
-    """In a large set only parts of a large picture are read. A bitmap ends with its upper row."""
+    """Only parts of a large image in a large set are read. A bitmap ends with its top row."""
     if not whole:
         monkeypatch.setattr(identity, "WHOLE", 0)
     before = known_by(data)
@@ -151,12 +151,12 @@ def test_other_data_sets_are_known_by_their_settings_or_what_they_say():
     assert fingerprint(stub_pictures()) is None
 
 
-# data and first weights
+# data and initial weights
 
 
 def test_other_training_data_are_refused(tmp_path):
     stop(tmp_path, pictures=Pictures("first"))
-    with pytest.raises(InputError, match="cannot be resumed, its training data are not those"):
+    with pytest.raises(InputError, match="cannot be resumed: its training data are not those"):
         resume(tmp_path, pictures=Pictures("second"))
     resume(tmp_path, pictures=Pictures("first"))
 
@@ -235,7 +235,7 @@ def test_a_renamed_checkpoint_goes_on_from_its_own_step(tmp_path, caplog, whole)
     for file in (tmp_path / "checkpoints").glob("step-00000004.*"):
         file.rename(file.with_stem("step-00000005"))
     assert resume(tmp_path) == whole
-    assert "renamed, it was written after step 4" in caplog.text
+    assert "renamed; it was written after step 4" in caplog.text
 
 
 def test_a_checkpoint_of_another_run_is_passed_over(tmp_path, caplog, whole):
@@ -245,7 +245,7 @@ def test_a_checkpoint_of_another_run_is_passed_over(tmp_path, caplog, whole):
     for file in (other / "checkpoints").glob("step-00000005.*"):
         shutil.copy(file, mine / "checkpoints")
     assert resume(mine) == whole
-    assert "step-00000005.safetensors: of another run" in caplog.text
+    assert "step-00000005.safetensors: from another run" in caplog.text
 
 
 @pytest.mark.parametrize("difference", ["seed", "data", "weights"])
@@ -263,7 +263,7 @@ def test_checkpoints_of_another_run_alone_are_refused(tmp_path, difference):
             make(other, RECIPE, model, pictures=Pictures("mine")).run()
     shutil.rmtree(mine / "checkpoints")
     shutil.copytree(other / "checkpoints", mine / "checkpoints")
-    with pytest.raises(InputError, match=r"no checkpoint can be used .*of another run"):
+    with pytest.raises(InputError, match=r"no checkpoint can be used .*from another run"):
         resume(mine, pictures=Pictures("mine"))
 
 
@@ -288,7 +288,7 @@ def test_rows_of_another_run_are_said(tmp_path, caplog, whole, content):
     stop(tmp_path)
     (tmp_path / "metrics.jsonl").write_bytes(content)
     assert resume(tmp_path)[1:] == whole[1:]
-    assert "not the rows that stood there at step 4" in caplog.text
+    assert "its rows have changed since step 4" in caplog.text
 
 
 # finished runs
@@ -305,14 +305,14 @@ def finished(tmp_path):
 def test_final_weights_that_are_gone_are_made_anew(finished, caplog, whole, damage, earlier):
     weights = finished / "model.safetensors"
     content = weights.read_bytes()
-    if earlier:  # a version that kept no hash of them
+    if earlier:  # a version that stored no hash of them
         edit(finished / "result.json", weights_sha256=None)
     if damage == "missing":
         weights.unlink()
     else:
         weights.write_bytes(content[:100] if damage == "cut" else content[:-4] + b"\0\0\0\0")
     assert resume(finished) == whole
-    assert "made anew from the last checkpoint" in caplog.text
+    assert "restored from the last checkpoint" in caplog.text
     kept = [file.read_bytes() for file in finished.glob("model.safetensors.*")]
     assert len(kept) == (damage != "missing"), "what stood there is not lost"
 

@@ -71,7 +71,7 @@ def test_a_run_folder_holds_what_it_should(tmp_path):
         "step-00000008.png",
     ]
     assert json.loads((tmp_path / "result.json").read_text()) == result
-    assert result["bbox"]["AP"] == pytest.approx(1.0)  # the stub's boxes are the truth
+    assert result["bbox"]["AP"] == pytest.approx(1.0)  # the stub's boxes are the ground truth
     assert result["segm"].keys() >= {"AP", "AP50", "AP75", "APs", "APm", "APl"}
     assert result["steps"] == 8
     assert result["seconds"] > 0
@@ -196,7 +196,7 @@ def test_a_time_budget_ends_a_run(tmp_path):
 
 
 class Poisoned(StubModel):
-    """Its weights become infinite in one step."""
+    """A model whose weights become infinite in one step."""
 
     def __init__(self, step):
         super().__init__()
@@ -214,7 +214,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_good_checkp
         make(tmp_path, model=Poisoned(5)).run()
     text = str(problem.value)
     assert text.startswith("step 5: loss_objectness is inf, loss_rpn_box_reg is inf")
-    assert "picture " in text
+    assert "sample " in text
     assert "head (Colours), whose weight is not finite" in text
     found = load_newest(tmp_path / "checkpoints")
     assert found.step == 3
@@ -223,7 +223,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_good_checkp
 
 def test_a_gradient_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(trainer_module, "grad_norm", lambda parameters: float("nan"))
-    with pytest.raises(NonFiniteError, match="step 1: the gradients are finite but"):
+    with pytest.raises(NonFiniteError, match="step 1: the gradients are finite, but"):
         make(tmp_path).run()
     assert load_newest(tmp_path / "checkpoints") is None
 
@@ -251,7 +251,7 @@ def test_a_learning_rate_of_a_million_is_reported(tmp_path):
 
 
 def test_an_empty_data_set_is_refused(tmp_path):
-    with pytest.raises(InputError, match="the training set holds no pictures"):
+    with pytest.raises(InputError, match="the training set holds no images"):
         Trainer(StubModel(), [], None, RECIPE, tmp_path)
 
 
@@ -262,7 +262,7 @@ def test_classes_that_do_not_fit_are_refused(tmp_path):
     class Others(list):
         classes = ("b", "a")
 
-    with pytest.raises(InputError, match=r"3 classes \(a, b, c\), the model 2"):
+    with pytest.raises(InputError, match=r"3 classes \(a, b, c\), the model has 2"):
         make(tmp_path, pictures=Pictures(stub_pictures()))
     with pytest.raises(InputError, match="the validation set's classes"):
         make(tmp_path, val=Others(stub_pictures()))
@@ -282,7 +282,7 @@ def full(*arguments, **settings):
     ("name", "what"),
     [
         ("draw_curve", "the curve of step 4"),
-        ("draw_samples", "the sample pictures of step 4"),
+        ("draw_samples", "the sample images of step 4"),
         ("_evaluate", "the evaluation after step 4"),
     ],
 )
@@ -312,7 +312,7 @@ def test_nothing_that_is_drawn_beside_the_training_ends_it(
     recipe = replace(RECIPE, sample_every=4, evaluate_every=4)
     make(tmp_path / "run", recipe, val=stub_pictures(2)).run()
     lines = [record.getMessage() for record in caplog.records]
-    assert len(lines) == 1 and lines[0].startswith(f"{what} failed, training goes on: {reason}")
+    assert len(lines) == 1 and lines[0].startswith(f"{what} failed; training goes on: {reason}")
     assert "\n" not in lines[0]
     whole, run = (learnt(tmp_path / name / "metrics.jsonl") for name in ("whole", "run"))
     assert whole == run

@@ -1,4 +1,4 @@
-"""Colours can be told apart by colour-blind readers, and stand in one place."""
+"""Colour-blind readers can tell the colours apart, and the colours are defined in one place."""
 
 import itertools
 import re
@@ -20,7 +20,7 @@ EYES = [np.eye(3), *(np.array(m.split(), float).reshape(3, 3) for m in (DEUTAN, 
 
 
 def seen(colour):
-    """The colour (3,) in 0..1 as each kind of eye sees it (3, 3)."""
+    """The colour (3,) in 0..1 as each kind of eye sees it, (3, 3)."""
     rgb = np.array(colours.rgb(colour)) / 255
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     return np.array([np.clip(eye @ linear, 0, 1) ** (1 / 2.4) for eye in EYES])
@@ -43,7 +43,7 @@ def test_no_two_of_a_group_look_alike_to_any_reader(group, least):
 
 
 def test_no_level_looks_like_a_thing():
-    drawn_with_levels = set(colours.THINGS) - {"missed"}  # that is drawn with mistakes only
+    drawn_with_levels = set(colours.THINGS) - {"missed"}  # drawn with errors only
     for level, name in itertools.product(colours.LEVELS, drawn_with_levels):
         distance = np.linalg.norm(seen(level) - seen(colours.THINGS[name]), axis=1).min()
         assert distance > 0.14, (level, name)
@@ -62,7 +62,7 @@ def test_the_same_thing_has_the_same_colour_everywhere():
 def test_colours_of_things_are_written_in_one_file_only():
     named = {v for v in vars(colours).values() if isinstance(v, str) and v.startswith("#")}
     named |= {*colours.ERRORS.values(), *colours.LEVELS, *colours.OBJECTS, *colours.CHANNELS}
-    named -= {colours.INK, colours.PAPER, "#000000"}  # text, page and black are no things
+    named -= {colours.INK, colours.PAPER, "#000000"}  # text, page and black are not things
     numbers = {colours.rgb(colour) for colour in named}
     for path in itertools.chain(*(folder.rglob("*") for folder in FOLDERS)):
         if path.suffix not in (".py", ".js") or path.name == "colours.py":

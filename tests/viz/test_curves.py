@@ -1,4 +1,4 @@
-"""The picture of a run's course."""
+"""The plot of a training run."""
 
 import numpy as np
 from PIL import Image

@@ -1,4 +1,4 @@
-"""The contact sheet: looked at by eye once; here what can be said of its pixels."""
+"""The contact sheet. Somebody has looked at it once; here are checks of its pixels."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def cell(size=(20, 30), wrong=None, unusable=(), note=""):
 
 
 def count(sheet, colour):
-    """Pixels of exactly this colour."""
+    """The number of pixels of exactly this colour."""
     return int((np.asarray(sheet) == np.array(colour)).all(axis=2).sum())
 
 
@@ -59,7 +59,7 @@ def test_objects_have_the_colours_of_their_classes_and_wrong_ones_are_red():
 
 def test_what_is_wrong_is_said_below_the_picture():
     plain = data_sheet(summary(), [cell()])
-    noted = data_sheet(summary(), [cell(note="pictures without objects")])
+    noted = data_sheet(summary(), [cell(note="images without objects")])
     both = data_sheet(summary(), [cell(note="one", unusable=[([0, 0, 5, 5], "two")])])
     assert noted.height > plain.height and count(noted, RED)
     assert both.height - noted.height == noted.height - plain.height
@@ -102,7 +102,7 @@ def test_long_names_keep_both_ends():
 
 @pytest.mark.parametrize("width", [1, 40, 150, 333])
 def test_long_names_are_measured_few_times(width):
-    """As long as it fits: one letter more would not."""
+    """As long as it fits: one more letter would not."""
 
     class Font:
         measured = 0

@@ -1,4 +1,4 @@
-"""Pictures of instances: looked at by eye once; here what can be said of their pixels."""
+"""Instances drawn on images: somebody looked at them once; here are checks of their pixels."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def grey(height, width):
 
 
 def changed(picture, image):
-    """Which pixels of an enlarged picture are not the image's, (h, w)."""
+    """The pixels of an enlarged image that differ from the original's, (h, w)."""
     plain = np.asarray(enlarged(image, picture.width // image.shape[2]))
     return (np.asarray(picture) != plain).any(axis=2)
 

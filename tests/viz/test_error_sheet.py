@@ -1,4 +1,4 @@
-"""The errors of a picture: looked at by eye once; here what can be said of its pixels."""
+"""The errors of an image. Somebody has looked at the sheet once; here are checks of its pixels."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ OBJECT, FAR = [20, 20, 40, 40], [70, 70, 20, 20]
 
 
 def halves(annotations, results):
-    """The colours in the truth's and in the detections' half."""
+    """The colours in the ground truth's half and in the detections' half."""
     errors = picture_errors(annotations, results, "segm")
     image = np.full((3, SIDE, SIDE), 0.5, np.float32)
     sheet = np.asarray(draw_errors(image, "a.png", errors, annotations, results, ("a", "b")))

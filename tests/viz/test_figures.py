@@ -1,4 +1,4 @@
-"""Every figure of every stage is drawn of a real trace, and holds as many boxes as it should."""
+"""Every figure of every stage is drawn from a real trace, and holds as many boxes as it should."""
 
 import inspect
 import re
@@ -44,7 +44,7 @@ def trace_of(model, image, target):
 
 @pytest.fixture(scope="module")
 def busy():
-    """A picture with objects, by a model that finds many things."""
+    """An image with objects, and a model that finds many things."""
     image, target = tm.ToyShapes(3, size=64, min_objects=2, max_objects=3)[0]
     model = model_of(box_score_thresh=0.2).eval()
     return model, *trace_of(model, image, target)
@@ -52,7 +52,7 @@ def busy():
 
 @pytest.fixture(scope="module")
 def quiet():
-    """A picture without objects, by a model that finds nothing."""
+    """An image without objects, and a model that finds nothing."""
     image, _ = tm.ToyShapes(3, size=64)[0]
     model = model_of(box_score_thresh=0.99).eval()
     return model, *trace_of(model, image, EMPTY)
@@ -103,7 +103,7 @@ def test_the_table_of_views_names_every_figure_and_every_step_of_the_page():
 
 
 def boxes_in(figure, colour):
-    """How many rectangles of this edge colour."""
+    """The number of rectangles with this edge colour."""
     from matplotlib.colors import to_hex
 
     patches = [patch for axis in figure.axes for patch in axis.patches]
@@ -148,7 +148,8 @@ def test_rows_that_go_on_are_those_of_the_filters(busy):
 
 def test_what_a_grid_of_half_the_size_keeps_of_a_mask():
     """By hand: bins of two pixels with two samples each, half a pixel to the right and below, as
-    torchvision's unaligned RoIAlign reads its goals: at the far edges the last one is half outside.
+    torchvision's unaligned RoIAlign reads its targets. At the far edges the last sample is half
+    outside.
     """
     from tinymaskrcnn.viz.figures.training import mask_round_trip
 

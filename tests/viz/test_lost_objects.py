@@ -18,6 +18,6 @@ def test_a_miss_names_the_stage_that_lost_it():
             model.evaluate_losses([image], [target], np.random.default_rng(0))
         reasons.append([why_missed(t, g) for g in range(len(target["labels"]))])
     heads, first = reasons
-    assert any("but its class got only" in reason for reason in heads)
+    assert any("but its class scored only" in reason for reason in heads)
     assert all("proposal" in r or "no box of the first stage" in r for r in first)
     assert any("enough other boxes had better scores" in r or "no box" in r for r in first)

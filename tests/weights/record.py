@@ -15,7 +15,7 @@ FILES = Path(__file__).parent / "files"
 
 
 def tensors() -> OrderedDict:
-    """Every element type, and every way for a tensor to lie in its storage."""
+    """Every element type, and every way a tensor can lie in its storage."""
     generator = torch.Generator().manual_seed(0)
     base = torch.randn(4, 3, 5, generator=generator)
     state = OrderedDict(
@@ -37,7 +37,7 @@ def tensors() -> OrderedDict:
 
 
 def checkpoint(state: OrderedDict) -> dict:
-    """What a trainer saves: the weights among much else."""
+    """What a trainer saves: the weights among many other things."""
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     model(torch.randn(4, 2)).sum().backward()

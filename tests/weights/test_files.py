@@ -1,4 +1,4 @@
-"""Weight files of every kind, whole and damaged; the recorded ones are described in record.py."""
+"""Weight files of every kind, whole and damaged; record.py describes the recorded ones."""
 
 import argparse
 import json
@@ -25,7 +25,7 @@ VALUES = dict(np.load(FILES / "values.npz"))
 
 
 def rewrite_zip(source, target, change):
-    """Copy a zip file record by record; `change(name, data)` gives the new data, or None."""
+    """Copy a zip file record by record; `change(name, data)` returns the new data, or None."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for name in old.namelist():
             data = change(name, old.read(name))
@@ -38,7 +38,7 @@ def rewrite_zip(source, target, change):
 
 @pytest.mark.parametrize("name", ["zip.pth", "stream.pth"])
 def test_recorded_checkpoints_give_torchs_values(name):
-    """Wrapped in "model", prefixed with "module.", among an optimiser and a schedule."""
+    """Wrapped in "model", prefixed with "module.", beside an optimiser and a schedule."""
     state = load_weights(FILES / name)
     assert list(state) == list(VALUES)
     for key, expected in VALUES.items():
@@ -86,7 +86,7 @@ def test_without_a_byte_order_files_are_little_endian(tmp_path):
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "model", "model_state_dict"])
 def test_wrappers_are_opened(wrapper, tmp_path):
-    """The recorded pickle has "model"; another key of any length takes its place."""
+    """The recorded pickle has "model"; another key of any length replaces it."""
 
     def rename(name, data):
         old = b"X\x05\0\0\0model"
@@ -156,7 +156,7 @@ def test_bfloat16_in_safetensors(tmp_path):
 @pytest.mark.parametrize("text", ["{", "[1]", '{"a": 1}', "[" * 100_000])
 def test_metadata_of_another_form_is_refused(text, tmp_path):
     save_file({"w": np.ones(2, np.float32)}, tmp_path / "a", {"tinymaskrcnn": text})
-    with pytest.raises(WeightsError, match="its metadata is no"):
+    with pytest.raises(WeightsError, match="its metadata is not"):
         read_metadata(tmp_path / "a")
 
 
@@ -220,7 +220,7 @@ def foreign_files():
         "no single data.pkl": zipped,
         "compressed": compressed,
         "not a weight file": written(b"hello"),
-        "not one of torch.save": written(pickle.dumps({"w": 1})),
+        "not one from torch.save": written(pickle.dumps({"w": 1})),
         "unknown version": written(pickle.dumps(MAGIC, 2) + pickle.dumps(7, 2)),
         "the file is empty": written(b""),
         "expected one": written(b"PK"),
@@ -266,7 +266,7 @@ def test_a_small_file_cannot_claim_large_tensors(tmp_path):
 
 
 def tensor(sizes, strides):
-    """The pickle's text of a tensor at the beginning of a storage of 8 floats."""
+    """A tensor at the start of a storage of 8 floats, as text in the pickle."""
     storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x08tQ"
     numbers = b"".join(
         b"(" + b"".join(b"L%dL\n" % number for number in some) + b"t" for some in (sizes, strides)
@@ -404,7 +404,7 @@ MEASURE = """
 import sys
 from tinymaskrcnn.weights import load_weights
 import safetensors, safetensors.numpy
-def peak():  # of this process alone; getrusage's figure begins with the parent's
+def peak():  # of this process alone; getrusage's value starts with the parent's
     lines = open("/proc/self/status").read().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 before = peak()

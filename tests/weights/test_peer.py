@@ -1,4 +1,4 @@
-"""Live comparison with torch: what it writes is read alike, and it loads what is written here."""
+"""Live comparison with torch: its files read the same here, and it loads the files written here."""
 
 import itertools
 
@@ -74,7 +74,7 @@ def test_classification_checkpoints_of_vgg16(tmp_path):
     torch.save(theirs.state_dict(), tmp_path / "a.pth")
     body = BUILDERS["maskrcnn_vgg16_fpn"](num_classes=2).backbone.body
     body.load_state_dict(backbone_state(load_weights(tmp_path / "a.pth"), "vgg16"))
-    ends = (0, 10, 17, 24, 31)  # behind the pools
+    ends = (0, 10, 17, 24, 31)  # after the pools
     assert_same_maps(body, [theirs.features[a:b] for a, b in itertools.pairwise(ends)])
 
 

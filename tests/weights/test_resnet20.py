@@ -38,7 +38,7 @@ def shortcut(x, channels):
 
 
 def resnet20(state, x):
-    """Pictures (N, 32, 32, 3), normalised, to logits (N, 10)."""
+    """Images (N, 32, 32, 3), normalised, to logits (N, 10)."""
     x = conv_norm(state, x, "conv1", "bn1").data
     for stage, channels in ((1, 16), (2, 32), (3, 64)):
         for block in range(3):

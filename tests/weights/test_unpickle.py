@@ -1,4 +1,4 @@
-"""The unpickler: what it builds, what it refuses, and that nothing of a file ever runs."""
+"""The unpickler: what it builds, what it refuses, and that nothing in a file ever runs."""
 
 import argparse
 import contextlib

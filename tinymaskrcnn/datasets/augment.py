@@ -1,9 +1,10 @@
-"""Random changes to a picture and its target that keep boxes and masks right.
+"""Random changes to an image and its target that keep boxes and masks right.
 
-Every function takes (image float32 (C, H, W) in 0..1, target) and returns a new pair; what it was
-given stays as it was. A flip mirrors boxes as they are. Where a picture is resized or cropped, or
-gets objects of another, boxes and areas are taken anew from the masks, and objects of which too
-little is left are dropped. Not here: rotations by other than right angles, and elastic changes.
+Every function takes (image float32 (C, H, W) in 0..1, target) and returns a new pair; it leaves its
+arguments as they are. A flip mirrors the boxes. After resizing, cropping or pasting, boxes and
+areas are computed anew from the masks, and objects with too few pixels left are dropped.
+
+Not here: rotations by anything but right angles, and elastic deformation.
 """
 
 from __future__ import annotations
@@ -20,26 +21,29 @@ from ..models.inputs import Target
 from .targets import crowd_flags, select_objects, with_masks
 
 Pair = tuple[np.ndarray, Target]
-MULTIPLE = 32  # the stride of the coarsest feature map; canvases are multiples of it
+MULTIPLE = 32  # the stride of the coarsest feature map; canvas sides are multiples of it
 MIN_PIXELS = 10  # an object with fewer pixels left is dropped
-PASTED = 0.5  # chance of each of another picture's objects to be pasted
+PASTED = 0.5  # the chance that copy_paste takes a given object
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What to do at random to every training picture.
+    """The random changes made to every training image.
 
-    - `flip`, `vertical_flip`, `transpose`: probability of each; all three make the eight positions
-      of a picture that has no up and down.
-    - `scale_jitter`: 0.2 resizes by a factor from 0.8 to 1.25, then crops or pads at random back to
-      the picture's size, rounded up to a multiple of 32.
-    - `colour_jitter`: strength of random brightness, contrast and saturation, 0 for none.
-    - `crop`: 0.3 cuts each side to a random share from 0.7 to 1, anywhere; the model then sees what
-      is left larger.
-    - `copy_paste`: probability that objects of another picture, out of `partners`, are pasted onto
-      it (Ghiasi et al. 2021). They have gone through the other changes themselves.
+    Args:
+        flip, vertical_flip, transpose: the probability of each. Together they produce all eight
+            orientations, for images that have no up and down.
+        scale_jitter: 0.2 resizes by a factor from 0.8 to 1.25, then crops or pads at random back to
+            the image's size, rounded up to a multiple of 32.
+        colour_jitter: strength of random brightness, contrast and saturation; 0 for none.
+        crop: 0.3 cuts each side to a random share from 0.7 to 1, at a random place; the model then
+            sees what is left at a larger scale.
+        copy_paste: the probability of pasting objects from another image of `partners` (Ghiasi et
+            al. 2021). That image has gone through the other changes first.
+        partners: the data set that objects are pasted from.
 
-    Raises InputError for `copy_paste` without `partners`.
+    Raises:
+        InputError: `copy_paste` without `partners`.
     """
 
     flip: float = 0.5
@@ -65,7 +69,7 @@ class Augmentation:
         return image, target
 
     def _moved(self, image: np.ndarray, target: Target, rng: np.random.Generator) -> Pair:
-        """What changes where things are; each takes from `rng` only if it is asked for."""
+        """The changes that move objects. Each draws from `rng` only if it is switched on."""
         chances = {flip: self.flip, vertical_flip: self.vertical_flip, transpose: self.transpose}
         for change, chance in chances.items():
             if rng.random() < chance:
@@ -77,7 +81,7 @@ class Augmentation:
         return image, target
 
     def _partner(self, rng: np.random.Generator) -> Pair:
-        """Any picture of `partners`."""
+        """A random image of `partners`."""
         index = int(rng.integers(len(self.partners)))
         try:
             return self.partners[index]
@@ -87,7 +91,7 @@ class Augmentation:
 
 
 def flip(image: np.ndarray, target: Target) -> Pair:
-    """Left becomes right."""
+    """Mirror left and right."""
     width = image.shape[2]
     x1, y1, x2, y2 = target["boxes"].T
     boxes = np.stack([width - x2, y1, width - x1, y2], axis=1)
@@ -95,7 +99,7 @@ def flip(image: np.ndarray, target: Target) -> Pair:
 
 
 def vertical_flip(image: np.ndarray, target: Target) -> Pair:
-    """Top becomes bottom."""
+    """Mirror top and bottom."""
     height = image.shape[1]
     x1, y1, x2, y2 = target["boxes"].T
     boxes = np.stack([x1, height - y2, x2, height - y1], axis=1)
@@ -103,29 +107,29 @@ def vertical_flip(image: np.ndarray, target: Target) -> Pair:
 
 
 def transpose(image: np.ndarray, target: Target) -> Pair:
-    """Rows become columns."""
+    """Swap rows and columns."""
     boxes = target["boxes"][:, [1, 0, 3, 2]]
     return mirrored(image.transpose(0, 2, 1), target, boxes, masks_of(target).transposed())
 
 
 def mirrored(image: np.ndarray, target: Target, boxes: np.ndarray, masks: CroppedMasks) -> Pair:
-    """The view of the picture made into an array, everything else of the target kept."""
+    """Copy the image's view into an array, and set the target's boxes and masks."""
     moved = {**target, "boxes": boxes.astype(np.float32), "masks": masks}
     return np.ascontiguousarray(image), moved
 
 
 def masks_of(target: Target) -> CroppedMasks:
-    """The masks of a target, whose own may be an array (G, H, W)."""
+    """The target's masks as CroppedMasks; they may be stored as an array (G, H, W)."""
     return CroppedMasks.of(target["masks"])
 
 
 def jitter_scale(
     image: np.ndarray, target: Target, rng: np.random.Generator, strength: float
 ) -> Pair:
-    """Resize by a factor drawn from (1 - strength) to 1 / (1 - strength), then cut or pad back.
+    """Resize by a factor drawn from (1 - strength) to 1 / (1 - strength), then crop or pad back.
 
-    The canvas is the picture's size rounded up to a multiple of 32. Where it is larger than the
-    resized picture, the picture lies anywhere in it; where it is smaller, it is cut anywhere.
+    The canvas is the image's size rounded up to a multiple of 32. A smaller resized image is placed
+    at random inside it; a larger one is cropped at random.
     """
     limit = -np.log1p(-strength)
     factor = np.exp(rng.uniform(-limit, limit))
@@ -143,7 +147,7 @@ def jitter_scale(
 def random_crop(
     image: np.ndarray, target: Target, rng: np.random.Generator, strength: float
 ) -> Pair:
-    """A window anywhere in the picture, each side a share drawn from (1 - strength) to 1 of it."""
+    """Crop to a random window; each side keeps a share drawn from (1 - strength) to 1."""
     sides = image.shape[1:]
     kept = [max(1, round(side * rng.uniform(1 - strength, 1))) for side in sides]
     corner = [int(rng.integers(side - k + 1)) for side, k in zip(sides, kept, strict=True)]
@@ -157,10 +161,10 @@ def copy_paste(
     other_target: Target,
     rng: np.random.Generator,
 ) -> Pair:
-    """The picture with some of another's objects on it, moved together to where there is room.
+    """Paste some of another image's objects onto this one, moved together to where there is room.
 
-    Each object but crowds is chosen with probability one half, one at least. What they cover is
-    taken from the masks below.
+    Each object that is not a crowd is chosen with probability one half, and at least one is. The
+    pixels that they cover are removed from the masks below.
     """
     single = np.flatnonzero(~crowd_flags(other_target)["iscrowd"])
     if len(single) == 0:
@@ -179,8 +183,8 @@ def copy_paste(
 
 
 def free_offset(used: np.ndarray, side: int, rng: np.random.Generator) -> int:
-    """Where a window of this length begins, so that the `used` places of an axis come to lie
-    anywhere in it; all of them if there is room, and as many as there is otherwise.
+    """The start of a random window of length `side` on an axis: it holds all of the `used` places
+    if they fit, otherwise as many as it can.
     """
     if len(used) == 0:
         return 0
@@ -190,7 +194,7 @@ def free_offset(used: np.ndarray, side: int, rng: np.random.Generator) -> int:
 
 
 def joined(target: Target, more: Target) -> Target:
-    """The objects of both; whatever is not per object is the first's."""
+    """The objects of both targets; entries that are not per object come from the first."""
     both = ("boxes", "labels", "area", "iscrowd")
     kept = {name: value for name, value in target.items() if not isinstance(value, np.ndarray)}
     kept["masks"] = CroppedMasks.joined(target["masks"], more["masks"])
@@ -198,7 +202,7 @@ def joined(target: Target, more: Target) -> Target:
 
 
 def resize(image: np.ndarray, target: Target, height: int, width: int) -> Pair:
-    """Bilinear for the picture (averaging where it shrinks), nearest neighbour for the masks."""
+    """Resize the image bilinearly (averaging when it shrinks), the masks by nearest neighbour."""
     scaled = np.stack(
         [
             np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
@@ -215,9 +219,9 @@ def resize(image: np.ndarray, target: Target, height: int, width: int) -> Pair:
 def crop_or_pad(
     image: np.ndarray, target: Target, top: int, left: int, height: int, width: int
 ) -> Pair:
-    """The window whose corner is at (top, left), which may be negative or reach past the picture.
+    """The window whose corner is at (top, left), which may be negative or reach past the image.
 
-    Outside the picture its mean colour is filled in, which is near zero once it is normalised.
+    Outside the image it is filled with the mean colour, which is close to zero after normalisation.
     """
     canvas = np.empty((len(image), height, width), np.float32)
     canvas[:] = image.mean(axis=(1, 2), keepdims=True)
@@ -229,13 +233,13 @@ def crop_or_pad(
 
 
 def overlap(length: int, start: int, window: int) -> tuple[slice, slice]:
-    """Where a window on an axis shows the picture: its place in the window and in the picture."""
+    """Where a window on an axis shows the image: the slice of the window, and that of the image."""
     first, last = max(start, 0), max(min(start + window, length), max(start, 0))
     return slice(first - start, last - start), slice(first, last)
 
 
 def jitter_colour(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """Random brightness, contrast and saturation; grey pictures stay grey."""
+    """Change brightness, contrast and saturation at random; grey images stay grey."""
     contrast, saturation = rng.uniform(1 - strength, 1 + strength, 2).astype(np.float32)
     brightness = np.float32(rng.uniform(-strength, strength) / 2)
     grey = image.mean(axis=0)

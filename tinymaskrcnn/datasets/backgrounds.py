@@ -1,7 +1,7 @@
 """Backgrounds for the toy shapes: smooth colour noise, stripes and plaids, lines, arcs and crumbs.
 
 Nothing here looks like an object: lines and arcs are thin, crumbs are smaller than the smallest
-shape, and the rest has no edges. What leaves this file is float32 (3, size, size) in about 0..255.
+shape, and the rest has no edges. The result is float32 (3, size, size), roughly in 0..255.
 """
 
 import math
@@ -21,14 +21,14 @@ def background(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def smooth_noise(size: int, rng: np.random.Generator) -> Image.Image:
-    """Random colours on a coarse grid, blown up; two grid cells make a plain gradient."""
+    """Random colours on a coarse grid, scaled up; with two grid cells it is a plain gradient."""
     cells = int(rng.choice((2, 3, 5, 9, 17)))
     colours = rng.random((cells, cells, 3)) * 128 + rng.random(3) * 110
     return Image.fromarray(colours.astype(np.uint8)).resize((size, size), Image.Resampling.BICUBIC)
 
 
 def waves(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Stripes at any angle, or a plaid of two directions, (size, size) in -1..1."""
+    """Stripes at any angle, or a plaid of two directions: (size, size) in -1..1."""
     frequency = 2 * math.pi / (size * rng.uniform(0.05, 0.3))
     angle, phase = rng.uniform(0, 2 * math.pi, 2)
     steps = np.arange(size, dtype=np.float32) * np.float32(frequency)
@@ -60,5 +60,5 @@ def random_colours(count: int, rng: np.random.Generator) -> list[tuple[int, ...]
 
 
 def disc(x: float, y: float, radius: float) -> tuple[float, float, float, float]:
-    """The box around a disc, as Pillow wants it."""
+    """The box around a disc, in Pillow's form."""
     return x - radius, y - radius, x + radius, y + radius

@@ -1,5 +1,5 @@
-"""What `tinymaskrcnn check-data` finds out about a COCO json: the file's own defects, those of the
-pictures, which are read one by one, and pictures that another set has too.
+"""What `tinymaskrcnn check-data` finds wrong with a COCO json: defects of the file itself and of
+its images, which are read one by one, and images that it shares with another set.
 
 Nothing is printed or drawn here.
 """
@@ -20,14 +20,15 @@ from .coco_file import CocoFile, picture
 from .defects import ODD, REFUSED, Defect, brief
 from .images import MAX_PIXELS, read_image, unread
 
-CROWDS = 0.1  # share of crowds among the objects from which it is a warning
+CROWDS = 0.1  # warn when at least this share of the objects are crowds
 
 
 @dataclass
 class CheckedSet:
-    """A data set and all that is wrong with it.
+    """A data set and everything that is wrong with it.
 
-    - `digests`: of each picture that could be read, by its id; equal ones are equal pictures.
+    `digests` maps the id of each readable image to a digest of its pixels: equal digests mean equal
+    images.
     """
 
     file: CocoFile
@@ -42,19 +43,21 @@ def check_set(
     max_pixels: int = MAX_PIXELS,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> CheckedSet:
-    """Read a COCO json and every picture of it.
+    """Read a COCO json and every image it lists.
 
-    - `classes`: of the set that is trained on, where this is another. `progress`: wraps the row of
-      pictures, for a bar.
+    Args:
+        classes: the training set's class names, when this is another set.
+        progress: wraps the iteration over images, to show a progress bar.
 
-    Raises InputError for a file that is no COCO json at all.
+    Raises:
+        InputError: the file is not COCO json at all.
     """
     file = CocoFile(path, images_dir, classes, max_pixels)
     defects, digests = list(file.defects), {}
     if not file.images:
-        defects.append(Defect(REFUSED, "no pictures", "images", "there is none that can be used"))
+        defects.append(Defect(REFUSED, "no images", "images", "there are none that can be used"))
     defects += crowds(file)
-    if classes is None:  # a set that is not trained on may do without some of them
+    if classes is None:  # a set that is not trained on may lack some of them
         defects += classes_without_objects(file)
     for entry in progress([entry for entry in file.images if entry["id"] in file.files]):
         where, id_ = picture(entry), entry["id"]
@@ -62,11 +65,11 @@ def check_set(
             image = read_image(file.files[id_], max_pixels=max_pixels)
         except InputError as problem:
             detail = str(problem).removeprefix(f"{file.files[id_]}: ")
-            kind = "pictures that cannot be read"
+            kind = "images that cannot be read"
             defects.append(Defect(REFUSED, kind, where, detail, image=id_))
             continue
         if wrong := wrong_size(file.path, entry, image.shape[1:]):
-            kind = "pictures of another size than the json says"
+            kind = "images whose size differs from the json's"
             defects.append(Defect(REFUSED, kind, where, wrong, image=id_))
         found = unread(file.files[id_], max_pixels=max_pixels)
         defects += [Defect(ODD, kind, where, detail, image=id_) for kind, detail in found]
@@ -75,20 +78,20 @@ def check_set(
 
 
 def crowds(file: CocoFile) -> list[Defect]:
-    """Crowds, where they are many: nothing is learnt from them."""
+    """A warning if many objects are crowds, because nothing is learned from crowds."""
     flags = [thing["iscrowd"] for things in file.objects.values() for thing in things]
-    count, hint = sum(flags), "convert --no-crowds makes ordinary objects of them"
+    count, hint = sum(flags), "convert --no-crowds makes them ordinary objects"
     if count and count == len(flags):
-        kind = f"all {count} objects are crowds: nothing would be learnt"
+        kind = f"all {count} objects are crowds: nothing would be learned"
         return [Defect(REFUSED, kind, "annotations", hint)]
     if count > CROWDS * len(flags):
-        kind = f"{count} of {len(flags)} objects are crowds, from which nothing is learnt"
+        kind = f"{count} of {len(flags)} objects are crowds, which training ignores"
         return [Defect(ODD, kind, "annotations", hint)]
     return []
 
 
 def classes_without_objects(file: CocoFile) -> list[Defect]:
-    """Classes that the model would get an output for, but nothing to learn from."""
+    """Categories without objects: the model would have an output for each, but no examples."""
     if not file.files:
         return []
     used = {thing["label"] for things in file.objects.values() for thing in things}
@@ -99,19 +102,19 @@ def classes_without_objects(file: CocoFile) -> list[Defect]:
         if label not in used:
             detail = brief(name)
             if name in roots:
-                detail += ", a root as Roboflow adds it: others name it as their supercategory"
+                detail += "; a root, as Roboflow adds it: others name it as their supercategory"
             where = f"category {brief(file.category_ids[label - 1])}"
             defects.append(Defect(ODD, "categories without objects", where, detail))
     return defects
 
 
 def digest(image: np.ndarray) -> bytes:
-    """A fingerprint of the pixels: files may differ where pictures are equal."""
+    """A digest of the pixels: files may differ although their images are equal."""
     return hashlib.blake2b(image.data, key=str(image.shape).encode(), digest_size=16).digest()
 
 
 def duplicate_images(file: CocoFile, digests: dict[Any, bytes]) -> list[Defect]:
-    """Pictures of one set that are equal to an earlier one in another file."""
+    """Images whose pixels equal those of an earlier file of the same set."""
     entries = {entry["id"]: entry for entry in file.images}
     first: dict[bytes, Any] = {}
     defects = []
@@ -119,16 +122,16 @@ def duplicate_images(file: CocoFile, digests: dict[Any, bytes]) -> list[Defect]:
         other = first.setdefault(value, id_)
         if entries[other]["file_name"] != entries[id_]["file_name"]:
             detail = f"as {entries[other]['file_name']}"
-            kind = "identical pictures in the set"
+            kind = "identical images in the set"
             defects.append(Defect(ODD, kind, picture(entries[id_]), detail, image=id_))
     return defects
 
 
 def leaks(checked: CheckedSet, other: CheckedSet) -> list[Defect]:
-    """Pictures of a set that another one has too, which makes its figures too good."""
+    """Images that also occur in the other set, which makes its scores too good."""
     names = {entry["id"]: entry["file_name"] for entry in other.file.images}
     theirs = {value: names[id_] for id_, value in other.digests.items()}
-    kind = f"train/val leak: pictures that are also in {other.file.path}"
+    kind = f"train/val leak: images that are also in {other.file.path}"
     return [
         Defect(ODD, kind, picture(entry), f"as {theirs[value]}", image=entry["id"])
         for entry in checked.file.images
@@ -137,8 +140,9 @@ def leaks(checked: CheckedSet, other: CheckedSet) -> list[Defect]:
 
 
 def same_files(files: Sequence[Path], others: Sequence[Path]) -> list[Path]:
-    """Those of `files` whose bytes are equal to those of one of `others`. Only files of equal
-    length are read.
+    """Those of `files` whose bytes equal those of a file in `others`.
+
+    Only files of equal length are read.
     """
     by_length: dict[int, list[Path]] = {}
     for file in others:

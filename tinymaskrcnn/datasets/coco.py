@@ -1,10 +1,10 @@
-"""Pictures and objects from a COCO json file.
+"""Images and objects from a COCO json file.
 
-Polygons, compressed and uncompressed RLE, crowds, category ids with gaps and pictures without
-objects. Masks are kept as RLE; a target has crops of them. A file that contradicts itself is
-refused; single objects that cannot be trained on are left out, with a warning and a count
-(`dataset.skipped`); what is odd but usable is kept, with a warning. `tinymaskrcnn check-data` tells
-more.
+It reads polygons, compressed and uncompressed RLE, crowds, category ids with gaps, and images
+without objects. Masks are kept as RLE, and a target holds crops of them. A file that contradicts
+itself is refused. Objects that cannot be trained on are left out, with a warning and a count
+(`dataset.skipped`). Data that is odd but usable is kept, with a warning. `tinymaskrcnn check-data`
+lists all findings.
 """
 
 from __future__ import annotations
@@ -28,22 +28,26 @@ logger = logging.getLogger(__name__)
 
 
 class CocoDataset:
-    """The pictures of one COCO json file, in its order.
+    """The images of one COCO json file, in file order.
 
-    - `images_dir`: where the pictures are; otherwise `images/` beside the json, then beside it.
-    - `channels`: 3 for RGB (grey pictures become grey RGB), 1 for grey.
-    - `classes`: names in label order, when the labels must be those of another set; otherwise the
-      categories in the order of their ids become labels 1..K, and `category_ids[k - 1]` is the id
-      that label k had.
+    `dataset[i]` is (image float32 (channels, H, W) in 0..1, target). `targets.py` describes the
+    target; its boxes are those of the file, clipped to the image. Objects are left out, with a
+    warning, if they have no segmentation, or one that covers no pixel, has fewer than three points,
+    lies far outside the image, or lies elsewhere than its box.
 
-    `dataset[i]` is (image float32 (channels, H, W) in 0..1, target); targets as in `targets.py`,
-    boxes as the file states them, clipped to the picture.
+    Args:
+        images_dir: the folder of the images; by default `images/` beside the json, then the json's
+            own.
+        channels: 3 for RGB (grey images become grey RGB), 1 for grey.
+        classes: names in label order, when the labels must match another set's. By default the
+            categories, in the order of their ids, become labels 1..K. `category_ids[k - 1]` is the
+            id of label k in the file.
+        skip_bad_boxes: leave out boxes without area inside their image instead of raising.
 
-    Raises InputError, naming the file and the annotation, for a json that cannot be read, missing
-    fields, ids that occur twice, objects of unknown pictures or categories, missing pictures, and
-    boxes without area inside their picture (left out instead with `skip_bad_boxes`).
-    Left out with a warning: objects without a segmentation, or with one that covers no pixel, has
-    fewer than three points, lies far outside the picture, or lies elsewhere than its box.
+    Raises:
+        InputError: naming the file and the annotation: an unreadable json, missing fields,
+            duplicate ids, objects of unknown images or categories, missing images, boxes without
+            area inside their image.
     """
 
     def __init__(
@@ -73,16 +77,16 @@ class CocoDataset:
         return image, self.target(index)
 
     def check_size(self, index: int, size: tuple[int, ...]) -> None:
-        """Raises InputError where picture `index` is not as high and wide as the json says."""
+        """Raise InputError unless image `index` has the height and width that the json states."""
         entry = self.images[index]
         if problem := wrong_size(self.path, entry, size):
             raise InputError(f"{self.files[index]}: {problem}")
 
     def check_pictures(self) -> None:
-        """Open every picture, compare its size, and say in a line of log for each kind what the
-        files hold besides.
+        """Open every image, check its size, and log once for each kind of content that is not read.
 
-        Raises InputError for the first that is not a picture, or not of the size in the json.
+        Raises:
+            InputError: for the first file that is not an image, or not of the size in the json.
         """
         more: list[Defect] = []
         for index, file in enumerate(self.files):
@@ -92,7 +96,7 @@ class CocoDataset:
         warn(self.path, more)
 
     def target(self, index: int) -> Target:
-        """The target of picture `index`, without reading the picture."""
+        """The target of image `index`, without reading the image."""
         entry = self.images[index]
         objects = self.objects[entry["id"]]
         rles, size = [thing["rle"] for thing in objects], (entry["height"], entry["width"])
@@ -106,22 +110,22 @@ class CocoDataset:
         }
 
     def describe(self, index: int) -> str:
-        """The file of picture `index`, for messages."""
+        """The file of image `index`, for messages."""
         return str(self.files[index])
 
 
 def wrong_size(path: Path, entry: dict, size: tuple[int, ...]) -> str | None:
-    """What is wrong with a picture's size (height, width), None where it is as its entry says."""
+    """What is wrong with an image's size (height, width); None if it matches its entry."""
     stated = (entry["height"], entry["width"])
     if tuple(size) == stated:
         return None
-    problem = f"the picture is {size[1]} x {size[0]}, but {path} says {stated[1]} x {stated[0]}"
+    problem = f"the image is {size[1]} x {size[0]}, but {path} says {stated[1]} x {stated[0]}"
     swapped = "; are its sides swapped by an EXIF orientation?" if size == stated[::-1] else ""
     return problem + swapped
 
 
 def refuse(file: CocoFile, skip_bad_boxes: bool) -> None:
-    """Raises InputError for the first defect with which there is no training."""
+    """Raise InputError for the first defect that rules out training."""
     reasons = [
         defect
         for defect in file.defects
@@ -135,13 +139,13 @@ def refuse(file: CocoFile, skip_bad_boxes: bool) -> None:
 
 
 def left_out(defects: list[Defect]) -> dict[str, list[Any]]:
-    """The annotations that are not used, by the reason."""
+    """The ids of the annotations that are not used, by reason."""
     unusable = by_kind(defect for defect in defects if defect.level == LEFT_OUT)
     return {kind: [defect.annotation for defect in some] for kind, some in unusable.items()}
 
 
 def warn(path: Path, defects: list[Defect]) -> None:
-    """One line of log for each kind of object that is left out, or kept though it is odd."""
+    """Log one line for each kind of object that is left out, or kept although it is odd."""
     for kind, some in by_kind(defects).items():
         if some[0].level == LEFT_OUT:
             logger.warning(

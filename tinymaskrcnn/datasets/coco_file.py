@@ -1,6 +1,6 @@
-"""A COCO json file, read to its end whatever is wrong with it; every defect is noted.
+"""Read a COCO json file to its end, whatever is wrong with it, and note every defect.
 
-`CocoDataset` is the data set made of one. Pictures are looked for here, but not opened.
+`CocoDataset` makes a data set of it. Image files are searched for here, but not opened.
 """
 
 from __future__ import annotations
@@ -29,17 +29,25 @@ BACKGROUND = ("background", "__background__", "_background_")
 
 
 class CocoFile:
-    """What a COCO json says, without what cannot be understood.
+    """The content of a COCO json, without the entries that cannot be used.
 
-    - `images_dir`: where the pictures are; otherwise `images/` beside the json, then beside it.
-    - `classes`: names in label order; otherwise the categories in the order of their ids.
-    - `content`: what the file holds, where it has been read already.
+    Args:
+        images_dir: the folder of the images; by default `images/` beside the json, then the json's
+            own.
+        classes: names in label order; by default the categories in the order of their ids.
+        content: the content of the file, if it has been read already.
 
-    `images` are the usable entries in file order, `files[id]` the picture of each that was found,
-    `objects[id]` its usable objects (`coco_objects.Thing` with `label`), `annotations[id]` the
-    entries as they stand in the file, `defects` all that is wrong. `classes[k - 1]` is the name of
-    label k and `category_ids[k - 1]` its id in the file, None where it is not in it. Raises
-    InputError for a file that is no COCO json at all.
+    Attributes:
+        images: the usable entries, in file order.
+        files: the image file found for each image id.
+        objects: the usable objects for each image id: `coco_objects.Thing` with `label`.
+        annotations: the entries by id, as they stand in the file.
+        defects: everything that is wrong.
+        classes: `classes[k - 1]` is the name of label k.
+        category_ids: `category_ids[k - 1]` is the id of label k in the file; None if it has none.
+
+    Raises:
+        InputError: the file is not COCO json at all.
     """
 
     def __init__(
@@ -52,7 +60,7 @@ class CocoFile:
     ):
         self.path = Path(json_path)
         self.defects: list[Defect] = []
-        self._unusable: dict[str, set] = {}  # ids of entries that are there, but not usable
+        self._unusable: dict[str, set] = {}  # ids of entries that exist but cannot be used
         content = read_json(self.path) if content is None else content
         self.categories = self._entries("categories", content["categories"])
         self.classes, self.category_ids = self._class_order(classes)
@@ -66,7 +74,7 @@ class CocoFile:
         self.defects.append(Defect(level, kind, where, detail, **ids))
 
     def _entries(self, kind: str, entries: list[dict]) -> dict[Any, dict]:
-        """The usable entries by their id, in file order."""
+        """The usable entries by id, in file order."""
         found: dict[Any, dict] = {}
         bad = self._unusable.setdefault(kind, set())
         for number, entry in enumerate(entries):
@@ -77,7 +85,7 @@ class CocoFile:
                 continue
             where = f"{SINGULAR[kind]} {brief(id_)}"
             if id_ in found or id_ in bad:
-                self._add(REFUSED, f"two {kind} of the same id", where)
+                self._add(REFUSED, f"two {kind} with the same id", where)
                 continue
             wrong = [w for field in FIELDS[kind] if (w := wrong_field(field, entry.get(field)))]
             for field, detail in wrong:
@@ -89,21 +97,21 @@ class CocoFile:
         return found
 
     def _class_order(self, classes: Sequence[str] | None) -> tuple[list[str], list[Any]]:
-        """Class names and the category id of each, in label order."""
+        """The class names and their category ids, in label order."""
         ids: dict[str, Any] = {}
         for id_, entry in self.categories.items():
             name, where = entry["name"], f"category {brief(id_)}"
             if name in ids:
-                self._add(REFUSED, "two categories of the same name", where, f"named {brief(name)}")
+                self._add(REFUSED, "categories with the same name", where, f"named {brief(name)}")
             elif name.lower() in BACKGROUND:
                 detail = f"label 0 is the background, but {brief(name)} becomes a class of its own"
                 self._add(ODD, "labels off by one: a class called background", where, detail)
             ids.setdefault(name, id_)
         if not ids:
-            self._add(REFUSED, "no categories", "categories", "there is none that can be used")
+            self._add(REFUSED, "no categories", "categories", "there are none that can be used")
         if 0 in self.categories:
             kind, where = "labels off by one: category ids from 0", "category 0"
-            self._add(ODD, kind, where, "right here, but elsewhere 0 is the background")
+            self._add(ODD, kind, where, "correct here, but other tools take 0 for the background")
         by_number = sorted(ids, key=lambda name: (isinstance(ids[name], str), ids[name]))
         names = by_number if classes is None else list(classes)
         for name in sorted(set(ids) - set(names)):
@@ -113,7 +121,7 @@ class CocoFile:
         return names, [ids.get(name) for name in names]
 
     def _find_pictures(self, images_dir: str | Path | None) -> dict[Any, Path]:
-        """The file of every picture that is there."""
+        """The image file of each image id for which there is one."""
         folders = [Path(images_dir)] if images_dir else [self.path.parent / "images"]
         folders += [] if images_dir else [self.path.parent]
         tried = " or ".join(str(folder) for folder in folders)
@@ -123,20 +131,20 @@ class CocoFile:
             file = finder.find(entry["file_name"])
             if file is None:
                 where, id_ = picture(entry), entry["id"]
-                self._add(REFUSED, "missing pictures", where, f"not in {tried}", image=id_)
+                self._add(REFUSED, "missing images", where, f"not in {tried}", image=id_)
             else:
                 files[entry["id"]] = file
         ambiguous = finder.ambiguous()
         for entry in self.images:
             where, id_, name = picture(entry), entry["id"], entry["file_name"]
             if reason := ambiguous.get(name):
-                self._add(REFUSED, "pictures of an ambiguous name", where, reason, image=id_)
+                self._add(REFUSED, "images with an ambiguous name", where, reason, image=id_)
             elif name in finder.bare:
                 self._add(ODD, BARE, where, f"as {finder.bare[name]}", image=id_)
         return files
 
     def _check_sizes(self, max_pixels: int) -> None:
-        """Note pictures that would not be read because of their size."""
+        """Note images that are too large to be read."""
         usable = []
         for entry in self.images:
             try:
@@ -145,13 +153,13 @@ class CocoFile:
                 where = picture(entry)
                 detail = str(problem).removeprefix(f"{where}: ")
                 self._unusable["images"].add(id_ := entry["id"])
-                self._add(REFUSED, "pictures larger than the limit", where, detail, image=id_)
+                self._add(REFUSED, "images larger than the limit", where, detail, image=id_)
             else:
                 usable.append(entry)
         self.images = usable
 
     def _read_objects(self, annotations: list[dict]) -> dict[Any, list[Thing]]:
-        """The usable objects of every picture, by picture id."""
+        """The usable objects by image id."""
         entries = {entry["id"]: entry for entry in self.images}
         objects: dict[Any, list[Thing]] = {id_: [] for id_ in entries}
         labels = {id_: label for label, id_ in enumerate(self.category_ids, start=1)}
@@ -171,12 +179,12 @@ class CocoFile:
             objects[entry["id"]].append({**thing, "label": label})
             key = (entry["id"], label, thing["iscrowd"], thing["rle"]["counts"])
             if key in seen:
-                self._add(ODD, "objects that are there twice", where, annotation=id_)
+                self._add(ODD, "objects listed twice", where, annotation=id_)
             seen.add(key)
         return objects
 
     def _look_up(self, where: str, annotation: dict, field: str, kind: str, known: dict) -> Any:
-        """What the annotation's `field` refers to, None where that is nothing usable."""
+        """The entry that the annotation's `field` refers to; None if it is not usable."""
         value = annotation.get(field)
         if is_id(value) and value in known:
             return known[value]
@@ -188,7 +196,7 @@ class CocoFile:
         return None
 
     def _check_shift(self, annotations: Iterable[dict]) -> None:
-        """Note category ids of annotations that would all be right if one more or less."""
+        """Note category ids of annotations that would all be right if one more or one less."""
         used = Counter(a["category_id"] for a in annotations if type(a.get("category_id")) is int)
         known = {id_ for id_ in self.categories if type(id_) is int}
         for shift in (1, -1):
@@ -202,32 +210,32 @@ class CocoFile:
                 self._add(REFUSED, kind, "annotations", detail)
 
     def _check_pictures(self) -> None:
-        """Note pictures without objects, and picture files that are listed twice."""
+        """Note images without objects, and image files that are listed twice."""
         seen: set = set()
         for entry in self.images:
             if not self.objects[entry["id"]]:
-                self._add(ODD, "pictures without objects", picture(entry), image=entry["id"])
+                self._add(ODD, "images without objects", picture(entry), image=entry["id"])
             if entry["file_name"] in seen:
                 where, id_ = picture(entry), entry["id"]
-                self._add(ODD, "picture files that are listed twice", where, image=id_)
+                self._add(ODD, "image files listed twice", where, image=id_)
             seen.add(entry["file_name"])
 
 
 def read_json(path: Path) -> dict[str, list[dict]]:
-    """The content of a COCO json file, its three lists present and made of dicts."""
+    """The content of a COCO json file; its three lists are present and consist of dicts."""
     content = parse_json(path)
     for name in ("images", "annotations", "categories"):
         entries = content.get(name) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
             raise InputError(
                 f"{path}: not COCO json: no list of objects named {name!r} (tinymaskrcnn convert "
-                "makes COCO json of VIA and labelme json)"
+                "turns VIA and labelme json into it)"
             )
     return content
 
 
 def parse_json(path: Path) -> Any:
-    """The content of any json file. Raises InputError, naming the file, where it is none."""
+    """The content of any json file. Raises InputError, naming the file, if it is not json."""
     if problem := file_problem(path):
         raise InputError(f"{path}: {problem}")
     try:
@@ -239,13 +247,14 @@ def parse_json(path: Path) -> Any:
 
 
 def is_id(value: Any) -> bool:
-    """Whether a value can be an id: a whole number or a text."""
+    """Whether a value can be an id: an integer or a string."""
     return isinstance(value, int | str) and not isinstance(value, bool)
 
 
 def wrong_field(field: str, value: Any) -> tuple[str, str] | None:
-    """The field and what is wrong: a name that is no text, or a length that is no whole number
-    above 0. None where it is right.
+    """The field and what is wrong with its value; None if it is right.
+
+    `height` and `width` must be integers above 0, other fields non-empty strings.
     """
     if field in ("height", "width"):
         fits, expected = type(value) is int and 0 < value < 2**31, "a whole number above 0"
@@ -256,5 +265,5 @@ def wrong_field(field: str, value: Any) -> tuple[str, str] | None:
 
 
 def picture(entry: dict) -> str:
-    """An entry of `images`, in messages."""
-    return f"picture {entry['file_name']}"
+    """How messages call an entry of `images`."""
+    return f"image {entry['file_name']}"

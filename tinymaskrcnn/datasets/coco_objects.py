@@ -1,6 +1,4 @@
-"""One annotation of a COCO json: its mask, box, area and crowd flag, and everything that is wrong
-with them.
-"""
+"""Read one annotation of a COCO json: its mask, box, area, crowd flag, and their defects."""
 
 from __future__ import annotations
 
@@ -15,17 +13,17 @@ from . import polygons
 from .defects import INCOMPLETE, LEFT_OUT, ODD, REFUSED, Defect, brief
 from .segmentation import UnusableObject, is_numbers, read_segmentation
 
-SLACK = 2.0  # pixels by which sides may differ before boxes are compared
-CLOSE, FAR = 0.9, 0.5  # overlap (IoU) with the mask's box below which a box is odd, or unusable
-OUTSIDE = 1.0  # pixels that a polygon may reach past the picture
+SLACK = 2.0  # pixels; boxes whose sides differ by no more are not compared
+CLOSE, FAR = 0.9, 0.5  # IoU with the mask's box below which a box is odd, or unusable
+OUTSIDE = 1.0  # pixels that a polygon may reach past the image
 AREA_FACTOR, AREA_SLACK = 2.0, 10.0
-BAD_BOX = "a box without area inside its picture"
+BAD_BOX = "a box without area inside its image"
 
 Thing = dict[str, Any]  # id, rle, box (x1, y1, x2, y2), area, iscrowd; later also label
 
 
 def read_object(annotation: dict, height: int, width: int) -> tuple[Thing | None, list[Defect]]:
-    """What training needs of an annotation, None if it cannot be used, and its defects."""
+    """What training needs from an annotation (None if it cannot be used), and its defects."""
     where = f"annotation {annotation['id']}"
     try:
         rle = read_segmentation(where, annotation.get("segmentation"), height, width)
@@ -55,7 +53,7 @@ def read_object(annotation: dict, height: int, width: int) -> tuple[Thing | None
 
 
 def wrong_fields(where: str, bbox: Any, area: Any, iscrowd: Any) -> list[tuple[str, str, str]]:
-    """Kind, place and detail of each field that is not of its form."""
+    """The kind, place and detail of each field of the wrong form."""
     wrong = []
     if not is_numbers(bbox) or len(bbox) != 4:
         wrong.append(("bbox", bbox, "four numbers x, y, width, height"))
@@ -70,7 +68,7 @@ def wrong_fields(where: str, bbox: Any, area: Any, iscrowd: Any) -> list[tuple[s
 
 
 def clipped(box: list[float], height: int, width: int) -> tuple[float, float, float, float]:
-    """A bbox field x, y, width, height as x1, y1, x2, y2 cut off at the picture's borders."""
+    """A `bbox` field (x, y, width, height) as x1, y1, x2, y2, clipped to the image."""
     x, y, w, h = box
     return max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height)
 
@@ -78,9 +76,9 @@ def clipped(box: list[float], height: int, width: int) -> tuple[float, float, fl
 def box_defects(
     where: str, box: list[float], corners: tuple[float, ...], mask_box: list[float]
 ) -> list[Defect]:
-    """How a box fails its picture, or its mask."""
+    """What is wrong with a box, compared with its image and its mask."""
     if corners[2] <= corners[0] or corners[3] <= corners[1]:
-        detail = f"bbox {box} has no area inside its picture"
+        detail = f"bbox {box} has no area inside its image"
         return [Defect(LEFT_OUT, BAD_BOX, where, detail)]
     x, y, w, h = mask_box
     tight = np.array([x, y, x + w, y + h])
@@ -98,16 +96,16 @@ def box_defects(
 
 
 def area_defects(where: str, area: float, mask_area: float) -> list[Defect]:
-    """How an area fails its mask."""
+    """What is wrong with an area, compared with its mask's."""
     slack = max(AREA_SLACK, (1 - 1 / AREA_FACTOR) * max(area, mask_area))
     if abs(area - mask_area) <= slack:
         return []
-    detail = f"area {area:g}, its mask {mask_area:g}"
+    detail = f"area {area:g}, its mask's is {mask_area:g}"
     return [Defect(ODD, "an area that disagrees with its mask", where, detail)]
 
 
 def oddities(where: str, segmentation: Any, height: int, width: int) -> list[Defect]:
-    """What is odd about polygons that still make a mask."""
+    """What is odd about polygons that are usable nevertheless."""
     if isinstance(segmentation, dict):
         return []
     kinds = {}
@@ -118,5 +116,5 @@ def oddities(where: str, segmentation: Any, height: int, width: int) -> list[Def
         if polygons.crosses_itself(points):
             kinds["a polygon that crosses itself"] = True
         if points.min() < -OUTSIDE or (points > (width + OUTSIDE, height + OUTSIDE)).any():
-            kinds["a polygon that reaches outside its picture"] = True
+            kinds["a polygon that reaches outside its image"] = True
     return [Defect(ODD, kind, where) for kind in kinds]

@@ -1,7 +1,7 @@
-"""The contours of the toy shapes, and how one of them becomes a patch of coverage.
+"""The contours of the toy shapes, and drawing one of them as a patch of coverage.
 
 Each shape is a polygon around the origin whose farthest point lies at distance 1, so that a radius
-means the same for all. A shape with a hole is an outer and an inner polygon.
+means the same for all shapes. A shape with a hole has an outer and an inner polygon.
 """
 
 import math
@@ -19,7 +19,7 @@ def ngon(corners: int, aspect: float = 1.0) -> np.ndarray:
 
 
 def star() -> np.ndarray:
-    """A five-pointed star: every second corner of a decagon pulled in."""
+    """A five-pointed star: a decagon with every second corner pulled in."""
     return ngon(10) * np.where(np.arange(10) % 2, 0.45, 1.0)[:, None]
 
 
@@ -47,10 +47,14 @@ CONTOURS = {
 def coverage(
     shape: str, radius: float, angle: float, centre: tuple[float, float]
 ) -> tuple[np.ndarray, int, int]:
-    """How much of each pixel a shape covers.
+    """Which share of each pixel a shape covers.
 
-    `centre` is (x, y) in continuous coordinates: pixel 0 reaches from 0 to 1. Returns the patch
-    (h, w) float32 in 0..1 and the column and row of its first pixel, which may be negative.
+    Args:
+        centre: (x, y) in continuous coordinates: pixel 0 reaches from 0 to 1.
+
+    Returns:
+        The patch (h, w) float32 in 0..1, and the column and row of its first pixel, which may be
+        negative.
     """
     left, top = (math.floor(c - radius) - 1 for c in centre)
     side = 2 * math.ceil(radius) + 4

@@ -1,7 +1,7 @@
-"""What can be wrong with a data set: one record a finding, and what is done about it.
+"""What can be wrong with a data set: one record for each finding; its level is the consequence.
 
-`CocoFile` collects them, `CocoDataset` acts on them, `tinymaskrcnn check-data` prints them: all
-three from the same findings, so that what one of them says holds for the others.
+`CocoFile` collects the findings, `CocoDataset` acts on them and `tinymaskrcnn check-data` prints
+them. All three use the same records, so they never disagree.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-REFUSED = "refused"  # the file contradicts itself: there is no data set
+REFUSED = "refused"  # the file contradicts itself: it gives no data set
 LEFT_OUT = "left out"  # the object cannot be trained on
-INCOMPLETE = "incomplete"  # completed from what is there; pycocotools' evaluation would stop
+INCOMPLETE = "incomplete"  # filled in from the mask; pycocotools' evaluation would fail
 ODD = "odd"  # used as it is
 ERRORS = (REFUSED, LEFT_OUT, INCOMPLETE)
 EXAMPLES = 5
@@ -23,10 +23,12 @@ EXAMPLES = 5
 class Defect:
     """One thing that is wrong.
 
-    - `level`: REFUSED, LEFT_OUT, INCOMPLETE or ODD.
-    - `kind`: in the same words for all of its kind. `where`: such as "annotation 12".
-    - `detail`: what it is in this case, where the kind does not say it all.
-    - `annotation`, `image`: the id of what is wrong, where it is one of these.
+    Attributes:
+        level: REFUSED, LEFT_OUT, INCOMPLETE or ODD.
+        kind: the same words for all defects of this kind.
+        where: the place, such as "annotation 12".
+        detail: what is particular to this one, if the kind does not say it all.
+        annotation, image: the id of the annotation or image that is wrong, if it is one of these.
     """
 
     level: str
@@ -41,7 +43,7 @@ class Defect:
 
 
 def by_kind(defects: Iterable[Defect]) -> dict[str, list[Defect]]:
-    """The defects of every kind, kinds in the order in which they were met."""
+    """The defects grouped by kind, in order of first appearance."""
     kinds: dict[str, list[Defect]] = {}
     for defect in defects:
         kinds.setdefault(defect.kind, []).append(defect)
@@ -49,9 +51,9 @@ def by_kind(defects: Iterable[Defect]) -> dict[str, list[Defect]]:
 
 
 def examples(defects: list[Defect], with_details: bool = False) -> str:
-    """Where the first few are, such as "annotation 3, annotation 5, ...".
+    """The places of the first few, such as "annotation 3, annotation 5, ...".
 
-    A detail that all of them share is said once.
+    A detail that all of them share is given once.
     """
     shown = defects[:EXAMPLES]
     details = list(dict.fromkeys(defect.detail for defect in shown)) if with_details else [""]
@@ -63,7 +65,7 @@ def examples(defects: list[Defect], with_details: bool = False) -> str:
 
 
 def brief(value: object) -> str:
-    """A value as Python writes it, cut where it is long."""
+    """A value as Python writes it, shortened if it is long."""
     return _repr.repr(value)
 
 

@@ -1,4 +1,4 @@
-"""Finding the files that annotations name, maybe with another machine's folders before the name."""
+"""Find the files that annotations name, even if the folders in the name are another machine's."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from urllib.parse import unquote
 
 from ..files import identity
 
-BARE = "pictures found by their bare name alone"
+BARE = "images found by their bare name alone"
 
 
 class PictureFinder:
-    """Looks for pictures in some folders, in their order.
+    """Searches some folders for images, in order.
 
-    `bare[name]` is the file of each name of which only the last part is there: what stands before
-    it belongs to another machine, or is a server's address.
+    `bare` maps each name of which only the last part was found to its file: the rest of such a name
+    belongs to another machine or is a server's address.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
@@ -25,7 +25,7 @@ class PictureFinder:
         self._files: dict[str, Path] = {}
 
     def find(self, name: str) -> Path | None:
-        """The file of this name, None where there is none."""
+        """The file with this name; None if there is none."""
         file = self._first(name) or self._first(name.replace("\\", "/"))
         if file is None:
             file = next(filter(None, map(self._first, bare_names(name))), None)
@@ -36,7 +36,7 @@ class PictureFinder:
         return file
 
     def ambiguous(self) -> dict[str, str]:
-        """Of the bare names those that are not one picture's, and why."""
+        """The bare names that do not clearly belong to one image, and why."""
         owners: dict[object, list[str]] = {}
         for name, file in self._files.items():
             owners.setdefault(identity(file), []).append(name)
@@ -59,7 +59,7 @@ class PictureFinder:
 
 
 def bare_names(name: str) -> list[str]:
-    """What may be the file's own name in a path of any system, or in an address."""
+    """What may be the file's own name in a path of any system, or in a URL."""
     last = name.replace("\\", "/").rpartition("/")[2]
     address, _, query = last.partition("?")
     names = [last, unquote(last), unquote(address), unquote(query.rpartition("=")[2])]

@@ -1,13 +1,13 @@
-"""Reading picture files into arrays.
+"""Reading image files into arrays.
 
-JPEG, PNG, WebP, BMP, TIFF, GIF and PPM; of several pages or frames one. Pictures are turned as
-their EXIF orientation says, transparency is laid over white, and 16-bit or float grey is stretched
-so that the picture's own darkest value is 0 and its brightest 1, because such files rarely fill
-their range. Colour profiles are ignored; colour with 16 bits per channel is read with 8. `unread`
-tells what else a file holds.
+JPEG, PNG, WebP, BMP, TIFF, GIF and PPM; one page or frame of those that have several. Images are
+turned upright by their EXIF orientation, and transparency is blended over white. Grey of 16 bits or
+float is stretched so that the image's own darkest value becomes 0 and its brightest 1, because such
+files rarely fill their range. Colour profiles are ignored; colour with 16 bits per channel is read
+with 8. `unread` reports what else a file holds.
 
-A picture is decoded once and taken over strip by strip, so that reading needs no more memory than
-the decoded picture (4 bytes a pixel) and the result (12).
+An image is decoded once and converted strip by strip, so that reading needs no more memory than the
+decoded image (4 bytes per pixel) and the result (12).
 """
 
 import io
@@ -26,16 +26,16 @@ from ..files import file_problem
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 SUFFIXES |= {".ppm", ".pgm", ".pbm", ".pnm"}
-# Pictures too, but of kinds that are not read: whoever has them in a folder should hear of it.
+# Images of kinds that are not read: whoever has them in a folder should be told.
 FOREIGN_SUFFIXES = {".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".svg", ".dcm", ".exr"}
 FOREIGN_SUFFIXES |= {".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".raf"}
 MAX_PIXELS = 64_000_000
-BYTES_PER_PIXEL = 32  # what `predict` needs to read a picture (16) and to draw on it
+BYTES_PER_PIXEL = 32  # what `predict` needs to read an image (16) and to draw on it
 STRIP_PIXELS = 1 << 20
 WIDE_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 ORIENTATION = 0x0112  # the EXIF tag
-SAMPLES, EXTRA_SAMPLES = 277, 338  # tags of TIFF: values a pixel has, and what the last ones mean
-PAGES = "files of several pages or frames, of which only the first is read"
+SAMPLES, EXTRA_SAMPLES = 277, 338  # TIFF tags: values per pixel, and what the last ones mean
+PAGES = "files with several pages or frames, of which only the first is read"
 BANDS = "files with bands beside their colours, which are not read"
 ALPHA = "files with an alpha channel that is not opaque; it is read as transparency, never as data"
 UPRIGHT = {
@@ -47,7 +47,7 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-SWAPPED = (5, 6, 7, 8)  # orientations that make rows of columns
+SWAPPED = (5, 6, 7, 8)  # orientations that swap rows and columns
 _pillow_limit = threading.Lock()
 logger = logging.getLogger(__name__)
 
@@ -55,16 +55,17 @@ logger = logging.getLogger(__name__)
 def read_image(
     path: str | Path, channels: int = 3, max_pixels: int = MAX_PIXELS, page: int = 1
 ) -> np.ndarray:
-    """The picture in a file as float32 (channels, H, W) in 0..1; RGB, or grey with `channels=1`.
+    """Read an image file as float32 (channels, H, W) in 0..1: RGB, or grey with `channels=1`.
 
-    - `page`: of a TIFF, or frame of a GIF, PNG or WebP, from 1.
+    Args:
+        page: the page of a TIFF, or the frame of a GIF, PNG or WebP, from 1.
 
-    Raises InputError, naming the file and the reason, for a file that is missing, empty, truncated,
-    of another kind, without that page, larger than `max_pixels`, or that holds values that are not
-    finite.
+    Raises:
+        InputError: naming the file and the reason: it is missing, empty, truncated, of another
+            kind, without that page, larger than `max_pixels`, or holds values that are not finite.
     """
     if channels not in (1, 3):
-        raise InputError(f"channels {channels}: a picture is read as grey (1) or RGB (3)")
+        raise InputError(f"channels {channels}: an image is read as grey (1) or RGB (3)")
     with opened(path) as image:
         seek(path, image, page)
         check_size(path, image.size, max_pixels)
@@ -73,15 +74,17 @@ def read_image(
 
 
 def picture_size(path: str | Path, content: bytes | None = None) -> tuple[int, int]:
-    """Height and width that `read_image` will give, from the file's header where it tells.
+    """The height and width that `read_image` will give, from the file's header if possible.
 
-    - `content`: of the file, where there is none of that name yet.
+    Args:
+        content: the file's bytes, if there is no file of that name yet.
 
-    Raises InputError, naming the file and the reason, where the header cannot be read.
+    Raises:
+        InputError: naming the file and the reason, if the header cannot be read.
     """
     with opened(path, content) as image:
         swapped = header_orientation(image) in SWAPPED
-        if image.format == "TIFF":  # Pillow itself turns these, some versions only in loading
+        if image.format == "TIFF":  # Pillow turns these itself, some versions only when loading
             if swapped:
                 image.load()
             swapped = False
@@ -90,20 +93,20 @@ def picture_size(path: str | Path, content: bytes | None = None) -> tuple[int, i
 
 
 def orientation_of(path: str | Path, content: bytes | None = None) -> int:
-    """The EXIF orientation of a file, by which `read_image` turns its picture; 1 is none."""
+    """The EXIF orientation by which `read_image` turns this file's image; 1 for none."""
     with opened(path, content) as image:
         turn = header_orientation(image)
     return turn if turn in UPRIGHT else 1
 
 
 def header_orientation(image: Image.Image) -> int:
-    """As `orientation`, without decoding a PNG that has no such part."""
+    """Like `orientation`, but without decoding a PNG that has no EXIF part."""
     parts = {"exif", "xmp", "XML:com.adobe.xmp"}
     return 1 if image.format == "PNG" and not parts & set(image.info) else orientation(image)
 
 
 def page_count(path: str | Path) -> int:
-    """How many pages or frames a file has; 1 where it cannot be read."""
+    """The number of pages or frames in a file; 1 if it cannot be read."""
     try:
         with opened(path) as image:
             return pages_of(image)
@@ -117,12 +120,15 @@ def unread(
     page: int | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> list[tuple[str, str]]:
-    """What a file holds besides the picture that `read_image` makes of it: PAGES, BANDS and ALPHA,
+    """What a file holds besides the image that `read_image` makes of it: PAGES, BANDS and ALPHA,
     each with a detail.
 
-    - `content`: as for `picture_size`. `page`: one that was asked for, so that others are no news.
+    Args:
+        content: as for `picture_size`.
+        page: the page that was asked for; the other pages are then not reported.
 
-    Raises InputError, naming the file and the reason, where it cannot be read.
+    Raises:
+        InputError: naming the file and the reason, if it cannot be read.
     """
     found = []
     with opened(path, content) as image:
@@ -141,25 +147,25 @@ def unread(
 
 
 def pages_of(image: Image.Image) -> int:
-    """How many pages or frames an opened file has, as far as they can be counted."""
+    """The number of pages or frames in an open file, as far as they can be counted."""
     try:
         return int(getattr(image, "n_frames", 1))
-    except Exception:  # whatever is wrong with a later one, the first is still good
+    except Exception:  # whatever is wrong with a later page, the first is still good
         return 1
 
 
 def seek(path: str | Path, image: Image.Image, page: int) -> None:
-    """Go to a page of an opened file, from 1. Raises InputError where there is none."""
+    """Go to a page, from 1, of an open file. Raises InputError if there is no such page."""
     if page == 1:
         return
     count = pages_of(image)
     if not 1 <= page <= count:
-        raise InputError(f"{path}: page {page}: it has {count} page(s)")
+        raise InputError(f"{path}: page {page}: the file has {count} page(s)")
     image.seek(page - 1)
 
 
 def extra_bands(image: Image.Image) -> int:
-    """How many values each pixel of a TIFF has that are neither colours nor alpha."""
+    """The number of values per pixel of a TIFF that are neither colour nor alpha."""
     tags = getattr(image, "tag_v2", {})
     beyond = int(tags.get(SAMPLES, 0)) - len(image.getbands())
     return max(beyond, tuple(tags.get(EXTRA_SAMPLES, ())).count(0))
@@ -167,7 +173,7 @@ def extra_bands(image: Image.Image) -> int:
 
 @contextmanager
 def opened(path: str | Path, content: bytes | None = None) -> Iterator[Image.Image]:
-    """A picture file, its header read; whatever goes wrong with it becomes an InputError."""
+    """Open an image file and read its header; anything that goes wrong becomes an InputError."""
     path = Path(path)
     if content is None:
         check_file(path)
@@ -177,20 +183,20 @@ def opened(path: str | Path, content: bytes | None = None) -> Iterator[Image.Ima
     except (InputError, MemoryError):
         raise
     except UnidentifiedImageError:
-        raise InputError(f"{path}: not a picture of a known kind ({', '.join(FORMATS)})") from None
-    except Exception as error:  # decoders of damaged data raise anything, so that any is the file's
+        raise InputError(f"{path}: not an image of a known kind ({', '.join(FORMATS)})") from None
+    except Exception as error:  # decoders raise anything on bad data, so any error is the file's
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: cannot read the picture: {reason}") from error
+        raise InputError(f"{path}: cannot read the image: {reason}") from error
 
 
 def check_file(path: Path) -> None:
-    """Refuse what is not a file with something in it."""
+    """Refuse a path that is not a file, or an empty file."""
     if problem := file_problem(path):
         raise InputError(f"{path}: {problem}")
 
 
 def check_size(path: Path | str, size: tuple[int, int], max_pixels: int) -> None:
-    """Refuse a picture that is too large, before any of it is decoded."""
+    """Refuse an image that is too large, before decoding any of it."""
     width, height = size
     pixels = width * height
     if pixels > max_pixels:
@@ -203,7 +209,7 @@ def check_size(path: Path | str, size: tuple[int, int], max_pixels: int) -> None
 
 @contextmanager
 def open_lazily(path: Path | io.BytesIO) -> Iterator[Image.Image]:
-    """Open a picture, its header only, with Pillow's own size limit out of the way of ours."""
+    """Open an image, its header only, without Pillow's own size limit: ours replaces it."""
     with _pillow_limit:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -215,22 +221,22 @@ def open_lazily(path: Path | io.BytesIO) -> Iterator[Image.Image]:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The picture turned as its EXIF orientation says."""
+    """The image turned upright by its EXIF orientation."""
     method = UPRIGHT.get(orientation(image))
     if method is None:
         return image
     turned = image.transpose(method)
-    image.close()  # gives back its memory
+    image.close()  # frees its memory
     return turned
 
 
 def orientation(image: Image.Image) -> int:
-    """The EXIF orientation; 1, upright, where there is none or the EXIF part is damaged."""
+    """The EXIF orientation; 1, upright, if there is none or the EXIF part is damaged."""
     try:
         return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # whatever a damaged tag makes of the reader, the pixels are still good
-        name = getattr(image, "filename", "picture")
-        logger.warning("%s: its EXIF part is damaged; taken as upright", name)
+    except Exception:  # whatever a damaged tag does to the reader, the pixels are still good
+        name = getattr(image, "filename", "image")
+        logger.warning("%s: its EXIF data is damaged; taken as upright", name)
         return 1
 
 
@@ -252,16 +258,17 @@ def to_array(image: Image.Image, channels: int) -> np.ndarray:
 
 
 def stretch(values: np.ndarray, grey: np.ndarray, transparent: int | None) -> None:
-    """Values (H, W) of any range into `grey` (H, W) float32 in 0..1; one value only becomes 0.
+    """Stretch values (H, W) of any range into `grey` (H, W) float32 in 0..1; a constant becomes 0.
 
-    - `transparent`: a value that stands for "nothing here"; it becomes white.
+    Args:
+        transparent: the value that means "nothing here"; it becomes white.
     """
     seen = values if transparent is None else values[values != transparent]
     low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
-    if not np.isfinite([low, high]).all():  # of a NaN among the values, both are NaN
+    if not np.isfinite([low, high]).all():  # a NaN among the values makes both NaN
         raise ValueError("it holds values that are not finite")
     rows = max(1, STRIP_PIXELS // values.shape[1])
-    for top in range(0, len(values), rows):  # differences in double: they may be small
+    for top in range(0, len(values), rows):  # in double precision: differences may be small
         strip = values[top : top + rows].astype(np.float64) - low
         grey[top : top + rows] = strip / max(high - low, np.finfo(float).tiny)
     if transparent is not None:
@@ -269,7 +276,7 @@ def stretch(values: np.ndarray, grey: np.ndarray, transparent: int | None) -> No
 
 
 def over_white(image: Image.Image) -> Image.Image:
-    """The picture without transparency."""
+    """The image blended over white."""
     if not {"A", "a"} & set(image.getbands()) and "transparency" not in image.info:
         return image
     image = image.convert("RGBA")

@@ -1,9 +1,8 @@
 """Batches for training, read and augmented in a background thread while the step runs.
 
-What is in a batch depends on the seed and the step alone, so that a resumed run goes on with
-exactly the batches that it would have had. One thread, no processes: pictures stay in this one's
-memory, and nothing is left behind when it ends. The thread uses NumPy and Pillow only; kernels
-are the caller's.
+A batch depends on the seed and the step alone, so a resumed run goes on with exactly the batches it
+would have had. It is one thread and no processes: images stay in this process's memory, and nothing
+is left behind when it ends. The thread uses NumPy and Pillow only; kernels belong to the caller.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ Augment = Callable[[np.ndarray, Target, np.random.Generator], tuple[np.ndarray, 
 
 
 class Batch(NamedTuple):
-    """One step's pictures: `indices` says which of the data set they are."""
+    """The images of one step; `indices` are their places in the data set."""
 
     step: int
     images: list[np.ndarray]
@@ -31,18 +30,21 @@ class Batch(NamedTuple):
 
 
 class Loader:
-    """Endless batches of `dataset` from `start_step` on.
+    """Endless batches of `dataset`, from `start_step` on.
 
-    `for step, images, targets, indices in Loader(...)`:
+    `for step, images, targets, indices in Loader(...)`: every image comes once per epoch, in an
+    order that depends on (seed, epoch). A batch may hold the end of one epoch and the start of the
+    next, so every batch has `batch_size` images. An error while reading or augmenting an image is
+    raised by the iteration, with a note that names the image.
 
-    - Every picture comes once an epoch, in an order that depends on (seed, epoch). A batch may hold
-      the end of one epoch and the start of the next, so all have `batch_size` pictures.
-    - `augment(image, target, rng)` gets a generator of its own for every picture.
-    - `prefetch`: how many batches may wait, ready or in the making.
-    - `part`: which places of each batch are made, of 0 to batch_size - 1; all by default.
+    Args:
+        augment: called as `augment(image, target, rng)`, with a generator of its own for every
+            image.
+        prefetch: how many batches may wait, finished or in progress.
+        part: which places of each batch are made, of 0 to batch_size - 1; all by default.
 
-    An error in reading or augmenting a picture comes out of the iteration, with a note that names
-    the picture. Raises InputError for an empty data set.
+    Raises:
+        InputError: the data set is empty.
     """
 
     def __init__(
@@ -56,11 +58,11 @@ class Loader:
         part: range | None = None,
     ):
         if len(dataset) == 0:
-            raise InputError("the data set has no pictures to train on")
+            raise InputError("the data set has no images to train on")
         self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
         self.augment, self.start_step, self.prefetch = augment, start_step, max(1, prefetch)
         self.part = range(batch_size) if part is None else part
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))  # the epoch last used
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))  # the latest epoch
 
     def __iter__(self) -> Iterator[Batch]:
         executor = ThreadPoolExecutor(1, thread_name_prefix="loader")
@@ -83,7 +85,7 @@ class Loader:
         return Batch(step, [image for image, _ in pairs], [target for _, target in pairs], indices)
 
     def index(self, position: int) -> int:
-        """Which picture comes at a position of the endless row of epochs."""
+        """The index of the image at a position in the endless sequence of epochs."""
         epoch, place = divmod(position, len(self.dataset))
         known, order = self._order
         if known != epoch:
@@ -93,7 +95,7 @@ class Loader:
         return int(order[place])
 
     def read(self, position: int, index: int) -> tuple[np.ndarray, Target]:
-        """The augmented picture at a position."""
+        """The augmented image at a position."""
         try:
             image, target = self.dataset[index]
             if self.augment is None:

@@ -14,10 +14,11 @@ from ..models.inputs import Target, check_image, check_target
 
 class NamedDataset:
     """Any sequence of (image, target), checked, with the `classes` and `describe` that a data set
-    has; its own where it has them.
+    has. Its own are used if it has them.
 
     Args:
-        pictures: has len() and [i]. class_count: how many classes to name where it names none.
+        pictures: has len() and [i].
+        class_count: how many classes to name if it names none.
     """
 
     def __init__(self, pictures: Any, class_count: int) -> None:
@@ -29,10 +30,10 @@ class NamedDataset:
         return len(self.pictures)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, Target]:
-        """Picture and target, checked: later on nobody knows the picture's name.
+        """The image and its target, checked here because later nobody knows the image's name.
 
         Raises:
-            InputError: names the picture, and what is wrong with it or its target.
+            InputError: names the image, and what is wrong with it or its target.
         """
         image, target = self.pictures[index]
         try:
@@ -44,9 +45,9 @@ class NamedDataset:
         return image, target
 
     def describe(self, index: int) -> str:
-        """What picture `index` is called in messages."""
+        """The name of item `index` in messages."""
         own = getattr(self.pictures, "describe", None)
-        return own(index) if own else f"picture {index}"
+        return own(index) if own else f"sample {index}"
 
     def _check_labels(self, target: Target) -> None:
         highest = target["labels"].max(initial=0)
@@ -57,8 +58,8 @@ class NamedDataset:
 def named_datasets(
     dataset: Any, val_dataset: Any | None, model: Any
 ) -> tuple[NamedDataset, NamedDataset | None]:
-    """Both data sets, once it is sure that there is something to train on and labels mean the same
-    everywhere.
+    """Both data sets, after checking that there is something to train on and that labels mean the
+    same everywhere.
 
     Raises:
         InputError: names what does not fit.
@@ -67,11 +68,11 @@ def named_datasets(
     train = NamedDataset(dataset, count)
     val = NamedDataset(val_dataset, count) if val_dataset is not None else None
     if len(train) == 0:
-        raise InputError("the training set holds no pictures")
+        raise InputError("the training set holds no images")
     if len(train.classes) != count:
         raise InputError(
             f"the training set has {len(train.classes)} classes "
-            f"({', '.join(train.classes[:5])}), the model {count}"
+            f"({', '.join(train.classes[:5])}), the model has {count}"
         )
     if val is not None and val.classes != train.classes:
         raise InputError(

@@ -1,6 +1,4 @@
-"""Small geometry of polygons: arrays (n, 2) of x, y in continuous pixels, closed from last to
-first.
-"""
+"""Small geometry of polygons: arrays (n, 2) of x, y in continuous pixels, closed."""
 
 from __future__ import annotations
 
@@ -9,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-ROUNDNESS = 0.1  # pixels: how far a round outline may lie from its polygon
-PAIRS = 1 << 20  # pairs of edges that are compared at a time
+ROUNDNESS = 0.1  # pixels by which a round outline may differ from its polygon
+PAIRS = 1 << 20  # pairs of edges compared at a time
 
 
 def rectangle(x1: float, y1: float, x2: float, y2: float) -> np.ndarray:
@@ -19,9 +17,10 @@ def rectangle(x1: float, y1: float, x2: float, y2: float) -> np.ndarray:
 
 
 def ellipse(x: float, y: float, rx: float, ry: float, angle: float = 0.0) -> np.ndarray:
-    """An ellipse about (x, y), with as many corners as keep it within `ROUNDNESS` of the curve.
+    """An ellipse about (x, y), with enough corners to stay within `ROUNDNESS` of the curve.
 
-    - `angle`: by which the axis rx is turned from x towards y, in radians.
+    Args:
+        angle: the turn of the axis rx from x towards y, in radians.
     """
     radius = max(abs(rx), abs(ry), ROUNDNESS)
     half_step = math.acos(max(1 - ROUNDNESS / radius, -1.0))
@@ -33,20 +32,21 @@ def ellipse(x: float, y: float, rx: float, ry: float, angle: float = 0.0) -> np.
 
 
 def area(points: np.ndarray) -> float:
-    """The area enclosed, by the shoelace formula; what is run round the other way counts less."""
+    """The area enclosed, by the shoelace formula; loops that run in opposite directions cancel."""
     x, y = points.T
     return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
 
 
 def length(points: np.ndarray) -> float:
-    """The pixels on the way round: each edge's longer side."""
+    """The outline's length in pixels: the sum of each edge's longer side."""
     return float(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum())
 
 
 def clipped(points: np.ndarray, width: float, height: float) -> np.ndarray:
-    """The polygon within 0..width and 0..height, which covers there what it covered before; (0, 2)
-    where nothing of it is. Sutherland and Hodgman 1974: one side after the other, each edge that
-    crosses it gets a corner there.
+    """The polygon clipped to 0..width and 0..height; (0, 2) if nothing is left.
+
+    Sutherland and Hodgman 1974: clip at one side after the other; each edge that crosses the side
+    gets a corner there.
     """
     for axis, sign, limit in ((0, -1, 0), (0, 1, width), (1, -1, 0), (1, 1, height)):
         after = np.roll(points, -1, axis=0)
@@ -61,8 +61,10 @@ def clipped(points: np.ndarray, width: float, height: float) -> np.ndarray:
 
 
 def crosses_itself(points: np.ndarray) -> bool:
-    """Whether two edges cross in a point inside both. Edges that only touch do not count, because
-    outlines rounded to whole pixels touch themselves all the time.
+    """Whether two edges cross in a point inside both.
+
+    Edges that only touch do not count: outlines rounded to whole pixels touch themselves all the
+    time.
     """
     starts, ends = points, np.roll(points, -1, axis=0)
     return any(
@@ -71,9 +73,7 @@ def crosses_itself(points: np.ndarray) -> bool:
 
 
 def _cross(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
-    """Whether edges a-b and c-d, each (m, 2), cross: the ends of each lie on both sides of the
-    other.
-    """
+    """Whether edges a-b and c-d, each (m, 2), cross: each separates the ends of the other."""
     with np.errstate(over="ignore", invalid="ignore"):
         sides_of_ab = _side(a, b, c) * _side(a, b, d)
         return (sides_of_ab < 0) & (_side(c, d, a) * _side(c, d, b) < 0)
@@ -86,9 +86,9 @@ def _side(a: np.ndarray, b: np.ndarray, point: np.ndarray) -> np.ndarray:
 
 
 def _near_pairs(starts: np.ndarray, ends: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All pairs of edges whose extents meet, on the axis that leaves fewer, some at a time.
+    """All pairs of edges that overlap on the axis with fewer such pairs, in blocks.
 
-    With edges sorted by where they begin, those that meet edge k are the ones after it that begin
+    With the edges sorted by their start, those that overlap edge k are the ones after it that start
     before it ends.
     """
     low, high = np.minimum(starts, ends), np.maximum(starts, ends)

@@ -3,7 +3,7 @@
 Run lengths count down columns: H x W pixels from the top of the first column to the bottom of the
 last, zeros and ones in turn, zeros first.
 
-Not here: RLE from a file, which is checked first (segmentation.py).
+Not here: RLE from a file, which must be checked first (segmentation.py).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Rle = dict[str, Any]  # size [H, W], counts as bytes or text
 
 
 def masks_from_rles(rles: Sequence[Rle], image_size: Size) -> CroppedMasks:
-    """The masks of G compressed RLE, all of images of this height and width."""
+    """The masks of G compressed RLE, all from images of this height and width."""
     pairs = [_crop(_runs(rle["counts"]), image_size[0]) for rle in rles]
     return CroppedMasks([crop for crop, _ in pairs], [corner for _, corner in pairs], image_size)
 
 
 def rles_from_masks(masks: CroppedMasks) -> list[Rle]:
-    """The pixels of each mask that are not 0 as compressed RLE, counts as bytes."""
+    """The non-zero pixels of each mask as compressed RLE, with counts as bytes."""
     height, width = masks.image_size
     rles = []
     for crop, (top, left) in zip(masks.crops, masks.corners.tolist(), strict=True):
@@ -47,7 +47,7 @@ def as_text(rle: Rle) -> Rle:
 
 
 def _runs(counts: bytes | str) -> np.ndarray:
-    """The run lengths of compressed RLE; `segmentation.decode_runs` says how they are written."""
+    """The run lengths of compressed RLE; `segmentation.decode_runs` explains the format."""
     text = counts.encode("ascii") if isinstance(counts, str) else counts
     codes = np.frombuffer(text, np.uint8).astype(np.int64) - ord("0")
     last = np.flatnonzero(codes < 32)  # the last character of each number
@@ -71,7 +71,7 @@ def _crop(runs: np.ndarray, height: int) -> tuple[np.ndarray, tuple[int, int]]:
     column, row = np.divmod(start, height)
     last_column, last_row = np.divmod(stop - 1, height)
     top, rows = int(row.min()), int(last_row.max()) + 1
-    if (column < last_column).any():  # a run that goes on at the top of the next column
+    if (column < last_column).any():  # a run that continues at the top of the next column
         top, rows = 0, height
     left, size = int(column[0]), rows - top
     place = (column - left) * size + row - top
@@ -82,16 +82,17 @@ def _crop(runs: np.ndarray, height: int) -> tuple[np.ndarray, tuple[int, int]]:
 
 
 def _bounds(columns: np.ndarray, first: int, height: int) -> np.ndarray:
-    """Where the ones begin and end, in turn, among all pixels of the image.
+    """Where runs of ones begin and end, in turn, counted over all pixels of the image.
 
     Args:
-        columns: (w, h) bool, the crop's columns. first: the place of its first pixel. height: of
-            the image, the distance from one column to the next.
+        columns: (w, h) bool, the crop's columns.
+        first: the position of its first pixel.
+        height: of the image, the distance from one column to the next.
     """
     width, size = columns.shape
     edges = np.zeros((width, size + 2), bool)
     edges[:, 1:-1] = columns
-    column, row = np.nonzero(edges[:, 1:] != edges[:, :-1])  # begin and end in turn
+    column, row = np.nonzero(edges[:, 1:] != edges[:, :-1])  # begins and ends in turn
     places = first + column * height + row
-    joined = np.flatnonzero(places[1:-1:2] == places[2::2])  # over the end of a column
+    joined = np.flatnonzero(places[1:-1:2] == places[2::2])  # runs that continue in the next column
     return np.delete(places, np.concatenate([2 * joined + 1, 2 * joined + 2]))

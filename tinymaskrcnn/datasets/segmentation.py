@@ -1,8 +1,8 @@
 """The segmentation field of COCO json as one compressed RLE, checked before pycocotools sees it.
 
-pycocotools trusts its input: it reads past the end of a cut RLE string, and takes about fifty
-bytes for each pixel of a polygon's length, without a look at whether it gets them. What does not
-describe a mask of the picture's size stops here.
+pycocotools trusts its input: it reads past the end of a truncated RLE string, and it takes about
+fifty bytes for each pixel of a polygon's length without checking that it gets them. Anything that
+does not describe a mask of the image's size stops here.
 """
 
 from typing import Any
@@ -14,10 +14,10 @@ from ..errors import InputError
 from .polygons import clipped, length
 
 LARGEST = 1e38
-FAR = 10.0  # a polygon may reach this many times the picture's longer side,
-FURTHEST = 2**28  # and so many pixels: pycocotools counts fifths of them in 32 bits
-AT_ONCE = 32  # masks that are united in one go
-LONGEST = 2**22  # pixels of the polygons of one object, all edges together
+FAR = 10.0  # a polygon may reach this many times the image's longer side,
+FURTHEST = 2**28  # and this many pixels: pycocotools counts fifths of them in 32 bits
+AT_ONCE = 32  # masks merged at once
+LONGEST = 2**22  # pixels along the polygons of one object, all edges together
 
 
 class UnusableObject(Exception):
@@ -25,10 +25,11 @@ class UnusableObject(Exception):
 
 
 def read_segmentation(where: str, segmentation: Any, height: int, width: int) -> dict:
-    """Polygons, uncompressed or compressed RLE as one compressed RLE of (height, width).
+    """Polygons, uncompressed RLE or compressed RLE as one compressed RLE of (height, width).
 
-    Raises InputError, which starts with `where`, for a field of the wrong form, and UnusableObject
-    for one of the right form that describes no mask.
+    Raises:
+        InputError: the field has the wrong form; the message starts with `where`.
+        UnusableObject: the form is right, but it describes no mask.
     """
     if not segmentation:
         raise UnusableObject("no segmentation")
@@ -48,20 +49,20 @@ def read_polygons(where: str, polygons: Any, height: int, width: int) -> dict:
             f"{where}: segmentation is neither RLE nor a list of lists x, y, x, y, ..."
         )
     if any(len(polygon) < 6 or len(polygon) % 2 for polygon in polygons):
-        raise UnusableObject("a polygon of fewer than three points")
+        raise UnusableObject("a polygon with fewer than three points")
     outlines = [np.array(polygon, float).reshape(-1, 2) for polygon in polygons]
     if max(np.abs(points).max() for points in outlines) > min(FAR * max(height, width), FURTHEST):
-        raise UnusableObject("a polygon far outside its picture")
+        raise UnusableObject("a polygon far outside its image")
     if sum(map(length, outlines)) > LONGEST:
-        # a pixel beyond the picture's border, so that no border pixel is drawn
+        # a pixel beyond the image's border, so that no border pixel is drawn
         outlines = [clipped(points + 1, width + 2, height + 2) - 1 for points in outlines]
         polygons = [points.reshape(-1).tolist() for points in outlines if len(points) > 2]
         if sum(length(points) for points in outlines if len(points)) > LONGEST:
-            raise UnusableObject(f"polygons of more than {LONGEST} pixels in length")
+            raise UnusableObject(f"polygons longer than {LONGEST} pixels")
         if not polygons:
             raise UnusableObject("a segmentation that covers no pixel")
     masks = rle_tools.frPyObjects(polygons, height, width)
-    while len(masks) > AT_ONCE:  # one after the other, each would be laid over all before it
+    while len(masks) > AT_ONCE:  # merging one by one would lay each over all before it
         masks = [rle_tools.merge(masks[k : k + AT_ONCE]) for k in range(0, len(masks), AT_ONCE)]
     return rle_tools.merge(masks)
 
@@ -83,7 +84,7 @@ def read_rle(where: str, rle: dict, height: int, width: int) -> dict:
 
 
 def decode_runs(counts: str) -> list[int]:
-    """The runs of a compressed RLE string; an empty list where it is no such string.
+    """The runs of a compressed RLE string; an empty list if it is not one.
 
     A character holds five bits, low ones first, offset by "0"; its sixth bit says that more follow.
     Values are signed, and from the fourth on they are differences to the run two places before.

@@ -1,9 +1,9 @@
-"""Toy shapes: generated pictures on which detection and segmentation are a real task.
+"""Toy shapes: generated images on which detection and segmentation are a real task.
 
-0 to 6 shapes of random size, colour, shading and rotation lie on a textured, cluttered background;
-later ones cover earlier ones, the border cuts some, and everything is under noise. A picture
-depends on (split, seed, index) alone, so that any part of the set can be made in any order. Nothing
-is stored: a picture is drawn each time that it is asked for, in two to three milliseconds.
+0 to 6 shapes of random size, colour, shading and rotation lie on a textured, cluttered background.
+Later shapes cover earlier ones, the border cuts some off, and noise lies over everything. An image
+depends on (split, seed, index) alone, so any part of the set can be made in any order. Nothing is
+stored: an image is drawn each time it is asked for, in two to three milliseconds.
 """
 
 import math
@@ -20,7 +20,7 @@ from .backgrounds import background
 from .contours import CONTOURS, coverage
 from .targets import select_objects, target_from_masks
 
-REFERENCE_SIZE = 128  # lengths below are in pixels of a picture of this size
+REFERENCE_SIZE = 128  # lengths below are in pixels of an image of this size
 RADII = (9.0, 32.0)
 HIDDEN_PIXELS = 30
 NOISE = (10.0, 16.0)
@@ -29,17 +29,20 @@ HELD_BACK = 200  # images of the split "val" on which the commands evaluate
 
 
 class ToyShapes:
-    """A data set of `count` generated pictures, `size` x `size`.
+    """A data set of `count` generated images, `size` x `size`.
 
-    - `classes`: label k is `classes[k - 1]`; any names of `contours.CONTOURS`.
-    - `split`: "train" and "val" draw from separate random streams, so that the two never share a
-      picture, whatever their seeds.
-    - Radii are uniform in 9..32 pixels at size 128 and grow with the size, as does the rule for
-      hidden objects: one with 30 visible pixels or fewer (at 128) is not in the target. That is why
-      a target may hold fewer than `min_objects`.
+    `dataset[i]` is (image float32 (3, size, size) in 0..1, target); `targets.py` describes the
+    target. Radii are uniform in 9..32 pixels at size 128 and grow with the size. So does the rule
+    for hidden objects: one with 30 visible pixels or fewer (at 128) is not in the target, which may
+    therefore hold fewer than `min_objects`.
 
-    `dataset[i]` is (image float32 (3, size, size) in 0..1, target); targets as in `targets.py`.
-    Raises InputError for settings that cannot be met.
+    Args:
+        classes: label k is `classes[k - 1]`; any names of `contours.CONTOURS`.
+        split: "train" and "val" draw from separate random streams, so the two never share an image,
+            whatever their seeds.
+
+    Raises:
+        InputError: the settings cannot be met.
     """
 
     def __init__(
@@ -61,10 +64,10 @@ class ToyShapes:
         return self.count
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, Target]:
-        index = range(self.count)[index]  # negative indices, and IndexError past the end
+        index = range(self.count)[index]  # allows negative indices; IndexError past the end
         rng = np.random.default_rng([SPLITS.index(self.split), self.seed, index])
         image = background(self.size, rng)
-        owner = np.zeros((self.size, self.size), np.uint8)  # which object each pixel shows, 0 none
+        owner = np.zeros((self.size, self.size), np.uint8)  # each pixel's object, 0 for none
         count = int(rng.integers(self.min_objects, self.max_objects + 1))
         labels = rng.integers(1, len(self.classes) + 1, count)
         for number, label in enumerate(labels, start=1):
@@ -74,7 +77,7 @@ class ToyShapes:
 
     def visible_objects(self, owner: np.ndarray, labels: np.ndarray, index: int) -> Target:
         """The target: one mask per object that still shows enough pixels."""
-        windows = ndimage.find_objects(owner, len(labels))  # None for a shape without a pixel
+        windows = ndimage.find_objects(owner, len(labels))  # None for a hidden shape
         shown = [k for k, window in enumerate(windows) if window]
         crops = [(owner[windows[k]] == k + 1).view(np.uint8) for k in shown]
         corners = [(rows.start, columns.start) for rows, columns in (windows[k] for k in shown)]
@@ -84,12 +87,12 @@ class ToyShapes:
         return select_objects(target, target["area"] > hidden)
 
     def describe(self, index: int) -> str:
-        """Where picture `index` comes from, for messages."""
-        return f"shapes {self.split} picture {index} (seed {self.seed}, size {self.size})"
+        """Where image `index` comes from, for messages."""
+        return f"shapes {self.split} image {index} (seed {self.seed}, size {self.size})"
 
 
 def check_settings(dataset: ToyShapes) -> None:
-    """Refuse settings that no picture can meet."""
+    """Refuse settings that no image can meet."""
     unknown = [name for name in dataset.classes if name not in CONTOURS]
     if unknown or not dataset.classes or len(set(dataset.classes)) < len(dataset.classes):
         raise InputError(
@@ -97,7 +100,7 @@ def check_settings(dataset: ToyShapes) -> None:
         )
     if not 0 <= dataset.min_objects <= dataset.max_objects <= 255:
         raise InputError(
-            f"shapes a picture {dataset.min_objects}..{dataset.max_objects}: expected a range "
+            f"shapes per image {dataset.min_objects}..{dataset.max_objects}: expected a range "
             "within 0..255"
         )
     if dataset.split not in SPLITS:
@@ -126,7 +129,7 @@ def paint_object(
 
 
 def paint(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """A colour with a light falling from one side, (3, h, w)."""
+    """A colour lit from one side, (3, h, w)."""
     colour = rng.uniform(0, 255, (3, 1, 1)).astype(np.float32)
     slopes = rng.uniform(-50, 50, 2) / shape
     down, across = (
@@ -137,10 +140,10 @@ def paint(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
 
 
 def add_noise(image: np.ndarray, rng: np.random.Generator) -> None:
-    """Add Gaussian noise to `image` in 0..255 and bring it to 0..1, in place.
+    """Add Gaussian noise to `image` in 0..255 and scale it to 0..1, in place.
 
-    The noise is a stretch of one long row of normals: drawing new ones would take a quarter of the
-    time of a picture.
+    The noise is a window of one long row of normals: drawing new ones would take a quarter of the
+    time of an image.
     """
     row = normals(2 * image.size)
     start = int(rng.integers(image.size))

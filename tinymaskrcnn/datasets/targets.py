@@ -1,9 +1,9 @@
-"""The target of one picture: a dict with one entry per object in every array.
+"""The target of one image: a dict. Every array has one entry per object.
 
 boxes     (G, 4) float32   x1, y1, x2, y2 in pixels; a mask's box reaches to its last column + 1
-labels    (G,) int64       1..K, 0 is the background and never occurs
+labels    (G,) int64       1..K; 0 is the background and never occurs
 masks     (G, H, W) uint8  0 or 1, the visible part: an array, or CroppedMasks, which act like one
-area      (G,) float32     in pixels, what COCO's small, medium and large are decided by
+area      (G,) float32     in pixels; COCO's small, medium and large depend on it
 iscrowd   (G,) bool        a region of many objects: neither a positive nor a negative
 image_id  int              the only entry that is not per object
 """
@@ -17,7 +17,7 @@ from ..models.inputs import Target
 
 
 def target_from_masks(masks: Any, labels: np.ndarray, image_id: int) -> Target:
-    """A target of ordinary objects whose boxes and areas are those of their masks (G, H, W)."""
+    """A target of ordinary objects whose boxes and areas come from their masks (G, H, W)."""
     masks = CroppedMasks.of(masks)
     return {
         "boxes": masks.boxes(),
@@ -30,7 +30,7 @@ def target_from_masks(masks: Any, labels: np.ndarray, image_id: int) -> Target:
 
 
 def select_objects(target: Target, keep: np.ndarray) -> Target:
-    """The target with only the objects that `keep` (bool (G,) or indices) names."""
+    """The target with only the objects that `keep` (bool (G,) or indices) selects."""
     return {
         name: value[keep] if isinstance(value, np.ndarray | CroppedMasks) else value
         for name, value in target.items()
@@ -38,7 +38,7 @@ def select_objects(target: Target, keep: np.ndarray) -> Target:
 
 
 def with_masks(target: Target, masks: Any, min_pixels: int = 1) -> Target:
-    """The target after its masks have moved: boxes and areas follow, vanished objects are dropped.
+    """The target with new masks: boxes and areas follow, and objects that vanish are dropped.
 
     An object vanishes when fewer than `min_pixels` of its pixels are left.
     """
@@ -47,5 +47,5 @@ def with_masks(target: Target, masks: Any, min_pixels: int = 1) -> Target:
 
 
 def crowd_flags(target: Target) -> Target:
-    """The `iscrowd` entry of a target, all False where a hand-made target has none."""
+    """The target's `iscrowd` entry; all False if a hand-made target has none."""
     return {"iscrowd": target.get("iscrowd", np.zeros(len(target["labels"]), bool))}

@@ -1,5 +1,5 @@
-"""How good a model is: COCO's figures for boxes and masks, over pycocotools, and why what is wrong
-is wrong.
+"""How good a model is: COCO's metrics for boxes and masks, computed by pycocotools, and the reasons
+behind the errors.
 """
 
 from .coco_metrics import FIGURES, coco_metrics

@@ -1,9 +1,9 @@
-"""COCO's twelve figures for boxes and for masks, the first two of them per class, and what AP is
-without COCO's limit of 100 detections.
+"""COCO's twelve metrics for boxes and masks, AP per class, and AP beyond 100 detections.
 
-The matching and the averages are pycocotools'. This file gives it what it needs: annotation ids
-from 1 (it takes 0 for "no match"), the ground truth's own area for both kinds, and boxes and masks
-of the detections apart (a result with both would have its box's area in the mask figures).
+Matching and averaging are pycocotools'. This file prepares its input: annotation ids start at 1
+(pycocotools takes 0 for "no match"), both kinds use the ground truth's own area, and boxes and
+masks of the detections are compared separately (a result with both would use its box's area in the
+mask metrics).
 """
 
 import contextlib
@@ -21,8 +21,8 @@ FIGURES = (
     *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
 )
 AREAS = {"s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)}
-CAP = 100  # detections of each class that COCO looks at in an image
-KINDS = {"bbox": "bbox", "segm": "segmentation"}  # kind of figure -> the field of a result it is of
+CAP = 100  # detections of each class that COCO counts per image
+KINDS = {"bbox": "bbox", "segm": "segmentation"}  # kind of metric -> field of a result
 
 
 def coco_metrics(
@@ -31,14 +31,16 @@ def coco_metrics(
     results: Sequence[dict[str, Any]],
     classes: Sequence[str],
 ) -> dict[str, Any]:
-    """The figures of `results` against `annotations`, category k being `classes[k - 1]`.
+    """The metrics of `results` against `annotations`, where category k is `classes[k - 1]`.
 
-    - `images`: dicts with id, height and width. `annotations`, `results`: as `results.py` makes
-      them, of these images.
+    Args:
+        images: dicts with id, height and width.
+        annotations, results: of these images, as `results.py` makes them.
 
-    Returns {"bbox": the twelve FIGURES, "segm": the same for masks, "per_class": {name: objects,
-    bbox_AP, bbox_AP50, segm_AP, segm_AP50}, "undefined": {figure: why it is -1}, "uncapped": what
-    `uncapped` returns}. A class is -1 where it has no objects.
+    Returns:
+        {"bbox": the twelve FIGURES, "segm": the same for masks, "per_class": {name: objects,
+        bbox_AP, bbox_AP50, segm_AP, segm_AP50}, "undefined": {figure: why it is -1}, "uncapped":
+        what `uncapped` returns}. A class without objects has -1.
     """
     truth = index(images, annotations, classes)
     scores = {kind: compare(truth, results, kind) for kind in KINDS}
@@ -57,7 +59,7 @@ def coco_metrics(
 def index(
     images: Sequence[dict[str, Any]], annotations: Sequence[dict[str, Any]], classes: Sequence[str]
 ) -> COCO:
-    """The annotations as pycocotools wants them."""
+    """The annotations in the form that pycocotools wants."""
     coco = COCO()
     coco.dataset = {
         "images": list(images),
@@ -72,10 +74,11 @@ def index(
 def compare(
     truth: COCO, results: Sequence[dict[str, Any]], kind: str, most: int | None = None
 ) -> COCOeval:
-    """pycocotools' comparison of the results' boxes or masks with the truth.
+    """pycocotools' comparison of the results' boxes or masks with the ground truth.
 
-    - `most`: how many detections of each image and class count, of objects of any size; otherwise
-      COCO's own limits and sizes, with the twelve figures.
+    Args:
+        most: how many detections count per image and class, for objects of any size. By default
+            COCO's own limits and size ranges apply, and the twelve metrics are computed.
     """
     fields = ("image_id", "category_id", "score", KINDS[kind])
     found = [{field: result[field] for field in fields} for result in results]
@@ -101,9 +104,12 @@ def uncapped(
     annotations: Sequence[dict[str, Any]],
     results: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
-    """What COCO's limit hides: {"images": how many have more than 100 objects of a class,
-    "AP_at_most": the AP of perfect results under that limit, "bbox": {AP, AP50, AP75, AR} of all
-    detections, "segm": the same for masks}.
+    """The metrics that COCO's limit hides.
+
+    Returns:
+        {"images": how many have more than 100 objects of a class, "AP_at_most": the AP of perfect
+        results under that limit, "bbox": {AP, AP50, AP75, AR} of all detections, "segm": the same
+        for masks}.
     """
     objects = per_image_and_class(not_crowd(annotations))
     over = {image for (image, _), count in objects.items() if count > CAP}
@@ -114,7 +120,7 @@ def uncapped(
     figures = {}
     for kind, score in all_scores.items():
         precision, recall = (score.eval[name][..., 0, -1] for name in ("precision", "recall"))
-        parts = precision, precision[0], precision[5], recall  # of thresholds 0.5, 0.55, ...
+        parts = precision, precision[0], precision[5], recall  # at thresholds 0.5, 0.55, ...
         figures[kind] = dict(
             zip(("AP", "AP50", "AP75", "AR"), map(defined_mean, parts), strict=True)
         )
@@ -122,13 +128,15 @@ def uncapped(
 
 
 def per_image_and_class(entries: Iterable[dict[str, Any]]) -> Counter[tuple[Any, Any]]:
-    """How many entries each image has of each class."""
+    """How many entries there are for each image and class."""
     return Counter((entry["image_id"], entry["category_id"]) for entry in entries)
 
 
 def highest_ap(objects: Counter[tuple[Any, Any]]) -> float:
-    """COCO's AP of perfect results: of each class the share of its 101 recalls that can be reached
-    with 100 detections of an image. -1 without objects.
+    """COCO's AP of perfect results; -1 without objects.
+
+    For each class it is the share of the 101 recalls that can be reached with 100 detections per
+    image.
     """
     reached: Counter[Any] = Counter()
     total: Counter[Any] = Counter()
@@ -143,7 +151,7 @@ def highest_ap(objects: Counter[tuple[Any, Any]]) -> float:
 def per_class(
     scores: dict[str, COCOeval], annotations: Sequence[dict[str, Any]], classes: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """AP and AP50 of each class, and how many objects they stand on; -1 where there is none."""
+    """AP and AP50 of each class, and its number of objects; -1 for a class without objects."""
     table: dict[str, dict[str, float]] = {}
     for label, name in enumerate(classes, start=1):
         row: dict[str, float] = {"objects": len(not_crowd(annotations, label))}
@@ -159,13 +167,13 @@ def per_class(
 
 
 def defined_mean(precision: Any) -> float:
-    """The mean of the cells that are defined, -1 without any."""
+    """The mean of the defined cells; -1 if there are none."""
     defined = precision[precision > -1]
     return float(defined.mean()) if defined.size else -1.0
 
 
 def undefined(annotations: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Why figures are -1: there is nothing of that kind that could be found."""
+    """Why metrics are -1: there are no objects of that kind to find."""
     areas = [entry["area"] for entry in not_crowd(annotations)]
     if not areas:
         return dict.fromkeys(FIGURES, "no ground truth at all")
@@ -189,5 +197,5 @@ def not_crowd(
 
 
 def quiet() -> contextlib.redirect_stdout:
-    """pycocotools prints its progress; nobody asked for it."""
+    """Hides the progress that pycocotools prints."""
     return contextlib.redirect_stdout(io.StringIO())

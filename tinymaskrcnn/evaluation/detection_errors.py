@@ -1,31 +1,32 @@
-"""One picture's detections against its ground truth: which are right, what is wrong with the rest,
-and which objects were missed. `evaluate --errors`, the explain page and the figures judge by it.
+"""Compare one image's detections with its ground truth: which are right, what is wrong with the
+rest, and which objects were missed. `evaluate --errors`, the explain page and the figures all use
+it.
 
-The kinds of wrong detections are those of TIDE (Bolya et al. 2020, section 2), and so are their
-thresholds and the order in which they are tried. Detections are matched as COCO does it, at IoU
-0.5: by falling score, each takes the free object of its class that it overlaps most. IoU below is
-with one object; "own" objects are of the detection's class, "other" ones are not.
+The kinds of wrong detections, their thresholds and their order are those of TIDE (Bolya et al.
+2020, section 2). Detections are matched as in COCO, at IoU 0.5: in order of falling score, each
+takes the free object of its class that it overlaps most. IoU below is with one object; "own"
+objects are of the detection's class, "other" objects are not.
 
 location     0.1 to 0.5 with an own object
 class        0.5 or more with an other object
-duplicate    0.5 or more with an own object that a surer detection has taken
+duplicate    0.5 or more with an own object that a detection with a higher score has taken
 background   0.1 or less with every object
-both         what remains: 0.1 to 0.5 with an other object, so class and location are wrong
+both         the rest: 0.1 to 0.5 with an other object, so class and location are wrong
 
 A missed object has the first of these reasons that applies:
 
-low score    a detection below the score that is looked at would have found it
+low score    a detection below the score threshold would have found it
 merged       a detection overlaps it by 0.5 or more, but has taken another object
 location     an own detection overlaps it by 0.1 to 0.5
 class        a detection of another class overlaps it by 0.5 or more
 both         a detection of another class overlaps it by 0.1 to 0.5
 nothing      no detection overlaps it by 0.1
 
-Since the surest choose first, what a detection takes, and the kind of a wrong one, do not depend on
-the less sure ones: another score threshold only changes which are looked at.
+The highest scores choose first, so detections with lower scores affect neither what a detection
+takes nor the kind of a wrong one: another score threshold only changes which are counted.
 
-Not here: errors of COCO dicts and of whole sets (error_counts.py); at which stage of the model an
-object was lost (viz/lost_objects.py).
+Not here: errors of COCO dicts and of whole sets (error_counts.py); the stage of the model at which
+an object was lost (viz/lost_objects.py).
 """
 
 from __future__ import annotations
@@ -46,9 +47,10 @@ MISSED = ("low score", "merged", "location", "class", "both", "nothing")
 
 @dataclass(frozen=True)
 class Wrong:
-    """A detection that is wrong: its index among those of its picture, the kind of error, the
-    object that it overlaps most among those that decide the kind (None for background), and that
-    IoU.
+    """A wrong detection.
+
+    Its index among the image's detections, the kind of error, the object that decided the kind (the
+    one with the largest overlap; None for background), and the IoU with it.
     """
 
     detection: int
@@ -59,7 +61,7 @@ class Wrong:
 
 @dataclass(frozen=True)
 class Missed:
-    """An object that was not found: its index among those of its picture, and why."""
+    """A missed object: its index among the image's objects, and the reason."""
 
     truth: int
     reason: str
@@ -67,10 +69,11 @@ class Missed:
 
 @dataclass(frozen=True)
 class PictureErrors:
-    """All of one picture.
+    """All errors of one image.
 
-    - `found`: the detection of each object that has one, by the objects' index.
-    - `ignored`: detections that lie in a crowd of their class; neither right nor wrong.
+    Attributes:
+        found: maps each object that was found to its detection, both by index.
+        ignored: detections inside a crowd of their class, which are neither right nor wrong.
     """
 
     found: dict[int, int]
@@ -79,7 +82,7 @@ class PictureErrors:
     ignored: list[int]
 
     def verdicts(self) -> dict[int, str]:
-        """For each detection that was looked at "right", "crowd", or the kind of its error."""
+        """For each detection that was counted: "right", "crowd", or the kind of its error."""
         return (
             dict.fromkeys(self.found.values(), "right")
             | dict.fromkeys(self.ignored, "crowd")
@@ -93,9 +96,11 @@ def judge(
     """Which of D detections found which of G objects, and what is wrong with the rest.
 
     Args:
-        iou: (D, G) overlap; with a crowd the share of the detection that lies in it, as in COCO.
-        own: (D, G) bool, whether both have the same class. crowd: (G,) bool. scores: (D,).
-        score: detections below it are not made, except as reasons.
+        iou: (D, G) overlap; for a crowd the share of the detection inside it, as in COCO.
+        own: (D, G) bool, whether both have the same class.
+        crowd: (G,) bool.
+        scores: (D,).
+        score: ignore detections below this score, except when explaining a missed object.
     """
     order = [int(d) for d in np.argsort(-scores, kind="stable") if scores[d] >= score]
     taken = _match(order, np.where(own & ~crowd, iou, 0))
@@ -112,10 +117,10 @@ def judge(
 
 
 def overlaps(boxes: np.ndarray, target: Mapping[str, Any]) -> np.ndarray:
-    """(D, G) IoU of boxes (D, 4) and a target's; with a crowd the share that it covers.
+    """IoU (D, G) of boxes (D, 4) and a target's boxes; for a crowd the share of the box inside it.
 
     Args:
-        target: boxes (G, 4), and maybe `iscrowd` (G,).
+        target: boxes (G, 4), and optionally `iscrowd` (G,).
     """
     iou = box_iou(boxes, target["boxes"])
     return np.where(crowds_of(target), covered_shares(boxes, target["boxes"]), iou)
@@ -133,13 +138,13 @@ def judge_target(
     target: Mapping[str, Any],
     score: float = 0.0,
 ) -> PictureErrors:
-    """The same of a picture's boxes (D, 4), labels (D,) and scores (D,), and its target."""
+    """Like `judge`, from an image's boxes (D, 4), labels (D,) and scores (D,), and its target."""
     own = labels[:, None] == np.asarray(target["labels"])
     return judge(overlaps(boxes, target), own, crowds_of(target), scores, score)
 
 
 def _match(order: Sequence[int], ious: np.ndarray) -> dict[int, int]:
-    """The detection of each object that has one; `ious` are 0 where no match is allowed."""
+    """Map each matched object to its detection; `ious` are 0 where no match is allowed."""
     taken: dict[int, int] = {}
     free = ious.copy()
     for d in order:
@@ -151,7 +156,7 @@ def _match(order: Sequence[int], ious: np.ndarray) -> dict[int, int]:
 
 
 def _wrong(d: int, ious: np.ndarray, own: np.ndarray, taken: Mapping[int, int]) -> Wrong:
-    """What is wrong with detection d, whose IoU with each object is (G,)."""
+    """What is wrong with detection d; `ious` (G,) is its overlap with each object."""
     if not len(ious) or ious.max() <= 0:
         return Wrong(d, "background", None, 0.0)
     of_own, of_other = ious * own, ious * ~own
@@ -170,8 +175,12 @@ def _wrong(d: int, ious: np.ndarray, own: np.ndarray, taken: Mapping[int, int]) 
 
 
 def _reason(ious: np.ndarray, own: np.ndarray, made: np.ndarray) -> str:
-    """Why an object was missed, of its IoU with each detection (D,), whether that is of its class,
-    and whether its score is high enough.
+    """Why an object was missed.
+
+    Args:
+        ious: (D,) its overlap with each detection.
+        own: (D,) bool, whether the detection has its class.
+        made: (D,) bool, whether the detection's score is high enough.
     """
 
     def largest(of: np.ndarray) -> float:
@@ -189,8 +198,10 @@ def _reason(ious: np.ndarray, own: np.ndarray, made: np.ndarray) -> str:
 
 
 def average_precision(scores: np.ndarray, right: np.ndarray, objects: int) -> float:
-    """The area under the precision-recall curve, precision made falling (as COCO and VOC 2010 on,
-    without COCO's 101 points). NaN without objects.
+    """The area under the precision-recall curve; NaN without objects.
+
+    Precision is first made non-increasing, as in COCO and in VOC since 2010, but without COCO's 101
+    points.
     """
     recall, precision = precision_recall(scores, right, objects)
     if objects == 0:
@@ -205,7 +216,9 @@ def precision_recall(
     """Recall and precision (n,) of the best 1, 2, ... n detections.
 
     Args:
-        scores: (n,). right: (n,) bool. objects: how many there are to find.
+        scores: (n,).
+        right: (n,) bool.
+        objects: how many there are to find.
     """
     order = np.argsort(-scores, kind="stable")
     found = np.cumsum(right[order])

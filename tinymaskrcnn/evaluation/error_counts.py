@@ -1,7 +1,9 @@
-"""The errors of detections that stand as COCO dicts: of one picture, and counted over a whole set.
+"""The errors of detections in the form of COCO dicts: for one image, and counted over a whole set.
 
-What an error is, and of which kind, detection_errors.py says; here are overlaps of boxes and masks
-by pycocotools, and tables. Not here: pictures of them (viz/error_sheet.py).
+detection_errors.py defines the errors and their kinds; here are overlaps of boxes and masks by
+pycocotools, and tables.
+
+Not here: images of the errors (viz/error_sheet.py).
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from pycocotools import mask as rle_tools
 
 from .detection_errors import MISSED, WRONG, PictureErrors, judge
 
-SCORE = 0.5  # what is less sure counts as not found, as in `predict`
+SCORE = 0.5  # detections with lower scores do not count, as in `predict`
 FIELDS = {"bbox": "bbox", "segm": "segmentation"}
 Entry = Mapping[str, Any]
 
@@ -22,11 +24,12 @@ Entry = Mapping[str, Any]
 def picture_errors(
     annotations: Sequence[Entry], results: Sequence[Entry], kind: str, score: float = SCORE
 ) -> PictureErrors:
-    """The errors of one picture's detections.
+    """The errors of one image's detections.
 
-    - `annotations`, `results`: COCO dicts of that picture, as `results.py` makes them.
-    - `kind`: "bbox" or "segm": which IoU.
-    - `score`: detections below it are not made, except as reasons.
+    Args:
+        annotations, results: COCO dicts of that image, as `results.py` makes them.
+        kind: which IoU decides, "bbox" or "segm".
+        score: ignore detections below this score, except when explaining a missed object.
     """
     scores = np.array([result["score"] for result in results], float)
     labels = np.array([result["category_id"] for result in results], int)
@@ -42,11 +45,13 @@ def count_errors(
     classes: Sequence[str],
     score: float = SCORE,
 ) -> dict[str, Any]:
-    """Errors of a whole set by class, for boxes and for masks.
+    """The errors of a whole set by class, for boxes and for masks.
 
-    Returns {"score": score, "bbox": {class: {objects, found, missed, "missed_because": {reason:
-    count}, "wrong": {kind: count}}}, "segm": the same for masks}. A wrong detection counts for the
-    class that it claims, a missed object for its own.
+    A wrong detection counts for the class that it claims, a missed object for its own.
+
+    Returns:
+        {"score": score, "bbox": {class: {objects, found, missed, "missed_because": {reason: count},
+        "wrong": {kind: count}}}, "segm": the same for masks}.
     """
     tables: dict[str, Any] = {"score": score}
     for kind in FIELDS:
@@ -60,7 +65,7 @@ def count_errors(
 def by_picture(
     images: Sequence[Entry], annotations: Sequence[Entry], results: Sequence[Entry]
 ) -> list[tuple[list[Entry], list[Entry]]]:
-    """Annotations and results of each picture, in the pictures' order and their own."""
+    """The annotations and results of each image, in the order of the images."""
     places: dict[Any, tuple[list[Entry], list[Entry]]] = {i["id"]: ([], []) for i in images}
     for side, entries in enumerate((annotations, results)):
         for entry in entries:
@@ -69,7 +74,7 @@ def by_picture(
 
 
 def _ious(annotations: Sequence[Entry], results: Sequence[Entry], kind: str) -> np.ndarray:
-    """(D, G); with a crowd it is the share of the detection that lies in it, as COCO has it."""
+    """IoU (D, G); for a crowd it is the share of the detection inside it, as COCO defines it."""
     if not annotations or not results:
         return np.zeros((len(results), len(annotations)))
     field = FIELDS[kind]
@@ -94,7 +99,7 @@ def _add(
     results: Sequence[Entry],
     classes: Sequence[str],
 ) -> None:
-    """Count one picture's errors in."""
+    """Add one image's errors to the table."""
     for g in errors.found:
         row = table[classes[annotations[g]["category_id"] - 1]]
         row["objects"] += 1

@@ -1,5 +1,5 @@
-"""A model over a whole data set: detect in every picture, compare, give COCO's figures and the
-errors behind them.
+"""Evaluate a model on a whole data set: detect in every image, compare, and report COCO's metrics
+and the errors behind them.
 """
 
 import time
@@ -21,8 +21,8 @@ from .results import coco_annotations, coco_results
 
 @dataclass
 class Findings:
-    """What is in the pictures of a data set and what a model found there, as COCO's dicts; picture
-    i has the id i + 1. Masks are run lengths.
+    """The objects in the images of a data set and what a model found there, as COCO's dicts. Image
+    i has the id i + 1; masks are RLE.
     """
 
     images: list[dict[str, Any]] = field(default_factory=list)
@@ -37,20 +37,24 @@ def evaluate(
     progress: bool = False,
     batch_size: int = 1,
 ) -> dict[str, Any]:
-    """COCO's figures of `model` on the first `max_images` pictures of `dataset`, or on all, and its
-    errors.
+    """COCO's metrics and the errors of `model` on `dataset`, or on its first `max_images` images.
 
-    - `model`: anything with `detect(images) -> one detections object per image`. One that knows
-      training from inference is set to inference and afterwards set back.
-    - `dataset`: see `tinymaskrcnn.datasets`; its labels must be the model's.
-    - `batch_size`: only pictures of equal size share a batch, because padding changes answers.
+    Where processes share the batch (parallel.py), each takes some of the images.
 
-    Where processes share the batch (parallel.py), each looks at some of the pictures.
+    Args:
+        model: anything with `detect(images) -> one detections object per image`. A model with
+            training and inference modes is switched to inference, and back afterwards.
+        dataset: see `tinymaskrcnn.datasets`; its labels must be the model's.
+        batch_size: only images of equal size share a batch, because padding changes the detections.
 
-    Returns what `coco_metrics` returns (-1 stands for "nothing to find", with its reason under
-    "undefined"), under "errors" what `count_errors` returns, and "images" and "seconds", reading
-    and comparing included. Raises InputError where the model or a target has a label that is none
-    of the data set's classes, or there are no pictures.
+    Returns:
+        What `coco_metrics` returns (-1 means "nothing to find", with the reason under "undefined"),
+        what `count_errors` returns under "errors", "images", and "seconds", which include reading
+        and comparing.
+
+    Raises:
+        InputError: the model or a target has a label outside the data set's classes, or there are
+            no images.
     """
     start = time.perf_counter()
     found = detect_all(model, dataset, max_images, progress, batch_size)
@@ -60,7 +64,7 @@ def evaluate(
 
 
 def figures(found: Findings, classes: Sequence[str], score: float = SCORE) -> dict[str, Any]:
-    """What `evaluate` returns but for the seconds; `score` is that of `count_errors`."""
+    """What `evaluate` returns, except the seconds; `score` is that of `count_errors`."""
     everything = (found.images, found.annotations, found.results, classes)
     errors = count_errors(*everything, score)
     return {**coco_metrics(*everything), "errors": errors, "images": len(found.images)}
@@ -74,11 +78,11 @@ def detect_all(
     batch_size: int = 1,
 ) -> Findings:
     """The first part of `evaluate`, with the same arguments and errors. Where processes share the
-    batch, all get everything.
+    batch, each of them gets all findings.
     """
     count = len(dataset) if max_images is None else min(max_images, len(dataset))
     if not count:
-        raise InputError("there are no pictures to evaluate on")
+        raise InputError("there are no images to evaluate on")
     group = parallel.group()
     own = detect_some(model, dataset, range(group.rank, count, group.size), progress, batch_size)
     parts = zip(*(vars(part).values() for part in group.gathered(own)), strict=True)
@@ -92,7 +96,7 @@ def detect_all(
 def detect_some(
     model: Any, dataset: Any, indices: range, progress: bool, batch_size: int
 ) -> Findings:
-    """Findings in these pictures."""
+    """The findings in these images."""
     everything = Findings()
     images, annotations, results = vars(everything).values()
     with Inference(model), tqdm(total=len(indices), unit="image", disable=not progress) as bar:
@@ -123,7 +127,7 @@ def check_labels(labels: np.ndarray, classes: Sequence[str], where: str) -> None
 def batches(
     dataset: Any, indices: range, batch_size: int
 ) -> Iterator[list[tuple[int, np.ndarray, Target]]]:
-    """These pictures in order, neighbours of equal size together: index, picture, target."""
+    """These images in order as (index, image, target), neighbours of equal size in one batch."""
     batch: list[tuple[int, np.ndarray, Target]] = []
     for index in indices:
         image, target = dataset[index]
@@ -136,7 +140,7 @@ def batches(
 
 
 class Inference:
-    """`with Inference(model):` a model in inference mode, whatever it was in before."""
+    """`with Inference(model):` puts a model in inference mode, and back at the end."""
 
     def __init__(self, model: Any):
         self.model, self.training = model, getattr(model, "training", False)

@@ -11,7 +11,7 @@ from ..models.inputs import Target
 
 
 class Found(Protocol):
-    """What is needed of the detections in one picture; `detection.Detections` has it."""
+    """What this file needs of one image's detections; `detection.Detections` has it."""
 
     @property
     def boxes(self) -> np.ndarray: ...
@@ -28,11 +28,14 @@ class Found(Protocol):
 def coco_results(
     detections: Found, image_id: Any, category_ids: Sequence[Any] | None = None
 ) -> list[dict[str, Any]]:
-    """The detections of one picture as COCO results, best first, ready for `json.dumps`.
+    """The detections of one image as COCO results, best first, ready for `json.dumps`.
 
-    Each dict has image_id, category_id, score, bbox [x, y, width, height] in pixels and
-    segmentation (compressed RLE, counts as str). `category_ids[k - 1]` is the id of label k;
-    without it the label itself is written.
+    Each dict has image_id, category_id, score, bbox [x, y, width, height] in pixels, and
+    segmentation (compressed RLE, counts as str).
+
+    Args:
+        category_ids: `category_ids[k - 1]` is the id of label k; without it the label itself is
+            written.
     """
     return [
         {
@@ -53,9 +56,10 @@ def coco_results(
 
 
 def coco_annotations(target: Target, image_id: Any) -> list[dict[str, Any]]:
-    """The objects of one target as COCO annotations, without their ids; category_id is the label.
+    """The objects of one target as COCO annotations, without ids; category_id is the label.
 
-    Where a hand-made target has no area, it is the mask's; where it has no iscrowd, none is.
+    If a hand-made target lacks area, that of the mask is used; if it lacks iscrowd, no object is
+    one.
     """
     masks = CroppedMasks.of(target["masks"])
     areas = target.get("area", masks.areas())

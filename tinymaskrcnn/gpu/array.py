@@ -191,6 +191,13 @@ def zeros_like(array: Any) -> Any:
     return to_device(zeros) if isinstance(array, GpuArray) else zeros
 
 
+def shares_memory(a: Any, b: Any) -> bool:
+    """Whether two arrays may lie in the same memory, as an array and a view of it do."""
+    if isinstance(a, GpuArray) or isinstance(b, GpuArray):
+        return isinstance(a, GpuArray) and isinstance(b, GpuArray) and a._block is b._block
+    return np.may_share_memory(a, b)
+
+
 def _kernel_dtype(dtype: np.dtype) -> np.dtype:
     if dtype in DTYPES:
         return dtype

@@ -1,10 +1,10 @@
 """Checkpoints that a crash cannot spoil.
 
-A checkpoint is a safetensors file of all arrays, and beside it a file with its SHA-256 that
-`sha256sum -c` can read too. Each is written under another name in the same folder, flushed to the
-disk, and renamed; the checksum comes last, so a checkpoint counts only once it is complete. The one
-before it is kept. What does not match its checksum is passed over, and so is a checkpoint of
-another run: its metadata holds its step and what the run is known by.
+A checkpoint is a safetensors file with all arrays, next to a file with its SHA-256 that `sha256sum
+-c` can read too. Each is written under another name in the same folder, flushed to the disk, and
+renamed. The checksum comes last, so a checkpoint counts only once it is complete. The previous
+checkpoint is kept. A file that does not match its checksum is skipped, and so is a checkpoint of
+another run: the metadata holds the step and the hash that identifies the run.
 
 Not here: what a checkpoint holds (trainer.py).
 """
@@ -34,9 +34,7 @@ KEPT = 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read back: the arrays by name, the number of steps behind them, and the texts that
-    were saved with them.
-    """
+    """A checkpoint that was read back: arrays by name, steps done, and texts by name."""
 
     step: int
     arrays: dict[str, np.ndarray]
@@ -52,8 +50,9 @@ def save_checkpoint(
     """Write checkpoint number `step` and remove all but the newest two.
 
     Args:
-        folder: made if missing. arrays: any float, integer or bool arrays by name. texts: by name;
-            "run" is what the run is known by.
+        folder: made if missing.
+        arrays: any float, integer or bool arrays by name.
+        texts: by name; "run" is the hash that identifies the run.
 
     Returns:
         The path of the new file.
@@ -71,14 +70,15 @@ def save_checkpoint(
 
 
 def load_newest(folder: Path, run: str | None = None) -> Checkpoint | None:
-    """The newest checkpoint that is whole, or None where there never was one. Damaged ones, those
-    without a checksum and those of another run are logged and passed over.
+    """The newest complete checkpoint; None if there never was one.
+
+    Damaged checkpoints, those without a checksum and those of another run are logged and skipped.
 
     Args:
-        run: what the run is known by; None takes a checkpoint of any.
+        run: the hash that identifies the run; None accepts a checkpoint of any run.
 
     Raises:
-        InputError: there are checkpoints with a checksum, and none of them can be used.
+        InputError: there are checkpoints with a checksum, but none of them can be used.
     """
     for path in _files(folder):
         if not _checksum_path(path).exists():
@@ -88,7 +88,7 @@ def load_newest(folder: Path, run: str | None = None) -> Checkpoint | None:
         try:
             return _read(path, run)
         except InputError as problem:
-            logger.warning("%s; trying the one before", problem)
+            logger.warning("%s; trying the previous one", problem)
             problems.append(str(problem).removeprefix(f"{folder}{os.sep}"))
     if problems:
         raise InputError(
@@ -99,7 +99,7 @@ def load_newest(folder: Path, run: str | None = None) -> Checkpoint | None:
 
 
 def _read(path: Path, run: str | None) -> Checkpoint:
-    """Raises InputError unless the file is, byte for byte, what this run wrote."""
+    """Read a checkpoint. Raises InputError unless it is, byte for byte, what this run wrote."""
     try:
         content = path.read_bytes()
         expected = _checksum_path(path).read_bytes().split()[:1]
@@ -114,16 +114,16 @@ def _read(path: Path, run: str | None) -> Checkpoint:
     except (SafetensorError, ValueError, TypeError, RecursionError) as problem:
         raise InputError(f"{path}: not a checkpoint ({problem})") from problem
     if run is not None and texts.get("run", run) != run:
-        raise InputError(f"{path}: of another run, with other settings, data or first weights")
+        raise InputError(f"{path}: from another run, with other settings, data or initial weights")
     if "run" not in texts:
-        logger.warning("%s: an earlier version wrote it, its run and step cannot be checked", path)
+        logger.warning("%s: from an earlier version; its run and step cannot be checked", path)
     elif step != named:
-        logger.warning("%s: renamed, it was written after step %d", path, step)
+        logger.warning("%s: renamed; it was written after step %d", path, step)
     return Checkpoint(step, arrays, texts)
 
 
 def _texts(content: bytes) -> dict[str, Any]:
-    """What the header of a safetensors file holds beside the arrays."""
+    """What a safetensors file's header holds beside the arrays."""
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     return dict(json.loads(header.get("__metadata__", {}).get(METADATA, "{}")))
 
@@ -139,8 +139,10 @@ def _complete(folder: Path) -> list[Path]:
 
 
 def _remove_others(folder: Path, newest: Path) -> None:
-    """All but this and the one before it; also later ones, which were damaged, and what a crash
-    left half written. The checksum goes first, so that no half counts.
+    """Remove all checkpoints but this and the one before it.
+
+    That includes later ones, which were damaged, and what a crash left half written. The checksum
+    goes first, so that no half counts.
     """
     kept = [file for file in _complete(folder) if file.name <= newest.name][-KEPT:]
     for file in _files(folder):

@@ -1,8 +1,7 @@
-"""Why a number went wrong: which loss term, which picture, and the first layer whose output was not
-finite.
+"""Find out why a number went wrong: the loss term, the image, and the first layer that failed.
 
-The forward pass that failed is run again, from the same weights and the same generator, with every
-module's output looked at.
+The failing forward pass is run again, from the same weights and the same generator, and every
+module's output is inspected.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ def explain_loss(
     names: Sequence[str],
     losses: Mapping[str, float],
 ) -> str:
-    """One line on a loss that is not finite.
+    """One line about a loss that is not finite.
 
     Args:
-        model: whose layers are looked at, with the weights of the failing step.
+        model: its layers are inspected, with the weights of the failing step.
         forward: (images, targets) to losses, the same on every call.
-        images, targets, names: the batch; names are what pictures are called in the message.
+        images, targets, names: the batch; `names` are the images' names in the message.
         losses: the failing step's terms.
     """
     terms = [f"{name} is {value}" for name, value in losses.items() if not isfinite(value)]
@@ -45,35 +44,35 @@ def explain_loss(
 
 
 def explain_gradient(parameters: Iterator[tuple[str, Parameter]]) -> str:
-    """One line on gradients that are not finite while the losses were."""
+    """One line about gradients that are not finite although the losses were."""
     bad = [n for n, p in parameters if p.grad is not None and not np.isfinite(p.grad).all()]
     if not bad:
-        return "the gradients are finite but the sum of their squares is not"
-    return f"{len(bad)} gradients are not finite, that of {bad[-1]} the nearest to the losses"
+        return "the gradients are finite, but the sum of their squares is not"
+    return f"{len(bad)} gradients are not finite; nearest to the losses is that of {bad[-1]}"
 
 
 def bad_arrays(arrays: Mapping[str, np.ndarray]) -> list[str]:
-    """Names of those that hold a NaN or an infinity."""
+    """The names of the arrays that hold a NaN or an infinity."""
     return [name for name, array in arrays.items() if not np.isfinite(array).all()]
 
 
 def _culprits(
     forward: Forward, images: Sequence[np.ndarray], targets: Sequence[Any], names: Sequence[str]
 ) -> str:
-    """Pictures with bad pixels; else those that fail by themselves; else the whole batch."""
+    """The images with bad pixels; otherwise those that fail alone; otherwise the whole batch."""
     pixels = [n for n, image in zip(names, images, strict=True) if not np.isfinite(image).all()]
     if pixels:
-        return f"pictures with pixels that are not finite: {', '.join(pixels)}"
+        return f"images with pixels that are not finite: {', '.join(pixels)}"
     alone = [
         name
         for name, image, target in zip(names, images, targets, strict=True)
         if not all(isfinite(loss.item()) for loss in forward([image], [target]).values())
     ]
     if len(alone) == len(names) > 1:
-        return f"every picture fails by itself, it is none of them: {', '.join(names)}"
+        return f"every image fails alone, so none of them is the cause: {', '.join(names)}"
     if alone:
-        return f"pictures that fail by themselves: {', '.join(alone)}"
-    return f"no picture fails by itself, together they were: {', '.join(names)}"
+        return f"images that fail alone: {', '.join(alone)}"
+    return f"no image fails alone, only the whole batch does: {', '.join(names)}"
 
 
 def _first_bad_layer(model: Module, run: Callable[[], Any]) -> str:
@@ -91,7 +90,7 @@ def _first_bad_layer(model: Module, run: Callable[[], Any]) -> str:
     with watch_layers(look):
         run()
     if not bad or bad[0] is model:
-        return "every layer's output was finite, the loss itself was not: look at the targets"
+        return "every layer's output was finite, but the loss was not: look at the targets"
     module = bad[0]
     own = {n: p.numpy() for n, p in vars(module).items() if isinstance(p, Parameter)}
     why = f", whose {' and '.join(bad_arrays(own))} is not finite" if bad_arrays(own) else ""

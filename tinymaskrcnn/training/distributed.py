@@ -1,11 +1,11 @@
 """Data-parallel training over MPI: `mpiexec -n 4 tinymaskrcnn train ...`.
 
 Every rank holds the whole model, takes its share of each global batch, and sums gradients with the
-others while backward still runs (Li et al. 2020, PyTorch Distributed). Since a rank's losses are
-its parts of means over the whole batch, the sum is the gradient that one process would have, and
+others while backward is still running (Li et al. 2020, PyTorch Distributed). A rank's losses are
+its parts of means over the whole batch. So the sum is the gradient that one process would have, and
 every rank takes the same step.
 
-Not here: what the model asks of all ranks (parallel.py), who writes what (trainer.py).
+Not here: what the model asks of all ranks (parallel.py), and who writes what (trainer.py).
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from ..nn import Parameter
 from ..parallel import Group
 from .interrupts import TrainingStopped
 
-BUCKET = 1 << 20  # bytes of gradients that are sent together
+BUCKET = 1 << 20  # bytes of gradients sent together
 _ON_ALL = (NonFiniteError, TrainingStopped)  # training raises these on every rank at once
 
 
 def world(shares_norms: bool = False) -> Group:
-    """All ranks of this program: an MPIGroup under an MPI launcher, else this process alone.
+    """All ranks of this program: an MPIGroup under an MPI launcher, otherwise this process alone.
 
     Raises:
-        InputError: there is a launcher, and mpi4py is missing.
+        InputError: there is a launcher, but mpi4py is missing.
     """
     group = _world()
     group.shares_norms = shares_norms and group.size > 1
@@ -98,13 +98,13 @@ class MPIGroup(Group):
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Counts the time in this context as waiting."""
+        """Count the time in this context as waiting."""
         start = perf_counter()
         yield
         self.seconds += perf_counter() - start
 
     def first_here(self, work: Callable[[], object]) -> None:
-        """Have one rank of each machine do this, while the others sleep."""
+        """Let one rank on each machine do this while the others sleep."""
         if self.local.rank == 0:
             work()
         done = self.local.Ibarrier()
@@ -112,7 +112,7 @@ class MPIGroup(Group):
             sleep(0.02)
 
     def end_all(self, status: int, text: str) -> None:
-        """End every rank's process now, with this last word on standard error."""
+        """End every rank's process now, with these last words on standard error."""
         sys.stdout.flush()
         sys.stderr.write(text)
         sys.stderr.flush()
@@ -129,8 +129,8 @@ class MPIGroup(Group):
 
 @contextmanager
 def end_together(group: Group) -> Iterator[None]:
-    """An error within this context that is only this rank's ends all ranks' processes, since they
-    wait for it; with the exit status that the command line has for it.
+    """End all ranks' processes if an error in this context is only this rank's, since the others
+    wait for it; the exit status is the one that the command line has for the error.
     """
     try:
         yield
@@ -144,8 +144,8 @@ def end_together(group: Group) -> Iterator[None]:
 
 
 def _wait_until_read(pipe: int, patience: float = 10.0) -> None:
-    """Until a launcher has read all that this process wrote to it: an abort makes launchers close
-    their pipes unread.
+    """Wait until a launcher has read all that this process wrote to it: on an abort, launchers
+    close their pipes unread.
     """
     end = perf_counter() + patience
     try:
@@ -153,11 +153,11 @@ def _wait_until_read(pipe: int, patience: float = 10.0) -> None:
             sleep(0.01)
     except (ImportError, OSError):  # Windows; no pipe, or one that cannot be asked
         pass
-    sleep(0.2)  # what it has read it has still to pass on
+    sleep(0.2)  # it still has to pass on what it has read
 
 
 def _unread(pipe: int) -> int:
-    """How many bytes stand in a pipe."""
+    """The number of bytes waiting in a pipe."""
     import fcntl
     import termios
 
@@ -165,18 +165,18 @@ def _unread(pipe: int) -> int:
 
 
 def check_group(group: Group, model: Any, batch_size: int) -> None:
-    """Raises InputError where these processes cannot train this model together."""
+    """Raise InputError if these processes cannot train this model together."""
     if group.size > 1 and getattr(model, "device", "cpu") != "cpu":
-        raise InputError("device cuda: several processes train on the cpu only")
+        raise InputError("device cuda: several processes can train on the cpu only")
     if batch_size < group.size:
         raise InputError(
-            f"batch_size {batch_size} is the number of all pictures of a step: "
-            f"expected at least {group.size}, one for each rank"
+            f"batch_size {batch_size} is the number of images per step, over all ranks: "
+            f"expected at least {group.size}, one per rank"
         )
 
 
 def require_same_weights(parameters: Iterable[Parameter], group: Group) -> None:
-    """Raises InputError unless all ranks have the same weights, bit for bit."""
+    """Raise InputError unless all ranks have the same weights, bit for bit."""
     if group.size == 1:
         return
     digest = hashlib.sha256()
@@ -204,7 +204,7 @@ def _mark(problem: Exception) -> Exception:
 
 
 class _portable:
-    """An error's kind and text, for other ranks; of a kind that they may not know, the text."""
+    """An error's kind and text, for other ranks; only the text if they may not know the kind."""
 
     def __init__(self, problem: Exception) -> None:
         known = isinstance(problem, InputError | NonFiniteError)
@@ -216,53 +216,54 @@ class _portable:
 
 
 class OwnGradients:
-    """What GradientSums is where there is one process."""
+    """Does the work of GradientSums for a single process."""
 
     def backward(self, loss: Any) -> None:
         loss.backward()
 
 
 def gradient_sums(parameters: Sequence[Parameter], group: Group) -> OwnGradients | GradientSums:
-    """What runs backward, for this group."""
+    """The object that runs backward for this group."""
     return GradientSums(parameters, group) if isinstance(group, MPIGroup) else OwnGradients()
 
 
 class GradientSums:
-    """Sums gradients over all ranks, in flat float32 buffers that travel while backward goes on.
+    """Sums gradients over all ranks, in flat float32 buffers that are sent while backward goes on.
 
-    Backward reaches the last parameters first, so buckets are filled from the end. A bucket leaves
-    as soon as all its gradients are complete and those before it have left: ranks have to send in
-    one order. Behind the gradients of a bucket stands for each a 1, or 0 where a rank has none; one
-    that no rank has stays None.
+    Backward reaches the last parameters first, so buckets are filled from the end. A bucket is sent
+    as soon as all its gradients are complete and the buckets before it have been sent: ranks must
+    send in one order. A bucket ends with one number per gradient: 1, or 0 if a rank has no such
+    gradient. A gradient that no rank has stays None.
 
     Args:
-        parameters: all that are trained. group: the ranks. overlap: False sends everything after
-            backward, to measure what sending early is worth.
+        parameters: all that are trained.
+        group: the ranks.
+        overlap: False sends everything after backward, to measure what sending early gains.
     """
 
     def __init__(
         self, parameters: Sequence[Parameter], group: MPIGroup, overlap: bool = True
     ) -> None:
         self.group, self.overlap = group, overlap
-        self.comm = group.comm.Dup()  # sums of norms, which ranks ask for meanwhile, go elsewhere
+        self.comm = group.comm.Dup()  # keeps apart the norms' sums, which ranks ask for meanwhile
         self.buckets = [_Bucket(some) for some in _split(parameters[::-1])]
         self._bucket_of = {id(p): bucket for bucket in self.buckets for p in bucket.parameters}
         self._requests: list[Any] = []
 
     def backward(self, loss: Any) -> None:
-        """Leave in every parameter's `grad` the sum of all ranks' gradients."""
+        """Leave the sum of all ranks' gradients in every parameter's `grad`."""
         loss.backward(on_leaf=self._arrived)
         self._finish()
 
     def _arrived(self, parameter: Any) -> None:
-        """Backward says that this parameter's gradient is complete."""
+        """Called by backward when this parameter's gradient is complete."""
         bucket = self._bucket_of.get(id(parameter))
         if bucket is None:
             return
         bucket.take(parameter)
         if self.overlap:
             self._send_complete()
-            self.group.mpi.Request.Testall(self._requests)  # lets MPI move what is under way
+            self.group.mpi.Request.Testall(self._requests)  # lets MPI make progress
 
     def _finish(self) -> None:
         for bucket in self.buckets[len(self._requests) :]:
@@ -286,10 +287,10 @@ class GradientSums:
 
 
 class _Bucket:
-    """Some parameters and a buffer for their gradients.
+    """Some parameters, and a buffer for their gradients.
 
     Attributes:
-        missing: how many gradients have not come yet in this step.
+        missing: how many gradients have not arrived yet in this step.
     """
 
     def __init__(self, parameters: Sequence[Parameter]) -> None:
@@ -309,12 +310,12 @@ class _Bucket:
         self.missing -= 1
 
     def clear_missing(self) -> None:
-        """Zeros for the gradients that have not come."""
+        """Write zeros for the gradients that have not arrived."""
         for place in np.flatnonzero(self._present == 0):
             self._gradients[place].fill(0)
 
     def hand_out(self) -> None:
-        """Give every parameter its sum, on the buffer itself, and be ready for the next step."""
+        """Give every parameter its sum, a view of the buffer; get ready for the next step."""
         for place, parameter in enumerate(self.parameters):
             total = self._gradients[place].reshape(parameter.shape)
             parameter.grad = total if self._present[place] else None
@@ -323,7 +324,7 @@ class _Bucket:
 
 
 def _split(parameters: Sequence[Parameter]) -> Iterator[list[Parameter]]:
-    """Neighbours, so many that their gradients fill a bucket."""
+    """Neighbouring parameters, as many as fill a bucket with their gradients."""
     bucket: list[Parameter] = []
     for parameter in parameters:
         bucket.append(parameter)

@@ -1,11 +1,12 @@
-"""The pages of a run folder: every stage of one fixed picture at several moments of training, and
-one page that scrubs through them.
+"""The pages of a run folder: every stage of one fixed image at several moments of training, and one
+page with a slider over them.
 
 step-NNNNNNNN.html    the page of that moment, as `tinymaskrcnn explain` writes it
-step-NNNNNNNN.moment  what the scrubbing page shows of it, or why there is nothing
-index.html            the scrubbing page, of all moments so far
+step-NNNNNNNN.moment  what the slider page shows of it, or why there is nothing
+index.html            the slider page, with all moments so far
 
-Nothing here draws from training's generators or leaves a gradient: training goes on as without it.
+Nothing here draws from training's generators or leaves a gradient: training goes on as if the pages
+were not written.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from ..files import write_atomic
 from ..models.mask_rcnn import MaskRCNN
 
 logger = logging.getLogger(__name__)
-SEARCHED = 16  # pictures among which the one with several objects is looked for
+SEARCHED = 16  # images searched for one with several objects
 OBJECTS = 2
 
 
 @lru_cache(maxsize=8)
 def page_steps(steps: int, count: int) -> frozenset[int]:
-    """After which steps the pages are written: at the start, and at doubling steps up to the end,
-    since most changes early.
+    """The steps after which pages are written: at the start, then at doubling steps up to the end,
+    because most changes happen early.
     """
     if count == 0:
         return frozenset()
@@ -38,23 +39,25 @@ class ExplainPages:
     """Writes the pages.
 
     Args:
-        folder: made if missing. pictures: a named data set; the first of its pictures with two
-            objects or more is shown, else the first.
+        folder: made if missing.
+        pictures: a named data set; its first image with two objects or more is shown, otherwise its
+            first image.
     """
 
     def __init__(self, folder: Path, pictures: Any) -> None:
         self.folder, self.pictures = folder, pictures
 
     def write(self, model: MaskRCNN, step: int) -> None:
-        """Write this moment's page and the scrubbing page anew.
+        """Write this moment's page, and write the slider page anew.
+
+        A moment that cannot be shown is logged in one line, and the slider page says why.
 
         Args:
-            model: in eval mode, with the weights that are to be shown. step: steps so far.
-
-        A moment that cannot be shown is logged in one line, and the scrubbing page says why.
+            model: in eval mode, with the weights to show.
+            step: steps so far.
 
         Raises:
-            OSError: the scrubbing page could not be written.
+            OSError: the slider page could not be written.
         """
         from ..viz.report import missing_moment, timeline_page  # late: loads matplotlib
 
@@ -66,7 +69,7 @@ class ExplainPages:
             text = self._page(model, step, title, image, target)
         except Exception as problem:
             logger.warning(
-                "the page of step %d failed, training goes on: %s", step, reason(problem)
+                "the page of step %d failed; training goes on: %s", step, reason(problem)
             )
             text = missing_moment(step, reason(problem))
         write_atomic(self.folder / f"step-{step:08d}.moment", text.encode())
@@ -74,7 +77,7 @@ class ExplainPages:
         write_atomic(self.folder / "index.html", timeline_page(moments, title).encode())
 
     def _page(self, model: MaskRCNN, step: int, title: str, image: Any, target: Any) -> str:
-        """Write the page of this moment; returns what the scrubbing page shows of it."""
+        """Write this moment's page; returns what the slider page shows of it."""
         from ..viz.report import explain_page, moment, trace_of
 
         path, classes = self.folder / f"step-{step:08d}.html", self.pictures.classes
@@ -84,7 +87,7 @@ class ExplainPages:
         return moment(model, t, classes, step, title, path.name)
 
     def _moments(self, step: int) -> list[Path]:
-        """The moments up to this step: of later ones an interrupted run may have left some."""
+        """The moments up to this step; an interrupted run may have left later ones."""
         paths = sorted(self.folder.glob("step-*.moment"))
         return [path for path in paths if int(path.stem.removeprefix("step-")) <= step]
 

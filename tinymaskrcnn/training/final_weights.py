@@ -1,4 +1,4 @@
-"""model.safetensors: written at the end of a run, checked when a finished run is read back."""
+"""model.safetensors: written at the end of a run, and checked when a finished run is read back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME = "model.safetensors"
 
 
 def write_weights(path: Path, model: Any, classes: Sequence[str]) -> None:
-    """Write the model's present weights, with what they are. Raises OSError."""
+    """Write the model's present weights, with metadata that describes them. Raises OSError."""
     metadata = {"config": json.dumps(model.config), "classes": json.dumps(classes)}
     try:
         save_weights(path, model.state_dict(), metadata)
@@ -28,23 +28,26 @@ def write_weights(path: Path, model: Any, classes: Sequence[str]) -> None:
 def check_weights(
     folder: Path, result: Mapping[str, Any], write_anew: Callable[[Path], bool]
 ) -> None:
-    """See that the weights of a finished run are there, byte for byte. Where they are not, but its
-    last checkpoint gives them again, they are put back; another file in their place is kept beside
-    them.
+    """Check that the weights of a finished run are there, byte for byte.
+
+    If they are not, but the last checkpoint gives the same bytes, they are restored; another file
+    in their place is kept beside them.
 
     Args:
-        folder: of the run. result: of the run. write_anew: writes a file with the weights that the
-            last checkpoint gives; False where there is no such checkpoint.
+        folder: of the run.
+        result: of the run.
+        write_anew: writes a file with the weights from the last checkpoint; returns False if there
+            is no such checkpoint.
 
     Raises:
         InputError: they are not there, and the checkpoint does not give them.
     """
     path, anew = folder / NAME, folder / f"{NAME}.partial"
-    expected = result.get("weights_sha256")  # an earlier version kept none
+    expected = result.get("weights_sha256")  # an earlier version stored none
     found = hash_of_file(path) if path.is_file() else None
     if found is not None and found == expected:
         return
-    state = "missing" if found is None else "not as it was written"
+    state = "missing" if found is None else "changed since it was written"
     made = hash_of_file(anew) if write_anew(anew) else None
     if made is not None and made in (expected or made, found):
         _put_back(path, anew, found, made, state)
@@ -60,7 +63,7 @@ def check_weights(
 
 
 def _put_back(path: Path, anew: Path, found: str | None, made: str, state: str) -> None:
-    """Let `anew` take the file's place, unless they are the same."""
+    """Move `anew` into the file's place, unless the two are equal."""
     if found == made:
         anew.unlink()
         return
@@ -68,4 +71,4 @@ def _put_back(path: Path, anew: Path, found: str | None, made: str, state: str) 
         path.replace(kept := path.with_name(f"{path.name}.{found[:8]}"))
         state += f" (kept as {kept.name})"
     anew.replace(path)
-    logger.warning("%s: %s, made anew from the last checkpoint", path, state)
+    logger.warning("%s: %s, restored from the last checkpoint", path, state)

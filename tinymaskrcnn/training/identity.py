@@ -1,6 +1,6 @@
-"""What a run is known by: hashes of its data, of the weights it begins with, and of its settings.
+"""What identifies a run: hashes of its data, of its initial weights, and of its settings.
 
-Not here: where they are kept and compared (run_folder.py, checkpoint.py).
+Not here: where they are stored and compared (run_folder.py, checkpoint.py).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from ..files import naming
 from ..nn import Module
 from .recipes import Recipe, as_json
 
-WHOLE = 1 << 30  # bytes: files of a set no larger than this are hashed from end to end
+WHOLE = 1 << 30  # bytes: a data set no larger than this is hashed completely
 SHAPES = ("count", "size", "seed", "classes", "min_objects", "max_objects", "split")
-PIECE, PIECES = 1 << 12, 4  # of each file of a larger set
+PIECE, PIECES = 1 << 12, 4  # per file of a larger set
 
 
 def known_by(
@@ -33,7 +33,7 @@ def known_by(
     val_dataset: Any | None,
     ranks: int,
 ) -> dict[str, Any]:
-    """What settings.json keeps of a run before its first step."""
+    """What settings.json records about a run before its first step."""
     return {
         "recipe": as_json(recipe),
         "model": getattr(model, "config", type(model).__name__),
@@ -48,17 +48,17 @@ def known_by(
 
 
 def fingerprint(dataset: Any) -> dict[str, str] | None:
-    """Hashes of a data set by what they are of: equal for equal data, wherever the files lie and
-    whenever they were written.
+    """Hashes of a data set, by what they cover. Equal data give equal hashes, wherever the files
+    lie and whenever they were written.
 
-    Of a `CocoDataset` the annotation file and the contents of all images. Any change is found as
-    long as the images have less than 1 GiB together. Of a larger set, which would take too long,
-    each file's size and 16 KiB of it count, from its beginning, two places within and its end: a
-    change within a file that keeps its size can then be missed, though not in a PNG, which ends
-    with a checksum of all pixels.
+    A `CocoDataset`: the annotation file and the contents of all images. Any change is found as long
+    as the images have less than 1 GiB together. Reading a larger set would take too long: there
+    each file's size and 16 KiB of it count, from its start, two places within and its end. A change
+    that keeps the file's size can then be missed, though not in a PNG, which ends with a checksum
+    of all pixels.
 
-    Of `ToyShapes` the settings. Of any other data set what its own method `fingerprint()` returns;
-    None where it has none.
+    `ToyShapes`: the settings. Any other data set: what its own method `fingerprint()` returns; None
+    if it has no such method.
     """
     if isinstance(dataset, CocoDataset):
         images = {"images": _hash_of_files(dataset.files)}
@@ -93,7 +93,7 @@ def hash_of_file(path: Path) -> str:
 
 
 def _hash_of_files(paths: Iterable[Path]) -> str:
-    """SHA-256 of the files' contents in their order, or of samples of them (`fingerprint`)."""
+    """SHA-256 of the files' contents in order, or of samples of them (see `fingerprint`)."""
     paths = list(paths)
     whole = sum(os.path.getsize(path) for path in paths) <= WHOLE
     digest = hashlib.sha256()

@@ -18,7 +18,7 @@ from ..weights import load_weights, read_metadata
 from ..weights.names import canonical
 from .recipes import Recipe
 
-_CLASS_ROWS = {  # of the arrays whose rows belong to classes: how many each class has
+_CLASS_ROWS = {  # rows per class, of the arrays whose rows belong to classes
     "roi_heads.box_predictor.cls_score.": 1,
     "roi_heads.box_predictor.bbox_pred.": 4,
     "roi_heads.mask_predictor.mask_fcn_logits.": 1,
@@ -63,20 +63,25 @@ def load_for_fine_tuning(
     classes: Sequence[str],
     known: Sequence[str] | None = None,
 ) -> str:
-    """Load weights of a model that may know other classes: in the last layers of the box and the
-    mask head, each class that both know gets its own rows, wherever they stand, and a new class
-    keeps its fresh ones. Where the two share no class, the background's rows stay fresh too.
+    """Load weights of a model that may know other classes.
+
+    In the last layers of the box head and the mask head, each class that both know keeps its own
+    rows, wherever they stand, and a new class keeps its fresh ones. If the two share no class, the
+    background's rows stay fresh too.
 
     Args:
-        model: with fresh weights, for these `classes`. state: arrays by name. name: what the
-            weights are called in messages. classes: of label 1, 2, ... known: those of the
-            weights; None where they are not named, and then as many classes are taken for the same.
+        model: with fresh weights, for these `classes`.
+        state: arrays by name.
+        name: the weights' name in messages.
+        classes: of label 1, 2, ...
+        known: the classes of the weights; None if they are not named. Then equally many classes are
+            assumed to be the same ones.
 
     Returns:
         One line on the classes: which were kept, moved or made anew.
 
     Raises:
-        InputError: the weights do not fit otherwise.
+        InputError: the weights do not fit in other ways.
     """
     own, given = model.state_dict(), dict(canonical(state))
     heads = {key: n for key in own for prefix, n in _CLASS_ROWS.items() if key.startswith(prefix)}
@@ -93,8 +98,8 @@ def load_for_fine_tuning(
 
 
 def _sources(classes: Sequence[str], known: Sequence[str] | None, count: int) -> list[int | None]:
-    """The label that the background and each class have in the weights; None where it is new."""
-    if known is None:  # as many classes are taken for the same
+    """The label that the background and each class have in the weights; None for a new class."""
+    if known is None:  # equally many classes are assumed to be the same
         known = classes if len(classes) == count else []
     places = {name: label for label, name in enumerate(known, start=1)}
     found = [places.get(name) for name in classes]
@@ -109,7 +114,7 @@ def _rearranged(
     rows: int,
     count: int,
 ) -> np.ndarray:
-    """An array with the rows that `sources` says, those of new classes as they are in `own`."""
+    """An array with its rows taken as `sources` says; rows of new classes come from `own`."""
     expected = (rows * (count + 1), *own.shape[1:])
     if given.shape != expected:
         raise InputError(f"{key} is {given.shape}, expected {expected} for {count} classes")

@@ -1,6 +1,4 @@
-"""Ctrl-C and SIGTERM during training: finish the step and save, instead of dying in the middle of
-it.
-"""
+"""Ctrl-C and SIGTERM during training: finish the step and save before stopping."""
 
 from __future__ import annotations
 
@@ -16,7 +14,8 @@ class TrainingStopped(Exception):
     """A signal ended the training early; everything is saved.
 
     Attributes:
-        step: steps done. signal: the number of the signal.
+        step: steps done.
+        signal: the number of the signal.
     """
 
     def __init__(self, step: int, number: int) -> None:
@@ -27,10 +26,9 @@ class TrainingStopped(Exception):
 
 
 class Interrupts:
-    """Within this context the first SIGINT or SIGTERM is only noted in `signal`; a second one acts
-    as it does outside.
+    """Notes the first SIGINT or SIGTERM in `signal`; a second one acts as usual.
 
-    Outside the main thread, where Python delivers no signals, nothing is changed.
+    Outside the main thread, where Python delivers no signals, nothing changes.
     """
 
     def __init__(self) -> None:
@@ -40,7 +38,7 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) != signal.SIG_IGN:  # as in the background of a script
+                if signal.getsignal(number) != signal.SIG_IGN:  # SIG_IGN: a script's background job
                     self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -51,5 +49,5 @@ class Interrupts:
 
     def _note(self, number: int, frame: Any) -> None:
         self.signal = number
-        logger.warning("finishing this step, then saving; once more to leave at once")
+        logger.warning("finishing this step, then saving; interrupt again to quit at once")
         self.__exit__()

@@ -1,4 +1,4 @@
-"""The progress bar of training: losses, pictures a second, time left."""
+"""The progress bar of training: losses, images per second, time left."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _SHORT = {
     "loss_box_reg": "box",
     "loss_mask": "mask",
 }
-_SMOOTHING = 0.05  # share of a new step in the losses shown
+_SMOOTHING = 0.05  # weight of a new step in the losses shown
 
 
 class _Unhindered:
-    """Standard error, whether somebody still reads it or not: training does not depend on it."""
+    """Standard error, whether or not somebody still reads it: training does not depend on it."""
 
     def write(self, text: str) -> None:
         with suppress(OSError, ValueError):
@@ -33,7 +33,7 @@ class _Unhindered:
         with suppress(OSError, ValueError):
             sys.stderr.flush()
 
-    def __eq__(self, other: object) -> bool:  # so that log lines are written above the bar
+    def __eq__(self, other: object) -> bool:  # lets log lines be written above the bar
         return other is sys.stderr
 
     def __getattr__(self, name: str) -> Any:
@@ -41,11 +41,12 @@ class _Unhindered:
 
 
 class ProgressBar:
-    """A bar on standard error, redrawn a few times a second; every half minute where nobody watches
-    (a log file).
+    """A bar on standard error, redrawn twice per minute when output is not a terminal.
 
     Args:
-        recipe: its steps and batch size. done: steps done before. shown: False draws nothing.
+        recipe: its steps and batch size.
+        done: steps done before.
+        shown: False draws nothing.
     """
 
     def __init__(self, recipe: Recipe, done: int, shown: bool) -> None:
@@ -72,7 +73,7 @@ class ProgressBar:
         self._bar.close()
 
     def update(self, row: Mapping[str, float]) -> None:
-        """One step on, with its row of metrics."""
+        """Count one step, with its row of metrics."""
         if self._bar.disable:
             return
         for name in ("loss", *_SHORT):

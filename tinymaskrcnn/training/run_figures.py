@@ -17,7 +17,7 @@ from ..viz.draw import contact_sheet, draw_detections, draw_target, side_by_side
 from .run_folder import read_rows
 
 logger = logging.getLogger(__name__)
-SHOWN = 8  # pictures of a sample sheet
+SHOWN = 8  # images of a sample sheet
 
 
 @contextmanager
@@ -26,18 +26,18 @@ def log_errors(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as problem:
-        logger.warning("%s failed, training goes on: %s", what, reason(problem))
+        logger.warning("%s failed; training goes on: %s", what, reason(problem))
 
 
 def draw_curve(run: Path) -> None:
-    """curve.png from metrics.jsonl and evaluations.jsonl."""
+    """Draw curve.png from metrics.jsonl and evaluations.jsonl."""
     rows = read_rows(run / "metrics.jsonl")
     if rows:
         training_curve(rows, run / "curve.png", read_rows(run / "evaluations.jsonl"))
 
 
 def draw_samples(model: Any, dataset: Any, classes: list[str], path: Path) -> None:
-    """Truth and prediction of the first pictures of a data set, side by side."""
+    """Draw ground truth and prediction, side by side, for the first images of a data set."""
     path.parent.mkdir(exist_ok=True)
     pairs = []
     for i in range(min(SHOWN, len(dataset))):

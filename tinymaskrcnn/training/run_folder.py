@@ -1,12 +1,12 @@
 """The folder of one training run: who may use it, its settings, metrics and result.
 
-settings.json        recipe, model, classes, hashes of the data and of the first weights
-metrics.jsonl        one row a step; curve.png draws it
-evaluations.jsonl    one row an evaluation on the way
-samples/             predictions on the way, beside the truth
-explain/             every stage of one picture at several moments; index.html scrubs through them
+settings.json        recipe, model, classes, hashes of the data and of the initial weights
+metrics.jsonl        one row per step; curve.png draws it
+evaluations.jsonl    one row per evaluation during training
+samples/             predictions during training, beside the ground truth
+explain/             every stage of one image at several moments; index.html has a slider over them
 checkpoints/         see checkpoint.py
-model.safetensors    the final weights, and result.json what they reach, and their hash
+model.safetensors    the final weights; result.json holds their metrics and their hash
 """
 
 from __future__ import annotations
@@ -35,21 +35,20 @@ except ImportError:  # Windows
 logger = logging.getLogger(__name__)
 LOCK = "lock"
 FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-_FREE = (*REPORTING, "ranks", "data", "val_data", "start")  # not compared as settings are
+_FREE = (*REPORTING, "ranks", "data", "val_data", "start")  # compared in another way than settings
 _OTHER_RANKS = (
     "%s: goes on with %s rank(s) after %s: batches, draws and steps are the same, but sums are "
-    "rounded in another order, so the weights will not be, bit for bit, those of a run that kept "
-    "its ranks"
+    "rounded in another order, so the weights will differ in their last bits from those of a run "
+    "that kept its ranks"
 )
 
 
 class RunFolder:
-    """A run folder, locked while the context lasts. The lock is the kernel's: a killed run leaves
-    none.
+    """A run folder, locked in this context. The lock is the kernel's: a killed run leaves none.
 
     Args:
         path: made if missing.
-        resume: whether an earlier run in it is to be continued; a folder without one starts anew.
+        resume: whether to continue an earlier run in it; a folder without one starts anew.
 
     Raises:
         InputError: the folder cannot be made, another process uses it, or it holds a run (or
@@ -101,19 +100,19 @@ class RunFolder:
             )
 
     def _remove_leftovers(self) -> None:
-        """What a killed run had begun to write; nobody else writes here while we have the lock."""
+        """Remove what a killed run had begun to write; we hold the lock, so nobody writes here."""
         for leftover in self.path.rglob("*.partial"):
             with naming(leftover):
                 leftover.unlink()
 
     def settle(self, settings: Mapping[str, Any]) -> str:
-        """Write settings.json; where there is one, see that it asks for the same weights.
+        """Write settings.json; if there is one, check that it asks for the same weights.
 
         Returns:
-            What the run is known by: a hash of all that decides its weights.
+            The hash that identifies the run: of everything that decides its weights.
 
         Raises:
-            InputError: it does not; names what differs.
+            InputError: it asks for other weights; names the differences.
         """
         path, settings = self.path / "settings.json", dict(settings)
         if path.exists():
@@ -133,38 +132,38 @@ class RunFolder:
         return hash_of([decisive, settings.get("data"), settings.get("start")])
 
     def _compare_data(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        """See that the data sets are those of before, as far as hashes of them are there."""
+        """Check that the data sets are the same as before, as far as there are hashes of them."""
         unknown = [name for name in ("data", "start") if name in now and name not in before]
         if unknown:
             logger.warning(
                 "%s: an earlier version began this run, without hashes: whether its annotations, "
-                "images and first weights are still the same cannot be checked",
+                "images and initial weights are still the same cannot be checked",
                 self.path,
             )
             return
         if changed := _changed(before.get("data"), now.get("data")):
             raise InputError(
-                f"{self.path}: cannot be resumed, its training data are not those it began with "
+                f"{self.path}: cannot be resumed: its training data are not those it began with "
                 f"(other {' and '.join(changed)})"
             )
         if changed := _changed(before.get("val_data"), now.get("val_data")):
             logger.warning(
-                "%s: the validation data are not those the run began with (other %s): figures of "
-                "before are of other data",
+                "%s: the validation data are not those the run began with (other %s): earlier "
+                "metrics belong to other data",
                 self.path,
                 " and ".join(changed),
             )
 
     def _compare_start(self, before: Mapping[str, Any], now: dict[str, Any]) -> None:
-        """Keep the hash of the weights the run began with. Others matter only where there is no
-        checkpoint to go on from.
+        """Store the hash of the weights the run began with. Other weights matter only if there is
+        no checkpoint to go on from.
         """
         first = before.get("start", now.get("start"))
         if first != now.get("start") and not self.result_path.exists():
             if not any(self.checkpoints.glob("step-*.sha256")):
                 raise InputError(
-                    f"{self.path}: cannot be resumed, it has no checkpoint yet, and the weights to "
-                    "start from are not those it began with; begin in another folder"
+                    f"{self.path}: cannot be resumed: it has no checkpoint yet, and the weights to "
+                    "start from are not those it began with; train in another folder"
                 )
             logger.info(
                 "%s: the weights to start from are not those the run began with; it goes on from "
@@ -178,8 +177,8 @@ class RunFolder:
         return self.path / "result.json"
 
     def result(self) -> dict[str, Any] | None:
-        """What a finished run reached, None while it is not finished. Raises InputError where the
-        file holds something else.
+        """The result of a finished run; None if it is not finished. Raises InputError if the file
+        holds something else.
         """
         if not self.result_path.exists():
             return None
@@ -187,7 +186,7 @@ class RunFolder:
         if wrong := _wrong_in(result):
             raise InputError(
                 f"{self.result_path}: not the result of a training ({wrong}); without this file "
-                "--resume makes it anew from the last checkpoint"
+                "--resume writes it again from the last checkpoint"
             )
         return result
 
@@ -197,7 +196,7 @@ class RunFolder:
 
 
 class NoFolder(RunFolder):
-    """What ranks other than the first have for a RunFolder: nothing is read or written."""
+    """Stands in for a RunFolder on every rank but the first: reads and writes nothing."""
 
     def __enter__(self) -> NoFolder:
         return self
@@ -216,8 +215,8 @@ class RowLog:
     """A file of JSON lines, each a dict with the `step` it belongs to.
 
     Args:
-        path: of the file. after: rows of later steps than this are cut off, and so is a line that a
-            crash tore.
+        path: of the file.
+        after: rows of later steps are cut off, and so is a line that a crash left incomplete.
     """
 
     def __init__(self, path: Path, after: int) -> None:
@@ -232,16 +231,16 @@ class RowLog:
         return self._digest.hexdigest()
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Write one row; the first makes the file."""
+        """Write one row; the first row creates the file."""
         with naming(self._path):
             self._file = self._file or self._path.open("ab", buffering=0)
             line = json.dumps(row).encode() + b"\n"
             self._digest.update(line)
-            while line:  # a disk that is almost full takes a part
+            while line:  # a disk that is almost full takes only a part
                 line = line[self._file.write(line) :]
 
     def sync(self) -> None:
-        """Flush to the disk, so that a checkpoint never is ahead of its rows."""
+        """Flush to the disk, so that a checkpoint is never ahead of its rows."""
         if self._file:
             with naming(self._path):
                 os.fsync(self._file.fileno())
@@ -252,7 +251,7 @@ class RowLog:
 
 
 class NoLog(RowLog):
-    """What ranks other than the first have for a RowLog."""
+    """Stands in for a RowLog on every rank but the first."""
 
     digest = ""
 
@@ -270,7 +269,7 @@ class NoLog(RowLog):
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a RowLog's file, without what is none; no rows if there is no such file."""
+    """The rows of a RowLog's file, without invalid ones; no rows if there is no such file."""
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if _step(line) < inf]
 
@@ -289,27 +288,27 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _lock(file: IO[bytes]) -> bool:
-    """Lock a file until it is closed; False where it is locked already."""
+    """Lock a file until it is closed; False if it is locked already."""
     try:
         if fcntl:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         else:
-            file.seek(0)  # the byte at the file's position is what is locked
+            file.seek(0)  # the lock covers the byte at the file's position
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    except (BlockingIOError, PermissionError):  # flock's and msvcrt's word for it
+    except (BlockingIOError, PermissionError):  # how flock and msvcrt report it
         return False
     return True
 
 
 def _unlock(file: IO[bytes]) -> None:
-    """Windows may keep a lock for a while after the file has been closed."""
+    """Unlock at once: Windows may keep a lock for a while after the file has been closed."""
     if not fcntl:
         file.seek(0)
         msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined]
 
 
 def _cut(path: Path, after: int) -> None:
-    """Remove the rows of later steps, and what is none: a crash can leave half a row, or zeros."""
+    """Remove the rows of later steps and invalid ones: a crash can leave half a row, or zeros."""
     lines = path.read_bytes().splitlines(keepends=True)
     kept = [line for line in lines if _step(line) <= after]
     if len(kept) < len(lines):
@@ -317,7 +316,7 @@ def _cut(path: Path, after: int) -> None:
 
 
 def _step(line: bytes) -> float:
-    """The step of a row, infinite where it is none."""
+    """The step of a row; infinity if it is not a row."""
     try:
         return float(json.loads(line)["step"]) if line.endswith(b"\n") else inf
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
@@ -325,21 +324,21 @@ def _step(line: bytes) -> float:
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Of all settings that decide the weights, as "lr is 0.01, was 0.02"."""
+    """The differences in all settings that decide the weights, as "lr is 0.01, was 0.02"."""
     before, now = _flat(old), _flat(json.loads(json.dumps(new)))
     names = [n for n in now | before if n not in _FREE and now.get(n) != before.get(n)]
     return [f"{name} is {now.get(name)}, was {before.get(name)}" for name in names]
 
 
 def _changed(before: Any, now: Any) -> list[str]:
-    """Which of a data set's hashes are not those of before."""
+    """Which of a data set's hashes have changed."""
     old, new = (part if isinstance(part, dict) else {} for part in (before, now))
     changed = [name for name in old | new if old.get(name) != new.get(name)]
     return changed or ["data"] * (before != now)
 
 
 def _wrong_in(result: Mapping[str, Any]) -> str | None:
-    """What keeps a result from being one of `Trainer.run`, None where nothing does."""
+    """What keeps a result from being one that `Trainer.run` returns; None if nothing does."""
     numbers: dict[str, Any] = {name: result.get(name) for name in ("steps", "seconds")}
     kinds = ("bbox", "segm") if "bbox" in result else ()
     for name in (*kinds, "per_class", "undefined"):

@@ -13,7 +13,7 @@ from .recipes import Recipe
 
 
 def make_optimizer(model: Module, recipe: Recipe) -> SGD:
-    """The optimiser that the recipe names, over the model's parameters."""
+    """The optimiser that the recipe asks for, over the model's parameters."""
     parameters: Any = list(model.parameters())
     if not recipe.decay_vectors:
         parameters = without_decay_of_vectors(parameters)

@@ -1,12 +1,12 @@
-"""Trainer: a model, a data set and a recipe become a run folder with weights, metrics, pictures and
-a result.
+"""Trainer: it turns a model, a data set and a recipe into a run folder with weights, metrics,
+images and a result.
 
 All randomness is derived from (seed, step), so a resumed run continues, bit for bit, as if it had
-never stopped. Under MPI every rank does all of this with its share of each batch, and the first one
-alone reads and writes the run folder.
+never stopped. Under MPI every rank does all of this with its share of each batch, and only the
+first one reads and writes the run folder.
 
-Not here: files of the run folder (run_folder.py, checkpoint.py), figures (run_figures.py), the
-causes of NaN (diagnosis.py), how ranks talk (distributed.py).
+Not here: the files of the run folder (run_folder.py, checkpoint.py), its figures (run_figures.py),
+the causes of NaN (diagnosis.py), and how ranks communicate (distributed.py).
 """
 
 from __future__ import annotations
@@ -47,22 +47,23 @@ from .run_folder import NoFolder, NoLog, RowLog, RunFolder
 from .schedule import learning_rate, make_optimizer, progress
 
 logger = logging.getLogger(__name__)
-SAMPLING = 2  # the loader has the streams (seed, 0, epoch) and (seed, 1, position)
+SAMPLING = 2  # the loader uses the streams (seed, 0, epoch) and (seed, 1, position)
 
 
 class Trainer:
-    """Train a model; the command line's `train` and Python code alike.
+    """Trains a model, for the command `train` and for Python code alike.
 
     Args:
-        model: a MaskRCNN; its present weights are where training starts.
-        dataset: anything with len() and [i] -> (image (3, H, W) float32 0..1, target); `classes`,
-            `describe(i)` and `fingerprint()` are used where it has them. A fingerprint is anything
-            that JSON can hold, by which a resumed run knows whether its data are the same.
-        val_dataset: likewise, for evaluation and sample pictures; None for neither.
+        model: a MaskRCNN; training starts from its present weights.
+        dataset: anything with len() and [i] -> (image (3, H, W) float32 in 0..1, target).
+            `classes`, `describe(i)` and `fingerprint()` are used if it has them. A fingerprint is
+            anything that JSON can hold; a resumed run compares it to know whether its data are the
+            same.
+        val_dataset: likewise, for evaluation and sample images; None for neither.
         recipe: a Recipe, or the name of one.
         out: the run folder, made if missing.
         resume: continue the run in that folder.
-        show_progress: whether a progress bar is drawn on standard error.
+        show_progress: draw a progress bar on standard error.
 
     Raises:
         InputError: the data set is empty, or its classes are not the model's.
@@ -94,8 +95,8 @@ class Trainer:
         """Train to the end, evaluate, and write model.safetensors and result.json.
 
         Returns:
-            The result: {"bbox": {...}, "segm": {...}, "seconds": ..., ...}; a finished run's is
-            read back.
+            The result: {"bbox": {...}, "segm": {...}, "seconds": ..., ...}. A finished run's result
+            is read back.
 
         Raises:
             InputError: the run folder cannot be used as asked.
@@ -129,7 +130,7 @@ class Trainer:
 
     @property
     def seconds(self) -> float:
-        """Training so far, earlier sittings of this run included."""
+        """Training time so far, including earlier sittings of this run."""
         return self._seconds_before + perf_counter() - self._started
 
     def _known_by(self) -> dict[str, Any]:
@@ -138,13 +139,13 @@ class Trainer:
         return known_by(self.recipe, self.model, self.classes, *data, self.group.size)
 
     def _time(self) -> float:
-        """`seconds`, the same on every rank where they decide something."""
+        """`seconds`, the same on every rank where it decides something."""
         return self.group.agreed(self.seconds) if self.recipe.time_budget else self.seconds
 
     def _train(self, folder: RunFolder) -> None:
         self.model.train()
         self._sums = gradient_sums(self.optimizer.parameters(), self.group)
-        self._explain(folder)  # at the start, and where a crash came between checkpoint and page
+        self._explain(folder)  # at the start, and after a crash between checkpoint and page
         bar = ProgressBar(self.recipe, self.step, self.show_progress and self.group.leads)
         with Interrupts() as interrupts, bar, closing(self._batches()) as batches:
             for batch in batches:
@@ -160,7 +161,7 @@ class Trainer:
         self._save(folder)
 
     def _batches(self) -> Generator[Batch, None, None]:
-        """From the present step on, until training is over."""
+        """The batches from the present step to the last."""
         recipe = self.recipe
         augment = Augmentation(
             recipe.flip,
@@ -181,7 +182,7 @@ class Trainer:
                 yield next(batches)
 
     def _train_on(self, batch: Batch) -> dict[str, float]:
-        """One step; returns its row of metrics."""
+        """Take one step; returns its row of metrics."""
         waited = self.group.seconds
         losses = self.model(batch.images, batch.targets, self._rngs())
         own = {name: loss.item() for name, loss in losses.items()}
@@ -205,12 +206,12 @@ class Trainer:
         return row
 
     def _rngs(self) -> list[np.random.Generator]:
-        """The samplers' generators for the present step, one for each picture of this rank."""
+        """The samplers' generators for the present step, one for each image of this rank."""
         rng = np.random.default_rng((self.recipe.seed, SAMPLING, self.step))
         return rng.spawn(self.recipe.batch_size)[self._part.start : self._part.stop]
 
     def _fail_on_loss(self, batch: Batch, terms: Mapping[str, float]) -> None:
-        """Raise what every rank that has such a loss says about it."""
+        """Raise what every rank with such a loss reports about it."""
         cause = None
         if not all(map(isfinite, terms.values())):
             with parallel.shared_by(parallel.Group()):
@@ -233,8 +234,10 @@ class Trainer:
         return bool(every) and self.step % every == 0
 
     def _report(self, folder: RunFolder) -> None:
-        """Sample pictures, the curve and evaluations on the way. None of them ends the training,
-        but for an evaluation by several ranks, which wait for each other in it.
+        """Write sample images and the curve, and evaluate during training.
+
+        A failure of these does not end the training, except in an evaluation by several ranks,
+        which wait for each other in it.
         """
         alone = self.group.size == 1
         if self._due(self.recipe.sample_every):
@@ -252,11 +255,11 @@ class Trainer:
                 run_figures.draw_curve(folder.path)
             if self.val_dataset is not None:
                 path = folder.samples / f"step-{self.step:08d}.png"
-                with log_errors(f"the sample pictures of step {self.step}"):
+                with log_errors(f"the sample images of step {self.step}"):
                     run_figures.draw_samples(self.model, self.val_dataset, self.classes, path)
 
     def _explain(self, folder: RunFolder, at_last: bool = False) -> None:
-        """The pages of every stage, at their moments; only a Mask R-CNN has these stages."""
+        """Write the pages of every stage at their moments; only a Mask R-CNN has these stages."""
         recipe = self.recipe
         on_the_way = self.step in page_steps(recipe.steps, recipe.moments) - {recipe.steps}
         if recipe.moments and (on_the_way or at_last) and isinstance(self.model, MaskRCNN):
@@ -276,8 +279,8 @@ class Trainer:
 
     @contextmanager
     def _best_weights(self) -> Iterator[None]:
-        """Eval mode, with the averaged weights where there are any; the norms' statistics, which
-        each rank may have from its own pictures, are the first one's.
+        """Eval mode, with the averaged weights if there are any. The norms' statistics, which may
+        differ between ranks, are the first rank's.
         """
         self.model.eval()
         with self.average.applied() if self.average else nullcontext():
@@ -289,13 +292,13 @@ class Trainer:
 
     @contextmanager
     def _logs(self, folder: RunFolder) -> Iterator[None]:
-        """The row files, cut where the checkpoint stands."""
+        """Open the row files, cut off at the checkpoint."""
         kind = RowLog if self.group.leads else NoLog
         self.metrics = kind(folder.path / "metrics.jsonl", self.step)
         self.evaluations = kind(folder.path / "evaluations.jsonl", self.step)
         if self.group.leads and self._saved_rows not in ("", self.metrics.digest):
             logger.warning(
-                "%s: not the rows that stood there at step %d, the curve is wrong in parts",
+                "%s: its rows have changed since step %d, so parts of the curve are wrong",
                 folder.path / "metrics.jsonl",
                 self.step,
             )
@@ -336,10 +339,10 @@ class Trainer:
                 self._take(checkpoint)
             except (InputError, LookupError) as problem:
                 where = f"{folder.checkpoints}: step {checkpoint.step}"
-                raise InputError(f"{where} is of another run ({problem})") from problem
+                raise InputError(f"{where} is from another run ({problem})") from problem
 
     def _start_alike(self) -> None:
-        """Every rank takes over the first one's state, and its clock starts."""
+        """Give every rank the first one's state, and start its clock."""
         arrays = [*self.model.state_dict().values(), *self.optimizer.state_dict().values()]
         arrays += self.average.averages.values() if self.average else []
         self.group.copy_first(arrays)
@@ -353,7 +356,7 @@ class Trainer:
         self._started = perf_counter()
 
     def _take(self, checkpoint: Checkpoint) -> None:
-        """Become what the checkpoint holds. Raises InputError or LookupError if it does not fit."""
+        """Restore the checkpoint. Raises InputError or LookupError if it does not fit."""
         arrays = checkpoint.arrays
         self.model.load_state_dict(_part(arrays, "model/"))
         self.optimizer.load_state_dict(_part(arrays, "optimizer/"))
@@ -364,7 +367,7 @@ class Trainer:
         self._saved_rows = checkpoint.texts.get("rows", "")
 
     def _write_anew(self, folder: RunFolder, steps: int, path: Path) -> bool:
-        """Write the weights of the last checkpoint; False if it is not after so many steps."""
+        """Write the last checkpoint's weights; False if its number of steps is another."""
         try:
             self._restore(folder)
         except InputError as problem:
@@ -376,9 +379,7 @@ class Trainer:
         return True
 
     def _finish(self, folder: RunFolder) -> dict[str, Any]:
-        """Final weights, pictures and figures. result.json comes last: it is what says that a run
-        is finished.
-        """
+        """Write the final weights, images and metrics. result.json comes last: it marks the end."""
         self._draw(folder)
         self._explain(folder, at_last=True)
         with self._best_weights():

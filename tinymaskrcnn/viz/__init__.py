@@ -1,5 +1,5 @@
 """What a person sees: figures of every stage (figures/), the page that shows them all (report/),
-images with what was found in them (draw.py), figures of a data set (dataset_figures.py), of weights
+detections drawn on images (draw.py), figures of a data set (dataset_figures.py), of weights
 (weight_figures.py) and of a training run (curves.py), and the colours of all of them (colours.py).
 """
 
@@ -12,7 +12,7 @@ __all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    """Each part is loaded when it is first asked for."""
+    """Load a part when it is first used."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return importlib.import_module(f".{name}", __name__)

@@ -1,8 +1,8 @@
 """One colour and one line style for each thing, in every figure, page and lesson. All colours of
-things stand here, and only here.
+things are defined here and nowhere else.
 
 The colours are Okabe and Ito's ("Color Universal Design", 2008), which colour-blind readers can
-tell apart; the line styles say the same again without colour.
+tell apart; the line styles repeat the distinction without colour.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ Colour = tuple[int, int, int]
 
 
 def rgb(name: str) -> Colour:
-    """A colour "#rrggbb" as three numbers 0..255, as PIL and NumPy want it."""
+    """A colour "#rrggbb" as three numbers in 0..255, for PIL and NumPy."""
     red, green, blue = bytes.fromhex(name[1:])
     return red, green, blue
 
@@ -23,10 +23,10 @@ DETECTION = "#d55e00"  # vermilion
 MASK = "#cc79a7"  # reddish purple; also the overlap of two boxes
 POINT = "#f0e442"  # yellow: RoIAlign's sampling points
 DROPPED = "#4b4b4b"  # dark grey: whatever a filter removed, and background
-MISSED = "#0072b2"  # blue: an object that nothing found
-IGNORED = "#969ca8"  # light grey: a crowd, and what lies in it
+MISSED = "#0072b2"  # blue: an object that was missed
+IGNORED = "#969ca8"  # light grey: a crowd, and detections in it
 INK, PAPER = "#1f2328", "#ffffff"
-QUIET = "#6e6e6e"  # grey text beside what matters
+QUIET = "#6e6e6e"  # grey, for less important text
 
 THINGS = {
     "ground truth": GROUND_TRUTH,
@@ -46,23 +46,23 @@ LINES = {  # Matplotlib's line styles
     DROPPED: (0, (1, 2)),
     MISSED: "--",
 }
-ERRORS = {  # wrong detections by the kind of their error
+ERRORS = {  # wrong detections, by kind of error
     "location": "#56b4e9",
     "class": "#f0e442",
     "duplicate": "#cc79a7",
     "background": "#d55e00",
     "both": "#b284ff",
 }
-LOSSES = {  # as in the curve of a training run
+LOSSES = {  # as in a training run's curves
     "loss_objectness": "#e69f00",
     "loss_rpn_box_reg": "#56b4e9",
     "loss_classifier": "#009e73",
     "loss_box_reg": "#d55e00",
     "loss_mask": "#cc79a7",
 }
-LEVELS = ("#2244cc", "#882200", "#8888cc", "#880088", "#000000")  # P2 to P6; none is a thing's
+LEVELS = ("#2244cc", "#882200", "#8888cc", "#880088", "#000000")  # P2 to P6; used for nothing else
 CHANNELS = ("#d55e00", "#009e73", "#0072b2", "#6e6e6e")  # red, green, blue, one more
-OBJECTS = (  # tell the objects of a picture apart, or classes: Okabe and Ito's, lighter, darker
+OBJECTS = (  # tell objects or classes of an image apart: Okabe and Ito's, lighter, darker
     "#e69f00",
     "#56b4e9",
     "#009e73",
@@ -76,6 +76,6 @@ OBJECTS = (  # tell the objects of a picture apart, or classes: Okabe and Ito's,
     "#808000",
     "#add8e6",
 )
-WRONG, ODD, FINE = "#c81e2d", "#b06c00", "#007850"  # what check-data found: errors, warnings, none
-HEAT = "viridis"  # of maps and probabilities
-SIGNED = "RdBu_r"  # of gradients and offsets, white at zero
+WRONG, ODD, FINE = "#c81e2d", "#b06c00", "#007850"  # check-data's errors, warnings, all well
+HEAT = "viridis"  # for maps and probabilities
+SIGNED = "RdBu_r"  # for gradients and offsets, white at zero

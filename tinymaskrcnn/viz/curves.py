@@ -1,6 +1,4 @@
-"""The course of a training run: losses and learning rate over the steps, and AP where it was
-measured.
-"""
+"""The curves of a training run: losses and learning rate per step, and AP where it was measured."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ import numpy as np
 from ..files import mark, write_atomic
 from .colours import DETECTION, INK, LOSSES, MASK, QUIET
 
-LEAST = 1e-6  # a loss of zero has no place on a logarithmic axis
+LEAST = 1e-6  # a logarithmic axis cannot show a loss of zero
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -29,11 +27,12 @@ TERMS = {  # name in metrics.jsonl: (name in the legend, colour)
 
 
 def training_curve(metrics: Rows, path: Path, evaluations: Rows = ()) -> None:
-    """Write a picture of the losses (faint: every step; full: smoothed), the learning rate, and AP
-    if there is any.
+    """Plot the losses (faint: every step; solid: smoothed), the learning rate, and AP.
 
     Args:
-        metrics: rows of metrics.jsonl. path: of the PNG. evaluations: rows of evaluations.jsonl.
+        metrics: rows of metrics.jsonl.
+        path: the PNG to write.
+        evaluations: rows of evaluations.jsonl.
     """
     from matplotlib.figure import Figure  # late, and without pyplot: no window, no global state
 
@@ -52,7 +51,7 @@ def training_curve(metrics: Rows, path: Path, evaluations: Rows = ()) -> None:
 
 
 def smoothed(values: np.ndarray, window: int) -> np.ndarray:
-    """Mean over the last `window` values, over all so far at the start. values (T,)."""
+    """The mean over the last `window` values, or over all so far at the start. values: (T,)."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(ends - window, 0)

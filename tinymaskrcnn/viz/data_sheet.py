@@ -1,5 +1,5 @@
 """The contact sheet of a data set: its classes, its box sizes against the anchors, what is wrong
-with it, and pictures with their objects in the colours of the classes; what is wrong is red.
+with it, and images with their objects in the colours of their classes. What is wrong is red.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ LINE = 24  # height of a line of text
 
 @dataclass(frozen=True)
 class Cell:
-    """One picture of the sheet.
+    """One image of the sheet.
 
-    - `image`: (3, H, W) float32 0..1. `boxes` (G, 4), `labels` (G,), `masks` (G, H, W), an array
-      or CroppedMasks.
-    - `wrong`: the objects among them that something is wrong with, by index: what, in few words.
-    - `unusable`: boxes of objects that are left out, and why. `note`: what is wrong with the
-      picture itself.
+    Attributes:
+        image: (3, H, W) float32 in 0..1.
+        boxes, labels, masks: (G, 4), (G,) and (G, H, W), an array or CroppedMasks.
+        wrong: maps the index of each object with a defect to a few words on it.
+        unusable: boxes of objects that are left out, and why.
+        note: what is wrong with the image itself.
     """
 
     name: str
@@ -49,12 +50,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Summary:
-    """What stands above the pictures.
+    """What stands above the images.
 
-    - `counts`: objects of every class, in label order. `findings`: (whether it is an error, line).
-    - `sides`: (G,) square root of each box's area in pixels of the model. `anchors`: its sizes.
-    - `per_picture`: (N,) objects of each picture. `mask_sides`: (M,) square root of each mask's
-      area in the pictures' own pixels. `overlaps`: (G,) IoU of each box with its best anchor.
+    Attributes:
+        counts: objects per class, in label order.
+        findings: (whether it is an error, line).
+        sides: (G,) square root of each box's area, in the model's pixels.
+        anchors: the model's anchor sizes.
+        per_picture: (N,) objects in each image.
+        mask_sides: (M,) square root of each mask's area, in the images' own pixels.
+        overlaps: (G,) IoU of each box with its best anchor.
     """
 
     title: str
@@ -86,7 +91,7 @@ def class_colour(label: int) -> Colour:
 
 
 def fitted(text: str, width: float, font: Any) -> str:
-    """The text, cut in its middle to this many pixels."""
+    """The text, shortened in the middle to this width in pixels."""
     text = printable(text)
     if font.getlength(text) <= width:
         return text
@@ -108,8 +113,8 @@ def _heading(summary: Summary) -> Image.Image:
 
 
 def _charts(summary: Summary) -> Image.Image:
-    """Classes and box sizes; below, where the set has objects, how many a picture has, mask sizes,
-    and how well the anchors cover the boxes.
+    """Classes and box sizes; below, if the set has objects: objects per image, mask sizes, and how
+    well the anchors cover the boxes.
     """
     from matplotlib.figure import Figure  # late, and without pyplot: no window, no global state
 
@@ -133,7 +138,7 @@ def _charts(summary: Summary) -> Image.Image:
 
 
 def _findings(findings: Sequence[tuple[bool, str]]) -> Image.Image:
-    """One line a finding; a green one where there is none."""
+    """One line per finding; a green one if there are none."""
     lines = findings or [(False, "nothing wrong was found")]
     part = Image.new("RGB", (WIDTH, len(lines) * LINE + MARGIN), PAPER)
     draw, font = ImageDraw.Draw(part), text_font(16)
@@ -147,7 +152,7 @@ def _findings(findings: Sequence[tuple[bool, str]]) -> Image.Image:
 
 
 def _row(cells: Sequence[Cell]) -> Image.Image:
-    """Up to four pictures next to each other."""
+    """Up to four images side by side."""
     drawn = [_cell(cell) for cell in cells]
     part = Image.new("RGB", (WIDTH, max(cell.height for cell in drawn) + MARGIN), PAPER)
     for number, cell in enumerate(drawn):
@@ -156,7 +161,7 @@ def _row(cells: Sequence[Cell]) -> Image.Image:
 
 
 def _cell(cell: Cell) -> Image.Image:
-    """A picture in its frame, its name and what is wrong below."""
+    """A framed image, with its name and what is wrong below it."""
     wrong = [cell.note, *cell.wrong.values(), *(why for _, why in cell.unusable)]
     lines = [part for part in dict.fromkeys(wrong) if part]
     out = Image.new("RGB", (CELL[0], CELL[1] + LINE * (1 + len(lines))), PAPER)
@@ -176,7 +181,7 @@ def _cell(cell: Cell) -> Image.Image:
 
 
 def _thumbnail(cell: Cell) -> Image.Image:
-    """The picture as large as its cell allows, with its objects."""
+    """The image as large as its cell allows, with its objects."""
     _, height, width = cell.image.shape
     scale = min(CELL[0] / width, CELL[1] / height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -188,7 +193,7 @@ def _thumbnail(cell: Cell) -> Image.Image:
     own = [class_colour(int(label)) for label in cell.labels]
     for index in cell.wrong:
         own[index] = RED
-    order = sorted(range(len(masks)), key=lambda index: index in cell.wrong)  # what is wrong on top
+    order = sorted(range(len(masks)), key=lambda index: index in cell.wrong)  # defects on top
     drawn = draw_objects(
         picture,
         boxes[order],
@@ -205,7 +210,7 @@ def _thumbnail(cell: Cell) -> Image.Image:
 
 
 def _crossed(draw: ImageDraw.ImageDraw, box: list[float], size: tuple[int, int]) -> None:
-    """A box crossed out, moved to the picture's border where it is outside."""
+    """A crossed-out box, moved to the image's border if it lies outside."""
     x1, y1, x2, y2 = (
         min(max(value, 1.0), side - 2.0) for value, side in zip(box, size * 2, strict=True)
     )

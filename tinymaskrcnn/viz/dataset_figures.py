@@ -1,8 +1,10 @@
-"""Figures of a whole data set: classes, sizes, how full its images are, how well anchors cover its
-boxes; and what augmentation makes of an image.
+"""Figures of a whole data set: classes, sizes, objects per image, how well anchors cover its boxes,
+and what augmentation does to an image.
 
-The charts take plain numbers, and draw on `axis` where one is given; `check-data` puts them on its
-contact sheet. Not here: images of the set with what is wrong in them (data_sheet.py).
+The charts take plain numbers, and draw on `axis` if one is given; `check-data` puts them on its
+contact sheet.
+
+Not here: images of the set with its defects (data_sheet.py).
 """
 
 from __future__ import annotations
@@ -21,14 +23,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEAST_BARS, MOST_BARS = 5, 12
-SMALL, LARGE = 32, 96  # COCO's borders of the square root of an object's area, in pixels
+SMALL, LARGE = 32, 96  # COCO's size limits: square roots of an object's area, in pixels
 
 
 def class_histogram(counts: Mapping[str, int], axis: Axes | None = None) -> Figure:
-    """The most frequent classes, the longest bar on top, in the colours of the contact sheet.
+    """The most frequent classes, with the longest bar on top, in the colours of the contact sheet.
 
     Args:
-        counts: objects of each class, in label order.
+        counts: objects per class, in label order.
     """
     figure, axis = _axis(axis, 5, 0.8 + 0.26 * min(len(counts), MOST_BARS))
     labels = {name: label for label, name in enumerate(counts)}
@@ -50,22 +52,23 @@ def class_histogram(counts: Mapping[str, int], axis: Axes | None = None) -> Figu
 
 
 def box_sizes(sides: np.ndarray, anchors: Sequence[float], axis: Axes | None = None) -> Figure:
-    """How large boxes are where the model sees them, and where its anchors are.
+    """The sizes of boxes as the model sees them, and of its anchors.
 
     Args:
-        sides: (G,) square roots of the boxes' areas in the model's pixels. anchors: their sizes.
+        sides: (G,) square roots of the boxes' areas, in the model's pixels.
+        anchors: the anchor sizes.
     """
     figure, axis = _axis(axis, 6, 2.7)
     low = min([*anchors, *sides[:1]]) if len(sides) == 0 else min(sides.min(), min(anchors))
     _sizes(axis, sides, low, max(max(anchors), sides.max(initial=1.0)), GROUND_TRUTH)
     _lines(axis, {f"{size:g}": size for size in anchors}, ANCHOR)
-    _head(axis, "box sizes (square root of area) in the model's pixels, and its anchors")
+    _head(axis, "box sizes (square root of area) in the model's pixels, with its anchors")
     axis.set_ylabel("boxes")
     return figure
 
 
 def mask_sizes(sides: np.ndarray, axis: Axes | None = None) -> Figure:
-    """How large masks are in the pictures' own pixels, and COCO's borders of small and large.
+    """The sizes of masks in the images' own pixels, with COCO's limits for small and large.
 
     Args:
         sides: (G,) square roots of the masks' areas.
@@ -80,32 +83,32 @@ def mask_sizes(sides: np.ndarray, axis: Axes | None = None) -> Figure:
 
 
 def objects_per_picture(counts: np.ndarray, axis: Axes | None = None) -> Figure:
-    """How many pictures have how many objects.
+    """How many images have how many objects.
 
     Args:
-        counts: (N,) objects of each picture.
+        counts: (N,) objects in each image.
     """
     figure, axis = _axis(axis, 5, 2.7)
     counts = np.asarray(counts, int)
     width = max(1, -(-int(counts.max(initial=0) + 1) // 40))
     edges = np.arange(0, counts.max(initial=0) + width + 1, width) - 0.5
     axis.hist(counts, edges.tolist(), color=GROUND_TRUTH, rwidth=0.9)
-    title = "objects per picture"
+    title = "objects per image"
     if len(counts):
         title += f": {counts.mean():.1f} on average, {(counts == 0).sum()} without"
     _head(axis, title)
-    axis.set_ylabel("pictures")
+    axis.set_ylabel("images")
     axis.locator_params(axis="y", integer=True)
     axis.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def anchor_coverage(overlaps: np.ndarray, axis: Axes | None = None) -> Figure:
-    """The share of boxes that some anchor overlaps by each IoU or more; dotted, where an anchor
-    counts as the object's.
+    """For each IoU, the share of boxes that some anchor overlaps at least that much; dotted lines
+    show from where an anchor counts as positive.
 
     Args:
-        overlaps: (G,) IoU of each box with its best anchor, as `anchor_fit.best_overlaps` gives it.
+        overlaps: (G,) IoU of each box with its best anchor, from `anchor_fit.best_overlaps`.
     """
     figure, axis = _axis(axis, 5, 2.7)
     ious = np.linspace(0, 1, 101)
@@ -131,11 +134,13 @@ def augmentations(
     count: int = 8,
     seed: int = 0,
 ) -> Figure:
-    """A picture with its objects as it is, and `count - 1` times as training may see it.
+    """An image with its objects as it is, and `count - 1` times as training may see it.
 
     Args:
-        image: (C, H, W) float32 0..1. target: its objects. augmentation: `datasets.Augmentation`,
-            or anything that makes a new pair of image, target and a generator.
+        image: (C, H, W) float32 in 0..1.
+        target: its objects.
+        augmentation: `datasets.Augmentation`, or any function of (image, target, generator) that
+            returns a new pair.
     """
     rng = np.random.default_rng(seed)
     titles = ["as it is", *(f"augmented, {i}" for i in range(1, count))]
@@ -149,7 +154,7 @@ def augmentations(
 
 
 def _axis(axis: Axes | None, width: float, height: float) -> tuple[Figure, Axes]:
-    """The given axes with their figure, else new ones."""
+    """The given axes with their figure, or new ones."""
     if axis is None:
         return chart(width, height)
     return axis.figure, axis  # type: ignore[return-value]

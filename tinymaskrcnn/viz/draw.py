@@ -1,7 +1,7 @@
-"""Instances drawn on pictures: translucent masks with crisp contours, boxes, readable labels; and
-sheets of pictures.
+"""Draw instances on images: translucent masks with crisp contours, boxes and readable labels; and
+arrange images in sheets.
 
-Everything takes and gives PIL pictures or arrays in memory; the caller saves. Small pictures are
+Everything takes and returns PIL images or arrays in memory; the caller saves. Small images are
 enlarged by a whole factor, and masks are drawn at the enlarged size, so that contours are smooth
 and text can be read.
 
@@ -24,8 +24,8 @@ from . import colours
 from .colours import Colour, rgb
 
 COLOURS = tuple(map(rgb, colours.OBJECTS))
-SHORT_SIDE = 384  # pictures below this are enlarged up to it
-LONG_SIDE = 4096  # but never beyond this: a picture may be one pixel high
+SHORT_SIDE = 384  # smaller images are enlarged up to this
+LONG_SIDE = 4096  # but never beyond this: an image may be one pixel high
 FILL = 0.38  # opacity of a mask
 HIDDEN = 0.34  # share of a box that a caption may cover
 PAPER, INK = rgb(colours.PAPER), rgb(colours.INK)
@@ -34,8 +34,9 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class _Instance:
-    """One object on the enlarged picture: its mask (h, w) bool covers the pixels from (left, top)
-    on. Of its captions the first that has a place is shown.
+    """One object on the enlarged image.
+
+    Its mask (h, w) bool covers the pixels from (left, top). The first caption that fits is shown.
     """
 
     box: Box
@@ -52,14 +53,14 @@ def draw_detections(
     classes: Sequence[str],
     score_threshold: float = 0.5,
 ) -> Image.Image:
-    """The picture with what was found in it. Captions that would hide other objects are shortened
-    to the score, or left out.
+    """Draw detections on an image. Captions that would hide other objects are shortened to the
+    score, or left out.
 
     Args:
-        image: (C, H, W) float32 0..1, or (H, W, 3) uint8; of one channel the picture is grey, of
-            more than three the first three are shown.
+        image: (C, H, W) float32 in 0..1, or (H, W, 3) uint8. One channel is shown as grey; of more
+            than three channels, the first three are shown.
         classes: label k is called classes[k - 1].
-        score_threshold: those below are left out.
+        score_threshold: detections with lower scores are left out.
     """
     scale = enlargement(_size(image))
     shown = detections[detections.scores >= score_threshold]
@@ -73,16 +74,17 @@ def draw_detections(
             ),
             COLOURS[i % len(COLOURS)],
         )
-        for i in reversed(range(len(shown)))  # the surest on top
+        for i in reversed(range(len(shown)))  # highest scores on top
     )
     return _draw(enlarged(image, scale), instances)
 
 
 def draw_target(image: np.ndarray, target: dict[str, Any], classes: Sequence[str]) -> Image.Image:
-    """The picture with its ground truth: a target's boxes, labels and masks.
+    """Draw ground truth on an image: a target's boxes, labels and masks.
 
     Args:
-        image, classes: as for draw_detections. target: boxes (G, 4), labels (G,), masks (G, H, W).
+        image, classes: as for draw_detections.
+        target: boxes (G, 4), labels (G,), masks (G, H, W).
     """
     scale = enlargement(_size(image))
     return draw_objects(
@@ -101,11 +103,12 @@ def draw_objects(
     captions: Sequence[str],
     colours: Sequence[Colour],
 ) -> Image.Image:
-    """The picture with objects on it.
+    """Draw objects on an image.
 
     Args:
-        boxes: (G, 4) in its pixels. masks: (G, h, w), CroppedMasks or an array. captions: "" for
-            none.
+        boxes: (G, 4) in the image's pixels.
+        masks: (G, h, w), CroppedMasks or an array.
+        captions: "" for none.
     """
     objects = zip(boxes, CroppedMasks.of(masks).with_border(), captions, colours, strict=True)
     return _draw(
@@ -118,13 +121,13 @@ def draw_objects(
 
 
 def side_by_side(truth: Image.Image, prediction: Image.Image) -> Image.Image:
-    """Two pictures of the same size under the words "truth" and "prediction"."""
+    """Two images of the same size, titled "truth" and "prediction"."""
     both = [titled(truth, "truth"), titled(prediction, "prediction")]
     return contact_sheet(both, columns=2, margin=2)
 
 
 def contact_sheet(images: Sequence[Image.Image], columns: int = 4, margin: int = 12) -> Image.Image:
-    """Pictures in rows on white; each cell has the size of the largest."""
+    """Images in rows on white; each cell has the size of the largest."""
     if not images:
         return Image.new("RGB", (1, 1), PAPER)
     columns = min(columns, len(images))
@@ -140,7 +143,7 @@ def contact_sheet(images: Sequence[Image.Image], columns: int = 4, margin: int =
 
 
 def titled(image: Image.Image, title: str) -> Image.Image:
-    """The picture with a line of text above it, on white."""
+    """The image with a line of text above it, on white."""
     font = text_font(max(14, image.height // 24))
     _, top, _, bottom = font.getbbox("Ag")
     band = int((bottom + top) * 1.15)
@@ -151,15 +154,15 @@ def titled(image: Image.Image, title: str) -> Image.Image:
 
 
 def enlargement(size: tuple[int, ...]) -> int:
-    """The factor by which a picture of this height and width is enlarged; 1 for large ones."""
+    """The factor by which an image of this height and width is enlarged; 1 for large ones."""
     return max(1, min(SHORT_SIDE // max(1, min(size)), LONG_SIDE // max(1, *size)))
 
 
 def enlarged(image: np.ndarray, scale: int) -> Image.Image:
-    """An array as a PIL picture, `scale` times as large.
+    """An array as a PIL image, enlarged `scale` times.
 
     Args:
-        image: (C, H, W) float 0..1, or (H, W, 3) uint8.
+        image: (C, H, W) float in 0..1, or (H, W, 3) uint8.
     """
     if image.dtype != np.uint8:
         image = as_bytes(image[:3] if len(image) >= 3 else image[[0, 0, 0]])
@@ -170,7 +173,7 @@ def enlarged(image: np.ndarray, scale: int) -> Image.Image:
 
 
 def as_bytes(image: np.ndarray) -> np.ndarray:
-    """A picture (3, H, W) in 0..1 as (H, W, 3) uint8, some rows at a time, for it may be large."""
+    """An image (3, H, W) in 0..1 as (H, W, 3) uint8, in blocks of rows: it may be large."""
     _, height, width = image.shape
     out = np.empty((height, width, 3), np.uint8)
     rows = max(1, (1 << 20) // width)
@@ -191,7 +194,7 @@ def _scaled(box: np.ndarray, scale: int) -> Box:
 
 
 def _pasted(detections: Detections, i: int, scale: int) -> tuple[np.ndarray, int, int]:
-    """The mask of detection i on the enlarged picture, cut to its box: (mask, left, top)."""
+    """The mask of detection i on the enlarged image, cropped to its box: (mask, left, top)."""
     height, width = (side * scale for side in detections.image_size)
     box = detections.boxes[i] * np.float32(scale)
     spill = (box[2:] - box[:2]) / 28 + 2  # pasting pads the 28x28 grid by one on each side
@@ -207,7 +210,7 @@ def _pasted(detections: Detections, i: int, scale: int) -> tuple[np.ndarray, int
 
 
 def _draw(picture: Image.Image, instances: Iterable[_Instance]) -> Image.Image:
-    """Masks below, then boxes, then labels, so that no label is covered."""
+    """Draw masks, then boxes, then labels, so that no label is covered."""
     canvas = np.array(picture.convert("RGB"))
     drawn = []
     for instance in instances:
@@ -226,23 +229,23 @@ def _draw(picture: Image.Image, instances: Iterable[_Instance]) -> Image.Image:
 
 
 def _blend(canvas: np.ndarray, instance: _Instance) -> None:
-    """Fill the mask with a translucent colour, and its contour with the full one."""
+    """Fill the mask with a translucent colour, and draw its contour in the full one."""
     mask = instance.mask
     height, width = mask.shape
     view = canvas[instance.top : instance.top + height, instance.left : instance.left + width]
     mask = mask[: view.shape[0], : view.shape[1]]
     thickness = max(1, round(min(canvas.shape[:2]) / 200))
     inside = _eroded(mask, thickness)
-    for channel, value in enumerate(instance.colour):  # by table: pictures may be large
+    for channel, value in enumerate(instance.colour):  # a lookup table: images may be large
         table = (np.arange(256) * (1 - FILL) + value * FILL).astype(np.uint8)
         plane = view[:, :, channel]
         np.copyto(plane, table[plane], where=inside)
-    view[_eroded(~mask, 1) ^ ~mask] = INK  # a dark hairline, so that every colour shows on its own
+    view[_eroded(~mask, 1) ^ ~mask] = INK  # a dark hairline keeps every colour visible
     view[mask & ~inside] = instance.colour
 
 
 def _eroded(mask: np.ndarray, pixels: int) -> np.ndarray:
-    """The mask without its outermost pixels; what lies at the array's edge goes on beyond it."""
+    """The mask without its outermost pixels; at the array's edge it counts as going on."""
     for _ in range(pixels):
         padded = np.pad(mask, 1, mode="edge")
         mask = mask & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
@@ -257,8 +260,10 @@ def _tag(
     own: int,
     taken: np.ndarray,
 ) -> np.ndarray:
-    """The caption on a filled tag at boxes[own], clear of other boxes and of the `taken` places:
-    the places that are taken now.
+    """Draw the caption on a tag at boxes[own], clear of other boxes and of the `taken` places.
+
+    Returns:
+        The places that are taken now.
     """
     font = text_font(max(13, round(min(size) / 30)))
     for caption in map(printable, instance.captions):
@@ -275,9 +280,10 @@ def _tag(
 def _free_place(
     boxes: np.ndarray, own: int, tag: tuple[float, float], size: tuple[int, int], taken: np.ndarray
 ) -> Box | None:
-    """Of above, inside, below and right of boxes[own], moved into the picture, the best that hides
-    no other tag and little of any box: one that need not be moved up or down, then one beside the
-    box; None if all hide something.
+    """Find a place for a tag above, inside, below or right of boxes[own], moved into the image.
+
+    Places that hide another tag or much of any box are out. The best need not be moved up or down;
+    next best lies beside the box. None if every place hides something.
     """
     left, top, right, bottom = boxes[own].tolist()
     width, height = tag
@@ -306,7 +312,7 @@ def _covered(boxes: np.ndarray, place: Box) -> np.ndarray:
 def _inside(
     corner: tuple[float, float], tag: tuple[float, float], size: tuple[int, int]
 ) -> tuple[float, float]:
-    """The corner moved so that a tag of this size there lies within the picture."""
+    """The corner, moved so that a tag of this size lies inside the image."""
     x, y = (max(0.0, min(c, side - t)) for c, t, side in zip(corner, tag, size, strict=True))
     return x, y
 

@@ -1,5 +1,5 @@
-"""Pictures with what a model got wrong in them: left the truth, the missed objects in colour; right
-what was found, the wrong detections in the colour of their error.
+"""Images with a model's errors. Left: the ground truth, missed objects in colour. Right: the
+detections, wrong ones in the colour of their error.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ def draw_errors(
     results: Sequence[Mapping[str, Any]],
     classes: Sequence[str],
 ) -> Image.Image:
-    """One picture twice: its truth with what was missed, and what was found with what is wrong.
+    """One image twice: its ground truth and what was missed; its detections and what is wrong.
 
     Args:
-        image: (C, H, W) float32 0..1. name: stands above.
+        image: (C, H, W) float32 in 0..1.
+        name: the title above.
         errors: of these annotations and results, which are COCO dicts.
     """
     reasons = {missed.truth: missed.reason for missed in errors.missed}
@@ -59,7 +60,7 @@ def draw_errors(
 
 
 def _drawn(image: np.ndarray, objects: Sequence[tuple[Mapping[str, Any], str, Colour]]) -> Any:
-    """The picture with objects of these captions and colours, later ones on top."""
+    """The image with these objects, their captions and colours; later ones on top."""
     scale = enlargement(image.shape[1:])
     boxes = np.array([_corners(entry["bbox"]) for entry, _, _ in objects]).reshape(-1, 4) * scale
     rles, size = [entry["segmentation"] for entry, _, _ in objects], image.shape[1:]

@@ -1,4 +1,4 @@
-"""In words, the stage of the model that lost an object, read from a trace.
+"""Explain in words at which stage of the model an object was lost, read from a trace.
 
 Not here: which objects were missed, and what the detections near them are
 (evaluation/detection_errors.py).
@@ -15,10 +15,11 @@ from .derived import Outcome
 
 
 def why_missed(t: Trace, g: int, picture: int = 0, threshold: float = FOREGROUND_IOU) -> str:
-    """Name the stage that lost object `g`: the first whose boxes no longer hold it.
+    """At which stage object `g` was lost, in words: the first whose boxes no longer cover it.
 
     Args:
-        t: a trace of `evaluate_losses`. threshold: overlap from which a box holds an object.
+        t: a trace of `evaluate_losses`.
+        threshold: the overlap from which a box covers an object.
     """
     target = t["transform.targets"][picture]
     truth, label = target["boxes"][g : g + 1], int(target["labels"][g])
@@ -32,7 +33,7 @@ def why_missed(t: Trace, g: int, picture: int = 0, threshold: float = FOREGROUND
         _, anchor = best(t["rpn.anchors"])
         return (
             f"no box of the first stage came near it: the best of the top anchors overlaps it by "
-            f"{overlap:.2f} (the best of all anchors by {anchor:.2f})"
+            f"{overlap:.2f} (the best of all anchors: {anchor:.2f})"
         )
     proposal, covered = best(t["rpn.proposals"][picture])
     if covered < threshold:
@@ -45,7 +46,7 @@ WHY_DROPPED = {
     Outcome.KEPT: "it did",
     Outcome.SMALL: "too small",
     Outcome.LOW_SCORE: "its score was too low",
-    Outcome.OVERLAP: "NMS gave way to a better-scored box",
+    Outcome.OVERLAP: "NMS preferred a box with a better score",
     Outcome.BEYOND_LIMIT: "enough other boxes had better scores",
 }
 
@@ -67,14 +68,14 @@ def _lost_by_heads(
         proposal, covered = nearest
         named = int(scores[proposal].argmax())
         return (
-            f"proposal {proposal} covers it (IoU {covered:.2f}), but its class got only "
+            f"proposal {proposal} covers it (IoU {covered:.2f}), but its class scored only "
             f"{scores[proposal, label]:.3f}; "
-            + ("it was taken for background" if named == 0 else f"class {named} got most")
+            + ("it was taken for background" if named == 0 else f"class {named} scored highest")
             + (", or its box moved away" if (same & np.isin(rows, [proposal])).any() else "")
         )
     best = close[scores[rows[close], label].argmax()]
     outcome = Outcome(int(t["detect.candidates.outcomes"][picture][best]))
     score = scores[rows[best], label]
     if outcome == Outcome.KEPT:
-        return f"a box for it (score {score:.2f}) was found, but stands for another object"
+        return f"a box for it (score {score:.2f}) was found, but it counts for another object"
     return f"a box for it (score {score:.2f}) was dropped: {WHY_DROPPED[outcome]}"

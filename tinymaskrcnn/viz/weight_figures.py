@@ -1,4 +1,4 @@
-"""The weights themselves: figures of every array, what is odd about it, histograms."""
+"""The weights themselves: statistics and histograms of every array, and what is odd about it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@np.errstate(all="ignore")  # of values that are not finite, or whose squares are not
+@np.errstate(all="ignore")  # for values that are not finite, or whose squares are not
 def weight_statistics(state: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """For each array its name, shape, least, largest, mean, standard deviation, and what is odd:
-    "not finite", "all zero", "all equal", "large" (beyond 100 in size), else "".
+    """Statistics for each array: name, shape, smallest, largest, mean, standard deviation, and what
+    is odd: "not finite", "all zero", "all equal", "large" (beyond 100 in size), else "".
     """
     return [_statistics(name, array) for name, array in state.items()]
 
@@ -44,8 +44,8 @@ def _oddity(values: np.ndarray) -> str:
 def weight_histograms(
     state: Mapping[str, np.ndarray], endings: Sequence[str] = ("weight", "bias")
 ) -> Figure:
-    """A histogram of every array of more than one number whose name has one of the endings: weights
-    and biases of convolutions, linear layers and norms.
+    """A histogram of every array with more than one number whose name has one of the endings:
+    weights and biases of convolutions, linear layers and norms.
     """
     chosen = {name: a for name, a in state.items() if name.endswith(tuple(endings)) and a.size > 1}
     figure, axes = panels(max(len(chosen), 1), 4, 2.2)

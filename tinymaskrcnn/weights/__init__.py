@@ -1,5 +1,5 @@
-"""Weight files: torchvision's .pth read without torch, safetensors read and written, and the names
-of the parameters in both spellings.
+"""Weight files: read torchvision's .pth without torch, read and write safetensors, and know the
+parameters' names in both spellings.
 """
 
 from ..errors import WeightsError

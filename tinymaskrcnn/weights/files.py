@@ -1,7 +1,7 @@
-"""Reading and writing weight files: which kind a file is, and what in it is the state dict.
+"""Read and write weight files: recognise the kind of a file and find its state dict.
 
-Kinds: the two formats of `torch.save` (torch_files.py) and safetensors (safetensors_files.py), told
-apart by their first bytes, whatever the file is called.
+The kinds are the two formats of `torch.save` (torch_files.py) and safetensors
+(safetensors_files.py). They are told apart by their first bytes, whatever the file's name.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which train
 def load_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Read a state dict from PyTorch's .pth, .pt or .th, without torch, or from safetensors.
 
-    Nothing that a file asks for is run: it may hold tensors, plain containers, and the settings of
-    torchvision's training scripts (`args`) only. A state dict under "state_dict",
-    "model_state_dict" or "model" is found, and a "module." before every name dropped; everything
-    else in a checkpoint, such as "model_ema", is left unread. Reading takes the memory of the
+    Nothing that a file asks for is run. It may hold tensors, plain containers, and the settings of
+    torchvision's training scripts (`args`), and nothing else. A state dict under "state_dict",
+    "model_state_dict" or "model" is found, and a "module." in front of every name is dropped;
+    anything else in a checkpoint, such as "model_ema", is not read. Reading takes the memory of the
     arrays and no second copy.
 
     Args:
-        path: the file; its kind is told by its content.
+        path: the file; its content decides its kind.
 
     Returns:
-        arrays by name, as stored, but bfloat16 as float32 (same values). Arrays may share memory
-        where the tensors did.
+        Arrays by name, as stored, except bfloat16, which becomes float32 (same values). Arrays may
+        share memory where the tensors did.
 
     Raises:
-        WeightsError: names the file and the reason: missing, truncated, of another kind, asking for
-            something that is not allowed, or without tensors.
+        WeightsError: names the file and the reason: it is missing, truncated, of another kind, asks
+            for something that is not allowed, or holds no tensors.
     """
     with _about(path) as path:
         _require_file(path)
@@ -67,9 +67,9 @@ def save_weights(
     loads it: `model.load_state_dict(safetensors.torch.load_file(path))`.
 
     Args:
-        path: the file; replaced where it exists.
+        path: the file; replaced if it exists.
         state: arrays by name.
-        metadata: texts by name; see `read_metadata`.
+        metadata: strings by name; see `read_metadata`.
 
     Raises:
         WeightsError: the file cannot be written; names it and the reason.
@@ -79,7 +79,7 @@ def save_weights(
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """The texts that were saved beside the weights; {} where there are none, as in PyTorch's files.
+    """The strings saved beside the weights; {} if there are none, as in PyTorch's files.
 
     Raises:
         WeightsError: the file cannot be read; names it and the reason.
@@ -91,7 +91,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _about(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Put the file's name before every error."""
+    """Prefix every error with the file's name."""
     try:
         yield Path(path)
     except WeightsError as error:
@@ -115,10 +115,10 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         return read_stream(path, state_dict_in)
     if head[257:262] == b"ustar":
         raise WeightsError(
-            "a tar file, the format of PyTorch before 0.1.10, is not read: load it in an old "
-            "PyTorch and save it anew"
+            "a tar file, the format of PyTorch before 0.1.10, is not supported: load it in an old "
+            "PyTorch and save it again"
         )
-    raise WeightsError("not a weight file: expected one of torch.save or safetensors")
+    raise WeightsError("not a weight file: expected one from torch.save or safetensors")
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -131,7 +131,7 @@ def _head(path: Path, count: int) -> bytes:
 
 
 def state_dict_in(saved: Any) -> dict[str, StoredTensor]:
-    """The tensors by name in what was saved: itself, or what lies under one of `WRAPPERS`.
+    """The tensors by name in what was saved: the object itself, or the one in its wrapper.
 
     Entries of a state dict that are not tensors (a counter, a setting) are left out.
 
@@ -140,7 +140,7 @@ def state_dict_in(saved: Any) -> dict[str, StoredTensor]:
     """
     if not isinstance(saved, dict):
         raise WeightsError(f"it holds a {type(saved).__name__}: expected a dict of tensors")
-    for _ in WRAPPERS:  # one can lie within another
+    for _ in WRAPPERS:  # one may lie within another
         inner = next((saved[k] for k in WRAPPERS if isinstance(saved.get(k), dict)), None)
         saved = saved if inner is None else inner
     tensors = {k: v for k, v in saved.items() if isinstance(v, StoredTensor)}

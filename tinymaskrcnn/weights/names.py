@@ -1,8 +1,8 @@
 """Names of parameters: torchvision's present spelling, the one before its renaming, and the
-backbone's part of a classification checkpoint.
+backbone of a classification checkpoint.
 
-torchvision wrapped convolutions of the pyramid, the proposal head and the mask head into blocks of
-convolution and norm, which added a number to their names; the published files of 2019 predate it.
+torchvision wrapped the convolutions of the pyramid, the RPN head and the mask head into blocks of a
+convolution and a norm, which added a number to their names. The files published in 2019 are older.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def backbone_state(state: Mapping[str, np.ndarray], kind: str) -> dict[str, np.n
         kind: "resnet" (any depth; `fc` is dropped) or "vgg16" (`classifier` is dropped).
 
     Raises:
-        WeightsError: there is no such kind, or the state has no such backbone, or one with norms
-            where the builder's has none.
+        WeightsError: there is no such kind, the state has no such backbone, or its backbone has
+            norms where the builder's has none.
 
     Example:
         model = tm.maskrcnn_resnet50_fpn(num_classes=3, norm_eps=1e-5)

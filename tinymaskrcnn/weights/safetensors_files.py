@@ -1,8 +1,8 @@
-"""safetensors: a header of names, types and places, then the bytes of every tensor in turn.
+"""safetensors: a header of names, types and offsets, then the bytes of one tensor after another.
 
-The library checks and writes the files. The bytes are read straight into arrays here, since the
-library maps the file and copies from the map, which takes its size twice, and has no bfloat16 for
-NumPy.
+The library checks and writes the files. Their bytes are read straight into arrays here, because the
+library maps the file and copies from the map, which takes its size twice, and because it cannot
+give NumPy bfloat16.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..errors import WeightsError
 from ..files import replacing
 from .tensors import check_shape, read_array, widen
 
-METADATA = "tinymaskrcnn"  # all metadata as one JSON text: the library writes several in any order
+METADATA = "tinymaskrcnn"  # all metadata as one JSON string: the library orders several at random
 DTYPES = {
     "F64": "float64",
     "F32": "float32",
@@ -41,17 +41,17 @@ DTYPES = {
 
 
 def looks_like_safetensors(head: bytes, size: int) -> bool:
-    """Whether a file of this size with these first nine bytes can be one: the length of the
-    header, which fits, and an opening brace.
+    """Whether a file of this size that starts with these nine bytes can be safetensors: they are
+    the header's length, which fits, and an opening brace.
     """
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8
 
 
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    """Every tensor by name; bfloat16 as float32.
+    """Every tensor by name; bfloat16 becomes float32.
 
     Raises:
-        WeightsError: damaged, or a tensor has a type that NumPy has not.
+        WeightsError: the file is damaged, or a tensor has a type that NumPy lacks.
     """
     with _errors(), safe_open(path, framework="numpy") as header, path.open("rb") as file:
         file.seek(8 + int.from_bytes(file.read(8), "little"))
@@ -59,7 +59,7 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read(file: BinaryIO, header: Any, name: str) -> np.ndarray:
-    """The next tensor; they lie side by side in the order of `offset_keys`."""
+    """The next tensor; tensors lie side by side in the order of `offset_keys`."""
     part = header.get_slice(name)
     kind, shape = part.get_dtype(), part.get_shape()
     if kind not in DTYPES:
@@ -71,10 +71,10 @@ def _read(file: BinaryIO, header: Any, name: str) -> np.ndarray:
 
 
 def read_safetensors_metadata(path: Path) -> dict[str, str]:
-    """What was stored beside the tensors; {} where nothing was.
+    """What was stored beside the tensors; {} if nothing was.
 
     Raises:
-        WeightsError: damaged.
+        WeightsError: the file is damaged.
     """
     with _errors(), safe_open(path, framework="numpy") as header:
         metadata = header.metadata() or {}
@@ -85,14 +85,14 @@ def read_safetensors_metadata(path: Path) -> dict[str, str]:
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"its metadata is not JSON: {error}") from error
     if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
-        raise WeightsError(f"its metadata is no dict of texts: {metadata[METADATA][:60]!r}")
+        raise WeightsError(f"its metadata is not a dict of strings: {metadata[METADATA][:60]!r}")
     return texts
 
 
 def write_safetensors(
     path: Path, state: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None
 ) -> None:
-    """Write a file whose bytes depend on the names and values alone, whole or not at all."""
+    """Write a file, whole or not at all, whose bytes depend on the names and values alone."""
     arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
     text = {METADATA: json.dumps(metadata, sort_keys=True)} if metadata else None
     with replacing(path) as partial, _errors("cannot be written"):

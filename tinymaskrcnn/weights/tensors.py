@@ -1,7 +1,7 @@
-"""From a description of a tensor in a file (storage, offset, sizes, strides) to an array.
+"""From the description of a tensor in a file (storage, offset, sizes, strides) to an array.
 
 A storage is read once, straight into the array that all its tensors share. bfloat16, which NumPy
-does not have, becomes float32, exactly.
+lacks, becomes float32, exactly.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ DTYPES = {  # PyTorch's storage classes
     "Bool": "bool",
 }
 UNSIGNED = ("uint16", "uint32", "uint64")  # types without a storage class of their own
-CHUNK = 2**20  # bytes read at once, so that no second copy of a tensor is made
+CHUNK = 2**20  # bytes read at once, to avoid a second copy of a tensor
 SPARE = 64 * 2**20  # bytes that strided views may take beyond what the file's size explains
-MAX_AXES, MAX_ELEMENTS = 64, 2**48  # NumPy's own limit, and more than any memory
+MAX_AXES, MAX_ELEMENTS = 64, 2**48  # NumPy's own limit, and more than fits any memory
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A run of elements in a file, from element `first` of the record `key`."""
+    """A run of elements in a file, starting at element `first` of the record `key`."""
 
     key: str
     dtype: str
@@ -62,25 +62,25 @@ class StoredTensor:
 
 
 class ArrayMaker:
-    """Makes arrays of stored tensors.
+    """Makes arrays from stored tensors.
 
     Args:
-        read: `read(key, first, count)` gives these bytes of the record with this key as a new flat
-            uint8 array; raises WeightsError where the record has fewer.
-        byte_order: "little" or "big", of the file.
-        file_size: bytes of the file. A few bytes can claim to be a tensor of any size, by strides
-            of 0 or many views of one storage, so that what is made is bounded by this.
+        read: `read(key, first, count)` returns these bytes of the record with this key as a new
+            flat uint8 array; it raises WeightsError if the record is shorter.
+        byte_order: of the file, "little" or "big".
+        file_size: bytes of the file. It bounds the memory: a few bytes can claim to be a tensor of
+            any size, by strides of 0 or by many views of one storage.
     """
 
     def __init__(
         self, read: Callable[[str, int, int], np.ndarray], byte_order: str, file_size: int
     ) -> None:
         self.read, self.byte_order = read, byte_order
-        self.budget = 4 * file_size + SPARE  # read, widened, copied where strided
+        self.budget = 4 * file_size + SPARE  # read, widened, copied if strided
         self.read_before: dict[Storage, np.ndarray] = {}
 
     def array(self, tensor: StoredTensor) -> np.ndarray:
-        """The tensor as a contiguous array; tensors of one storage share its memory where they can.
+        """The tensor as a contiguous array; tensors of one storage share memory where possible.
 
         Raises:
             WeightsError: the tensor reaches beyond its storage, or the file is damaged.
@@ -111,7 +111,7 @@ class ArrayMaker:
     def _read(self, storage: Storage) -> np.ndarray:
         item = _item(storage.dtype)
         if not _is_count(storage.first) or not _is_count(storage.elements):
-            raise WeightsError("a storage has an improper size")
+            raise WeightsError("a storage has an invalid size")
         first, count = storage.first * item.itemsize, storage.elements * item.itemsize
         self.spend(count)
         raw = self.read(storage.key, first, count)
@@ -122,10 +122,10 @@ class ArrayMaker:
 
 
 def _check(tensor: StoredTensor) -> None:
-    """Before anything is allocated: proper numbers, and no element beyond the storage."""
+    """Check, before allocating anything, that the numbers are valid and lie within the storage."""
     numbers = (tensor.offset, *tensor.sizes, *tensor.strides)
     if len(tensor.sizes) != len(tensor.strides) or not all(map(_is_count, numbers)):
-        raise WeightsError("a tensor has improper sizes or strides")
+        raise WeightsError("a tensor has invalid sizes or strides")
     check_shape(tensor.sizes)
     steps = zip(tensor.sizes, tensor.strides, strict=True)
     last = tensor.offset + sum((size - 1) * stride for size, stride in steps)
@@ -134,7 +134,7 @@ def _check(tensor: StoredTensor) -> None:
 
 
 def check_shape(sizes: Sequence[int]) -> None:
-    """Refuse what NumPy cannot make an array of; an axis of 0 does not make up for a huge one."""
+    """Refuse shapes that NumPy cannot make; an axis of 0 does not make up for a huge one."""
     if len(sizes) > MAX_AXES or math.prod(size or 1 for size in sizes) >= MAX_ELEMENTS:
         raise WeightsError("a tensor has too many axes or elements")
 

@@ -2,10 +2,9 @@
 
 Zip (since PyTorch 1.6): one folder with `data.pkl`, `byteorder` and a record `data/KEY` for each
 storage, uncompressed. Stream (before): a magic number, the protocol, the system, the object and the
-list of storage keys, each a pickle, then for every storage its element count and its bytes.
+list of storage keys, each a pickle; then, for each storage, its element count and its bytes.
 
-Not read: TorchScript archives, and the tar format of PyTorch before 0.1.10; both are refused by
-name.
+Not here: TorchScript archives, and the tar format of PyTorch before 0.1.10; the error names them.
 """
 
 from __future__ import annotations
@@ -33,21 +32,21 @@ Select = Callable[[Any], dict[str, StoredTensor]]
 
 
 def read_zip(path: Path, select: Select) -> dict[str, np.ndarray]:
-    """Read a zip file of `torch.save`.
+    """Read a zip file written by `torch.save`.
 
     Args:
         path: the file.
         select: picks the wanted tensors, by name, from what was saved; only these are read.
 
     Raises:
-        WeightsError: damaged, or not of this format.
+        WeightsError: the file is damaged, or not of this format.
     """
     with _open_zip(path) as archive:
         names = set(archive.namelist())
         pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise WeightsError(
-                "a zip archive, but not one of torch.save: it has no single data.pkl"
+                "a zip archive, but not one from torch.save: it has no single data.pkl"
             )
         folder = pickles[0].removesuffix("data.pkl")
         if folder + "constants.pkl" in names:
@@ -58,8 +57,8 @@ def read_zip(path: Path, select: Select) -> dict[str, np.ndarray]:
             byte_order = _record(archive, folder + "byteorder").tobytes().decode("ascii", "replace")
 
         def read(key: str, first: int, count: int) -> np.ndarray:
-            if first:  # which PyTorch refuses too; each would be reached through all before it
-                raise WeightsError("a damaged file: a view of a storage, which this format has not")
+            if first:  # PyTorch refuses it too; each view would be reached through all before it
+                raise WeightsError("a damaged file: a view of a storage, unknown to this format")
             return _record(archive, f"{folder}data/{key}", count)
 
         maker = ArrayMaker(read, byte_order, path.stat().st_size)
@@ -73,7 +72,7 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
 
 @contextlib.contextmanager
 def _zip_errors() -> Iterator[None]:
-    """What `zipfile` raises on damaged archives, as one kind of error."""
+    """Turn what `zipfile` raises on damaged archives into one kind of error."""
     try:
         yield
     except WeightsError:
@@ -85,7 +84,7 @@ def _zip_errors() -> Iterator[None]:
 
 
 def _record(archive: zipfile.ZipFile, name: str, count: int | None = None) -> np.ndarray:
-    """The first `count` bytes of a record, the whole of it by default, as a uint8 array."""
+    """The first `count` bytes of a record, by default all of it, as a uint8 array."""
     try:
         info = archive.getinfo(name)
     except KeyError:
@@ -100,7 +99,7 @@ def _record(archive: zipfile.ZipFile, name: str, count: int | None = None) -> np
 
 
 def _size(archive: zipfile.ZipFile) -> int:
-    """Bytes of the whole archive: no uncompressed record is larger, whatever it claims."""
+    """The size of the whole archive: no uncompressed record is larger, whatever it claims."""
     assert archive.fp is not None
     position = archive.fp.tell()
     size = archive.fp.seek(0, io.SEEK_END)
@@ -113,7 +112,7 @@ def read_stream(path: Path, select: Select) -> dict[str, np.ndarray]:
     size = path.stat().st_size
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
         if unpickle(stream) != MAGIC:
-            raise WeightsError("a pickle, but not one of torch.save")
+            raise WeightsError("a pickle, but not one from torch.save")
         if unpickle(stream) != PROTOCOL:
             raise WeightsError("written by an unknown version of torch.save")
         unpickle(stream)  # the system that wrote it; the bytes below are little-endian on all
@@ -133,11 +132,12 @@ def read_stream(path: Path, select: Select) -> dict[str, np.ndarray]:
 
 
 def _places(stream: mmap.mmap, keys: Any, storages: dict[str, Storage]) -> dict[str, Place]:
-    """Where each storage's bytes lie: (first byte, number of bytes). They follow in the order of
-    `keys`, each behind its element count.
+    """Where each storage's bytes lie: (first byte, number of bytes).
+
+    The storages follow in the order of `keys`, each behind its element count.
     """
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise WeightsError("a damaged file: its list of storages is not one")
+        raise WeightsError("a damaged file: its list of storages is not a list")
     places = {}
     for key in keys:
         if key not in storages:

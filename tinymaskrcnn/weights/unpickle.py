@@ -2,13 +2,13 @@
 
 A pickle is a program for a small stack machine. This one builds numbers, strings, lists, tuples,
 dicts and descriptions of tensors (`StoredTensor`), and nothing else: a name outside `_NAMES` is
-refused before anything is made of it, no name is ever imported, and no object of the file's
-choosing gets attributes. It is written out here rather than derived from `pickle.Unpickler`
-because that one lets a file set attributes of whatever is allowed, and exhausts memory or the C
-stack on a few hostile bytes.
+refused before anything is made of it, no name is ever imported, and no object of the file's choice
+gets attributes. It is written out here rather than derived from `pickle.Unpickler` because that
+class lets a file set attributes of whatever is allowed, and exhausts memory or the C stack on a few
+hostile bytes.
 
-Not here: the bytes of the tensors (torch_files.py), arrays (tensors.py). Format: PEP 307 and the
-documentation of `pickletools`, which reads the opcodes.
+Not here: the bytes of the tensors (torch_files.py), arrays (tensors.py). The format: PEP 307 and
+the documentation of `pickletools`, which reads the opcodes.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Any
 from ..errors import WeightsError
 from .tensors import DTYPES, UNSIGNED, Storage, StoredTensor
 
-MAX_WORK = 500_000  # instructions; a large model with its optimiser has some ten thousand
-MAX_BITS = 128  # of an integer, as the state of a random generator has; larger ones only cost time
+MAX_WORK = 500_000  # instructions; a large model with its optimiser has about ten thousand
+MAX_BITS = 128  # of an integer, as in the state of a random generator; larger ones only cost time
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def unpickle(stream: Any, storages: dict[str, Storage] | None = None) -> Any:
         storages: filled with every storage that the pickle mentions, by key.
 
     Returns:
-        plain Python values, with `StoredTensor` for tensors and `Storage` for bare storages.
+        Plain Python values, with `StoredTensor` for tensors and `Storage` for bare storages.
 
     Raises:
         WeightsError: the pickle is damaged, or asks for something that is not allowed.
@@ -108,7 +108,7 @@ class _Machine:
         if not self.stack or isinstance(self.stack[-1], _Mark):
             raise WeightsError("its pickle is damaged: it takes from an empty stack")
         if not isinstance(self.stack[-1], kind):
-            raise WeightsError(f"its pickle is damaged: {type(self.stack[-1]).__name__} misplaced")
+            raise WeightsError(f"its pickle is damaged: misplaced {type(self.stack[-1]).__name__}")
         return self.stack[-1]
 
     def pop_to_mark(self) -> list[Any]:
@@ -148,7 +148,7 @@ class _Machine:
         self.stack.append(FUNCTIONS[function.text](arguments))
 
     def new_object(self, _: None) -> None:
-        """An object made without a call: only the settings of a training script, read as {}."""
+        """An object made without a call: only a training script's settings, read as {}."""
         self.pop(tuple)
         name = self.pop(Name)
         if name.text != SETTINGS:
@@ -156,7 +156,7 @@ class _Machine:
         self.stack.append({})
 
     def build(self, _: None) -> None:
-        """State set on an object (`_metadata` of ordered dicts, settings), which is dropped."""
+        """State set on an object (`_metadata` of ordered dicts, settings); it is dropped."""
         self.pop()
         self.top(dict)
 
@@ -225,7 +225,7 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
 
 
 def _key(key: Any) -> Any:
-    """Only plain keys: hashing a nested tuple can take for ever or overflow the C stack."""
+    """Allow plain keys only: hashing a nested tuple can take for ever or overflow the C stack."""
     if not isinstance(key, (str, int, float, bytes, type(None))):
         raise WeightsError(f"its pickle has a dict key of type {type(key).__name__}: refused")
     return key
@@ -243,13 +243,13 @@ def _storage(identity: tuple[Any, ...]) -> Storage:
         case ("storage", Name(kind), str(key), _, int(count), *view) if kind in STORAGES:
             storage = Storage(key, STORAGES[kind], 0, count)
         case _:
-            raise WeightsError("its pickle is damaged: a tensor without a proper storage")
+            raise WeightsError("its pickle is damaged: a tensor without a valid storage")
     match view:
         case [] | [None]:
             return storage
         case [(_, int(first), int(count))]:
             return replace(storage, first=first, elements=count)
-    raise WeightsError("its pickle is damaged: an improper view of a storage")
+    raise WeightsError("its pickle is damaged: an invalid view of a storage")
 
 
 def _tensor(arguments: tuple[Any, ...]) -> StoredTensor:
@@ -257,16 +257,16 @@ def _tensor(arguments: tuple[Any, ...]) -> StoredTensor:
     match arguments:
         case (Storage() as storage, int(offset), tuple(sizes), tuple(strides), *_):
             return StoredTensor(storage, offset, sizes, strides)
-    raise WeightsError("its pickle is damaged: an improper tensor")
+    raise WeightsError("its pickle is damaged: an invalid tensor")
 
 
 def _typed_tensor(arguments: tuple[Any, ...]) -> StoredTensor:
-    """As _tensor; the storage counts bytes, and the element type is the seventh argument."""
+    """Like _tensor, but the storage counts bytes, and the seventh argument is the element type."""
     match arguments:
         case (_, _, _, _, _, _, Name(dtype), *_) if dtype in _DTYPE_NAMES:
             tensor = _tensor(arguments)
             return replace(tensor, storage=tensor.storage.as_type(_DTYPE_NAMES[dtype]))
-    raise WeightsError("its pickle is damaged: an improper typed tensor")
+    raise WeightsError("its pickle is damaged: an invalid typed tensor")
 
 
 def _parameter(arguments: tuple[Any, ...]) -> StoredTensor:
@@ -274,7 +274,7 @@ def _parameter(arguments: tuple[Any, ...]) -> StoredTensor:
     match arguments:
         case (StoredTensor() as tensor, *_):
             return tensor
-    raise WeightsError("its pickle is damaged: an improper parameter")
+    raise WeightsError("its pickle is damaged: an invalid parameter")
 
 
 def _ordered_dict(arguments: tuple[Any, ...]) -> dict[Any, Any]:
@@ -286,15 +286,15 @@ def _ordered_dict(arguments: tuple[Any, ...]) -> dict[Any, Any]:
             return dict(items)
         case (list(items),) if all(isinstance(i, (list, tuple)) and len(i) == 2 for i in items):
             return {_key(key): value for key, value in items}
-    raise WeightsError("its pickle is damaged: an improper dict")
+    raise WeightsError("its pickle is damaged: an invalid dict")
 
 
 def _plain(*kinds: type) -> Callable[[tuple[Any, ...]], Any]:
-    """A function of the file whose first argument, of one of these kinds, stands for its result."""
+    """A function of the file that returns its first argument, if that is of one of these kinds."""
 
     def first(arguments: tuple[Any, ...]) -> Any:
         if not arguments or not isinstance(arguments[0], kinds):
-            raise WeightsError("its pickle is damaged: an improper argument")
+            raise WeightsError("its pickle is damaged: an invalid argument")
         return arguments[0]
 
     return first
@@ -318,5 +318,5 @@ STORAGES = {f"torch.{kind}Storage": dtype for kind, dtype in DTYPES.items()} | {
     "torch.storage.UntypedStorage": "uint8"
 }
 _DTYPE_NAMES = {f"torch.{name}": name for name in (*DTYPES.values(), *UNSIGNED)}
-SETTINGS = "argparse.Namespace"  # what torchvision's training scripts put beside the weights
+SETTINGS = "argparse.Namespace"  # torchvision's training scripts put it beside the weights
 _NAMES = {*FUNCTIONS, *STORAGES, *_DTYPE_NAMES, SETTINGS}

@@ -46,7 +46,7 @@ def folder(tmp_path_factory):
 
 
 def damaged(content, data):
-    """The content with one to three parts of it replaced or gone."""
+    """The content with one to three parts replaced or removed."""
     content = copy.deepcopy(content)
     for _ in range(data.draw(st.integers(1, 3))):
         *way, last = data.draw(st.sampled_from([place for place in places(content) if place]))

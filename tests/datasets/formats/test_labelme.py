@@ -108,7 +108,7 @@ HOLE = [[4, 4], [8, 4], [8, 8], [4, 8]]
 
 
 def test_a_background_shape_is_a_hole_in_what_is_before_it(convert):
-    """As labelme itself paints: shape by shape. What stands after a hole may fill it again."""
+    """As labelme itself paints, shape by shape. A shape after a hole may fill it again."""
     small = [[5, 5], [7, 5], [7, 7], [5, 7]]
     hole = shape(HOLE, label="_background_")
     converted = convert(
@@ -166,7 +166,7 @@ def test_two_pictures_of_one_bare_name_are_refused(tmp_path):
     picture(tmp_path / "x.png")
     for name in ("a", "b"):
         write(tmp_path / f"{name}.json", content(shape(), path=f"C:\\{name}\\x.png"))
-    with pytest.raises(InputError, match=r"2 picture\(s\) of an ambiguous name"):
+    with pytest.raises(InputError, match=r"2 image\(s\) of an ambiguous name"):
         Converted(tmp_path)
 
 
@@ -194,14 +194,14 @@ def test_the_picture_inside_is_used_where_there_is_no_other(convert, tmp_path):
     assert convert(content(shape(), imageData=inside)).content["images"][0]["width"] == 30
     (tmp_path / "a.png").unlink()
     assert convert(content(shape(), imageData=inside)).content["images"][0]["width"] == 16
-    with pytest.raises(InputError, match=r"1 picture\(s\) not in .*: a.png; --images says where"):
+    with pytest.raises(InputError, match=r"1 image\(s\) not in .*: a.png; --images says where"):
         convert(content(shape(), imageData="no base 64!"))
 
 
 @pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png", ".."])
 def test_a_picture_inside_whose_name_no_file_can_have_is_missing(convert, tmp_path, name):
     inside = base64.b64encode((tmp_path / "a.png").read_bytes()).decode()
-    with pytest.raises(InputError, match=r"1 picture\(s\) not in"):
+    with pytest.raises(InputError, match=r"1 image\(s\) not in"):
         convert(content(shape(), path=name, imageData=inside))
 
 
@@ -211,7 +211,7 @@ def test_a_label_of_half_a_character(convert):
 
 @pytest.mark.parametrize("side", [30_000, 12_000, 2**31 - 1])
 def test_a_mask_that_states_a_huge_size_costs_only_itself(convert, side):
-    """From 13,378 a side on, Pillow raises an error of its own; below that it warns."""
+    """From a side of 13,378 on, Pillow raises an error of its own; below that it warns."""
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
     parts = (
@@ -236,7 +236,7 @@ def test_a_mask_that_states_a_huge_size_costs_only_itself(convert, side):
     st.integers(-4, 22),
 )
 def test_masks_round_trip_wherever_they_lie(tmp_path_factory, part, left, top):
-    """Also where part of a mask is outside the picture."""
+    """Even if part of a mask is outside the image."""
     folder = tmp_path_factory.mktemp("labelme")
     picture(folder / "a.png")
     expected = np.zeros((20, 30), np.uint8)
@@ -289,7 +289,7 @@ def test_too_few_corners_in_a_group_with_a_mask(convert):
     ]
     converted = convert(content(*shapes))
     assert converted.classes == ["dog"]
-    assert converted.left_out == {"a polygon of fewer than three points": ["a.json shape 1"]}
+    assert converted.left_out == {"a polygon with fewer than three points": ["a.json shape 1"]}
 
 
 def test_a_json_about_another_picture_is_refused(convert):

@@ -28,7 +28,7 @@ def test_a_folder_for_each_picture(tmp_path):
     for name in ("one", "two"):
         picture(tmp_path / name / "images" / f"{name}.png")
         save(tmp_path / name / "masks/a.png", FIRST * 255)
-    save(tmp_path / "one/masks/b.png", SECOND)  # 0 and 1 are a mask, too
+    save(tmp_path / "one/masks/b.png", SECOND)  # a mask may also consist of 0 and 1
     converted = Converted(tmp_path)
     assert converted.files == {1: "one/images/one.png", 2: "two/images/two.png"}
     np.testing.assert_array_equal(converted.masks["one/images/one.png", "object"], [FIRST, SECOND])
@@ -52,7 +52,7 @@ def test_ids_beside_the_picture(tmp_path, suffix):
     converted = Converted(tmp_path, class_name="cell")
     assert converted.files == {1: "a.jpg"}
     np.testing.assert_array_equal(converted.masks["a.jpg", "cell"], [FIRST, SECOND])
-    assert converted.left_out == {"pictures without a mask": ["lonely.jpg"]}
+    assert converted.left_out == {"images without a mask": ["lonely.jpg"]}
 
 
 @pytest.mark.parametrize(
@@ -67,8 +67,8 @@ def test_ids_in_a_folder_of_their_own(tmp_path, images, masks, name):
     converted = Converted(tmp_path)
     np.testing.assert_array_equal(converted.masks[f"{images}/a.jpg", "object"], [FIRST, SECOND])
     assert converted.left_out == {
-        "pictures without a mask": ["b.jpg"],
-        "masks without a picture": ["other.png"],
+        "images without a mask": ["b.jpg"],
+        "masks without an image": ["other.png"],
     }
     moved = Converted(tmp_path / masks, images_dir=tmp_path / images)
     assert list(moved.files.values()) == [f"../{images}/a.jpg"]
@@ -112,7 +112,7 @@ def test_one_value_in_pieces_is_one_object_unless_split(tmp_path):
     picture(tmp_path / "a.jpg")
     save(tmp_path / "a_mask.png", (FIRST + SECOND) * 255)
     (kind,) = Converted(tmp_path).left_out
-    assert kind.startswith("masks with one value in separate pieces")
+    assert kind.startswith("masks with one value in several pieces")
     np.testing.assert_array_equal(
         Converted(tmp_path, split=True).masks["a.jpg", "object"], [FIRST, SECOND]
     )
@@ -186,7 +186,7 @@ def test_very_many_objects(tmp_path):
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [
-        ("a_mask.png", IDS[:10], "the mask is 30 x 10, its picture 30 x 20"),
+        ("a_mask.png", IDS[:10], "the mask is 30 x 10, its image 30 x 20"),
         ("a_mask.jpg", IDS, "masks in JPEG are blurred"),
         ("a_mask.tif", IDS.astype(np.float32), "expected whole numbers, palette or RGB, got F"),
     ],
@@ -213,7 +213,7 @@ def test_folders_that_hold_not_one_picture(tmp_path):
     save(tmp_path / "good/masks/2.png", FIRST * 0)
     converted = Converted(tmp_path)
     assert converted.left_out == {
-        "folders with masks but not one picture": ["empty"],
+        "folders with masks that do not hold exactly one image": ["empty"],
         "a segmentation that covers no pixel": ["good/2.png"],
     }
 

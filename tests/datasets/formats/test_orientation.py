@@ -1,4 +1,4 @@
-"""Photos that are turned by their EXIF orientation, and annotations of either form of them."""
+"""Photos that EXIF turns, with annotations of the stored or of the upright image."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from .tools import Converted, box_mask, in_base_64, write
 
 STORED = (20, 30)  # height and width of the raster in the file
 WIDE = (22, 3, 29, 9)  # x1, y1, x2, y2: inside the stored raster, not inside the upright one
-HIGH = (3, 22, 9, 29)  # the other way about
+HIGH = (3, 22, 9, 29)  # the other way round
 MIDDLE = (4, 5, 11, 15)  # inside both
 TURNS = range(2, 9)
 
@@ -28,7 +28,7 @@ def corners(x1, y1, x2, y2):
 
 
 def coco(entries, boxes, size=STORED):
-    """A COCO json that states this size of all pictures; `boxes` by picture."""
+    """A COCO json that states this size for all images; `boxes` by image."""
     images = [
         {"id": i, "file_name": name, "height": size[0], "width": size[1]}
         for i, name in enumerate(entries)
@@ -44,7 +44,7 @@ def coco(entries, boxes, size=STORED):
 
 
 def seen(mask, orientation):
-    """A mask of the stored raster as Pillow turns a picture of that orientation."""
+    """A mask of the stored raster, turned as Pillow turns an image with that orientation."""
     image = Image.fromarray(mask)
     image.getexif()[0x0112] = orientation
     return np.asarray(ImageOps.exif_transpose(image))
@@ -52,7 +52,7 @@ def seen(mask, orientation):
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
 def test_upright_outlines_with_the_size_of_the_stored_picture(tmp_path, orientation):
-    """The size is corrected; nothing is cut off. A picture that does not tell goes by the other."""
+    """The size is corrected and nothing is cut off. An unclear image follows the other one."""
     for name in ("a.jpg", "b.jpg"):
         photo(tmp_path / name, orientation)
     content = coco(["a.jpg", "b.jpg"], [[MIDDLE, HIGH], [MIDDLE]])
@@ -62,12 +62,12 @@ def test_upright_outlines_with_the_size_of_the_stored_picture(tmp_path, orientat
     np.testing.assert_array_equal(converted.masks["a.jpg", "part"], expected)
     np.testing.assert_array_equal(converted.masks["b.jpg", "part"], expected[:1])
     (kind,) = converted.left_out
-    assert kind == "photos whose stated size is that before their EXIF orientation, corrected"
+    assert kind == "photos whose stated size ignores their EXIF orientation, corrected"
 
 
 @pytest.mark.parametrize("orientation", TURNS)
 def test_outlines_of_the_stored_picture_are_turned(tmp_path, orientation):
-    """Of a half turn or a mirror image the other picture tells."""
+    """For a half turn or a mirror image, the other image decides."""
     photo(tmp_path / "a.jpg", 6)
     photo(tmp_path / "b.jpg", orientation)
     content = coco(["a.jpg", "b.jpg"], [[WIDE], [MIDDLE]])
@@ -80,7 +80,7 @@ def test_outlines_of_the_stored_picture_are_turned(tmp_path, orientation):
     np.testing.assert_array_equal(converted.masks["b.jpg", "part"], expected)
     np.testing.assert_array_equal(converted.masks["a.jpg", "part"], [seen(box_mask(*WIDE), 6)])
     assert list(converted.left_out) == [
-        "photos whose outlines are turned as their EXIF orientation says"
+        "photos whose outlines were turned upright, as their EXIF orientation says"
     ]
 
 
@@ -150,7 +150,7 @@ def test_via_which_states_no_size(tmp_path, box):
 @pytest.mark.parametrize("orientation", TURNS)
 @pytest.mark.parametrize("layout", ["ids", "a file for each object"])
 def test_masks_of_the_stored_picture(tmp_path, orientation, layout):
-    """Of a half turn or a mirror image the other picture tells."""
+    """For a half turn or a mirror image, the other image decides."""
     for name, turn in (("one", 8), ("two", orientation)):
         ids = layout == "ids"
         mask = tmp_path / (f"{name}_mask.png" if ids else f"{name}/masks/a.png")

@@ -60,7 +60,7 @@ def test_both_versions_with_regions_as_dict_or_list(convert, project, as_dict):
 
 
 def distance_mask(cx, cy, rx, ry, angle=0.0):
-    """Pixels whose middle lies in an ellipse, by its equation."""
+    """The pixels whose centre lies in an ellipse, by its equation."""
     y, x = np.mgrid[:20, :30] + 0.5
     along = (x - cx) * math.cos(angle) + (y - cy) * math.sin(angle)
     across = -(x - cx) * math.sin(angle) + (y - cy) * math.cos(angle)
@@ -82,7 +82,7 @@ def test_round_shapes(convert, shape, expected):
     (mask,) = convert(via1(entry(region(shape)))).masks["a.png", "object"]
     inside = distance_mask(*expected)
     both = np.logical_and(mask, inside).sum() / np.logical_or(mask, inside).sum()
-    assert both > 0.9  # the rasteriser of polygons rounds corners to half pixels
+    assert both > 0.9  # the polygon rasteriser rounds corners to half pixels
 
 
 def test_polylines_that_end_where_they_began_are_polygons_and_open_ones_are_not(convert):
@@ -111,7 +111,7 @@ def test_regions_without_a_class(convert):
     assert converted.classes == ["cat"]
     assert converted.left_out == {
         "regions without kind (--class gives them one)": ["a.png region 1"],
-        "regions with several values of kind": ["a.png region 2"],
+        "regions with several values for kind": ["a.png region 2"],
     }
     assert convert(content, class_name="dog").classes == ["cat", "dog"]
     assert convert(via1(entry(region())), class_name="dog").classes == ["dog"]
@@ -144,7 +144,7 @@ corner = st.tuples(st.integers(0, 30), st.integers(0, 20))
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.lists(corner, min_size=3, max_size=8), min_size=1, max_size=4), st.booleans())
 def test_polygons_round_trip(tmp_path_factory, polygons, second_version):
-    """Whatever pycocotools makes of the corners is what comes out, object by object."""
+    """What pycocotools makes of the corners comes out, object by object."""
     folder = tmp_path_factory.mktemp("via")
     picture(folder / "a.png")
     regions, expected = [region()], [box_mask(2, 2, 12, 12)]
@@ -176,7 +176,7 @@ def test_polygons_round_trip(tmp_path_factory, polygons, second_version):
         ([1, 2], "regions of the wrong form"),
         (None, "regions of the wrong form"),
         (region({"name": ["polygon"]}), "regions of the shape ['polygon']"),
-        (region({"name": "polygon", "all_points_x": [], "all_points_y": []}), "a polygon of fewer"),
+        (region({"name": "polygon", "all_points_x": [], "all_points_y": []}), "a polygon with few"),
         (region({"name": "circle", "cx": 99, "cy": 9, "r": 3}), "a segmentation that covers no p"),
     ],
 )
@@ -190,7 +190,7 @@ def test_a_damaged_region_costs_only_itself(convert, damaged, kind):
 @pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png", ".."])
 def test_a_picture_inside_whose_name_no_file_can_have_is_missing(convert, tmp_path, name):
     inside = base64.b64encode((tmp_path / "a.png").read_bytes()).decode()
-    with pytest.raises(InputError, match=r"1 picture\(s\) not in"):
+    with pytest.raises(InputError, match=r"1 image\(s\) not in"):
         convert(via1(entry(region(), name=name, base64_img_data=inside)))
 
 
@@ -198,7 +198,7 @@ def test_missing_pictures_are_counted_and_named(convert, tmp_path):
     content = via1(*(entry(region(), name=f"{k}.png") for k in range(7)))
     with pytest.raises(InputError) as caught:
         convert(content)
-    assert f"7 picture(s) not in {tmp_path / 'images'} or {tmp_path}: 0.png, 1.png" in str(
+    assert f"7 image(s) not in {tmp_path / 'images'} or {tmp_path}: 0.png, 1.png" in str(
         caught.value
     )
     picture(tmp_path / "elsewhere/a.png")

@@ -1,4 +1,4 @@
-"""What the tests of the readers share: pictures, and what comes out of a conversion."""
+"""What the tests of the readers share: images, and the results of a conversion."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ from tinymaskrcnn.datasets.formats import Options, as_coco_json, read
 
 
 def picture(path, size=(30, 20)):
-    """A picture file of this width and height, and its path."""
+    """An image file of this width and height; returns its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 255, (*size[::-1], 3), np.uint8)).save(path)
@@ -21,7 +21,7 @@ def picture(path, size=(30, 20)):
 
 
 def write(path, content):
-    """A json file, and its path."""
+    """A json file; returns its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
     return path
@@ -35,7 +35,7 @@ def in_base_64(array):
 
 
 class Converted:
-    """A source as COCO json, its masks by (file name, class), what is left out by its kind."""
+    """A source as COCO json: its masks by (file name, class), and what was left out, by kind."""
 
     def __init__(self, source, format=None, folder=None, **options):
         annotations = read(source, format, Options(**options))
@@ -66,7 +66,7 @@ def decode(segmentation, height, width):
 
 
 def box_mask(x1, y1, x2, y2, size=(20, 30)):
-    """A mask (H, W) that is 1 in columns x1..x2 and rows y1..y2, the last ones left out."""
+    """A mask (H, W) that is 1 in columns x1..x2 and rows y1..y2, excluding the last ones."""
     mask = np.zeros(size, np.uint8)
     mask[y1:y2, x1:x2] = 1
     return mask

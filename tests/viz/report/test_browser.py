@@ -1,7 +1,7 @@
-"""The pages in headless Chromium: the sliders show what NumPy computes, hovering what the trace
-holds; keyboard, widths, and no error in the console.
+"""The pages in headless Chromium: sliders show what NumPy computes, and hovering shows what the
+trace holds; keyboard, widths, and no error in the console.
 
-Wants `selenium` and Chromium with its driver (Debian: chromium, chromium-driver).
+Needs `selenium`, and Chromium with its driver (Debian: chromium, chromium-driver).
 """
 
 import shutil
@@ -27,7 +27,7 @@ SHAPES = "data/shapes/annotations.json"
 
 @pytest.fixture(scope="module")
 def subject(pytestconfig):
-    """The shipped model, its classes, a picture with its target."""
+    """The shipped model, its classes, and an image with its target."""
     model = load_model("shapes")
     classes = model.classes
     image, target = CocoDataset(pytestconfig.rootpath / SHAPES, classes=classes)[3]
@@ -68,7 +68,7 @@ def driver():
 
 @contextmanager
 def opened(driver, path, width=1280, height=900):
-    """The page, unpacked; at the end its console must be empty."""
+    """The page, unpacked; its console must be empty at the end."""
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     driver.get("about:blank")
@@ -92,7 +92,7 @@ def go(page, step):
 
 
 def slide(page, slider, value):
-    """Move a slider as a person does: its value changes, and it says so."""
+    """Move a slider as a person does: its value changes, and it sends an event."""
     page.execute_script(
         "const s = document.getElementById(arguments[0]); s.value = arguments[1];"
         "s.dispatchEvent(new Event('input', {bubbles: true}))",
@@ -163,7 +163,7 @@ def test_mask_threshold_fills_as_many_pixels(page, subject, t, threshold):
 
 
 def hover(page, box):
-    """Move the pointer over the middle of the box, over the picture."""
+    """Move the pointer over the middle of the box on the image."""
     page.execute_script(
         "const s = page.stage, b = arguments[0], r = s.canvas.getBoundingClientRect();"
         "const [x, y] = s.place((b[0] + b[2]) / 2, (b[1] + b[3]) / 2);"
@@ -220,14 +220,14 @@ def test_a_dropped_proposal_says_why(page, t):
 def test_dropped_candidates_of_every_kind_say_why(page):
     go(page, "filters")
     slide(page, "score-threshold", 0.3)
-    for outcome, reason in (("overlap", "overlaps a surer"), ("lowScore", "is not above 0.30")):
+    for outcome, reason in (("overlap", "with a higher score"), ("lowScore", "is not above 0.30")):
         page.execute_script("page.set('outcome', arguments[0])", outcome)
         page.execute_script("page.focus(page.built.hits[0].key)")
         assert reason in field(page, "why")
 
 
 def test_candidates_boxes_are_decoded_as_the_model_does(page, subject, t):
-    """Of every candidate above the floor, also those that the model's own thresholds drop."""
+    """For every candidate above the floor, including those that the model's own thresholds drop."""
     heads = subject[0].roi_heads
     scores = t["detect.scores"][0]
     rows, labels = np.nonzero(scores[:, 1:] > 0.01)
@@ -240,7 +240,7 @@ def test_candidates_boxes_are_decoded_as_the_model_does(page, subject, t):
 
 @pytest.mark.parametrize("score", [0.05, 0.3, 0.5, 0.9, 0.99])
 def test_mistakes_at_a_threshold_are_those_of_evaluate(page, subject, t, score):
-    """Wrong detections and missed objects, each with its kind, as `evaluate --errors` has them."""
+    """Wrong detections and missed objects with their kinds, as `evaluate --errors` gives them."""
     model, _, image, target = subject
     (found,) = model.detect([image])
     errors = picture_errors(coco_annotations(target, 1), coco_results(found, 1), "bbox", score)
@@ -290,7 +290,7 @@ def test_arrow_keys_on_a_slider_move_the_slider(page):
 
 @pytest.mark.parametrize("step", ["anchors", "objectness"])
 def test_cells_can_be_walked_with_keys(page, step):
-    """Shift and an arrow moves to the next cell; the details are of that cell."""
+    """Shift with an arrow key moves to the next cell; the details are that cell's."""
     from selenium.webdriver import ActionChains
     from selenium.webdriver.common.keys import Keys
 
@@ -307,7 +307,7 @@ def test_cells_can_be_walked_with_keys(page, step):
 
 
 def test_everything_that_reacts_can_be_reached_by_tab(page):
-    """Tabbing visits the steps, the sliders and every detection, which then shows its details."""
+    """Tab visits the steps, the sliders and every detection, which then shows its details."""
     from selenium.webdriver.common.keys import Keys
 
     go(page, "result")
@@ -372,7 +372,7 @@ def test_the_timeline_scrubs(driver, subject, tmp_path):
 
 
 def test_the_timeline_by_keys(driver, subject, tmp_path):
-    """Arrows go through the moments; Tab reaches the views, the player and the slider."""
+    """Arrow keys go through the moments; Tab reaches the views, the player and the slider."""
     from selenium.webdriver.common.keys import Keys
 
     model, classes, image, target = subject

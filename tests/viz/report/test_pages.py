@@ -1,4 +1,4 @@
-"""The pages as text: self-contained, complete, and what is packed comes back."""
+"""The pages as text: self-contained and complete, and the packed content comes back."""
 
 import base64
 import gzip
@@ -19,7 +19,7 @@ DTYPES = {"f4": "<f4", "f2": "<f2", "u1": "u1", "u2": "<u2", "i2": "<i2", "i4": 
 
 
 def unpack(text):
-    """What page/data.js does, once more: the JSON with every array in its place."""
+    """What page/data.js does, written again: the JSON with every array in its place."""
     whole = gzip.decompress(base64.b64decode(text))
     length = int.from_bytes(whole[:4], "little")
     block = whole[4 + length :]
@@ -107,7 +107,7 @@ def test_without_a_target_nothing_of_learning(model, shape):
 
 
 def test_masks_of_other_candidates_are_the_models(model, shape):
-    """A candidate that only another threshold would show gets the mask that it then would have."""
+    """A candidate that only another threshold would show has the mask that it would then get."""
     from dataclasses import replace
 
     c = unpack(data_of(explain_page(model, shape[0], CLASSES)))["candidates"]

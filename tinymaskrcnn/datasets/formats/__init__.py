@@ -1,4 +1,4 @@
-"""Annotations of other tools: which format a source has, and its pictures and objects."""
+"""Annotations of other tools: the format of a source, and its images and objects."""
 
 from __future__ import annotations
 
@@ -35,10 +35,12 @@ KNOWN = {"coco": coco_json.is_coco, "via": via.is_via, "labelme": labelme.is_lab
 
 
 def read(source: Path, format: str | None, options: Options) -> Annotations:
-    """The annotations of a file or folder, of this format or of the one that it seems to have; what
-    the pictures and masks hold besides is among the defects.
+    """The annotations of a file or folder, read in the given format or in the one it seems to have.
 
-    Raises InputError for a source that is not there, or of no known format.
+    Contents of image and mask files that are not read are added to the defects.
+
+    Raises:
+        InputError: the source does not exist, or its format is unknown.
     """
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
@@ -52,7 +54,7 @@ def read(source: Path, format: str | None, options: Options) -> Annotations:
     contents = {picture.file: picture.content for picture in annotations.pictures}
     contents |= {file: None for file in annotations.read if file.suffix.lower() in SUFFIXES}
     for file, content in contents.items():
-        with suppress(InputError):  # of what cannot be decoded, whoever reads it hears
+        with suppress(InputError):  # a file that cannot be decoded is reported by whoever reads it
             annotations.defects.extend(
                 Defect(ODD, kind, str(file), detail) for kind, detail in unread(file, content)
             )
@@ -60,9 +62,10 @@ def read(source: Path, format: str | None, options: Options) -> Annotations:
 
 
 def detect(source: Path, options: Options) -> tuple[Path, str]:
-    """The file or folder to read and its format.
+    """The file or folder to read, and its format.
 
-    Raises InputError where none fits, or several do.
+    Raises:
+        InputError: no format fits, or several do.
     """
     if not source.is_dir():
         format = json_format(source)
@@ -91,18 +94,18 @@ def detect(source: Path, options: Options) -> tuple[Path, str]:
         return source, "masks"
     raise InputError(
         f"{source}: no annotations found; expected COCO, VIA or labelme json, or masks: ID/masks/ "
-        "for each picture, or NAME_mask.png beside NAME, or masks/ beside images/"
+        "for each image, or NAME_mask.png beside NAME, or masks/ beside images/"
     )
 
 
 def json_format(file: Path) -> str | None:
-    """The format of a json file, None of others."""
+    """The format of a json file; None if it is of none of them."""
     content = parse_json(file)
     return next((format for format, fits in KNOWN.items() if fits(content)), None)
 
 
 def only_json(folder: Path, format: str) -> Path:
-    """The one json of a format in a folder. Raises InputError where there are none or several."""
+    """The only json of a format in a folder. Raises InputError unless there is exactly one."""
     found = [file for file in sorted(folder.glob("*.json")) if KNOWN[format](parse_json(file))]
     if len(found) != 1:
         raise InputError(f"{folder}: {len(found)} json files of the format {format}, expected one")

@@ -1,7 +1,7 @@
-"""What every reader of annotations makes of its source: pictures with named, outlined objects.
+"""The result of every reader of annotations: images with named, outlined objects.
 
-Not here: the readers (via.py, labelme.py, mask_pictures.py, coco_json.py), and COCO json made of
-what they give (writer.py).
+Not here: the readers (via.py, labelme.py, mask_pictures.py, coco_json.py), and writing the result
+as COCO json (writer.py).
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ UNREADABLE = "files that cannot be read"
 
 @dataclass(frozen=True)
 class Options:
-    """What a person can say about a source.
+    """What the user can specify about a source.
 
-    - `images_dir`: where the pictures are, if not where the source says.
-    - `class_name`: the class of objects that come without one.
-    - `class_attribute`: which attribute of a VIA region is its class.
-    - `split`: make every separate piece of a mask an object.
+    Attributes:
+        images_dir: the folder of the images, if it is not where the source says.
+        class_name: the class of objects that come without one.
+        class_attribute: the attribute of a VIA region that holds its class.
+        split: make each separate piece of a mask an object of its own.
     """
 
     images_dir: Path | None = None
@@ -41,9 +42,11 @@ class Options:
 
 @dataclass(frozen=True)
 class AnnotatedObject:
-    """One object: the name of its class and its segmentation as COCO json has it.
+    """One object: its class name, and its segmentation as in COCO json.
 
-    - `where`: what it is called in messages. `id`, `extra`: what a COCO json said besides.
+    Attributes:
+        where: its name in messages.
+        id, extra: the other fields of a COCO json's entry.
     """
 
     label: str
@@ -56,9 +59,10 @@ class AnnotatedObject:
 
 @dataclass(frozen=True)
 class AnnotatedPicture:
-    """One picture file, its size as it is read, and its objects.
+    """One image file, its size as it is read, and its objects.
 
-    - `content`: where there is no such file yet, what is to be written to it.
+    Attributes:
+        content: the bytes to write to the file, if it does not exist yet.
     """
 
     file: Path
@@ -72,12 +76,14 @@ class AnnotatedPicture:
 
 @dataclass(frozen=True)
 class Annotations:
-    """All of a source.
+    """Everything in a source.
 
-    - `defects`: what was not taken over and why (LEFT_OUT), and what may be meant otherwise (ODD).
-    - `categories`: entries of COCO json, where their ids are fixed; otherwise the classes that
-      occur, by name. `extra`: further lists of a COCO json.
-    - `read`: the files that were read besides the pictures.
+    Attributes:
+        defects: what was left out and why (LEFT_OUT), and what may be meant differently (ODD).
+        categories: the entries of COCO json, if their ids are fixed; None takes the classes that
+            occur, sorted by name.
+        extra: further lists of a COCO json.
+        read: the files that were read besides the images.
     """
 
     pictures: Sequence[AnnotatedPicture]
@@ -88,12 +94,12 @@ class Annotations:
 
 
 def left_out(kind: str, where: str, detail: str = "") -> Defect:
-    """Something that is not taken over."""
+    """A defect for something that is left out."""
     return Defect(LEFT_OUT, kind, where, detail)
 
 
 def is_file_name(name: str) -> bool:
-    """Whether a file can be called so."""
+    """Whether a file can have this name."""
     try:
         os.fsencode(name)
     except UnicodeEncodeError:
@@ -102,27 +108,25 @@ def is_file_name(name: str) -> bool:
 
 
 def check_found(source: Path, missing: Sequence[str], finder: PictureFinder) -> None:
-    """Raises InputError that names the pictures which were not found, or could be another's file,
-    if there are any.
-    """
+    """Raise InputError if images were not found, or may be another image's file; it names them."""
     ambiguous = finder.ambiguous()
     if names := missing or list(ambiguous):
         some = ", ".join(names[:EXAMPLES]) + (", ..." if len(names) > EXAMPLES else "")
         tried = " or ".join(map(str, finder.folders))
         problem = f"not in {tried}" if missing else f"of an ambiguous name ({ambiguous[names[0]]})"
         raise InputError(
-            f"{source}: {len(names)} picture(s) {problem}: {some}; --images says where they are"
+            f"{source}: {len(names)} image(s) {problem}: {some}; --images says where they are"
         )
 
 
 def unreadable(problem: InputError) -> Defect:
-    """A file that is left out with all that belongs to it; its name begins the problem."""
+    """A file that is left out with all that belongs to it; `problem` starts with its name."""
     name, _, detail = str(problem).partition(": ")
     return left_out(UNREADABLE, name, detail)
 
 
 def embedded(text: Any) -> bytes | None:
-    """The file that a text holds in base 64, maybe as a data URL; None where it holds none."""
+    """The bytes that a base 64 text or data URL holds; None if it holds none."""
     if not isinstance(text, str) or not text:
         return None
     try:
@@ -132,13 +136,13 @@ def embedded(text: Any) -> bytes | None:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """What is called a picture in a folder, by name."""
+    """The files in a folder with the suffix of an image, sorted by name."""
     inside = (file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
     return sorted(file for file in inside if not os.path.isdir(file))
 
 
 def numbers(*values: Any) -> list[float]:
-    """The values as floats. Raises ValueError where one is no finite number."""
+    """The values as floats. Raises ValueError for anything but finite numbers."""
     result = []
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e30:

@@ -1,5 +1,5 @@
-"""COCO json read to be written anew: sizes come from the pictures, boxes and areas from the masks;
-ids, and whatever else its entries hold, stay.
+"""Read COCO json in order to write it anew: sizes come from the images, boxes and areas from the
+masks. Ids and all other fields stay.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ def is_coco(content: Any) -> bool:
 
 
 def read(source: Path, options: Options) -> Annotations:
-    """The pictures of a COCO json.
+    """The images of a COCO json.
 
-    Raises InputError where it contradicts itself in more than sizes, boxes and areas.
+    Raises:
+        InputError: it contradicts itself in more than sizes, boxes and areas.
     """
     content = read_json(source)
     defects: list[Defect] = []
@@ -55,7 +56,7 @@ def read(source: Path, options: Options) -> Annotations:
     file = CocoFile(source, options.images_dir, content=content)
     reasons = [defect for defect in file.defects if defect.level == REFUSED]
     if reasons:
-        raise InputError(f"{source}: {reasons[0]} ({len(reasons)} such; check-data lists them)")
+        raise InputError(f"{source}: {reasons[0]} ({len(reasons)} in all; check-data lists them)")
     names = {entry["id"]: entry["name"] for entry in content["categories"]}
     pictures = [picture_of(file, entry, names) for entry in file.images]
     pictures = [upright(p, canvases[p.id]) if stored[p.id] else p for p in pictures]
@@ -67,7 +68,7 @@ def read(source: Path, options: Options) -> Annotations:
 def canvases_of(
     source: Path, content: dict[str, list[dict]], options: Options, defects: list[Defect]
 ) -> dict[Any, Canvas]:
-    """What the outlines of each picture that is there may be drawn on, by its id."""
+    """The canvas of each image that was found, by id."""
     folders = [options.images_dir] if options.images_dir else [source.parent / "images"]
     finder = PictureFinder(folders if options.images_dir else [*folders, source.parent])
     polygons: dict[Any, list[list[float]]] = {}
@@ -90,7 +91,7 @@ def canvases_of(
 
 
 def outlines(segmentation: Any) -> list[list[float]]:
-    """The polygons of a segmentation, of RLE the corner of its size; nothing of another form."""
+    """The polygons of a segmentation; the corner of its size for RLE; nothing for other forms."""
     if isinstance(segmentation, dict):
         size = segmentation.get("size")
         return [size[::-1]] if isinstance(size, list) and is_numbers(size) else []
@@ -99,12 +100,12 @@ def outlines(segmentation: Any) -> list[list[float]]:
 
 
 def not_in(id_: Any, ids: set) -> bool:
-    """Whether an id, which may be anything, is not one of these."""
+    """Whether an id, which may be of any type, is not one of these."""
     return not is_id(id_) or id_ not in ids
 
 
 def picture_of(file: CocoFile, entry: dict[str, Any], names: dict[Any, str]) -> AnnotatedPicture:
-    """A picture and its usable objects."""
+    """An image and its usable objects."""
     objects = []
     for thing in file.objects[entry["id"]]:
         annotation = file.annotations[thing["id"]]

@@ -1,10 +1,10 @@
-"""Annotations of labelme: one json a picture.
+"""Annotations of labelme: one json per image.
 
-Polygons, rectangles, also oriented ones, circles and masks. Shapes of one label and one group are
-one object. What is labelled _background_ is cut out of the shapes before it, as labelme itself
-paints them. A line strip is taken where it ends at its beginning; other lines, and points, have no
-inside and are left out, as is what is labelled __ignore__. A picture that is not there is taken out
-of the json, where that holds it.
+It reads polygons, rectangles (also oriented ones), circles and masks. Shapes with one label and one
+group are one object. A shape labelled _background_ is cut out of the shapes before it, as labelme
+itself paints them. A line strip counts as a polygon if it ends at its start. Other lines, and
+points, have no inside and are left out, as are shapes labelled __ignore__. If the image file is
+missing, the image is taken out of the json, if that holds it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ IGNORED, HOLE = "__ignore__", "_background_"
 LINES = ("line", "linestrip", "point", "points")
 OUTLINES = ("polygon", "linestrip", "rotation", "oriented_rectangle", "quadrilateral")
 
-Part = tuple[int, str, Any]  # a shape's number, what it is called, and its segmentation
+Part = tuple[int, str, Any]  # a shape's number, its name in messages, and its segmentation
 
 
 def is_labelme(content: Any) -> bool:
@@ -57,10 +57,11 @@ def is_labelme(content: Any) -> bool:
 
 
 def read(source: Path, options: Options) -> Annotations:
-    """The pictures of one labelme json, or of all in a folder.
+    """The images of one labelme json, or of all in a folder.
 
-    Raises InputError where there is none, for missing pictures, and for pictures of another size
-    than their json says.
+    Raises:
+        InputError: there is no labelme json, images are missing, or an image's size differs from
+            its json's.
     """
     defects: list[Defect] = []
     missing: list[str] = []
@@ -98,8 +99,10 @@ def read(source: Path, options: Options) -> Annotations:
 
 
 def json_of(path: Path, source: Path, defects: list[Defect]) -> dict[str, Any] | None:
-    """A labelme json; of a folder's others None, and a defect. Raises InputError for `source`
-    itself.
+    """The content of a labelme json; for other files of a folder None, and a defect.
+
+    Raises:
+        InputError: `source` itself is not labelme json.
     """
     try:
         content = parse_json(path)
@@ -119,7 +122,7 @@ def json_of(path: Path, source: Path, defects: list[Defect]) -> dict[str, Any] |
 def find_picture(
     path: Path, content: Mapping[str, Any], finder: PictureFinder
 ) -> tuple[Path | None, bytes | None]:
-    """The file of a json's picture, and what is to be written to it if it is not there."""
+    """The file of a json's image, and the bytes to write to it if it does not exist."""
     name = content.get("imagePath")
     name = name if isinstance(name, str) and name else f"{path.stem}.png"
     file = finder.find(name)
@@ -131,9 +134,7 @@ def find_picture(
 
 
 def outlines(shapes: list[Any]) -> Iterator[list[float]]:
-    """The polygons of all shapes, of masks two of their corners; those of the wrong form are left
-    out.
-    """
+    """The polygons of all shapes, and two corners of each mask; skips shapes of the wrong form."""
     for shape in shapes:
         try:
             if shape.get("shape_type") == "mask":
@@ -147,7 +148,7 @@ def outlines(shapes: list[Any]) -> Iterator[list[float]]:
 def read_shapes(
     name: str, shapes: list[Any], size: tuple[int, int], defects: list[Defect]
 ) -> Iterator[AnnotatedObject]:
-    """The objects of one picture; shapes that are none are added to `defects`."""
+    """The objects of one image; the shapes that are no objects are added to `defects`."""
     groups: dict[Any, tuple[str, list[Part]]] = {}
     holes: list[Part] = []
     for number, shape in enumerate(shapes):
@@ -182,7 +183,7 @@ def read_shapes(
 
 
 def no_object(label: str, shape: Mapping[str, Any]) -> str | None:
-    """The kind of a shape that is no object, None of one that is."""
+    """Why a shape is no object, as a kind of defect; None if it is one."""
     kind, points = shape.get("shape_type") or "polygon", shape["points"]
     if label == IGNORED:
         return f"shapes labelled {label}"
@@ -196,7 +197,7 @@ def no_object(label: str, shape: Mapping[str, Any]) -> str | None:
 
 
 def outline(shape: Mapping[str, Any], size: tuple[int, int]) -> list[list[float]] | dict:
-    """A shape as COCO polygons, or as RLE of a picture of this height and width."""
+    """A shape as COCO polygons, or as RLE of an image of this height and width."""
     kind = shape.get("shape_type") or "polygon"
     points = [tuple(numbers(*point)) for point in shape["points"]]
     if any(len(point) != 2 for point in points):
@@ -214,13 +215,13 @@ def outline(shape: Mapping[str, Any], size: tuple[int, int]) -> list[list[float]
 
 
 def placed_mask(text: Any, left: float, top: float, size: tuple[int, int]) -> dict:
-    """A picture of a mask in base 64, whose first pixel is at (left, top), as RLE."""
+    """The mask image in a base 64 text, with its first pixel at (left, top), as RLE."""
     content = embedded(text)
     if content is None:
         raise ValueError("its mask is not in base 64")
     with opened("its mask", content) as image:
         if image.width * image.height > size[0] * size[1]:
-            raise InputError("its mask is larger than the picture")
+            raise InputError("its mask is larger than the image")
         part = np.asarray(image.convert("L")) > 0
     whole = np.zeros(size, np.uint8, order="F")
     row, column = round(top), round(left)
@@ -232,7 +233,7 @@ def placed_mask(text: Any, left: float, top: float, size: tuple[int, int]) -> di
 
 
 def union(parts: list[Part], size: tuple[int, int]) -> Any:
-    """Shapes of one object together: polygons where all are, RLE otherwise."""
+    """The shapes of one object together: polygons if all are polygons, otherwise RLE."""
     if all(isinstance(outline, list) for *_, outline in parts):
         return [polygon for *_, outline in parts for polygon in outline]
     if len(parts) == 1:
@@ -243,8 +244,10 @@ def union(parts: list[Part], size: tuple[int, int]) -> Any:
 def with_holes(
     parts: list[Part], holes: list[Part], size: tuple[int, int], cutting: set[int]
 ) -> dict | None:
-    """Shapes of one object as RLE, painted in their order, of which each hole takes away what it
-    covers by then; None where none takes anything. The numbers of those that do go into `cutting`.
+    """The shapes of one object as RLE; None if no hole touches them.
+
+    Shapes and holes are painted in their order: each hole removes what has been painted there by
+    then. The numbers of the holes that do so are added to `cutting`.
     """
     later = [hole for hole in holes if hole[0] > parts[0][0]]
     painted: dict | None = None

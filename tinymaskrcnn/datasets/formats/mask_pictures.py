@@ -1,15 +1,17 @@
-"""Annotations that are pictures themselves: masks as PNG, TIFF, BMP or GIF, which lose nothing.
+"""Annotations that are images themselves: masks as PNG, TIFF, BMP or GIF, which are lossless.
 
-Three layouts:
+The layouts:
 
-- a folder a picture, as in the 2018 Data Science Bowl: `ID/images/ID.png` (or one picture in `ID`)
-  and `ID/masks/`, one file an object; files in `ID/masks/NAME/` are of the class NAME;
-- instance ids: one file a picture, in which each object has a value of its own and 0 is none. It
-  has the picture's name, maybe with one of `SUFFIXES` after it, and lies beside the picture, in
-  `masks/` beside `images/`, or anywhere when `images_dir` says where the pictures are.
+- a folder per image, as in the 2018 Data Science Bowl: `ID/images/ID.png` (or one image in `ID`)
+  and `ID/masks/` with one file per object; files in `ID/masks/NAME/` are of the class NAME;
+- instance ids: one file per image, in which each object has a value of its own and 0 means none. It
+  has the image's name, maybe followed by one of `SUFFIXES`, and lies beside the image, in `masks/`
+  beside `images/`, or anywhere if `images_dir` says where the images are.
 
-Values are grey (8, 16 or 32 bits), palette entries (of which 255 is the border that Pascal VOC
-draws around objects), or colours. Not here: class maps, which do not tell objects apart.
+Values are grey (8, 16 or 32 bits), palette entries (255 is the border that Pascal VOC draws around
+objects), or colours.
+
+Not here: class maps, which do not tell objects apart.
 """
 
 from __future__ import annotations
@@ -41,19 +43,20 @@ SUFFIXES = ("", "_mask", "_masks", "_instances", "_instance_ids", "_labels")
 PICTURE_FOLDERS = ("images", "imgs", "image", "pictures", "PNGImages", "JPEGImages")
 MASK_FOLDERS = ("masks", "mask", "instances", "labels", "PedMasks", "SegmentationObject")
 LOSSLESS = ("PNG", "TIFF", "BMP", "GIF", "PPM")
-BORDER = 255  # in pictures with a palette
+BORDER = 255  # in images with a palette
 MOST_IDS = 10_000
 
-Masks = Mapping[Path, tuple[str, str]]  # the class of each file, and its name in messages
-Pair = tuple[Path, Masks]  # a picture and its masks
+Masks = Mapping[Path, tuple[str, str]]  # each file's class, and its name in messages
+Pair = tuple[Path, Masks]  # an image and its masks
 Reader = Callable[[Masks, tuple[int, int], Options, list[Defect]], list[AnnotatedObject]]
 
 
 def read(source: Path, options: Options) -> Annotations:
-    """The pictures of a folder in one of the three layouts.
+    """The images of a folder in one of the layouts.
 
-    Raises InputError for another layout, masks of another size than their picture, and files that
-    are no masks.
+    Raises:
+        InputError: the layout is another, a mask's size differs from its image's, or a file is no
+            mask.
     """
     defects: list[Defect] = []
     samples = sample_folders(source)
@@ -63,9 +66,9 @@ def read(source: Path, options: Options) -> Annotations:
     folders = split_folders(source, options)
     if folders is None:
         raise InputError(
-            f"{source}: no masks found; expected ID/masks/ for each picture, or one mask NAME.png "
-            "or NAME_mask.png for each picture: beside it, in masks/ beside images/, or here with "
-            "--images DIR for the pictures"
+            f"{source}: no masks found; expected ID/masks/ for each image, or one mask NAME.png "
+            "or NAME_mask.png for each image: beside it, in masks/ beside images/, or here with "
+            "--images DIR for the images"
         )
     label = options.class_name or DEFAULT_CLASS
     ids = [(picture, {file: (label, file.name)}) for picture, file in pair(*folders, defects)]
@@ -75,10 +78,12 @@ def read(source: Path, options: Options) -> Annotations:
 def read_all(
     source: Path, pairs: Sequence[Pair], reader: Reader, options: Options, defects: list[Defect]
 ) -> Annotations:
-    """Every picture with its masks, turned where they are of the picture as it is stored. One that
-    cannot be read with all of its masks is left out.
+    """Every image with its masks, turned upright if they are of the image as it is stored.
 
-    Raises InputError where that is every one.
+    An image that cannot be read together with all of its masks is left out.
+
+    Raises:
+        InputError: every image is left out.
     """
     problems: list[InputError] = []
     known: list[Pair] = []
@@ -111,7 +116,7 @@ def is_masks(source: Path) -> bool:
 
 
 def sample_folders(source: Path) -> list[Path]:
-    """The folders with one picture and `masks/`: those in `source`, or itself."""
+    """The folders with one image and `masks/`: those in `source`, or `source` itself."""
     inside = sorted(folder for folder in source.iterdir() if (folder / "masks").is_dir())
     if inside:
         return inside
@@ -123,13 +128,13 @@ def sample_folders(source: Path) -> list[Path]:
 
 
 def sample_pictures(folder: Path) -> list[Path]:
-    """The pictures of one sample: in `images/`, or in the folder itself."""
+    """The images of one sample: in `images/`, or in the folder itself."""
     images = folder / "images"
     return pictures_in(images if images.is_dir() else folder)
 
 
 def split_folders(source: Path, options: Options) -> tuple[Path, Path] | None:
-    """Where the pictures and where their instance ids are, None where none go together."""
+    """The folders of the images and of their instance ids; None if no two go together."""
     choices = [(options.images_dir, source)] if options.images_dir else [(source, source)]
     if not options.images_dir:
         choices += [(source / a, source / b) for a in PICTURE_FOLDERS for b in MASK_FOLDERS]
@@ -140,11 +145,11 @@ def split_folders(source: Path, options: Options) -> tuple[Path, Path] | None:
 
 
 def pair(images: Path, masks: Path, defects: list[Defect]) -> Iterator[tuple[Path, Path]]:
-    """Every picture with the file of its instance ids; others are added to `defects`."""
+    """Every image with its file of instance ids; files without a partner go into `defects`."""
     files = {file.stem: file for file in pictures_in(masks)}
     suffixes = SUFFIXES[1:] if images == masks else SUFFIXES
     pictures = pictures_in(images)
-    if images == masks:  # what is the mask of another is no picture
+    if images == masks:  # the mask of another image is not an image
         stems = set(files)
         pictures = [p for p in pictures if not any(is_mask(p.stem, s, stems) for s in suffixes)]
     used = set()
@@ -154,23 +159,23 @@ def pair(images: Path, masks: Path, defects: list[Defect]) -> Iterator[tuple[Pat
             used.add(names[0])
             yield picture, files[names[0]]
         else:
-            defects.append(left_out("pictures without a mask", picture.name))
+            defects.append(left_out("images without a mask", picture.name))
     if images != masks:
         for stem in sorted(set(files) - used):
-            defects.append(left_out("masks without a picture", files[stem].name))
+            defects.append(left_out("masks without an image", files[stem].name))
 
 
 def is_mask(stem: str, suffix: str, stems: set[str]) -> bool:
-    """Whether a file is the mask, by this suffix, of another."""
+    """Whether a file is, by this suffix, the mask of another."""
     return stem.endswith(suffix) and stem.removesuffix(suffix) in stems
 
 
 def sample_pair(folder: Path, options: Options, defects: list[Defect]) -> list[Pair]:
-    """One picture and its masks, one file an object, with their classes."""
+    """One image and its masks, one file per object, with their classes."""
     pictures = sample_pictures(folder)
     if len(pictures) != 1:
-        kind = "folders with masks but not one picture"
-        defects.append(left_out(kind, folder.name, f"{len(pictures)} pictures"))
+        kind = "folders with masks that do not hold exactly one image"
+        defects.append(left_out(kind, folder.name, f"{len(pictures)} images"))
         return []
     masks = folder / "masks"
     places = {masks: options.class_name or DEFAULT_CLASS}
@@ -186,7 +191,7 @@ def sample_pair(folder: Path, options: Options, defects: list[Defect]) -> list[P
 def read_sample(
     masks: Masks, size: tuple[int, int], options: Options, defects: list[Defect]
 ) -> list[AnnotatedObject]:
-    """The objects of one picture, a file each."""
+    """The objects of one image, one file each."""
     objects = []
     for file, (label, where) in masks.items():
         values = read_values(file, size)
@@ -199,7 +204,7 @@ def read_sample(
 def read_ids(
     masks: Masks, size: tuple[int, int], options: Options, defects: list[Defect]
 ) -> list[AnnotatedObject]:
-    """The objects of one picture, in one file of instance ids."""
+    """The objects of one image, from one file of instance ids."""
     ((file, (label, name)),) = masks.items()
     values = read_values(file, size)
     objects = []
@@ -211,28 +216,29 @@ def read_ids(
         else:
             objects.append(AnnotatedObject(label, rle, where))
     if len(objects) == 1 and ndimage.label(values, np.ones((3, 3)))[1] > 1:
-        kind = "masks with one value in separate pieces, taken as one object (--split parts them)"
+        kind = "masks with one value in several pieces, taken as one object (--split splits them)"
         defects.append(Defect(ODD, kind, name))
     return objects
 
 
 def mask_corner(file: Path) -> tuple[float, float]:
-    """Width and height of a mask as it lies in its file."""
+    """The width and height of a mask as its file stores it."""
     with opened(file) as image:
         return float(image.width), float(image.height)
 
 
 def read_values(file: Path, size: tuple[int, int]) -> np.ndarray:
-    """The values of a mask (H, W), colours as one number; 0 is nothing.
+    """The values of a mask (H, W), with each colour as one number; 0 means no object.
 
-    Raises InputError for a picture of another size (height, width), or that cannot be a mask.
+    Raises:
+        InputError: its size is not this (height, width), or it cannot be a mask.
     """
     with opened(file) as image:
         if image.format not in LOSSLESS:
             raise InputError(f"{file}: masks in {image.format} are blurred; expected PNG or TIFF")
         if image.size != size[::-1]:
             raise InputError(
-                f"{file}: the mask is {image.width} x {image.height}, its picture {size[1]} x "
+                f"{file}: the mask is {image.width} x {image.height}, its image {size[1]} x "
                 f"{size[0]}"
             )
         if image.mode in ("F", "CMYK", "YCbCr", "LAB"):
@@ -247,9 +253,9 @@ def read_values(file: Path, size: tuple[int, int]) -> np.ndarray:
 
 
 def instances(file: Path, values: np.ndarray) -> dict[int, dict]:
-    """The RLE of every value but 0, by value, ascending.
+    """The RLE of every value but 0, in ascending order.
 
-    COCO's runs go down the columns: one pass over the picture gives the runs of all values.
+    COCO's runs go down the columns, so one pass over the mask gives the runs of all values.
     """
     height, width = values.shape
     flat = values.T.ravel()

@@ -1,5 +1,5 @@
-"""Outlines of photos that their EXIF orientation turns: some tools draw on the picture as it is
-stored, others on the picture as it is seen, and some of these state the size of the stored one.
+"""Outlines of photos that their EXIF orientation turns: some tools draw on the stored image, others
+on the upright one, and some of the latter state the size of the stored one.
 """
 
 from __future__ import annotations
@@ -22,18 +22,20 @@ from .annotations import AnnotatedPicture
 
 Size = tuple[int, int]
 EITHER_WAY = "photos with an EXIF orientation whose outlines fit either way, taken as upright"
-TURNED = "photos whose outlines are turned as their EXIF orientation says"
-SIZES = "photos whose stated size is that before their EXIF orientation, corrected"
+TURNED = "photos whose outlines were turned upright, as their EXIF orientation says"
+SIZES = "photos whose stated size ignores their EXIF orientation, corrected"
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """What outlines may have been drawn on.
+    """An image that outlines may have been drawn on, stored or upright.
 
-    - `name`: of the picture, in messages. `size`: height and width as it is read, upright.
-    - `orientation`: the EXIF tag; 1 where the picture is stored upright.
-    - `stated`: height and width that the source gives. `corner`: how far right and down the
-      outlines reach, None where there are none.
+    Attributes:
+        name: the image's name in messages.
+        size: its height and width as it is read, upright.
+        orientation: the EXIF tag; 1 if the image is stored upright.
+        stated: the height and width that the source gives.
+        corner: how far right and down the outlines reach; None if there are none.
     """
 
     name: str
@@ -44,25 +46,23 @@ class Canvas:
 
     @property
     def stored(self) -> Size:
-        """Height and width before the picture is turned."""
+        """Height and width before the image is turned."""
         return self.size[::-1] if self.orientation in SWAPPED else self.size
 
     @property
     def misstated(self) -> bool:
-        """Whether the source states the size of the stored picture, which is not that of the read
-        one.
-        """
+        """Whether the source states the stored image's size although the upright one's differs."""
         return self.stated == self.stored != self.size
 
     def is_stored(self) -> bool | None:
-        """Whether outlines are on the picture as it is stored, None where that cannot be told."""
+        """Whether the outlines are on the stored image; None if this is unclear."""
         if self.orientation == 1 or (self.stated == self.size != self.stored):
             return False
         upright, stored = self._holds(self.size), self._holds(self.stored)
         return None if upright == stored else stored
 
     def _holds(self, size: Size) -> bool:
-        """Whether the outlines lie inside a picture of this height and width."""
+        """Whether the outlines lie inside an image of this height and width."""
         x, y = self.corner or (0.0, 0.0)
         return x <= size[1] + OUTSIDE and y <= size[0] + OUTSIDE
 
@@ -70,9 +70,10 @@ class Canvas:
 def canvas(
     file: Path, content: bytes | None, stated: Sequence[Any], corner: tuple[float, float] | None
 ) -> Canvas:
-    """A picture's canvas; a `stated` size with None in it is none.
+    """An image's canvas; a `stated` size that contains None counts as missing.
 
-    Raises InputError for a picture that cannot be read.
+    Raises:
+        InputError: the image cannot be read.
     """
     size, turn = picture_size(file, content), orientation_of(file, content)
     known = None if None in stated else (stated[0], stated[1])
@@ -80,16 +81,17 @@ def canvas(
 
 
 def on_stored(source: Path, canvases: Sequence[Canvas], defects: list[Defect]) -> list[bool]:
-    """Of each picture, whether its outlines are on it as it is stored. What one does not tell, the
-    others of the same source do.
+    """For each image, whether its outlines are on the stored image. Where one image leaves it open,
+    the others of the same source decide.
 
-    Raises InputError for a size that is neither the upright nor the stored picture's, and where it
-    cannot be told although the size is the stored one's.
+    Raises:
+        InputError: a stated size is neither the upright nor the stored image's, or the images leave
+            it open although a size is the stored one's.
     """
     for one in canvases:
         if one.stated is not None and one.stated not in (one.size, one.stored):
             raise InputError(
-                f"{source}: the picture {one.name} is {one.size[1]} x {one.size[0]}, but the "
+                f"{source}: the image {one.name} is {one.size[1]} x {one.size[0]}, but the "
                 f"annotations say {' x '.join(map(brief, one.stated[::-1]))}"
             )
     answers = [one.is_stored() for one in canvases]
@@ -118,7 +120,7 @@ def on_upright(
     canvases: Sequence[Canvas],
     defects: list[Defect],
 ) -> list[AnnotatedPicture]:
-    """Pictures whose outlines are on the stored ones turned, as `on_stored` decides."""
+    """The images; outlines on stored images, as `on_stored` decides, are turned upright."""
     turning = on_stored(source, canvases, defects)
     return [
         upright(picture, one) if stored else picture
@@ -127,13 +129,13 @@ def on_upright(
 
 
 def corner_of(polygons: Iterable[Sequence[float]]) -> tuple[float, float] | None:
-    """How far right and down polygons x, y, x, y, ... reach; None where there is none."""
+    """How far right and down polygons x, y, x, y, ... reach; None if there are none."""
     corners = [(max(p[0::2]), max(p[1::2])) for p in polygons if len(p) > 1]
     return (max(x for x, _ in corners), max(y for _, y in corners)) if corners else None
 
 
 def upright(picture: AnnotatedPicture, canvas: Canvas) -> AnnotatedPicture:
-    """A picture whose outlines are those of the stored one, turned as it is read."""
+    """An image with the outlines of the stored one, turned upright."""
     objects = [
         replace(thing, segmentation=turned(thing.segmentation, canvas.stored, canvas.orientation))
         for thing in picture.objects
@@ -142,7 +144,7 @@ def upright(picture: AnnotatedPicture, canvas: Canvas) -> AnnotatedPicture:
 
 
 def turned(segmentation: Any, size: Size, orientation: int) -> Any:
-    """Polygons or RLE of a stored picture (height, width) as they are on the upright one."""
+    """Polygons or RLE of a stored image (height, width), turned upright."""
     if orientation not in UPRIGHT:
         return segmentation
     if isinstance(segmentation, dict):
@@ -152,13 +154,13 @@ def turned(segmentation: Any, size: Size, orientation: int) -> Any:
 
 
 def turned_mask(mask: np.ndarray, orientation: int) -> np.ndarray:
-    """An array (H, W) of a stored picture as it is on the upright one."""
+    """An array (H, W) of a stored image, turned upright."""
     method = UPRIGHT.get(orientation)
     return mask if method is None else np.asarray(Image.fromarray(mask).transpose(method))
 
 
 def turned_points(polygon: Sequence[float], size: Size, orientation: int) -> list[float]:
-    """One polygon x, y, x, y, ..."""
+    """One polygon x, y, x, y, ... of a stored image (height, width), turned upright."""
     height, width = size
     x, y = np.array(polygon, float).reshape(-1, 2).T
     right, down = {

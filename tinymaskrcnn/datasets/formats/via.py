@@ -1,8 +1,9 @@
-"""Annotations of the VGG Image Annotator, versions 1 and 2: a project, or its regions exported as
-json.
+"""Annotations of the VGG Image Annotator, versions 1 and 2: a project, or exported regions.
 
-Polygons, rectangles, circles and ellipses. A polyline is taken where it ends at its beginning; open
-ones, and points, have no inside and are left out. Not here: VIA 3, which exports COCO json.
+It reads polygons, rectangles, circles and ellipses. A polyline counts as a polygon if it ends at
+its start; open ones, and points, have no inside and are left out.
+
+Not here: VIA 3, which exports COCO json.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ CLASS_ATTRIBUTES = ("class", "label", "name", "category", "type", "object")
 
 
 def is_via(content: Any) -> bool:
-    """Whether a json is VIA's, also of version 3, of which `read` says what to do with it."""
+    """Whether a json is VIA's. It may be of version 3: then `read` says what to do with it."""
     if is_via3(content):
         return True
     try:
@@ -52,9 +53,10 @@ def is_via3(content: Any) -> bool:
 
 
 def metadata(content: Any) -> dict[str, dict]:
-    """The entries of the pictures, by VIA's own key.
+    """The entries of the images, by VIA's own key.
 
-    Raises InputError for anything that is not VIA's.
+    Raises:
+        InputError: the json is not VIA's.
     """
     project = isinstance(content, dict) and "_via_img_metadata" in content
     entries = content["_via_img_metadata"] if project else content
@@ -64,15 +66,16 @@ def metadata(content: Any) -> dict[str, dict]:
         and isinstance(entry.get("regions"), dict | list)
         for entry in entries.values()
     ):
-        raise InputError("not VIA json: expected pictures with filename and regions")
+        raise InputError("not VIA json: expected images with filename and regions")
     return entries
 
 
 def read(source: Path, options: Options) -> Annotations:
-    """The pictures of a VIA json; they lie beside it, or in `options.images_dir`.
+    """The images of a VIA json; they lie beside it, or in `options.images_dir`.
 
-    Raises InputError for another kind of json, missing pictures, or when it is not clear which
-    attribute of the regions is their class.
+    Raises:
+        InputError: another kind of json, missing images, or several attributes that may be the
+            regions' class.
     """
     content = parse_json(source)
     if is_via3(content):
@@ -111,16 +114,17 @@ def read(source: Path, options: Options) -> Annotations:
 
 
 def regions_of(entry: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The regions of a picture with their names: a dict in version 1, a list in version 2."""
+    """The regions of an image with their names: a dict in version 1, a list in version 2."""
     regions = entry["regions"]
     numbered = regions.items() if isinstance(regions, dict) else enumerate(regions)
     return [(f"{entry['filename']} region {number}", region) for number, region in numbered]
 
 
 def class_attribute(source: Path, entries: Any, options: Options) -> str | None:
-    """Which attribute is the class; None where regions have none.
+    """The attribute that holds the class; None if the regions have no attributes.
 
-    Raises InputError when there are several, or not the one that was asked for.
+    Raises:
+        InputError: there are several, or the wanted one is missing.
     """
     used: Counter[str] = Counter()
     for entry in entries:
@@ -149,7 +153,7 @@ def class_attribute(source: Path, entries: Any, options: Options) -> str | None:
 def read_regions(
     entry: Mapping[str, Any], attribute: str | None, options: Options, defects: list[Defect]
 ) -> Iterator[AnnotatedObject]:
-    """The objects of one picture; regions that are none are added to `defects`."""
+    """The objects of one image; regions that are no objects are added to `defects`."""
     for where, region in regions_of(entry):
         try:
             name = class_of(region, attribute, options)
@@ -166,7 +170,7 @@ def read_regions(
 
 
 class NoObject(Exception):
-    """A region that is no object; the message is the kind."""
+    """A region that is no object; the message is the kind of defect."""
 
 
 def class_of(region: Mapping[str, Any], attribute: str | None, options: Options) -> str:
@@ -178,7 +182,7 @@ def class_of(region: Mapping[str, Any], attribute: str | None, options: Options)
     if isinstance(value, dict):  # a checkbox: {"name": true, ...}
         chosen = [name for name, checked in value.items() if checked]
         if len(chosen) > 1:
-            raise NoObject(f"regions with several values of {attribute}")
+            raise NoObject(f"regions with several values for {attribute}")
         value = chosen[0] if chosen else ""
     name = str(value).strip()
     if not name and not fallback:

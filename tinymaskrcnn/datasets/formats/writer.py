@@ -1,4 +1,4 @@
-"""COCO json of what a reader gives."""
+"""Write what a reader gives as COCO json."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from .annotations import AnnotatedObject, AnnotatedPicture, Annotations, left_ou
 def coco_json(annotations: Annotations, folder: Path) -> dict[str, Any]:
     """The content of a COCO json that will lie in `folder`; file names are relative to it.
 
-    Boxes and areas are those of the masks. Objects that make no mask are added to
-    `annotations.defects`. Raises InputError where there are no pictures or no classes, or a
-    picture would be mistaken for one of the same name in `images/`.
+    Boxes and areas come from the masks. Objects without a mask are added to `annotations.defects`.
+
+    Raises:
+        InputError: there are no images or no classes, or a reader of the json would take another
+            file in `images/` for one of the images.
     """
     if not annotations.pictures:
-        raise InputError("no pictures to convert")
+        raise InputError("no images to convert")
     categories = annotations.categories or named(annotations.pictures)
     ids = {entry["name"]: entry["id"] for entry in categories}
     images: list[dict[str, Any]] = []
@@ -51,7 +53,7 @@ def coco_json(annotations: Annotations, folder: Path) -> dict[str, Any]:
 
 
 def named(pictures: Sequence[AnnotatedPicture]) -> list[dict[str, Any]]:
-    """The categories of all objects, by name, with ids from 1."""
+    """The categories of all objects, sorted by name, with ids from 1."""
     names = sorted({thing.label for picture in pictures for thing in picture.objects})
     if not names:
         raise InputError("no objects to convert")
@@ -59,7 +61,7 @@ def named(pictures: Sequence[AnnotatedPicture]) -> list[dict[str, Any]]:
 
 
 def coco_annotation(thing: AnnotatedObject, height: int, width: int) -> dict[str, Any]:
-    """The entries of an annotation that follow from its segmentation."""
+    """The fields of an annotation that follow from its segmentation."""
     try:
         rle = read_segmentation(thing.where, thing.segmentation, height, width)
     except InputError as problem:
@@ -73,12 +75,12 @@ def coco_annotation(thing: AnnotatedObject, height: int, width: int) -> dict[str
 
 
 def relative_name(file: Path, folder: Path) -> str:
-    """The picture's name as seen from the json's folder."""
+    """The image's name relative to the json's folder."""
     try:
         name = Path(os.path.relpath(os.path.realpath(file), os.path.realpath(folder))).as_posix()
     except ValueError:  # on another drive
         return Path(os.path.realpath(file)).as_posix()
-    other = folder / "images" / name  # which is where a reader of the json looks first
+    other = folder / "images" / name  # where a reader of the json looks first
     if os.path.isfile(other) and identity(other) != identity(file):
-        raise InputError(f"{file}: readers would take {other} for it; give --out another folder")
+        raise InputError(f"{file}: readers would take {other} for it; choose another --out")
     return name

@@ -1,4 +1,4 @@
-"""ReLU, sigmoid and softmax as differentiable operations. All keep only their output."""
+"""ReLU, sigmoid and softmax as differentiable operations. Each saves only its output."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from typing import Any
 import numpy as np
 
 from ...autograd import Function
-from ...backend import kernels
 from ...tensor import Tensor
+from . import kernels
 
 
 class ReLU(Function):
     def forward(self, x: np.ndarray) -> np.ndarray:
-        y = kernels(__package__, x).relu(x)
+        y = kernels(x).relu(x)
         self.save(y)
         return y
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
         (y,) = self.saved
-        return kernels(__package__, grad).relu_grad(grad, y)
+        return kernels(grad).relu_grad(grad, y)
 
 
 class Sigmoid(Function):
     def forward(self, x: np.ndarray) -> np.ndarray:
-        y = kernels(__package__, x).sigmoid(x)
+        y = kernels(x).sigmoid(x)
         self.save(y)
         return y
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
         (y,) = self.saved
-        return kernels(__package__, grad).sigmoid_grad(grad, y)
+        return kernels(grad).sigmoid_grad(grad, y)
 
 
 class Softmax(Function):
@@ -38,13 +38,13 @@ class Softmax(Function):
         self.axis = axis
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        y = kernels(__package__, x).softmax(x, self.axis)
+        y = kernels(x).softmax(x, self.axis)
         self.save(y)
         return y
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
         (y,) = self.saved
-        return kernels(__package__, grad).softmax_grad(grad, y, self.axis)
+        return kernels(grad).softmax_grad(grad, y, self.axis)
 
 
 def relu(x: Any) -> Tensor:

@@ -1,8 +1,8 @@
 """The basic operations on the CPU: NumPy's own compiled loops and BLAS, written into reused
 buffers.
 
-A Numba loop would not beat a NumPy ufunc on contiguous arrays: both are bound by memory. What NumPy
-lacks is the reuse of pages (memory.py), and a fast scatter where no place is hit twice.
+A Numba loop would not beat a NumPy ufunc on contiguous arrays: memory bounds both. NumPy lacks the
+reuse of pages (memory.py), and a fast scatter when no place is hit twice.
 """
 
 from collections.abc import Sequence
@@ -124,15 +124,15 @@ def _output(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _lists_rows(where: Any, a: np.ndarray) -> bool:
-    """Whether an index is an array of whole numbers, all of them rows of `a`."""
+    """Whether an index is an array of integers, all of them rows of `a`."""
     if not isinstance(where, np.ndarray) or where.ndim != 1 or where.dtype.kind != "i":
         return False
     return where.size > 0 and -len(a) <= where.min() and where.max() < len(a)
 
 
 def _hits_once(where: Any) -> bool:
-    """Whether an index can select no element twice: slices and integers, a mask, or one rising
-    array of integers.
+    """Whether an index surely selects no element twice: slices and integers, a mask, or one
+    ascending array of integers.
     """
     parts = where if isinstance(where, tuple) else (where,)
     arrays = [p for p in parts if isinstance(p, (np.ndarray, list))]

@@ -1,8 +1,8 @@
 """The basic operations on the GPU: elementwise arithmetic, copies in another order, gathers.
 
-Elementwise kernels are bound by memory: a GPU multiplies dozens of values in the time in which it
-reads one. So a kernel with a switch inside is as fast as one kernel for each operation, and there
-are few. What only moves values is in cuda_moves.py.
+Memory bounds elementwise kernels: a GPU multiplies dozens of values in the time of one read. So a
+few kernels with a switch inside are as fast as one kernel per operation. Operations that only move
+values are in cuda_moves.py.
 """
 
 import itertools
@@ -226,7 +226,7 @@ def _checked_rows(rows: np.ndarray, count: int) -> np.ndarray:
 
 @kernel(I, F1, F1, F1)
 def _binary_flat(operation, a, b, out):
-    """out[i] = a[i] (operation) b[i]: thread i, i + all threads, ..."""
+    """out[i] = a[i] (operation) b[i], in a grid-stride loop."""
     for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
         if operation == ADD:
             out[i] = a[i] + b[i]
@@ -240,10 +240,10 @@ def _binary_flat(operation, a, b, out):
 
 @kernel(I, F1, F1, F1, *(tuple_of(AXES),) * 3, registers=64)
 def _binary_repeating(operation, a, b, out, sizes, a_steps, b_steps):
-    """As binary_flat, where an operand is repeated along axes in which its step is 0.
+    """As binary_flat; an operand is repeated along the axes in which its step is 0.
 
-    The cell's number is taken apart into its places along the axes, the last axis first, in 32
-    bits: a division of 64 bits takes three times as long.
+    Take the number of a cell apart into its places along the axes, the last axis first, in 32 bits:
+    a 64-bit division takes three times as long.
     """
     for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
         rest, j, k = uint32(i), 0, 0
@@ -265,7 +265,7 @@ def _binary_repeating(operation, a, b, out, sizes, a_steps, b_steps):
 
 @kernel(I, F1, F, F1)
 def _unary_flat(operation, a, exponent, out):
-    """out[i] = (operation) a[i]: thread i, i + all threads, ..."""
+    """out[i] = (operation) a[i], in a grid-stride loop."""
     for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
         if operation == NEGATIVE:
             out[i] = -a[i]
@@ -279,14 +279,15 @@ def _unary_flat(operation, a, exponent, out):
 
 @kernel(F1, F1)
 def _accumulate(total, a):
-    """total[i] += a[i]: thread i, i + all threads, ..."""
+    """total[i] += a[i], in a grid-stride loop."""
     for i in range(cuda.grid(1), total.size, cuda.gridsize(1)):
         total[i] += a[i]
 
 
 @kernel(F3, F2, I2, registers=64)
 def _maximum(a, y, where):
-    """y[o, i] = the largest of a[o, :, i], where = its first place: one thread (o, i). NaN wins."""
+    """y[o, i] = the largest of a[o, :, i], where = its first place: one thread per (o, i). NaN
+    counts as largest."""
     for cell in range(cuda.grid(1), y.size, cuda.gridsize(1)):
         o, i = cell // y.shape[1], cell % y.shape[1]
         best, place = a[o, 0, i], 0
@@ -300,7 +301,7 @@ def _maximum(a, y, where):
 
 @kernel(F2, I2, F3, registers=64)
 def _maximum_grad(grad, where, out):
-    """out[o, n, i] = grad[o, i] where n was the largest, else 0: one thread a cell of out."""
+    """out[o, n, i] = grad[o, i] where n was the largest, else 0: one thread per cell of out."""
     n_count, inner = out.shape[1], out.shape[2]
     for cell in range(cuda.grid(1), out.size, cuda.gridsize(1)):
         o, n, i = cell // (n_count * inner), cell // inner % n_count, cell % inner

@@ -1,8 +1,8 @@
-"""Moving values about on the GPU: copies in another order, joins, and rows taken and given back.
+"""Move values on the GPU: copies in another order, joins, and rows taken and given back.
 
-Device arrays have no strides; whatever NumPy does by strides (transpose, broadcast, split) is a
-copy here. Every kernel writes each cell of its result from one thread, side by side in memory;
-what is read may lie apart.
+Device arrays have no strides, so everything that NumPy does by strides (transpose, broadcast,
+split) is a copy here. One thread writes each cell of a result, neighbours write neighbours; what
+they read may lie apart.
 """
 
 from math import prod
@@ -23,8 +23,8 @@ def arrange(
     start: int,
     out: GpuArray | None = None,
 ) -> GpuArray:
-    """A copy in which one place along an axis is `steps` further in `a`, from `start` on; into
-    `out` if given, of any shape.
+    """A copy of `a` from `start` on, in which the next place along each axis is `steps` further in
+    `a`; into `out` if given, of any shape.
     """
     out = empty(shape) if out is None else out
     sizes, steps = merged(shape, steps)
@@ -33,21 +33,21 @@ def arrange(
 
 
 def steps_of(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """How far one place along each axis is from the next."""
+    """The distance between neighbours along each axis of a C-contiguous array."""
     return tuple(prod(shape[i + 1 :]) for i in range(len(shape)))
 
 
 def repeating_steps(shape: tuple[int, ...], wider: tuple[int, ...]) -> tuple[int, ...]:
-    """The same in an array that is broadcast to a wider shape: 0 along what is repeated."""
+    """`steps_of` an array that is broadcast to a wider shape: 0 along repeated axes."""
     steps = [0 if n == 1 else step for n, step in zip(shape, steps_of(shape), strict=True)]
     return (*(0,) * (len(wider) - len(shape)), *steps)
 
 
 def merged(shape: tuple[int, ...], *steps: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Sizes and steps of AXES axes, the last axis first; axes that are one stretch are one axis.
+    """Sizes and steps of AXES axes, the last axis first. Axes that form one stretch are merged.
 
     Raises:
-        ValueError: there are more than AXES that are not.
+        ValueError: there are still more than AXES.
     """
     sizes, moves = [1], [[0] for _ in steps]
     for i in range(len(shape) - 1, -1, -1):
@@ -94,9 +94,9 @@ def give_back_rows(grad: GpuArray, rows: np.ndarray, count: int) -> GpuArray:
 
 @kernel(F1, F1, tuple_of(AXES), tuple_of(AXES), I)
 def _copy(a, out, sizes, steps, start):
-    """out[i] = a[start + the places of i along the axes, times the steps]: thread i, ...
+    """out[i] = a[start + the places of i along the axes, times the steps], in a grid-stride loop.
 
-    Writes fall together; reads do where the last axis stays the last.
+    Neighbours write neighbours; they read neighbours if the last axis stays the last.
     """
     for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
         rest, j = uint32(i), start
@@ -109,7 +109,7 @@ def _copy(a, out, sizes, steps, start):
 
 @kernel(F2, F2, I)
 def _put_columns(a, out, start):
-    """out[r, start + c] = a[r, c]: one thread a cell of a."""
+    """out[r, start + c] = a[r, c]: one thread per cell of a."""
     for i in range(cuda.grid(1), a.size, cuda.gridsize(1)):
         r, c = i // a.shape[1], i % a.shape[1]
         out[r, start + c] = a[r, c]
@@ -117,7 +117,7 @@ def _put_columns(a, out, start):
 
 @kernel(F2, I1, F2)
 def _gather(a, rows, out):
-    """out[i, c] = a[rows[i], c]: one thread a cell of out; neighbours in c read neighbours."""
+    """out[i, c] = a[rows[i], c]: one thread per cell of out; neighbours in c read neighbours."""
     for cell in range(cuda.grid(1), out.size, cuda.gridsize(1)):
         i, c = cell // out.shape[1], cell % out.shape[1]
         out[i, c] = a[rows[i], c]
@@ -125,10 +125,11 @@ def _gather(a, rows, out):
 
 @kernel(F2, I1, I1, F2)
 def _scatter(grad, order, starts, out):
-    """out[r, c] = sum of grad[order[i], c] for i in starts[r] .. starts[r + 1]: one thread a cell.
+    """out[r, c] = the sum of grad[order[i], c] for i from starts[r] to before starts[r + 1], one
+    thread per cell.
 
-    The reverse of gather, from the receiver's side: whoever was selected twice adds up both, in
-    order, and no two threads meet in a cell.
+    The reverse of gather, seen by the receiver: a row that was selected twice adds up both, in
+    order, and no two threads write the same cell.
     """
     for cell in range(cuda.grid(1), out.size, cuda.gridsize(1)):
         r, c = cell // out.shape[1], cell % out.shape[1]

@@ -1,60 +1,72 @@
-"""The basic differentiable operations behind Tensor's operators.
+"""The basic differentiable operations, of which Tensor's operators are made.
 
-Operands broadcast as in NumPy; numbers and arrays that are not Tensors are constants and take the
-Tensor's dtype.
+Operands broadcast as in NumPy. Numbers and plain arrays are constants and take the Tensor's dtype.
+
+They stand below Tensor in the order of imports, so their types say Value: a Tensor without
+operators. What they return is a Tensor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from ...autograd import Function
-from ...backend import constant, kernels
-from ...tensor import Tensor
+from ...autograd import Function, Value
+from ...backend import constant
+from . import kernels
+
+V = TypeVar("V", bound=Value)
 
 
-def add(a: Any, b: Any) -> Tensor:
+def add(a: Any, b: Any) -> Any:
     """a + b."""
     return Add()(*_operands(a, b))
 
 
-def subtract(a: Any, b: Any) -> Tensor:
+def subtract(a: Any, b: Any) -> Any:
     """a - b."""
     return Subtract()(*_operands(a, b))
 
 
-def multiply(a: Any, b: Any) -> Tensor:
+def multiply(a: Any, b: Any) -> Any:
     """a * b."""
     return Multiply()(*_operands(a, b))
 
 
-def divide(a: Any, b: Any) -> Tensor:
+def divide(a: Any, b: Any) -> Any:
     """a / b."""
     return Divide()(*_operands(a, b))
 
 
-def power(a: Tensor, exponent: float) -> Tensor:
-    """a to the power of a Python number."""
+def power(a: V, exponent: float) -> V:
+    """a to the power of a Python number.
+
+    Raises:
+        TypeError: the exponent is not a number.
+    """
     if not isinstance(exponent, (int, float)):
         raise TypeError(f"power: the exponent must be a number, got {type(exponent).__name__}")
     return Power(exponent)(a)
 
 
-def exp(a: Tensor) -> Tensor:
+def exp(a: V) -> V:
     """e to the power a."""
     return Exp()(a)
 
 
-def log(a: Tensor) -> Tensor:
+def log(a: V) -> V:
     """The natural logarithm."""
     return Log()(a)
 
 
-def matmul(a: Any, b: Any) -> Tensor:
-    """Matrix product of arrays with at least two axes; leading axes broadcast."""
+def matmul(a: Any, b: Any) -> Any:
+    """Matrix product of arrays with at least two axes; leading axes broadcast.
+
+    Raises:
+        ValueError: an operand has fewer axes, or the inner sizes differ.
+    """
     a, b = _operands(a, b)
     for name, x in (("left", a), ("right", b)):
         if len(x.shape) < 2:
@@ -66,21 +78,25 @@ def matmul(a: Any, b: Any) -> Tensor:
     return MatMul()(a, b)
 
 
-def sum(a: Tensor, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+def sum(a: V, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> V:
     """Sum over one axis, several, or all."""
     return Sum(axis, keepdims)(a)
 
 
-def mean(a: Tensor, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-    """Mean over one axis, several, or all. Raises ValueError where there is nothing to average."""
+def mean(a: V, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> V:
+    """Mean over one axis, several, or all.
+
+    Raises:
+        ValueError: a is empty.
+    """
     total = sum(a, axis, keepdims)
     if a.size == 0:
         raise ValueError(f"mean of an empty Tensor of shape {a.shape}")
-    return total * (total.size / a.size)
+    return multiply(total, total.size / a.size)
 
 
-def max(a: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Maximum along one axis, or of all elements; among equals the first gets the gradient."""
+def max(a: V, axis: int | None = None, keepdims: bool = False) -> V:
+    """Maximum along one axis, or of all elements. The first of equal maxima gets the gradient."""
     if axis is None:
         flat = Max(0)(reshape(a, (-1,)))
         return reshape(flat, (1,) * a.ndim if keepdims else ())
@@ -90,33 +106,38 @@ def max(a: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
     return reshape(kept, tuple(n for i, n in enumerate(a.shape) if i != axis % a.ndim))
 
 
-def index(a: Tensor, where: Any) -> Tensor:
+def index(a: V, where: Any) -> V:
     """a[where] with anything that indexes a NumPy array: slices, integers, arrays, masks."""
     return Index(where)(a)
 
 
-def reshape(a: Tensor, shape: Sequence[int]) -> Tensor:
+def reshape(a: V, shape: Sequence[int]) -> V:
     """The same elements in another shape; one size may be -1."""
     return Reshape(tuple(shape))(a)
 
 
-def transpose(a: Tensor, axes: Sequence[int] | None = None) -> Tensor:
-    """The axes in another order; reversed by default. The result is a view."""
+def transpose(a: V, axes: Sequence[int] | None = None) -> V:
+    """The axes in another order, by default reversed. On the host the result is a view."""
     return Transpose(tuple(range(a.ndim))[::-1] if axes is None else tuple(axes))(a)
 
 
-def put_rows(parts: Sequence[Tensor], places: Sequence[np.ndarray]) -> Tensor:
-    """The rows of several Tensors in one: row i of a part goes to row places[i] of the result.
+def put_rows(parts: Sequence[V], places: Sequence[np.ndarray]) -> V:
+    """Put the rows of several Tensors into one: row i of a part becomes row place[i] of the result.
 
     Args:
-        parts: (n, ...) each; only n may differ. places: (n,) integers of each; together they are
-            all rows of the result, once each.
+        parts: Tensors (n, ...); only n may differ.
+        places: for each part its place, (n,) integers; together they name each row of the result
+            once.
     """
     return PutRows(places)(*parts)
 
 
-def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
-    """Join Tensors along an axis; their other sizes agree. Raises ValueError for none."""
+def concat(tensors: Sequence[V], axis: int = 0) -> V:
+    """Join Tensors along an axis; their other sizes are equal.
+
+    Raises:
+        ValueError: there are none.
+    """
     if not tensors:
         raise ValueError("concat: expected at least one Tensor")
     return Concat(axis)(*tensors)
@@ -125,7 +146,7 @@ def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
 class Add(Function):
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         self.shapes = a.shape, b.shape
-        return kernels(__package__, a).add(a, b)
+        return kernels(a).add(a, b)
 
     def backward(self, grad: np.ndarray) -> Any:
         return tuple(
@@ -137,10 +158,10 @@ class Add(Function):
 class Subtract(Function):
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         self.shapes = a.shape, b.shape
-        return kernels(__package__, a).subtract(a, b)
+        return kernels(a).subtract(a, b)
 
     def backward(self, grad: np.ndarray) -> Any:
-        k = kernels(__package__, grad)
+        k = kernels(grad)
         return (
             _unbroadcast(grad, self.shapes[0]) if self.needs[0] else None,
             k.negative(_unbroadcast(grad, self.shapes[1])) if self.needs[1] else None,
@@ -150,11 +171,11 @@ class Subtract(Function):
 class Multiply(Function):
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         self.save(a, b)
-        return kernels(__package__, a).multiply(a, b)
+        return kernels(a).multiply(a, b)
 
     def backward(self, grad: np.ndarray) -> Any:
         a, b = self.saved
-        k = kernels(__package__, grad)
+        k = kernels(grad)
         return (
             _unbroadcast(k.multiply(grad, b), a.shape) if self.needs[0] else None,
             _unbroadcast(k.multiply(grad, a), b.shape) if self.needs[1] else None,
@@ -165,14 +186,14 @@ class Divide(Function):
     """d(a/b) = da/b - (a/b) db/b."""
 
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        quotient = kernels(__package__, a).divide(a, b)
+        quotient = kernels(a).divide(a, b)
         self.shapes = a.shape, b.shape
         self.save(b, quotient)
         return quotient
 
     def backward(self, grad: np.ndarray) -> Any:
         b, quotient = self.saved
-        k = kernels(__package__, grad)
+        k = kernels(grad)
         da = k.divide(grad, b)
         db = _unbroadcast(k.multiply(da, quotient), self.shapes[1]) if self.needs[1] else None
         return (
@@ -187,34 +208,34 @@ class Power(Function):
 
     def forward(self, a: np.ndarray) -> np.ndarray:
         self.save(a)
-        return kernels(__package__, a).power(a, self.exponent)
+        return kernels(a).power(a, self.exponent)
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
         (a,) = self.saved
-        k = kernels(__package__, grad)
+        k = kernels(grad)
         slope = k.multiply(k.power(a, self.exponent - 1), constant(self.exponent, a))
         return k.multiply(grad, slope)
 
 
 class Exp(Function):
     def forward(self, a: np.ndarray) -> np.ndarray:
-        y = kernels(__package__, a).exp(a)
+        y = kernels(a).exp(a)
         self.save(y)
         return y
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
         (y,) = self.saved
-        return kernels(__package__, grad).multiply(grad, y)
+        return kernels(grad).multiply(grad, y)
 
 
 class Log(Function):
     def forward(self, a: np.ndarray) -> np.ndarray:
         self.save(a)
-        return kernels(__package__, a).log(a)
+        return kernels(a).log(a)
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
         (a,) = self.saved
-        return kernels(__package__, grad).divide(grad, a)
+        return kernels(grad).divide(grad, a)
 
 
 class MatMul(Function):
@@ -222,11 +243,11 @@ class MatMul(Function):
 
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         self.save(a, b)
-        return kernels(__package__, a).matmul(a, b)
+        return kernels(a).matmul(a, b)
 
     def backward(self, grad: np.ndarray) -> Any:
         a, b = self.saved
-        k = kernels(__package__, grad)
+        k = kernels(grad)
         return (
             _unbroadcast(k.matmul(grad, _turned(k, b)), a.shape) if self.needs[0] else None,
             _unbroadcast(k.matmul(_turned(k, a), grad), b.shape) if self.needs[1] else None,
@@ -239,31 +260,31 @@ class Sum(Function):
 
     def forward(self, a: np.ndarray) -> np.ndarray:
         self.shape = a.shape
-        return kernels(__package__, a).sum(a, self.axis, self.keepdims)
+        return kernels(a).sum(a, self.axis, self.keepdims)
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
         summed = range(len(self.shape)) if self.axis is None else np.atleast_1d(self.axis)
         kept = list(self.shape)
         for axis in summed:
             kept[axis] = 1
-        return kernels(__package__, grad).broadcast_to(grad.reshape(tuple(kept)), self.shape)
+        return kernels(grad).broadcast_to(grad.reshape(tuple(kept)), self.shape)
 
 
 class Max(Function):
-    """Along one axis, which stays as 1."""
+    """Along one axis, which keeps length 1."""
 
     def __init__(self, axis: int) -> None:
         self.axis = axis
 
     def forward(self, a: np.ndarray) -> np.ndarray:
         self.shape = a.shape
-        y, where = kernels(__package__, a).max_with_index(a, self.axis)
+        y, where = kernels(a).max_with_index(a, self.axis)
         self.save(where)
         return y
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
         (where,) = self.saved
-        return kernels(__package__, grad).max_grad(grad, where, self.shape, self.axis)
+        return kernels(grad).max_grad(grad, where, self.shape, self.axis)
 
 
 class Index(Function):
@@ -272,10 +293,10 @@ class Index(Function):
 
     def forward(self, a: np.ndarray) -> np.ndarray:
         self.shape = a.shape
-        return kernels(__package__, a).index(a, self.where)
+        return kernels(a).index(a, self.where)
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
-        return kernels(__package__, grad).index_grad(grad, self.where, self.shape)
+        return kernels(grad).index_grad(grad, self.where, self.shape)
 
 
 class Reshape(Function):
@@ -295,11 +316,11 @@ class Transpose(Function):
         self.axes = axes
 
     def forward(self, a: np.ndarray) -> np.ndarray:
-        return kernels(__package__, a).transpose(a, self.axes)
+        return kernels(a).transpose(a, self.axes)
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
         back = tuple(int(i) for i in np.argsort(self.axes))
-        return kernels(__package__, grad).transpose(grad, back)
+        return kernels(grad).transpose(grad, back)
 
 
 class Concat(Function):
@@ -308,49 +329,52 @@ class Concat(Function):
 
     def forward(self, *arrays: np.ndarray) -> np.ndarray:
         self.ends = np.cumsum([a.shape[self.axis] for a in arrays])[:-1]
-        return kernels(__package__, arrays[0]).concat(arrays, self.axis)
+        return kernels(arrays[0]).concat(arrays, self.axis)
 
     def backward(self, grad: np.ndarray) -> Any:
-        return tuple(kernels(__package__, grad).split(grad, self.ends, self.axis))
+        return tuple(kernels(grad).split(grad, self.ends, self.axis))
 
 
 class PutRows(Function):
-    """Rows of several arrays into one, each array's at its own places, which together are all."""
-
     def __init__(self, places: Sequence[np.ndarray]) -> None:
         self.places = places
 
     def forward(self, *parts: np.ndarray) -> np.ndarray:
-        return kernels(__package__, parts[0]).put_rows(parts, self.places)
+        return kernels(parts[0]).put_rows(parts, self.places)
 
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray, ...]:
-        k = kernels(__package__, grad)
+        k = kernels(grad)
         return tuple(k.index(grad, place) for place in self.places)
 
 
 def _operands(a: Any, b: Any) -> tuple[Any, Any]:
-    """Constants in the Tensor's dtype, and where it is. Raises TypeError for two Tensors of
-    different dtypes.
+    """Both operands, a constant among them in the Tensor's dtype and on its device.
+
+    Raises:
+        TypeError: two Tensors of different dtypes, or none.
     """
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
+    if isinstance(a, Value) and isinstance(b, Value):
         if a.dtype != b.dtype:
             raise TypeError(f"operands of different dtypes: {a.dtype} and {b.dtype}")
         return a, b
-    tensor = a if isinstance(a, Tensor) else b
-    return tuple(x if isinstance(x, Tensor) else constant(x, tensor.data) for x in (a, b))  # type: ignore[return-value]
+    if isinstance(a, Value):
+        return a, constant(b, a.data)
+    if isinstance(b, Value):
+        return constant(a, b.data), b
+    raise TypeError(f"expected at least one Tensor, got {type(a).__name__} and {type(b).__name__}")
 
 
 def _turned(k: Any, a: np.ndarray) -> np.ndarray:
-    """The last two axes exchanged."""
+    """a with its last two axes exchanged."""
     *leading, rows, columns = range(a.ndim)
     return k.transpose(a, (*leading, columns, rows))
 
 
 def _unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Sum over the axes along which an operand of this shape was repeated."""
+    """Sum a gradient over the axes along which an operand of this shape was repeated."""
     if grad.shape == shape:
         return grad
-    k = kernels(__package__, grad)
+    k = kernels(grad)
     if grad.ndim > len(shape):
         grad = k.sum(grad, tuple(range(grad.ndim - len(shape))), False)
     repeated = tuple(i for i, n in enumerate(shape) if n == 1 and grad.shape[i] != 1)

@@ -49,16 +49,16 @@ def sum(a: np.ndarray, axis: int | tuple[int, ...] | None, keepdims: bool) -> np
 
 
 def max_with_index(a: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """The maximum along an axis, and where it stands (the first one among equals), both with that
-    axis kept as 1.
+    """The maximum along an axis and its index (the first of equal maxima); in both, that axis keeps
+    length 1.
     """
     where = np.expand_dims(a.argmax(axis=axis), axis)
     return np.take_along_axis(a, where, axis), where
 
 
 def max_grad(grad: np.ndarray, where: np.ndarray, shape: tuple[int, ...], axis: int) -> np.ndarray:
-    """All of the gradient goes to the element that was the maximum; grad and where have that axis
-    as 1.
+    """Give the gradient to the element that was the maximum. In `grad` and `where` that axis has
+    length 1.
     """
     out = np.zeros(shape, grad.dtype)
     np.put_along_axis(out, where, grad, axis)
@@ -70,9 +70,7 @@ def index(a: np.ndarray, where: Any) -> np.ndarray:
 
 
 def index_grad(grad: np.ndarray, where: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Each selected element's gradient back to its place; places that were selected several times
-    add up.
-    """
+    """Give each selected element its gradient, or their sum if it was selected several times."""
     out = np.zeros(shape, grad.dtype)
     np.add.at(out, where, grad)
     return out
@@ -83,7 +81,7 @@ def concat(arrays: tuple[np.ndarray, ...], axis: int) -> np.ndarray:
 
 
 def split(a: np.ndarray, ends: np.ndarray, axis: int) -> list[np.ndarray]:
-    """Pieces along an axis, cut before each of `ends`."""
+    """Cut an array along an axis, before each of `ends`."""
     return np.split(a, ends, axis=axis)
 
 
@@ -96,7 +94,7 @@ def broadcast_to(a: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def put_rows(parts: tuple[np.ndarray, ...], places: Sequence[np.ndarray]) -> np.ndarray:
-    """Row i of each part goes to row places[i] of the result; together the places are all rows."""
+    """Put row i of each part into row place[i] of the result. Together the places are all rows."""
     rows = np.concatenate(parts)
     ordered = np.empty_like(rows)
     ordered[np.concatenate(places)] = rows
@@ -108,6 +106,6 @@ def copy(a: np.ndarray) -> np.ndarray:
 
 
 def accumulate(total: np.ndarray, a: np.ndarray) -> np.ndarray:
-    """total += a. Returns the total: NumPy's scalars cannot be added to in place."""
+    """total += a. Returns the total."""
     total += a
     return total

@@ -1,6 +1,5 @@
-"""Batch normalisation as differentiable operations.
-
-The sum with a residual and the ReLU that end a residual block can be part of the same pass.
+"""Batch normalisation as differentiable operations, optionally with a sum and a ReLU in the same
+pass, which end a residual block.
 """
 
 from __future__ import annotations
@@ -11,25 +10,26 @@ import numpy as np
 
 from ... import parallel
 from ...autograd import Function
-from ...backend import constant, kernels
+from ...backend import constant
 from ...errors import InputError
 from ...gpu.array import to_host
+from ...in_place import InPlaceFunction
 from ...tensor import Tensor
+from . import kernels
 
 
-class BatchNorm(Function):
-    """The training form. After the call, `mean` and `var` are the batch's statistics, each (C,):
-    those of all processes' pictures where they share their norms.
+class BatchNorm(InPlaceFunction):
+    """The training form. After the call, `mean` and `var` are the statistics of the batch, (C,)
+    each: of the images of all processes, if these share their norms.
     """
 
     def __init__(self, eps: float, relu: bool) -> None:
         self.eps, self.relu, self.total = eps, relu, parallel.norms_total()
-        self.fresh = (True, True, True, relu)
 
     def forward(
         self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, residual: np.ndarray | None
     ) -> np.ndarray:
-        forward = kernels(__package__, x).batch_norm
+        forward = kernels(x).batch_norm
         settings = self.eps, self.relu, self.total
         y, self.mean, self.var = forward(x, weight, bias, residual, *settings)
         self.save(x, y if self.relu else None, weight)
@@ -37,7 +37,7 @@ class BatchNorm(Function):
 
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray | None, ...]:
         x, y, weight = self.saved
-        backward = kernels(__package__, grad).batch_norm_grad
+        backward = kernels(grad).batch_norm_grad
         settings = self.eps, self.relu, self.needs[3], self.total
         return backward(grad, x, y, weight, self.mean, self.var, *settings)
 
@@ -51,13 +51,13 @@ class Affine(Function):
     def forward(
         self, x: np.ndarray, scale: np.ndarray, shift: np.ndarray, residual: np.ndarray | None
     ) -> np.ndarray:
-        y = kernels(__package__, x).affine(x, scale, shift, residual, self.relu)
+        y = kernels(x).affine(x, scale, shift, residual, self.relu)
         self.save(x if self._with_scale else None, y if self.relu else None, scale)
         return y
 
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray | None, ...]:
         x, y, scale = self.saved
-        backward = kernels(__package__, grad).affine_grad
+        backward = kernels(grad).affine_grad
         return backward(grad, x, y, scale, self.relu, self._with_scale, self.needs[3])
 
     @property
@@ -79,10 +79,10 @@ def batch_norm(
 ) -> Tensor:
     """Normalise each channel to mean 0 and variance 1, then y = normalised * weight + bias.
 
-    Training uses the statistics of this batch and moves the running ones, in place, by `momentum`
-    towards them (towards the unbiased variance, as torch). Otherwise the running statistics
-    normalise and stay as they are. An empty batch moves nothing. Where processes share their norms
-    (parallel.py), the batch is that of all of them.
+    In training, normalise by the statistics of this batch, and move the running ones by `momentum`
+    towards them, in place (towards the unbiased variance, as torch does). Otherwise normalise by
+    the running statistics and leave them as they are. An empty batch moves nothing. If processes
+    share their norms (parallel.py), the batch is that of all processes.
 
     Source: Ioffe & Szegedy 2015, Batch Normalization, algorithm 1.
 
@@ -90,8 +90,8 @@ def batch_norm(
         x: (N, H, W, C) feature maps.
         weight, bias: (C,) scale and shift.
         running_mean, running_var: (C,) arrays.
-        training: which statistics to use.
-        momentum: weight of this batch in the running statistics.
+        training: whether to use the statistics of this batch.
+        momentum: weight of this batch in the running statistics, 0..1.
         eps: added to the variance.
         residual: (N, H, W, C), added to the result; or None.
         relu: whether max(., 0) follows, after the residual.
@@ -100,7 +100,8 @@ def batch_norm(
         (N, H, W, C).
 
     Raises:
-        ValueError: shapes do not fit together, or training with a single value per channel.
+        ValueError: shapes do not fit together.
+        InputError: training with a single value per channel.
     """
     if not training:
         return frozen_batch_norm(x, weight, bias, running_mean, running_var, eps, residual, relu)
@@ -112,12 +113,12 @@ def batch_norm(
         count = int(total(np.array([count]))[0])
     if count == 1:
         raise InputError(
-            f"batch_norm: training wants more than one value per channel, got x of shape {x.shape}"
+            f"batch_norm: training needs more than one value per channel, got x of shape {x.shape}"
         )
     node = BatchNorm(eps, relu)
     y = node(x, weight, bias, residual)
     if count:
-        move = kernels(__package__, running_mean).move_statistics
+        move = kernels(running_mean).move_statistics
         move(running_mean, node.mean, momentum, 1.0)
         move(running_var, node.var, momentum, count / (count - 1))
     return y
@@ -133,7 +134,7 @@ def frozen_batch_norm(
     residual: Any = None,
     relu: bool = False,
 ) -> Tensor:
-    """Batch normalisation by given statistics: one multiplication and one addition per value.
+    """Batch normalisation by fixed statistics: one multiplication and one addition per value.
 
     Args:
         x: (N, H, W, C) feature maps.
@@ -156,7 +157,7 @@ def frozen_batch_norm(
 
 
 def affine(x: Any, scale: Any, shift: Any, residual: Any = None, relu: bool = False) -> Tensor:
-    """x * scale + shift per channel, plus a residual, then ReLU where asked.
+    """x * scale + shift per channel, plus a residual, then a ReLU if `relu`.
 
     Args:
         x: (N, H, W, C) feature maps.

@@ -6,21 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import kernels
 from ..arguments import as_boxes, check_one_place
+from . import kernels
 
 
 def box_iou(a: Any, b: Any) -> np.ndarray:
-    """Intersection over union of every box of `a` with every box of `b`.
+    """Intersection over union of each box of `a` with each box of `b`.
 
-    Coordinates are continuous: a box's area is (x2 - x1) (y2 - y1), without adding one.
+    Coordinates are continuous: the area of a box is (x2 - x1) (y2 - y1), without adding one.
 
     Args:
-        a: (N, 4) float32, x1 y1 x2 y2. b: (M, 4), likewise.
+        a: (N, 4) float32, x1 y1 x2 y2.
+        b: (M, 4) float32, likewise.
 
     Returns:
-        (N, M) in 0 .. 1. Two boxes without area have IoU 0 (torchvision: NaN). A NaN coordinate
-        gives NaN, and a box with x2 < x1 or y2 < y1 a number without meaning.
+        (N, M) in 0..1. Two boxes without area have IoU 0 (torchvision: NaN). A NaN coordinate
+        gives NaN; a box with x2 < x1 or y2 < y1 gives a meaningless number.
 
     Raises:
         ValueError: a shape is not (N, 4).
@@ -29,4 +30,4 @@ def box_iou(a: Any, b: Any) -> np.ndarray:
     check_one_place(a=a, b=b)
     if a.dtype != b.dtype:  # one of them is float64
         a, b = a.astype(np.float64), b.astype(np.float64)
-    return kernels(__package__, a).box_iou(a, b)
+    return kernels(a).box_iou(a, b)

@@ -1,7 +1,7 @@
-"""The autograd node of convolution, and the function that users call.
+"""Convolution as a differentiable operation, plain and fused with a sum and a ReLU.
 
-No arithmetic here: `reference.py` and `cpu.py` do it. `conv2d` is the plain convolution;
-`conv2d_fused` is what `nn` and `models` call.
+Users call `conv2d`; `nn` and `models` call `conv2d_fused`. The arithmetic is in reference.py,
+cpu.py and cuda.py.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from ...autograd import Function
-from ...backend import kernels
+from ...in_place import InPlaceFunction
 from ...tensor import Tensor
 from ..arguments import as_pair, output_size
+from . import kernels
 
 
-class Conv2d(Function):
+class Conv2d(InPlaceFunction):
     """relu?(convolution(x, weight) + bias + residual) as one node.
 
-    The ReLU's mask is read from the output, so a block of convolution, shortcut and ReLU keeps
-    its input and its output and nothing between them.
+    Backward reads the ReLU's mask from the output. So a block of convolution, shortcut and ReLU
+    keeps its input and its output, and nothing between them.
     """
 
     def __init__(
@@ -33,7 +33,6 @@ class Conv2d(Function):
     ) -> None:
         self.geometry = (stride, padding, dilation, groups)
         self.relu = relu
-        self.fresh = (True, True, True, relu)
 
     def forward(
         self,
@@ -42,22 +41,27 @@ class Conv2d(Function):
         bias: np.ndarray | None,
         residual: np.ndarray | None,
     ) -> np.ndarray:
-        y = kernels(__package__, x).conv2d(x, weight, bias, residual, *self.geometry, self.relu)
+        y = kernels(x).conv2d(x, weight, bias, residual, *self.geometry, self.relu)
         self.save(x, weight, y if self.relu else None)
         return y
 
-    def backward(self, grad: np.ndarray) -> tuple[np.ndarray | None, ...]:
+    def backward(
+        self, grad: np.ndarray, total: np.ndarray | None = None
+    ) -> tuple[np.ndarray | None, ...]:
         x, weight, y = self.saved
         needs_x, needs_weight, needs_bias, needs_residual = self.needs
-        run = kernels(__package__, grad)
+        run = kernels(grad)
         dx = dw = dbias = None
         if self.relu or needs_bias:
             grad, dbias = run.conv2d_grad_output(grad, y, self.relu)
         if needs_x:
-            dx = run.conv2d_grad_input(grad, weight, x.shape, *self.geometry, self.totals[0])
+            dx = run.conv2d_grad_input(grad, weight, x.shape, *self.geometry, total)
         if needs_weight:
             dw = run.conv2d_grad_weight(grad, x, weight.shape, *self.geometry)
         return dx, dw, dbias if needs_bias else None, grad if needs_residual else None
+
+    def backward_into(self, grads: list[Any], totals: tuple[Any, ...]) -> Any:
+        return self.backward(grads[0], totals[0])
 
 
 def conv2d(
@@ -69,20 +73,20 @@ def conv2d(
     dilation: int | tuple[int, int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Two-dimensional convolution (cross-correlation) of channels-last pictures.
+    """Two-dimensional convolution (cross-correlation) of channels-last maps.
 
     Args:
         x: (N, H, W, C) float32 or float64.
-        weight: (O, C/groups, kH, kW), torchvision's order.
+        weight: (O, C/groups, kH, kW), as in torchvision.
         bias: (O,) or None.
         stride, padding, dilation: an int or an (h, w) pair, in pixels; padding is with zeros.
-        groups: how many parts of the channels are convolved separately; divides C and O.
+        groups: number of groups of channels that are convolved separately; divides C and O.
 
     Returns:
         (N, outH, outW, O), outH = (H + 2*padding - dilation*(kH-1) - 1) // stride + 1.
 
     Raises:
-        ValueError: shapes do not fit, in particular for channels-first pictures.
+        ValueError: shapes do not fit; in particular, x is channels-first.
     """
     return conv2d_fused(x, weight, bias, None, stride, padding, dilation, groups, relu=False)
 
@@ -98,8 +102,13 @@ def conv2d_fused(
     groups: int = 1,
     relu: bool = False,
 ) -> Tensor:
-    """`conv2d` that also adds `residual` (the output's shape, or None) and applies ReLU if asked,
-    in the same pass over the output. Raises as `conv2d`.
+    """`conv2d`, then the sum with a residual and a ReLU, in one pass over the output.
+
+    Other arguments, the result and errors are those of `conv2d`.
+
+    Args:
+        residual: (N, outH, outW, O), or None.
+        relu: whether max(., 0) follows.
     """
     stride = as_pair(stride, "conv2d: stride")
     padding = as_pair(padding, "conv2d: padding")
@@ -122,7 +131,7 @@ def _check(
     dilation: tuple[int, int],
     groups: int,
 ) -> tuple[int, int, int, int]:
-    """The output's shape, after raising for whatever does not fit."""
+    """The output's shape. Raises ValueError for arguments that do not fit."""
     if len(x_shape) != 4 or len(weight_shape) != 4:
         raise ValueError(
             "conv2d: expected x (N, H, W, C) and weight (O, C/groups, kH, kW), "
@@ -149,6 +158,6 @@ def _check(
     if out_h < 1 or out_w < 1:
         raise ValueError(
             f"conv2d: a {kernel_h}x{kernel_w} kernel with dilation={dilation}, padding={padding} "
-            f"does not fit into pictures of {height}x{width} pixels"
+            f"does not fit into maps of {height}x{width} pixels"
         )
     return n, out_h, out_w, out

@@ -1,1 +1,5 @@
 """Transposed convolution over channels-last maps, with optional fused ReLU."""
+
+from ...backend import Kernels
+
+kernels = Kernels(__name__)

@@ -1,7 +1,7 @@
-"""The autograd node of transposed convolution, and the function that users call.
+"""Transposed convolution as a differentiable operation, plain and fused with a ReLU.
 
-No arithmetic here: `reference.py` and `cpu.py` do it. `conv_transpose2d` is the plain operation;
-`conv_transpose2d_fused` is what `nn` calls.
+Users call `conv_transpose2d`, `nn` calls `conv_transpose2d_fused`. The arithmetic is in
+reference.py, cpu.py and cuda.py.
 """
 
 from __future__ import annotations
@@ -10,16 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from ...autograd import Function
-from ...backend import kernels
+from ...in_place import InPlaceFunction
 from ...tensor import Tensor
 from ..arguments import as_pair
+from . import kernels
 
 
-class ConvTranspose2d(Function):
+class ConvTranspose2d(InPlaceFunction):
     """relu?(transposed convolution(x, weight) + bias) as one node."""
-
-    fresh = (True, True, True)
 
     def __init__(
         self, stride: tuple[int, int], padding: tuple[int, int], relu: bool = False
@@ -28,7 +26,7 @@ class ConvTranspose2d(Function):
         self.relu = relu
 
     def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
-        run = kernels(__package__, x)
+        run = kernels(x)
         y = run.conv_transpose2d(x, weight, bias, *self.geometry, self.relu)
         self.save(x, weight, y if self.relu else None)
         return y
@@ -36,7 +34,7 @@ class ConvTranspose2d(Function):
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray | None, ...]:
         x, weight, y = self.saved
         needs_x, needs_weight, needs_bias = self.needs
-        run = kernels(__package__, grad)
+        run = kernels(grad)
         dx = dw = dbias = None
         if self.relu or needs_bias:
             grad, dbias = run.conv_transpose2d_grad_output(grad, y, self.relu)
@@ -54,20 +52,21 @@ def conv_transpose2d(
     stride: int | tuple[int, int] = 1,
     padding: int | tuple[int, int] = 0,
 ) -> Tensor:
-    """Transposed convolution of channels-last pictures: the gradient of `conv2d` to its input.
+    """Transposed convolution of channels-last maps: what `conv2d` does to gradients on the way
+    back to its input.
 
     Args:
         x: (N, H, W, C) float32 or float64.
-        weight: (C, O, kH, kW), torchvision's order.
+        weight: (C, O, kH, kW), as in torchvision.
         bias: (O,) or None.
-        stride, padding: an int or an (h, w) pair, in output pixels; padding cuts that many pixels
-            off each border.
+        stride, padding: an int or an (h, w) pair, in output pixels; padding removes that many
+            pixels at each border.
 
     Returns:
         (N, outH, outW, O), outH = (H - 1)*stride - 2*padding + kH.
 
     Raises:
-        ValueError: shapes do not fit, in particular for channels-first pictures.
+        ValueError: shapes do not fit; in particular, x is channels-first.
     """
     return conv_transpose2d_fused(x, weight, bias, stride, padding, relu=False)
 
@@ -80,9 +79,9 @@ def conv_transpose2d_fused(
     padding: int | tuple[int, int] = 0,
     relu: bool = False,
 ) -> Tensor:
-    """`conv_transpose2d` that also applies ReLU if asked, in the same pass over the output.
+    """`conv_transpose2d`, then a ReLU if `relu`, in one pass over the output.
 
-    Raises as `conv_transpose2d`.
+    Other arguments, the result and errors are those of `conv_transpose2d`.
     """
     stride = as_pair(stride, "conv_transpose2d: stride")
     padding = as_pair(padding, "conv_transpose2d: padding")
@@ -122,6 +121,6 @@ def _check(
     out_w = (width - 1) * stride[1] - 2 * padding[1] + kernel_w
     if min(height, width) < 1 or min(out_h, out_w) < 1:
         raise ValueError(
-            f"conv_transpose2d: pictures of {height}x{width} pixels with a {kernel_h}x{kernel_w} "
+            f"conv_transpose2d: maps of {height}x{width} pixels with a {kernel_h}x{kernel_w} "
             f"kernel, stride={stride} and padding={padding} leave no output"
         )

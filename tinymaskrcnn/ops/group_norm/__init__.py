@@ -1,1 +1,5 @@
 """Group normalisation."""
+
+from ...backend import Kernels
+
+kernels = Kernels(__name__)

@@ -1,6 +1,5 @@
-"""Group normalisation as a differentiable operation.
-
-The sum with a residual and the ReLU that end a residual block can be part of the same pass.
+"""Group normalisation as a differentiable operation, optionally with a sum and a ReLU in the same
+pass, which end a residual block.
 """
 
 from __future__ import annotations
@@ -10,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ...autograd import Function
-from ...backend import kernels
 from ...tensor import Tensor
+from . import kernels
 
 
 class GroupNorm(Function):
@@ -21,14 +20,14 @@ class GroupNorm(Function):
     def forward(
         self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, residual: np.ndarray | None
     ) -> np.ndarray:
-        forward = kernels(__package__, x).group_norm
+        forward = kernels(x).group_norm
         y, mean, var = forward(x, self.num_groups, weight, bias, residual, self.eps, self.relu)
         self.save(x, y if self.relu else None, weight, mean, var)
         return y
 
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray | None, ...]:
         x, y, weight, mean, var = self.saved
-        backward = kernels(__package__, grad).group_norm_grad
+        backward = kernels(grad).group_norm_grad
         return backward(grad, x, y, weight, mean, var, self.eps, self.relu, self.needs[3])
 
 
@@ -41,15 +40,16 @@ def group_norm(
     residual: Any = None,
     relu: bool = False,
 ) -> Tensor:
-    """Normalise each picture's groups of neighbouring channels to mean 0 and variance 1.
+    """Normalise each group of neighbouring channels of each image to mean 0 and variance 1.
 
-    It needs no batch: training and inference are the same, and small batches do no harm.
+    No statistics of a batch are needed: training and inference are the same, and batches may be
+    small.
 
     Source: Wu & He 2018, Group Normalization, section 3.1.
 
     Args:
         x: (N, H, W, C) feature maps.
-        num_groups: how many groups share a mean and variance; divides C.
+        num_groups: number of groups, each with its own mean and variance; divides C.
         weight, bias: (C,) scale and shift of the normalised values.
         eps: added to the variance.
         residual: (N, H, W, C), added to the result; or None.

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from ...autograd import Function
-from ...backend import kernels
+from ...in_place import InPlaceFunction
 from ...tensor import Tensor
 from ..arguments import as_pair
+from . import kernels
 
 
 class Nearest(Function):
@@ -18,10 +19,10 @@ class Nearest(Function):
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         self.input_size = x.shape[1:3]
-        return kernels(__package__, x).nearest(x, self.size)
+        return kernels(x).nearest(x, self.size)
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
-        return kernels(__package__, grad).nearest_grad(grad, self.input_size)
+        return kernels(grad).nearest_grad(grad, self.input_size)
 
 
 class Bilinear(Function):
@@ -30,23 +31,19 @@ class Bilinear(Function):
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         self.input_size = x.shape[1:3]
-        return kernels(__package__, x).bilinear(x, self.size)
+        return kernels(x).bilinear(x, self.size)
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
-        return kernels(__package__, grad).bilinear_grad(grad, self.input_size)
+        return kernels(grad).bilinear_grad(grad, self.input_size)
 
 
-class UpsampleAdd(Function):
-    fresh = (True, False)
-
+class UpsampleAdd(InPlaceFunction):
     def forward(self, top: np.ndarray, lateral: np.ndarray) -> np.ndarray:
         self.top_size = top.shape[1:3]
-        return kernels(__package__, lateral).upsample_add(top, lateral)
+        return kernels(lateral).upsample_add(top, lateral)
 
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
-        dtop = (
-            kernels(__package__, grad).nearest_grad(grad, self.top_size) if self.needs[0] else None
-        )
+        dtop = kernels(grad).nearest_grad(grad, self.top_size) if self.needs[0] else None
         return dtop, grad
 
 
@@ -54,19 +51,19 @@ _MODES = {"nearest": Nearest, "bilinear": Bilinear}
 
 
 def interpolate(x: Any, size: int | tuple[int, int], mode: str = "nearest") -> Tensor:
-    """Resize as torch's interpolate does with align_corners=False and antialias=False.
+    """Resize feature maps, as torch does with align_corners=False and antialias=False.
 
     Args:
         x: (N, H, W, C) feature maps, H and W at least 1.
         size: height and width of the result, or one number for both; at least 1.
-        mode: "nearest" takes pixel floor(i * in / out); "bilinear" blends the two nearest pixel
-            centres of each axis.
+        mode: "nearest" takes pixel floor(i * in / out); "bilinear" interpolates between the two
+            nearest pixel centres along each axis.
 
     Returns:
         (N, *size, C).
 
     Raises:
-        ValueError: another mode, a size below 1, or x is not 4-dimensional or has no pixels.
+        ValueError: an unknown mode, a size below 1, or x is not 4-dimensional or has no pixels.
     """
     height, width = as_pair(size, "interpolate: size")
     if mode not in _MODES:

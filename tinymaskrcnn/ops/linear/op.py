@@ -1,7 +1,7 @@
-"""The autograd node of the fully connected layer, and the function that users call.
+"""The fully connected layer as a differentiable operation, plain and fused with a ReLU.
 
-No arithmetic here: `reference.py` and `cpu.py` do it. `linear` is the plain layer; `linear_fused`
-is what `nn` calls.
+Users call `linear`, `nn` calls `linear_fused`. The arithmetic is in reference.py, cpu.py and
+cuda.py.
 """
 
 from __future__ import annotations
@@ -10,28 +10,26 @@ from typing import Any
 
 import numpy as np
 
-from ...autograd import Function
-from ...backend import kernels
+from ...in_place import InPlaceFunction
 from ...tensor import Tensor
+from . import kernels
 
 
-class Linear(Function):
-    """relu?(x weight^T + bias) as one node; the ReLU's mask is read from the output."""
-
-    fresh = (True, True, True)
+class Linear(InPlaceFunction):
+    """relu?(x weight^T + bias) as one node; backward reads the ReLU's mask from the output."""
 
     def __init__(self, relu: bool = False) -> None:
         self.relu = relu
 
     def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
-        y = kernels(__package__, x).linear(x, weight, bias, self.relu)
+        y = kernels(x).linear(x, weight, bias, self.relu)
         self.save(x, weight, y if self.relu else None)
         return y
 
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray | None, ...]:
         x, weight, y = self.saved
         needs_x, needs_weight, needs_bias = self.needs
-        run = kernels(__package__, grad)
+        run = kernels(grad)
         dx = dw = dbias = None
         if self.relu or needs_bias:
             grad, dbias = run.linear_grad_output(grad, y, self.relu)
@@ -47,7 +45,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
 
     Args:
         x: (M, In) float32 or float64, M may be 0.
-        weight: (Out, In), torchvision's order.
+        weight: (Out, In), as in torchvision.
         bias: (Out,) or None.
 
     Returns:
@@ -60,9 +58,9 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
 
 
 def linear_fused(x: Any, weight: Any, bias: Any = None, relu: bool = False) -> Tensor:
-    """`linear` that also applies ReLU if asked, in the same pass over the output.
+    """`linear`, then a ReLU if `relu`, in one pass over the output.
 
-    Raises as `linear`.
+    Other arguments, the result and errors are those of `linear`.
     """
     if len(x.shape) != 2 or len(weight.shape) != 2:
         raise ValueError(

@@ -1,7 +1,7 @@
 """The losses as differentiable operations. Only predictions get gradients: targets are data.
 
-A loss over no rows is 0 and still hangs on its input, whose gradient is then empty: a batch without
-objects trains the rest. NaN or infinity in the input shows in the loss.
+The loss of no rows is 0 and is still part of the graph, with an empty gradient, so that a batch
+without objects trains the rest of the model. NaN or infinity in the input shows in the loss.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 
 from ...autograd import Function
-from ...backend import constant, kernels
+from ...backend import constant
 from ...tensor import Tensor
+from . import kernels
 
 
 class CrossEntropy(Function):
     def forward(self, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        loss, probabilities = kernels(__package__, logits).cross_entropy(logits, labels)
+        loss, probabilities = kernels(logits).cross_entropy(logits, labels)
         self.save(probabilities, labels)
         return loss
 
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray, None]:
         probabilities, labels = self.saved
-        return kernels(__package__, grad).cross_entropy_grad(grad, probabilities, labels), None
+        return kernels(grad).cross_entropy_grad(grad, probabilities, labels), None
 
 
 class BinaryCrossEntropy(Function):
@@ -32,11 +33,11 @@ class BinaryCrossEntropy(Function):
 
     def forward(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
         self.save(logits, targets)
-        return kernels(__package__, logits).binary_cross_entropy(logits, targets, self.reduction)
+        return kernels(logits).binary_cross_entropy(logits, targets, self.reduction)
 
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray, None]:
         logits, targets = self.saved
-        backward = kernels(__package__, grad).binary_cross_entropy_grad
+        backward = kernels(grad).binary_cross_entropy_grad
         return backward(grad, logits, targets, self.reduction), None
 
 
@@ -46,13 +47,11 @@ class SmoothL1(Function):
 
     def forward(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
         self.save(prediction, target)
-        return kernels(__package__, prediction).smooth_l1(prediction, target, *self.settings)
+        return kernels(prediction).smooth_l1(prediction, target, *self.settings)
 
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray, None]:
         prediction, target = self.saved
-        return kernels(__package__, grad).smooth_l1_grad(
-            grad, prediction, target, *self.settings
-        ), None
+        return kernels(grad).smooth_l1_grad(grad, prediction, target, *self.settings), None
 
 
 def cross_entropy(logits: Any, labels: Any) -> Tensor:
@@ -60,7 +59,7 @@ def cross_entropy(logits: Any, labels: Any) -> Tensor:
 
     Args:
         logits: (N, K) unnormalised scores.
-        labels: (N,) integers in 0..K-1. No value is ignored.
+        labels: (N,) integers in 0..K-1; no value means "ignore".
 
     Returns:
         a Tensor without axes.
@@ -90,14 +89,14 @@ def binary_cross_entropy_with_logits(logits: Any, targets: Any, reduction: str =
 
     Args:
         logits: float Tensor or array of any shape.
-        targets: of the same shape, 0..1; no gradient goes there.
+        targets: of the same shape, 0..1; they get no gradient.
         reduction: "mean" over all elements, or "sum".
 
     Returns:
         a Tensor without axes.
 
     Raises:
-        ValueError: the shapes differ, another reduction, or targets require a gradient.
+        ValueError: the shapes differ, the reduction is unknown, or targets require a gradient.
     """
     targets = _constant("binary_cross_entropy_with_logits", logits, targets)
     _check_reduction("binary_cross_entropy_with_logits", reduction, ("mean", "sum"))
@@ -111,7 +110,7 @@ def smooth_l1(prediction: Any, target: Any, beta: float = 1.0, reduction: str = 
 
     Args:
         prediction: float Tensor or array of any shape.
-        target: of the same shape; no gradient goes there.
+        target: of the same shape; it gets no gradient.
         beta: where the parabola meets the line; 0 gives the absolute difference.
         reduction: "sum" or "mean" over all elements (0 for no elements), or "none".
 
@@ -119,8 +118,8 @@ def smooth_l1(prediction: Any, target: Any, beta: float = 1.0, reduction: str = 
         a Tensor without axes, or of the prediction's shape for "none".
 
     Raises:
-        ValueError: the shapes differ, beta is negative, another reduction, or the target requires
-            a gradient.
+        ValueError: the shapes differ, beta is negative, the reduction is unknown, or the target
+            requires a gradient.
     """
     target = _constant("smooth_l1", prediction, target)
     _check_reduction("smooth_l1", reduction, ("sum", "mean", "none"))

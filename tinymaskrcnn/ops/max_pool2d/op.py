@@ -6,30 +6,28 @@ from typing import Any
 
 import numpy as np
 
-from ...autograd import Function
-from ...backend import kernels
+from ...in_place import InPlaceFunction
 from ...tensor import Tensor
 from ..arguments import as_pair
+from . import kernels
 
-_MOST_TAPS = 1 << 16  # the winner's position inside its window is kept as uint16
+_MOST_TAPS = 1 << 16  # the maximum's position in its window is kept as uint16
 
 
-class MaxPool2d(Function):
-    fresh = (True,)
-
+class MaxPool2d(InPlaceFunction):
     def __init__(
         self, kernel_size: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
     ) -> None:
         self.settings = (kernel_size, stride, padding)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        y, tap = kernels(__package__, x).max_pool2d(x, *self.settings)
+        y, tap = kernels(x).max_pool2d(x, *self.settings)
         self.save(tap, x.shape)
         return y
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
         tap, input_shape = self.saved
-        return kernels(__package__, grad).max_pool2d_grad(grad, tap, input_shape, *self.settings)
+        return kernels(grad).max_pool2d_grad(grad, tap, input_shape, *self.settings)
 
 
 def max_pool2d(
@@ -38,10 +36,10 @@ def max_pool2d(
     stride: int | tuple[int, int] | None = None,
     padding: int | tuple[int, int] = 0,
 ) -> Tensor:
-    """The maximum over sliding windows; the output size is rounded down, as in torch.
+    """The maximum of each sliding window; the output size is rounded down, as in torch.
 
-    Padding never wins, even over -inf. Of equal values the first in row-major order gets the
-    gradient. NaN wins over numbers.
+    Padding is never the maximum, even beside -inf. The first of equal maxima in row-major order
+    gets the gradient. NaN counts as larger than all numbers.
 
     Args:
         x: (N, H, W, C) feature maps.
@@ -53,7 +51,7 @@ def max_pool2d(
 
     Raises:
         ValueError: x is not 4-dimensional, a setting is out of range, or the window does not
-            fit into the padded picture.
+            fit into the padded image.
     """
     kernel = as_pair(kernel_size, "max_pool2d: kernel_size")
     steps = kernel if stride is None else as_pair(stride, "max_pool2d: stride")

@@ -6,24 +6,25 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import kernels
 from ..arguments import as_boxes, as_labels, as_scores, check_one_place
+from . import kernels
 
 
 def nms(boxes: Any, scores: Any, iou_threshold: float) -> np.ndarray:
-    """Keep the best boxes, dropping every box that overlaps a kept one too much.
+    """Keep the best boxes, and drop each box that overlaps a kept one too much.
 
-    Boxes are visited by falling score, equal scores in input order. A box is dropped when its IoU
-    with a kept box is greater than the threshold, strictly. Girshick et al. 2014, "Rich feature
-    hierarchies", section 2.2; decisions at the threshold are those of torchvision's CPU kernel.
+    Visit boxes by falling score, equal scores in input order. Drop a box if its IoU with a kept box
+    is above the threshold, strictly. Girshick et al. 2014, "Rich feature hierarchies", section 2.2;
+    decisions at the threshold are those of torchvision's CPU kernel.
 
     Args:
-        boxes: (N, 4) float32, x1 y1 x2 y2. scores: (N,).
-        iou_threshold: in 0 .. 1.
+        boxes: (N, 4) float32, x1 y1 x2 y2.
+        scores: (N,).
+        iou_threshold: 0..1.
 
     Returns:
-        indices of the kept boxes by falling score, int64. A NaN score comes first, as in
-        torch.sort; a box with a NaN coordinate is kept and suppresses nothing.
+        indices of the kept boxes by falling score, int64. NaN scores come first, as in torch.sort;
+        a box with a NaN coordinate is kept and suppresses nothing.
 
     Raises:
         ValueError: a shape is wrong, or the threshold is outside 0 .. 1.
@@ -32,19 +33,21 @@ def nms(boxes: Any, scores: Any, iou_threshold: float) -> np.ndarray:
     scores = as_scores(scores, boxes)
     check_one_place(boxes=boxes, scores=scores)
     _check_threshold(iou_threshold)
-    return kernels(__package__, boxes).nms(boxes, scores, float(iou_threshold))
+    return kernels(boxes).nms(boxes, scores, float(iou_threshold))
 
 
 def batched_nms(boxes: Any, scores: Any, labels: Any, iou_threshold: float) -> np.ndarray:
     """Non-maximum suppression within each label: boxes of different labels do not compete.
 
-    As torchvision, up to 1000 boxes are separated by adding label * (greatest coordinate + 1) to
-    their coordinates (so boxes with coordinates below -1 may meet those of another label, and
-    float32 rounding can move an IoU across the threshold); more boxes are grouped by label.
+    As in torchvision, up to 1000 boxes are separated by adding label * (greatest coordinate + 1) to
+    their coordinates. (So a box with coordinates below -1 may overlap one of another label, and
+    float32 rounding can move an IoU across the threshold.) More boxes are grouped by label.
 
     Args:
-        boxes: (N, 4) float32, x1 y1 x2 y2. scores: (N,). labels: (N,) integers.
-        iou_threshold: in 0 .. 1.
+        boxes: (N, 4) float32, x1 y1 x2 y2.
+        scores: (N,).
+        labels: (N,) integers.
+        iou_threshold: 0..1.
 
     Returns:
         indices of the kept boxes by falling score, int64. NaN as in `nms`.
@@ -57,7 +60,7 @@ def batched_nms(boxes: Any, scores: Any, labels: Any, iou_threshold: float) -> n
     check_one_place(boxes=boxes, scores=scores)
     labels = as_labels(labels, boxes)
     _check_threshold(iou_threshold)
-    return kernels(__package__, boxes).batched_nms(boxes, scores, labels, float(iou_threshold))
+    return kernels(boxes).batched_nms(boxes, scores, labels, float(iou_threshold))
 
 
 def _check_threshold(iou_threshold: float) -> None:

@@ -1,4 +1,4 @@
-"""Masks of detections in picture size: plain arrays, no gradient."""
+"""Masks of detections in the size of the image: plain arrays, no gradient."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import kernels
 from ...gpu.array import GpuArray, to_host
 from ..arguments import as_boxes
-from . import reference
+from . import kernels, reference
 
 
 def paste_masks(probabilities: Any, boxes: Any, height: int, width: int) -> np.ndarray:
-    """Resize each mask to its box and put it into an otherwise zero picture.
+    """Resize each mask to its box, and put it into an image of zeros.
 
-    The mask is padded by one pixel of zeros, its box enlarged by the same proportion about its
-    centre and truncated to whole pixels toward zero; bilinear, pixel centres at +0.5. He et al.
-    2017, "Mask R-CNN", section 3.1; the arithmetic is that of torchvision's paste_masks_in_image.
+    Pad the mask by one pixel of zeros; enlarge its box by the same proportion about its centre, and
+    truncate it to whole pixels, toward zero. Resize bilinearly, with pixel centres at +0.5. He et
+    al. 2017, "Mask R-CNN", section 3.1; the arithmetic is that of torchvision's
+    paste_masks_in_image.
 
     Args:
-        probabilities: (N, M, M) float32 in 0 .. 1. boxes: (N, 4) x1 y1 x2 y2 in pixels of the
-            picture; a part outside it is cut off.
-        height, width: of the picture.
+        probabilities: (N, M, M) float32 in 0..1.
+        boxes: (N, 4) x1 y1 x2 y2 in image pixels; parts outside the image are cut off.
+        height, width: of the image, in pixels.
 
     Returns:
         (N, height, width) float32 probabilities.
@@ -31,18 +31,17 @@ def paste_masks(probabilities: Any, boxes: Any, height: int, width: int) -> np.n
         ValueError: a shape is wrong, or a coordinate is not finite.
     """
     probabilities, boxes = _checked(probabilities, boxes)
-    return kernels(__package__, probabilities).paste_masks(
-        probabilities, boxes, int(height), int(width)
-    )
+    return kernels(probabilities).paste_masks(probabilities, boxes, int(height), int(width))
 
 
 def paste_masks_binary(
     probabilities: Any, boxes: Any, height: int, width: int, threshold: float = 0.5
 ) -> np.ndarray:
-    """`paste_masks(...) > threshold`, without the float picture in between.
+    """`paste_masks(...) > threshold`, without the float image in between.
 
     Args:
-        probabilities, boxes, height, width: as in `paste_masks`. threshold: a probability.
+        probabilities, boxes, height, width: as in `paste_masks`.
+        threshold: a probability.
 
     Returns:
         (N, height, width) bool.
@@ -51,7 +50,7 @@ def paste_masks_binary(
         ValueError: a shape is wrong, or a coordinate is not finite.
     """
     probabilities, boxes = _checked(probabilities, boxes)
-    return kernels(__package__, probabilities).paste_masks_binary(
+    return kernels(probabilities).paste_masks_binary(
         probabilities, boxes, int(height), int(width), float(threshold)
     )
 
@@ -60,10 +59,11 @@ def paste_boxes(boxes: Any, mask_size: int) -> np.ndarray:
     """The whole pixels that `paste_masks` resizes each padded mask to.
 
     Args:
-        boxes: (N, 4) x1 y1 x2 y2 in pixels of the picture. mask_size: M, before the padding.
+        boxes: (N, 4) x1 y1 x2 y2 in image pixels.
+        mask_size: M, before the padding.
 
     Returns:
-        (N, 4) int64: first column, first row, last column, last row; not cut off at the picture.
+        (N, 4) int64: first column, first row, last column, last row; may reach beyond the image.
     """
     return np.array(reference._whole(as_boxes(boxes), mask_size + 2), np.int64).reshape(-1, 4)
 

@@ -1,5 +1,5 @@
-"""Bilinear resize of a picture fused with its normalisation, and where its masks take their pixels:
-plain arrays, no gradient.
+"""Resize and normalise an image in one pass, and find the source pixels of its resized masks: plain
+arrays, no gradient.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...backend import kernels
 from ...gpu.array import GpuArray
+from . import kernels
 
 
 def resize_normalize(
@@ -21,12 +21,14 @@ def resize_normalize(
 ) -> None:
     """(image - mean) / std, resized to `size`, into the top left corner of `out`; zero elsewhere.
 
-    Bilinear with pixel centres at +0.5, without antialiasing, as torchvision's detection transform:
-    output pixel i takes its value at i' = max((i + 0.5) * in / out - 0.5, 0), ratio in float32.
+    Bilinear with pixel centres at +0.5, without antialiasing, as in torchvision's detection
+    transform: output pixel i is read at max((i + 0.5) * in / out - 0.5, 0), ratio in float32.
 
     Args:
-        image: (C, H, W) float32. size: height and width to give it. mean, std: one per channel.
-        out: (height, width, C) float32, contiguous, at least of `size`; overwritten.
+        image: (C, H, W) float32.
+        size: height and width after the resize.
+        mean, std: one number per channel.
+        out: (height, width, C) float32, contiguous, at least as large as `size`; overwritten.
 
     Raises:
         ValueError: a shape does not fit.
@@ -43,12 +45,12 @@ def resize_normalize(
         )
     image = image if isinstance(image, GpuArray) else np.ascontiguousarray(image)
     colour = np.array(mean, image.dtype), np.array(std, image.dtype)
-    kernels(__package__, image).resize_normalize(image, size, *colour, out)
+    kernels(image).resize_normalize(image, size, *colour, out)
 
 
 def nearest_pixels(length: int, new_length: int) -> np.ndarray:
-    """Where the pixels of an axis come from when masks are resized by nearest neighbour: pixel i
-    from floor(i * length / new_length), the ratio in float32. (new_length,) int64, never falling.
+    """The source of each pixel along an axis when masks are resized by nearest neighbour: for pixel
+    i, floor(i * length / new_length), with the ratio in float32. (new_length,) int64, ascending.
     """
     ratio = np.float32(length) / np.float32(new_length)
     place = (ratio * np.arange(new_length, dtype=np.float32)).astype(np.int64)

@@ -6,16 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from ...autograd import Function
-from ...backend import kernels
+from ...in_place import InPlaceFunction
 from ...tensor import Tensor
 from ..arguments import as_pair, as_rois, check_channels_last
+from . import kernels
 
 
-class RoIAlign(Function):
+class RoIAlign(InPlaceFunction):
     """features (N, H, W, C), rois (R, 5) -> (R, h, w, C)."""
-
-    fresh = (True, False)
 
     def __init__(
         self,
@@ -29,13 +27,17 @@ class RoIAlign(Function):
     def forward(self, features: np.ndarray, rois: np.ndarray) -> np.ndarray:
         self.save(rois)
         self.features_shape = features.shape
-        return kernels(__package__, features).roi_align(features, rois, *self.settings)
+        return kernels(features).roi_align(features, rois, *self.settings)
 
-    def backward(self, grad: np.ndarray) -> tuple[np.ndarray, None]:
+    def backward(
+        self, grad: np.ndarray, total: np.ndarray | None = None
+    ) -> tuple[np.ndarray, None]:
         (rois,) = self.saved
-        implementation = kernels(__package__, grad)
-        shape, total = self.features_shape, self.totals[0]
-        return implementation.roi_align_grad(grad, shape, rois, *self.settings, total), None
+        backward = kernels(grad).roi_align_grad
+        return backward(grad, self.features_shape, rois, *self.settings, total), None
+
+    def backward_into(self, grads: list[Any], totals: tuple[Any, ...]) -> Any:
+        return self.backward(grads[0], totals[0])
 
 
 def roi_align(
@@ -48,22 +50,21 @@ def roi_align(
 ) -> Tensor:
     """Pool each region of a feature map to a grid of fixed size, without rounding coordinates.
 
-    The roi is divided into h x w bins; each bin is the mean of bilinear samples on a regular grid
-    inside it. A sample more than one pixel outside the map counts as zero, and the mean divides by
-    all samples. He et al. 2017, "Mask R-CNN", section 3; the arithmetic is that of torchvision's
-    compiled kernel.
+    Divide the roi into h x w bins; the value of a bin is the mean of bilinear samples on a regular
+    grid inside it. A sample more than one pixel outside the map counts as zero in the mean. He et
+    al. 2017, "Mask R-CNN", section 3; the arithmetic is that of torchvision's compiled kernel.
 
     Args:
-        features: (N, H, W, C) float32 (other numbers are turned into it), channels last.
-        rois: (R, 5) image index, x1, y1, x2, y2 in picture pixels, or a list with one (n, 4) array
+        features: (N, H, W, C) float32 (other numbers become float32), channels last.
+        rois: (R, 5) image index, x1, y1, x2, y2 in image pixels; or a list with one (n, 4) array
             of boxes per image.
         output_size: (h, w), or one number for both.
-        spatial_scale: pixels of the map per pixel of the picture, for example 1/16.
-        sampling_ratio: samples per bin along each axis; zero or less: as many as pixels of the map
-            in the bin, ceil(roi size / output size).
-        aligned: take pixel centres at +0.5, as continuous coordinates want. False is what
-            torchvision's Mask R-CNN uses: everything is half a pixel off, and regions smaller than
-            one pixel are widened to one.
+        spatial_scale: pixels of the map per pixel of the image, for example 1/16.
+        sampling_ratio: samples per bin along each axis; zero or less for one per pixel of the map,
+            ceil(roi size / output size).
+        aligned: whether pixel centres are at +0.5, as continuous coordinates ask for. torchvision's
+            Mask R-CNN uses False: everything is half a pixel off, and regions smaller than one
+            pixel are widened to one.
 
     Returns:
         (R, h, w, C). Differentiable in `features`.

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ...autograd import Function
-from ...backend import kernels
 from ...tensor import Tensor
 from ..arguments import as_pair, as_rois, check_channels_last
+from . import kernels
 
 
 class RoIPool(Function):
@@ -20,13 +20,13 @@ class RoIPool(Function):
 
     def forward(self, features: np.ndarray, rois: np.ndarray) -> np.ndarray:
         self.features_shape = features.shape
-        output, argmax = kernels(__package__, features).roi_pool(features, rois, *self.settings)
+        output, argmax = kernels(features).roi_pool(features, rois, *self.settings)
         self.save(argmax, rois)
         return output
 
     def backward(self, grad: np.ndarray) -> tuple[np.ndarray, None]:
         argmax, rois = self.saved
-        gradient = kernels(__package__, grad).roi_pool_grad(grad, argmax, rois, self.features_shape)
+        gradient = kernels(grad).roi_pool_grad(grad, argmax, rois, self.features_shape)
         return gradient, None
 
 
@@ -38,17 +38,17 @@ def roi_pool(
 ) -> Tensor:
     """Pool each region of a feature map to a grid of fixed size, by maxima over rounded bins.
 
-    The roi's corners are rounded to whole pixels of the map (both inclusive) and its bins' edges
-    outwards, so that neighbouring bins may share a row or column: the misalignment that RoIAlign
-    was made to remove. An empty bin gives zero. Girshick 2015, "Fast R-CNN", section 2.1; the
+    Round the corners of the roi to whole pixels of the map (both inclusive), and the edges of its
+    bins outwards, so that neighbouring bins may share a row or column: RoIAlign was made to remove
+    this misalignment. An empty bin gives zero. Girshick 2015, "Fast R-CNN", section 2.1; the
     arithmetic is that of torchvision's RoIPool.
 
     Args:
-        features: (N, H, W, C) float32 (other numbers are turned into it), channels last, finite.
-        rois: (R, 5) image index, x1, y1, x2, y2 in picture pixels, or a list with one (n, 4) array
+        features: (N, H, W, C) float32 (other numbers become float32), channels last, finite.
+        rois: (R, 5) image index, x1, y1, x2, y2 in image pixels; or a list with one (n, 4) array
             of boxes per image.
         output_size: (h, w), or one number for both.
-        spatial_scale: pixels of the map per pixel of the picture.
+        spatial_scale: pixels of the map per pixel of the image.
 
     Returns:
         (R, h, w, C). Differentiable in `features`: the first of equal maxima gets the gradient.

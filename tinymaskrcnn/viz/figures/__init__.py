@@ -1,13 +1,14 @@
-"""Matplotlib figures of every stage, each of a trace: `tm.viz.figures.centre_anchors(t)`.
+"""Matplotlib figures of every stage, each made from a trace: `tm.viz.figures.centre_anchors(t)`.
 
 >>> with tm.trace() as t:
 ...     model.detect([image])
 >>> tm.viz.figures.proposal_stages(t).savefig("proposals.png")
 
-Those of ground truth, matching and losses want a trace of `model.evaluate_losses(images, targets)`
-(both halves) or of a training pass; those of several passes, a trace of each. `picture` is the
-index of the image in its batch. Not here: figures of a data set (viz/dataset_figures.py) or of
-weights (viz/weight_figures.py).
+Figures of ground truth, matching and losses need a trace of `model.evaluate_losses(images,
+targets)` (both halves) or of a training pass; those of several passes, a trace of each. `picture`
+is the index of the image in its batch.
+
+Not here: figures of a data set (viz/dataset_figures.py) or of weights (viz/weight_figures.py).
 """
 
 from .course import training_course

@@ -1,6 +1,6 @@
-"""What the figures share: a figure without pyplot, the picture under the boxes, boxes, titles.
+"""What the figures share: figures without pyplot, the image under the boxes, boxes, titles.
 
-Figures show in a notebook by themselves; `figure.savefig("name.png")` writes them.
+A figure at the end of a notebook cell shows itself; `figure.savefig("name.png")` writes it.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CELL = 2.6  # inches of one picture in a grid
+CELL = 2.6  # inches of one image in a grid
 
 
 def literal(name: str) -> str:
-    """A name as matplotlib is to show it: what stands between two dollar signs is no formula."""
+    """A name for matplotlib to show as it is: text between two dollar signs is no formula."""
     return printable(name).replace("$", r"\$")
 
 
 def panels(
     count: int, columns: int = 4, size: float = CELL, titles: Sequence[str] = (), **settings: Any
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` empty axes in rows, those left over switched off.
+    """A figure with `count` empty axes in rows; the axes left over are switched off.
 
     Args:
-        size: width and height of each in inches. settings: of `subplots`.
+        size: width and height of each, in inches.
+        settings: of `subplots`.
     """
     from matplotlib.figure import Figure  # late, and without pyplot: no window, no global state
 
@@ -58,13 +59,13 @@ def chart(width: float = 6.0, height: float = 3.4) -> tuple[Figure, Axes]:
 
 
 def plain(axis: Axes) -> None:
-    """Two spines, a faint grid."""
+    """Two spines and a faint grid."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.2)
 
 
 def picture_of(t: Trace, picture: int = 0) -> np.ndarray:
-    """The resized picture as the network got it, normalisation undone: (H, W, 3) in 0..1."""
+    """The resized image as the network received it, normalisation undone: (H, W, 3) in 0..1."""
     mean, std = (np.array(v, np.float32) for v in t["transform.normalisation"])
     height, width = t["transform.sizes"][picture]
     image = t["transform.batch"][picture, :height, :width] * std + mean
@@ -76,7 +77,7 @@ def _three_channels(image: np.ndarray) -> np.ndarray:
 
 
 def show_picture(axis: Axes, t: Trace, picture: int = 0, faded: float = 0.0) -> None:
-    """Draw the picture under what follows; `faded` mixes it with white."""
+    """Draw the image under everything that follows; `faded` mixes it with white."""
     image = picture_of(t, picture)
     height, width = image.shape[:2]
     axis.imshow(image * (1 - faded) + faded, extent=(0, width, height, 0), interpolation="nearest")
@@ -84,7 +85,7 @@ def show_picture(axis: Axes, t: Trace, picture: int = 0, faded: float = 0.0) -> 
 
 
 def show_map(axis: Axes, values: np.ndarray, cmap: str, **settings: Any) -> Any:
-    """Draw one channel (H, W); returns the image, for a colour bar."""
+    """Draw one channel (H, W); returns the matplotlib image, for a colour bar."""
     axis.set(xticks=[], yticks=[])
     return axis.imshow(values, cmap=cmap, interpolation="nearest", **settings)
 
@@ -92,12 +93,14 @@ def show_map(axis: Axes, values: np.ndarray, cmap: str, **settings: Any) -> Any:
 def histogram(
     values: np.ndarray, bins: int, low: float | None = None, high: float | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Count the finite values in equal bins, for any range. `np.histogram` refuses a range of a few
-    roundings, and one whose width overflows.
+    """Count the finite values in equal bins, for any range.
+
+    `np.histogram` refuses a range of a few rounding steps, and one whose width overflows.
 
     Args:
-        values: any shape. low, high: the range, from the least to the largest value by default;
-            values outside are not counted. Where all values are one, they are in the middle bin.
+        values: any shape.
+        low, high: the range, by default from the smallest to the largest value; values outside are
+            not counted. If all values are equal, they are counted in the middle bin.
 
     Returns:
         counts (bins,), edges (bins + 1,) float64.
@@ -132,7 +135,7 @@ def draw_boxes(
     captions: Sequence[str] = (),
     alpha: float = 1.0,
 ) -> None:
-    """Boxes (n, 4) in one colour, in its own line style unless another is given."""
+    """Draw boxes (n, 4) in one colour, in that colour's line style unless another is given."""
     from matplotlib.patches import Rectangle
 
     style = LINES.get(colour, "-") if style is None else style
@@ -155,7 +158,7 @@ def tag(axis: Axes, x: float, y: float, caption: str, colour: str) -> None:
 
 
 def keep_in_view(axis: Axes, *boxes: np.ndarray) -> None:
-    """Widen the axes so that these boxes can be seen, wherever they are."""
+    """Widen the axes so that these boxes are visible wherever they lie."""
     every = np.concatenate([np.asarray(b, float).reshape(-1, 4) for b in boxes])
     every = every[np.isfinite(every).all(axis=1)]
     if not len(every):

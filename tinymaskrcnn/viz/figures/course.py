@@ -1,6 +1,6 @@
-"""One picture at several moments of training: how anchors, proposals and masks become right.
+"""One image at several moments of training: how anchors, proposals and masks improve.
 
-Not here: the course of the losses (viz/curves.py), and the page that scrubs (viz/report).
+Not here: the curves of the losses (viz/curves.py), and the page with a slider (viz/report).
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ def training_course(
     score: float = 0.5,
     picture: int = 0,
 ) -> Figure:
-    """A row for each moment: objectness of one level, the best anchors (dotted) and what becomes of
-    them (dashed), the proposals, the detections with their masks.
+    """One row per moment: the objectness of one level, the best anchors (dotted) and the boxes made
+    of them (dashed), the proposals, and the detections with their masks.
 
     Args:
-        traces: of the same picture, by the steps of training so far. count: anchors that are shown.
+        traces: of the same image, by the number of training steps so far.
+        count: how many anchors are shown.
     """
     figure, axes = panels(len(COLUMNS) * len(traces), len(COLUMNS), 2.5)
     for i, (step, t) in enumerate(traces.items()):

@@ -1,4 +1,4 @@
-"""What goes in: the picture as the network gets it, the ground truth, and the maps made of it."""
+"""The input: the image as the network receives it, the ground truth, and the feature maps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def network_input(t: Trace, picture: int = 0) -> Figure:
-    """The batch's picture, normalisation undone, with its padding, beside its normalised values."""
+    """An image of the batch with padding, normalisation undone, beside its normalised values."""
     figure, (left, right) = panels(2, size=3.6, titles=("network input", "normalised values"))
     values = t["transform.batch"][picture]
     show_picture(left, t, picture)
@@ -48,7 +48,7 @@ def network_input(t: Trace, picture: int = 0) -> Figure:
 
 
 def ground_truth(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> Figure:
-    """The target's boxes over its masks, in pixels of the resized picture."""
+    """The target's boxes over its masks, in pixels of the resized image."""
     target = t["transform.targets"][picture]
     figure, (axis,) = panels(1, size=5, titles=("ground truth",))
     show_picture(axis, t, picture)
@@ -69,19 +69,19 @@ def ground_truth(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> Fig
 
 
 def ground_truth_masks(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> Figure:
-    """Every object's mask by itself."""
+    """The mask of each object by itself."""
     target = t["transform.targets"][picture]
     names = [name_of(classes, label) for label in target["labels"]]
     figure, axes = panels(max(len(names), 1), titles=names or ["no objects"])
     if not names:
-        nothing(axes[0], "this picture has no objects")
+        nothing(axes[0], "this image has no objects")
     for axis, mask in zip(axes, target["masks"], strict=False):
         show_map(axis, mask, "Greys_r", vmin=0, vmax=1)
     return figure
 
 
 def class_counts(t: Trace, classes: Sequence[str]) -> Figure:
-    """How many objects of each class the batch's targets have."""
+    """The number of objects of each class in the batch's targets."""
     counts = np.zeros(len(classes), int)
     for target in t["transform.targets"]:
         counts += np.bincount(target["labels"] - 1, minlength=len(classes))
@@ -117,14 +117,14 @@ def feature_maps(
 
 
 def gradient_maps(t: Trace, name: str = "backbone.pyramid", picture: int = 0) -> Figure:
-    """How strongly the loss asks each place of every level to change; needs
-    `trace(gradients=True)` around `backward`.
+    """How strongly the loss asks each place of every level to change; needs `trace(gradients=True)`
+    around `backward`.
     """
     gradients = t.gradient(name)
     figure, axes = panels(len(gradients), size=2.4)
     for i, (axis, gradient) in enumerate(zip(axes, gradients, strict=True)):
         if gradient is None:
-            nothing(axis, "no gradient came here")
+            nothing(axis, "no gradient arrived here")
             continue
         size = np.sqrt((gradient[picture].astype(np.float64) ** 2).sum(axis=2))
         show_map(axis, size, HEAT)
@@ -133,11 +133,11 @@ def gradient_maps(t: Trace, name: str = "backbone.pyramid", picture: int = 0) ->
 
 
 def signed_limit(values: np.ndarray) -> dict[str, float | str]:
-    """Settings of a map that is white at zero."""
+    """Settings for a map that is white at zero."""
     limit = float(np.abs(values).max(initial=0)) or 1.0
     return {"cmap": SIGNED, "vmin": -limit, "vmax": limit}
 
 
 def name_of(classes: Sequence[str], label: int) -> str:
-    """The name of a label, 1 and above."""
+    """The name of a label, which is 1 or more."""
     return literal(classes[label - 1]) if 0 < label <= len(classes) else f"class {label}"

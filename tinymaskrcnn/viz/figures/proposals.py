@@ -35,7 +35,7 @@ OUTCOMES = {
 
 
 def centre_anchors(t: Trace, picture: int = 0) -> Figure:
-    """The anchors of the middle cell of each level, a colour a level."""
+    """The anchors of the middle cell of each level, one colour per level."""
     figure, (axis,) = panels(1, size=5, titles=("anchors of each level's middle cell",))
     show_picture(axis, t, picture, faded=0.4)
     ends = np.cumsum(t["rpn.level_sizes"])
@@ -51,7 +51,7 @@ def centre_anchors(t: Trace, picture: int = 0) -> Figure:
 
 
 def anchor_counts(t: Trace) -> Figure:
-    """How many anchors each level has."""
+    """The number of anchors on each level."""
     figure, axis = chart(5, 2.6)
     sizes = t["rpn.level_sizes"]
     names = [f"level {i}" for i in range(len(sizes))]
@@ -61,7 +61,7 @@ def anchor_counts(t: Trace) -> Figure:
 
 
 def objectness(t: Trace, picture: int = 0) -> Figure:
-    """The highest probability of any anchor of each cell, level by level."""
+    """The highest probability among each cell's anchors, for each level."""
     levels = len(t["rpn.level_sizes"])
     figure, axes = panels(levels, size=2.4)
     for level, axis in enumerate(axes):
@@ -73,7 +73,7 @@ def objectness(t: Trace, picture: int = 0) -> Figure:
 
 
 def top_anchors(t: Trace, count: int = 100, picture: int = 0) -> Figure:
-    """The best-scored anchors, where they lie before any offset."""
+    """The anchors with the best scores, where they lie before any offset."""
     figure, (axis,) = panels(1, size=5, titles=(f"the {count} best anchors",))
     show_picture(axis, t, picture, faded=0.2)
     best = best_rows(t, count, picture)
@@ -84,10 +84,10 @@ def top_anchors(t: Trace, count: int = 100, picture: int = 0) -> Figure:
 
 
 def refined_anchors(t: Trace, count: int = 50, clipped: bool = False, picture: int = 0) -> Figure:
-    """The best anchors (dotted) and the boxes that the offsets make of them (solid).
+    """The best anchors (dotted) and the boxes that their offsets turn them into (solid).
 
     Args:
-        clipped: show the boxes after they were cut off at the picture's borders.
+        clipped: show the boxes clipped to the image.
     """
     figure, (axis,) = panels(1, size=5, titles=("anchors (dotted), moved (solid)",))
     show_picture(axis, t, picture, faded=0.2)
@@ -115,7 +115,7 @@ def proposal_outcomes(t: Trace, picture: int = 0) -> Figure:
 
 
 def proposal_stages(t: Trace, count: int = 60, picture: int = 0) -> Figure:
-    """The best of every stage side by side: moved, clipped, after NMS, final."""
+    """The best boxes of every stage side by side: moved, clipped, after NMS, final."""
     rows = best_rows(t, count, picture)
     survivors = np.isin(t["rpn.outcomes"][picture], (Outcome.KEPT, Outcome.BEYOND_LIMIT))
     after_nms = rows[survivors[rows]]
@@ -145,7 +145,7 @@ def delta_histograms(t: Trace, picture: int = 0) -> Figure:
 
 
 def proposal_corners(t: Trace, picture: int = 0) -> Figure:
-    """Upper left and lower right corners of all moved boxes, before clipping."""
+    """The upper left and lower right corners of all moved boxes, before clipping."""
     figure, (axis,) = panels(1, size=5, titles=("corners of the moved boxes",))
     show_picture(axis, t, picture, faded=0.5)
     x1, y1, x2, y2 = t["rpn.moved"][picture].T
@@ -156,8 +156,9 @@ def proposal_corners(t: Trace, picture: int = 0) -> Figure:
 
 
 def recalls(t: Trace, threshold: float = 0.7, picture: int = 0) -> dict[str, float]:
-    """The share of ground-truth boxes that some box of each stage overlaps by `threshold` or more:
-    all anchors, moved boxes, proposals. NaN where there is no ground truth.
+    """The share of ground-truth boxes that some box of each stage overlaps by `threshold` or more.
+
+    The stages are all anchors, moved boxes and proposals; NaN if there is no ground truth.
     """
     truth = t["transform.targets"][picture]["boxes"]
     stages = {
@@ -174,7 +175,7 @@ def recalls(t: Trace, threshold: float = 0.7, picture: int = 0) -> dict[str, flo
 
 
 def proposal_recall(t: Trace, picture: int = 0) -> Figure:
-    """Recall of anchors, moved boxes and proposals over all thresholds of overlap."""
+    """Recall of anchors, moved boxes and proposals at every overlap threshold."""
     figure, axis = chart()
     thresholds = np.linspace(0.3, 0.95, 27)
     lines = [recalls(t, threshold, picture) for threshold in thresholds]
@@ -187,7 +188,7 @@ def proposal_recall(t: Trace, picture: int = 0) -> Figure:
 
 
 def best_of_cells(t: Trace, level: int, picture: int = 0) -> np.ndarray:
-    """(H, W) of one level: the largest logit among each cell's anchors."""
+    """The largest logit among each cell's anchors, for one level: (H, W)."""
     ends = np.cumsum(t["rpn.level_sizes"])
     logits = np.split(t["rpn.objectness"][picture], ends[:-1])[level]
     _, rows, columns, _ = t["backbone.pyramid"][level].shape
@@ -195,5 +196,5 @@ def best_of_cells(t: Trace, level: int, picture: int = 0) -> np.ndarray:
 
 
 def best_rows(t: Trace, count: int, picture: int) -> np.ndarray:
-    """Rows of the best-scored of all levels' top anchors."""
+    """The rows with the best scores among all levels' top anchors."""
     return np.argsort(-t["rpn.scores"][picture], kind="stable")[:count]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def roi_levels(t: Trace, pool: str = "detect.box_pool", picture: int = 0) -> Figure:
-    """The boxes that were cropped, in the colour of the level each was cropped from."""
+    """The boxes that were cropped, each in the colour of the level it was cropped from."""
     rois, levels = t[f"{pool}.rois"], t[f"{pool}.levels"]
     figure, (axis,) = panels(1, size=5, titles=("level of each region",))
     show_picture(axis, t, picture, faded=0.3)
@@ -34,7 +34,7 @@ def roi_levels(t: Trace, pool: str = "detect.box_pool", picture: int = 0) -> Fig
 
 
 def sampling_points(t: Trace, roi: int = 0, pool: str = "detect.box_pool") -> Figure:
-    """Where RoIAlign looks for one region, beside the grid of map cells, and what it found."""
+    """Where RoIAlign samples for one region, on the grid of map cells, beside the crop."""
     picture, *box = t[f"{pool}.rois"][roi]
     level = int(t[f"{pool}.levels"][roi])
     titles = (f"region {roi}: points on level {level}", "crop, mean of |values|")
@@ -67,7 +67,7 @@ def pooled_crops(
 
 
 def class_scores(t: Trace, classes: Sequence[str], count: int = 20, picture: int = 0) -> Figure:
-    """The probability of every class for the proposals that are most surely objects."""
+    """The probability of each class for the proposals that most probably show objects."""
     scores = t["detect.scores"][picture]
     best = np.argsort(-scores[:, 1:].max(axis=1, initial=0), kind="stable")[:count]
     figure, axis = chart(1.5 + 0.45 * scores.shape[1], 1 + 0.22 * len(best))
@@ -83,7 +83,7 @@ def class_scores(t: Trace, classes: Sequence[str], count: int = 20, picture: int
 def all_proposals(
     t: Trace, classes: Sequence[str] = (), count: int = 200, picture: int = 0
 ) -> Figure:
-    """Proposals with the class each was given; background dotted and without a caption."""
+    """Proposals with the class that each was given; background is dotted and has no caption."""
     figure, (axis,) = panels(1, size=5, titles=("proposals and their classes",))
     show_picture(axis, t, picture, faded=0.2)
     boxes, scores = t["rpn.proposals"][picture][:count], t["detect.scores"][picture][:count]
@@ -96,7 +96,7 @@ def all_proposals(
 
 
 def refined_proposals(t: Trace, count: int = 5, picture: int = 0) -> Figure:
-    """Proposals (dashed) and the boxes that the offsets of their class make of them (solid)."""
+    """Proposals (dashed) and the boxes that the offsets of their class turn them into (solid)."""
     figure, (axis,) = panels(1, size=5, titles=("proposals (dashed), refined (solid)",))
     show_picture(axis, t, picture, faded=0.2)
     chosen = t["detect.kept"][picture][:count]
@@ -107,7 +107,7 @@ def refined_proposals(t: Trace, count: int = 5, picture: int = 0) -> Figure:
 
 
 def filter_counts(t: Trace, picture: int = 0) -> dict[str, int]:
-    """How many (proposal, class) pairs were looked at, and how many each filter removed."""
+    """The number of (proposal, class) pairs, and how many of them each filter removed."""
     scores, outcomes = t["detect.scores"][picture], t["detect.candidates.outcomes"][picture]
     return {
         "proposals": len(scores),
@@ -121,8 +121,10 @@ def filter_counts(t: Trace, picture: int = 0) -> dict[str, int]:
 
 
 def filter_rows(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> dict[str, Any]:
-    """Of those above the score threshold and large enough, which proposals go on for each class:
-    {class: (rows before NMS, rows that became detections)}.
+    """The proposals that pass the score threshold and are large enough, for each class.
+
+    Returns:
+        {class: (rows before NMS, rows that became detections)}.
     """
     rows, labels, outcomes = (
         t[f"detect.candidates.{name}"][picture] for name in ("rows", "labels", "outcomes")
@@ -138,7 +140,7 @@ def filter_rows(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> dict
 
 
 def candidate_outcomes(t: Trace, picture: int = 0) -> Figure:
-    """What became of the candidates above the score threshold: boxes, and counts beside them."""
+    """What became of the candidates above the score threshold: boxes, with counts beside them."""
     figure, (left, right) = panels(2, 2, 4.5, titles=("candidates", "counts"))
     show_picture(left, t, picture, faded=0.3)
     boxes, outcomes = (
@@ -159,7 +161,7 @@ def candidate_outcomes(t: Trace, picture: int = 0) -> Figure:
 def detections(
     t: Trace, classes: Sequence[str] = (), score: float = 0.5, picture: int = 0
 ) -> Figure:
-    """The result in pixels of the original picture's shape: boxes, classes, scores and masks."""
+    """The detections in pixels of the original image: boxes, classes, scores and masks."""
     figure, (axis,) = panels(1, size=5, titles=(f"detections from {score:g}",))
     show_picture(axis, t, picture)
     found = found_in(t, picture)
@@ -175,7 +177,7 @@ def detections(
 def mask_probabilities(
     t: Trace, classes: Sequence[str] = (), count: int = 8, picture: int = 0
 ) -> Figure:
-    """The 28x28 masks of the best detections, of their own class."""
+    """The 28x28 masks of the best detections, each for its own class."""
     found = found_in(t, picture)
     shown = min(count, len(found["scores"]))
     figure, axes = panels(max(shown, 1), size=2)
@@ -189,9 +191,7 @@ def mask_probabilities(
 
 
 def pasted_masks(t: Trace, classes: Sequence[str] = (), count: int = 8, picture: int = 0) -> Figure:
-    """The same masks pasted, each by itself in the whole (resized) picture: what `predict` cuts off
-    at one half.
-    """
+    """The same masks, each pasted into the whole (resized) image, before thresholding."""
     found = found_in(t, picture)
     shown = min(count, len(found["scores"]))
     figure, axes = panels(max(shown, 1), size=2)
@@ -208,7 +208,7 @@ def pasted_masks(t: Trace, classes: Sequence[str] = (), count: int = 8, picture:
 
 
 def class_masks(t: Trace, classes: Sequence[str] = (), detection: int = 0) -> Figure:
-    """The masks of every class for one detection: the network draws them all and one is used."""
+    """The masks of all classes for one detection: the network predicts all, and one is used."""
     logits = t["detect.mask_logits"][detection]
     count = logits.shape[2]
     names = ["background (unused)", *(name_of(classes, k) for k in range(1, count))]
@@ -249,7 +249,7 @@ def _grown(box: np.ndarray, size: int) -> np.ndarray:
 
 
 def found_in(t: Trace, picture: int = 0) -> dict[str, np.ndarray]:
-    """Boxes in pixels of the resized picture, labels, scores and masks of one picture."""
+    """The boxes in pixels of the resized image, the labels, scores and masks of one image."""
     kept = t["detect.kept"][picture]
     rows, labels = (t[f"detect.candidates.{n}"][picture][kept] for n in ("rows", "labels"))
     start = sum(len(other) for other in t["detect.kept"][:picture])
@@ -262,7 +262,7 @@ def found_in(t: Trace, picture: int = 0) -> dict[str, np.ndarray]:
 
 
 def draw_mask(axis: Any, probabilities: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> None:
-    """One mask (28, 28) where it is above one half, pasted into a picture of height and width."""
+    """Draw the part of a mask (28, 28) above one half, pasted into an image of this size."""
     (pasted,) = paste_masks(probabilities[None], box[None], *size)
     x, y = np.arange(size[1]) + 0.5, np.arange(size[0]) + 0.5
     if pasted.max() > 0.5:

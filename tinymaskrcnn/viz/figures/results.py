@@ -1,4 +1,4 @@
-"""Detections against the ground truth of one picture."""
+"""Detections compared with the ground truth of one image."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
 
 def errors_of(t: Trace, picture: int = 0, score: float = 0.0) -> PictureErrors:
-    """Which detections of a picture are right and which wrong, by their boxes, and what was missed.
+    """Which detections of an image are right or wrong, judged by their boxes, and what was missed.
 
     Args:
-        t: a trace of `evaluate_losses`. score: detections below it are not looked at.
+        t: a trace of `evaluate_losses`.
+        score: ignore detections below this score.
     """
     found = found_in(t, picture)
     target = t["transform.targets"][picture]
@@ -38,8 +39,11 @@ def errors_of(t: Trace, picture: int = 0, score: float = 0.0) -> PictureErrors:
 
 
 def counted(t: Trace, picture: int = 0) -> tuple[np.ndarray, np.ndarray, int]:
-    """What AP is computed of: scores (n,) of the detections outside crowds, best first, which of
-    them are right (n,), and how many objects there are to find.
+    """What AP is computed from.
+
+    Returns:
+        The scores (n,) of the detections outside crowds, best first; whether each is right (n,);
+        and the number of objects to find.
     """
     found, errors = found_in(t, picture), errors_of(t, picture)
     count = len(found["scores"])
@@ -74,7 +78,7 @@ def truth_grid(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> Figur
 
 
 def precision_recall_curve(t: Trace, picture: int = 0) -> Figure:
-    """Precision over recall at IoU 0.5, all classes of the picture together."""
+    """Precision over recall at IoU 0.5, for all classes of the image together."""
     figure, axis = chart(4, 3.4)
     scores, right, objects = counted(t, picture)
     recall, precision = precision_recall(scores, right, objects)

@@ -1,4 +1,4 @@
-"""What training sees: matching, sampling, goals, loss terms, and the samples of several passes."""
+"""What training uses: matching, sampling, targets, loss terms; and the samples of many passes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from .inputs import name_of, signed_limit
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHOWN = 8  # regions that are shown each by itself
+SHOWN = 8  # regions that are shown one by one
 
 
 def anchor_matches(t: Trace, count: int = 100, picture: int = 0) -> Figure:
-    """Anchors that stand for an object (dotted) with the boxes they should become (solid); some
-    background; some that are neither.
+    """Positive anchors (dotted) with the boxes they should become (solid), some background anchors,
+    and some that are neither.
     """
     decisions, anchors = t["rpn.match.decisions"][picture], t["rpn.anchors"]
     kinds = {
@@ -57,11 +57,11 @@ def anchor_matches(t: Trace, count: int = 100, picture: int = 0) -> Figure:
 
 
 def sampled_anchors(t: Trace, picture: int = 0) -> Figure:
-    """The anchors that the losses look at; objects with the boxes that their goals lead to."""
+    """The anchors that the losses use; the positive ones with the boxes of their targets."""
     indices, truth = (t[f"rpn.sample.{name}"][picture] for name in ("indices", "is_object"))
     anchors = t["rpn.anchors"][indices]
     goals = BoxCoder().decode(t["rpn.sample.goals"][picture], anchors[truth])[:, 0]
-    titles = (f"{int(truth.sum())} objects and their goals", f"{int((~truth).sum())} background")
+    titles = (f"{int(truth.sum())} objects and their targets", f"{int((~truth).sum())} background")
     figure, (left, right) = panels(2, 2, 4, titles=titles)
     for axis in (left, right):
         show_picture(axis, t, picture, faded=0.3)
@@ -75,7 +75,8 @@ def overlap_matrix(t: Trace, stage: str = "rpn", count: int = 40, picture: int =
     """IoU of every ground-truth box with the boxes that overlap it most.
 
     Args:
-        stage: "rpn" for anchors, "roi" for proposals. count: boxes (columns).
+        stage: "rpn" for anchors, "roi" for proposals.
+        count: boxes (columns).
     """
     iou = t[f"{stage}.match.iou"][picture]
     figure, axis = chart(8, 1.2 + 0.3 * len(iou))
@@ -94,7 +95,7 @@ def overlap_matrix(t: Trace, stage: str = "rpn", count: int = 40, picture: int =
 
 
 def sampled_regions(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> Figure:
-    """The regions that the heads learn from: objects with their classes and goals, background."""
+    """The regions that the heads learn from: objects with classes and targets, and background."""
     boxes, labels, goals = (t[f"roi.sample.{n}"][picture] for n in ("boxes", "labels", "goals"))
     truth = t["transform.targets"][picture]["boxes"][t["roi.sample.matches"][picture][labels > 0]]
     unique = len(np.unique(boxes, axis=0))
@@ -110,12 +111,12 @@ def sampled_regions(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> 
     draw_boxes(left, boxes[labels > 0], PROPOSAL, width=0.9, captions=captions)
     draw_boxes(left, truth, GROUND_TRUTH, width=1.2)
     draw_boxes(right, boxes[labels == 0], DROPPED, width=0.7)
-    left.set_xlabel(f"largest goal {np.abs(goals).max(initial=0):.2f}", fontsize=8)
+    left.set_xlabel(f"largest target {np.abs(goals).max(initial=0):.2f}", fontsize=8)
     return figure
 
 
 def mask_goals(t: Trace, count: int = SHOWN, picture: int = 0) -> Figure:
-    """Regions with the mask that each should get, what it got, and what each pixel costs."""
+    """Regions with the mask that each should have, the mask it has, and the loss of each pixel."""
     goals, logits, terms = t["roi.mask_goals"], t["roi.mask_logits"], t["roi.terms.mask"]
     rois = t["roi.mask_pool.rois"]
     own = np.flatnonzero(rois[:, 0] == picture)[:count]
@@ -137,8 +138,8 @@ def mask_goals(t: Trace, count: int = SHOWN, picture: int = 0) -> Figure:
 
 
 def mask_resolution(t: Trace, count: int = SHOWN, size: int = 28, picture: int = 0) -> Figure:
-    """What a mask of size x size can hold: each object's own, cut out of its box to that grid, and
-    pasted back. The IoU is that of a network that meets its goals exactly.
+    """What a mask of size x size can hold: each object's own mask, cut out of its box to that grid
+    and pasted back. A network that predicts its targets exactly reaches this IoU.
     """
     target = t["transform.targets"][picture]
     boxes, masks = target["boxes"][:count], target["masks"][:count]
@@ -161,11 +162,13 @@ def mask_resolution(t: Trace, count: int = SHOWN, size: int = 28, picture: int =
 
 
 def mask_round_trip(masks: Any, boxes: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Masks (G, H, W) cut out of their boxes (G, 4) to a grid (G, size, size), and the IoU (G,) of
-    each with its mask when that is pasted back.
+    """Cut masks (G, H, W) out of their boxes (G, 4) to a grid (G, size, size), and paste them back.
+
+    Returns:
+        The grids, and the IoU (G,) of each pasted mask with the original.
     """
     small, ious = np.zeros((len(boxes), size, size), np.float32), np.zeros(len(boxes))
-    for i, mask in enumerate(masks):  # one at a time: pictures may be large
+    for i, mask in enumerate(masks):  # one at a time: images may be large
         own = slice(i, i + 1)
         small[own] = cut_masks(masks[own], boxes[own], np.zeros(1), size)
         back = paste_masks_binary(small[own], boxes[own], *mask.shape)[0]
@@ -178,7 +181,7 @@ def _rows(axes: Sequence[Any], columns: int) -> list[Sequence[Any]]:
 
 
 def loss_terms(t: Trace) -> Figure:
-    """What each anchor or region adds to the five losses, the largest first."""
+    """What each anchor or region adds to the five losses, largest first."""
     terms = {
         "loss_objectness": np.concatenate(t["rpn.terms.objectness"]),
         "loss_rpn_box_reg": np.concatenate(t["rpn.terms.box"]),
@@ -195,7 +198,7 @@ def loss_terms(t: Trace) -> Figure:
 
 
 def mask_loss(t: Trace, region: int = 0) -> Figure:
-    """The slope of one region's mask loss: where the mask should grow, and where shrink."""
+    """The gradient of one region's mask loss: where the mask should grow or shrink."""
     figure, (axis,) = panels(1, size=3.2, titles=(f"region {region}: probability - goal",))
     if region >= len(t["roi.mask_goals"]):
         nothing(axis, "no such region")
@@ -207,8 +210,11 @@ def mask_loss(t: Trace, region: int = 0) -> Figure:
 
 
 def sample_statistics(traces: Sequence[Trace]) -> list[dict[str, Any]]:
-    """What the sampler of regions chose in each picture of training passes: how many `regions`, how
-    many `unique` boxes among them, the `share` of objects, and regions by class, `classes`.
+    """What the region sampler chose in each image of the training passes.
+
+    Returns:
+        For each image: the number of `regions`, how many boxes among them are `unique`, the `share`
+        of objects, and the regions per class, `classes`.
     """
     rows = []
     for t in traces:
@@ -226,7 +232,7 @@ def sample_statistics(traces: Sequence[Trace]) -> list[dict[str, Any]]:
 
 
 def sampled_shares(traces: Sequence[Trace], classes: Sequence[str] = ()) -> Figure:
-    """The same as figures: the share of objects in every picture, and regions by class in all."""
+    """The sampler's choices: the share of objects per image, and the regions per class."""
     figure, (left, right) = panels(2, 2, 3.6, titles=("share of objects", "regions by class"))
     rows = sample_statistics(traces)
     if not rows:
@@ -234,7 +240,7 @@ def sampled_shares(traces: Sequence[Trace], classes: Sequence[str] = ()) -> Figu
         return figure
     left.bar(range(len(rows)), [row["share"] for row in rows], color=PROPOSAL)
     unique, regions = (sum(row[name] for row in rows) for name in ("unique", "regions"))
-    left.set(xlabel=f"picture ({unique} of {regions} boxes unique)", ylim=(0, 1))
+    left.set(xlabel=f"image ({unique} of {regions} boxes unique)", ylim=(0, 1))
     totals: dict[int, int] = {}
     for row in rows:
         for label, count in row["classes"].items():

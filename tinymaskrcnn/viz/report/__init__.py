@@ -1,10 +1,10 @@
-"""The page that shows every stage of one picture, and the page that shows it while a model learns.
+"""The page that shows every stage of one image, and the page that shows it while a model learns.
 
-pack.py      numbers and pictures into one compressed text that a page can hold
-collect.py   what a trace of one picture has to say, in the page's terms
-learning.py  the same for matching, losses, gradients and mistakes, where there is a ground truth
+pack.py      numbers and images packed into one compressed text that a page can hold
+collect.py   what a trace of one image says, in the page's terms
+learning.py  the same for matching, losses, gradients and errors, when there is ground truth
 timeline.py  one moment of training
-pages.py     both pages as HTML, complete in one file
+pages.py     both pages as HTML, each complete in one file
 page/        their HTML, style and scripts
 """
 

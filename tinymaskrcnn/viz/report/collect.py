@@ -1,7 +1,7 @@
-"""What a trace of one picture has to say, in the page's terms: the stages of inference.
+"""What a trace of one image says, in the page's terms: the stages of inference.
 
-Boxes are in pixels of the resized picture. Where the page recomputes (score and NMS thresholds),
-it gets every candidate above a low score and the same float32 numbers that the model used.
+Boxes are in pixels of the resized image. Where the page recomputes (score and NMS thresholds), it
+gets every candidate above a low score and the same float32 numbers that the model used.
 """
 
 from __future__ import annotations
@@ -28,17 +28,18 @@ FLOOR = 0.01  # candidates below this score are not in the page
 MASKS = 300  # candidates whose masks are in the page; the model's own detections come first
 CLASS_MASKS = 12  # detections whose masks of all classes are in the page
 CROPS = 8  # channels of the crops that are shown
-MAP_SIDE, CHANNELS = 128, 8  # of a map: longest side and channels that are shown
+MAP_SIDE, CHANNELS = 128, 8  # a map's longest side, and the channels shown
 PHOTO_SIDE = 1280
 
 
 def collect(
     pack: Pack, model: MaskRCNN, t: Trace, image: np.ndarray, classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Everything of inference, as JSON with references into the pack.
+    """Everything about inference, as JSON with references into the pack.
 
     Args:
-        t: a trace of `model.detect([image])` or `evaluate_losses`. image: (C, H, W) float32 0..1.
+        t: a trace of `model.detect([image])` or `evaluate_losses`.
+        image: (C, H, W) float32 in 0..1.
     """
     return {
         "model": _model(model, classes),
@@ -111,7 +112,7 @@ def _input(pack: Pack, t: Trace, image: np.ndarray) -> dict[str, Any]:
 
 
 def _levels(pack: Pack, level: np.ndarray) -> dict[str, Any]:
-    """One map (H, W, C): the mean size of its channels, and the first of them, as bytes."""
+    """One map (H, W, C): the mean size of its channels, and the first channels, as bytes."""
     step = -(-max(level.shape[:2]) // MAP_SIDE)
     small = level[::step, ::step]
     shown = np.concatenate(
@@ -136,7 +137,7 @@ def as_levels(pack: Pack, planes: np.ndarray) -> dict[str, Any]:
 def levels_of_anchors(
     pack: Pack, model: MaskRCNN, t: Trace, with_logits: bool = True
 ) -> list[dict[str, Any]]:
-    """How each level's anchors are laid, and unless told otherwise their objectness."""
+    """Where each level's anchors lie and, by default, their objectness."""
     generator = model.rpn.anchor_generator
     padded = t["transform.batch"].shape[1:3]
     ends = np.cumsum(t["rpn.level_sizes"])
@@ -235,7 +236,7 @@ def _candidates(pack: Pack, model: MaskRCNN, t: Trace) -> dict[str, Any]:
 
 
 def _worth_drawing(boxes: np.ndarray, scores: np.ndarray, kept: list[int]) -> np.ndarray:
-    """The model's own detections, then the best other candidates, of those large enough."""
+    """The model's own detections, then the best other candidates, among those large enough."""
     others = np.argsort(-scores, kind="stable")
     others = others[is_large_enough(boxes[others], MIN_SIZE) & ~np.isin(others, kept)]
     return np.concatenate([kept, others]).astype(np.int64)[: max(MASKS, len(kept))]
@@ -244,7 +245,7 @@ def _worth_drawing(boxes: np.ndarray, scores: np.ndarray, kept: list[int]) -> np
 def _masks(
     model: MaskRCNN, t: Trace, boxes: np.ndarray, labels: np.ndarray, known: int
 ) -> np.ndarray:
-    """Mask probabilities (n, 28, 28): the first from the trace, the rest drawn now."""
+    """Mask probabilities (n, 28, 28): the first from the trace, the rest computed now."""
     heads = model.roi_heads
     features = [Tensor(level).to(model.device) for level in t["backbone.pyramid"][:-1]]
     done = t["detect.mask_probabilities"]

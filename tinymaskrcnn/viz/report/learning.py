@@ -1,5 +1,5 @@
-"""What a trace of one picture with its ground truth has to say, in the page's terms: matching,
-sampling, losses, gradients, mistakes; and what can be said of the weights alone.
+"""What a trace of one image with ground truth says, in the page's terms: matching, sampling,
+losses, gradients and errors; and what the weights alone say.
 """
 
 from __future__ import annotations
@@ -28,20 +28,21 @@ from ..weight_figures import weight_statistics
 from .collect import MAP_SIDE, as_levels
 from .pack import Pack, number
 
-CLOSEST = 12  # anchors a ground truth whose overlaps are in the page
-CHOICES = 24  # ground truths that the page lets one choose among (page/learning.js)
-MASK_SIDE = 320  # of a ground-truth mask in the page
+CLOSEST = 12  # anchors per ground-truth object whose overlaps are in the page
+CHOICES = 24  # ground-truth objects that the page offers (page/learning.js)
+MASK_SIDE = 320  # largest side of a ground-truth mask in the page
 BINS = 32
 
 
 def collect_learning(
     pack: Pack, model: MaskRCNN, t: Trace, gradients: Trace | None
 ) -> dict[str, Any]:
-    """Everything that needs a ground truth, as JSON with references into the pack.
+    """Everything that needs ground truth, as JSON with references into the pack.
 
     Args:
-        t: a trace of `evaluate_losses`. gradients: a trace with gradients of `losses` and
-            `backward` on the same picture; the parameters still hold theirs.
+        t: a trace of `evaluate_losses`.
+        gradients: a trace with gradients of `losses` and `backward` on the same image; the
+            parameters still hold their gradients.
     """
     return {
         "truth": _truth(pack, model, t),
@@ -67,7 +68,7 @@ def _truth(pack: Pack, model: MaskRCNN, t: Trace) -> dict[str, Any]:
         "labels": target["labels"].tolist(),
         "crowd": crowds_of(target).astype(int).tolist(),
         "maskSize": list(shown.image_size),
-        "maskPixels": pack.array(np.concatenate(pixels), "u1"),  # of one crop after another
+        "maskPixels": pack.array(np.concatenate(pixels), "u1"),  # pixels, crop after crop
         "maskCrops": pack.array(
             np.hstack([shown.corners, sizes]), "i4"
         ),  # top, left, rows, columns
@@ -183,7 +184,7 @@ def _gradient_map(pack: Pack, gradient: np.ndarray | None) -> dict[str, Any] | N
 
 
 def collect_weights(pack: Pack, state: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """A row for each array of the model: figures, what is odd, a histogram."""
+    """One row for each array of the model: statistics, what is odd, a histogram."""
     rows = []
     for row in weight_statistics(state):
         counts, _ = histogram(state[row["name"]], BINS)

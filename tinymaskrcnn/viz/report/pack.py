@@ -1,7 +1,7 @@
-"""Numbers and pictures for a page: JSON with references into one block of bytes, compressed.
+"""Numbers and images for a page: JSON with references into one compressed block of bytes.
 
-The block is gzip in base64; page/data.js reads it. An array stands in the JSON as
-{"$": [offset, dtype, shape]}, a picture file as {"$image": [offset, length, kind]}.
+The block is gzip in base64; page/data.js reads it. In the JSON, an array is {"$": [offset, dtype,
+shape]} and an image file {"$image": [offset, length, kind]}.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-ALIGN = 8  # where arrays begin: a multiple of every item's size
+ALIGN = 8  # arrays start at multiples of this, which is a multiple of every item's size
 KINDS = {"f4", "f2", "u1", "u2", "i2", "i4"}
 
 
 class Pack:
-    """Gathers arrays and pictures, then makes the text."""
+    """Gathers arrays and images, then makes the text."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
         self._length = 0
 
     def array(self, values: Any, dtype: str) -> dict[str, Any]:
-        """A reference to an array, to be put into the JSON.
+        """A reference to an array, for the JSON.
 
         Args:
             dtype: one of f4, f2, u1, u2, i2, i4; little-endian in the page.
@@ -37,14 +37,14 @@ class Pack:
         return {"$": [self._add(array.tobytes()), dtype, list(array.shape)]}
 
     def image(self, pixels: np.ndarray, kind: str = "jpeg", quality: int = 88) -> dict[str, Any]:
-        """A reference to a picture (H, W, 3) uint8, kept as a JPEG or PNG file."""
+        """A reference to an image (H, W, 3) uint8, stored as a JPEG or PNG file."""
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, kind, **({"quality": quality} if kind == "jpeg" else {}))
         content = file.getvalue()
         return {"$image": [self._add(content), len(content), f"image/{kind}"]}
 
     def text(self, content: Any) -> str:
-        """Everything as base64: length of the JSON (4 bytes), JSON, block; gzipped."""
+        """Everything as base64: the JSON's length (4 bytes), the JSON, the block; gzipped."""
         head = json.dumps(_finite(content), allow_nan=False, separators=(",", ":")).encode()
         head += b" " * (-(len(head) + 4) % ALIGN)
         whole = len(head).to_bytes(4, "little") + head + b"".join(self._parts)
@@ -65,7 +65,7 @@ def number(value: Any) -> float | None:
 
 
 def _finite(content: Any) -> Any:
-    """The same with None for every float that JSON cannot hold."""
+    """The same content, with None for every float that JSON cannot hold."""
     if isinstance(content, float):
         return number(content)
     if isinstance(content, dict):

@@ -1,4 +1,4 @@
-"""Both pages as HTML, complete in one file: nothing is loaded from anywhere."""
+"""Both pages as HTML, each complete in one file: nothing is loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -26,34 +26,35 @@ SCRIPTS = ("data", "boxes", "charts", "stage", "inference", "learning", "walk")
 TIMELINE_SCRIPTS = ("data", "boxes", "charts", "stage", "timeline")
 
 
-@np.errstate(all="ignore")  # of weights that are too large; `require_finite` tells of them
+@np.errstate(all="ignore")  # for weights that are too large; `require_finite` reports them
 def explain_page(
     model: MaskRCNN,
     image: np.ndarray,
     classes: Sequence[str],
     target: Mapping[str, Any] | None = None,
-    title: str = "picture",
+    title: str = "image",
     gradients: bool = True,
     weights: bool = True,
     t: Trace | None = None,
 ) -> str:
-    """The page of one picture, as HTML.
+    """The page of one image, as HTML.
+
+    If learning or weights cannot be shown, a line is logged and the page says what is missing.
 
     Args:
-        model: in eval mode; its parameters' gradients are gone afterwards if `gradients`.
-        image: (C, H, W) float32 0..1. classes: label k is classes[k - 1].
-        target: boxes, labels, masks (see `MaskRCNN.forward`): with it the page also shows matching,
-            losses and mistakes. title: what the picture is called.
+        model: in eval mode. With `gradients`, its parameters' gradients are gone afterwards.
+        image: (C, H, W) float32 in 0..1.
+        classes: label k is classes[k - 1].
+        target: boxes, labels, masks (see `MaskRCNN.forward`). With a target the page also shows
+            matching, losses and errors.
+        title: the image's name.
         gradients: with a target, also run backward and show where gradients go.
-        weights: whether the model's weights are summed up.
-        t: what `trace_of` gave for the same picture, where it is at hand.
+        weights: whether to summarise the model's weights.
+        t: what `trace_of` gave for the same image, if it is at hand.
 
     Raises:
-        InputError: a picture or target that cannot be used.
-        NonFiniteError: what the model computes is not finite.
-
-    Where learning or weights cannot be summed up, a line is logged, and the page says what is
-    missing.
+        InputError: the image or the target cannot be used.
+        NonFiniteError: the model computes values that are not finite.
     """
     pack, missing = Pack(), {}  # type: Pack, dict[str, str]
 
@@ -85,7 +86,7 @@ def explain_page(
 
 @np.errstate(all="ignore")
 def trace_of(model: MaskRCNN, image: np.ndarray, target: Mapping[str, Any] | None) -> Trace:
-    """What the page shows: detections of one picture, with a target losses too."""
+    """A trace of what the page shows: an image's detections, and with a target also its losses."""
     with trace() as t:
         if target is None:
             model.detect([image])
@@ -95,14 +96,16 @@ def trace_of(model: MaskRCNN, image: np.ndarray, target: Mapping[str, Any] | Non
 
 
 def require_finite(t: Trace) -> None:
-    """Raises NonFiniteError where no page can be made of what the model computes."""
+    """Raise NonFiniteError if the model's results are not finite, so that no page can show them."""
     for name in ("rpn.objectness", "rpn.deltas", "detect.class_logits", "detect.box_deltas"):
         if not np.isfinite(t[name]).all():
-            raise NonFiniteError(f"the model computes {name} that are not finite: no page of them")
+            raise NonFiniteError(
+                f"the model computes {name} that are not finite: no page shows them"
+            )
 
 
 def _gradients_of(model: MaskRCNN, image: np.ndarray, target: Mapping[str, Any]) -> Trace:
-    """The same losses once more, now with backward."""
+    """The trace of the same losses once more, now with backward."""
     model.zero_grad()
     with trace(gradients=True) as t:
         losses = model.losses([image], [dict(target)], np.random.default_rng(0))
@@ -111,17 +114,17 @@ def _gradients_of(model: MaskRCNN, image: np.ndarray, target: Mapping[str, Any])
 
 
 def timeline_page(moments: Sequence[str], title: str) -> str:
-    """The page that scrubs through moments of a training run.
+    """The page with a slider over moments of a training run.
 
     Args:
-        moments: texts of `timeline.moment`, in the order of their steps. title: what the picture is
-            called.
+        moments: texts of `timeline.moment`, in the order of their steps.
+        title: the image's name.
     """
     return page("learning to see", title, TIMELINE_SCRIPTS, "\n".join(moments))
 
 
 def page(lead: str, title: str, scripts: Sequence[str], data: str) -> str:
-    """The template with its style, scripts and data in place."""
+    """The template, with its style, scripts and data filled in."""
     folder = files(__package__) / "page"
 
     def read(name: str) -> str:
@@ -138,18 +141,18 @@ def page(lead: str, title: str, scripts: Sequence[str], data: str) -> str:
         "DATA": data,
     }
     text = read("page.html")
-    before, *rest = text.split("%%")  # TITLE, text, STYLE, text, ...: no replaced part is searched
+    before, *rest = text.split("%%")  # TITLE, text, STYLE, text, ...: filled parts are not searched
     return before + "".join(parts[piece] if i % 2 == 0 else piece for i, piece in enumerate(rest))
 
 
 def _variables() -> str:
-    """The colours of things as variables of the style."""
+    """The colours of things as CSS variables."""
     named = {name.replace(" ", "-"): value for name, value in colours.THINGS.items()}
     return "".join(f"--{name}:{value};" for name, value in named.items())
 
 
 def _colour_table() -> list[list[int]]:
-    """Sixty-four colours from dark to light, equally far apart to the eye."""
+    """Sixty-four colours from dark to light, perceptually equally spaced."""
     from matplotlib import colormaps
 
     table = colormaps[colours.HEAT](np.linspace(0, 1, 64))[:, :3]

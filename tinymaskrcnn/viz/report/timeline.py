@@ -1,5 +1,5 @@
-"""One moment of training, for the page that scrubs through them: the same picture, and what the
-model makes of it now.
+"""One moment of training, for the page with a slider: always the same image, and what the model
+makes of it at that step.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ from ..figures.results import counted, errors_of
 from .collect import levels_of_anchors
 from .pack import Pack, number
 
-TOP = 60  # anchors that are shown with their boxes
-LEAST_SCORE = 0.05  # of detections that are shown
+TOP = 60  # anchors shown with their boxes
+LEAST_SCORE = 0.05  # for a detection to be shown
 
 
-@np.errstate(all="ignore")  # of weights that are too large
+@np.errstate(all="ignore")  # for weights that are too large
 def moment(
     model: MaskRCNN, t: Trace, classes: Sequence[str], step: int, title: str, page: str
 ) -> str:
     """What the timeline shows of one moment, packed.
 
     Args:
-        t: a trace of `evaluate_losses` on the picture. step: training steps so far. title: what the
-            picture is called. page: address of this moment's own page.
+        t: a trace of `evaluate_losses` on the image.
+        step: training steps so far.
+        title: the image's name.
+        page: the address of this moment's own page.
     """
     pack = Pack()
     content = {
@@ -54,10 +56,11 @@ def moment(
 
 
 def missing_moment(step: int, why: str) -> str:
-    """What stands for a moment of which there is nothing to show, packed.
+    """A placeholder for a moment that has nothing to show, packed.
 
     Args:
-        step: training steps so far. why: one line that the page shows.
+        step: training steps so far.
+        why: one line that the page shows.
     """
     return Pack().text({"step": step, "missing": why})
 
@@ -83,7 +86,7 @@ def _first_stage(pack: Pack, t: Trace) -> dict[str, Any]:
 
 
 def _found(pack: Pack, t: Trace) -> dict[str, Any]:
-    """Detections that the sliders can show; AP is of all."""
+    """Detections that the sliders can show; AP counts all of them."""
     found, verdicts = found_in(t), errors_of(t).verdicts()
     sure = np.flatnonzero(found["scores"] >= LEAST_SCORE)
     found = {name: values[sure] for name, values in found.items()}

@@ -1,5 +1,5 @@
-// Boxes, non-maximum suppression and pasting, in float32 as the model computes them, so that the
-// page's sliders give what the model would give.
+// Boxes, non-maximum suppression and pasting, in float32 as in the model, so that the page's sliders
+// give what the model would give.
 
 const f = Math.fround;
 
@@ -12,7 +12,7 @@ function overlap(a, b) {
   return f(both / f(f(area(a) + area(b)) - both));
 }
 
-// Indices kept of `boxes` by falling score, and for each dropped one the index that suppressed it.
+// The indices of `boxes` that are kept, by falling score; for each dropped one, the index that suppressed it.
 function suppress(boxes, scores, threshold) {
   const order = [...boxes.keys()].sort((a, b) => scores[b] - scores[a] || a - b);
   const kept = [], by = new Map();
@@ -23,7 +23,7 @@ function suppress(boxes, scores, threshold) {
   return { kept, by };
 }
 
-// The same among the boxes of each group alone. Up to 1000 boxes are moved apart, as torchvision does.
+// The same within each group of boxes. Up to 1000 boxes are moved apart, as in torchvision.
 function suppressGroups(boxes, scores, groups, threshold) {
   if (boxes.length <= 1000) {
     let most = -Infinity;
@@ -47,7 +47,7 @@ function suppressGroups(boxes, scores, groups, threshold) {
 
 function largeEnough(b, least) { return f(b[2] - b[0]) >= f(least) && f(b[3] - b[1]) >= f(least); }
 
-// Which candidates become detections at these thresholds, and what became of the others.
+// The candidates that become detections at these thresholds, and what became of the others.
 function selectDetections(content, score, nms) {
   const c = content.candidates, { limit, minSize, agnostic } = content.model.roi;
   const outcomes = new Map(), chosen = [];
@@ -63,7 +63,7 @@ function selectDetections(content, score, nms) {
   return { shown: kept.slice(0, limit).map((i) => chosen[i]), outcomes };
 }
 
-// A mask (m x m) resized to its whole pixels: values and place, cut off at the picture's borders.
+// A mask (m x m) resized to its whole pixels: values and place, clipped to the image.
 function pasteMask(mask, m, [x1, y1, x2, y2], [width, height]) {
   const left = Math.max(x1, 0), right = Math.min(x2 + 1, width);
   const top = Math.max(y1, 0), bottom = Math.min(y2 + 1, height);

@@ -1,4 +1,4 @@
-// Small parts of the page: elements, tables, bars, maps as pictures, histograms.
+// Small parts of the page: elements, tables, bars, maps as images, histograms.
 
 function el(tag, settings = {}, ...children) {
   const node = document.createElement(tag);
@@ -17,7 +17,7 @@ const tiny = (x) => (x === 0 ? "0" : Math.abs(x) < 1e-3 || Math.abs(x) >= 1e4 ? 
 const boxText = (b, digits = 1) => [...b].map((v) => fixed(v, digits)).join("  ");
 const some = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
 
-// Rows of [name, value, id]; the id marks the value for whoever looks for it.
+// Rows of [name, value, id]; the id marks the value for tests and scripts.
 function facts(rows) {
   return el("table", { class: "facts" }, rows.filter(Boolean).map(([name, value, id]) =>
     el("tr", {}, el("th", {}, name), el("td", id ? { "data-field": id } : {}, value))));
@@ -75,7 +75,7 @@ function thumb(canvas, caption, settings = {}) {
   return el("figure", settings, canvas, el("figcaption", {}, caption));
 }
 
-// A histogram as SVG: counts over a range, one colour a series.
+// A histogram as SVG: counts over a range, one colour per series.
 function histogram(series, range, colours, height = 74) {
   const width = 300, most = Math.max(1, ...series.flatMap((s) => [...s]));
   const svg = svgOf(width, height + 16);

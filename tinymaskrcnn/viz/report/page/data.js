@@ -1,4 +1,4 @@
-// The data of the page: gzip in base64, JSON first, then arrays and pictures (pack.py writes it).
+// The data of the page: gzip in base64, JSON first, then arrays and images (pack.py writes it).
 
 const READERS = { f4: Float32Array, u1: Uint8Array, u2: Uint16Array, i2: Int16Array, i4: Int32Array };
 
@@ -11,7 +11,7 @@ async function unpack(text) {
   return revive(head, buffer, 4 + length);
 }
 
-// References become arrays with their shape, or addresses of pictures.
+// References become arrays with their shape, or addresses of images.
 function revive(value, buffer, base) {
   if (Array.isArray(value)) return value.map((part) => revive(part, buffer, base));
   if (value === null || typeof value !== "object") return value;

@@ -1,4 +1,4 @@
-// The steps of inference: from the picture to boxes, classes and masks.
+// The steps of inference: from the image to boxes, classes and masks.
 
 const COLOUR = (() => {
   const read = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -11,24 +11,24 @@ const levelName = (content, i) => `P${Math.round(Math.log2(content.anchors[i].st
 
 const INFERENCE = [
   {
-    id: "picture", group: "Input", title: "The picture",
-    text: ({ input: i }) => `A picture of ${i.original.join(" × ")} pixels is <b>resized</b> to ${i.resized.join(" × ")}, its channels are shifted and scaled to be about 0 ± 1, and zeros fill the batch up to ${i.padded.join(" × ")}. Everything that follows happens in these pixels.`,
+    id: "picture", group: "Input", title: "The image",
+    text: ({ input: i }) => `The image has ${i.original.join(" × ")} pixels and is <b>resized</b> to ${i.resized.join(" × ")}. Its channels are shifted and scaled to about 0 ± 1, and the batch is padded with zeros to ${i.padded.join(" × ")}. Everything that follows happens in these pixels.`,
     build: ({ content: { input: i, model, title, version, channelColours } }) => ({
       paint: () => {},
-      panel: () => [heading("What goes in"),
+      panel: () => [heading("The input"),
         facts([["file", title], ["original", `${i.original[0]} × ${i.original[1]}`], ["resized", `${i.resized[0]} × ${i.resized[1]}`, "resized"],
           ["scale", fixed(i.resized[0] / i.original[0], 4)], ["padded", `${i.padded[0]} × ${i.padded[1]}`],
           ["mean", i.mean.map((v) => fixed(v, 3)).join("  ")], ["deviation", i.std.map((v) => fixed(v, 3)).join("  ")]]),
-        heading("As the network gets it"), thumb(el("img", { src: i.network, alt: "the resized picture" }), "normalisation undone"),
-        heading("Normalised values, by channel"), histogram([...Array(i.histogram.length).keys()].map((k) => i.histogram.row(k)), i.range, channelColours),
+        heading("As the network receives it"), thumb(el("img", { src: i.network, alt: "the resized image" }), "normalisation undone"),
+        heading("Normalised values by channel"), histogram([...Array(i.histogram.length).keys()].map((k) => i.histogram.row(k)), i.range, channelColours),
         heading("The model"), facts([["name", model.name], ["parameters", model.parameters.toLocaleString("en")], ["classes", model.classes.length > 8 ? some(model.classes.length, "class").replace("classs", "classes") : model.classes.join(", ")], ["tinymaskrcnn", version]])],
     }),
   },
-  mapStep("backbone", "Backbone", ["body"], "The bottom-up network turns pixels into <b>feature maps</b>: each stage halves the size and sees more of the picture at once. Bright is active. Choose a map to lay it over the picture."),
-  mapStep("pyramid", "Feature pyramid", ["laterals", "merged", "pyramid", "hidden"], "From the coarsest map down, each level is enlarged and <b>added</b> to the next finer one (a 1×1 convolution first brings both to the same depth). So every level knows what things are, and the fine ones still know where."),
+  mapStep("backbone", "Backbone", ["body"], "The bottom-up network turns pixels into <b>feature maps</b>: each stage halves the size and sees more of the image at once. Bright means active. Choose a map to lay it over the image."),
+  mapStep("pyramid", "Feature pyramid", ["laterals", "merged", "pyramid", "hidden"], "From the coarsest map down, each level is enlarged and <b>added</b> to the next finer one (a 1×1 convolution first gives both the same number of channels). So every level knows what things are, and the fine levels still know where."),
   {
     id: "anchors", group: "First stage", title: "Anchors",
-    text: (c) => `At every cell of every level stand <b>${c.anchors[0].cell.length} anchors</b>, fixed boxes of one area and several shapes. Move over the picture (or with <kbd>Shift</kbd> and the arrow keys): these are the cells' guesses before anything is learnt. There are ${c.anchors.reduce((s, l) => s + l.rows * l.columns * l.cell.length, 0).toLocaleString("en")} of them.`,
+    text: (c) => `Every cell of every level has <b>${c.anchors[0].cell.length} anchors</b>: fixed boxes of one area and several shapes. Move over the image, or use <kbd>Shift</kbd> and the arrow keys: these are the cells' guesses before anything is learned. There are ${c.anchors.reduce((s, l) => s + l.rows * l.columns * l.cell.length, 0).toLocaleString("en")} of them.`,
     build: (view) => {
       const { content, state } = view, levels = content.anchors;
       const at = state.cell || [content.input.resized[0] / 2, content.input.resized[1] / 2];
@@ -46,7 +46,7 @@ const INFERENCE = [
             if (state.level >= 0) stage.dot(x, y, COLOUR.anchor, 3);
           }
         },
-        panel: () => [heading("Levels"), grid(["level", "cells", "stride", "side", "anchors"], levels.map((l, i) => [levelName(content, i), `${l.columns} × ${l.rows}`, l.stride[0], l.sizes.map((s) => fixed(s, 0)).join(" "), (l.rows * l.columns * l.cell.length).toLocaleString("en")])),
+        panel: () => [heading("Levels"), grid(["level", "cells", "stride", "size", "anchors"], levels.map((l, i) => [levelName(content, i), `${l.columns} × ${l.rows}`, l.stride[0], l.sizes.map((s) => fixed(s, 0)).join(" "), (l.rows * l.columns * l.cell.length).toLocaleString("en")])),
           chosen.map((i) => [heading(`${levelName(content, i)}: the anchors of this cell`, COLOUR.anchor),
             facts(cellAnchors(levels[i], at).map((a, k) => [`ratio ${fixed(levels[i].ratios[k % levels[i].ratios.length], 2)}`, `${boxText(a.box, 0)} · objectness ${fixed(a.score, 3)}`]))])],
       };
@@ -54,7 +54,7 @@ const INFERENCE = [
   },
   {
     id: "objectness", group: "First stage", title: "Objectness",
-    text: () => "A small network slides over every level and says of each anchor how much it <b>looks like an object</b>, of whatever class. Shown is the surest anchor of each cell; move over them, or with <kbd>Shift</kbd> and the arrow keys.",
+    text: () => "A small network slides over every level and scores how much each anchor <b>looks like an object</b> of any class. The map shows the highest score of each cell; move over the cells, or use <kbd>Shift</kbd> and the arrow keys.",
     build: (view) => {
       const { content, state } = view, i = Math.max(0, Math.min(state.level, content.anchors.length - 1)), level = content.anchors[i];
       const best = bestOfCells(level), r = content.rpn;
@@ -73,20 +73,20 @@ const INFERENCE = [
         panel: () => [heading(`${levelName(content, i)}: anchors of this cell`, COLOUR.anchor),
           bars(cellAnchors(level, at).map((a, k) => [`ratio ${fixed(level.ratios[k % level.ratios.length], 2)}`, a.score, fixed(a.score, 3), COLOUR.anchor]), 1),
           heading("Cells above one half"), facts(content.anchors.map((l, k) => { const b = bestOfCells(l); return [levelName(content, k), `${b.reduce((s, v) => s + (v > 0.5), 0)} of ${b.length}`]; })),
-          heading("How the best anchors are to move"), ["dx", "dy", "dw", "dh"].map((name, k) => [el("p", { class: "fine" }, name), histogram([r.deltaHistograms.row(k)], r.deltaRanges[k], [COLOUR.anchor], 44)])],
+          heading("How the best anchors should move"), ["dx", "dy", "dw", "dh"].map((name, k) => [el("p", { class: "fine" }, name), histogram([r.deltaHistograms.row(k)], r.deltaRanges[k], [COLOUR.anchor], 44)])],
       };
     },
   },
   {
     id: "refine", group: "First stage", title: "Anchors move",
-    text: (c) => `Each anchor is told how to <b>move and stretch</b>: by four numbers, relative to its own size. Of each level the best ${c.model.rpn.perLevel} go on. Here are the surest of all, the anchor dotted and its box dashed.`,
+    text: (c) => `Four numbers tell each anchor how to <b>move and stretch</b>, relative to its own size. The best ${c.model.rpn.perLevel} of each level go on. Here are the anchors with the highest scores (dotted) and their boxes (dashed).`,
     build: (view) => {
       const { content, state } = view, r = content.rpn, boxes = state.clipped ? r.clipped : r.moved;
       const rows = byScore(r.scores).slice(0, state.top);
       return {
         margin: state.clipped ? 0 : 0.12,
-        controls: [slider("surest", "top", state.top, [1, Math.min(200, r.scores.length), 1], (v) => view.set("top", v, false), String),
-          choice("boxes", [[false, "as moved"], [true, "cut at the border"]], state.clipped, (v) => view.set("clipped", v)),
+        controls: [slider("best", "top", state.top, [1, Math.min(200, r.scores.length), 1], (v) => view.set("top", v, false), String),
+          choice("boxes", [[false, "as moved"], [true, "clipped"]], state.clipped, (v) => view.set("clipped", v)),
           choice("show", [["boxes", "boxes"], ["corners", "all corners"]], state.corners || "boxes", (v) => view.set("corners", v))],
         legend: [["anchor", COLOUR.anchor, "dotted"], ["its box", COLOUR.proposal, "dashed"]],
         hits: rows.map((p) => ({ key: p, box: boxes.row(p), text: `${levelName(content, r.levels.at(p))} ${fixed(r.scores.at(p))}`, details: () => rpnDetails(view, p) })),
@@ -100,13 +100,13 @@ const INFERENCE = [
           for (const p of rows) if (only === null || p === only) { stage.box(r.anchorBoxes.row(p), COLOUR.anchor, "dotted", 1.3); stage.box(boxes.row(p), COLOUR.proposal, "dashed", 1.5); }
         },
         panel: () => [heading("Offsets of the best anchors"), ["dx", "dy", "dw", "dh"].map((name, k) => [el("p", { class: "fine" }, name), histogram([r.deltaHistograms.row(k)], r.deltaRanges[k], [COLOUR.proposal], 52)]),
-          el("p", { class: "quiet" }, "dx, dy: shift of the centre in units of the anchor's sides. dw, dh: logarithm of how much wider and higher.")],
+          el("p", { class: "quiet" }, "dx, dy: the shift of the centre, in units of the anchor's sides. dw, dh: the logarithm of the change in width and height.")],
       };
     },
   },
   {
     id: "proposals", group: "First stage", title: "Proposals",
-    text: (c) => `Of boxes that overlap by more than ${c.model.rpn.nms} on one level, <b>only the surest stays</b> (non-maximum suppression); of these the best ${c.model.rpn.limit} become proposals. Choose a filter to see what it removed; click a box to learn why.`,
+    text: (c) => `If boxes of one level overlap by more than ${c.model.rpn.nms}, <b>only the one with the highest score stays</b> (non-maximum suppression). The best ${c.model.rpn.limit} of those that stay become proposals. Choose a filter to see what it removed; click a box to see why.`,
     build: (view) => {
       const { content, state } = view, r = content.rpn, outcomes = rpnOutcomes(view);
       const kinds = { kept: [], small: [], lowScore: [], overlap: [], beyondLimit: [] };
@@ -115,8 +115,8 @@ const INFERENCE = [
       const anchors = content.anchors.reduce((s, l) => s + l.rows * l.columns * l.cell.length, 0);
       return {
         controls: slider("NMS threshold", "rpn-nms", state.rpnNms, [0.05, 1, 0.01], (v) => view.set("rpnNms", v, false)),
-        legend: [["proposal", COLOUR.proposal, "dashed"], ["removed", COLOUR.dropped, "dotted"], ["the one that stayed instead", COLOUR.detection]],
-        count: [el("output", { id: "proposal-count" }, String(kinds.kept.length)), ` proposals${state.rpnNms === content.model.rpn.nms ? "" : " (the next steps go on with the model's own)"}`],
+        legend: [["proposal", COLOUR.proposal, "dashed"], ["removed", COLOUR.dropped, "dotted"], ["the box that stayed instead", COLOUR.detection]],
+        count: [el("output", { id: "proposal-count" }, String(kinds.kept.length)), ` proposals${state.rpnNms === content.model.rpn.nms ? "" : " (the next steps use the model's own threshold)"}`],
         hits: rows.map((p) => ({ key: p, box: r.clipped.row(p), text: `${levelName(content, r.levels.at(p))} ${fixed(r.scores.at(p))}`, details: () => rpnDetails(view, p, outcomes[p]) })),
         paint: (stage) => {
           stage.fade(0.3);
@@ -129,7 +129,7 @@ const INFERENCE = [
             if (winner !== undefined) stage.box(r.clipped.row(winner), COLOUR.detection, "solid", 2.4);
           }
         },
-        panel: () => [heading("What became of the anchors"),
+        panel: () => [heading("What happened to the anchors"),
           facts([["anchors", anchors.toLocaleString("en")], ["best of each level", r.scores.length.toLocaleString("en")]]),
           bars(Object.entries(OUTCOMES).map(([key, name]) => [name, kinds[key].length, String(kinds[key].length), key === "kept" ? COLOUR.proposal : COLOUR.dropped, key]), r.scores.length, (key) => { view.pinned = null; view.set("outcome", key); }, state.outcome),
           content.learning ? [heading("Objects covered (IoU ≥ 0.7)", COLOUR.truth), facts([["by some anchor", percent(content.learning.anchors.recalls.anchors)], ["by a moved box", percent(content.learning.anchors.recalls.moved)], ["by a proposal", percent(content.learning.anchors.recalls.proposals)]])] : null],
@@ -138,7 +138,7 @@ const INFERENCE = [
   },
   {
     id: "levels", group: "Second stage", title: "RoIAlign",
-    text: () => "Each proposal is <b>cropped</b> out of the level that suits its size, to a grid of 7 × 7: every number is the mean of four bilinear looks (the dots), and no coordinate is rounded.",
+    text: () => "Each proposal is <b>cropped</b> out of the level that suits its size, to a grid of 7 × 7. Every number is the mean of four bilinear samples (the dots), and no coordinate is rounded.",
     build: (view) => {
       const { content } = view, g = content.regions, r = content.rpn;
       const hits = [...Array(r.proposals.length).keys()].map((i) => ({ key: i, box: r.clipped.row(r.proposals.at(i)), text: `${i} · ${levelName(content, g.levels.at(i))}`, details: () => regionDetails(view, i) }));
@@ -152,13 +152,13 @@ const INFERENCE = [
         },
         panel: () => { const counts = content.anchors.slice(0, -1).map(() => 0); g.levels.data.forEach((l) => counts[l]++);
           return [heading("Proposals by level"), bars(counts.map((n, i) => [levelName(content, i), n, String(n), content.levelColours[i]]), Math.max(...counts)),
-            el("p", { class: "quiet" }, `level = floor(${content.model.canonicalLevel} + log₂(√area / ${content.model.canonicalScale}))`), el("p", { class: "quiet" }, "Hover a proposal to see where RoIAlign looks and what it finds.")]; },
+            el("p", { class: "quiet" }, `level = floor(${content.model.canonicalLevel} + log₂(√area / ${content.model.canonicalScale}))`), el("p", { class: "quiet" }, "Hover over a proposal to see where RoIAlign samples and what it finds.")]; },
       };
     },
   },
   {
     id: "classes", group: "Second stage", title: "Classes and boxes",
-    text: (c) => `Two layers read each crop and say <b>what it is</b>, one of ${c.model.classes.length + 1} with background, and how its box should move, <b>for each class apart</b>. Hover a proposal: dashed before, solid after.`,
+    text: (c) => `Two layers read each crop. They say <b>what it is</b>, one of ${c.model.classes.length + 1} classes including background, and how its box should move, <b>separately for each class</b>. Hover over a proposal: dashed before, solid after.`,
     build: (view) => {
       const { content } = view, g = content.regions, r = content.rpn;
       const label = [...Array(r.proposals.length).keys()].map((i) => argmax(g.scores.row(i)));
@@ -166,7 +166,7 @@ const INFERENCE = [
       const hits = order.map((i) => ({ key: i, box: r.clipped.row(r.proposals.at(i)), text: `${i} · ${className(content, label[i])} ${fixed(g.scores.row(i)[label[i]])}`, details: () => classDetails(view, i) }));
       return {
         hits,
-        legend: [["taken for an object", COLOUR.proposal, "dashed"], ["taken for background", COLOUR.dropped, "dotted"], ["after its class's offsets", COLOUR.detection]],
+        legend: [["taken for an object", COLOUR.proposal, "dashed"], ["taken for background", COLOUR.dropped, "dotted"], ["moved by its class's offsets", COLOUR.detection]],
         count: `${label.filter((k) => k > 0).length} of ${label.length} proposals are taken for an object`,
         paint: (stage) => {
           stage.fade(0.3);
@@ -182,7 +182,7 @@ const INFERENCE = [
   },
   {
     id: "filters", group: "Second stage", title: "Which boxes stay",
-    text: (c) => `Every pair of a proposal and a class is a candidate. Out go those <b>below the score threshold</b>, those with no size, and those that <b>overlap a surer one${c.model.roi.agnostic ? "" : " of their class"}</b>; the best ${c.model.roi.limit} remain. The sliders do it over again. Click a box to learn why it went.`,
+    text: (c) => `Every pair of a proposal and a class is a candidate. Three filters drop those <b>below the score threshold</b>, those with no size, and those that <b>overlap one with a higher score${c.model.roi.agnostic ? "" : " in their class"}</b>; the best ${c.model.roi.limit} remain. The sliders run the filters again. Click a box to see why it was dropped.`,
     build: (view) => {
       const { content, state } = view, c = content.candidates, { shown, outcomes } = selectDetections(content, state.score, state.nms);
       const kinds = { kept: [], small: [], lowScore: [], overlap: [], beyondLimit: [] };
@@ -204,15 +204,15 @@ const INFERENCE = [
           const winner = outcomes.get(view.focused).by;
           if (winner !== undefined) { stage.box(c.boxes.row(winner), COLOUR.detection, "solid", 2.6); stage.tag(c.boxes.row(winner), `stayed: ${fixed(c.scores.at(winner))}`, COLOUR.detection); }
         },
-        panel: () => [heading("Candidates"), facts([["pairs of proposal and class", (content.regions.scores.length * content.model.classes.length).toLocaleString("en")], [`below ${content.model.floor}: not in this page`, below.toLocaleString("en")]]),
-          bars(Object.entries(OUTCOMES).map(([key, name]) => [key === "kept" ? "detection" : name, kinds[key].length, String(kinds[key].length), key === "kept" ? COLOUR.detection : COLOUR.dropped, key]), c.rows.length, (key) => { view.pinned = null; view.set("outcome", key); }, state.outcome),
-          heading("Rows that go on, class by class"), facts(indexLists(content, outcomes))],
+        panel: () => [heading("Candidates"), facts([["pairs of proposal and class", (content.regions.scores.length * content.model.classes.length).toLocaleString("en")], [`below ${content.model.floor}: not on this page`, below.toLocaleString("en")]]),
+          bars(Object.entries(FATES).map(([key, name]) => [key === "kept" ? "detection" : name, kinds[key].length, String(kinds[key].length), key === "kept" ? COLOUR.detection : COLOUR.dropped, key]), c.rows.length, (key) => { view.pinned = null; view.set("outcome", key); }, state.outcome),
+          heading("Rows that go on, by class"), facts(indexLists(content, outcomes))],
       };
     },
   },
   {
     id: "masks", group: "Second stage", title: "Masks",
-    text: () => "For each detection the mask branch draws, on a grid of <b>28 × 28</b>, a mask for every class at once; the box's class says which is used. Pasting enlarges it to the box, which is first grown by the mask's padding and <b>cut to whole pixels</b>.",
+    text: () => "For each detection the mask branch predicts one mask per class on a grid of <b>28 × 28</b>; the box's class decides which one is used. Pasting enlarges it to the box, which is first grown by the mask's padding and <b>truncated to whole pixels</b>.",
     build: (view) => {
       const { content, state } = view, c = content.candidates, shown = withMasks(view);
       if (!shown.includes(state.mine)) state.mine = shown[0];
@@ -239,7 +239,7 @@ const INFERENCE = [
   },
   {
     id: "result", group: "Result", title: "The result",
-    text: () => "What remains. Move the thresholds and the page decides again, as the model would. <b>Hover a detection</b> for its anchor, its proposal, its sampling points, its mask and every number that led to it.",
+    text: () => "What remains. Move the thresholds, and the page decides again as the model would. <b>Hover over a detection</b> to see its anchor, its proposal, its sampling points, its mask and every number that led to it.",
     build: (view) => {
       const { content, state } = view, c = content.candidates, { shown, outcomes } = selectDetections(content, state.score, state.nms);
       return {
@@ -259,13 +259,13 @@ const INFERENCE = [
           stage.box(proposalBox(content, row), COLOUR.proposal, "dashed", 2);
           points(stage, content.regions, row);
         },
-        panel: () => [heading("Detections"), shown.length ? grid(["class", "score", "box in the picture"], shown.map((i) => [className(content, c.labels.at(i)), fixed(c.scores.at(i), 3), boxText(c.original.row(i), 0)])) : el("p", { class: "quiet" }, "Nothing above this score.")],
+        panel: () => [heading("Detections"), shown.length ? grid(["class", "score", "box in the image"], shown.map((i) => [className(content, c.labels.at(i)), fixed(c.scores.at(i), 3), boxText(c.original.row(i), 0)])) : el("p", { class: "quiet" }, "Nothing above this score.")],
       };
     },
   },
 ];
 
-const OUTCOMES = { kept: "proposal", small: "too small", lowScore: "score too low", overlap: "overlaps a surer one", beyondLimit: "beyond the limit" };
+const FATES = { kept: "proposal", small: "too small", unsure: "score too low", overlap: "overlaps one with a higher score", rank: "beyond the limit" };
 
 function mapStep(id, title, kinds, text) {
   return {
@@ -304,7 +304,7 @@ function cellAnchors(level, at) {
   const n = level.cell.length, first = cellOf(level, at) * n;
   return level.cell.map((_, k) => ({ box: anchorBox(level, first + k), score: sigmoid(level.logits.at(first + k)) }));
 }
-// The part of the plane that a map's cells stand for: a cell is centred on a multiple of the stride.
+// The part of the plane that a map's cells cover: a cell is centred on a multiple of the stride.
 function cellsArea(level) {
   const [y, x] = level.stride;
   return [-x / 2, -y / 2, (level.columns - 0.5) * x, (level.rows - 0.5) * y];
@@ -342,14 +342,14 @@ function rpnDetails(view, p, outcome) {
   const { content } = view, r = content.rpn, why = outcome && whyRpn(content, p, outcome);
   return [heading(outcome && outcome.outcome === "kept" ? "Proposal" : "Anchor and its box", COLOUR.proposal), why && el("p", { class: "why", "data-field": "why" }, why),
     facts([["anchor", `${r.anchors.at(p)} on ${levelName(content, r.levels.at(p))}`, "anchor"], ["anchor box", boxText(r.anchorBoxes.row(p), 0)], ["objectness", fixed(r.scores.at(p), 4), "objectness"],
-      ["dx  dy  dw  dh", boxText(r.deltas.row(p), 2)], ["moved", boxText(r.moved.row(p))], ["cut at the border", boxText(r.clipped.row(p))]])];
+      ["dx  dy  dw  dh", boxText(r.deltas.row(p), 2)], ["moved", boxText(r.moved.row(p))], ["clipped", boxText(r.clipped.row(p))]])];
 }
 
 function whyRpn(content, p, { outcome, by }) {
   const r = content.rpn, m = content.model.rpn;
-  if (outcome === "overlap") return `Dropped: it overlaps a surer box (objectness ${fixed(r.scores.at(by), 3)}) of the same level by IoU ${fixed(overlap(r.clipped.row(p), r.clipped.row(by)))}.`;
-  return { kept: null, small: "Dropped: a side is shorter than a thousandth of a pixel.", lowScore: `Dropped: its score is below ${m.score}.`,
-    beyondLimit: `Dropped: it passed every filter, but ${m.limit} boxes are surer.` }[outcome];
+  if (outcome === "overlap") return `Dropped: it overlaps a box of the same level with a higher score (objectness ${fixed(r.scores.at(by), 3)}) by IoU ${fixed(overlap(r.clipped.row(p), r.clipped.row(by)))}.`;
+  return { kept: null, small: "Dropped: a side is shorter than a thousandth of a pixel.", unsure: `Dropped: its score is below ${m.score}.`,
+    rank: `Dropped: it passed every filter, but ${m.limit} boxes have higher scores.` }[outcome];
 }
 
 function regionDetails(view, i) {
@@ -374,7 +374,7 @@ function classDetails(view, i) {
   const { content } = view, scores = content.regions.scores.row(i), mine = candidatesOf(content, i), c = content.candidates;
   const order = [...scores.keys()].sort((a, b) => scores[b] - scores[a]).slice(0, 8);
   return [heading(`Proposal ${i}`, COLOUR.proposal), bars(order.map((k) => [className(content, k), scores[k], fixed(scores[k], 3), k ? COLOUR.proposal : COLOUR.dropped]), 1),
-    heading("Where each class would move it", COLOUR.detection), mine.length ? grid(["class", "dx dy dw dh", "box"], mine.map((k) => [className(content, c.labels.at(k)), boxText(c.deltas.row(k), 2), boxText(c.boxes.row(k), 0)])) : el("p", { class: "quiet" }, "No class above the least score."),
+    heading("Where each class would move it", COLOUR.detection), mine.length ? grid(["class", "dx dy dw dh", "box"], mine.map((k) => [className(content, c.labels.at(k)), boxText(c.deltas.row(k), 2), boxText(c.boxes.row(k), 0)])) : el("p", { class: "quiet" }, "No class is above the lowest score."),
     facts([["before", boxText(proposalBox(content, i))]])];
 }
 
@@ -383,18 +383,18 @@ function detectionDetails(view, i, outcome) {
   const scores = g.scores.row(row), order = [...scores.keys()].sort((a, b) => scores[b] - scores[a]).slice(0, 5), why = whyDetection(view, i, outcome);
   const maskRow = c.maskRow.get(i);
   return [heading(`${className(content, label)} ${fixed(c.scores.at(i), 3)}`, outcome.outcome === "kept" ? COLOUR.detection : COLOUR.dropped), why && el("p", { class: "why", "data-field": "why" }, why), verdictOf(view, i),
-    facts([["score", fixed(c.scores.at(i), 4), "score"], ["box in the picture", boxText(c.original.row(i)), "box"], ["in the resized one", boxText(c.boxes.row(i))]]),
+    facts([["score", fixed(c.scores.at(i), 4), "score"], ["box in the image", boxText(c.original.row(i)), "box"], ["in the resized image", boxText(c.boxes.row(i))]]),
     bars(order.map((k) => [className(content, k), scores[k], fixed(scores[k], 3), k === label ? COLOUR.detection : COLOUR.dropped]), 1),
     heading(`Proposal ${row}`, COLOUR.proposal), facts([["box", boxText(r.clipped.row(p)), "proposal"], ["level", levelName(content, g.levels.at(row)), "level"], ["class offsets", boxText(c.deltas.row(i), 2)]]),
     el("div", { class: "trio" }, thumb(cropCanvas(g, row, g.samples[0]), "its 7 × 7 crop"), maskRow !== undefined && thumb(maskOf(content, i), "its 28 × 28 mask"), maskRow !== undefined && thumb(binaryMask(content, i, state.mask), `above ${fixed(state.mask)}`)),
     heading("Anchor", COLOUR.anchor), facts([["number", `${r.anchors.at(p)} on ${levelName(content, r.levels.at(p))}`, "anchor"], ["box", boxText(r.anchorBoxes.row(p), 0)], ["objectness", fixed(r.scores.at(p), 4), "objectness"], ["offsets", boxText(r.deltas.row(p), 2)]]),
-    maskRow !== undefined ? maskPanel(view, i, false) : el("p", { class: "quiet" }, "Its mask is not in this page: only the best candidates' are.")];
+    maskRow !== undefined ? maskPanel(view, i, false) : el("p", { class: "quiet" }, "Its mask is not on this page: only those of the best candidates are.")];
 }
 
 function whyDetection(view, i, outcome) {
   const { content, state } = view, c = content.candidates;
-  if (outcome.outcome === "overlap") return `Dropped: it overlaps a surer ${className(content, c.labels.at(i))} (${fixed(c.scores.at(outcome.by), 3)}) by IoU ${fixed(overlap(c.boxes.row(i), c.boxes.row(outcome.by)))}, more than ${fixed(state.nms)}.`;
-  return { kept: null, small: "Dropped: a side is shorter than a hundredth of a pixel.", lowScore: `Dropped: its score ${fixed(c.scores.at(i), 3)} is not above ${fixed(state.score)}.`, beyondLimit: `Dropped: ${content.model.roi.limit} detections are surer.` }[outcome.outcome];
+  if (outcome.outcome === "overlap") return `Dropped: it overlaps another ${className(content, c.labels.at(i))} with a higher score (${fixed(c.scores.at(outcome.by), 3)}) by IoU ${fixed(overlap(c.boxes.row(i), c.boxes.row(outcome.by)))}, more than ${fixed(state.nms)}.`;
+  return { kept: null, small: "Dropped: a side is shorter than a hundredth of a pixel.", unsure: `Dropped: its score ${fixed(c.scores.at(i), 3)} is not above ${fixed(state.score)}.`, rank: `Dropped: ${content.model.roi.limit} detections have higher scores.` }[outcome.outcome];
 }
 
 function verdictOf(view, i) {
@@ -406,21 +406,21 @@ function verdictOf(view, i) {
 }
 
 const MISTAKES = {
-  duplicate: "Wrong: a surer detection already stands for this object.", class: "Wrong: the box is good, the class is not.", location: "Wrong: the right class, but the box overlaps the object by less than one half.",
-  both: "Wrong: neither class nor box are good enough.", background: "Wrong: there is no object here.", crowd: "Not counted: it lies in a crowd region.",
+  duplicate: "Wrong: a detection with a higher score already has this object.", class: "Wrong: the box is good, but the class is not.", location: "Wrong: the right class, but the box overlaps the object by less than one half.",
+  both: "Wrong: neither the class nor the box is good enough.", background: "Wrong: there is no object here.", crowd: "Not counted: it lies in a crowd region.",
 };
 
 function maskPanel(view, i, titled = true) {
   const { content, state } = view, c = content.candidates, row = c.maskRow.get(i), pasted = view.paste(i), limit = f(state.mask);
   const p = c.pasteBoxes.row(row), b = c.original.row(i), m = c.masks.shape[1], grown = [0, 1, 2, 3].map((k) => { const a = k % 2, centre = (b[a] + b[a + 2]) / 2, half = (b[a + 2] - b[a]) / 2 * (m + 2) / m; return k < 2 ? centre - half : centre + half; });
   return [titled ? heading("Pasting", COLOUR.mask) : heading("Mask", COLOUR.mask),
-    facts([["pixels above the threshold", pasted.values.reduce((s, v) => s + (v > limit), 0).toLocaleString("en"), "mask-pixels"], ["box", boxText(b, 2)], ["grown for the padding", boxText(grown, 2)], ["cut to whole pixels", boxText([p[0], p[1], p[2], p[3]], 0), "paste-box"],
-      ["lost by cutting", boxText(grown.map((v, k) => v - p[k]), 2)]])];
+    facts([["pixels above the threshold", pasted.values.reduce((s, v) => s + (v > limit), 0).toLocaleString("en"), "mask-pixels"], ["box", boxText(b, 2)], ["grown for the padding", boxText(grown, 2)], ["truncated to whole pixels", boxText([p[0], p[1], p[2], p[3]], 0), "paste-box"],
+      ["lost by truncating", boxText(grown.map((v, k) => v - p[k]), 2)]])];
 }
 
 function allClassMasks(content, i) {
   const c = content.candidates, place = c.kept.indexOf(i);
-  if (place < 0 || place >= c.classMasks.length) return el("p", { class: "quiet" }, "The masks of all classes are in the page for the model's own best detections.");
+  if (place < 0 || place >= c.classMasks.length) return el("p", { class: "quiet" }, "This page has the masks of all classes only for the model's own best detections.");
   const [, classes, h, w] = c.classMasks.shape, own = c.labels.at(i), all = unit(c.classMasks.row(place));
   const shown = [...Array(classes).keys()].sort((a, b) => (b === own) - (a === own) || a - b).slice(0, 91);
   return [heading("The masks of all classes"), el("div", { class: "thumbs" }, shown.map((k) => thumb(mapCanvas(all.subarray(k * h * w, (k + 1) * h * w), w, h), className(content, k) + (k === own ? " (used)" : ""))))];

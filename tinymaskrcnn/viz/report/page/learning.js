@@ -1,20 +1,20 @@
-// The steps that need a ground truth: what the model would learn from this picture, and where it is
+// The steps that need ground truth: what the model would learn from this image, and where it is
 // wrong; and the weights.
 
 const truthBox = (content, g) => content.learning.truth.boxes.row(g);
 const truthName = (content, g) => className(content, content.learning.truth.labels[g]);
-const TAGS = 12; // of mistakes on the picture; the rest says what it is when it is hovered
+const TAGS = 12; // of mistakes on the image; the others show theirs on hover
 const LOSS_NAMES = { loss_objectness: "objectness", loss_rpn_box_reg: "RPN boxes", loss_classifier: "classes", loss_box_reg: "boxes", loss_mask: "masks" };
 
 const LEARNING = [
   {
     id: "truth", group: "Learning", title: "Ground truth",
-    text: (c) => `What a person marked: ${some(c.learning.truth.boxes.length, "object")}. Each has a class, a mask and the box around it. All that follows compares with these.`,
+    text: (c) => `What a person marked: ${some(c.learning.truth.boxes.length, "object")}. Each has a class, a mask and the box around it. Everything that follows is compared with these.`,
     build: (view) => {
       const { content } = view, t = content.learning.truth;
       const hits = t.labels.map((_, g) => ({ key: g, box: t.boxes.row(g), text: `${g} · ${truthName(content, g)}`, details: () => [heading(`Object ${g}: ${truthName(content, g)}`, COLOUR.truth),
         facts([["box", boxText(t.boxes.row(g))], ["pixels", t.areas[g].toLocaleString("en")], ["crowd", t.crowd[g] ? "yes: never matched, never counted" : "no"]]), thumb(truthMask(content, g), "its mask, resized"),
-        thumb(mapCanvas(unit(t.small.row(g)), t.small.shape[2], t.small.shape[1], grey), `on the mask branch's ${t.small.shape[2]} × ${t.small.shape[1]} grid; pasted back IoU ${fixed(t.roundTrip[g], 3)}: what a network reaches that meets its goal`)] }));
+        thumb(mapCanvas(unit(t.small.row(g)), t.small.shape[2], t.small.shape[1], grey), `on the mask branch's ${t.small.shape[2]} × ${t.small.shape[1]} grid; IoU when pasted back ${fixed(t.roundTrip[g], 3)}: what a network reaches that predicts its target exactly`)] }));
       return {
         hits, legend: [["ground truth", COLOUR.truth]],
         paint: (stage) => hits.forEach((h) => {
@@ -32,21 +32,21 @@ const LEARNING = [
   },
   {
     id: "matching", group: "Learning", title: "Matching anchors",
-    text: (c) => `An anchor that overlaps an object by IoU ${c.model.rpn.foreground} or more, or more than any other anchor does, <b>stands for it</b>; below ${c.model.rpn.background} it is background; between the two nothing is asked of it. Look at one object's closest anchors, or at the decisions of a whole level.`,
+    text: (c) => `An anchor is <b>positive</b> if it overlaps an object by IoU ${c.model.rpn.foreground} or more, or more than any other anchor does. Below ${c.model.rpn.background} it is background, and in between it is ignored. Look at one object's closest anchors, or at the decisions on a whole level.`,
     build: (view) => {
       const { content, state } = view, l = content.learning, a = l.anchors, n = l.truth.labels.length, kind = state.match || "objects";
       const closest = n ? [...a.closest.data.keys()].filter((k) => bestRow(a.iou, k) === Math.min(state.truth, n - 1)).sort((x, y) => a.iou.row(Math.min(state.truth, n - 1))[y] - a.iou.row(Math.min(state.truth, n - 1))[x]) : [];
       const hits = kind === "objects" ? closest.map((k) => ({ key: k, box: a.closestBoxes.row(k), text: `IoU ${fixed(a.iou.row(Math.min(state.truth, n - 1))[k])}`, details: () => anchorMatch(view, a.closest.at(k), k) }))
         : kind === "between" ? someBetween(content).map(({ anchor, box }) => ({ key: anchor, box, text: fixed(a.best.at(anchor)), details: () => [heading(`Anchor ${anchor}`, COLOUR.anchor),
-          el("p", { class: "why", "data-field": "why" }, `Neither: its best IoU, ${fixed(a.best.at(anchor), 3)}, lies between ${content.model.rpn.background} and ${content.model.rpn.foreground}.`), facts([["box", boxText(box, 0)]])] })) : [];
+          el("p", { class: "why", "data-field": "why" }, `Ignored: its best IoU, ${fixed(a.best.at(anchor), 3)}, lies between ${content.model.rpn.background} and ${content.model.rpn.foreground}.`), facts([["box", boxText(box, 0)]])] })) : [];
       const maps = kind !== "map" ? [] : content.anchors.map((level, i) => decisionMap(content, i));
       return {
         hits, noChips: !hits.length, margin: 0.1,
-        controls: [choice("show", [["objects", "one object's anchors"], ["between", "some that are neither"], ["map", "all decisions"]], kind, (v) => view.set("match", v)),
+        controls: [choice("show", [["objects", "one object's anchors"], ["between", "some ignored anchors"], ["map", "all decisions"]], kind, (v) => view.set("match", v)),
           kind === "objects" ? n > 0 && choice("object", l.truth.labels.slice(0, 24).map((_, g) => [g, String(g)]), Math.min(state.truth, n - 1), (v) => view.set("truth", v))
             : kind === "map" && choice("level", content.anchors.map((_, i) => [i, levelName(content, i)]), Math.max(0, Math.min(state.level, maps.length - 1)), (v) => view.set("level", v))],
-        legend: [["ground truth", COLOUR.truth], ["anchor that stands for it", COLOUR.anchor], ["background or neither", COLOUR.dropped, "dotted"]],
-        count: `${a.counts[0].toLocaleString("en")} anchors stand for an object, ${a.counts[1].toLocaleString("en")} are background, ${a.counts[2].toLocaleString("en")} neither`,
+        legend: [["ground truth", COLOUR.truth], ["positive anchor", COLOUR.anchor], ["background or ignored", COLOUR.dropped, "dotted"]],
+        count: `${a.counts[0].toLocaleString("en")} anchors are positive, ${a.counts[1].toLocaleString("en")} are background, ${a.counts[2].toLocaleString("en")} are ignored`,
         paint: (stage) => {
           stage.fade(0.35);
           if (kind === "map") { const i = Math.max(0, Math.min(state.level, maps.length - 1)); stage.overlay(maps[i], cellsArea(content.anchors[i]), 0.85); }
@@ -56,13 +56,13 @@ const LEARNING = [
         },
         panel: () => [heading("IoU of objects and their best anchors"), n ? iouTable(a.iou, [...closest.slice(0, 8)], l.truth.labels.map((_, g) => `${g} ${truthName(content, g)}`), closest.slice(0, 8).map((k) => String(a.closest.at(k)))) : el("p", { class: "quiet" }, "No objects: every anchor is background."),
           el("p", { class: "fine" }, "Rows: objects. Columns: the numbers of the chosen object's best anchors."),
-          kind === "map" ? legend([["stands for an object", COLOUR.anchor], ["neither", COLOUR.point]]) : null],
+          kind === "map" ? legend([["positive", COLOUR.anchor], ["ignored", COLOUR.point]]) : null],
       };
     },
   },
   {
     id: "sampling", group: "Learning", title: "Chosen anchors",
-    text: (c) => `Background would drown the few objects, so the loss looks only at <b>${c.learning.anchors.sample.length} anchors</b>, drawn at random: at most half of them objects. Dotted: the anchor. Solid: the box it should become.`,
+    text: (c) => `Background anchors would drown the few positive ones, so the loss uses only <b>${c.learning.anchors.sample.length} anchors</b>, drawn at random; at most half of them are positive. Dotted: the anchor. Solid: the box it should become.`,
     build: (view) => {
       const { content, state } = view, a = content.learning.anchors, kind = state.drawn || "objects";
       let next = 0;
@@ -70,10 +70,10 @@ const LEARNING = [
       const rows = goal.map((_, k) => k).filter((k) => (kind === "objects") === (goal[k] >= 0)).sort((x, y) => a.objectnessTerms.at(y) - a.objectnessTerms.at(x));
       return {
         margin: 0.12,
-        controls: choice("show", [["objects", `${next} objects`], ["background", `${goal.length - next} background`]], kind, (v) => view.set("drawn", v)),
-        legend: kind === "objects" ? [["anchor", COLOUR.anchor, "dotted"], ["its goal", COLOUR.truth]] : [["background anchor", COLOUR.dropped, "dotted"]],
+        controls: choice("show", [["objects", `${next} positive`], ["background", `${goal.length - next} background`]], kind, (v) => view.set("drawn", v)),
+        legend: kind === "objects" ? [["anchor", COLOUR.anchor, "dotted"], ["its target", COLOUR.truth]] : [["background anchor", COLOUR.dropped, "dotted"]],
         hits: rows.map((k) => ({ key: k, box: a.sampleBoxes.row(k), text: fixed(a.sampleScores.at(k)), details: () => [heading(`Anchor ${a.sample.at(k)}`, COLOUR.anchor),
-          facts([["should be", goal[k] >= 0 ? "an object" : "background"], ["objectness", fixed(a.sampleScores.at(k), 4)], ["adds to the objectness loss", tiny(a.objectnessTerms.at(k))], goal[k] >= 0 && ["adds to the box loss", tiny(a.boxTerms.at(k))], ["box", boxText(a.sampleBoxes.row(k), 0)], goal[k] >= 0 && ["goal", boxText(a.sampleGoals.row(goal[k]))], ["best IoU", fixed(a.best.at(a.sample.at(k)), 3)]])] })),
+          facts([["should be", goal[k] >= 0 ? "an object" : "background"], ["objectness", fixed(a.sampleScores.at(k), 4)], ["adds to the objectness loss", tiny(a.objectnessTerms.at(k))], goal[k] >= 0 && ["adds to the box loss", tiny(a.boxTerms.at(k))], ["box", boxText(a.sampleBoxes.row(k), 0)], goal[k] >= 0 && ["target", boxText(a.sampleGoals.row(goal[k]))], ["best IoU", fixed(a.best.at(a.sample.at(k)), 3)]])] })),
         paint: (stage) => {
           stage.fade(0.35);
           for (const k of rows) {
@@ -82,21 +82,21 @@ const LEARNING = [
             if (goal[k] >= 0) stage.box(a.sampleGoals.row(goal[k]), COLOUR.truth, "solid", 1.5, dim);
           }
         },
-        panel: () => [heading("The draw"), facts([["objects to draw from", a.counts[0].toLocaleString("en")], ["drawn", String(next)], ["background to draw from", a.counts[1].toLocaleString("en")], ["drawn", String(goal.length - next)]]),
-          el("p", { class: "quiet" }, "Sorted by what each adds to the loss. The numbers on the buttons are the anchors' objectness now.")],
+        panel: () => [heading("The draw"), facts([["positive anchors", a.counts[0].toLocaleString("en")], ["drawn", String(next)], ["background anchors", a.counts[1].toLocaleString("en")], ["drawn", String(goal.length - next)]]),
+          el("p", { class: "quiet" }, "Sorted by what each adds to the loss. The numbers on the buttons are the anchors' present objectness.")],
       };
     },
   },
   {
     id: "regions", group: "Learning", title: "Chosen regions",
-    text: (c) => `Proposals, and the ground truth itself, are matched in the same way (IoU ${c.model.roi.foreground}). The heads learn from <b>${c.learning.regions.labels.length} of them</b>: a class for each, and for objects a box and a mask, cut out of the object's own.`,
+    text: (c) => `Proposals, and the ground-truth boxes themselves, are matched in the same way (IoU ${c.model.roi.foreground}). The heads learn from <b>${c.learning.regions.labels.length} of them</b>: a class from each, and from objects also a box and a mask, cut out of the object's own mask.`,
     build: (view) => {
       const { content, state } = view, r = content.learning.regions, kind = state.drawn || "objects";
       const objects = r.labels.map((k, i) => [k, i]).filter(([k]) => k).map(([, i]) => i), rows = r.labels.map((_, i) => i).filter((i) => (kind === "objects") === (r.labels[i] > 0));
       const share = objects.length / Math.max(1, r.labels.length);
       return {
         controls: choice("show", [["objects", `${objects.length} objects`], ["background", `${r.labels.length - objects.length} background`]], kind, (v) => view.set("drawn", v)),
-        legend: kind === "objects" ? [["region", COLOUR.proposal, "dashed"], ["its goal", COLOUR.truth]] : [["background region", COLOUR.dropped, "dotted"]],
+        legend: kind === "objects" ? [["region", COLOUR.proposal, "dashed"], ["its target", COLOUR.truth]] : [["background region", COLOUR.dropped, "dotted"]],
         hits: rows.map((i) => ({ key: i, box: r.boxes.row(i), text: `${i} · ${className(content, r.labels[i])}`, details: () => sampledRegion(view, i, objects.indexOf(i)) })),
         paint: (stage) => {
           stage.fade(0.35);
@@ -110,13 +110,13 @@ const LEARNING = [
         panel: () => { const counts = new Map(); r.labels.forEach((k) => counts.set(k, (counts.get(k) || 0) + 1));
           return [heading("The draw"), facts([["candidates", String(r.candidates.length)], ["drawn", String(r.labels.length)], ["different boxes", String(r.unique)], ["share of objects", percent(share)]]),
             bars([...counts].sort((x, y) => x[0] - y[0]).map(([k, n]) => [className(content, k), n, String(n), k ? COLOUR.truth : COLOUR.dropped]), r.labels.length),
-            heading("Mask goals", COLOUR.mask), el("div", { class: "thumbs" }, objects.slice(0, 32).map((i, k) => thumb(mapCanvas(unit(r.maskGoals.row(k)), r.maskGoals.shape[2], r.maskGoals.shape[1], grey), `region ${i}`)))]; },
+            heading("Mask targets", COLOUR.mask), el("div", { class: "thumbs" }, objects.slice(0, 32).map((i, k) => thumb(mapCanvas(unit(r.maskGoals.row(k)), r.maskGoals.shape[2], r.maskGoals.shape[1], grey), `region ${i}`)))]; },
       };
     },
   },
   {
     id: "losses", group: "Learning", title: "Losses, term by term",
-    text: () => "Five numbers say how wrong the model is here. Each is a sum over anchors, regions or mask pixels. Choose a loss: the stronger the colour, <b>the more a box adds to it</b>.",
+    text: () => "Five numbers say how wrong the model is here. Each is a sum over anchors, regions or mask pixels. Choose a loss: the stronger the colour, <b>the more the box adds to it</b>.",
     build: (view) => {
       const { content, state } = view, l = content.learning, { boxes, terms, names } = lossTerms(content, state.loss), most = Math.max(...terms, 1e-12);
       const rows = terms.map((_, i) => i).filter((i) => terms[i] > 0).sort((x, y) => terms[y] - terms[x]), colour = content.lossColours[state.loss];
@@ -124,7 +124,7 @@ const LEARNING = [
       return {
         margin: 0.08,
         hits: rows.slice(0, 200).map((i) => ({ key: i, box: boxes(i), text: tiny(terms[i]), details: () => lossDetails(view, i, names(i), terms[i]) })),
-        count: `${LOSS_NAMES[state.loss]}: ${fixed(l.losses[state.loss], 4)}, of ${rows.length} terms that are not zero`,
+        count: `${LOSS_NAMES[state.loss]}: ${fixed(l.losses[state.loss], 4)}, the sum of ${rows.length} non-zero terms`,
         paint: (stage) => {
           stage.fade(0.4);
           for (const i of [...rows.slice(0, 200)].reverse()) stage.box(boxes(i), colour, "solid", view.focused === i ? 3.4 : 1 + 2 * terms[i] / most, view.focused === null ? 0.15 + 0.85 * terms[i] / most : view.focused === i ? 1 : 0.12);
@@ -137,14 +137,14 @@ const LEARNING = [
   },
   {
     id: "gradients", group: "Learning", title: "Gradients", needs: (c) => c.learning?.gradients,
-    text: () => "The losses run backwards through the network. Bright is where <b>a small change of the map would change the loss most</b>: the places that this picture would teach something about.",
+    text: () => "The losses run backwards through the network. Bright places are those where <b>a small change of the map would change the loss most</b>: what this image would teach the network.",
     build: (view) => {
       const { content, state } = view, g = content.learning.gradients, kind = state.slopes || "pyramid", maps = g.maps[kind];
       const i = Math.max(0, Math.min(state.level, maps.length - 1)), map = maps[i], most = Math.max(...g.parameters.map((p) => p.norm), 1e-30);
       return {
         noChips: true,
         controls: [choice("map", [["body", "backbone"], ["pyramid", "pyramid"]], kind, (v) => view.set("slopes", v)), choice("level", maps.map((_, k) => [k, kind === "body" ? `C${k + 2}` : levelName(content, k)]), i, (v) => view.set("level", v))],
-        count: map ? `|gradient| up to ${tiny(map.high[0])}` : "no gradient came here",
+        count: map ? `|gradient| up to ${tiny(map.high[0])}` : "no gradient arrived here",
         paint: (stage) => { if (map) stage.overlay(plane(map, 0), [0, 0, ...content.input.padded], 0.86); for (let k = 0; k < content.learning.truth.labels.length; k++) stage.box(truthBox(content, k), COLOUR.truth, "solid", 1.4); },
         panel: () => [heading("All levels"), el("div", { class: "thumbs" }, maps.map((m, k) => m && thumb(plane(m, 0), `${k}: to ${tiny(m.high[0])}`))),
           heading("Gradient of each parameter (norm)"), el("div", { class: "scroll names" }, bars(g.parameters.map((p) => [p.name, p.norm, tiny(p.norm), COLOUR.mask]), most))],
@@ -153,7 +153,7 @@ const LEARNING = [
   },
   {
     id: "mistakes", group: "Learning", title: "Right and wrong",
-    text: () => "Detections take objects, the surest first: each the free object of its class that its box overlaps most, by IoU 0.5 or more. The rest are <b>false alarms, of five kinds</b>; for an object that nobody took, the stage at which it was lost.",
+    text: () => "Detections take objects in order of their scores: each takes the free object of its class that its box overlaps most, by IoU 0.5 or more. The rest are <b>false positives, of five kinds</b>. For each object that was not taken, the page names the stage at which it was lost.",
     build: (view) => {
       const { content, state } = view, l = content.learning, m = l.mistakes, c = content.candidates, least = state.mistakeScore ?? m.score;
       const { found, wrong, ignored, missed } = errorsFrom(content, least);
@@ -175,14 +175,14 @@ const LEARNING = [
             const dim = view.focused !== null && view.focused !== h.key;
             stage.box(h.box, h.colour, h.style, h.tag ? 2 : 1.2, dim ? 0.2 : 1);
           }
-          const named = view.hit ? [view.hit] : hits.filter((h) => h.tag).slice(0, TAGS); // the surest
+          const named = view.hit ? [view.hit] : hits.filter((h) => h.tag).slice(0, TAGS); // the highest scores
           for (const h of named.reverse()) if (h.tag) stage.tag(h.box, h.tag, h.colour);
         },
-        panel: () => [heading("False alarms by kind"), bars(kinds.map((kind) => { const n = count(wrong, (k) => m.kinds[k] === kind); return [kind, n, String(n), m.colours[kind]]; }), Math.max(1, wrong.length)),
+        panel: () => [heading("False positives by kind"), bars(kinds.map((kind) => { const n = count(wrong, (k) => m.kinds[k] === kind); return [kind, n, String(n), m.colours[kind]]; }), Math.max(1, wrong.length)),
           missed.length > 0 && [heading("Why objects were missed", COLOUR.missed), bars([...new Set(missed.map((x) => x.reason))].map((reason) => { const n = count(missed, (x) => x.reason === reason); return [reason, n, String(n), COLOUR.missed]; }), missed.length)],
           heading("Objects × detections: IoU"), m.iou.length && l.truth.labels.length ? truthTable(content) : el("p", { class: "quiet" }, "There are no objects, or no detections."),
-          el("p", { class: "fine" }, "Bold: the classes agree. Detections are sorted by score, best left."),
-          heading("Precision over recall (IoU 0.5, all scores)", COLOUR.detection), m.recall.length ? curve(m.recall, m.precision, COLOUR.detection, "recall", "precision") : null, facts([["AP at 0.5 of this picture", fixed(m.ap50, 3), "ap50"]])],
+          el("p", { class: "fine" }, "Bold: the classes agree. Detections are sorted by score, best on the left."),
+          heading("Precision over recall (IoU 0.5, all scores)", COLOUR.detection), m.recall.length ? curve(m.recall, m.precision, COLOUR.detection, "recall", "precision") : null, facts([["AP at 0.5 of this image", fixed(m.ap50, 3), "ap50"]])],
       };
     },
   },
@@ -197,24 +197,24 @@ const WEIGHTS = [
       return {
         noChips: true,
         count: odd.length ? `${odd.length} of ${rows.length} arrays look odd: ${odd.slice(0, 4).map((r) => `${r.name} (${r.odd})`).join(", ")}${odd.length > 4 ? ", …" : ""}` : `None of the ${rows.length} arrays looks odd.`,
-        wide: [grid(["array", "shape", "least", "largest", "mean", "deviation", ""], rows.map((r) => [r.name, r.shape.join(" × "), ...[r.least, r.largest, r.mean, r.std].map((v) => tiny(v ?? 0)), r.odd]))],
-        panel: () => [heading(mine.name), histogram([mine.histogram.data], [mine.least ?? 0, mine.largest ?? 0], [COLOUR.mask], 96), facts([["shape", mine.shape.join(" × ") || "one number"], ["least", tiny(mine.least ?? 0)], ["largest", tiny(mine.largest ?? 0)], ["mean", tiny(mine.mean ?? 0)], ["deviation", tiny(mine.std ?? 0)], ["odd", mine.odd || "no"]]),
+        wide: [grid(["array", "shape", "smallest", "largest", "mean", "deviation", ""], rows.map((r) => [r.name, r.shape.join(" × "), ...[r.least, r.largest, r.mean, r.std].map((v) => tiny(v ?? 0)), r.odd]))],
+        panel: () => [heading(mine.name), histogram([mine.histogram.data], [mine.least ?? 0, mine.largest ?? 0], [COLOUR.mask], 96), facts([["shape", mine.shape.join(" × ") || "one number"], ["smallest", tiny(mine.least ?? 0)], ["largest", tiny(mine.largest ?? 0)], ["mean", tiny(mine.mean ?? 0)], ["deviation", tiny(mine.std ?? 0)], ["odd", mine.odd || "no"]]),
           heading("All arrays: deviation"), el("div", { class: "scroll names" }, bars(rows.map((r, i) => [r.name, r.std ?? 0, tiny(r.std ?? 0), r.odd ? COLOUR.detection : COLOUR.mask, i]), Math.max(...rows.map((r) => r.std ?? 0), 1e-30), (i) => view.set("array", i), state.array || 0))],
       };
     },
   },
 ];
 
-// ---- right and wrong, of the detections from a score on
+// ---- right and wrong, among the detections above a score
 
-// What a detection takes, and the kind of a wrong one, does not depend on less sure ones: those
-// below the threshold are left out, and the objects that only they found are missed.
+// Detections with lower scores affect neither what a detection takes nor the kind of a wrong one.
+// Those below the threshold are left out, and the objects that only they found are missed.
 function errorsFrom(content, least) {
   const { mistakes: m, truth } = content.learning, c = content.candidates;
   const made = c.kept.map((i) => c.scores.at(i) >= f(least)), shown = [...made.keys()].filter((k) => made[k]);
   const taken = new Map(m.matches.map((g, k) => [g, k]));
   const missed = truth.labels.map((_, g) => g).filter((g) => !truth.crowd[g] && !(taken.has(g) && made[taken.get(g)]))
-    .map((g) => ({ truth: g, reason: missReason(content, g, made), why: taken.has(g) ? `A detection of it has score ${fixed(c.scores.at(c.kept[taken.get(g)]), 3)}, below the threshold.` : missText(content, m.lost[g]) }));
+    .map((g) => ({ truth: g, reason: missReason(content, g, made), why: taken.has(g) ? `A detection of it has the score ${fixed(c.scores.at(c.kept[taken.get(g)]), 3)}, below the threshold.` : missText(content, m.lost[g]) }));
   return { missed, found: shown.filter((k) => m.matches[k] >= 0), ignored: shown.filter((k) => m.kinds[k] === "crowd"),
     wrong: shown.filter((k) => m.matches[k] < 0 && m.kinds[k] !== "crowd") };
 }
@@ -232,8 +232,8 @@ function missReason(content, g, made) {
 
 // ---- parts
 
-// Masks are in the page as crops, one after another; each crop is [top, left, rows, columns].
-const MASKS = 100; // objects whose masks are drawn beside the picture
+// The page holds masks as crops, one after another; each crop is [top, left, rows, columns].
+const MASKS = 100; // objects whose masks are drawn beside the image
 const maskStarts = (crops) => { const starts = [0]; for (let g = 0; g < crops.length; g++) starts.push(starts[g] + crops.row(g)[2] * crops.row(g)[3]); return starts; };
 
 function truthPixels(content, g) {
@@ -261,13 +261,13 @@ const bestRow = (iou, column) => { let best = 0; for (let g = 1; g < iou.length;
 
 function anchorMatch(view, anchor, column) {
   const { content } = view, a = content.learning.anchors, d = a.decisions.at(anchor), g = bestRow(a.iou, column), iou = a.iou.row(g)[column], m = content.model.rpn;
-  const why = d >= 0 ? (iou >= m.foreground ? `It stands for object ${d}: IoU ${fixed(iou, 3)} is at least ${m.foreground}.` : `It stands for object ${d}: IoU ${fixed(iou, 3)} is below ${m.foreground}, but no anchor overlaps some object more.`)
-    : d === -1 ? `Background: its best IoU, ${fixed(iou, 3)}, is below ${m.background}.` : `Neither: its best IoU, ${fixed(iou, 3)}, lies between ${m.background} and ${m.foreground}.`;
+  const why = d >= 0 ? (iou >= m.foreground ? `Positive for object ${d}: IoU ${fixed(iou, 3)} is at least ${m.foreground}.` : `Positive for object ${d}: IoU ${fixed(iou, 3)} is below ${m.foreground}, but no anchor overlaps some object more.`)
+    : d === -1 ? `Background: its best IoU, ${fixed(iou, 3)}, is below ${m.background}.` : `Ignored: its best IoU, ${fixed(iou, 3)}, lies between ${m.background} and ${m.foreground}.`;
   return [heading(`Anchor ${anchor}`, COLOUR.anchor), el("p", { class: "why", style: { "--c": COLOUR.anchor }, "data-field": "why" }, why), facts([["box", boxText(a.closestBoxes.row(column), 0)], ["drawn for the loss", [...a.sample.data].includes(anchor) ? "yes" : "no"]]),
     heading("IoU with every object"), bars([...Array(a.iou.length).keys()].map((k) => [`${k} ${truthName(content, k)}`, a.iou.row(k)[column], fixed(a.iou.row(k)[column], 3), COLOUR.truth]), 1)];
 }
 
-// A hundred of the anchors that are neither object nor background, from all over.
+// A hundred of the ignored anchors, from all over.
 function someBetween(content) {
   const all = [];
   content.learning.anchors.decisions.data.forEach((d, i) => { if (d === -2) all.push(i); });
@@ -280,7 +280,7 @@ function someBetween(content) {
   });
 }
 
-// Each cell by the strongest decision of its anchors: object, neither, background.
+// Each cell shows the strongest decision of its anchors: positive, ignored, background.
 function decisionMap(content, i) {
   const level = content.anchors[i], n = level.cell.length, first = content.anchors.slice(0, i).reduce((s, l) => s + l.rows * l.columns * l.cell.length, 0);
   const values = Float32Array.from({ length: level.rows * level.columns }, (_, cell) => {
@@ -311,9 +311,9 @@ function truthTable(content) {
 function sampledRegion(view, i, k) {
   const { content } = view, r = content.learning.regions, [, h, w] = r.maskGoals.shape;
   return [heading(`Region ${i}: ${className(content, r.labels[i])}`, k >= 0 ? COLOUR.proposal : COLOUR.dropped),
-    facts([["candidate", String(r.sample.at(i))], ["box", boxText(r.boxes.row(i))], k >= 0 && ["stands for object", String(r.matches.at(i))], k >= 0 && ["goal", boxText(r.goals.row(i))], r.iou.length && ["IoU", fixed(Math.max(...[...Array(r.iou.length).keys()].map((g) => r.iou.row(g)[r.sample.at(i)])), 3)],
-      ["taken for", className(content, r.likeliest[i])], ["probability of the truth", fixed(r.trueScores.at(i), 4)], ["adds to the class loss", tiny(r.classifierTerms.at(i))], k >= 0 && ["adds to the box loss", tiny(r.boxTerms.at(i))], k >= 0 && ["adds to the mask loss", tiny(r.maskTerms.at(i))]]),
-    k >= 0 && el("div", { class: "trio" }, thumb(mapCanvas(unit(r.maskGoals.row(k)), w, h, grey), "mask goal"), thumb(mapCanvas(unit(r.maskProbabilities.row(k)), w, h), "mask now"), thumb(mapCanvas(unit(r.maskPixels.row(k)), w, h), "loss of each pixel"))];
+    facts([["candidate", String(r.sample.at(i))], ["box", boxText(r.boxes.row(i))], k >= 0 && ["positive for object", String(r.matches.at(i))], k >= 0 && ["target", boxText(r.goals.row(i))], r.iou.length && ["IoU", fixed(Math.max(...[...Array(r.iou.length).keys()].map((g) => r.iou.row(g)[r.sample.at(i)])), 3)],
+      ["taken for", className(content, r.likeliest[i])], ["probability of its class", fixed(r.trueScores.at(i), 4)], ["adds to the class loss", tiny(r.classifierTerms.at(i))], k >= 0 && ["adds to the box loss", tiny(r.boxTerms.at(i))], k >= 0 && ["adds to the mask loss", tiny(r.maskTerms.at(i))]]),
+    k >= 0 && el("div", { class: "trio" }, thumb(mapCanvas(unit(r.maskGoals.row(k)), w, h, grey), "mask target"), thumb(mapCanvas(unit(r.maskProbabilities.row(k)), w, h), "mask now"), thumb(mapCanvas(unit(r.maskPixels.row(k)), w, h), "loss of each pixel"))];
 }
 
 function lossTerms(content, name) {
@@ -341,5 +341,5 @@ function termBars(terms, colour) {
   return svg;
 }
 
-// Reasons come with class numbers; the page knows the names.
+// Reasons contain class numbers; the page knows the names.
 const missText = (content, why) => `${why[0].toUpperCase()}${why.slice(1)}.`.replace(/class (\d+)/g, (_, k) => className(content, Number(k)));

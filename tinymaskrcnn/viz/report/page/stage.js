@@ -1,4 +1,4 @@
-// The picture with what lies over it. Boxes are in pixels of the resized picture.
+// The image with what lies over it. Boxes are in pixels of the resized image.
 
 const DASHES = { solid: [], dotted: [2.5, 3], dashed: [7, 4] };
 
@@ -9,7 +9,7 @@ class Stage {
     this.photo = photo;
     this.margin = 0;
     this.zoomTo = null;
-    this.canvas = el("canvas", { tabindex: 0, role: "img", "aria-label": "the picture with the boxes of this step" });
+    this.canvas = el("canvas", { tabindex: 0, role: "img", "aria-label": "the image with the boxes of this step" });
     this.context = this.canvas.getContext("2d");
     holder.append(this.canvas);
     new ResizeObserver(() => this.fit()).observe(holder);
@@ -17,7 +17,7 @@ class Stage {
     this.holder = holder;
   }
 
-  // What part of the plane is shown: the picture and a margin, or the part that is zoomed to.
+  // The part of the plane that is shown: the image with a margin, or the part zoomed to.
   get window() {
     if (this.zoomTo) return this.zoomTo;
     const m = this.margin * Math.max(...this.size);
@@ -53,7 +53,7 @@ class Stage {
 
   place(x, y) { return [x * this.scale + this.shift[0], y * this.scale + this.shift[1]]; }
 
-  // From a mouse event to pixels of the resized picture.
+  // From a mouse event to pixels of the resized image.
   locate(event) {
     const r = this.canvas.getBoundingClientRect();
     const x = (event.clientX - r.left) * this.canvas.width / r.width, y = (event.clientY - r.top) * this.canvas.height / r.height;
@@ -65,7 +65,7 @@ class Stage {
     this.context.fillRect(...this.place(0, 0), this.size[0] * this.scale, this.size[1] * this.scale);
   }
 
-  // A dark line under the coloured one, so that it can be seen on any picture.
+  // A dark line under the coloured one, so that it can be seen on any image.
   box(b, colour, style = "solid", width = 1.6, alpha = 1) {
     const c = this.context, [x, y] = this.place(b[0], b[1]);
     const w = (b[2] - b[0]) * this.scale, h = (b[3] - b[1]) * this.scale;
@@ -118,7 +118,7 @@ class Stage {
     c.restore();
   }
 
-  // A pasted mask, in pixels of the original picture: what is above the threshold, and its contour.
+  // A pasted mask, in pixels of the original image: the part above the threshold, and its contour.
   mask(pasted, threshold, colour, alpha = 0.45) {
     if (!pasted.width || !pasted.height) return;
     const ratio = [this.size[0] / this.original[0], this.size[1] / this.original[1]];

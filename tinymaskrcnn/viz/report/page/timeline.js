@@ -1,12 +1,12 @@
-// Moments of training side by side in time: one picture, and what the model made of it then.
+// Moments of training: one image, and what the model made of it at each of them.
 
 const THING = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const VIEWS = { detections: "Detections and masks", proposals: "Proposals", anchors: "Best anchors, moved", objectness: "Objectness" };
 const SAY = {
-  detections: "Boxes, classes and masks above the score threshold; dotted is the ground truth. At first there is nothing, then boxes without shape, then shapes.",
-  proposals: "What the first stage takes for objects. They begin everywhere and gather on the things.",
-  anchors: "The surest anchors (dotted) and the boxes they become (dashed).",
-  objectness: "How much each cell of a level looks like an object: the surest of its anchors.",
+  detections: "Boxes, classes and masks above the score threshold; the ground truth is dotted. At first there is nothing, then rough boxes, then shapes.",
+  proposals: "What the first stage takes for objects. The boxes start all over the image and gather on the objects.",
+  anchors: "The anchors with the highest scores (dotted) and the boxes they become (dashed).",
+  objectness: "How much each cell of a level looks like an object: the highest score among its anchors.",
 };
 
 class Timeline {
@@ -73,7 +73,7 @@ class Timeline {
     const right = this.sure.filter((i) => m.reasons[i] === "right").length;
     this.count.replaceChildren(...(state.view === "detections" ? [el("output", { id: "shown-count" }, String(this.sure.length)), ` detections after ${some(m.step, "step")}, ${right} of ${some(m.objects, "object")} right`]
       : state.view === "proposals" ? [`${some(m.proposals.length, "proposal")} after ${some(m.step, "step")}`] : [`after ${some(m.step, "step")}`]));
-    this.aside.replaceChildren(...[heading(`After ${some(m.step, "step")}`), facts([["picture", m.title], ["AP at IoU 0.5", fixed(m.ap50, 3)], ["sum of losses", fixed(Object.values(m.losses).reduce((a, b) => a + (b || 0), 0), 3), "loss"]]),
+    this.aside.replaceChildren(...[heading(`After ${some(m.step, "step")}`), facts([["image", m.title], ["AP at IoU 0.5", fixed(m.ap50, 3)], ["sum of losses", fixed(Object.values(m.losses).reduce((a, b) => a + (b || 0), 0), 3), "loss"]]),
       bars(Object.entries(m.losses).map(([k, v]) => [k.replace("loss_", ""), v || 0, fixed(v, 3), m.lossColours[k]]), Math.max(...this.moments.flatMap((x) => Object.values(x.losses)).map((v) => v || 0), 1e-9)),
       el("p", {}, el("a", { href: m.page }, "Every stage at this moment →")),
       ...missingLines(this.missing), heading("All moments"), courses(this.moments, state.at), grid(["step", "losses", "AP50"], this.moments.map((x) => [x.step.toLocaleString("en"), fixed(Object.values(x.losses).reduce((a, b) => a + (b || 0), 0), 2), fixed(x.ap50, 2)]))].flat());
@@ -104,7 +104,7 @@ class Timeline {
   }
 }
 
-// The moments of which there is nothing to show, and why.
+// The moments that have nothing to show, and why.
 const missingLines = (missing) => missing.map((m) => el("p", { class: "quiet" }, `Missing: step ${m.step.toLocaleString("en")} (${m.missing})`));
 
 // The losses over the moments, on one scale, and the moment that is shown.

@@ -1,9 +1,9 @@
-// The walk through the steps: what is chosen, what is under the pointer, and the page around it.
+// The walk through the steps: the choices, the thing under the pointer, and the page around them.
 //
-// A step has id, group, title, text(content) and build(view). build gives, all optional: controls,
-// legend, count, hits (things with a box that can be hovered: key, box, text, details), paint(stage),
-// panel (beside the picture while nothing is hovered), margin, zoom, move(point), step (y and x that
-// Shift with an arrow key moves by).
+// A step has id, group, title, text(content) and build(view). build returns, all optional: controls,
+// legend, count, hits (things with a box to hover over: key, box, text, details), paint(stage), panel
+// (beside the image while nothing is hovered), margin, zoom, move(point), step (how far Shift with an
+// arrow key moves in y and x).
 
 class View {
   constructor(content, photo, app) {
@@ -43,7 +43,7 @@ class View {
     canvas.addEventListener("pointermove", (e) => this.point(this.stage.locate(e)));
     canvas.addEventListener("pointerleave", () => this.focus(this.pinned));
     canvas.addEventListener("click", (e) => {
-      if (this.built.move?.(this.stage.locate(e))) return; // a tap, where no pointer moves before it
+      if (this.built.move?.(this.stage.locate(e))) return; // a tap: no pointer moves before it
       const hit = this.under(this.stage.locate(e));
       this.pinned = hit && hit.key !== this.pinned ? hit.key : null;
       this.focus(this.pinned);
@@ -64,7 +64,7 @@ class View {
     if (this.pinned === null) this.focus(this.under(place)?.key ?? null);
   }
 
-  // One cell on, for who has no pointer.
+  // One cell further, for those without a pointer.
   moveBy(key) {
     const by = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key];
     if (!by) return false;
@@ -117,7 +117,7 @@ class View {
     this.rebuild();
   }
 
-  // Everything of the step anew; while a slider moves, all but the controls (refresh).
+  // Builds all of the step anew; while a slider moves, all but the controls (refresh).
   rebuild() {
     this.refresh();
     this.controls.replaceChildren(...[this.built.controls || []].flat().filter(Boolean));
@@ -144,7 +144,7 @@ class View {
     this.chips.replaceChildren(...shown.map((h) => el("button", { type: "button", "data-key": String(h.key), "aria-pressed": "false",
       onfocus: () => this.pinned === null && this.focus(h.key), onpointerenter: () => this.pinned === null && this.focus(h.key),
       onclick: () => { this.pinned = this.pinned === h.key ? null : h.key; this.focus(h.key); } }, h.text)),
-      ...(hits.length > shown.length ? [el("span", { class: "more" }, `and ${hits.length - shown.length} more in the picture`)] : []));
+      ...(hits.length > shown.length ? [el("span", { class: "more" }, `and ${hits.length - shown.length} more in the image`)] : []));
   }
 
   set(name, value, rebuild = true) {
@@ -152,7 +152,7 @@ class View {
     if (rebuild) this.rebuild(); else this.refresh();
   }
 
-  // A candidate's mask at picture size, kept: or null where the page holds none.
+  // A candidate's mask at image size, remembered; null if the page holds none.
   paste(candidate) {
     const c = this.content.candidates, row = c.maskRow.get(candidate);
     if (row === undefined) return null;
