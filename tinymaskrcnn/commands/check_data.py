@@ -15,8 +15,8 @@ from pycocotools import mask as rle_tools
 from tqdm import tqdm
 
 from ..datasets.checking import CheckedSet, check_set, leaks
-from ..datasets.defects import ERRORS, ODD, Defect, by_kind, examples
 from ..datasets.images import read_image
+from ..datasets.issues import ERRORS, ODD, Issue, by_kind, examples
 from ..datasets.run_lengths import masks_from_rles
 from ..detection.anchor_fit import best_overlaps, coverage, suggested_sizes
 from ..detection.anchors import AnchorGenerator
@@ -36,7 +36,7 @@ MANY = 0.1  # a larger share of uncovered boxes is a warning
 BETTER = 0.03  # suggest other anchor sizes if they gain this much coverage
 SHRUNK, SMALL = 1.2, 16  # suggest less shrinking above this factor, for boxes below this side
 IMAGES = 16  # on a sheet
-MOST_WRONG = 12  # of them with defects
+MOST_WRONG = 12  # of them with issues
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -78,20 +78,20 @@ def run(options: argparse.Namespace) -> int:
         limit = options.max_pixels
         one = check_set(path, options.images, classes, limit, progress_bar)
         for other in checked:
-            one.defects += leaks(one, other)
+            one.issues += leaks(one, other)
         checked.append(one)
         fit = AnchorFit(one, model)
-        one.defects += fit.defects()
+        one.issues += fit.issues()
         say(f"{path}: {sizes_of(one)}")
         trained_on = one is checked[0]
-        for line in (*findings(one.defects), *fit.lines(suggest=trained_on)):
+        for line in (*findings(one.issues), *fit.lines(suggest=trained_on)):
             say(f"  {line}")
         inputs = identities([*paths, *(p for c in checked for p in c.file.files.values())])
         check_output(sheet, inputs, mark("check-data"), options.force)
         save_sheet(one, fit, sheet, limit)
         say(f"  images: {sheet}")
-        errors += sum(defect.level in ERRORS for defect in one.defects)
-        warnings += sum(defect.level == ODD for defect in one.defects)
+        errors += sum(issue.level in ERRORS for issue in one.issues)
+        warnings += sum(issue.level == ODD for issue in one.issues)
     return verdict(", ".join(options.data), errors, warnings, options.strict)
 
 
@@ -152,9 +152,9 @@ def class_counts(checked: CheckedSet) -> dict[str, int]:
     return {name: labels[k] for k, name in enumerate(checked.file.classes, start=1)}
 
 
-def findings(defects: list[Defect]) -> list[str]:
+def findings(issues: list[Issue]) -> list[str]:
     """One line per kind, errors first."""
-    kinds = sorted(by_kind(defects).items(), key=lambda item: item[1][0].level == ODD)
+    kinds = sorted(by_kind(issues).items(), key=lambda item: item[1][0].level == ODD)
     return [
         f"{'warning' if some[0].level == ODD else 'error'}: {kind} ({len(some)}): "
         f"{examples(some, with_details=True)}"
@@ -193,14 +193,14 @@ class AnchorFit:
         """The anchors' sizes."""
         return [size for level in self.anchors.sizes for size in level]
 
-    def defects(self) -> list[Defect]:
+    def issues(self) -> list[Issue]:
         """The boxes that no anchor covers, if there are many."""
         poor = np.flatnonzero(self.overlaps < COVERED)
         if len(poor) <= MANY * len(self.boxes):
             return []
         kind = f"boxes that no anchor overlaps by {COVERED:g}"
         return [
-            Defect(ODD, kind, f"annotation {self.ids[i]}", annotation=self.ids[i])
+            Issue(ODD, kind, f"annotation {self.ids[i]}", annotation=self.ids[i])
             for i in poor[np.argsort(self.overlaps[poor], kind="stable")]
         ]
 
@@ -238,7 +238,7 @@ def in_words(overlaps: np.ndarray) -> str:
 
 def save_sheet(checked: CheckedSet, fit: AnchorFit, path: Path, max_pixels: int) -> None:
     """Write the contact sheet."""
-    lines = findings(checked.defects)
+    lines = findings(checked.issues)
     summary = Summary(
         title=str(checked.file.path),
         subtitle=sizes_of(checked),
@@ -262,7 +262,7 @@ def mask_sides(checked: CheckedSet) -> np.ndarray:
 
 
 def shown_images(checked: CheckedSet) -> list[dict]:
-    """The entries of the images for the sheet: some with each kind of defect in turn, then others
+    """The entries of the images for the sheet: some with each kind of issue in turn, then others
     from all over the set.
     """
     readable = [entry for entry in checked.file.images if entry["id"] in checked.digests]
@@ -270,12 +270,12 @@ def shown_images(checked: CheckedSet) -> list[dict]:
     annotations = checked.file.annotations
     rows = [
         [
-            defect.image
-            if defect.annotation is None
-            else annotations[defect.annotation].get("image_id")
-            for defect in some
+            issue.image
+            if issue.annotation is None
+            else annotations[issue.annotation].get("image_id")
+            for issue in some
         ]
-        for some in by_kind(checked.defects).values()
+        for some in by_kind(checked.issues).values()
     ]
     turns = [row[turn] for turn in range(MOST_WRONG) for row in rows if turn < len(row)]
     wrong = [id_ for id_ in dict.fromkeys(map(_hashable, turns)) if id_ in entries][:MOST_WRONG]
@@ -298,15 +298,15 @@ def cell_of(checked: CheckedSet, entry: dict, max_pixels: int) -> Cell:
     places = {thing["id"]: index for index, thing in enumerate(things)}
     wrong: dict[int, str] = {}
     unusable, notes = [], []
-    for defect in checked.defects:
-        if defect.image == id_:
-            notes.append(defect.kind)
-        elif defect.annotation in places:
-            wrong.setdefault(places[defect.annotation], defect.kind)
-        elif defect.annotation is not None:
-            annotation = file.annotations[defect.annotation]
+    for issue in checked.issues:
+        if issue.image == id_:
+            notes.append(issue.kind)
+        elif issue.annotation in places:
+            wrong.setdefault(places[issue.annotation], issue.kind)
+        elif issue.annotation is not None:
+            annotation = file.annotations[issue.annotation]
             if annotation.get("image_id") == id_:
-                unusable.append((stated_box(annotation), defect.kind))
+                unusable.append((stated_box(annotation), issue.kind))
     return Cell(
         name=entry["file_name"],
         image=image,

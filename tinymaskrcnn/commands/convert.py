@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..datasets.defects import LEFT_OUT, by_kind, examples
 from ..datasets.formats import (
     UNREADABLE,
     AnnotatedPicture,
@@ -20,6 +19,7 @@ from ..datasets.formats import (
     as_coco_json,
     read,
 )
+from ..datasets.issues import LEFT_OUT, by_kind, examples
 from ..errors import InputError
 from ..files import check_output, identities, write_atomic
 from .options import output_file
@@ -91,13 +91,13 @@ def run(options: argparse.Namespace) -> int:
     annotations = with_images_placed(annotations, out, inputs, options.force)
     content = as_coco_json(annotations, out.parent)
     report(source, annotations)
-    if options.strict and annotations.defects:
+    if options.strict and annotations.issues:
         raise InputError(f"{source}: nothing is written, because of --strict")
     check_output(out, inputs, None, options.force)  # once more: reading may have taken long
     write_images(annotations)
     write_atomic(out, (json.dumps(content) + "\n").encode())
     say(f"{out}: {summary(content)}")
-    return int(any(defect.kind == UNREADABLE for defect in annotations.defects))
+    return int(any(issue.kind == UNREADABLE for issue in annotations.issues))
 
 
 def without_crowds(annotations: Annotations) -> Annotations:
@@ -147,7 +147,7 @@ def write_images(annotations: Annotations) -> None:
 
 def report(source: Path, annotations: Annotations) -> None:
     """Log one line per kind of thing that is left out, or may be meant differently."""
-    for kind, some in by_kind(annotations.defects).items():
+    for kind, some in by_kind(annotations.issues).items():
         what = "left out, " if some[0].level == LEFT_OUT else ""
         logger.warning("%s: %s%s (%d): %s", source, what, kind, len(some), examples(some, True))
 

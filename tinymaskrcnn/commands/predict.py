@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..datasets.defects import ODD, Defect, by_kind, examples
 from ..datasets.images import (
     FOREIGN_SUFFIXES,
     SUFFIXES,
@@ -22,6 +21,7 @@ from ..datasets.images import (
     read_image,
     unread,
 )
+from ..datasets.issues import ODD, Issue, by_kind, examples
 from ..detection.detections import Detections
 from ..errors import InputError, one_line
 from ..evaluation.results import coco_results
@@ -110,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
                 write_atomic(out / "predictions.json", content)
             deque(content, maxlen=0)  # the other ranks only hand over what they have
         failures = sum(group.gathered(used.count(False)))
-        more = [defect for part in group.gathered(work.unread) for defect in part]
+        more = [issue for part in group.gathered(work.unread) for issue in part]
     for kind, some in by_kind(more).items():
         logger.warning("%s (%d): %s", kind, len(some), examples(some, with_details=True))
     from_folder = len(inputs) > 1 or any(os.path.isdir(given) for given in options.images)
@@ -131,7 +131,7 @@ class Work:
     read: Container[Hashable]
     options: argparse.Namespace
     spool: Spool | None
-    unread: list[Defect] = field(default_factory=list)
+    unread: list[Issue] = field(default_factory=list)
 
     def predict(self, source: Source, target: Path) -> bool:
         """Detect the objects of an image, draw, print and keep them; whether that worked."""
@@ -166,7 +166,7 @@ class Work:
         limit = self.options.max_pixels
         image = read_image(source.path, self.model.in_channels, limit, source.page or 1)
         more = unread(source.path, page=source.page, max_pixels=limit)
-        self.unread.extend(Defect(ODD, kind, str(source), detail) for kind, detail in more)
+        self.unread.extend(Issue(ODD, kind, str(source), detail) for kind, detail in more)
         (detections,) = self.model.detect([image])
         detections = detections[detections.scores >= self.options.score]
         picture = draw_detections(image, detections, self.classes, 0.0)

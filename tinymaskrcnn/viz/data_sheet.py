@@ -33,7 +33,7 @@ class Cell:
     Attributes:
         image: (3, H, W) float32 in 0..1.
         boxes, labels, masks: (G, 4), (G,) and (G, H, W), an array or CroppedMasks.
-        wrong: maps the index of each object with a defect to a few words on it.
+        wrong: maps the index of each object with an issue to a few words on it.
         unusable: boxes of objects that are left out, and why.
         note: what is wrong with the image itself.
     """
@@ -193,7 +193,7 @@ def _thumbnail(cell: Cell) -> Image.Image:
     own = [class_colour(int(label)) for label in cell.labels]
     for index in cell.wrong:
         own[index] = RED
-    order = sorted(range(len(masks)), key=lambda index: index in cell.wrong)  # defects on top
+    order = sorted(range(len(masks)), key=lambda index: index in cell.wrong)  # issues on top
     drawn = draw_objects(
         picture,
         boxes[order],

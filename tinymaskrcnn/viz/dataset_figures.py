@@ -4,7 +4,7 @@ and what augmentation does to an image.
 The charts take plain numbers, and draw on `axis` if one is given; `check-data` puts them on its
 contact sheet.
 
-Not here: images of the set with its defects (data_sheet.py).
+Not here: images of the set with its issues (data_sheet.py).
 """
 
 from __future__ import annotations
