@@ -41,8 +41,7 @@ from tinymaskrcnn.ops.sgd import cpu, reference
 from tinymaskrcnn.optim import Muon, clip_scale, grad_norm
 from tinymaskrcnn.training import Trainer
 from tinymaskrcnn.training.recipes import named
-from tinymaskrcnn.training.schedule import learning_rate
-from tinymaskrcnn.training.start import make_optimizer
+from tinymaskrcnn.training.schedule import learning_rate, make_optimizer
 from tinymaskrcnn.viz.curves import smoothed
 
 # %% [markdown]

@@ -23,7 +23,7 @@ from lessons.figures.plots import curves
 from lessons.figures.show import show
 from lessons.samples import sample_set
 from tinymaskrcnn import load_model
-from tinymaskrcnn.evaluation import evaluate, mistakes
+from tinymaskrcnn.evaluation import detection_errors, evaluate
 from tinymaskrcnn.evaluation.coco_metrics import compare
 from tinymaskrcnn.functional import box_iou
 
@@ -191,11 +191,11 @@ show(compare)
 # many objects the area and the 101 points agree; with few they differ a little.
 
 # %%
-show(mistakes.precision_recall)
-show(mistakes.average_precision)
-assert np.isclose(mistakes.average_precision(-np.arange(5.0), np.array(hits), 3), 5 / 6)
+show(detection_errors.precision_recall)
+show(detection_errors.average_precision)
+assert np.isclose(detection_errors.average_precision(-np.arange(5.0), np.array(hits), 3), 5 / 6)
 ranked = all_hits(tables, scores, 0.5)
-area = mistakes.average_precision(-np.arange(float(len(ranked))), ranked, objects)
+area = detection_errors.average_precision(-np.arange(float(len(ranked))), ranked, objects)
 assert abs(area - ap[0]) < 0.01
 
 # %% [markdown]
@@ -321,5 +321,6 @@ assert high - low > 0.2
 # there was no such object to find. Comparing AP of VOC with AP of COCO. Believing the third digit.
 #
 # **Read next.** `tinymaskrcnn/evaluation/coco_metrics.py` for the figures by class and size;
-# `tinymaskrcnn/evaluation/mistakes.py`, which says of each false alarm *why* it is one. Hoiem et
-# al. 2012 and Bolya et al. 2020 (TIDE) go on from there. Then lesson 16: pictures of your own.
+# `tinymaskrcnn/evaluation/detection_errors.py`, which says of each false alarm *why* it is
+# one. Hoiem et al. 2012 and Bolya et al. 2020 (TIDE) go on from there. Then lesson 16: pictures of
+# your own.

@@ -34,10 +34,10 @@ from lessons.figures.show import show
 from lessons.samples import sample_set
 from tinymaskrcnn import load_model
 from tinymaskrcnn.cli import main
-from tinymaskrcnn.commands.train import initial_model
 from tinymaskrcnn.datasets import CocoDataset
 from tinymaskrcnn.evaluation import evaluate
 from tinymaskrcnn.training import Trainer
+from tinymaskrcnn.training.initial_weights import initial_model
 from tinymaskrcnn.training.recipes import named
 from tinymaskrcnn.training.run_folder import read_rows
 
@@ -280,5 +280,5 @@ scratch.cleanup()
 # looking. Evaluating on what was trained on, and being happy.
 #
 # **Read next.** `tinymaskrcnn/datasets/checking.py` and `tinymaskrcnn/datasets/coco_objects.py`:
-# every fault that is known. `tinymaskrcnn/training/start.py`: what is kept of other weights. Then
-# lesson 17: why this took seconds, not hours.
+# every fault that is known. `tinymaskrcnn/training/initial_weights.py`: what is kept of other
+# weights. Then lesson 17: why this took seconds, not hours.

@@ -1,5 +1,6 @@
 """The command line: what it does, what it says, and with which status it ends."""
 
+import ast
 import json
 import os
 import signal
@@ -13,9 +14,10 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from tests.cuda.modes import mode
-from tinymaskrcnn.cli import main
+from tinymaskrcnn import commands
+from tinymaskrcnn.cli import COMMANDS, main
 from tinymaskrcnn.commands import bench, evaluate, predict, train
-from tinymaskrcnn.commands.report import errors_table, figures_table
+from tinymaskrcnn.commands.tables import errors_table, figures_table
 from tinymaskrcnn.functional import box_iou
 from tinymaskrcnn.models.builders import maskrcnn_tiny
 from tinymaskrcnn.weights import load_weights, read_metadata, save_weights
@@ -76,20 +78,20 @@ def folder(tmp_path, monkeypatch):
         (["train", "--data", "none.json"], "none.json: no such file"),
         pytest.param(
             ["train", "--device", "cuda"],
-            "--device cuda: ",  # what is missing: the package, or a GPU
+            "device cuda: ",  # what is missing: the package, or a GPU
             marks=pytest.mark.skipif(mode() in ("gpu", "simulator"), reason="it would train"),
         ),
-        (["train", "--threads", "0"], "--threads: expected 1 to"),
+        (["train", "--threads", "0"], "threads: expected 1 to"),
         (["train", "--weights", "none.pth"], "none.pth: no such weights"),
         (["train", "--set", "model.colour=1"], "has no setting 'colour'"),
         (["train", "--set", "model=resnet"], "no model 'resnet': expected one of"),
         (["train", "--set", "shapes.colour=1"], "--set shapes: "),
         (["train", "--set", "shapes.classes=('cube',)"], "shape classes ['cube']"),
-        (["predict"], "the following arguments are required: PICTURE"),
+        (["predict"], "the following arguments are required: IMAGE"),
         (["predict", "x.png", "--weights", "none"], "none: no such weights; expected a file, or"),
-        (["predict", "x.png", "--score", "7"], "--score 7.0: expected 0 to 1"),
+        (["predict", "x.png", "--score", "7"], "--score: 7.0: expected 0 to 1"),
         (["predict", "x.png", "--max-pixels", "0"], "--max-pixels: 0: expected at least 1"),
-        (["predict", "."], ".: no pictures in this folder"),
+        (["predict", "."], ".: no images in this folder"),
         (["evaluate", "--images", "here"], "--images goes with --data"),
     ],
 )
@@ -101,13 +103,21 @@ def test_a_wrong_call_is_one_line_and_status_2(capsys, folder, call, message):
     assert not list(folder.iterdir())
 
 
-@pytest.mark.parametrize(
-    "command", [[], ["train"], ["predict"], ["evaluate"], ["warmup"], ["bench"]]
-)
-def test_help_tells_the_exit_status(capsys, command):
+def test_every_command_has_a_module_and_none_imports_another():
+    names = {command.name.replace("-", "_") for command in COMMANDS}
+    for name in names:
+        tree = ast.parse(Path(commands.__file__).with_name(f"{name}.py").read_text())
+        assert {"add", "run"} <= {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        assert {node.module for node in imports if node.level == 1}.isdisjoint(names)
+
+
+@pytest.mark.parametrize("command", [[], *([command.name] for command in COMMANDS)])
+def test_help_tells_what_a_command_does_and_the_exit_status(capsys, command):
     status, out, _ = run(capsys, *command, "--help")
     assert status == 0
     assert "exit status: 0 done" in out
+    assert len(out.split("\n\n")[1]) > 40
 
 
 def test_version(capsys):
@@ -128,12 +138,19 @@ def test_bench_lists_its_rows_and_refuses_others(capfd):
     assert (status, out, err) == (2, "", "no row is named no such row; --list shows all\n")
 
 
-def test_help_and_errors_load_no_kernels():
-    code = "import sys, tinymaskrcnn.cli as c; c.command_line(); print('numba' in sys.modules)"
+@pytest.mark.parametrize("call", [["--help"], ["--version"], ["fly"], ["learn", "--help"]])
+def test_help_and_a_misspelt_command_load_nothing_heavy(call):
+    code = f"""
+import sys, tinymaskrcnn.cli as cli
+try:
+    cli.main({call})
+except SystemExit:
+    print(*{{"numba", "numpy", "scipy", "matplotlib", "PIL"}} & sys.modules.keys())
+"""
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert answer.stdout.strip() == "False"
+    assert answer.stdout.splitlines()[-1] == ""
 
 
 def test_train_evaluate_predict_and_fine_tune(capsys, monkeypatch, folder):
@@ -293,7 +310,7 @@ def test_predict_goes_on_after_what_cannot_be_read(capsys, folder):
     assert status == 1
     assert [line.split(":")[0] for line in out.splitlines()] == ["in/a.png", "in/b.jpg"]
     assert "in/c.png: not an image" in err
-    assert "1 of 3 pictures could not be read" in err
+    assert "1 of 3 images could not be read" in err
     assert sorted(p.name for p in (folder / "out").iterdir()) == [
         "a_predicted.png",
         "b_predicted.png",
@@ -317,7 +334,7 @@ def test_predict_says_what_is_wrong_with_every_kind_of_bad_file(capsys, folder):
         "in/foreign.heic: not an image of a known kind",
         "in/large.png: 12000 x 9000 = 108000000 pixels, more than the limit of 64000000; "
         "allow it with --max-pixels 108000000",
-        "4 of 4 pictures could not be read",
+        "4 of 4 images could not be read",
     ]
     for line, start in zip(err.splitlines(), starts, strict=True):
         assert line.startswith(start)

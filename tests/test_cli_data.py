@@ -10,7 +10,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from tinymaskrcnn.commands import convert
-from tinymaskrcnn.commands.report import counted
+from tinymaskrcnn.commands.tables import counted
 
 from .test_cli import SETTINGS, picture, run
 
@@ -61,7 +61,7 @@ def test_convert_check_train_evaluate(capsys, folder):
     for name in ("a.png", "b.png"):
         Image.new("L", (64, 48), ord(name[0])).save(name)
     call = ["convert", via("a.png", "b.png"), "--out", "train.json"]
-    assert run(capsys, *call)[:2] == (0, "train.json: 2 pictures, 2 objects: cell 2\n")
+    assert run(capsys, *call)[:2] == (0, "train.json: 2 images, 2 objects: cell 2\n")
     assert run(capsys, "check-data", "train.json")[0] == 0
     steps = ["--steps", "1", "--batch-size", "2", *SETTINGS, "--out", "run"]
     status, _, err = run(capsys, "train", "--data", "train.json", "--val", "train.json", *steps)
@@ -131,7 +131,7 @@ def test_a_picture_inside_the_annotations_gets_a_file(capsys, folder):
     original = Path("a.png").read_bytes()
     call = ["convert", ".", "--out", "out.json"]
     status, _, err = run(capsys, *call)
-    assert (status, err) == (0, "2 pictures from the annotations in out_pictures\n")
+    assert (status, err) == (0, "2 images from the annotations in out_pictures\n")
     assert Path("out_pictures/two.png").read_bytes() == original
     assert run(capsys, "check-data", "out.json")[0] == 0
     Path("out_pictures/one.png").write_bytes(b"mine")
@@ -157,7 +157,7 @@ def test_classes_by_frequency_in_the_summary():
         "categories": [{"id": 4, "name": "a"}, {"id": 9, "name": "b"}],
         "annotations": [{"category_id": 9}, {"category_id": 4}, {"category_id": 9}],
     }
-    assert convert.summary(content) == "2 pictures, 3 objects: b 2, a 1"
+    assert convert.summary(content) == "2 images, 3 objects: b 2, a 1"
 
 
 def test_numbers_in_words():
@@ -172,9 +172,9 @@ def test_a_good_set(capsys):
     status, out, err = run(capsys, "check-data", data_set())
     assert (status, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0] == "train.json: 3 pictures, 6 usable objects, 1 class: cell 6"
+    assert lines[0] == "train.json: 3 images, 6 usable objects, 1 class: cell 6"
     assert lines[1].startswith("  anchors 24, 48, 96, 192, 384: the best one overlaps a box by 0.")
-    assert lines[-2:] == ["  pictures: train_check.png", "nothing wrong was found"]
+    assert lines[-2:] == ["  images: train_check.png", "nothing wrong was found"]
     with Image.open("train_check.png") as sheet:
         assert sheet.width > 1000 and sheet.height > 500
 
@@ -298,9 +298,7 @@ def test_large_pictures_that_the_model_shrinks(capsys):
             entry |= {"width": 640, "height": 480}
 
     out = run(capsys, "check-data", data_set(change=change))[1]
-    assert (
-        "shrinks the pictures 2.5 times: --set model.min_size=480 --set model.max_size=640" in out
-    )
+    assert "shrinks the images 2.5 times: --set model.min_size=480 --set model.max_size=640" in out
 
 
 @pytest.mark.parametrize(
@@ -350,7 +348,7 @@ def test_any_number_of_objects_goes_the_whole_way(capsys, folder):
     path = data_set(count=5, change=change)
     status, out, _ = run(capsys, "check-data", path)
     assert status == 0
-    assert "5 pictures, 2012 usable objects" in out
+    assert "5 images, 2012 usable objects" in out
     assert run(capsys, "convert", path, "--out", "again.json")[1].endswith(
         "2012 objects: cell 2012\n"
     )
@@ -444,7 +442,7 @@ def test_pictures_that_are_evaluated_on_too_are_named(capsys, folder):
     data_set("val", 1)
     (folder / "val/1.png").write_bytes((folder / "train/3.png").read_bytes())
     _, _, err = train_one_step(capsys, "--val", "val.json", "--set", "eval_images=1")
-    assert "val.json: 1 picture(s) are trained on too: val/1.png\n" in err
+    assert "val.json: 1 image(s) are trained on too: val/1.png\n" in err
 
 
 def test_a_json_of_another_tool_is_told_what_to_do(capsys, folder):

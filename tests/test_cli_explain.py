@@ -57,13 +57,13 @@ def test_calls_that_cannot_be(capsys, weights, folder):
         (["missing.png"], "missing.png: no such file"),
         (["torn.png"], "torn.png: "),
         ([PICTURE, "--out", "no/where.html"], "--out no/where.html: there is no folder no"),
-        ([PICTURE, "--out", folder], "is a folder, expected a file such as report.html"),
+        ([PICTURE, "--out", folder], "this is a folder, expected the name of a file"),
         ([PICTURE, "--weights", "none.pth"], "none.pth: no such weights"),
         ([PICTURE, "--targets", "missing.json"], "missing.json: "),
         ([PICTURE, "--targets", "none.json"], "none.json: "),
         (["other.png", "--targets", targets], "has no targets for other.png, only for shapes_002"),
         ([PICTURE, "--images", folder], "--images goes with --targets"),
-        ([PICTURE, "--device", "cuda"], "--device cuda: "),
+        ([PICTURE, "--device", "cuda"], "device cuda: "),
     ]
     for arguments, message in cases:
         more = [] if "--weights" in arguments else ["--weights", weights]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.test_cli import picture, small_weights
 from tinymaskrcnn.cli import main
-from tinymaskrcnn.commands.report import figures_table
+from tinymaskrcnn.commands.tables import figures_table
 from tinymaskrcnn.errors import LONGEST, one_line, printable
 from tinymaskrcnn.training.progress import ProgressBar
 from tinymaskrcnn.training.recipes import Recipe

@@ -140,7 +140,7 @@ def test_one_bad_entry_does_not_end_a_folder(capsys, weights):
         "in/d.png: no such",
         "in/e.png: not a",
     ]
-    starts += ["out/h_predicted.png: this is a folder", "5 of 7 pictures could not be read or"]
+    starts += ["out/h_predicted.png: this is a folder", "5 of 7 images could not be read or"]
     for line, start in zip(lines, starts, strict=True):
         assert line.startswith(start)
     content = json.loads(Path("out/predictions.json").read_text())
@@ -155,7 +155,7 @@ def test_convert_goes_on_after_a_bad_file_and_says_so_in_its_status(capsys):
         Path(f"{name}.json").write_text(json.dumps({"shapes": [shape], "imagePath": f"{name}.png"}))
     Path("b.png").write_bytes(b"not a picture")
     status, out, err = run(capsys, "convert", ".", "--out", "out.json")
-    assert (status, out) == (1, "out.json: 1 picture, 1 object: cell 1\n")
+    assert (status, out) == (1, "out.json: 1 image, 1 object: cell 1\n")
     assert err.startswith(".: left out, files that cannot be read (1): b.png (not an image of a")
     assert err.count("\n") == 1
 

@@ -1,11 +1,12 @@
-"""The command line: how a command is run, and how its success or failure is told.
+"""The command line: the list of commands, how one is run, and how its success or failure is told.
 
-What can be asked for is in commands/options.py. Each command's work is in a module of its name in
-commands/, loaded when it is asked for.
+Each command has a module in commands/: `add(parser)` for its options, and `run(options)`. It is
+imported when the command was chosen, so that `tinymaskrcnn --help` loads no kernels.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib
 import io
@@ -14,12 +15,41 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from types import ModuleType
+from typing import NamedTuple, NoReturn
 
-from .commands.options import command_line
-from .errors import outcome, printable
+from . import __version__
+from .errors import one_line, outcome, printable
 from .launcher import leads
 
-_OF_ALL_RANKS = ("train", "predict", "evaluate", "warmup")
+
+class Command(NamedTuple):
+    """A command, one line on it, and whether under MPI every rank runs it or only the first."""
+
+    name: str
+    summary: str
+    on_all_ranks: bool = False
+
+    def load(self) -> ModuleType:
+        """Its module, such as commands/check_data.py of "check-data"."""
+        return importlib.import_module(f".commands.{self.name.replace('-', '_')}", __package__)
+
+
+COMMANDS = (
+    Command("train", "train a model on toy shapes, or on your images and a COCO json", True),
+    Command("predict", "find the objects in images", True),
+    Command("evaluate", "COCO's metrics for boxes and masks, and the reason of each error", True),
+    Command("explain", "write a page that shows every stage of the model on one image"),
+    Command("check-data", "find what is wrong with a data set"),
+    Command("convert", "turn annotations of other tools into COCO json"),
+    Command("learn", "the lessons' exercises: show the next one, or check your answers"),
+    Command("bench", "measure how fast everything is (needs a clone of the repository)"),
+    Command("warmup", "compile all kernels now", True),
+)
+_STATUS = """\
+exit status: 0 done; 1 the work failed; 2 the call or the input was wrong; 130 or 143 stopped by
+Ctrl-C or SIGTERM
+(training has saved everything by then). Every failure is one line on standard error."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,17 +73,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _status(arguments: Sequence[str] | None) -> int:
     """Run a command line and return the exit status of its command."""
-    parser = command_line()
-    if any("\0" in word for word in arguments or ()):  # a shell cannot, a caller can
+    words = sys.argv[1:] if arguments is None else arguments
+    name = next((word for word in words if not word.startswith("-")), "")
+    chosen = next((command for command in COMMANDS if command.name == name), None)
+    parser = _parser(chosen)
+    if any("\0" in word for word in words):  # a shell cannot, a caller can
         parser.error("an argument has a null byte in it, which no file name or number has")
-    options = parser.parse_args(arguments)
-    if not leads() and options.command not in _OF_ALL_RANKS:
+    options = parser.parse_args(words)
+    assert chosen is not None  # else the parser has ended the program
+    if not leads() and not chosen.on_all_ranks:
         return 0  # the first rank does it
     _show_log()
-    module = options.command.replace("-", "_")
-    status = importlib.import_module(f".commands.{module}", __package__).run(options)
+    status = chosen.load().run(options)
     sys.stdout.flush()
     return status
+
+
+def _parser(chosen: Command | None) -> argparse.ArgumentParser:
+    """Knows the names of all commands, and the options of the chosen one."""
+    parser = _OneLineParser(
+        prog="tinymaskrcnn",
+        description="Mask R-CNN: train it, predict with it, measure it.",
+        epilog=_STATUS,
+    )
+    parser.add_argument("--version", action="version", version=f"tinymaskrcnn {__version__}")
+    names = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        options = names.add_parser(command.name, help=command.summary, epilog=_STATUS)
+        if command is chosen:
+            command.load().add(options)
+    return parser
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong with a call in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        text = f"{self.prog}: {one_line(message)} (see {self.prog} --help)\n"
+        self.exit(2, text if leads() else None)
 
 
 def _open_streams() -> None:

@@ -22,6 +22,10 @@ class InputError(ValueError):
         return one_line(super().__str__())
 
 
+class WeightsError(InputError):
+    """A weight file cannot be used: the message names the file and the reason."""
+
+
 class NonFiniteError(FloatingPointError):
     """A loss became infinite or NaN in training. The message names the term, the step, the image
     and the layer.

@@ -1,7 +1,5 @@
 """Check that a file can be read; write a file whole or not at all; never overwrite what a user
 would miss. Every error names the file.
-
-Not here: weight files, whose library writes them itself (weights/safetensors_files.py).
 """
 
 from __future__ import annotations
@@ -133,19 +131,31 @@ def write_atomic(path: Path, content: bytes | Iterable[bytes]) -> None:
         OSError: as the system reports it (disk full, no permission), with the file's name; then
             nothing has changed.
     """
+    with replacing(path) as partial, open(partial, "wb") as file:
+        for piece in (content,) if isinstance(content, bytes) else content:
+            file.write(piece)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a new, empty file, which takes the place of `path` when this context ends without an
+    error.
+
+    Raises:
+        OSError: as `write_atomic` does.
+    """
     partial = path.with_name(f".{secrets.token_hex(8)}.partial")
     with naming(path):
         try:
-            with open(partial, "xb") as file:
-                for piece in (content,) if isinstance(content, bytes) else content:
-                    file.write(piece)
-                file.flush()
+            open(partial, "xb").close()
+            yield partial
+            with open(partial, "r+b") as file:  # Windows flushes none that is open for reading only
                 os.fsync(file.fileno())
             os.replace(partial, path)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-        sync_folder(path.parent)
+        _sync_folder(path.parent)
 
 
 @contextmanager
@@ -161,7 +171,7 @@ def naming(path: Path) -> Iterator[None]:
         raise OSError(problem.errno, problem.strerror, str(path)) from problem
 
 
-def sync_folder(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """Make a rename durable: a file's name is part of the folder's data. Do nothing if the folder
     cannot be opened (on Windows, or without permission to list it) or flushed (on some network
     disks): then the system alone decides when a rename reaches the disk.

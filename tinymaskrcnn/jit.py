@@ -179,9 +179,9 @@ def set_threads(count: int) -> None:
     """Use this many threads from now on.
 
     Raises:
-        ValueError: the count is below 1 or above `max_threads()`.
+        InputError: the count is below 1 or above `max_threads()`.
     """
     if not 1 <= count <= max_threads():
-        raise ValueError(f"threads: expected 1 to {max_threads()}, got {count}")
+        raise InputError(f"threads: expected 1 to {max_threads()}, got {count}")
     numba.set_num_threads(count)
     _pool.fixed = True

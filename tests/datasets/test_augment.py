@@ -20,7 +20,8 @@ from tinymaskrcnn.datasets.augment import (
     vertical_flip,
 )
 from tinymaskrcnn.datasets.loader import Loader
-from tinymaskrcnn.datasets.targets import boxes_from_masks, target_from_masks
+from tinymaskrcnn.datasets.targets import target_from_masks
+from tinymaskrcnn.detection.cropped_masks import CroppedMasks
 from tinymaskrcnn.errors import InputError
 
 
@@ -76,7 +77,7 @@ def assert_consistent(image, target):
     assert image.flags.c_contiguous
     assert masks.dtype == np.uint8
     assert target["boxes"].dtype == np.float32
-    np.testing.assert_array_equal(target["boxes"], boxes_from_masks(masks))
+    np.testing.assert_array_equal(target["boxes"], CroppedMasks.of(masks).boxes())
     np.testing.assert_array_equal(target["area"], masks.sum(axis=(1, 2)))
     assert len(target["labels"]) == len(target["iscrowd"]) == len(masks)
     assert target["image_id"] == 5
@@ -377,4 +378,4 @@ def test_a_target_without_optional_entries():
     bare = {name: target[name] for name in ("boxes", "labels", "masks")}
     augmentation = Augmentation(1.0, 1.0, 1.0, 0.3, 0.2)
     after = SimpleNamespace(**augmentation(image, bare, np.random.default_rng(0))[1])
-    np.testing.assert_array_equal(after.boxes, boxes_from_masks(after.masks))
+    np.testing.assert_array_equal(after.boxes, CroppedMasks.of(after.masks).boxes())

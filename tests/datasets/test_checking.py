@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from tinymaskrcnn.datasets.checking import check_set, digest, leaks, same_files
-from tinymaskrcnn.datasets.defects import ODD, REFUSED
+from tinymaskrcnn.datasets.issues import ODD, REFUSED
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def make(tmp_path):
 
 
 def found(checked):
-    return [(defect.level, defect.kind, defect.where) for defect in checked.defects]
+    return [(issue.level, issue.kind, issue.where) for issue in checked.issues]
 
 
 # by hand
@@ -62,8 +62,8 @@ def test_pictures_that_cannot_be_read_or_are_of_another_size(make):
         (REFUSED, "images that cannot be read", "image x.png"),
         (REFUSED, "images whose size differs from the json's", "image y.png"),
     ]
-    assert "are its sides swapped by an EXIF orientation?" in str(checked.defects[1])
-    assert [defect.image for defect in checked.defects] == [1, 2]
+    assert "are its sides swapped by an EXIF orientation?" in str(checked.issues[1])
+    assert [issue.image for issue in checked.issues] == [1, 2]
     assert set(checked.digests) == {2, 3}
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 from pycocotools import mask as rle_tools
 
 from tinymaskrcnn.datasets.coco_file import CocoFile
-from tinymaskrcnn.datasets.defects import INCOMPLETE, LEFT_OUT, ODD, REFUSED, by_kind, examples
+from tinymaskrcnn.datasets.issues import INCOMPLETE, LEFT_OUT, ODD, REFUSED, by_kind, examples
 from tinymaskrcnn.errors import InputError
 
 SQUARE = {"segmentation": [[2, 2, 12, 2, 12, 12, 2, 12]], "bbox": [2, 2, 10, 10], "area": 100}
@@ -42,8 +42,8 @@ def read(tmp_path):
 
 
 def found(file):
-    """(level, kind, where) of every defect."""
-    return [(defect.level, defect.kind, defect.where) for defect in file.defects]
+    """(level, kind, where) of every issue."""
+    return [(issue.level, issue.kind, issue.where) for issue in file.issues]
 
 
 def first(**fields):
@@ -81,9 +81,7 @@ def test_a_bare_name_that_two_pictures_have_is_refused(read):
     for other in ("/home/x/a.png", "/home/y/a.png"):
         names = iter((other, "/home/z/a.png"))
         file = read(lambda c, names=names: [e.update(file_name=next(names)) for e in c.images])
-        assert {defect[:2] for defect in found(file)} == {
-            (REFUSED, "images with an ambiguous name")
-        }
+        assert {issue[:2] for issue in found(file)} == {(REFUSED, "images with an ambiguous name")}
     file = read(lambda content: content.images[1].update(file_name="/home/x/a.png"))
     assert found(file) == [(REFUSED, "images with an ambiguous name", "image /home/x/a.png")]
 
@@ -94,7 +92,7 @@ def test_a_bare_name_in_two_folders_is_refused(read, tmp_path):
     assert found(file) == [(REFUSED, "images with an ambiguous name", "image /home/x/b.png")]
 
 
-def test_a_good_file_has_no_defects(read):
+def test_a_good_file_has_no_issues(read):
     file = read()
     assert found(file) == []
     assert [thing["id"] for thing in file.objects[1]] == [1]
@@ -126,10 +124,10 @@ def test_a_good_file_has_no_defects(read):
         (polygon(3, 3, 5, 5, -2, 4), ODD, "a polygon that reaches outside its image"),
     ],
 )
-def test_every_defect_of_an_object(read, change, level, kind):
+def test_every_issue_of_an_object(read, change, level, kind):
     file = read(change)
     assert (level, kind, "annotation 1") in found(file)
-    assert all(d.annotation == 1 for d in file.defects if d.kind == kind)
+    assert all(d.annotation == 1 for d in file.issues if d.kind == kind)
     used = level in (ODD, INCOMPLETE)
     assert [thing["id"] for thing in file.objects[1]] == ([1] if used else [])
 
@@ -152,7 +150,7 @@ def test_every_defect_of_an_object(read, change, level, kind):
         ),
     ],
 )
-def test_every_defect_of_pictures_and_categories(read, change, expected):
+def test_every_issue_of_pictures_and_categories(read, change, expected):
     assert any(
         level == expected[0] and kind.startswith(expected[1])
         for level, kind, _ in found(read(change))
@@ -161,9 +159,9 @@ def test_every_defect_of_pictures_and_categories(read, change, expected):
 
 def test_a_box_of_corners_is_recognised(read):
     file = read(first(segmentation=[[10, 8, 16, 8, 16, 14, 10, 14]], bbox=[10, 8, 16, 14], area=36))
-    defect = file.defects[0]
-    assert defect.kind == "a box far from its mask"
-    assert "it fits if read as x1, y1, x2, y2" in str(defect)
+    issue = file.issues[0]
+    assert issue.kind == "a box far from its mask"
+    assert "it fits if read as x1, y1, x2, y2" in str(issue)
 
 
 def shift(by):
@@ -176,9 +174,9 @@ def shift(by):
 
 @pytest.mark.parametrize(("by", "word"), [(-1, "more"), (1, "less")])
 def test_labels_off_by_one(read, by, word):
-    (defect, *others) = read(shift(by)).defects
-    assert defect.kind == "labels off by one: category ids of annotations"
-    assert f"but the categories are 1 to 2; all would fit if they were one {word}" in str(defect)
+    (issue, *others) = read(shift(by)).issues
+    assert issue.kind == "labels off by one: category ids of annotations"
+    assert f"but the categories are 1 to 2; all would fit if they were one {word}" in str(issue)
     assert {other.kind for other in others} == {"unknown categories", "images without objects"}
 
 
@@ -203,14 +201,14 @@ def test_what_is_wrong_with_a_picture_is_not_said_again_of_its_objects(read):
 def test_pictures_above_the_limit(read):
     file = read(max_pixels=500)
     assert [kind for _, kind, _ in found(file)] == ["images larger than the limit"] * 2
-    assert "30 x 20 = 600 pixels, more than the limit of 500" in file.defects[0].detail
+    assert "30 x 20 = 600 pixels, more than the limit of 500" in file.issues[0].detail
 
 
 # laws
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_boxes_and_areas_of_the_masks_are_never_a_defect(read, seed):
+def test_boxes_and_areas_of_the_masks_are_never_a_issue(read, seed):
     """For blobs of any size, down to single pixels."""
     rng = np.random.default_rng(seed)
     things = []
@@ -240,7 +238,7 @@ def test_boxes_and_areas_of_the_masks_are_never_a_defect(read, seed):
 
 def test_examples_are_few_and_details_that_all_share_are_said_once(read):
     file = read(shift(5))
-    some = by_kind(file.defects)["unknown categories"]
+    some = by_kind(file.issues)["unknown categories"]
     assert examples(some) == "annotation 1, annotation 2"
     assert examples(some, with_details=True) == (
         "annotation 1 (category_id is 6, which the file does not define), "

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tinymaskrcnn.datasets import ToyShapes
-from tinymaskrcnn.datasets.outlines import OUTLINES, coverage
-from tinymaskrcnn.datasets.targets import boxes_from_masks
+from tinymaskrcnn.datasets.contours import CONTOURS, coverage
+from tinymaskrcnn.detection.cropped_masks import CroppedMasks
 from tinymaskrcnn.errors import InputError
 
 # by hand
@@ -34,7 +34,7 @@ AREAS = {
 }
 
 
-@pytest.mark.parametrize("shape", OUTLINES)
+@pytest.mark.parametrize("shape", CONTOURS)
 def test_area_and_centre_of_every_shape(shape):
     patch, left, top = coverage(shape, 30.0, 0.7, (50.3, 40.6))
     rows, columns = np.mgrid[: len(patch), : len(patch)] + 0.5
@@ -94,7 +94,7 @@ def test_targets_are_visible_parts_with_tight_boxes():
     for _, target in (ToyShapes(40)[i] for i in range(40)):
         masks = target["masks"]
         assert masks.sum(axis=0).max(initial=0) <= 1  # no pixel is counted twice
-        np.testing.assert_array_equal(target["boxes"], boxes_from_masks(masks))
+        np.testing.assert_array_equal(target["boxes"], CroppedMasks.of(masks).boxes())
         np.testing.assert_array_equal(target["area"], masks.sum(axis=(1, 2)))
         assert (target["area"] > 30).all()
         assert len(target["labels"]) <= 6
@@ -119,10 +119,10 @@ def test_noise_is_everywhere():
 
 
 def test_further_classes_keep_their_order():
-    dataset = ToyShapes(60, classes=tuple(OUTLINES))
+    dataset = ToyShapes(60, classes=tuple(CONTOURS))
     seen = set(np.concatenate([dataset[i][1]["labels"] for i in range(60)]).tolist())
-    assert dataset.classes == list(OUTLINES)
-    assert seen == set(range(1, len(OUTLINES) + 1))
+    assert dataset.classes == list(CONTOURS)
+    assert seen == set(range(1, len(CONTOURS) + 1))
 
 
 # edges

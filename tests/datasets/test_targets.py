@@ -4,11 +4,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tinymaskrcnn.datasets.targets import (
-    boxes_from_masks,
     select_objects,
     target_from_masks,
     with_masks,
 )
+from tinymaskrcnn.detection.cropped_masks import CroppedMasks
 
 masks_strategy = arrays(
     np.uint8,
@@ -34,7 +34,7 @@ def boxes_by_loops(masks):
 def test_one_pixel_has_a_box_of_one_pixel():
     masks = np.zeros((1, 4, 5), np.uint8)
     masks[0, 2, 3] = 1
-    np.testing.assert_array_equal(boxes_from_masks(masks), [[3, 2, 4, 3]])
+    np.testing.assert_array_equal(CroppedMasks.of(masks).boxes(), [[3, 2, 4, 3]])
 
 
 def test_with_masks_drops_what_vanished_everywhere():
@@ -64,7 +64,7 @@ def test_select_objects_reorders_every_entry():
 @settings(deadline=None, max_examples=60)
 @given(masks_strategy)
 def test_boxes_equal_the_loops(masks):
-    np.testing.assert_array_equal(boxes_from_masks(masks), boxes_by_loops(masks))
+    np.testing.assert_array_equal(CroppedMasks.of(masks).boxes(), boxes_by_loops(masks))
 
 
 # edges

@@ -15,8 +15,10 @@ from tinymaskrcnn.detection.boxes import (
     clip_boxes,
     covered_share,
     is_large_enough,
+    paired_iou,
     scale_boxes,
 )
+from tinymaskrcnn.ops.box_iou.reference import box_iou
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "detection.npz")
 WEIGHTS = {"plain": (1.0, 1.0, 1.0, 1.0), "weighted": (10.0, 10.0, 5.0, 5.0)}
@@ -50,6 +52,18 @@ def test_areas_of_large_small_and_empty_boxes(dtype):
 def test_a_side_of_exactly_the_least_size_stays():
     boxes = np.array([[0, 0, 2, 2], [0, 0, 1.999, 9], [1, 1, 3, 9]], np.float32)
     assert is_large_enough(boxes, 2.0).tolist() == [True, False, True]
+
+
+def test_the_iou_of_boxes_that_only_touch_is_zero():
+    a, b = np.array([[0.0, 0, 2, 2]]), np.array([[2.0, 0, 4, 2]])
+    assert paired_iou(a, b).tolist() == [0]
+    assert paired_iou(a, a).tolist() == [1]
+
+
+def test_iou_of_pairs_is_that_of_all_pairs():
+    a, b = some_boxes(0, 30).astype(float), some_boxes(1, 30).astype(float)
+    np.testing.assert_allclose(paired_iou(a, b), np.diag(box_iou(a, b)), atol=1e-12)
+    np.testing.assert_allclose(paired_iou(a[:, None], b), box_iou(a, b), atol=1e-12)
 
 
 def test_covered_share_by_hand():

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from tinymaskrcnn.errors import InputError, NonFiniteError
-from tinymaskrcnn.training import Trainer, TrainingStopped
-from tinymaskrcnn.training import pictures as pictures_module
+from tinymaskrcnn.training import Trainer, TrainingStopped, run_figures
 from tinymaskrcnn.training import trainer as trainer_module
 from tinymaskrcnn.training.checkpoint import load_newest
 from tinymaskrcnn.training.run_folder import read_rows
@@ -306,9 +305,9 @@ def test_nothing_that_is_drawn_beside_the_training_ends_it(
         return {"bbox": {}, "segm": {}}
 
     for drawn in ("draw_curve", "draw_samples"):
-        monkeypatch.setattr(pictures_module, drawn, lambda *arguments: None)
+        monkeypatch.setattr(run_figures, drawn, lambda *arguments: None)
     make(tmp_path / "whole").run()
-    where = Trainer if name == "_evaluate" else pictures_module
+    where = Trainer if name == "_evaluate" else run_figures
     monkeypatch.setattr(where, name, fails_once)
     recipe = replace(RECIPE, sample_every=4, evaluate_every=4)
     make(tmp_path / "run", recipe, val=stub_pictures(2)).run()
@@ -320,7 +319,7 @@ def test_nothing_that_is_drawn_beside_the_training_ends_it(
 
 
 def test_the_last_pictures_do_not_end_it_either(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(pictures_module, "draw_curve", full)
+    monkeypatch.setattr(run_figures, "draw_curve", full)
     assert make(tmp_path).run()["steps"] == 8
     assert (tmp_path / "model.safetensors").exists()
     assert "the curve of step 8 failed" in caplog.text
@@ -331,7 +330,7 @@ def test_what_a_person_asks_for_ends_it_as_before(tmp_path, monkeypatch, signal)
     def asked(*arguments):
         raise signal
 
-    monkeypatch.setattr(pictures_module, "draw_curve", asked)
+    monkeypatch.setattr(run_figures, "draw_curve", asked)
     with pytest.raises(signal):
         make(tmp_path).run()
 

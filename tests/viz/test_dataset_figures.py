@@ -7,7 +7,7 @@ from matplotlib.colors import to_hex
 
 import tinymaskrcnn as tm
 from tinymaskrcnn.datasets.augment import Augmentation
-from tinymaskrcnn.viz import colours, figures
+from tinymaskrcnn.viz import colours, dataset_figures, figures
 
 CLASSES = ["square", "circle", "triangle"]
 
@@ -24,27 +24,34 @@ def heights(figure):
 
 
 def test_class_bars_are_as_long_as_the_counts():
-    figure = drawn(figures.class_histogram({"cat": 2, "dog": 5, "cow": 0}))
+    figure = drawn(dataset_figures.class_histogram({"cat": 2, "dog": 5, "cow": 0}))
     assert [patch.get_width() for patch in figure.axes[0].patches] == [5, 2, 0]
 
 
 def test_every_object_is_in_the_histograms():
     sides = np.random.default_rng(0).uniform(1, 300, 500)
-    assert sum(heights(drawn(figures.box_sizes(sides, [16, 64])))) == 500
-    assert sum(heights(drawn(figures.mask_sizes(sides)))) == 500
-    assert heights(drawn(figures.objects_per_picture(np.array([0, 2, 2, 5])))) == [1, 0, 2, 0, 0, 1]
-    many = figures.objects_per_picture(np.arange(1000))
+    assert sum(heights(drawn(dataset_figures.box_sizes(sides, [16, 64])))) == 500
+    assert sum(heights(drawn(dataset_figures.mask_sizes(sides)))) == 500
+    assert heights(drawn(dataset_figures.objects_per_picture(np.array([0, 2, 2, 5])))) == [
+        1,
+        0,
+        2,
+        0,
+        0,
+        1,
+    ]
+    many = dataset_figures.objects_per_picture(np.arange(1000))
     assert sum(heights(drawn(many))) == 1000 and len(heights(many)) <= 41
 
 
 @pytest.mark.parametrize("empty", [np.zeros(0)])
 def test_an_empty_set(empty):
     for figure in (
-        figures.class_histogram({"cat": 0}),
-        figures.box_sizes(empty, [16, 64]),
-        figures.mask_sizes(empty),
-        figures.objects_per_picture(empty),
-        figures.anchor_coverage(empty),
+        dataset_figures.class_histogram({"cat": 0}),
+        dataset_figures.box_sizes(empty, [16, 64]),
+        dataset_figures.mask_sizes(empty),
+        dataset_figures.objects_per_picture(empty),
+        dataset_figures.anchor_coverage(empty),
     ):
         drawn(figure)
 
@@ -53,7 +60,7 @@ def test_coverage_is_the_share_of_boxes_at_each_iou():
     overlaps = np.array([0.1, 0.5, 0.5, 0.9])
     (line,) = [
         line
-        for line in drawn(figures.anchor_coverage(overlaps)).axes[0].lines
+        for line in drawn(dataset_figures.anchor_coverage(overlaps)).axes[0].lines
         if to_hex(line.get_color()) == colours.ANCHOR
     ]
     shares = dict(zip(np.round(line.get_xdata(), 2), line.get_ydata(), strict=True))
@@ -64,7 +71,7 @@ def test_coverage_is_the_share_of_boxes_at_each_iou():
 
 def test_augmented_pictures_differ_from_the_first():
     image, target = tm.ToyShapes(1, size=64, min_objects=2)[0]
-    figure = drawn(figures.augmentations(image, target, Augmentation(flip=1.0), CLASSES, 3))
+    figure = drawn(dataset_figures.augmentations(image, target, Augmentation(flip=1.0), CLASSES, 3))
     first, *others = [axis.images[0].get_array() for axis in figure.axes[:3]]
     assert all((first != other).any() for other in others)
 

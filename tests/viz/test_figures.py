@@ -11,19 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import tinymaskrcnn as tm
-from tinymaskrcnn.viz import colours, figures
+from tinymaskrcnn.viz import colours, dataset_figures, figures, weight_figures
 from tinymaskrcnn.viz.derived import Outcome
 from tinymaskrcnn.viz.figures.canvas import histogram
 
 CLASSES = ["square", "circle", "triangle"]
-NO_FIGURES = {"errors_of", "filter_counts", "filter_rows", "recalls", "weight_statistics"}
+NO_FIGURES = {"errors_of", "filter_counts", "filter_rows", "recalls"}
 NOT_OF_ONE_TRACE = {  # test_dataset_figures.py
-    "anchor_coverage",
-    "augmentations",
-    "box_sizes",
-    "class_histogram",
-    "mask_sizes",
-    "objects_per_picture",
     "sample_statistics",
     "sampled_shares",
     "training_course",
@@ -64,11 +58,10 @@ def quiet():
     return model, *trace_of(model, image, EMPTY)
 
 
-def draw(name, model, t, slopes):
+def draw(name, t, slopes):
     function = getattr(figures, name)
-    wanted = inspect.signature(function).parameters
-    first = {"gradient_maps": slopes, "weight_histograms": model.state_dict()}.get(name, t)
-    return function(first, **({"classes": CLASSES} if "classes" in wanted else {}))
+    wanted = {"classes": CLASSES} if "classes" in inspect.signature(function).parameters else {}
+    return function(slopes if name == "gradient_maps" else t, **wanted)
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -78,7 +71,7 @@ def test_drawn_with_and_without_objects(name, kind, request):
         name_of_pool = "detect.mask_logits" if name == "class_masks" else "detect.box_pool.rois"
         if len(request.getfixturevalue(kind)[1][name_of_pool]) == 0:
             return  # there is no region to ask for
-    figure = draw(name, *request.getfixturevalue(kind))
+    figure = draw(name, *request.getfixturevalue(kind)[1:])
     assert isinstance(figure, Figure)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -86,12 +79,20 @@ def test_drawn_with_and_without_objects(name, kind, request):
     assert pixels.std() > 1, "an empty figure"
 
 
+def public_functions(module):
+    return {
+        name
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__ and name[0] != "_"
+    }
+
+
 def test_the_table_of_views_names_every_figure_and_every_step_of_the_page():
     folder = Path(figures.__file__).parents[1]
     table = (folder / "README.md").read_text()
-    assert {name for name in figures.__all__ if f"`{name}`" not in table} == set()
-    named = set(re.findall(r"`([a-z_]+)`", table)) - {"train"}
-    assert named <= set(figures.__all__)
+    there = set(figures.__all__)
+    there |= public_functions(dataset_figures) | public_functions(weight_figures)
+    assert set(re.findall(r"`([a-z_]+)`", table)) - {"train"} == there
     scripts = "".join(
         (folder / f"report/page/{s}.js").read_text() for s in ("inference", "learning")
     )
@@ -150,7 +151,7 @@ def test_what_a_grid_of_half_the_size_keeps_of_a_mask():
     torchvision's unaligned RoIAlign reads its targets. At the far edges the last sample is half
     outside.
     """
-    from tinymaskrcnn.viz.figures.learning import mask_round_trip
+    from tinymaskrcnn.viz.figures.training import mask_round_trip
 
     masks = np.zeros((2, 80, 80), np.uint8)
     masks[0, 10:66, 10:66] = 1
@@ -193,7 +194,7 @@ def test_weight_statistics_flag_what_is_odd():
         "bad": np.array([np.nan]),
         "large": np.array([1e3, 0]),
     }
-    odd = {row["name"]: row["odd"] for row in figures.weight_statistics(state)}
+    odd = {row["name"]: row["odd"] for row in weight_figures.weight_statistics(state)}
     assert odd == {
         "good": "",
         "zero": "all zero",
@@ -201,7 +202,7 @@ def test_weight_statistics_flag_what_is_odd():
         "bad": "not finite",
         "large": "large",
     }
-    row = figures.weight_statistics(state)[0]
+    row = weight_figures.weight_statistics(state)[0]
     assert (row["least"], row["largest"], row["mean"], row["std"]) == (-2, 1, -0.5, 1.5)
 
 
@@ -236,7 +237,7 @@ def test_a_histogram_counts_every_finite_value_of_any_range(name):
     elif finite.size:
         assert counts.max() == finite.size
     if name != "all of float64":  # no weights are
-        figure = figures.weight_histograms({"a.weight": values, "b.weight": np.arange(3.0)})
+        figure = weight_figures.weight_histograms({"a.weight": values, "b.weight": np.arange(3.0)})
         FigureCanvasAgg(figure).draw()
 
 

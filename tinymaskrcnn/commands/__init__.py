@@ -1,1 +1,1 @@
-"""The work of each command of the command line: commands/NAME.py has run(options) -> status."""
+"""The commands: NAME.py has `add(parser)` for its options, and `run(options)`, its work."""

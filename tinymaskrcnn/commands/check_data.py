@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pycocotools import mask as rle_tools
 from tqdm import tqdm
 
 from ..datasets.checking import CheckedSet, check_set, leaks
-from ..datasets.defects import ERRORS, ODD, Defect, by_kind, examples
-from ..datasets.images import MAX_PIXELS, read_image
+from ..datasets.images import read_image
+from ..datasets.issues import ERRORS, ODD, Issue, by_kind, examples
 from ..datasets.run_lengths import masks_from_rles
 from ..detection.anchor_fit import best_overlaps, coverage, suggested_sizes
 from ..detection.anchors import AnchorGenerator
@@ -26,15 +27,42 @@ from ..models.builders import build
 from ..models.mask_rcnn import MaskRCNN
 from ..training.recipes import named, with_settings
 from ..viz.data_sheet import Cell, Summary, data_sheet
-from .report import counted, say
+from .options import add_force, add_images, add_settings, output_file
+from .tables import counted, say
 
 logger = logging.getLogger(__name__)
-COVERED = 0.5  # overlap with an anchor from which a box counts as covered
-MANY = 0.1  # share of boxes that may be uncovered before it is a warning
-BETTER = 0.03  # what other anchor sizes must bring in coverage to be suggested
-SHRUNK, SMALL = 1.2, 16  # from which shrinking is spoken of, and below which a box is small
-PICTURES = 16  # on a sheet
-MOST_WRONG = 12  # of them, those that something is wrong with
+COVERED = 0.5  # a box counts as covered if an anchor overlaps it by this IoU
+MANY = 0.1  # a larger share of uncovered boxes is a warning
+BETTER = 0.03  # suggest other anchor sizes if they gain this much coverage
+SHRUNK, SMALL = 1.2, 16  # suggest less shrinking above this factor, for boxes below this side
+IMAGES = 16  # on a sheet
+MOST_WRONG = 12  # of them with issues
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Reads each COCO json and all its images. Errors are what training or pycocotools could "
+        "not use, and give status 2; all else are warnings. Also tells how well a model's anchors "
+        "cover the boxes, and draws a contact sheet. Given several files, it takes the first for "
+        "the training set and searches the others for its images."
+    )
+    parser.add_argument("data", nargs="+", metavar="JSON", help="annotations (COCO json)")
+    parser.add_argument("--strict", action="store_true", help="warnings give status 2, too")
+    parser.add_argument(
+        "--sheet", metavar="PNG", help="the contact sheet (default: NAME_check.png, in this folder)"
+    )
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME",
+        default="small",
+        help="the recipe of the model whose anchors are compared (default: small)",
+    )
+    add_settings(
+        parser,
+        "a setting of the recipe, as in model.anchor_sizes=8,16,32,64,128; may be repeated",
+    )
+    add_force(parser)
+    add_images(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,23 +75,23 @@ def run(options: argparse.Namespace) -> int:
     checked: list[CheckedSet] = []
     for path, sheet in zip(paths, sheets, strict=True):
         classes = checked[0].file.classes if checked else None
-        limit = options.max_pixels or MAX_PIXELS
+        limit = options.max_pixels
         one = check_set(path, options.images, classes, limit, progress_bar)
         for other in checked:
-            one.defects += leaks(one, other)
+            one.issues += leaks(one, other)
         checked.append(one)
         fit = AnchorFit(one, model)
-        one.defects += fit.defects()
+        one.issues += fit.issues()
         say(f"{path}: {sizes_of(one)}")
         trained_on = one is checked[0]
-        for line in (*findings(one.defects), *fit.lines(suggest=trained_on)):
+        for line in (*findings(one.issues), *fit.lines(suggest=trained_on)):
             say(f"  {line}")
         inputs = identities([*paths, *(p for c in checked for p in c.file.files.values())])
         check_output(sheet, inputs, mark("check-data"), options.force)
         save_sheet(one, fit, sheet, limit)
-        say(f"  pictures: {sheet}")
-        errors += sum(defect.level in ERRORS for defect in one.defects)
-        warnings += sum(defect.level == ODD for defect in one.defects)
+        say(f"  images: {sheet}")
+        errors += sum(issue.level in ERRORS for issue in one.issues)
+        warnings += sum(issue.level == ODD for issue in one.issues)
     return verdict(", ".join(options.data), errors, warnings, options.strict)
 
 
@@ -78,7 +106,7 @@ def verdict(what: str, errors: int, warnings: int, strict: bool) -> int:
 
 
 def model_of(options: argparse.Namespace) -> MaskRCNN:
-    """The recipe's model, for its anchors and for the size at which it sees pictures."""
+    """The recipe's model, for its anchors and for the size at which it sees images."""
     recipe = with_settings(named(options.recipe), options.settings)
     return build({"builder": recipe.model, "num_classes": 2, **recipe.model_settings})
 
@@ -90,9 +118,7 @@ def sheet_paths(paths: list[Path], given: str | None) -> list[Path]:
         if len(set(names)) < len(names):
             names = [f"{Path(os.path.realpath(path)).parent.name}-{path.stem}" for path in paths]
         return [Path(f"{name}_check.png") for name in names]
-    sheet = Path(given)
-    if not sheet.parent.is_dir():
-        raise InputError(f"--sheet {given}: there is no folder {sheet.parent}")
+    sheet = output_file("--sheet", given)
     if sheet.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise InputError(f"--sheet {given}: expected a name that ends in .png or .jpg")
     if len(paths) == 1:
@@ -100,18 +126,18 @@ def sheet_paths(paths: list[Path], given: str | None) -> list[Path]:
     return [sheet.with_stem(f"{sheet.stem}-{number}") for number in range(1, len(paths) + 1)]
 
 
-def progress_bar(pictures: Any) -> Any:
-    """A bar on standard error, where somebody sees it."""
-    return tqdm(pictures, unit="image", disable=not sys.stderr.isatty(), leave=False)
+def progress_bar(images: Any) -> Any:
+    """A bar on standard error, if that is a terminal."""
+    return tqdm(images, unit="image", disable=not sys.stderr.isatty(), leave=False)
 
 
 def sizes_of(checked: CheckedSet) -> str:
-    """Such as "11 pictures, 102 objects in 3 classes: date 40, fig 30, hazelnut 32"."""
+    """Such as "11 images, 102 usable objects, 3 classes: date 40, fig 30, hazelnut 32"."""
     counts = class_counts(checked)
     met = [f"{name} {count}" for name, count in counts.items() if count]
     shown = ", ".join(met[:10]) + (", ..." if len(met) > 10 else "")
     total = [
-        counted(len(checked.file.images), "picture"),
+        counted(len(checked.file.images), "image"),
         counted(sum(counts.values()), "usable object"),
         counted(len(counts), "class"),
     ]
@@ -121,14 +147,14 @@ def sizes_of(checked: CheckedSet) -> str:
 
 
 def class_counts(checked: CheckedSet) -> dict[str, int]:
-    """How many usable objects every class has, in label order."""
+    """The number of usable objects per class, in label order."""
     labels = Counter(t["label"] for things in checked.file.objects.values() for t in things)
     return {name: labels[k] for k, name in enumerate(checked.file.classes, start=1)}
 
 
-def findings(defects: list[Defect]) -> list[str]:
-    """One line a kind, errors first."""
-    kinds = sorted(by_kind(defects).items(), key=lambda item: item[1][0].level == ODD)
+def findings(issues: list[Issue]) -> list[str]:
+    """One line per kind, errors first."""
+    kinds = sorted(by_kind(issues).items(), key=lambda item: item[1][0].level == ODD)
     return [
         f"{'warning' if some[0].level == ODD else 'error'}: {kind} ({len(some)}): "
         f"{examples(some, with_details=True)}"
@@ -137,12 +163,12 @@ def findings(defects: list[Defect]) -> list[str]:
 
 
 class AnchorFit:
-    """The boxes of a set at the size at which a model sees them, and how its anchors cover them."""
+    """The boxes of a set at the size at which the model sees them, and how anchors cover them."""
 
     def __init__(self, checked: CheckedSet, model: MaskRCNN) -> None:
         self.anchors: AnchorGenerator = model.rpn.anchor_generator
         divisor = model.transform.config.size_divisor
-        self.shrunk, self.full_size = 1.0, (0, 0)  # of the pictures that are shrunk most
+        self.shrunk, self.full_size = 1.0, (0, 0)  # of the images that are shrunk most
         boxes, shapes, self.ids = [np.zeros((0, 4))], [np.zeros((0, 2), np.int64)], []
         for entry in checked.file.images:
             things = [t for t in checked.file.objects[entry["id"]] if not t["iscrowd"]]
@@ -167,19 +193,19 @@ class AnchorFit:
         """The anchors' sizes."""
         return [size for level in self.anchors.sizes for size in level]
 
-    def defects(self) -> list[Defect]:
-        """Boxes without an anchor, where they are many."""
+    def issues(self) -> list[Issue]:
+        """The boxes that no anchor covers, if there are many."""
         poor = np.flatnonzero(self.overlaps < COVERED)
         if len(poor) <= MANY * len(self.boxes):
             return []
         kind = f"boxes that no anchor overlaps by {COVERED:g}"
         return [
-            Defect(ODD, kind, f"annotation {self.ids[i]}", annotation=self.ids[i])
+            Issue(ODD, kind, f"annotation {self.ids[i]}", annotation=self.ids[i])
             for i in poor[np.argsort(self.overlaps[poor], kind="stable")]
         ]
 
     def lines(self, suggest: bool) -> list[str]:
-        """How well the boxes are covered, and what would do better."""
+        """How well the anchors cover the boxes, and which settings would do better."""
         if len(self.boxes) == 0:
             return []
         sizes = ", ".join(f"{size:g}" for size in self.sizes())
@@ -194,7 +220,7 @@ class AnchorFit:
         if suggest and self.shrunk > SHRUNK and np.median(self.sides()) < SMALL:
             low, high = self.full_size
             lines.append(
-                f"most boxes are below {SMALL} pixels, for the model shrinks the pictures "
+                f"most boxes are below {SMALL} pixels, for the model shrinks the images "
                 f"{self.shrunk:.1f} times: --set model.min_size={low} --set model.max_size={high} "
                 "does not, and takes longer"
             )
@@ -212,7 +238,7 @@ def in_words(overlaps: np.ndarray) -> str:
 
 def save_sheet(checked: CheckedSet, fit: AnchorFit, path: Path, max_pixels: int) -> None:
     """Write the contact sheet."""
-    lines = findings(checked.defects)
+    lines = findings(checked.issues)
     summary = Summary(
         title=str(checked.file.path),
         subtitle=sizes_of(checked),
@@ -224,65 +250,63 @@ def save_sheet(checked: CheckedSet, fit: AnchorFit, path: Path, max_pixels: int)
         mask_sides=mask_sides(checked),
         overlaps=fit.overlaps,
     )
-    cells = [cell_of(checked, entry, max_pixels) for entry in shown_pictures(checked)]
+    cells = [cell_of(checked, entry, max_pixels) for entry in shown_images(checked)]
     write_picture(path, data_sheet(summary, cells), mark("check-data"))
 
 
 def mask_sides(checked: CheckedSet) -> np.ndarray:
-    """Square roots of the areas of all masks, in pixels of their pictures (M,)."""
-    from pycocotools import mask as rle_tools
-
+    """Square roots of the areas of all masks, in pixels of their images (M,)."""
     # one by one: pycocotools 2.0.11 counts the areas of a list in 8 bits
     things = (thing for things in checked.file.objects.values() for thing in things)
     return np.sqrt([float(rle_tools.area(thing["rle"])) for thing in things])
 
 
-def shown_pictures(checked: CheckedSet) -> list[dict]:
-    """The entries of pictures for the sheet: of those that something is wrong with, of every kind
-    in turn; then others from all over the set.
+def shown_images(checked: CheckedSet) -> list[dict]:
+    """The entries of the images for the sheet: some with each kind of issue in turn, then others
+    from all over the set.
     """
     readable = [entry for entry in checked.file.images if entry["id"] in checked.digests]
     entries = {entry["id"]: entry for entry in readable}
     annotations = checked.file.annotations
     rows = [
         [
-            defect.image
-            if defect.annotation is None
-            else annotations[defect.annotation].get("image_id")
-            for defect in some
+            issue.image
+            if issue.annotation is None
+            else annotations[issue.annotation].get("image_id")
+            for issue in some
         ]
-        for some in by_kind(checked.defects).values()
+        for some in by_kind(checked.issues).values()
     ]
     turns = [row[turn] for turn in range(MOST_WRONG) for row in rows if turn < len(row)]
     wrong = [id_ for id_ in dict.fromkeys(map(_hashable, turns)) if id_ in entries][:MOST_WRONG]
     others = [id_ for id_ in entries if id_ not in wrong]
-    count = min(PICTURES - len(wrong), len(others))
+    count = min(IMAGES - len(wrong), len(others))
     spread = [others[k * len(others) // count] for k in range(count)]
     return [entries[id_] for id_ in (*wrong, *spread)]
 
 
 def _hashable(value: Any) -> Any:
-    """An id as it is; a value that is none as its text."""
+    """An id as it is; anything that cannot be an id as its text."""
     return value if isinstance(value, int | str) else repr(value)
 
 
 def cell_of(checked: CheckedSet, entry: dict, max_pixels: int) -> Cell:
-    """One picture of the sheet with its objects, and what is wrong with them."""
+    """One image of the sheet with its objects, and what is wrong with them."""
     id_, file = entry["id"], checked.file
     image = read_image(file.files[id_], max_pixels=max_pixels)
     things = file.objects[id_] if image.shape[1:] == (entry["height"], entry["width"]) else []
     places = {thing["id"]: index for index, thing in enumerate(things)}
     wrong: dict[int, str] = {}
     unusable, notes = [], []
-    for defect in checked.defects:
-        if defect.image == id_:
-            notes.append(defect.kind)
-        elif defect.annotation in places:
-            wrong.setdefault(places[defect.annotation], defect.kind)
-        elif defect.annotation is not None:
-            annotation = file.annotations[defect.annotation]
+    for issue in checked.issues:
+        if issue.image == id_:
+            notes.append(issue.kind)
+        elif issue.annotation in places:
+            wrong.setdefault(places[issue.annotation], issue.kind)
+        elif issue.annotation is not None:
+            annotation = file.annotations[issue.annotation]
             if annotation.get("image_id") == id_:
-                unusable.append((stated_box(annotation), defect.kind))
+                unusable.append((stated_box(annotation), issue.kind))
     return Cell(
         name=entry["file_name"],
         image=image,
@@ -296,7 +320,7 @@ def cell_of(checked: CheckedSet, entry: dict, max_pixels: int) -> Cell:
 
 
 def stated_box(annotation: dict) -> list[float]:
-    """The corners of an annotation's own bbox, or of its outline; all 0 where it has neither."""
+    """The corners of an annotation's own bbox; all 0 if it has no usable one."""
     box = annotation.get("bbox")
     try:
         x, y, width, height = (float(number) for number in box or ())

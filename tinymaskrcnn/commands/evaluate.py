@@ -12,32 +12,61 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets import CocoDataset, ToyShapes
-from ..datasets.images import MAX_PIXELS
-from ..datasets.outlines import OUTLINES
+from ..datasets.contours import CONTOURS
+from ..datasets.shapes import HELD_BACK
 from ..errors import InputError
-from ..evaluation.error_analysis import by_picture, picture_errors
+from ..evaluation.detection_errors import PictureErrors
+from ..evaluation.error_counts import by_picture, picture_errors
 from ..evaluation.evaluator import Findings, detect_all, figures
-from ..evaluation.mistakes import PictureErrors
 from ..files import check_output, identities, mark, write_atomic, write_picture
 from ..models.mask_rcnn import MaskRCNN
 from ..models.pretrained import load_model, weights_path
 from ..parallel import shared_by
 from ..training.distributed import end_together, world
-from .machine import prepare
-from .predict import output_folder
-from .report import counted, errors_table, figures_table
-from .train import HELD_BACK
+from ..viz.draw import contact_sheet
+from ..viz.error_sheet import draw_errors
+from .machine import add_machine, prepare
+from .options import add_agnostic_nms, add_force, add_images, add_score, add_weights, output_folder
+from .tables import counted, errors_table, figures_table
 
-WORST = 8  # pictures on the sheet
+WORST = 8  # images on the sheet
 ERRORS_BEGIN = '[\n {\n  "picture": '  # how an errors.json begins
-SHRUNK, FEW = 1.2, 0.1  # from which shrinking is spoken of, and of what share of the objects
+SHRUNK, FEW = 1.2, 0.1  # mention shrinking above this factor, if it makes this share too small
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Without --data, evaluates on 200 images of toy shapes that training never sees. Prints "
+        "COCO's metrics, then counts for each class the missed objects and the wrong detections, "
+        "by the kinds of TIDE: location (IoU 0.1 to 0.5), class, duplicate, background, or both "
+        "class and location."
+    )
+    add_weights(parser)
+    parser.add_argument("--data", metavar="JSON", help="annotations to compare with (COCO json)")
+    add_images(parser)
+    parser.add_argument(
+        "--json", action="store_true", help="print the metrics as JSON on standard output"
+    )
+    add_score(
+        parser,
+        "count errors among detections of at least this score (default: 0.5); COCO's metrics take "
+        "all detections",
+    )
+    parser.add_argument(
+        "--errors",
+        metavar="DIR",
+        help="folder for worst.png, the images with most errors, and errors.json with all errors",
+    )
+    add_agnostic_nms(parser)
+    add_force(parser)
+    add_machine(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     group = world()
     with end_together(group), shared_by(group):
         with group.together():
-            model, dataset, classes = model_and_pictures(options)
+            model, dataset, classes = model_and_images(options)
             folder = errors_folder(options, dataset) if options.errors else None
             prepare(options)
             model.to(options.device)
@@ -59,8 +88,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def limits(model: MaskRCNN, found: Findings) -> list[str]:
-    """What keeps the model from finding objects, whatever it has learnt: how many it can report in
-    an image, and how small it sees them.
+    """What keeps the model from finding objects, however well it is trained: how many it can report
+    per image, and how small it sees them.
     """
     lines = []
     most = model.roi_heads.config.detections_per_img
@@ -88,14 +117,12 @@ def limits(model: MaskRCNN, found: Findings) -> list[str]:
     return lines
 
 
-def model_and_pictures(
+def model_and_images(
     options: argparse.Namespace,
 ) -> tuple[MaskRCNN, CocoDataset | ToyShapes, list[str]]:
     """The model, what to evaluate it on, and the classes. Raises InputError."""
     if options.images and not options.data:
         raise InputError("--images goes with --data")
-    if not 0 <= options.score <= 1:
-        raise InputError(f"--score {options.score}: expected 0 to 1")
     changes = {"box_class_agnostic_nms": True} if options.agnostic_nms else {}
     model = load_model(options.weights, **changes)
     return model, data_of(options, model.in_channels, model.classes), model.classes
@@ -104,20 +131,19 @@ def model_and_pictures(
 def data_of(
     options: argparse.Namespace, channels: int, classes: Sequence[str]
 ) -> CocoDataset | ToyShapes:
-    """The pictures to evaluate on. Raises InputError."""
+    """The images to evaluate on. Raises InputError."""
     if options.data:
-        limit = options.max_pixels or MAX_PIXELS
-        dataset = CocoDataset(options.data, options.images, channels, classes, limit)
+        dataset = CocoDataset(options.data, options.images, channels, classes, options.max_pixels)
         dataset.check_pictures()
         return dataset
-    if set(classes) <= set(OUTLINES):
+    if set(classes) <= set(CONTOURS):
         return ToyShapes(HELD_BACK, split="val", classes=classes)
     raise InputError(f"{options.weights}: knows {', '.join(classes[:5])}, give --data with them")
 
 
 def errors_folder(options: argparse.Namespace, dataset: CocoDataset | ToyShapes) -> Path:
-    """Where the errors go. Raises InputError where what is there would be lost."""
-    folder, inputs = output_folder(options.errors), [weights_path(options.weights)]
+    """The folder for the errors. Raises InputError if it holds files that would be lost."""
+    folder, inputs = output_folder("--errors", options.errors), [weights_path(options.weights)]
     if isinstance(dataset, CocoDataset):
         inputs += [dataset.path, *dataset.files]
     for name, content in (("errors.json", ERRORS_BEGIN), ("worst.png", mark("evaluate"))):
@@ -128,7 +154,7 @@ def errors_folder(options: argparse.Namespace, dataset: CocoDataset | ToyShapes)
 def write_errors(
     folder: Path, dataset: Any, found: Findings, classes: Sequence[str], score: float
 ) -> None:
-    """errors.json: every error of every picture, by masks; worst.png: the pictures with most."""
+    """Write errors.json, all errors by masks, and worst.png, the images with most."""
     pictures = by_picture(found.images, found.annotations, found.results)
     errors = [picture_errors(truth, results, "segm", score) for truth, results in pictures]
     rows = [
@@ -151,10 +177,7 @@ def draw_worst(
     pictures: Sequence[tuple[Any, Any]],
     classes: Sequence[str],
 ) -> None:
-    """The sheet of these pictures."""
-    from ..viz.draw import contact_sheet
-    from ..viz.error_sheet import draw_errors
-
+    """Write the sheet of these images."""
     cells = []
     for i in worst:
         name, (truth, results) = Path(dataset.describe(i)).name, pictures[i]
@@ -165,7 +188,7 @@ def draw_worst(
 def error_rows(
     picture: str, errors: PictureErrors, truth: Any, results: Any, classes: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """A dict for every error: where it is, and what."""
+    """A dict per error: where it is, and of which kind."""
     rows = []
     for missed in errors.missed:
         row = describe(picture, "missed", truth[missed.truth], classes)
@@ -180,6 +203,6 @@ def error_rows(
 
 
 def describe(picture: str, error: str, entry: Any, classes: Sequence[str]) -> dict[str, Any]:
-    """What every row has; the box is x, y, width, height."""
+    """The entries that all rows have; the box is x, y, width, height."""
     name = classes[entry["category_id"] - 1]
     return {"picture": picture, "error": error, "class": name, "bbox": entry["bbox"]}

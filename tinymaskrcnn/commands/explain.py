@@ -8,21 +8,44 @@ import os
 from pathlib import Path
 
 from ..datasets import CocoDataset
-from ..datasets.images import MAX_PIXELS, read_image, unread
+from ..datasets.images import read_image, unread
 from ..errors import InputError
 from ..files import check_output, identities, mark, write_atomic
 from ..models.inputs import Target
 from ..models.pretrained import load_model, weights_path
 from ..viz.report import explain_page
-from .machine import prepare
-from .report import say
+from .machine import add_machine, prepare
+from .options import add_force, add_images, add_weights, output_file, positive
+from .tables import say
 
 logger = logging.getLogger(__name__)
 
 
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Writes one self-contained HTML file: anchors, proposals, crops, classes, masks, and why "
+        "each box was kept or dropped, with sliders for the thresholds. With --targets also "
+        "matching, losses, gradients, and the reason of each error."
+    )
+    parser.add_argument("picture", metavar="IMAGE", help="an image file")
+    parser.add_argument(
+        "--out", metavar="HTML", default="report.html", help="the page (default: report.html)"
+    )
+    add_weights(parser)
+    parser.add_argument(
+        "--targets", metavar="JSON", help="annotations that include this image (COCO json)"
+    )
+    parser.add_argument(
+        "--page", type=positive, metavar="N", help="which page or frame of the file (default: 1)"
+    )
+    add_force(parser)
+    add_images(parser)
+    add_machine(parser)
+
+
 def run(options: argparse.Namespace) -> int:
-    picture, out = Path(options.picture), output_file(options.out)
-    limit = options.max_pixels or MAX_PIXELS
+    picture, out = Path(options.picture), output_file("--out", options.out)
+    limit = options.max_pixels
     model = load_model(options.weights)
     classes = model.classes
     image = read_image(picture, model.in_channels, limit, options.page or 1)
@@ -46,25 +69,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def output_file(name: str) -> Path:
-    """Where the page goes, known to be writable as far as can be told before the work.
-
-    Raises:
-        InputError: its folder does not exist, or it is a folder itself.
-    """
-    path = Path(name)
-    if path.is_dir():
-        raise InputError(f"--out {name}: is a folder, expected a file such as report.html")
-    if not path.parent.is_dir():
-        raise InputError(f"--out {name}: there is no folder {path.parent}")
-    return path
-
-
 def target_of(dataset: CocoDataset, picture: Path, size: tuple[int, ...]) -> Target:
-    """The objects that annotations give for a picture: found by its path, else by its file name.
+    """The objects that annotations give for an image, found by its path, else by its file name.
 
     Raises:
-        InputError: they do not know the picture, know several of that name, or say another size.
+        InputError: they do not include the image, include several of that name, or state another
+            size.
     """
     names = [file.name for file in dataset.files]
     same = [i for i, file in enumerate(dataset.files) if os.path.samefile(file, picture)]
@@ -73,6 +83,6 @@ def target_of(dataset: CocoDataset, picture: Path, size: tuple[int, ...]) -> Tar
         some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         raise InputError(f"{dataset.path}: has no targets for {picture.name}, only for {some}")
     if len(known) > 1:
-        raise InputError(f"{dataset.path}: has {len(known)} pictures named {picture.name}")
+        raise InputError(f"{dataset.path}: has {len(known)} images named {picture.name}")
     dataset.check_size(known[0], size)
     return dataset.target(known[0])

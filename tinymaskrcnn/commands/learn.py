@@ -13,6 +13,16 @@ from ..errors import InputError
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Without a name, lists all exercises and shows the next one. With a lesson's topic "
+        "(boxes_iou, or 06) or an exercise's name, checks the answers in lessons/exercises/ and "
+        "shows the smallest input on which an answer is wrong; the status is then 1. Needs a "
+        "clone of the repository."
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a topic or an exercise")
+
+
 def run(options: argparse.Namespace) -> int:
     if not (ROOT / "lessons" / "exercises").is_dir():
         raise InputError(

@@ -14,15 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..datasets.defects import ODD, Defect, by_kind, examples
 from ..datasets.images import (
     FOREIGN_SUFFIXES,
-    MAX_PIXELS,
     SUFFIXES,
     page_count,
     read_image,
     unread,
 )
+from ..datasets.issues import ODD, Issue, by_kind, examples
 from ..detection.detections import Detections
 from ..errors import InputError, one_line
 from ..evaluation.results import coco_results
@@ -31,25 +30,69 @@ from ..models.mask_rcnn import MaskRCNN
 from ..models.pretrained import load_model, weights_path
 from ..training.distributed import end_together, world
 from ..viz.draw import draw_detections
-from .machine import prepare
+from .machine import add_machine, prepare
+from .options import (
+    add_agnostic_nms,
+    add_force,
+    add_max_pixels,
+    add_score,
+    add_weights,
+    output_folder,
+    positive,
+)
 from .predictions import Prediction, Source, Spool, coco_json, in_order
-from .report import say
+from .tables import say
 
 logger = logging.getLogger(__name__)
 LONGEST_STEM = 220  # bytes of a result's name before "_predicted": most systems allow 255 in all
 
 
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Writes each image with its objects drawn on it, as DIR/NAME_predicted.png. Images that "
+        "cannot be read are named and skipped; the status is then 1 (2 for a single file)."
+    )
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files or folders of them")
+    add_weights(parser)
+    add_score(parser, "leave out detections with a lower score (default: 0.5)")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        default="predictions",
+        help="folder for the results (default: predictions)",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="also write DIR/predictions.json: COCO json with scores, masks as RLE",
+    )
+    parser.add_argument(
+        "--page",
+        type=page,
+        metavar="N",
+        help='which page or frame of a file that has several: a number from 1, or "all" (default: '
+        "the first); the results are then called NAME_pageN_predicted.png",
+    )
+    add_agnostic_nms(parser)
+    add_force(parser)
+    add_max_pixels(parser)
+    add_machine(parser)
+
+
+def page(text: str) -> int | str:
+    """A page's number from 1, or "all"."""
+    return text if text == "all" else positive(text)
+
+
 def run(options: argparse.Namespace) -> int:
-    if not 0 <= options.score <= 1:
-        raise InputError(f"--score {options.score}: expected 0 to 1")
     group = world()
     with end_together(group), contextlib.ExitStack() as opened:
         with group.together():
-            files = pictures(options.pictures)
+            files = image_files(options.images)
             changes = {"box_class_agnostic_nms": True} if options.agnostic_nms else {}
             model = load_model(options.weights, **changes)
             classes = model.classes
-            out = output_folder(options.out)
+            out = output_folder("--out", options.out)
             read = identities([*files, weights_path(options.weights)])
             if options.json:
                 check_output(out / "predictions.json", read, mark("predict"), options.force)
@@ -67,18 +110,20 @@ def run(options: argparse.Namespace) -> int:
                 write_atomic(out / "predictions.json", content)
             deque(content, maxlen=0)  # the other ranks only hand over what they have
         failures = sum(group.gathered(used.count(False)))
-        more = [defect for part in group.gathered(work.unread) for defect in part]
+        more = [issue for part in group.gathered(work.unread) for issue in part]
     for kind, some in by_kind(more).items():
         logger.warning("%s (%d): %s", kind, len(some), examples(some, with_details=True))
-    from_folder = len(inputs) > 1 or any(os.path.isdir(given) for given in options.pictures)
+    from_folder = len(inputs) > 1 or any(os.path.isdir(given) for given in options.images)
     return status(len(inputs), failures, from_folder)
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is the same for every picture.
+    """What is the same for all images.
 
-    - `read`: `identities` of all files that are read. `unread`: what else the pictures hold.
+    Attributes:
+        read: `identities` of all files that are read.
+        unread: what else the images hold, such as further pages.
     """
 
     model: MaskRCNN
@@ -86,10 +131,10 @@ class Work:
     read: Container[Hashable]
     options: argparse.Namespace
     spool: Spool | None
-    unread: list[Defect] = field(default_factory=list)
+    unread: list[Issue] = field(default_factory=list)
 
     def predict(self, source: Source, target: Path) -> bool:
-        """Draw what is found in a picture, say it and keep it; whether that could be done."""
+        """Detect the objects of an image, draw, print and keep them; whether that worked."""
         detections = self._drawn_or_logged(source, target)
         prediction = None
         if detections is not None:
@@ -101,27 +146,27 @@ class Work:
         return detections is not None
 
     def _drawn_or_logged(self, source: Source, target: Path) -> Detections | None:
-        """What is found in a picture, after it has been drawn. None, and a line in the log, where
-        it cannot be read or drawn.
+        """The objects of an image, once they are drawn; None and a line in the log if it cannot be
+        read or drawn.
         """
         try:
             return self._drawn(source, target)
         except InputError as problem:
             logger.error("%s", problem)
         except MemoryError:
-            logger.error("%s: not enough memory for this picture", source)
+            logger.error("%s: not enough memory for this image", source)
         except OSError as problem:
-            if problem.errno in (errno.ENOSPC, errno.EDQUOT):  # no other picture would fare better
+            if problem.errno in (errno.ENOSPC, errno.EDQUOT):  # no other image would fare better
                 raise
             logger.error("%s", one_line(f"{problem.filename or target}: {problem.strerror}"))
         return None
 
     def _drawn(self, source: Source, target: Path) -> Detections:
         check_output(target, self.read, mark("predict"), self.options.force)
-        limit = self.options.max_pixels or MAX_PIXELS
+        limit = self.options.max_pixels
         image = read_image(source.path, self.model.in_channels, limit, source.page or 1)
         more = unread(source.path, page=source.page, max_pixels=limit)
-        self.unread.extend(Defect(ODD, kind, str(source), detail) for kind, detail in more)
+        self.unread.extend(Issue(ODD, kind, str(source), detail) for kind, detail in more)
         (detections,) = self.model.detect([image])
         detections = detections[detections.scores >= self.options.score]
         picture = draw_detections(image, detections, self.classes, 0.0)
@@ -130,19 +175,17 @@ class Work:
 
 
 def status(total: int, failures: int, of_many: bool) -> int:
-    """0 if every picture could be read and drawn, 1 if of a folder or several some could not, 2 if
-    the only one could not.
-    """
+    """0 if all images could be read and drawn; if not, 1 for a folder or several, 2 for one."""
     if not failures:
         return 0
     if of_many and world().leads:
-        logger.error("%d of %d pictures could not be read or drawn", failures, total)
+        logger.error("%d of %d images could not be read or drawn", failures, total)
     return 1 if of_many else 2
 
 
-def pictures(given: Iterable[str]) -> list[Path]:
-    """Files as they are, folders as what is called a picture in them, by name; also what cannot be
-    read, so that nothing is passed over in silence. Raises InputError for a folder without.
+def image_files(given: Iterable[str]) -> list[Path]:
+    """Files as they are; of folders all files that are named as images, sorted, even those of kinds
+    that cannot be read, so that none is skipped in silence. Raises InputError for a folder without.
     """
     paths: list[Path] = []
     for path in map(Path, given):
@@ -152,23 +195,13 @@ def pictures(given: Iterable[str]) -> list[Path]:
         known = SUFFIXES | FOREIGN_SUFFIXES
         inside = sorted(file for file in path.iterdir() if file.suffix.lower() in known)
         if not inside:
-            raise InputError(f"{path}: no pictures in this folder ({', '.join(sorted(SUFFIXES))})")
+            raise InputError(f"{path}: no images in this folder ({', '.join(sorted(SUFFIXES))})")
         paths += inside
     return list(dict.fromkeys(paths))
 
 
-def output_folder(name: str) -> Path:
-    """The folder, made if missing. Raises InputError if it cannot be."""
-    path = Path(name)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise InputError(f"--out {name}: {problem.strerror}") from problem
-    return path
-
-
 def sources(files: Sequence[Path], page: int | str | None) -> list[Source]:
-    """The pictures of these files: the first of each, this page of each, or "all"."""
+    """The images of these files: the first page of each, this page of each, or "all"."""
     if page is None:
         return [Source(path) for path in files]
     found: list[Source] = []
@@ -183,9 +216,9 @@ def sources(files: Sequence[Path], page: int | str | None) -> list[Source]:
 
 
 def output_names(inputs: Sequence[Source], out: Path) -> list[Path]:
-    """One file for each input: no two the same, also where case does not count; none an input."""
+    """One file per input: no two the same, even if case does not count, and none an input."""
     read = identities(path for path, _ in inputs)
-    taken = {place(path) for path, _ in inputs}  # also what is not there
+    taken = {place(path) for path, _ in inputs}  # even files that do not exist
     names = []
     for path, page in inputs:
         stem = path.stem
@@ -202,7 +235,7 @@ def output_names(inputs: Sequence[Source], out: Path) -> list[Path]:
 
 
 def place(path: Path) -> str:
-    """Equal for names of the same file, also where case does not count."""
+    """Equal for names of the same file, even if case does not count."""
     return os.path.realpath(path).casefold()  # Path.resolve raises where links circle
 
 

@@ -1,5 +1,5 @@
-"""predictions.json: what `predict --json` tells of many pictures. It is kept on disk until the end,
-so that memory does not grow with their number.
+"""predictions.json: the objects of many images. They are kept on disk until the end, so that memory
+does not grow with the number of images.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from ..training.distributed import Group
 
 
 class Prediction(NamedTuple):
-    """Of one picture: its height and width, and COCO results without ids, masks as run lengths."""
+    """The height and width of an image, and its COCO results without ids, masks as run lengths."""
 
     size: tuple[int, int]
     results: list[dict[str, Any]]
 
 
 class Source(NamedTuple):
-    """A picture file; where one was asked for, a page of it (from 1)."""
+    """An image file; the page of it (from 1) if one was asked for."""
 
     path: Path
     page: int | None = None
@@ -34,10 +34,11 @@ class Source(NamedTuple):
 
 
 class Spool:
-    """The predictions of one process in their order, in a file without a name: it is gone with the
-    process, however that ends, or closed with its context.
+    """The predictions of one process in their order, in a file without a name, which disappears
+    with the process, however that ends.
 
-    - `folder`: where the file is; an OSError, as of a full disk, names it.
+    Args:
+        folder: of the file; an OSError, such as a full disk, names it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -52,7 +53,7 @@ class Spool:
         self._file.close()
 
     def add(self, prediction: Prediction | None) -> None:
-        """None stands for a picture that could not be used."""
+        """None stands for an image that could not be used."""
         with naming(self.folder):
             self._file.write(json.dumps(prediction).encode() + b"\n")
 
@@ -65,7 +66,7 @@ class Spool:
 
 
 def in_order(spool: Spool, total: int, group: Group) -> Iterator[Prediction | None]:
-    """Of all `total` pictures, where picture i is rank i % size's. Every rank has to go through."""
+    """The predictions of all `total` images; rank i % size has image i. All ranks must iterate."""
     own = iter(spool)
     for start in range(0, total, group.size):
         yield from group.gathered(next(own, None))[: total - start]
@@ -74,11 +75,11 @@ def in_order(spool: Spool, total: int, group: Group) -> Iterator[Prediction | No
 def coco_json(
     inputs: Iterable[Source], predictions: Iterable[Prediction | None], classes: Sequence[str]
 ) -> Iterator[bytes]:
-    """A COCO json of what is found, piece by piece: its annotations have scores, and are what
-    loadRes takes.
+    """Pieces of a COCO json whose annotations have scores, as pycocotools' loadRes takes them.
 
     Args:
-        inputs: the pictures. predictions: one of each.
+        inputs: the images.
+        predictions: one per image.
         classes: names in label order; they become categories 1, 2, ...
     """
     images: list[dict[str, Any]] = []

@@ -15,22 +15,61 @@ from typing import Any
 from .. import jit
 from ..datasets import CocoDataset, ToyShapes
 from ..datasets.checking import same_files
-from ..datasets.images import MAX_PIXELS
+from ..datasets.shapes import HELD_BACK
 from ..errors import InputError
-from ..models.builders import build
-from ..models.mask_rcnn import MaskRCNN
-from ..models.pretrained import describe_weights, weights_path
 from ..training import Recipe, Trainer, TrainingStopped
 from ..training.distributed import end_together, world
+from ..training.initial_weights import initial_model
 from ..training.recipes import listing, named, with_settings
-from ..training.start import load_for_fine_tuning
-from ..weights import load_weights, read_metadata
-from .machine import prepare
-from .report import counted, figures_table, say
+from .machine import add_machine, prepare
+from .options import add_images, add_settings
+from .tables import counted, figures_table, say
 
 logger = logging.getLogger(__name__)
 FLAGS = ("seed", "steps", "batch_size", "lr", "checkpoint_every")
-HELD_BACK = 200
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Without --data, a small model learns toy shapes from random weights in minutes. The run "
+        "folder gets settings, metrics, figures, checkpoints, and at the end model.safetensors "
+        "and result.json. Ctrl-C finishes the step, saves, and prints how to go on."
+    )
+    parser.add_argument("--data", metavar="JSON", help="annotations to train on (COCO json)")
+    parser.add_argument("--val", metavar="JSON", help="annotations to evaluate on (COCO json)")
+    add_images(parser)
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="named settings: shapes (default without --data) or small (default with it)",
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="W",
+        help="start from these weights: a file, or the name of a shipped model; the heads keep "
+        "what they know of classes with the same names and start anew for the others",
+    )
+    parser.add_argument("--out", metavar="DIR", help="run folder (default: runs/RECIPE)")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue the run in that folder as if it had never stopped",
+    )
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="seed of initial weights, data order and sampling"
+    )
+    parser.add_argument("--steps", type=int, metavar="N", help="number of training steps")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images per step")
+    parser.add_argument("--lr", type=float, metavar="X", help="learning rate")
+    parser.add_argument(
+        "--checkpoint-every", type=int, metavar="N", help="steps between checkpoints"
+    )
+    add_settings(
+        parser,
+        "any other setting of a recipe; `--set help` lists them; model.NAME and "
+        "shapes.NAME are settings of the model and of the toy shapes; may be repeated",
+    )
+    add_machine(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -57,16 +96,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def make_trainer(options: argparse.Namespace) -> Trainer:
-    """What the command line asks for. Raises InputError."""
+    """The trainer that the options describe. Raises InputError."""
     recipe = recipe_of(options)
     out = Path(options.out or f"runs/{recipe_name(options)}")
     prepare(options)
     dataset, val_dataset = datasets(options, recipe)
     model = initial_model(options.weights, recipe, dataset.classes)
     model.to(options.device)
-    for pictures in (dataset, val_dataset):
-        if isinstance(pictures, CocoDataset):
-            pictures.channels = model.in_channels
+    for images in (dataset, val_dataset):
+        if isinstance(images, CocoDataset):
+            images.channels = model.in_channels
     return Trainer(model, dataset, val_dataset, recipe, out, resume=options.resume)
 
 
@@ -82,12 +121,12 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
 
 
 def datasets(options: argparse.Namespace, recipe: Recipe) -> tuple[Any, Any | None]:
-    """The pictures to learn from and those to evaluate on. Raises InputError."""
+    """The images to train on and those to evaluate on. Raises InputError."""
     if options.data is None:
         if options.val or options.images:
             raise InputError("--val and --images go with --data")
         return shape_sets(recipe)
-    limit = options.max_pixels or MAX_PIXELS
+    limit = options.max_pixels
     train = coco_set(options.data, options.images, None, limit)
     objects = [thing for things in train.objects.values() for thing in things]
     if not objects:
@@ -103,21 +142,21 @@ def datasets(options: argparse.Namespace, recipe: Recipe) -> tuple[Any, Any | No
     val = coco_set(options.val, options.images, train.classes, limit)
     if common := same_files(val.files, train.files):
         some = ", ".join(map(str, common[:3])) + (", ..." if len(common) > 3 else "")
-        logger.warning("%s: %d picture(s) are trained on too: %s", options.val, len(common), some)
+        logger.warning("%s: %d image(s) are trained on too: %s", options.val, len(common), some)
     return train, val
 
 
 def coco_set(
     path: str, images: str | None, classes: Sequence[str] | None, limit: int
 ) -> CocoDataset:
-    """A data set whose pictures are all there and of the right sizes. Raises InputError."""
+    """A data set whose images all exist and have the right sizes. Raises InputError."""
     dataset = CocoDataset(path, images, classes=classes, max_pixels=limit)
     dataset.check_pictures()
     return dataset
 
 
 def shape_sets(recipe: Recipe) -> tuple[ToyShapes, ToyShapes]:
-    """Toy shapes to learn, and 200 held back. Raises InputError for settings they do not take."""
+    """Toy shapes to train on, and those held back. Raises InputError for settings they lack."""
     settings = {"count": 1000, "seed": recipe.seed} | dict(recipe.shapes)
     try:
         train = ToyShapes(**settings)
@@ -126,26 +165,8 @@ def shape_sets(recipe: Recipe) -> tuple[ToyShapes, ToyShapes]:
         raise InputError(f"--set shapes: {problem}") from problem
 
 
-def initial_model(weights: str | None, recipe: Recipe, classes: Sequence[str]) -> MaskRCNN:
-    """The recipe's model with random weights; with `weights`, their model, whose heads keep what
-    they know of classes of the same names and are random for the others.
-    """
-    own = {"builder": recipe.model, **recipe.model_settings}
-    ours = {"num_classes": len(classes) + 1, "seed": recipe.seed}
-    if weights is None:
-        return build({**own, **ours})
-    path = weights_path(weights)
-    state = load_weights(path)
-    config, known = describe_weights(path, state)
-    changes = own if config["builder"] == recipe.model else {}
-    model = build({**config, **changes, **ours})
-    named = known if "classes" in read_metadata(path) else None
-    logger.info("%s: %s", path, load_for_fine_tuning(model, state, str(path), classes, named))
-    return model
-
-
 def stopped(how: str, number: int) -> int:
-    """Say how to go on after a signal, and give the exit status that shells expect of it."""
+    """Print how to go on after a signal, and return the exit status that shells expect."""
     print(f"tinymaskrcnn: {how}; to go on: {resume_command(sys.argv[1:])}", file=sys.stderr)
     return 128 + number
 

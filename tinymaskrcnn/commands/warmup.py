@@ -1,4 +1,4 @@
-"""`tinymaskrcnn warmup`: use every kernel once, so that it is compiled and kept; or remove them."""
+"""`tinymaskrcnn warmup`: compile and keep all kernels, or remove them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ import argparse
 from time import perf_counter
 
 from .. import jit
-from .machine import compile_everything, prepare
+from .compiling import compile_everything
+from .machine import add_machine, prepare
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Kernels are compiled for this machine when they are first used, and kept. This compiles "
+        "all of them at once."
+    )
+    parser.add_argument(
+        "--clear", action="store_true", help="instead remove the kept kernels of all versions"
+    )
+    add_machine(parser)
 
 
 def run(options: argparse.Namespace) -> int:

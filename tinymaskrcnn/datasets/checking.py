@@ -1,4 +1,4 @@
-"""What `tinymaskrcnn check-data` finds wrong with a COCO json: defects of the file itself and of
+"""What `tinymaskrcnn check-data` finds wrong with a COCO json: issues of the file itself and of
 its images, which are read one by one, and images that it shares with another set.
 
 Nothing is printed or drawn here.
@@ -17,8 +17,8 @@ import numpy as np
 from ..errors import InputError
 from .coco import wrong_size
 from .coco_file import CocoFile, picture
-from .defects import ODD, REFUSED, Defect, brief
 from .images import MAX_PIXELS, read_image, unread
+from .issues import ODD, REFUSED, Issue, brief
 
 CROWDS = 0.1  # warn when at least this share of the objects are crowds
 
@@ -32,7 +32,7 @@ class CheckedSet:
     """
 
     file: CocoFile
-    defects: list[Defect]
+    issues: list[Issue]
     digests: dict[Any, bytes]
 
 
@@ -53,12 +53,12 @@ def check_set(
         InputError: the file is not COCO json at all.
     """
     file = CocoFile(path, images_dir, classes, max_pixels)
-    defects, digests = list(file.defects), {}
+    issues, digests = list(file.issues), {}
     if not file.images:
-        defects.append(Defect(REFUSED, "no images", "images", "there are none that can be used"))
-    defects += crowds(file)
+        issues.append(Issue(REFUSED, "no images", "images", "there are none that can be used"))
+    issues += crowds(file)
     if classes is None:  # a set that is not trained on may lack some of them
-        defects += classes_without_objects(file)
+        issues += classes_without_objects(file)
     for entry in progress([entry for entry in file.images if entry["id"] in file.files]):
         where, id_ = picture(entry), entry["id"]
         try:
@@ -66,46 +66,46 @@ def check_set(
         except InputError as problem:
             detail = str(problem).removeprefix(f"{file.files[id_]}: ")
             kind = "images that cannot be read"
-            defects.append(Defect(REFUSED, kind, where, detail, image=id_))
+            issues.append(Issue(REFUSED, kind, where, detail, image=id_))
             continue
         if wrong := wrong_size(file.path, entry, image.shape[1:]):
             kind = "images whose size differs from the json's"
-            defects.append(Defect(REFUSED, kind, where, wrong, image=id_))
+            issues.append(Issue(REFUSED, kind, where, wrong, image=id_))
         found = unread(file.files[id_], max_pixels=max_pixels)
-        defects += [Defect(ODD, kind, where, detail, image=id_) for kind, detail in found]
+        issues += [Issue(ODD, kind, where, detail, image=id_) for kind, detail in found]
         digests[id_] = digest(image)
-    return CheckedSet(file, defects + twins(file, digests), digests)
+    return CheckedSet(file, issues + duplicate_images(file, digests), digests)
 
 
-def crowds(file: CocoFile) -> list[Defect]:
+def crowds(file: CocoFile) -> list[Issue]:
     """A warning if many objects are crowds, because nothing is learned from crowds."""
     flags = [thing["iscrowd"] for things in file.objects.values() for thing in things]
     count, hint = sum(flags), "convert --no-crowds makes them ordinary objects"
     if count and count == len(flags):
         kind = f"all {count} objects are crowds: nothing would be learned"
-        return [Defect(REFUSED, kind, "annotations", hint)]
+        return [Issue(REFUSED, kind, "annotations", hint)]
     if count > CROWDS * len(flags):
         kind = f"{count} of {len(flags)} objects are crowds, which training ignores"
-        return [Defect(ODD, kind, "annotations", hint)]
+        return [Issue(ODD, kind, "annotations", hint)]
     return []
 
 
-def classes_without_objects(file: CocoFile) -> list[Defect]:
+def classes_without_objects(file: CocoFile) -> list[Issue]:
     """Categories without objects: the model would have an output for each, but no examples."""
     if not file.files:
         return []
     used = {thing["label"] for things in file.objects.values() for thing in things}
     parents = [entry.get("supercategory") for entry in file.categories.values()]
     roots = {parent for parent in parents if isinstance(parent, str)}
-    defects = []
+    issues = []
     for label, name in enumerate(file.classes, start=1):
         if label not in used:
             detail = brief(name)
             if name in roots:
                 detail += "; a root, as Roboflow adds it: others name it as their supercategory"
             where = f"category {brief(file.category_ids[label - 1])}"
-            defects.append(Defect(ODD, "categories without objects", where, detail))
-    return defects
+            issues.append(Issue(ODD, "categories without objects", where, detail))
+    return issues
 
 
 def digest(image: np.ndarray) -> bytes:
@@ -113,27 +113,27 @@ def digest(image: np.ndarray) -> bytes:
     return hashlib.blake2b(image.data, key=str(image.shape).encode(), digest_size=16).digest()
 
 
-def twins(file: CocoFile, digests: dict[Any, bytes]) -> list[Defect]:
+def duplicate_images(file: CocoFile, digests: dict[Any, bytes]) -> list[Issue]:
     """Images whose pixels equal those of an earlier file of the same set."""
     entries = {entry["id"]: entry for entry in file.images}
     first: dict[bytes, Any] = {}
-    defects = []
+    issues = []
     for id_, value in digests.items():
         other = first.setdefault(value, id_)
         if entries[other]["file_name"] != entries[id_]["file_name"]:
             detail = f"as {entries[other]['file_name']}"
             kind = "identical images in the set"
-            defects.append(Defect(ODD, kind, picture(entries[id_]), detail, image=id_))
-    return defects
+            issues.append(Issue(ODD, kind, picture(entries[id_]), detail, image=id_))
+    return issues
 
 
-def leaks(checked: CheckedSet, other: CheckedSet) -> list[Defect]:
+def leaks(checked: CheckedSet, other: CheckedSet) -> list[Issue]:
     """Images that also occur in the other set, which makes its scores too good."""
     names = {entry["id"]: entry["file_name"] for entry in other.file.images}
     theirs = {value: names[id_] for id_, value in other.digests.items()}
     kind = f"train/val leak: images that are also in {other.file.path}"
     return [
-        Defect(ODD, kind, picture(entry), f"as {theirs[value]}", image=entry["id"])
+        Issue(ODD, kind, picture(entry), f"as {theirs[value]}", image=entry["id"])
         for entry in checked.file.images
         if (value := checked.digests.get(entry["id"])) in theirs
     ]

@@ -20,11 +20,11 @@ from ..errors import InputError
 from ..models.inputs import Target
 from .coco_file import CocoFile
 from .coco_objects import BAD_BOX
-from .defects import LEFT_OUT, ODD, REFUSED, Defect, by_kind, examples
 from .images import MAX_PIXELS, picture_size, read_image, unread
+from .issues import LEFT_OUT, ODD, REFUSED, Issue, by_kind, examples
 from .run_lengths import masks_from_rles
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class CocoDataset:
@@ -65,8 +65,8 @@ class CocoDataset:
         self.classes, self.category_ids = file.classes, file.category_ids
         self.images, self.objects = file.images, file.objects
         self.files = [file.files[entry["id"]] for entry in self.images]
-        self.skipped = left_out(file.defects)
-        warn(self.path, file.defects)
+        self.skipped = left_out(file.issues)
+        warn(self.path, file.issues)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -88,11 +88,11 @@ class CocoDataset:
         Raises:
             InputError: for the first file that is not an image, or not of the size in the json.
         """
-        more: list[Defect] = []
+        more: list[Issue] = []
         for index, file in enumerate(self.files):
             self.check_size(index, picture_size(file))
             found = unread(file, max_pixels=self.max_pixels)
-            more += [Defect(ODD, kind, str(file), detail) for kind, detail in found]
+            more += [Issue(ODD, kind, str(file), detail) for kind, detail in found]
         warn(self.path, more)
 
     def target(self, index: int) -> Target:
@@ -125,29 +125,31 @@ def wrong_size(path: Path, entry: dict, size: tuple[int, ...]) -> str | None:
 
 
 def refuse(file: CocoFile, skip_bad_boxes: bool) -> None:
-    """Raise InputError for the first defect that rules out training."""
+    """Raise InputError for the first issue that rules out training."""
     reasons = [
-        defect
-        for defect in file.defects
-        if defect.level == REFUSED or (defect.kind == BAD_BOX and not skip_bad_boxes)
+        issue
+        for issue in file.issues
+        if issue.level == REFUSED or (issue.kind == BAD_BOX and not skip_bad_boxes)
     ]
     if len(reasons) == 1:
         raise InputError(f"{file.path}: {reasons[0]}")
     if reasons:
-        hint = f"and {len(reasons) - 1} more defects; tinymaskrcnn check-data lists them"
+        hint = f"and {len(reasons) - 1} more issues; tinymaskrcnn check-data lists them"
         raise InputError(f"{file.path}: {reasons[0]} ({hint})")
 
 
-def left_out(defects: list[Defect]) -> dict[str, list[Any]]:
+def left_out(issues: list[Issue]) -> dict[str, list[Any]]:
     """The ids of the annotations that are not used, by reason."""
-    unusable = by_kind(defect for defect in defects if defect.level == LEFT_OUT)
-    return {kind: [defect.annotation for defect in some] for kind, some in unusable.items()}
+    unusable = by_kind(issue for issue in issues if issue.level == LEFT_OUT)
+    return {kind: [issue.annotation for issue in some] for kind, some in unusable.items()}
 
 
-def warn(path: Path, defects: list[Defect]) -> None:
+def warn(path: Path, issues: list[Issue]) -> None:
     """Log one line for each kind of object that is left out, or kept although it is odd."""
-    for kind, some in by_kind(defects).items():
+    for kind, some in by_kind(issues).items():
         if some[0].level == LEFT_OUT:
-            log.warning("%s: left out %d object(s), %s: %s", path, len(some), kind, examples(some))
+            logger.warning(
+                "%s: left out %d object(s), %s: %s", path, len(some), kind, examples(some)
+            )
         elif some[0].level == ODD:
-            log.warning("%s: %s (%d): %s", path, kind, len(some), examples(some))
+            logger.warning("%s: %s (%d): %s", path, kind, len(some), examples(some))

@@ -1,4 +1,4 @@
-"""Read a COCO json file to its end, whatever is wrong with it, and note every defect.
+"""Read a COCO json file to its end, whatever is wrong with it, and note every issue.
 
 `CocoDataset` makes a data set of it. Image files are searched for here, but not opened.
 """
@@ -15,9 +15,9 @@ from typing import Any
 from ..errors import InputError
 from ..files import file_problem
 from .coco_objects import Thing, read_object
-from .defects import ODD, REFUSED, Defect, brief
 from .finding import BARE, PictureFinder
 from .images import MAX_PIXELS, check_size
+from .issues import ODD, REFUSED, Issue, brief
 
 FIELDS = {
     "categories": ("name",),
@@ -42,7 +42,7 @@ class CocoFile:
         files: the image file found for each image id.
         objects: the usable objects for each image id: `coco_objects.Thing` with `label`.
         annotations: the entries by id, as they stand in the file.
-        defects: everything that is wrong.
+        issues: everything that is wrong.
         classes: `classes[k - 1]` is the name of label k.
         category_ids: `category_ids[k - 1]` is the id of label k in the file; None if it has none.
 
@@ -59,7 +59,7 @@ class CocoFile:
         content: dict[str, list[dict]] | None = None,
     ):
         self.path = Path(json_path)
-        self.defects: list[Defect] = []
+        self.issues: list[Issue] = []
         self._unusable: dict[str, set] = {}  # ids of entries that exist but cannot be used
         content = read_json(self.path) if content is None else content
         self.categories = self._entries("categories", content["categories"])
@@ -71,7 +71,7 @@ class CocoFile:
         self._check_pictures()
 
     def _add(self, level: str, kind: str, where: str, detail: str = "", **ids: Any) -> None:
-        self.defects.append(Defect(level, kind, where, detail, **ids))
+        self.issues.append(Issue(level, kind, where, detail, **ids))
 
     def _entries(self, kind: str, entries: list[dict]) -> dict[Any, dict]:
         """The usable entries by id, in file order."""
@@ -172,8 +172,8 @@ class CocoFile:
             label = self._look_up(where, annotation, "category_id", "categories", labels)
             if entry is None or label is None:
                 continue
-            thing, defects = read_object(annotation, entry["height"], entry["width"])
-            self.defects += [replace(defect, annotation=id_) for defect in defects]
+            thing, issues = read_object(annotation, entry["height"], entry["width"])
+            self.issues += [replace(issue, annotation=id_) for issue in issues]
             if thing is None:
                 continue
             objects[entry["id"]].append({**thing, "label": label})

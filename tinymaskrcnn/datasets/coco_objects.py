@@ -1,4 +1,4 @@
-"""Read one annotation of a COCO json: its mask, box, area, crowd flag, and their defects."""
+"""Read one annotation of a COCO json: its mask, box, area, crowd flag, and their issues."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as rle_tools
 
+from ..detection.boxes import paired_iou
 from ..errors import InputError
 from . import polygons
-from .defects import INCOMPLETE, LEFT_OUT, ODD, REFUSED, Defect, brief
+from .issues import INCOMPLETE, LEFT_OUT, ODD, REFUSED, Issue, brief
 from .segmentation import UnusableObject, is_numbers, read_segmentation
 
 SLACK = 2.0  # pixels; boxes whose sides differ by no more are not compared
@@ -21,34 +22,34 @@ BAD_BOX = "a box without area inside its image"
 Thing = dict[str, Any]  # id, rle, box (x1, y1, x2, y2), area, iscrowd; later also label
 
 
-def read_object(annotation: dict, height: int, width: int) -> tuple[Thing | None, list[Defect]]:
-    """What training needs from an annotation (None if it cannot be used), and its defects."""
+def read_object(annotation: dict, height: int, width: int) -> tuple[Thing | None, list[Issue]]:
+    """What training needs from an annotation (None if it cannot be used), and its issues."""
     where = f"annotation {annotation['id']}"
     try:
         rle = read_segmentation(where, annotation.get("segmentation"), height, width)
     except UnusableObject as problem:
-        return None, [Defect(LEFT_OUT, str(problem), where)]
+        return None, [Issue(LEFT_OUT, str(problem), where)]
     except InputError as problem:
         detail = str(problem).removeprefix(f"{where}: ")
-        return None, [Defect(REFUSED, "a segmentation of the wrong form", where, detail)]
+        return None, [Issue(REFUSED, "a segmentation of the wrong form", where, detail)]
     own = {"bbox": rle_tools.toBbox(rle).tolist(), "area": float(rle_tools.area(rle)), "iscrowd": 0}
     stated = {field: annotation.get(field, value) for field, value in own.items()}
-    wrong = [Defect(REFUSED, *found) for found in wrong_fields(where, **stated)]
+    wrong = [Issue(REFUSED, *found) for found in wrong_fields(where, **stated)]
     if wrong:
         return None, wrong
     corners = clipped(stated["bbox"], height, width)
-    defects = [
-        Defect(INCOMPLETE, f"no {field}, which evaluation needs", where)
+    issues = [
+        Issue(INCOMPLETE, f"no {field}, which evaluation needs", where)
         for field in own
         if field not in annotation
     ]
-    defects += box_defects(where, stated["bbox"], corners, own["bbox"])
-    defects += area_defects(where, stated["area"], own["area"])
-    defects += oddities(where, annotation["segmentation"], height, width)
-    if any(defect.level == LEFT_OUT for defect in defects):
-        return None, defects
+    issues += box_issues(where, stated["bbox"], corners, own["bbox"])
+    issues += area_issues(where, stated["area"], own["area"])
+    issues += oddities(where, annotation["segmentation"], height, width)
+    if any(issue.level == LEFT_OUT for issue in issues):
+        return None, issues
     kept = {"id": annotation["id"], "box": corners, "rle": rle, "area": stated["area"]}
-    return {**kept, "iscrowd": bool(stated["iscrowd"])}, defects
+    return {**kept, "iscrowd": bool(stated["iscrowd"])}, issues
 
 
 def wrong_fields(where: str, bbox: Any, area: Any, iscrowd: Any) -> list[tuple[str, str, str]]:
@@ -72,46 +73,38 @@ def clipped(box: list[float], height: int, width: int) -> tuple[float, float, fl
     return max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height)
 
 
-def box_defects(
+def box_issues(
     where: str, box: list[float], corners: tuple[float, ...], mask_box: list[float]
-) -> list[Defect]:
+) -> list[Issue]:
     """What is wrong with a box, compared with its image and its mask."""
     if corners[2] <= corners[0] or corners[3] <= corners[1]:
         detail = f"bbox {box} has no area inside its image"
-        return [Defect(LEFT_OUT, BAD_BOX, where, detail)]
+        return [Issue(LEFT_OUT, BAD_BOX, where, detail)]
     x, y, w, h = mask_box
-    tight = (x, y, x + w, y + h)
-    agreement = overlap(corners, tight)
+    tight = np.array([x, y, x + w, y + h])
+    agreement = paired_iou(np.array(corners, float), tight)
     off = max(abs(side - other) for side, other in zip(corners, tight, strict=True))
     if agreement >= CLOSE or off <= SLACK:
         return []
     stated = ", ".join(f"{number:g}" for number in box)
     detail = f"bbox {stated}; the mask's is {', '.join(f'{number:g}' for number in mask_box)}"
-    if overlap(tuple(box), tight) >= CLOSE:
+    if paired_iou(np.array(box, float), tight) >= CLOSE:
         detail += "; it fits if read as x1, y1, x2, y2"
     if agreement < FAR:
-        return [Defect(LEFT_OUT, "a box far from its mask", where, detail)]
-    return [Defect(ODD, "a box that disagrees with its mask", where, detail)]
+        return [Issue(LEFT_OUT, "a box far from its mask", where, detail)]
+    return [Issue(ODD, "a box that disagrees with its mask", where, detail)]
 
 
-def area_defects(where: str, area: float, mask_area: float) -> list[Defect]:
+def area_issues(where: str, area: float, mask_area: float) -> list[Issue]:
     """What is wrong with an area, compared with its mask's."""
     slack = max(AREA_SLACK, (1 - 1 / AREA_FACTOR) * max(area, mask_area))
     if abs(area - mask_area) <= slack:
         return []
     detail = f"area {area:g}, its mask's is {mask_area:g}"
-    return [Defect(ODD, "an area that disagrees with its mask", where, detail)]
+    return [Issue(ODD, "an area that disagrees with its mask", where, detail)]
 
 
-def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
-    """The IoU of two boxes x1, y1, x2, y2."""
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    shared = max(width, 0.0) * max(height, 0.0)
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
-    return shared / max(sum(areas) - shared, 1e-9)
-
-
-def oddities(where: str, segmentation: Any, height: int, width: int) -> list[Defect]:
+def oddities(where: str, segmentation: Any, height: int, width: int) -> list[Issue]:
     """What is odd about polygons that are usable nevertheless."""
     if isinstance(segmentation, dict):
         return []
@@ -124,4 +117,4 @@ def oddities(where: str, segmentation: Any, height: int, width: int) -> list[Def
             kinds["a polygon that crosses itself"] = True
         if points.min() < -OUTSIDE or (points > (width + OUTSIDE, height + OUTSIDE)).any():
             kinds["a polygon that reaches outside its image"] = True
-    return [Defect(ODD, kind, where) for kind in kinds]
+    return [Issue(ODD, kind, where) for kind in kinds]

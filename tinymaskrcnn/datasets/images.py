@@ -49,7 +49,7 @@ UPRIGHT = {
 }
 SWAPPED = (5, 6, 7, 8)  # orientations that swap rows and columns
 _pillow_limit = threading.Lock()
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def read_image(
@@ -236,7 +236,7 @@ def orientation(image: Image.Image) -> int:
         return int(image.getexif().get(ORIENTATION, 1))
     except Exception:  # whatever a damaged tag does to the reader, the pixels are still good
         name = getattr(image, "filename", "image")
-        log.warning("%s: its EXIF data is damaged; taken as upright", name)
+        logger.warning("%s: its EXIF data is damaged; taken as upright", name)
         return 1
 
 

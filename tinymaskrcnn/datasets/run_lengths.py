@@ -39,6 +39,13 @@ def rles_from_masks(masks: CroppedMasks) -> list[Rle]:
     return rles
 
 
+def as_text(rle: Rle) -> Rle:
+    """The RLE with its counts as text, which JSON can hold."""
+    counts = rle["counts"]
+    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
+    return {"size": [int(side) for side in rle["size"]], "counts": text}
+
+
 def _runs(counts: bytes | str) -> np.ndarray:
     """The run lengths of compressed RLE; `segmentation.decode_runs` explains the format."""
     text = counts.encode("ascii") if isinstance(counts, str) else counts

@@ -21,7 +21,7 @@ LONGEST = 2**22  # pixels along the polygons of one object, all edges together
 
 
 class UnusableObject(Exception):
-    """An object that cannot be trained on; the message is the kind of defect, without its place."""
+    """An object that cannot be trained on; the message is the kind of issue, without its place."""
 
 
 def read_segmentation(where: str, segmentation: Any, height: int, width: int) -> dict:

@@ -17,7 +17,7 @@ from ..detection.cropped_masks import CroppedMasks
 from ..errors import InputError
 from ..models.inputs import Target
 from .backgrounds import background
-from .outlines import OUTLINES, coverage
+from .contours import CONTOURS, coverage
 from .targets import select_objects, target_from_masks
 
 REFERENCE_SIZE = 128  # lengths below are in pixels of an image of this size
@@ -25,6 +25,7 @@ RADII = (9.0, 32.0)
 HIDDEN_PIXELS = 30
 NOISE = (10.0, 16.0)
 SPLITS = ("train", "val")
+HELD_BACK = 200  # images of the split "val" on which the commands evaluate
 
 
 class ToyShapes:
@@ -36,7 +37,7 @@ class ToyShapes:
     therefore hold fewer than `min_objects`.
 
     Args:
-        classes: label k is `classes[k - 1]`; any names of `outlines.OUTLINES`.
+        classes: label k is `classes[k - 1]`; any names of `contours.CONTOURS`.
         split: "train" and "val" draw from separate random streams, so the two never share an image,
             whatever their seeds.
 
@@ -92,10 +93,10 @@ class ToyShapes:
 
 def check_settings(dataset: ToyShapes) -> None:
     """Refuse settings that no image can meet."""
-    unknown = [name for name in dataset.classes if name not in OUTLINES]
+    unknown = [name for name in dataset.classes if name not in CONTOURS]
     if unknown or not dataset.classes or len(set(dataset.classes)) < len(dataset.classes):
         raise InputError(
-            f"shape classes {dataset.classes}: expected different names out of {list(OUTLINES)}"
+            f"shape classes {dataset.classes}: expected different names out of {list(CONTOURS)}"
         )
     if not 0 <= dataset.min_objects <= dataset.max_objects <= 255:
         raise InputError(

@@ -16,11 +16,6 @@ from ..detection.cropped_masks import CroppedMasks
 from ..models.inputs import Target
 
 
-def boxes_from_masks(masks: Any) -> np.ndarray:
-    """The tight boxes (G, 4) float32 of masks (G, H, W); an empty mask has the box 0, 0, 0, 0."""
-    return CroppedMasks.of(masks).boxes()
-
-
 def target_from_masks(masks: Any, labels: np.ndarray, image_id: int) -> Target:
     """A target of ordinary objects whose boxes and areas come from their masks (G, H, W)."""
     masks = CroppedMasks.of(masks)

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from .anchors import AnchorGenerator, cell_anchors
+from .boxes import paired_iou
 
 STRIDES = (4, 8, 16, 32)  # of the pyramid's levels; each further level halves the last one's cells
 SAMPLE = 4000  # boxes that sizes are fitted to; of a larger number, every k-th
@@ -60,14 +61,6 @@ def level_shapes(image_shapes: np.ndarray, level: int) -> np.ndarray:
     for _ in range(level - len(STRIDES) + 1):
         cells = -(-cells // 2)
     return np.maximum(cells, 1)
-
-
-def paired_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The overlap (IoU) of boxes (..., 4) with boxes (..., 4), pair by pair."""
-    low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=-1)
-    areas = [np.prod(box[..., 2:] - box[..., :2], axis=-1) for box in (a, b)]
-    return shared / np.maximum(sum(areas) - shared, 1e-12)
 
 
 def suggested_sizes(

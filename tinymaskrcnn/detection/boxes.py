@@ -1,8 +1,8 @@
 """Small functions on boxes: arrays whose last axis is x1, y1, x2, y2 in continuous pixels (a pixel
 at column c covers c to c+1).
 
-Not here: the overlap of two sets of boxes (ops/box_iou) and NMS (ops/nms), which have compiled
-forms.
+Not here: the IoU of all pairs of two sets of boxes (ops/box_iou) and NMS (ops/nms), which have
+compiled forms.
 """
 
 from __future__ import annotations
@@ -40,12 +40,22 @@ def scale_boxes(boxes: np.ndarray, from_size: Size, to_size: Size) -> np.ndarray
     return boxes * np.array([x, y, x, y], boxes.dtype)
 
 
+def intersection_area(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The area that boxes (..., 4) share with boxes (..., 4), which are broadcast."""
+    low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
+    return np.prod(np.maximum(high - low, 0), axis=-1)
+
+
+def paired_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The IoU of boxes (..., 4) with boxes (..., 4), which are broadcast."""
+    shared = intersection_area(a, b)
+    return shared / np.maximum(box_area(a) + box_area(b) - shared, 1e-12)
+
+
 def covered_shares(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
     """The share of each box's area (N, 4) that each region (M, 4) covers: (N, M)."""
-    low = np.maximum(boxes[:, None, :2], regions[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], regions[None, :, 2:])
-    overlap = np.prod(np.maximum(high - low, 0), axis=2)  # N, M
-    return overlap / np.maximum(box_area(boxes), np.finfo(boxes.dtype).tiny)[:, None]
+    shared = intersection_area(boxes[:, None], regions[None])  # N, M
+    return shared / np.maximum(box_area(boxes), np.finfo(boxes.dtype).tiny)[:, None]
 
 
 def covered_share(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from .. import parallel
 from ..errors import InputError
 from ..models.inputs import Target
 from .coco_metrics import coco_metrics
-from .error_analysis import SCORE, count_errors
+from .error_counts import SCORE, count_errors
 from .results import coco_annotations, coco_results
 
 

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..datasets.run_lengths import rles_from_masks
+from ..datasets.run_lengths import as_text, rles_from_masks
 from ..detection.cropped_masks import CroppedMasks
 from ..models.inputs import Target
 
@@ -49,7 +49,7 @@ def coco_results(
             detections.labels.tolist(),
             detections.scores.tolist(),
             sized_boxes(detections.boxes),
-            map(text_rle, detections.rles()),
+            map(as_text, detections.rles()),
             strict=True,
         )
     ]
@@ -71,7 +71,7 @@ def coco_annotations(target: Target, image_id: Any) -> list[dict[str, Any]]:
             "bbox": box,
             "area": float(area),
             "iscrowd": int(flag),
-            "segmentation": text_rle(rle),
+            "segmentation": as_text(rle),
         }
         for label, box, area, flag, rle in zip(
             target["labels"].tolist(),
@@ -88,12 +88,3 @@ def sized_boxes(boxes: np.ndarray) -> list[list[float]]:
     """Boxes (N, 4) x1, y1, x2, y2 as lists x, y, width, height."""
     corners = np.asarray(boxes, np.float64).reshape(-1, 4)
     return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1).tolist()
-
-
-def text_rle(rle: dict[str, Any]) -> dict[str, Any]:
-    """Compressed RLE with counts as text, which json can hold."""
-    counts = rle["counts"]
-    return {
-        "size": [int(side) for side in rle["size"]],
-        "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts,
-    }

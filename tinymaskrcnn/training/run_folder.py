@@ -101,7 +101,7 @@ class RunFolder:
 
     def _remove_leftovers(self) -> None:
         """Remove what a killed run had begun to write; we hold the lock, so nobody writes here."""
-        for leftover in (*self.path.rglob("*.partial"), *self.path.glob(".model.*.tmp")):
+        for leftover in self.path.rglob("*.partial"):
             with naming(leftover):
                 leftover.unlink()
 

@@ -1,10 +1,24 @@
-"""The learning rate at each step: linear warm-up, then cosine or step decay."""
+"""A recipe's optimiser, and its learning rate at each step: linear warm-up, then cosine or step
+decay.
+"""
 
 from __future__ import annotations
 
 from math import cos, pi
+from typing import Any
 
+from ..nn import Module
+from ..optim import SGD, Muon, without_decay_of_vectors
 from .recipes import Recipe
+
+
+def make_optimizer(model: Module, recipe: Recipe) -> SGD:
+    """The optimiser that the recipe asks for, over the model's parameters."""
+    parameters: Any = list(model.parameters())
+    if not recipe.decay_vectors:
+        parameters = without_decay_of_vectors(parameters)
+    kind = {"sgd": SGD, "muon": Muon}[recipe.optimizer]
+    return kind(parameters, recipe.lr, recipe.momentum, recipe.weight_decay)
 
 
 def learning_rate(recipe: Recipe, step: int, seconds: float = 0.0) -> float:

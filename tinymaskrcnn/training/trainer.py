@@ -5,8 +5,8 @@ All randomness is derived from (seed, step), so a resumed run continues, bit for
 never stopped. Under MPI every rank does all of this with its share of each batch, and only the
 first one reads and writes the run folder.
 
-Not here: the files of the run folder (run_folder.py, checkpoint.py), its images (pictures.py), the
-causes of NaN (diagnosis.py), and how ranks communicate (distributed.py).
+Not here: the files of the run folder (run_folder.py, checkpoint.py), its figures (run_figures.py),
+the causes of NaN (diagnosis.py), and how ranks communicate (distributed.py).
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ import numpy as np
 from .. import parallel
 from ..datasets.augment import Augmentation
 from ..datasets.loader import Batch, Loader
+from ..datasets.named_dataset import named_datasets
 from ..errors import InputError, NonFiniteError
 from ..gpu.array import to_host
 from ..models.mask_rcnn import MaskRCNN
 from ..optim import clip_scale, grad_norm
-from . import diagnosis, pictures
+from . import diagnosis, run_figures
 from .checkpoint import Checkpoint, load_newest, save_checkpoint
 from .distributed import check_group, end_together, gradient_sums, require_same_weights, world
 from .ema import MovingAverage
+from .explain_pages import ExplainPages, page_steps
 from .final_weights import NAME as WEIGHTS
 from .final_weights import check_weights, write_weights
 from .identity import hash_of_file, known_by
 from .interrupts import Interrupts, TrainingStopped
-from .moments import Moments, moment_steps
-from .pictures import beside
 from .progress import ProgressBar
 from .recipes import Recipe, named
+from .run_figures import log_errors
 from .run_folder import NoFolder, NoLog, RowLog, RunFolder
-from .schedule import learning_rate, progress
-from .start import make_optimizer, named_datasets
+from .schedule import learning_rate, make_optimizer, progress
 
 logger = logging.getLogger(__name__)
 SAMPLING = 2  # the loader uses the streams (seed, 0, epoch) and (seed, 1, position)
@@ -244,30 +244,30 @@ class Trainer:
             self._draw(folder)
         self._explain(folder)
         if self._due(self.recipe.evaluate_every) and self.val_dataset is not None:
-            with beside(f"the evaluation after step {self.step}") if alone else nullcontext():
+            with log_errors(f"the evaluation after step {self.step}") if alone else nullcontext():
                 self.evaluations.append({"step": self.step, **self._evaluate()})
 
     def _draw(self, folder: RunFolder) -> None:
         with self._best_weights():
             if not self.group.leads:
                 return
-            with beside(f"the curve of step {self.step}"):
-                pictures.draw_curve(folder.path)
+            with log_errors(f"the curve of step {self.step}"):
+                run_figures.draw_curve(folder.path)
             if self.val_dataset is not None:
                 path = folder.samples / f"step-{self.step:08d}.png"
-                with beside(f"the sample images of step {self.step}"):
-                    pictures.draw_samples(self.model, self.val_dataset, self.classes, path)
+                with log_errors(f"the sample images of step {self.step}"):
+                    run_figures.draw_samples(self.model, self.val_dataset, self.classes, path)
 
     def _explain(self, folder: RunFolder, at_last: bool = False) -> None:
         """Write the pages of every stage at their moments; only a Mask R-CNN has these stages."""
         recipe = self.recipe
-        on_the_way = self.step in moment_steps(recipe.steps, recipe.moments) - {recipe.steps}
+        on_the_way = self.step in page_steps(recipe.steps, recipe.moments) - {recipe.steps}
         if recipe.moments and (on_the_way or at_last) and isinstance(self.model, MaskRCNN):
             shown = self.dataset if self.val_dataset is None else self.val_dataset
             with self._best_weights(), parallel.shared_by(parallel.Group()):
                 if self.group.leads:
-                    with beside(f"the page of step {self.step}"):
-                        Moments(folder.path / "explain", shown).write(self.model, self.step)
+                    with log_errors(f"the page of step {self.step}"):
+                        ExplainPages(folder.path / "explain", shown).write(self.model, self.step)
 
     def _evaluate(self) -> dict[str, Any]:
         from ..evaluation import evaluate  # late: training itself needs no pycocotools

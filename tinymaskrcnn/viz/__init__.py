@@ -1,12 +1,12 @@
 """What a person sees: figures of every stage (figures/), the page that shows them all (report/),
-detections drawn on images (draw.py), the curves of a training run (curves.py), and the colours of
-all of them (colours.py).
+detections drawn on images (draw.py), figures of a data set (dataset_figures.py), of weights
+(weight_figures.py) and of a training run (curves.py), and the colours of all of them (colours.py).
 """
 
 import importlib
 from typing import Any
 
-_MODULES = ("colours", "curves", "draw", "figures", "report")
+_MODULES = ("colours", "curves", "dataset_figures", "draw", "figures", "report", "weight_figures")
 
 __all__ = list(_MODULES)
 

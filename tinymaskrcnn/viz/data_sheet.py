@@ -33,7 +33,7 @@ class Cell:
     Attributes:
         image: (3, H, W) float32 in 0..1.
         boxes, labels, masks: (G, 4), (G,) and (G, H, W), an array or CroppedMasks.
-        wrong: maps the index of each object with a defect to a few words on it.
+        wrong: maps the index of each object with an issue to a few words on it.
         unusable: boxes of objects that are left out, and why.
         note: what is wrong with the image itself.
     """
@@ -118,19 +118,19 @@ def _charts(summary: Summary) -> Image.Image:
     """
     from matplotlib.figure import Figure  # late, and without pyplot: no window, no global state
 
-    from .figures import dataset
+    from . import dataset_figures
 
     rows = 2 if len(summary.mask_sides) else 1
     figure = Figure(figsize=(WIDTH / 100, 2.7 * rows), dpi=100, layout="constrained")
     parts: Any = [figure] if rows == 1 else figure.subfigures(2, 1)
     left, right = parts[0].subplots(1, 2, width_ratios=[1, 1.6])
-    dataset.class_histogram(summary.counts, left)
-    dataset.box_sizes(summary.sides, summary.anchors, right)
+    dataset_figures.class_histogram(summary.counts, left)
+    dataset_figures.box_sizes(summary.sides, summary.anchors, right)
     if rows == 2:
         left, middle, right = parts[1].subplots(1, 3)
-        dataset.objects_per_picture(summary.per_picture, left)
-        dataset.mask_sizes(summary.mask_sides, middle)
-        dataset.anchor_coverage(summary.overlaps, right)
+        dataset_figures.objects_per_picture(summary.per_picture, left)
+        dataset_figures.mask_sizes(summary.mask_sides, middle)
+        dataset_figures.anchor_coverage(summary.overlaps, right)
     buffer = io.BytesIO()
     figure.savefig(buffer, metadata={"Software": None})
     with Image.open(buffer) as image:
@@ -193,7 +193,7 @@ def _thumbnail(cell: Cell) -> Image.Image:
     own = [class_colour(int(label)) for label in cell.labels]
     for index in cell.wrong:
         own[index] = RED
-    order = sorted(range(len(masks)), key=lambda index: index in cell.wrong)  # defects on top
+    order = sorted(range(len(masks)), key=lambda index: index in cell.wrong)  # issues on top
     drawn = draw_objects(
         picture,
         boxes[order],

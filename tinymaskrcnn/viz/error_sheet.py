@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ..datasets.run_lengths import masks_from_rles
-from ..evaluation.mistakes import PictureErrors
+from ..evaluation.detection_errors import PictureErrors
 from . import colours
 from .colours import Colour, rgb
 from .draw import contact_sheet, draw_objects, enlarged, enlargement, titled

@@ -1,13 +1,14 @@
 """Explain in words at which stage of the model an object was lost, read from a trace.
 
-Not here: which objects were missed, and what the detections near them are (evaluation/mistakes.py).
+Not here: which objects were missed, and what the detections near them are
+(evaluation/detection_errors.py).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..evaluation.mistakes import FOREGROUND_IOU
+from ..evaluation.detection_errors import FOREGROUND_IOU
 from ..ops.box_iou.op import box_iou
 from ..tracing import Trace
 from .derived import Outcome

@@ -2,7 +2,7 @@
 parameters' names in both spellings.
 """
 
-from .errors import WeightsError
+from ..errors import WeightsError
 from .files import load_weights, read_metadata, save_weights
 from .names import backbone_state, canonical
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import WeightsError
 from ..files import file_problem
-from .errors import WeightsError
 from .safetensors_files import (
     looks_like_safetensors,
     read_safetensors,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .errors import WeightsError
+from ..errors import WeightsError
 
 _OLD_SPELLINGS = (
     (re.compile(r"\b(inner_blocks|layer_blocks)\.(\d+)\.(weight|bias)$"), r"\1.\2.0.\3"),

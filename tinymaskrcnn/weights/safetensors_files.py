@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,8 +18,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ..files import sync_folder
-from .errors import WeightsError
+from ..errors import WeightsError
+from ..files import replacing
 from .tensors import check_shape, read_array, widen
 
 METADATA = "tinymaskrcnn"  # all metadata as one JSON string: the library orders several at random
@@ -96,24 +95,10 @@ def write_safetensors(
     """Write a file, whole or not at all, whose bytes depend on the names and values alone."""
     arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
     text = {METADATA: json.dumps(metadata, sort_keys=True)} if metadata else None
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with _errors("cannot be written"):
-            temporary.touch()
-            mode = temporary.stat().st_mode
-            save_file(arrays, temporary, text)
-            _sync(temporary)
-            temporary.chmod(mode)  # the library makes files that only their owner may read
-        temporary.replace(path)
-        sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file is on the disk."""
-    with path.open("r+b") as file:  # Windows flushes no file that is opened for reading only
-        os.fsync(file.fileno())
+    with replacing(path) as partial, _errors("cannot be written"):
+        mode = partial.stat().st_mode
+        save_file(arrays, partial, text)
+        partial.chmod(mode)  # the library makes files that only their owner may read
 
 
 @contextlib.contextmanager

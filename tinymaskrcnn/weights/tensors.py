@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import WeightsError
+from ..errors import WeightsError
 
 DTYPES = {  # PyTorch's storage classes
     "Float": "float32",

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import WeightsError
+from ..errors import WeightsError
 from .tensors import ArrayMaker, Storage, StoredTensor, read_array
 from .unpickle import unpickle
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .errors import WeightsError
+from ..errors import WeightsError
 from .tensors import DTYPES, UNSIGNED, Storage, StoredTensor
 
 MAX_WORK = 500_000  # instructions; a large model with its optimiser has about ten thousand

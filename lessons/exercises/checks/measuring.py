@@ -561,7 +561,7 @@ MATCH_WITH_CROWDS = Task(
     picture=tables,
     after="Without this rule a model would be punished for finding people that nobody had the "
     "patience to outline. pycocotools does the same, in C, for ten thresholds at once.",
-    link="judge in tinymaskrcnn/evaluation/mistakes.py",
+    link="judge in tinymaskrcnn/evaluation/detection_errors.py",
     wrong=[
         Wrong(
             crowds_are_objects,

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tinymaskrcnn.commands.check_data import cell_of, shown_pictures
+from tinymaskrcnn.commands.check_data import cell_of, shown_images
 from tinymaskrcnn.datasets.checking import check_set
 from tinymaskrcnn.datasets.coco_file import CocoFile
-from tinymaskrcnn.datasets.defects import REFUSED
 from tinymaskrcnn.datasets.formats import Options, as_coco_json, read
 from tinymaskrcnn.datasets.images import MAX_PIXELS
+from tinymaskrcnn.datasets.issues import REFUSED
 from tinymaskrcnn.errors import InputError
 
 from ..test_coco import CONTENT, ODD, places, write_pictures
@@ -70,7 +70,7 @@ def test_any_damage_is_refused_or_gives_a_good_coco_json(folder, source, data):
         assert "\n" not in str(error)
         return
     result = CocoFile(write(folder / "result.json", json.loads(json.dumps(content))))
-    assert not [str(defect) for defect in result.defects if defect.level == REFUSED]
+    assert not [str(issue) for issue in result.issues if issue.level == REFUSED]
     assert sum(map(len, result.objects.values())) == len(content["annotations"])
 
 
@@ -83,7 +83,7 @@ def test_any_damage_is_checked_to_the_end_and_shown(folder, data):
     except InputError as error:
         assert "\n" not in str(error)
         return
-    cells = [cell_of(checked, one, MAX_PIXELS) for one in shown_pictures(checked)]
+    cells = [cell_of(checked, one, MAX_PIXELS) for one in shown_images(checked)]
     assert len(cells) == len(checked.digests)
-    for defect in checked.defects:
-        assert "\n" not in str(defect)
+    for issue in checked.issues:
+        assert "\n" not in str(issue)

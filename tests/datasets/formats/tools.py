@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as rle_tools
 
-from tinymaskrcnn.datasets.defects import by_kind
 from tinymaskrcnn.datasets.formats import Options, as_coco_json, read
+from tinymaskrcnn.datasets.issues import by_kind
 
 
 def picture(path, size=(30, 20)):
@@ -43,8 +43,8 @@ class Converted:
         self.content = json.loads(json.dumps(as_coco_json(annotations, base)))
         self.classes = [entry["name"] for entry in self.content["categories"]]
         self.files = {entry["id"]: entry["file_name"] for entry in self.content["images"]}
-        kinds = by_kind(annotations.defects)
-        self.left_out = {kind: [defect.where for defect in some] for kind, some in kinds.items()}
+        kinds = by_kind(annotations.issues)
+        self.left_out = {kind: [issue.where for issue in some] for kind, some in kinds.items()}
         self.masks = {}
         names = {entry["id"]: entry["name"] for entry in self.content["categories"]}
         sizes = {e["id"]: (e["height"], e["width"]) for e in self.content["images"]}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ...errors import InputError
 from ..coco_file import parse_json
-from ..defects import ODD, Defect
 from ..images import SUFFIXES, unread
+from ..issues import ODD, Issue
 from . import coco_json, labelme, mask_pictures, via
 from .annotations import UNREADABLE, AnnotatedPicture, Annotations, Options
 from .writer import coco_json as as_coco_json
@@ -37,7 +37,7 @@ KNOWN = {"coco": coco_json.is_coco, "via": via.is_via, "labelme": labelme.is_lab
 def read(source: Path, format: str | None, options: Options) -> Annotations:
     """The annotations of a file or folder, read in the given format or in the one it seems to have.
 
-    Contents of image and mask files that are not read are added to the defects.
+    Contents of image and mask files that are not read are added to the issues.
 
     Raises:
         InputError: the source does not exist, or its format is unknown.
@@ -55,8 +55,8 @@ def read(source: Path, format: str | None, options: Options) -> Annotations:
     contents |= {file: None for file in annotations.read if file.suffix.lower() in SUFFIXES}
     for file, content in contents.items():
         with suppress(InputError):  # a file that cannot be decoded is reported by whoever reads it
-            annotations.defects.extend(
-                Defect(ODD, kind, str(file), detail) for kind, detail in unread(file, content)
+            annotations.issues.extend(
+                Issue(ODD, kind, str(file), detail) for kind, detail in unread(file, content)
             )
     return annotations
 

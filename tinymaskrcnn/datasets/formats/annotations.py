@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from ..defects import EXAMPLES, LEFT_OUT, Defect
 from ..finding import PictureFinder
 from ..images import SUFFIXES
+from ..issues import EXAMPLES, LEFT_OUT, Issue
 
 DEFAULT_CLASS = "object"
 UNREADABLE = "files that cannot be read"
@@ -79,7 +79,7 @@ class Annotations:
     """Everything in a source.
 
     Attributes:
-        defects: what was left out and why (LEFT_OUT), and what may be meant differently (ODD).
+        issues: what was left out and why (LEFT_OUT), and what may be meant differently (ODD).
         categories: the entries of COCO json, if their ids are fixed; None takes the classes that
             occur, sorted by name.
         extra: further lists of a COCO json.
@@ -87,15 +87,15 @@ class Annotations:
     """
 
     pictures: Sequence[AnnotatedPicture]
-    defects: list[Defect]
+    issues: list[Issue]
     categories: Sequence[dict[str, Any]] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     read: Sequence[Path] = ()
 
 
-def left_out(kind: str, where: str, detail: str = "") -> Defect:
-    """A defect for something that is left out."""
-    return Defect(LEFT_OUT, kind, where, detail)
+def left_out(kind: str, where: str, detail: str = "") -> Issue:
+    """An issue for something that is left out."""
+    return Issue(LEFT_OUT, kind, where, detail)
 
 
 def is_file_name(name: str) -> bool:
@@ -119,7 +119,7 @@ def check_found(source: Path, missing: Sequence[str], finder: PictureFinder) -> 
         )
 
 
-def unreadable(problem: InputError) -> Defect:
+def unreadable(problem: InputError) -> Issue:
     """A file that is left out with all that belongs to it; `problem` starts with its name."""
     name, _, detail = str(problem).partition(": ")
     return left_out(UNREADABLE, name, detail)
@@ -156,10 +156,3 @@ def numbers(*values: Any) -> list[float]:
 def flat(points: Any) -> list[float]:
     """Corners (n, 2) as x, y, x, y, ..., to a hundredth of a pixel."""
     return [round(float(number), 2) for point in points for number in point]
-
-
-def as_text(rle: Mapping[str, Any]) -> dict[str, Any]:
-    """A compressed RLE from pycocotools, in a form that json can hold."""
-    counts = rle["counts"]
-    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
-    return {"size": [int(side) for side in rle["size"]], "counts": text}

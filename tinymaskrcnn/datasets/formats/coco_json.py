@@ -10,8 +10,9 @@ from typing import Any
 
 from ...errors import InputError
 from ..coco_file import CocoFile, is_id, read_json
-from ..defects import LEFT_OUT, REFUSED, Defect
 from ..finding import BARE, PictureFinder
+from ..issues import LEFT_OUT, REFUSED, Issue
+from ..run_lengths import as_text
 from ..segmentation import is_numbers
 from .annotations import (
     UNREADABLE,
@@ -19,7 +20,6 @@ from .annotations import (
     AnnotatedPicture,
     Annotations,
     Options,
-    as_text,
     unreadable,
 )
 from .orientation import Canvas, canvas, corner_of, on_stored, upright
@@ -39,10 +39,10 @@ def read(source: Path, options: Options) -> Annotations:
         InputError: it contradicts itself in more than sizes, boxes and areas.
     """
     content = read_json(source)
-    defects: list[Defect] = []
-    canvases = canvases_of(source, content, options, defects)
-    stored = dict(zip(canvases, on_stored(source, list(canvases.values()), defects), strict=True))
-    bad = {defect.image for defect in defects if defect.kind == UNREADABLE}
+    issues: list[Issue] = []
+    canvases = canvases_of(source, content, options, issues)
+    stored = dict(zip(canvases, on_stored(source, list(canvases.values()), issues), strict=True))
+    bad = {issue.image for issue in issues if issue.kind == UNREADABLE}
     content["images"] = [entry for entry in content["images"] if not_in(entry.get("id"), bad)]
     content["annotations"] = [a for a in content["annotations"] if not_in(a.get("image_id"), bad)]
     for entry in content["images"]:
@@ -54,19 +54,19 @@ def read(source: Path, options: Options) -> Annotations:
         if annotation.get("iscrowd") is None:
             annotation["iscrowd"] = 0
     file = CocoFile(source, options.images_dir, content=content)
-    reasons = [defect for defect in file.defects if defect.level == REFUSED]
+    reasons = [issue for issue in file.issues if issue.level == REFUSED]
     if reasons:
         raise InputError(f"{source}: {reasons[0]} ({len(reasons)} in all; check-data lists them)")
     names = {entry["id"]: entry["name"] for entry in content["categories"]}
     pictures = [picture_of(file, entry, names) for entry in file.images]
     pictures = [upright(p, canvases[p.id]) if stored[p.id] else p for p in pictures]
-    defects += [d for d in file.defects if d.level == LEFT_OUT or d.kind == BARE]
+    issues += [d for d in file.issues if d.level == LEFT_OUT or d.kind == BARE]
     extra = {name: value for name, value in content.items() if name not in OWN_LISTS}
-    return Annotations(pictures, defects, content["categories"], extra, [source])
+    return Annotations(pictures, issues, content["categories"], extra, [source])
 
 
 def canvases_of(
-    source: Path, content: dict[str, list[dict]], options: Options, defects: list[Defect]
+    source: Path, content: dict[str, list[dict]], options: Options, issues: list[Issue]
 ) -> dict[Any, Canvas]:
     """The canvas of each image that was found, by id."""
     folders = [options.images_dir] if options.images_dir else [source.parent / "images"]
@@ -86,7 +86,7 @@ def canvases_of(
         try:
             canvases[id_] = canvas(file, None, stated, corner_of(polygons.get(id_, [])))
         except InputError as problem:
-            defects.append(replace(unreadable(problem), image=id_))
+            issues.append(replace(unreadable(problem), image=id_))
     return canvases
 
 

@@ -18,10 +18,11 @@ from pycocotools import mask as rle_tools
 
 from ...errors import InputError
 from ..coco_file import parse_json
-from ..defects import Defect, brief
 from ..finding import PictureFinder
 from ..images import opened
+from ..issues import Issue, brief
 from ..polygons import ellipse, rectangle
+from ..run_lengths import as_text
 from ..segmentation import UnusableObject, read_segmentation
 from .annotations import (
     UNREADABLE,
@@ -29,7 +30,6 @@ from .annotations import (
     AnnotatedPicture,
     Annotations,
     Options,
-    as_text,
     check_found,
     embedded,
     flat,
@@ -63,14 +63,14 @@ def read(source: Path, options: Options) -> Annotations:
         InputError: there is no labelme json, images are missing, or an image's size differs from
             its json's.
     """
-    defects: list[Defect] = []
+    issues: list[Issue] = []
     missing: list[str] = []
     folder = options.images_dir or (source if source.is_dir() else source.parent)
     finder = PictureFinder([folder])
     found: list[tuple[Path, list[Any], Path, bytes | None]] = []
     canvases: list[Canvas] = []
     for path in sorted(source.glob("*.json")) if source.is_dir() else [source]:
-        content = json_of(path, source, defects)
+        content = json_of(path, source, issues)
         if content is None:
             continue
         file, inside = find_picture(path, content, finder)
@@ -83,23 +83,23 @@ def read(source: Path, options: Options) -> Annotations:
             canvases.append(canvas(file, inside, stated, corner_of(outlines(shapes))))
             found.append((path, shapes, file, inside))
         except InputError as problem:
-            defects.append(unreadable(problem))
+            issues.append(unreadable(problem))
     check_found(source, missing, finder)
     if not found:
-        bad = [f"{d.where}: {d.detail}" for d in defects if d.kind == UNREADABLE]
+        bad = [f"{d.where}: {d.detail}" for d in issues if d.kind == UNREADABLE]
         raise InputError(bad[0] if bad else f"{source}: no labelme json in this folder")
     pictures = []
-    stored = on_stored(source, canvases, defects)
+    stored = on_stored(source, canvases, issues)
     for (path, shapes, file, inside), one, turning in zip(found, canvases, stored, strict=True):
         size = one.stored if turning else one.size
-        objects = list(read_shapes(path.name, shapes, size, defects))
+        objects = list(read_shapes(path.name, shapes, size, issues))
         picture = AnnotatedPicture(file, *size, objects, inside)
         pictures.append(upright(picture, one) if turning else picture)
-    return Annotations(pictures, defects, read=[path for path, *_ in found])
+    return Annotations(pictures, issues, read=[path for path, *_ in found])
 
 
-def json_of(path: Path, source: Path, defects: list[Defect]) -> dict[str, Any] | None:
-    """The content of a labelme json; for other files of a folder None, and a defect.
+def json_of(path: Path, source: Path, issues: list[Issue]) -> dict[str, Any] | None:
+    """The content of a labelme json; for other files of a folder None, and an issue.
 
     Raises:
         InputError: `source` itself is not labelme json.
@@ -109,13 +109,13 @@ def json_of(path: Path, source: Path, defects: list[Defect]) -> dict[str, Any] |
     except InputError as problem:
         if path == source:
             raise
-        defects.append(unreadable(problem))
+        issues.append(unreadable(problem))
         return None
     if is_labelme(content):
         return content
     if path == source:
         raise InputError(f"{source}: not labelme json: expected shapes and imagePath")
-    defects.append(left_out("json files of other kinds", path.name))
+    issues.append(left_out("json files of other kinds", path.name))
     return None
 
 
@@ -146,9 +146,9 @@ def outlines(shapes: list[Any]) -> Iterator[list[float]]:
 
 
 def read_shapes(
-    name: str, shapes: list[Any], size: tuple[int, int], defects: list[Defect]
+    name: str, shapes: list[Any], size: tuple[int, int], issues: list[Issue]
 ) -> Iterator[AnnotatedObject]:
-    """The objects of one image; the shapes that are no objects are added to `defects`."""
+    """The objects of one image; the shapes that are no objects are added to `issues`."""
     groups: dict[Any, tuple[str, list[Part]]] = {}
     holes: list[Part] = []
     for number, shape in enumerate(shapes):
@@ -157,14 +157,14 @@ def read_shapes(
             label, group = str(shape["label"]), shape.get("group_id")
             kind = no_object(label, shape)
             if kind:
-                defects.append(left_out(kind, where))
+                issues.append(left_out(kind, where))
                 continue
             part = number, where, outline(shape, size)
         except (LookupError, TypeError, ValueError, AttributeError, OSError) as problem:
             detail = (
                 f"{problem.args[0]!r} is missing" if type(problem) is KeyError else str(problem)
             )
-            defects.append(left_out("shapes of the wrong form", where, detail))
+            issues.append(left_out("shapes of the wrong form", where, detail))
         else:
             key = number if group is None else (label, str(group))
             owner = holes if label == HOLE else groups.setdefault(key, (label, []))[1]
@@ -175,15 +175,15 @@ def read_shapes(
         try:
             segmentation = with_holes(parts, holes, size, cutting) or union(parts, size)
         except UnusableObject as problem:
-            defects.append(left_out(str(problem), where))
+            issues.append(left_out(str(problem), where))
         else:
             yield AnnotatedObject(label, segmentation, where)
     kind = f"shapes labelled {HOLE} that lie on no shape before them"
-    defects += [left_out(kind, where) for number, where, _ in holes if number not in cutting]
+    issues += [left_out(kind, where) for number, where, _ in holes if number not in cutting]
 
 
 def no_object(label: str, shape: Mapping[str, Any]) -> str | None:
-    """Why a shape is no object, as a kind of defect; None if it is one."""
+    """Why a shape is no object, as a kind of issue; None if it is one."""
     kind, points = shape.get("shape_type") or "polygon", shape["points"]
     if label == IGNORED:
         return f"shapes labelled {label}"

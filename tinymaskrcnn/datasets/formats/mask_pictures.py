@@ -24,15 +24,15 @@ from pycocotools import mask as rle_tools
 from scipy import ndimage
 
 from ...errors import InputError
-from ..defects import ODD, Defect
 from ..images import opened
+from ..issues import ODD, Issue
+from ..run_lengths import as_text
 from .annotations import (
     DEFAULT_CLASS,
     AnnotatedObject,
     AnnotatedPicture,
     Annotations,
     Options,
-    as_text,
     left_out,
     pictures_in,
     unreadable,
@@ -48,7 +48,7 @@ MOST_IDS = 10_000
 
 Masks = Mapping[Path, tuple[str, str]]  # each file's class, and its name in messages
 Pair = tuple[Path, Masks]  # an image and its masks
-Reader = Callable[[Masks, tuple[int, int], Options, list[Defect]], list[AnnotatedObject]]
+Reader = Callable[[Masks, tuple[int, int], Options, list[Issue]], list[AnnotatedObject]]
 
 
 def read(source: Path, options: Options) -> Annotations:
@@ -58,11 +58,11 @@ def read(source: Path, options: Options) -> Annotations:
         InputError: the layout is another, a mask's size differs from its image's, or a file is no
             mask.
     """
-    defects: list[Defect] = []
+    issues: list[Issue] = []
     samples = sample_folders(source)
     if samples:
-        pairs = [pair for folder in samples for pair in sample_pair(folder, options, defects)]
-        return read_all(source, pairs, read_sample, options, defects)
+        pairs = [pair for folder in samples for pair in sample_pair(folder, options, issues)]
+        return read_all(source, pairs, read_sample, options, issues)
     folders = split_folders(source, options)
     if folders is None:
         raise InputError(
@@ -71,12 +71,12 @@ def read(source: Path, options: Options) -> Annotations:
             "--images DIR for the images"
         )
     label = options.class_name or DEFAULT_CLASS
-    ids = [(picture, {file: (label, file.name)}) for picture, file in pair(*folders, defects)]
-    return read_all(source, ids, read_ids, options, defects)
+    ids = [(picture, {file: (label, file.name)}) for picture, file in pair(*folders, issues)]
+    return read_all(source, ids, read_ids, options, issues)
 
 
 def read_all(
-    source: Path, pairs: Sequence[Pair], reader: Reader, options: Options, defects: list[Defect]
+    source: Path, pairs: Sequence[Pair], reader: Reader, options: Options, issues: list[Issue]
 ) -> Annotations:
     """Every image with its masks, turned upright if they are of the image as it is stored.
 
@@ -96,18 +96,18 @@ def read_all(
         except InputError as problem:
             problems.append(problem)
     pictures = []
-    stored = on_stored(source, canvases, defects)
+    stored = on_stored(source, canvases, issues)
     for (file, masks), one, turning in zip(known, canvases, stored, strict=True):
         size = one.stored if turning else one.size
         try:
-            annotated = AnnotatedPicture(file, *size, reader(masks, size, options, defects))
+            annotated = AnnotatedPicture(file, *size, reader(masks, size, options, issues))
             pictures.append(upright(annotated, one) if turning else annotated)
         except InputError as problem:
             problems.append(problem)
     if problems and not pictures:
         raise problems[0]
-    defects += map(unreadable, problems)
-    return Annotations(pictures, defects, read=[mask for _, masks in known for mask in masks])
+    issues += map(unreadable, problems)
+    return Annotations(pictures, issues, read=[mask for _, masks in known for mask in masks])
 
 
 def is_masks(source: Path) -> bool:
@@ -144,8 +144,8 @@ def split_folders(source: Path, options: Options) -> tuple[Path, Path] | None:
     return None
 
 
-def pair(images: Path, masks: Path, defects: list[Defect]) -> Iterator[tuple[Path, Path]]:
-    """Every image with its file of instance ids; files without a partner go into `defects`."""
+def pair(images: Path, masks: Path, issues: list[Issue]) -> Iterator[tuple[Path, Path]]:
+    """Every image with its file of instance ids; files without a partner go into `issues`."""
     files = {file.stem: file for file in pictures_in(masks)}
     suffixes = SUFFIXES[1:] if images == masks else SUFFIXES
     pictures = pictures_in(images)
@@ -159,10 +159,10 @@ def pair(images: Path, masks: Path, defects: list[Defect]) -> Iterator[tuple[Pat
             used.add(names[0])
             yield picture, files[names[0]]
         else:
-            defects.append(left_out("images without a mask", picture.name))
+            issues.append(left_out("images without a mask", picture.name))
     if images != masks:
         for stem in sorted(set(files) - used):
-            defects.append(left_out("masks without an image", files[stem].name))
+            issues.append(left_out("masks without an image", files[stem].name))
 
 
 def is_mask(stem: str, suffix: str, stems: set[str]) -> bool:
@@ -170,12 +170,12 @@ def is_mask(stem: str, suffix: str, stems: set[str]) -> bool:
     return stem.endswith(suffix) and stem.removesuffix(suffix) in stems
 
 
-def sample_pair(folder: Path, options: Options, defects: list[Defect]) -> list[Pair]:
+def sample_pair(folder: Path, options: Options, issues: list[Issue]) -> list[Pair]:
     """One image and its masks, one file per object, with their classes."""
     pictures = sample_pictures(folder)
     if len(pictures) != 1:
         kind = "folders with masks that do not hold exactly one image"
-        defects.append(left_out(kind, folder.name, f"{len(pictures)} images"))
+        issues.append(left_out(kind, folder.name, f"{len(pictures)} images"))
         return []
     masks = folder / "masks"
     places = {masks: options.class_name or DEFAULT_CLASS}
@@ -189,7 +189,7 @@ def sample_pair(folder: Path, options: Options, defects: list[Defect]) -> list[P
 
 
 def read_sample(
-    masks: Masks, size: tuple[int, int], options: Options, defects: list[Defect]
+    masks: Masks, size: tuple[int, int], options: Options, issues: list[Issue]
 ) -> list[AnnotatedObject]:
     """The objects of one image, one file each."""
     objects = []
@@ -202,7 +202,7 @@ def read_sample(
 
 
 def read_ids(
-    masks: Masks, size: tuple[int, int], options: Options, defects: list[Defect]
+    masks: Masks, size: tuple[int, int], options: Options, issues: list[Issue]
 ) -> list[AnnotatedObject]:
     """The objects of one image, from one file of instance ids."""
     ((file, (label, name)),) = masks.items()
@@ -217,7 +217,7 @@ def read_ids(
             objects.append(AnnotatedObject(label, rle, where))
     if len(objects) == 1 and ndimage.label(values, np.ones((3, 3)))[1] > 1:
         kind = "masks with one value in several pieces, taken as one object (--split splits them)"
-        defects.append(Defect(ODD, kind, name))
+        issues.append(Issue(ODD, kind, name))
     return objects
 
 

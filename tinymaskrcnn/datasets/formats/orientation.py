@@ -15,9 +15,10 @@ from pycocotools import mask as rle_tools
 
 from ...errors import InputError
 from ..coco_objects import OUTSIDE
-from ..defects import EXAMPLES, ODD, Defect, brief
 from ..images import SWAPPED, UPRIGHT, orientation_of, picture_size
-from .annotations import AnnotatedPicture, as_text
+from ..issues import EXAMPLES, ODD, Issue, brief
+from ..run_lengths import as_text
+from .annotations import AnnotatedPicture
 
 Size = tuple[int, int]
 EITHER_WAY = "photos with an EXIF orientation whose outlines fit either way, taken as upright"
@@ -79,7 +80,7 @@ def canvas(
     return Canvas(str(file), size, turn, known, corner)
 
 
-def on_stored(source: Path, canvases: Sequence[Canvas], defects: list[Defect]) -> list[bool]:
+def on_stored(source: Path, canvases: Sequence[Canvas], issues: list[Issue]) -> list[bool]:
     """For each image, whether its outlines are on the stored image. Where one image leaves it open,
     the others of the same source decide.
 
@@ -109,7 +110,7 @@ def on_stored(source: Path, canvases: Sequence[Canvas], defects: list[Defect]) -
     kinds = [(EITHER_WAY, unclear if usual is None else [])]
     kinds += [(TURNED, [canvases[i] for i in turning if answers[i]])]
     kinds += [(SIZES, [canvases[i] for i in turning if not answers[i] and canvases[i].misstated])]
-    defects += [Defect(ODD, kind, one.name) for kind, some in kinds for one in some]
+    issues += [Issue(ODD, kind, one.name) for kind, some in kinds for one in some]
     return [bool(answer) for answer in answers]
 
 
@@ -117,10 +118,10 @@ def on_upright(
     source: Path,
     pictures: Sequence[AnnotatedPicture],
     canvases: Sequence[Canvas],
-    defects: list[Defect],
+    issues: list[Issue],
 ) -> list[AnnotatedPicture]:
     """The images; outlines on stored images, as `on_stored` decides, are turned upright."""
-    turning = on_stored(source, canvases, defects)
+    turning = on_stored(source, canvases, issues)
     return [
         upright(picture, one) if stored else picture
         for picture, one, stored in zip(pictures, canvases, turning, strict=True)

@@ -15,8 +15,8 @@ from typing import Any
 
 from ...errors import InputError
 from ..coco_file import parse_json
-from ..defects import Defect, brief
 from ..finding import PictureFinder
+from ..issues import Issue, brief
 from ..polygons import ellipse, rectangle
 from .annotations import (
     DEFAULT_CLASS,
@@ -90,7 +90,7 @@ def read(source: Path, options: Options) -> Annotations:
     )
     pictures: list[AnnotatedPicture] = []
     canvases: list[Canvas] = []
-    defects: list[Defect] = []
+    issues: list[Issue] = []
     missing: list[str] = []
     for entry in entries.values():
         name = entry["filename"]
@@ -101,16 +101,16 @@ def read(source: Path, options: Options) -> Annotations:
             if bytes_inside is None or not is_file_name(name):
                 missing.append(name)
                 continue
-        objects = list(read_regions(entry, attribute, options, defects))
+        objects = list(read_regions(entry, attribute, options, issues))
         corner = corner_of(part for thing in objects for part in thing.segmentation)
         try:
             canvases.append(canvas(file, bytes_inside, (None, None), corner))
         except InputError as problem:
-            defects.append(unreadable(problem))
+            issues.append(unreadable(problem))
             continue
         pictures.append(AnnotatedPicture(file, *canvases[-1].size, objects, bytes_inside))
     check_found(source, missing, finder)
-    return Annotations(on_upright(source, pictures, canvases, defects), defects, read=[source])
+    return Annotations(on_upright(source, pictures, canvases, issues), issues, read=[source])
 
 
 def regions_of(entry: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -151,26 +151,26 @@ def class_attribute(source: Path, entries: Any, options: Options) -> str | None:
 
 
 def read_regions(
-    entry: Mapping[str, Any], attribute: str | None, options: Options, defects: list[Defect]
+    entry: Mapping[str, Any], attribute: str | None, options: Options, issues: list[Issue]
 ) -> Iterator[AnnotatedObject]:
-    """The objects of one image; regions that are no objects are added to `defects`."""
+    """The objects of one image; regions that are no objects are added to `issues`."""
     for where, region in regions_of(entry):
         try:
             name = class_of(region, attribute, options)
             segmentation = outline(region["shape_attributes"])
         except LookupError as problem:
             detail = f"{problem.args[0]!r} is missing" if type(problem) is KeyError else ""
-            defects.append(left_out("regions that lack a field", where, detail))
+            issues.append(left_out("regions that lack a field", where, detail))
         except (TypeError, ValueError, AttributeError) as problem:
-            defects.append(left_out("regions of the wrong form", where, str(problem)))
+            issues.append(left_out("regions of the wrong form", where, str(problem)))
         except NoObject as problem:
-            defects.append(left_out(str(problem), where))
+            issues.append(left_out(str(problem), where))
         else:
             yield AnnotatedObject(name, segmentation, where)
 
 
 class NoObject(Exception):
-    """A region that is no object; the message is the kind of defect."""
+    """A region that is no object; the message is the kind of issue."""
 
 
 def class_of(region: Mapping[str, Any], attribute: str | None, options: Options) -> str:

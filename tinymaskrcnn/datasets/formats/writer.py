@@ -18,7 +18,7 @@ from .annotations import AnnotatedObject, AnnotatedPicture, Annotations, left_ou
 def coco_json(annotations: Annotations, folder: Path) -> dict[str, Any]:
     """The content of a COCO json that will lie in `folder`; file names are relative to it.
 
-    Boxes and areas come from the masks. Objects without a mask are added to `annotations.defects`.
+    Boxes and areas come from the masks. Objects without a mask are added to `annotations.issues`.
 
     Raises:
         InputError: there are no images or no classes, or a reader of the json would take another
@@ -39,7 +39,7 @@ def coco_json(annotations: Annotations, folder: Path) -> dict[str, Any]:
             try:
                 entry = coco_annotation(thing, picture.height, picture.width)
             except UnusableObject as problem:
-                annotations.defects.append(left_out(str(problem), thing.where))
+                annotations.issues.append(left_out(str(problem), thing.where))
                 continue
             id_ = len(objects) + 1 if thing.id is None else thing.id
             own = {"id": id_, "image_id": image_id, "category_id": ids[thing.label]}

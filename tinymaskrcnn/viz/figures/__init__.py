@@ -5,22 +5,13 @@
 >>> tm.viz.figures.proposal_stages(t).savefig("proposals.png")
 
 Figures of ground truth, matching and losses need a trace of `model.evaluate_losses(images,
-targets)` (both halves) or of a training pass. `picture` is the index of the image in its batch.
-Figures of a whole data set (dataset.py) take plain numbers; the figure of a training run's course
-takes one trace for each moment.
+targets)` (both halves) or of a training pass; those of several passes, a trace of each. `picture`
+is the index of the image in its batch.
+
+Not here: figures of a data set (viz/dataset_figures.py) or of weights (viz/weight_figures.py).
 """
 
 from .course import training_course
-from .dataset import (
-    anchor_coverage,
-    augmentations,
-    box_sizes,
-    class_histogram,
-    mask_sizes,
-    objects_per_picture,
-    sample_statistics,
-    sampled_shares,
-)
 from .inputs import (
     class_counts,
     feature_maps,
@@ -28,16 +19,6 @@ from .inputs import (
     ground_truth,
     ground_truth_masks,
     network_input,
-)
-from .learning import (
-    anchor_matches,
-    loss_terms,
-    mask_goals,
-    mask_loss,
-    mask_resolution,
-    overlap_matrix,
-    sampled_anchors,
-    sampled_regions,
 )
 from .proposals import (
     anchor_counts,
@@ -69,19 +50,26 @@ from .regions import (
     sampling_points,
 )
 from .results import errors_of, mistakes, precision_recall_curve, truth_grid
-from .weights import weight_histograms, weight_statistics
+from .training import (
+    anchor_matches,
+    loss_terms,
+    mask_goals,
+    mask_loss,
+    mask_resolution,
+    overlap_matrix,
+    sample_statistics,
+    sampled_anchors,
+    sampled_regions,
+    sampled_shares,
+)
 
 __all__ = [
     "all_proposals",
     "anchor_counts",
-    "anchor_coverage",
     "anchor_matches",
-    "augmentations",
-    "box_sizes",
     "candidate_outcomes",
     "centre_anchors",
     "class_counts",
-    "class_histogram",
     "class_masks",
     "class_scores",
     "delta_histograms",
@@ -98,11 +86,9 @@ __all__ = [
     "mask_loss",
     "mask_probabilities",
     "mask_resolution",
-    "mask_sizes",
     "mistakes",
     "network_input",
     "objectness",
-    "objects_per_picture",
     "overlap_matrix",
     "pasted_masks",
     "pasting",
@@ -124,6 +110,4 @@ __all__ = [
     "top_anchors",
     "training_course",
     "truth_grid",
-    "weight_histograms",
-    "weight_statistics",
 ]

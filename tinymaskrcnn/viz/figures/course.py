@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import expit as sigmoid
 
+from ...ops.activations.reference import sigmoid
 from ...tracing import Trace
 from ..colours import ANCHOR, DETECTION, GROUND_TRUTH, HEAT, INK, PROPOSAL
 from .canvas import draw_boxes, panels, show_map, show_picture

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import expit as sigmoid
 
+from ...ops.activations.reference import sigmoid
 from ...ops.box_iou.op import box_iou
 from ...tracing import Trace
 from ..colours import ANCHOR, DROPPED, HEAT, INK, LEVELS, PROPOSAL

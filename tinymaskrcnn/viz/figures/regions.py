@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import expit as sigmoid
 
+from ...ops.activations.reference import sigmoid
 from ...ops.paste_masks.op import paste_masks
 from ...tracing import Trace
 from ..colours import DETECTION, DROPPED, HEAT, INK, LEVELS, MASK, POINT, PROPOSAL

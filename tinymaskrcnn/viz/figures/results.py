@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...evaluation.error_analysis import SCORE
-from ...evaluation.mistakes import (
+from ...evaluation.detection_errors import (
     PictureErrors,
     average_precision,
     crowds_of,
@@ -16,6 +15,7 @@ from ...evaluation.mistakes import (
     overlaps,
     precision_recall,
 )
+from ...evaluation.error_counts import SCORE
 from ...tracing import Trace
 from ..colours import DETECTION, ERRORS, HEAT, INK, MISSED, PAPER
 from .canvas import chart, draw_boxes, nothing, panels, show_picture

@@ -11,20 +11,20 @@ import numpy as np
 
 from ...detection.box_coder import BoxCoder
 from ...detection.cropped_masks import CroppedMasks
-from ...evaluation.error_analysis import SCORE
-from ...evaluation.mistakes import average_precision, crowds_of, overlaps, precision_recall
+from ...evaluation.detection_errors import average_precision, crowds_of, overlaps, precision_recall
+from ...evaluation.error_counts import SCORE
 from ...gpu.array import to_host
 from ...models.mask_rcnn import MaskRCNN
 from ...ops.activations.reference import sigmoid
 from ...tracing import Trace
 from .. import colours
 from ..figures.canvas import histogram
-from ..figures.learning import mask_round_trip
 from ..figures.proposals import recalls
 from ..figures.regions import found_in
 from ..figures.results import counted, errors_of
-from ..figures.weights import weight_statistics
+from ..figures.training import mask_round_trip
 from ..lost_objects import why_missed
+from ..weight_figures import weight_statistics
 from .collect import MAP_SIDE, as_levels
 from .pack import Pack, number
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...evaluation.mistakes import average_precision
+from ...evaluation.detection_errors import average_precision
 from ...models.mask_rcnn import MaskRCNN
 from ...ops.activations.reference import sigmoid
 from ...ops.paste_masks.op import paste_boxes

@@ -219,7 +219,7 @@ function errorsFrom(content, least) {
     wrong: shown.filter((k) => m.matches[k] < 0 && m.kinds[k] !== "crowd") };
 }
 
-// The first reason that applies, as in evaluation/mistakes.py.
+// The first reason that applies, as in evaluation/detection_errors.py.
 function missReason(content, g, made) {
   const { mistakes: m, truth } = content.learning, c = content.candidates;
   const largest = (own, of) => made.reduce((best, v, k) => (v === of && (c.labels.at(c.kept[k]) === truth.labels[g]) === own ? Math.max(best, m.iou.row(k)[g]) : best), 0);

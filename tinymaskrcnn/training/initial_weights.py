@@ -1,18 +1,21 @@
-"""What training starts from: weights whose heads may be for other classes, a data set that fits the
-model, and an optimiser.
+"""The weights that training starts from: random ones, or those of a trained model, whose heads may
+know other classes.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
-from ..models.inputs import Target, check_image, check_target
+from ..models.builders import build
+from ..models.mask_rcnn import MaskRCNN
+from ..models.pretrained import describe_weights, weights_path
 from ..nn import Module
-from ..optim import SGD, Muon, without_decay_of_vectors
+from ..weights import load_weights, read_metadata
+from ..weights.names import canonical
 from .recipes import Recipe
 
 _CLASS_ROWS = {  # rows per class, of the arrays whose rows belong to classes
@@ -22,6 +25,35 @@ _CLASS_ROWS = {  # rows per class, of the arrays whose rows belong to classes
 }
 _SCORES = "roi_heads.box_predictor.cls_score.weight"
 _SHOWN = 10  # names in the log
+
+logger = logging.getLogger(__name__)
+
+
+def initial_model(weights: str | None, recipe: Recipe, classes: Sequence[str]) -> MaskRCNN:
+    """A model to train.
+
+    Args:
+        weights: None for the recipe's model with random weights; or a weight file or the name of a
+            shipped model. The heads then keep what they know of classes with the same names, and
+            are random for the others.
+        recipe: names the model, its settings and the seed.
+        classes: names in label order.
+
+    Raises:
+        InputError: the weights cannot be read, or do not fit.
+    """
+    own = {"builder": recipe.model, **recipe.model_settings}
+    ours = {"num_classes": len(classes) + 1, "seed": recipe.seed}
+    if weights is None:
+        return build({**own, **ours})
+    path = weights_path(weights)
+    state = load_weights(path)
+    config, known = describe_weights(path, state)
+    changes = own if config["builder"] == recipe.model else {}
+    model = build({**config, **changes, **ours})
+    named = known if "classes" in read_metadata(path) else None
+    logger.info("%s: %s", path, load_for_fine_tuning(model, state, str(path), classes, named))
+    return model
 
 
 def load_for_fine_tuning(
@@ -51,8 +83,6 @@ def load_for_fine_tuning(
     Raises:
         InputError: the weights do not fit in other ways.
     """
-    from ..weights.names import canonical
-
     own, given = model.state_dict(), dict(canonical(state))
     heads = {key: n for key in own for prefix, n in _CLASS_ROWS.items() if key.startswith(prefix)}
     scores = np.atleast_1d(given.get(_SCORES, 0))
@@ -113,81 +143,3 @@ def _what_became(
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
-
-
-class NamedDataset:
-    """Any sequence of (image, target), checked, with the `classes` and `describe` that a data set
-    has. Its own are used if it has them.
-
-    Args:
-        pictures: has len() and [i].
-        class_count: how many classes to name if it names none.
-    """
-
-    def __init__(self, pictures: Any, class_count: int) -> None:
-        self.pictures = pictures
-        numbers = [str(k) for k in range(1, class_count + 1)]
-        self.classes: list[str] = list(getattr(pictures, "classes", numbers))
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, Target]:
-        """The image and its target, checked here because later nobody knows the image's name.
-
-        Raises:
-            InputError: names the image, and what is wrong with it or its target.
-        """
-        image, target = self.pictures[index]
-        try:
-            image = check_image(image, index, len(image))
-            target = check_target(target, index, image.shape[1:])
-            self._check_labels(target)
-        except InputError as problem:
-            raise InputError(f"{self.describe(index)}: {problem}") from problem
-        return image, target
-
-    def describe(self, index: int) -> str:
-        """The name of item `index` in messages."""
-        own = getattr(self.pictures, "describe", None)
-        return own(index) if own else f"sample {index}"
-
-    def _check_labels(self, target: Target) -> None:
-        highest = target["labels"].max(initial=0)
-        if highest > len(self.classes):
-            raise InputError(f"label {highest}, expected 1 to {len(self.classes)}")
-
-
-def named_datasets(
-    dataset: Any, val_dataset: Any | None, model: Any
-) -> tuple[NamedDataset, NamedDataset | None]:
-    """Both data sets, after checking that there is something to train on and that labels mean the
-    same everywhere.
-
-    Raises:
-        InputError: names what does not fit.
-    """
-    count = int(model.config["num_classes"]) - 1  # without the background
-    train = NamedDataset(dataset, count)
-    val = NamedDataset(val_dataset, count) if val_dataset is not None else None
-    if len(train) == 0:
-        raise InputError("the training set holds no images")
-    if len(train.classes) != count:
-        raise InputError(
-            f"the training set has {len(train.classes)} classes "
-            f"({', '.join(train.classes[:5])}), the model has {count}"
-        )
-    if val is not None and val.classes != train.classes:
-        raise InputError(
-            f"the validation set's classes {val.classes} are not the training set's {train.classes}"
-        )
-    return train, val
-
-
-def make_optimizer(model: Module, recipe: Recipe) -> SGD:
-    """The optimiser that the recipe asks for, over the model's parameters."""
-    parameters: Any = list(model.parameters())
-    if not recipe.decay_vectors:
-        parameters = without_decay_of_vectors(parameters)
-    kind = {"sgd": SGD, "muon": Muon}[recipe.optimizer]
-    return kind(parameters, recipe.lr, recipe.momentum, recipe.weight_decay)

@@ -1,4 +1,4 @@
-"""The outlines of the toy shapes, and drawing one of them as a patch of coverage.
+"""The contours of the toy shapes, and drawing one of them as a patch of coverage.
 
 Each shape is a polygon around the origin whose farthest point lies at distance 1, so that a radius
 means the same for all shapes. A shape with a hole has an outer and an inner polygon.
@@ -31,7 +31,7 @@ def cross() -> np.ndarray:
     return np.concatenate([arm @ np.linalg.matrix_power(quarter, k).T for k in range(4)])
 
 
-OUTLINES = {
+CONTOURS = {
     "square": [ngon(4)],
     "circle": [ngon(40)],
     "triangle": [ngon(3)],
@@ -62,8 +62,8 @@ def coverage(
     draw = ImageDraw.Draw(image)
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     origin = np.array([centre[0] - left, centre[1] - top])
-    for depth, outline in enumerate(OUTLINES[shape]):
-        points = (outline @ turn * radius + origin) * SUPERSAMPLING
+    for depth, contour in enumerate(CONTOURS[shape]):
+        points = (contour @ turn * radius + origin) * SUPERSAMPLING
         draw.polygon(points.ravel().tolist(), fill=0 if depth else 255)
     patch = np.asarray(image.reduce(SUPERSAMPLING), np.float32) / 255
     return patch, left, top

@@ -1,9 +1,9 @@
-"""Records error_analysis.json: how tidecv counts the errors of random scenes. Without crowds: this
+"""Records error_counts.json: how tidecv counts the errors of random scenes. Without crowds: this
 version of it counts detections in them among the errors.
 
 Needs tidecv (1.0.1) and what it imports:
 
-python -m tests.golden.record_error_analysis
+python -m tests.golden.record_error_counts
 """
 
 import json
@@ -49,7 +49,7 @@ def main() -> None:
         for kind in ("bbox", "segm")
         for score in (0.0, 0.5)
     ]
-    path = Path(__file__).with_name("error_analysis.json")
+    path = Path(__file__).with_name("error_counts.json")
     path.write_text("\n".join(["[", ",\n".join(map(json.dumps, record)), "]", ""]))
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..colours import INK, MASK
-from .canvas import draw_histogram, panels, plain
+from .colours import INK, MASK
+from .figures.canvas import draw_histogram, panels, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

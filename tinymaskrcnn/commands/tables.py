@@ -1,6 +1,4 @@
-"""What a command prints: a line of a result, COCO's figures and the errors behind them as tables,
-and numbers of things in words.
-"""
+"""What commands print: results, tables of COCO's metrics and of errors, counts in words."""
 
 from __future__ import annotations
 
@@ -14,16 +12,17 @@ KINDS = (("bbox", "box"), ("segm", "mask"))
 
 
 def say(line: str) -> None:
-    """Print one line of a result at once. Names in it may hold anything: see `printable`."""
+    """Print a line at once. Names in it may hold anything: see `printable`."""
     print(printable(line), flush=True)
 
 
 def figures_table(result: Mapping[str, Any], classes: Sequence[str]) -> str:
-    """AP at COCO's thresholds and object sizes, then AP of each class; a dash where there was
-    nothing to find, and below the table what that was.
+    """AP at COCO's thresholds and object sizes, then AP per class; a dash where AP is undefined,
+    and the reason below the table.
 
     Args:
-        result: as `evaluate` returns it; without figures the table is empty.
+        result: as `evaluate` returns it; without metrics the table is empty.
+        classes: names in label order.
     """
     if "bbox" not in result:
         return ""
@@ -39,11 +38,12 @@ def figures_table(result: Mapping[str, Any], classes: Sequence[str]) -> str:
 
 
 def errors_table(errors: Mapping[str, Any], kind: str) -> str:
-    """Why objects of each class were missed and why detections of it are wrong; of several classes
-    also all together. Classes that neither are there nor were found have no row.
+    """Why objects were missed and why detections are wrong, per class and in all. A class without
+    objects and without detections has no row.
 
     Args:
-        errors: as `count_errors` returns it. kind: "bbox" or "segm".
+        errors: as `count_errors` returns it.
+        kind: "bbox" or "segm".
     """
     rows = {n: r for n, r in errors[kind].items() if r["objects"] or any(r["wrong"].values())}
     if len(rows) > 1:
@@ -62,7 +62,7 @@ def errors_table(errors: Mapping[str, Any], kind: str) -> str:
 
 
 def _undefined(result: Mapping[str, Any], per_class: Mapping[str, Any]) -> list[str]:
-    """A line for every dash."""
+    """A line per dash."""
     reasons = {f: why for f, why in result.get("undefined", {}).items() if f in FIGURES}
     empty = [name for name, row in per_class.items() if row["bbox_AP"] < 0]
     if len(per_class) > 1 and empty and "AP" not in reasons:
@@ -72,7 +72,7 @@ def _undefined(result: Mapping[str, Any], per_class: Mapping[str, Any]) -> list[
 
 
 def _limited(result: Mapping[str, Any]) -> list[str]:
-    """What COCO's limit of 100 detections hides, where it hides something."""
+    """What COCO's limit of 100 detections hides, if it hides anything."""
     uncapped = result.get("uncapped", {"images": 0})
     if not uncapped["images"]:
         return []
@@ -87,7 +87,7 @@ def _limited(result: Mapping[str, Any]) -> list[str]:
 
 
 def _sum(rows: Sequence[Any]) -> Any:
-    """Numbers added up, in dicts of dicts too."""
+    """The sum of numbers, or of dicts of them, key by key."""
     if isinstance(rows[0], Mapping):
         return {name: _sum([row[name] for row in rows]) for name in rows[0]}
     return sum(rows)

@@ -1,5 +1,5 @@
 """Which detections of an image are right, what kind of error a wrong one is, and AP of one image.
-test_error_analysis.py tests the judging further, with tidecv as oracle.
+test_error_counts.py tests the judging further, with tidecv as oracle.
 """
 
 import numpy as np
@@ -8,7 +8,11 @@ import pytest
 import tinymaskrcnn as tm
 from tinymaskrcnn.evaluation import coco_annotations, coco_results, picture_errors
 from tinymaskrcnn.evaluation.coco_metrics import coco_metrics
-from tinymaskrcnn.evaluation.mistakes import average_precision, judge_target, precision_recall
+from tinymaskrcnn.evaluation.detection_errors import (
+    average_precision,
+    judge_target,
+    precision_recall,
+)
 
 from .fakes import sloppy
 

@@ -9,14 +9,14 @@ import pytest
 
 from tinymaskrcnn.datasets import CocoDataset, ToyShapes
 from tinymaskrcnn.evaluation import coco_annotations, coco_results, count_errors, picture_errors
+from tinymaskrcnn.evaluation.detection_errors import MISSED, WRONG
 from tinymaskrcnn.evaluation.evaluator import evaluate
-from tinymaskrcnn.evaluation.mistakes import MISSED, WRONG
 
 from .fakes import Answers, perfect
 from .scenes import CLASSES, SCENES, entry, scene
 
 ROOT = Path(__file__).parents[2]
-GOLDEN = ROOT / "tests/golden/error_analysis.json"
+GOLDEN = ROOT / "tests/golden/error_counts.json"
 NUCLEI = ROOT / "data/nuclei/annotations.json"
 IMAGES = [{"id": 1, "height": 100, "width": 100}]
 OBJECT = [20, 20, 40, 40]

@@ -1,7 +1,7 @@
 """The errors of detections in the form of COCO dicts: for one image, and counted over a whole set.
 
-mistakes.py defines the errors and their kinds; here are overlaps of boxes and masks by pycocotools,
-and tables.
+detection_errors.py defines the errors and their kinds; here are overlaps of boxes and masks by
+pycocotools, and tables.
 
 Not here: images of the errors (viz/error_sheet.py).
 """
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as rle_tools
 
-from .mistakes import MISSED, WRONG, PictureErrors, judge
+from .detection_errors import MISSED, WRONG, PictureErrors, judge
 
 SCORE = 0.5  # detections with lower scores do not count, as in `predict`
 FIELDS = {"bbox": "bbox", "segm": "segmentation"}

@@ -11,8 +11,8 @@ import pytest
 import tinymaskrcnn as tm
 from tests.training.stub import RECIPE
 from tests.viz.report.test_pages import data_of, unpack
-from tinymaskrcnn.training import moments as moments_module
-from tinymaskrcnn.training.moments import moment_steps
+from tinymaskrcnn.training import explain_pages
+from tinymaskrcnn.training.explain_pages import page_steps
 from tinymaskrcnn.viz import report
 from tinymaskrcnn.viz.report import pages
 
@@ -52,10 +52,10 @@ def train(out, steps=None, resume=False, **changes):
 
 
 def test_moments_double():
-    assert moment_steps(2000, 8) == {0, 31, 62, 125, 250, 500, 1000, 2000}
-    assert moment_steps(3, 8) == {0, 1, 2, 3}
-    assert moment_steps(5, 1) == {0}
-    assert moment_steps(5, 0) == set()
+    assert page_steps(2000, 8) == {0, 31, 62, 125, 250, 500, 1000, 2000}
+    assert page_steps(3, 8) == {0, 1, 2, 3}
+    assert page_steps(5, 1) == {0}
+    assert page_steps(5, 0) == set()
 
 
 def test_pages_of_every_moment_and_one_of_all(tmp_path):
@@ -167,7 +167,7 @@ def test_a_full_disk_for_a_page_does_not_end_the_training(tmp_path, monkeypatch,
     def full(path, content):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(moments_module, "write_atomic", full)
+    monkeypatch.setattr(explain_pages, "write_atomic", full)
     assert train(tmp_path / "run") == {}
     assert (tmp_path / "run" / "result.json").exists()
     assert "step-00000002.html: No space left on device" in caplog.text

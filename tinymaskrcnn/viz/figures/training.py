@@ -1,4 +1,4 @@
-"""What training uses: matching, sampling, targets, loss terms."""
+"""What training uses: matching, sampling, targets, loss terms; and the samples of many passes."""
 
 from __future__ import annotations
 
@@ -6,15 +6,25 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import expit as sigmoid
 
 from ...detection.box_coder import BoxCoder
 from ...detection.matcher import BELOW, BETWEEN
 from ...models.roi_heads import mask_goals as cut_masks
+from ...ops.activations.reference import sigmoid
 from ...ops.paste_masks.op import paste_masks, paste_masks_binary
 from ...tracing import Trace
 from ..colours import ANCHOR, DROPPED, GROUND_TRUTH, HEAT, INK, LOSSES, PROPOSAL
-from .canvas import chart, draw_boxes, keep_in_view, nothing, panels, plain, show_map, show_picture
+from .canvas import (
+    chart,
+    draw_boxes,
+    keep_in_view,
+    literal,
+    nothing,
+    panels,
+    plain,
+    show_map,
+    show_picture,
+)
 from .inputs import name_of, signed_limit
 
 if TYPE_CHECKING:
@@ -196,4 +206,49 @@ def mask_loss(t: Trace, region: int = 0) -> Figure:
     slope = sigmoid(t["roi.mask_logits"][region]) - t["roi.mask_goals"][region]
     limits = signed_limit(slope)
     figure.colorbar(show_map(axis, slope, **limits), ax=axis, shrink=0.8)  # type: ignore[arg-type]
+    return figure
+
+
+def sample_statistics(traces: Sequence[Trace]) -> list[dict[str, Any]]:
+    """What the region sampler chose in each image of the training passes.
+
+    Returns:
+        For each image: the number of `regions`, how many boxes among them are `unique`, the `share`
+        of objects, and the regions per class, `classes`.
+    """
+    rows = []
+    for t in traces:
+        for boxes, labels in zip(t["roi.sample.boxes"], t["roi.sample.labels"], strict=True):
+            names, counts = np.unique(labels, return_counts=True)
+            rows.append(
+                {
+                    "regions": len(labels),
+                    "unique": len(np.unique(boxes, axis=0)),
+                    "share": float((labels > 0).mean()) if len(labels) else 0.0,
+                    "classes": dict(zip(names.tolist(), counts.tolist(), strict=True)),
+                }
+            )
+    return rows
+
+
+def sampled_shares(traces: Sequence[Trace], classes: Sequence[str] = ()) -> Figure:
+    """The sampler's choices: the share of objects per image, and the regions per class."""
+    figure, (left, right) = panels(2, 2, 3.6, titles=("share of objects", "regions by class"))
+    rows = sample_statistics(traces)
+    if not rows:
+        nothing(left, "no training pass")
+        return figure
+    left.bar(range(len(rows)), [row["share"] for row in rows], color=PROPOSAL)
+    unique, regions = (sum(row[name] for row in rows) for name in ("unique", "regions"))
+    left.set(xlabel=f"image ({unique} of {regions} boxes unique)", ylim=(0, 1))
+    totals: dict[int, int] = {}
+    for row in rows:
+        for label, count in row["classes"].items():
+            totals[label] = totals.get(label, 0) + count
+    called = [literal(name) for name in classes]
+    names = [called[k - 1] if 0 < k <= len(called) else f"class {k}" for k in sorted(totals)]
+    names[0] = "background" if 0 in totals else names[0]
+    bars = right.barh(names, [totals[k] for k in sorted(totals)], color=PROPOSAL)
+    right.bar_label(bars, padding=3, fontsize=8)
+    right.invert_yaxis()
     return figure

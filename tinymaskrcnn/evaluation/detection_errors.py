@@ -25,8 +25,8 @@ nothing      no detection overlaps it by 0.1
 The highest scores choose first, so detections with lower scores affect neither what a detection
 takes nor the kind of a wrong one: another score threshold only changes which are counted.
 
-Not here: errors of COCO dicts and of whole sets (error_analysis.py); the stage of the model at
-which an object was lost (viz/lost_objects.py).
+Not here: errors of COCO dicts and of whole sets (error_counts.py); the stage of the model at which
+an object was lost (viz/lost_objects.py).
 """
 
 from __future__ import annotations

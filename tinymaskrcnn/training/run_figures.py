@@ -1,6 +1,5 @@
-"""The images of a run folder: its curve, and predictions beside the ground truth.
-
-If one of them fails, or anything else beside the training, training goes on.
+"""The figures of a run folder: the curve, and sample predictions beside the ground truth. If one of
+them fails, training goes on.
 """
 
 from __future__ import annotations
@@ -22,12 +21,8 @@ SHOWN = 8  # images of a sample sheet
 
 
 @contextmanager
-def beside(what: str) -> Iterator[None]:
-    """Log an error in this context in one line, and let training go on.
-
-    Args:
-        what: what failed, for the message.
-    """
+def log_errors(what: str) -> Iterator[None]:
+    """Log an error of this context in one line, as the failure of `what`, and go on."""
     try:
         yield
     except Exception as problem:

@@ -20,12 +20,12 @@ EXAMPLES = 5
 
 
 @dataclass(frozen=True)
-class Defect:
+class Issue:
     """One thing that is wrong.
 
     Attributes:
         level: REFUSED, LEFT_OUT, INCOMPLETE or ODD.
-        kind: the same words for all defects of this kind.
+        kind: the same words for all issues of this kind.
         where: the place, such as "annotation 12".
         detail: what is particular to this one, if the kind does not say it all.
         annotation, image: the id of the annotation or image that is wrong, if it is one of these.
@@ -42,24 +42,24 @@ class Defect:
         return f"{self.where}: {self.detail or self.kind}"
 
 
-def by_kind(defects: Iterable[Defect]) -> dict[str, list[Defect]]:
-    """The defects grouped by kind, in order of first appearance."""
-    kinds: dict[str, list[Defect]] = {}
-    for defect in defects:
-        kinds.setdefault(defect.kind, []).append(defect)
+def by_kind(issues: Iterable[Issue]) -> dict[str, list[Issue]]:
+    """The issues grouped by kind, in order of first appearance."""
+    kinds: dict[str, list[Issue]] = {}
+    for issue in issues:
+        kinds.setdefault(issue.kind, []).append(issue)
     return kinds
 
 
-def examples(defects: list[Defect], with_details: bool = False) -> str:
+def examples(issues: list[Issue], with_details: bool = False) -> str:
     """The places of the first few, such as "annotation 3, annotation 5, ...".
 
     A detail that all of them share is given once.
     """
-    shown = defects[:EXAMPLES]
-    details = list(dict.fromkeys(defect.detail for defect in shown)) if with_details else [""]
+    shown = issues[:EXAMPLES]
+    details = list(dict.fromkeys(issue.detail for issue in shown)) if with_details else [""]
     one_by_one = with_details and len(details) > 1
     places = [f"{d.where} ({d.detail})" if one_by_one and d.detail else d.where for d in shown]
-    more = ", ..." if len(defects) > len(shown) else ""
+    more = ", ..." if len(issues) > len(shown) else ""
     shared = f" ({details[0]})" if not one_by_one and details[0] else ""
     return ", ".join(places) + more + shared
 

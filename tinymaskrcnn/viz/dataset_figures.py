@@ -1,10 +1,10 @@
 """Figures of a whole data set: classes, sizes, objects per image, how well anchors cover its boxes,
-what augmentation does to an image, and what the sampler draws.
+and what augmentation does to an image.
 
 The charts take plain numbers, and draw on `axis` if one is given; `check-data` puts them on its
 contact sheet.
 
-Not here: images of the set with its defects (viz/data_sheet.py).
+Not here: images of the set with its issues (data_sheet.py).
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...tracing import Trace
-from ..colours import ANCHOR, GROUND_TRUTH, INK, MASK, PROPOSAL, QUIET
-from ..draw import COLOURS, draw_target
-from .canvas import chart, literal, nothing, panels
+from .colours import ANCHOR, GROUND_TRUTH, INK, MASK, QUIET
+from .draw import COLOURS, draw_target
+from .figures.canvas import chart, literal, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -151,51 +150,6 @@ def augmentations(
         shown, objects = given if i == 0 else augmentation(*given, rng)
         axis.imshow(np.asarray(draw_target(shown, objects, classes)))
         axis.set(xticks=[], yticks=[])
-    return figure
-
-
-def sample_statistics(traces: Sequence[Trace]) -> list[dict[str, Any]]:
-    """What the region sampler chose in each image of the training passes.
-
-    Returns:
-        For each image: the number of `regions`, how many boxes among them are `unique`, the `share`
-        of objects, and the regions per class, `classes`.
-    """
-    rows = []
-    for t in traces:
-        for boxes, labels in zip(t["roi.sample.boxes"], t["roi.sample.labels"], strict=True):
-            names, counts = np.unique(labels, return_counts=True)
-            rows.append(
-                {
-                    "regions": len(labels),
-                    "unique": len(np.unique(boxes, axis=0)),
-                    "share": float((labels > 0).mean()) if len(labels) else 0.0,
-                    "classes": dict(zip(names.tolist(), counts.tolist(), strict=True)),
-                }
-            )
-    return rows
-
-
-def sampled_shares(traces: Sequence[Trace], classes: Sequence[str] = ()) -> Figure:
-    """The sampler's choices: the share of objects per image, and the regions per class."""
-    figure, (left, right) = panels(2, 2, 3.6, titles=("share of objects", "regions by class"))
-    rows = sample_statistics(traces)
-    if not rows:
-        nothing(left, "no training pass")
-        return figure
-    left.bar(range(len(rows)), [row["share"] for row in rows], color=PROPOSAL)
-    unique, regions = (sum(row[name] for row in rows) for name in ("unique", "regions"))
-    left.set(xlabel=f"image ({unique} of {regions} boxes unique)", ylim=(0, 1))
-    totals: dict[int, int] = {}
-    for row in rows:
-        for label, count in row["classes"].items():
-            totals[label] = totals.get(label, 0) + count
-    called = [literal(name) for name in classes]
-    names = [called[k - 1] if 0 < k <= len(called) else f"class {k}" for k in sorted(totals)]
-    names[0] = "background" if 0 in totals else names[0]
-    bars = right.barh(names, [totals[k] for k in sorted(totals)], color=PROPOSAL)
-    right.bar_label(bars, padding=3, fontsize=8)
-    right.invert_yaxis()
     return figure
 
 

@@ -26,7 +26,7 @@ OBJECTS = 2
 
 
 @lru_cache(maxsize=8)
-def moment_steps(steps: int, count: int) -> frozenset[int]:
+def page_steps(steps: int, count: int) -> frozenset[int]:
     """The steps after which pages are written: at the start, then at doubling steps up to the end,
     because most changes happen early.
     """
@@ -35,7 +35,7 @@ def moment_steps(steps: int, count: int) -> frozenset[int]:
     return frozenset({0, *(max(1, round(steps / 2**k)) for k in range(count - 1))})
 
 
-class Moments:
+class ExplainPages:
     """Writes the pages.
 
     Args:
