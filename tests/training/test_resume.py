@@ -13,7 +13,7 @@ from safetensors.numpy import load, save
 
 from tinymaskrcnn.datasets import CocoDataset, ToyShapes
 from tinymaskrcnn.errors import InputError
-from tinymaskrcnn.training import TrainingStopped, identity, pictures
+from tinymaskrcnn.training import TrainingStopped, identity, run_figures
 from tinymaskrcnn.training.identity import fingerprint
 from tinymaskrcnn.weights import load_weights
 
@@ -28,7 +28,7 @@ RECIPE = replace(SAVE_EVERY_STEP, steps=6)
 @pytest.fixture(autouse=True)
 def no_curves(monkeypatch):
     """Curves take longer than the runs."""
-    monkeypatch.setattr(pictures, "draw_curve", lambda run: None)
+    monkeypatch.setattr(run_figures, "draw_curve", lambda run: None)
 
 
 class Pictures(list):
