@@ -205,7 +205,7 @@ const INFERENCE = [
           if (winner !== undefined) { stage.box(c.boxes.row(winner), COLOUR.detection, "solid", 2.6); stage.tag(c.boxes.row(winner), `stayed: ${fixed(c.scores.at(winner))}`, COLOUR.detection); }
         },
         panel: () => [heading("Candidates"), facts([["pairs of proposal and class", (content.regions.scores.length * content.model.classes.length).toLocaleString("en")], [`below ${content.model.floor}: not on this page`, below.toLocaleString("en")]]),
-          bars(Object.entries(FATES).map(([key, name]) => [key === "kept" ? "detection" : name, kinds[key].length, String(kinds[key].length), key === "kept" ? COLOUR.detection : COLOUR.dropped, key]), c.rows.length, (key) => { view.pinned = null; view.set("outcome", key); }, state.outcome),
+          bars(Object.entries(OUTCOMES).map(([key, name]) => [key === "kept" ? "detection" : name, kinds[key].length, String(kinds[key].length), key === "kept" ? COLOUR.detection : COLOUR.dropped, key]), c.rows.length, (key) => { view.pinned = null; view.set("outcome", key); }, state.outcome),
           heading("Rows that go on, by class"), facts(indexLists(content, outcomes))],
       };
     },
@@ -265,7 +265,7 @@ const INFERENCE = [
   },
 ];
 
-const FATES = { kept: "proposal", small: "too small", unsure: "score too low", overlap: "overlaps one with a higher score", rank: "beyond the limit" };
+const OUTCOMES = { kept: "proposal", small: "too small", lowScore: "score too low", overlap: "overlaps one with a higher score", beyondLimit: "beyond the limit" };
 
 function mapStep(id, title, kinds, text) {
   return {
@@ -348,8 +348,8 @@ function rpnDetails(view, p, outcome) {
 function whyRpn(content, p, { outcome, by }) {
   const r = content.rpn, m = content.model.rpn;
   if (outcome === "overlap") return `Dropped: it overlaps a box of the same level with a higher score (objectness ${fixed(r.scores.at(by), 3)}) by IoU ${fixed(overlap(r.clipped.row(p), r.clipped.row(by)))}.`;
-  return { kept: null, small: "Dropped: a side is shorter than a thousandth of a pixel.", unsure: `Dropped: its score is below ${m.score}.`,
-    rank: `Dropped: it passed every filter, but ${m.limit} boxes have higher scores.` }[outcome];
+  return { kept: null, small: "Dropped: a side is shorter than a thousandth of a pixel.", lowScore: `Dropped: its score is below ${m.score}.`,
+    beyondLimit: `Dropped: it passed every filter, but ${m.limit} boxes have higher scores.` }[outcome];
 }
 
 function regionDetails(view, i) {
@@ -394,7 +394,7 @@ function detectionDetails(view, i, outcome) {
 function whyDetection(view, i, outcome) {
   const { content, state } = view, c = content.candidates;
   if (outcome.outcome === "overlap") return `Dropped: it overlaps another ${className(content, c.labels.at(i))} with a higher score (${fixed(c.scores.at(outcome.by), 3)}) by IoU ${fixed(overlap(c.boxes.row(i), c.boxes.row(outcome.by)))}, more than ${fixed(state.nms)}.`;
-  return { kept: null, small: "Dropped: a side is shorter than a hundredth of a pixel.", unsure: `Dropped: its score ${fixed(c.scores.at(i), 3)} is not above ${fixed(state.score)}.`, rank: `Dropped: ${content.model.roi.limit} detections have higher scores.` }[outcome.outcome];
+  return { kept: null, small: "Dropped: a side is shorter than a hundredth of a pixel.", lowScore: `Dropped: its score ${fixed(c.scores.at(i), 3)} is not above ${fixed(state.score)}.`, beyondLimit: `Dropped: ${content.model.roi.limit} detections have higher scores.` }[outcome.outcome];
 }
 
 function verdictOf(view, i) {
