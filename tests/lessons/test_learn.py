@@ -160,7 +160,7 @@ def test_loops_where_there_shall_be_none(answers, capsys, body, what):
     write(answers, "covered_by", body)
     status, out, _ = call(capsys, "covered_by")
     assert status == 1
-    assert f"{what}; this task is about whole arrays" in out
+    assert f"{what}; this task wants whole arrays at once" in out
 
 
 def test_an_unknown_name_gets_the_nearest(answers, capsys):
