@@ -125,7 +125,7 @@ def test_prediction_says_once_what_could_not_be_read(tmp_path):
     inputs = "data/shapes", "data/README.md", tmp_path / "none.png"
     done = run(3, PACKAGE, "predict", *inputs, "--out", tmp_path / "out", status=1)
     assert done.stderr.count("README.md: not an image") == 1
-    assert done.stderr.count("2 of 8 pictures could not be read") == 1
+    assert done.stderr.count("2 of 8 images could not be read") == 1
 
 
 # Resuming
