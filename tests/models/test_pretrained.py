@@ -39,6 +39,14 @@ def test_a_model_from_a_file_with_another_setting(tmp_path):
         np.testing.assert_array_equal(model.state_dict()[name], array)
 
 
+def test_settings_that_vgg_once_ignored_are_ignored_in_its_files(tmp_path):
+    config = {"builder": "maskrcnn_vgg16_fpn", "num_classes": 2, "norm": "batch", "norm_eps": 1e-3}
+    path = tmp_path / "a.safetensors"
+    save_weights(path, {"w": np.ones(1)}, {"config": json.dumps(config), "classes": '["cat"]'})
+    described, _ = describe_weights(path, {})
+    assert described == {"builder": "maskrcnn_vgg16_fpn", "num_classes": 2}
+
+
 def test_what_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"shape: no such weights; expected a file, or .*shapes"):

@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..weights import load_weights, read_metadata
 from .builders import build
 from .coco_names import COCO_NAMES
-from .keywords import TinyConfig
+from .keywords import ResNetConfig, TinyConfig, keywords_of
 from .mask_rcnn import MaskRCNN
 from .resnet import DEPTHS
 
@@ -96,6 +96,8 @@ def describe_weights(
     """
     metadata = read_metadata(path)
     config = _json(path, metadata, "config", dict) or _recognised(path, state)
+    if config.get("builder") == "maskrcnn_vgg16_fpn":  # 0.1 recorded settings that VGG ignored
+        config = {name: v for name, v in config.items() if name not in keywords_of(ResNetConfig)}
     names = _json(path, metadata, "classes", list)
     count = config.get("num_classes", 0)
     if not isinstance(count, int) or count < 1:

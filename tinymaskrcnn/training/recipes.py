@@ -1,7 +1,7 @@
 """Recipes: every setting of a training run in one frozen dataclass, the named recipes, and `--set
 name=value`.
 
-A recipe and a data set decide the weights, bit for bit at a given number of threads (unless a time
+A recipe and a data set decide the weights, bit for bit at any number of threads (unless a time
 budget ends the run).
 """
 
