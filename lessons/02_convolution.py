@@ -69,18 +69,28 @@ show(picture_row(maps, columns=2, side=3.8), "A bus in grey, and three maps of w
 # A picture of 5 columns has room for 3 positions of a kernel of 3. So the result is smaller, 3x3.
 # **Padding** puts zeros around the picture, so that the kernel can hang over the edge: with one
 # ring of zeros the result is 5x5 again. (Its right column then answers -8: where the picture
-# ends, bright meets the zeros.) **Stride** 2 moves the kernel two pixels at a time. **Dilation**
-# 2 pulls the kernel's cells apart, to see wider with as many numbers.
+# ends, bright meets the zeros.)
+#
+# **Stride** 2 moves the kernel two pixels at a time: with padding, every second row and column of
+# that result is left, 3x3, and its middle row is 0, 8, -8. **Dilation** 2 pulls the kernel's cells
+# apart, one pixel between neighbours, to see wider with as many numbers. Its columns then lie on
+# columns 0, 2 and 4 of the picture. There is room for one position, and the answer is again 2·1 +
+# 2·2 + 2·1 = 8.
 
 # %%
 step = np.zeros((5, 5), np.float32)
 step[:, 3:] = 2
 valid = conv2d(step[None, :, :, None], rules[:1]).data[0, :, :, 0]
 padded = conv2d(step[None, :, :, None], rules[:1], padding=1).data[0, :, :, 0]
+strided = conv2d(step[None, :, :, None], rules[:1], padding=1, stride=2).data[0, :, :, 0]
+dilated = conv2d(step[None, :, :, None], rules[:1], dilation=2).data[0, :, :, 0]
 by_hand = {"picture": step, "kernel": rules[0, 0], "result": valid, "with padding 1": padded}
-show(number_tables(by_hand, "{:.0f}"), "A picture with one edge, the kernel, and the result")
+by_hand |= {"and stride 2": strided, "dilation 2": dilated}
+show(number_tables(by_hand, "{:.0f}"), "A picture with one edge, the kernel, and four results")
 assert valid.tolist() == [[0, 8, 8]] * 3
 assert padded.shape == (5, 5) and padded[2].tolist() == [0, 0, 8, 8, -8]
+assert strided.shape == (3, 3) and strided[1].tolist() == [0, 8, -8]
+assert dilated.tolist() == [[8]]
 
 # %% [markdown]
 # ## The maths
@@ -175,7 +185,9 @@ np.testing.assert_allclose(sum(shifted.values()), answers[:, :, 0], atol=1e-5)
 # The products above read and write the whole result nine times. The compiled form keeps a *tile*
 # of the result, some pixels by some channels, in the processor's registers, runs through all taps
 # and channels, and writes each number once. Nothing is copied: a table says for each tap where
-# its pixels lie, and a tap outside the picture reads a row of zeros.
+# its pixels lie, and a tap outside the picture reads a row of zeros. That is in
+# `tinymaskrcnn/ops/conv2d/cpu_direct.py` and in lesson 17. What the package calls comes first, and
+# only chooses among three such kernels.
 
 # %%
 show(cpu.conv2d)
@@ -293,17 +305,26 @@ show(
 )
 image, _ = sample_set("shapes")[4]
 responses = conv2d(image.transpose(1, 2, 0)[None], first.weight.data, None, 2, 1).data[0]
-strongest = np.argsort(responses.std(axis=(0, 1)))[::-1][:4]
-answered = {"picture": image} | {f"kernel {o}": responses[:, :, o] for o in strongest}
+kernels = first.weight.data.reshape(16, 27)
+edge_rules = rules[:2].repeat(3, axis=1).reshape(2, 27)  # this page's first two, on every colour
+alike = np.abs(kernels @ edge_rules.T).max(axis=1) / np.linalg.norm(kernels, axis=1)
+alike /= np.linalg.norm(edge_rules[0])  # cosines
+edges = np.argsort(alike)[::-1][:2]
+strongest = [o for o in np.argsort(responses.std(axis=(0, 1)))[::-1] if o not in edges][:2]
+answered = {"picture": image}
+answered |= {f"kernel {o}, like an edge rule": responses[:, :, o] for o in edges}
+answered |= {f"kernel {o}, varies most": responses[:, :, o] for o in strongest}
 show(
-    picture_row(answered, columns=5, side=2), "A picture of shapes and the answers of four kernels"
+    picture_row(answered, columns=5, side=2.4),
+    "A picture of shapes and the answers of four kernels",
 )
+assert alike[edges[0]] > 0.6
 assert responses.shape == (64, 64, 16)
 
 # %% [markdown]
-# Some are edge finders much like ours at the top, some react to a colour. From 128x128 pixels
-# with 3 channels came 64x64 places with 16: less place, more meaning. The rest of the network
-# does that again and again.
+# Some are edge finders much like ours at the top (the first two shown), some react to a colour.
+# From 128x128 pixels with 3 channels came 64x64 places with 16: less place, more meaning. The rest
+# of the network does that again and again.
 #
 # ## Exercises
 #

@@ -154,11 +154,15 @@ for name, (parameters, work) in counts.items():
     )
 assert [round(p / 1e6, 1) for p, _ in counts.values()] == [11.2, 23.5, 14.7]
 assert [round(w / 1e9, 1) for _, w in counts.values()] == [1.8, 4.1, 15.3]
+vgg_classifier = (7 * 7 * 512 + 1) * 4096 + (4096 + 1) * 4096 + (4096 + 1) * 1000
+assert (round((2048 + 1) * 1000 / 1e6), round(vgg_classifier / 1e6)) == (2, 124)
 
 # %% [markdown]
-# ResNet-50 has more parameters than VGG-16 (23.5 to 14.7 million) and less than a third of its
-# work (4.1 to 15.3 billion), because VGG works at full resolution with 64 channels where a ResNet
-# has long halved twice. That, and the shortcuts, is why ResNets replaced it.
+# These are the convolutions alone, which is all that a detector takes. The classifiers that were
+# trained with them add 2 million parameters to ResNet-50 and 124 million to VGG-16. So here
+# ResNet-50 has more parameters (23.5 to 14.7 million) and yet less than a third of the work (4.1 to
+# 15.3 billion), because VGG works at full resolution with 64 channels where a ResNet has long
+# halved twice. That, and the shortcuts, is why ResNets replaced it.
 #
 # ## All items, in NumPy: the modules
 #
@@ -239,8 +243,9 @@ assert extents[3] > 100
 
 # %% [markdown]
 # A number of stage 4 can see more than 100 pixels a side. Yet half of its influence comes from a
-# part that is less than half as wide: many paths lead to the middle, few to the rim. A detector's
-# objects must fit into the part that is really used.
+# part that is less than half as wide: many paths lead to the middle, few to the rim. Objects
+# that fit into the part that is really used are the easiest to find. A larger one can still be
+# found, from a part of it, as Faster R-CNN's paper says of its own boxes.
 #
 # ## In the model
 #

@@ -251,7 +251,7 @@ show(
 )
 
 # %% [markdown]
-# Are both needed? Cut one of them out of the trained model and count how many objects of twenty
+# Are both needed? Cut one of them out of the trained model and count how many objects of ten
 # pictures are still found by its 100 proposals, at an IoU of 0.7 (both are the subject of the
 # next lessons; here it is enough that more is better).
 

@@ -281,7 +281,7 @@ for k in range(5):  # on each level its size, half its stride off
 #
 # ## Recap
 #
-# You now own the first stage of the detector: the fixed boxes about which all others speak.
+# You now own the detector's fixed boxes. All others are described as changes of these.
 #
 # **Common mistakes.** Ratio upside down (it is height over width). Swapping rows and columns, x and
 # y: invisible on square pictures, and everywhere wrong on others. Another order of anchors than the

@@ -156,7 +156,7 @@ def match_in_loops(iou, high, low, allow_low_quality):
 
 
 def encode_one(goal, anchor, weights=(1, 1, 1, 1)):
-    """The four offsets that take the box `anchor` to the box `goal`."""
+    """The four deltas that take the box `anchor` to the box `goal`."""
     width, height = anchor[2] - anchor[0], anchor[3] - anchor[1]
     goal_width, goal_height = goal[2] - goal[0], goal[3] - goal[1]
     dx = (goal[0] + goal_width / 2 - anchor[0] - width / 2) / width
@@ -166,7 +166,7 @@ def encode_one(goal, anchor, weights=(1, 1, 1, 1)):
 
 
 def decode_one(delta, anchor, weights=(1, 1, 1, 1)):
-    """The box that offsets make of the box `anchor`."""
+    """The box that deltas make of the box `anchor`."""
     dx, dy, dw, dh = (float(d) / weight for d, weight in zip(delta, weights, strict=True))
     width, height = float(anchor[2]) - float(anchor[0]), float(anchor[3]) - float(anchor[1])
     x, y = float(anchor[0]) + (0.5 + dx) * width, float(anchor[1]) + (0.5 + dy) * height
@@ -207,10 +207,10 @@ for low_quality in (False, True):
 starts = noise.uniform(0, 80, (2, 50, 2))
 some, others = np.concatenate([starts, starts + noise.uniform(5, 40, (2, 50, 2))], axis=2)
 coder = BoxCoder((10.0, 10.0, 5.0, 5.0))
-offsets = coder.encode(others, some)
+deltas = coder.encode(others, some)
 one_by_one = [encode_one(*pair, coder.weights) for pair in zip(others, some, strict=True)]
-np.testing.assert_allclose(offsets, one_by_one, atol=1e-9)
-np.testing.assert_allclose(coder.decode(offsets, some)[:, 0], others, atol=1e-9)
+np.testing.assert_allclose(deltas, one_by_one, atol=1e-9)
+np.testing.assert_allclose(coder.decode(deltas, some)[:, 0], others, atol=1e-9)
 
 # %% [markdown]
 # ## In the model

@@ -109,7 +109,7 @@ assert np.allclose([0.5 - 1 / 18, (0.5 - 1 / 18) / 2], [0.44, 0.22], atol=5e-3)
 #
 # $$ L_{obj}(z, t) = -t \log p - (1 - t) \log(1 - p) = \max(z, 0) - z t + \log(1 + e^{-|z|}) $$
 #
-# $$ L_{box}(d) = d^2 / 2\beta \ \text{ where } |d| < \beta, \quad
+# $$ L_{box}(d) = d^2 / (2\beta) \ \text{ where } |d| < \beta, \quad
 #    |d| - \beta / 2 \ \text{ elsewhere} $$
 #
 # | symbol | variable | meaning |
@@ -321,8 +321,9 @@ assert np.allclose([*at_100, recall["whole"][0]], [0.91, 0.40, 0.11, 0.62], atol
 #
 # ## Recap
 #
-# You now own the first of the two stages: pictures in, a few hundred boxes out that contain nearly
-# all objects, whatever their class.
+# You now own the region proposal network: pictures in, a few hundred boxes out that contain nearly
+# all objects, whatever their class. What is left of the first stage is the suppression inside it,
+# which lesson 10 opens.
 #
 # **Common mistakes.** Ranking all levels together. Clipping before moving. Reading the maps in
 # another order than the anchors' (lesson 07). Dividing the box loss by the number of objects

@@ -6,12 +6,12 @@
 #
 # | needs | minutes | exercises |
 # |---|---|---|
-# | lessons 08 (offsets), 09 (losses), 10 (suppression), 11 (crops) | 35 | 4 |
+# | lessons 08 (deltas), 09 (losses), 10 (suppression), 11 (crops) | 35 | 4 |
 #
 # Afterwards you can
 #
 # - compute softmax and cross-entropy on paper, and their gradient without paper;
-# - find the four offsets of one class in a row of 4 K numbers, and move a box by them;
+# - find the four deltas of one class in a row of 4 K numbers, and move a box by them;
 # - tell which proposals are judged in training, and which of them have a say on boxes;
 # - follow 300 pairs of a proposal and a class through the filters that leave eight detections.
 
@@ -72,7 +72,7 @@ np.testing.assert_allclose(probability, [0.04, 0.11, 0.84], atol=5e-3)
 np.testing.assert_allclose(-np.log(probability[[2, 1]]), [0.17, 2.17], atol=5e-3)
 
 # %% [markdown]
-# The head also gives every class four offsets, as in lesson 08, and they have *weights*: what the
+# The head also gives every class four deltas, as in lesson 08, and they have *weights*: what the
 # head says about centres is divided by 10, what it says about sides by 5. A proposal from (10, 20)
 # to (50, 40) has centre (30, 30), width 40 and height 20. The head says (1, 0, 0.5, 0). Its centre
 # moves by 1/10 of 40 to the right, to x = 34. Its width grows by exp(0.5 / 5) to 44.2. So it now
@@ -85,7 +85,7 @@ np.testing.assert_allclose(moved[0, 0], [11.9, 20, 56.1, 40], atol=0.05)
 assert round(40 * math.exp(0.1), 1) == 44.2
 
 # %% [markdown]
-# Why weights? A proposal is nearly right, so the true offsets are small, and a head that answered 0
+# Why weights? A proposal is nearly right, so the true deltas are small, and a head that answered 0
 # would hardly pay. Divided by their usual size they are as large as the logits, and count as much.
 # We will measure that below.
 #
@@ -100,8 +100,8 @@ assert round(40 * math.exp(0.1), 1) == 44.2
 # |---|---|---|
 # | z | `logits` | (R, K) |
 # | u: the true class, 0 for background | `labels` | (R,) |
-# | d: offsets, four for each class | `deltas` | (R, 4 K) |
-# | g: offsets that would be right | `goals` | (R, 4) |
+# | d: deltas, four for each class | `deltas` | (R, 4 K) |
+# | g: deltas that would be right | `goals` | (R, 4) |
 #
 # Both losses are divided by *all* R proposals that are judged. Only objects have a box to be right
 # about, and of their K boxes only that of the true class.
@@ -162,7 +162,7 @@ print("proposal 58:", {classes[k - 1]: round(score, 2) for k, score, _ in judged
 # Proposal 58 in orange, and the box that each class makes of it. The proposal covers a blue circle
 # that is half hidden, and too much besides. The head says: *if* this is a circle, it is here; *if*
 # it is a square, there. A square's edges and a circle's lie differently in the same crop, and so
-# each class has its own offsets. The losing classes' boxes are made too, and thrown away with their
+# each class has its own deltas. The losing classes' boxes are made too, and thrown away with their
 # scores.
 
 # %%
@@ -199,7 +199,7 @@ np.testing.assert_allclose(t["detect.candidates.moved"][0], boxes, atol=1e-3)
 # The network in front of that is short. The large models have two fully connected layers of 1024
 # numbers; the small one has two convolutions and one fully connected layer, for convolutions place
 # edges better. Nearly all of its weights stand in that one layer: 7 x 7 x 64 x 128 = 401 408 of
-# 466 176. And two more such layers read logits and offsets off its 128 numbers: 20 neurons side by
+# 466 176. And two more such layers read logits and deltas off its 128 numbers: 20 neurons side by
 # side. In NumPy a whole layer, for all proposals at once, is one product of matrices, (R, In) by
 # (Out, In) turned.
 
@@ -217,22 +217,22 @@ nodes = {
     "convs": (2, 0, "two 3x3 conv\n7 x 7 x 64"),
     "fc": (4, 0, "fully connected\n128"),
     "logits": (6, -0.7, "logits\n4"),
-    "deltas": (6, 0.7, "offsets\n4 x 4"),
+    "deltas": (6, 0.7, "deltas\n4 x 4"),
 }
 ways = ("crop", "convs"), ("convs", "fc"), ("fc", "logits"), ("fc", "deltas")
 edges = [(a, b, "") for a, b in ways]
-show(graph(nodes, edges, (9, 2.6)), "From a crop to four logits and sixteen offsets")
+show(graph(nodes, edges, (9, 2.6)), "From a crop to four logits and sixteen deltas")
 weights = {name: p.size for name, p in model.roi_heads.box_head.named_parameters()}
 assert weights["3.weight"] == 7 * 7 * 64 * 128 == 401_408 and sum(weights.values()) == 466_176
 
 # %% [markdown]
 # ## The gradient
 #
-# The gradient of a logit is its probability, minus one for the true class, divided by R. Nothing
-# else in the model has so short a derivative. It is negative for the true class (up with it),
+# The gradient of a logit is its probability, minus one for the true class, divided by R. Lesson
+# 09's sigmoid had the same short form. It is negative for the true class (up with it),
 # positive for the others, and all of a row add up to 0.
 #
-# Of the offsets only the true class's four receive anything, and background rows nothing at all.
+# Of the deltas only the true class's four receive anything, and background rows nothing at all.
 
 # %%
 z, d = Tensor(logits[:6], requires_grad=True), Tensor(deltas[:6], requires_grad=True)
@@ -244,7 +244,7 @@ objects = np.flatnonzero(truth)
 own = d.reshape(-1, 4)[objects * 4 + truth[objects]]
 (smooth_l1(own, np.zeros((4, 4), np.float32), 1 / 9) / 6).backward()
 show(
-    number_tables({"d loss / d offsets": d.grad}, "{:.2f}", [f"class {k}" for k in truth]),
+    number_tables({"d loss / d deltas": d.grad}, "{:.2f}", [f"class {k}" for k in truth]),
     "Each object's row has gradients in the four columns of its class; background rows have none",
 )
 assert [np.flatnonzero(g).min(initial=99) // 4 for g in d.grad] == [2, 24, 1, 3, 24, 2]
@@ -306,7 +306,7 @@ np.testing.assert_allclose(best[5:], [0.24, 0.20, 0.07], atol=0.005)
 # |---|---|---|
 # | `surprise` | fill | cross-entropy of each row, also of logits of 1000 |
 # | `own_boxes` | vectorise | the box of each proposal's own class |
-# | `box_branch_loss` | fill | which offsets count, and by what the sum is divided |
+# | `box_branch_loss` | fill | which deltas count, and by what the sum is divided |
 # | `vote` | extend | detections whose boxes are agreed on by those that they suppressed |
 #
 # ## Recap
@@ -315,7 +315,7 @@ np.testing.assert_allclose(best[5:], [0.24, 0.20, 0.07], atol=0.005)
 # and the filters behind it.
 #
 # **Common mistakes.** Softmax over the wrong axis. Exponentials of large logits, which overflow.
-# Dividing the box loss by the objects instead of by all that are judged. Taking the offsets of
+# Dividing the box loss by the objects instead of by all that are judged. Taking the deltas of
 # class k - 1, because the background has some too. Forgetting the weights 10, 10, 5, 5 on one of
 # the two ways. Suppressing across classes.
 #

@@ -98,7 +98,7 @@ assert (profile > 0.5).sum() == 5
 #
 # | symbol | variable | shape |
 # |---|---|---|
-# | M | 28, or 30 with the frame | |
+# | M | 28, the mask's side; the frame adds 1 at each end | |
 # | x1, x2 | first and last pixel of the grown box | whole numbers |
 # | u | place among the mask's columns | one number a pixel |
 # | z: logits of the *true class* | `mask_logits` | (n, 28, 28) |

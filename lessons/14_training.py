@@ -98,10 +98,10 @@ assert round(float(t["roi.mask_logits"].std()), 1) == 6.6
 # %% [markdown]
 # Before we did that, the fresh model had 0.69, 0.05, 1.26, 0.38 and 2.21. The RPN's last layer
 # starts with tiny weights: its logits are nearly 0, and it pays ln 2. The classifier's are larger,
-# its 1.26 is ln 4 and chance. **The masks pay three times ln 2**: their last layer starts with the
-# weights of a layer inside a network (as torchvision's does), and the logits, with a standard
-# deviation of 6.6, are *sure of something* that no one told them. To be sure and wrong costs more
-# than to know nothing. To look at the first losses is the cheapest test there is.
+# its 1.26 is ln 4 = 1.39, give or take chance. **The masks pay three times ln 2**: their last layer
+# starts with the weights of a layer inside a network (as torchvision's does), and the logits, with
+# a standard deviation of 6.6, are *sure of something* that no one told them. To be sure and wrong
+# costs more than to know nothing. To look at the first losses is the cheapest test there is.
 #
 # ## The maths
 #

@@ -37,10 +37,11 @@ from tinymaskrcnn.tensor import Tensor
 # ## The question
 #
 # One 3x3 convolution with a single channel, over a photo: it finds edges. ResNet-50 has fifty
-# layers, most with hundreds of channels. Its paper counts 3.8 thousand million multiply-adds for a
-# picture of 224x224. One of 800x1066 has 17 times as many pixels, and a multiply-add is two
-# operations: some 130 thousand million. A processor core does a few thousand million *clock ticks*
-# a second. So who wants an answer within a second has to get many operations out of every tick.
+# layers, most with hundreds of channels. Its paper counts 3.8 billion multiply-adds for a picture
+# of 224x224 (lesson 04's 4.1 are torchvision's variant, which halves the map one layer later in
+# each stage). One of 800x1066 has 17 times as many pixels, and a multiply-add is two operations:
+# some 130 billion. A processor core does a few billion *clock ticks* a second. So who wants an
+# answer within a second has to get many operations out of every tick.
 
 # %%
 photo = sample_photo("portrait").mean(axis=0)[None, :, :, None]
@@ -88,8 +89,7 @@ assert 2 * 9 * 64 * 64 == 73728 and (64 + 64) * 4 == 512 and 73728 / 512 == 144
 #
 # Drawn over W / Q it looks like a roof: rising where memory decides, flat where the processor does.
 # Here is yours. The peak is measured with multiply-adds that touch nothing but registers, the
-# bandwidth by copying an array too large for any cache. A GFLOP/s is a thousand million operations
-# a second.
+# bandwidth by copying an array too large for any cache. A GFLOP/s is a billion operations a second.
 
 # %%
 peak, bandwidth = multiply_add_rate(), memory_rate()

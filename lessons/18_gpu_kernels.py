@@ -31,9 +31,9 @@ from tinymaskrcnn.ops.conv2d import reference as conv_reference
 # ## The question
 #
 # NVIDIA's H100 has 132 processors, and each starts 128 multiply-adds in a tick. That makes 16 896
-# at a time and, at 1.98 thousand million ticks a second, 67 million million operations in each.
-# Nobody writes a program for 16 896 workers. You write what *one* of them does, for one number of
-# the result: a **kernel**. Then you say how many there shall be.
+# at a time and, at 1.98 billion ticks a second, 67 trillion operations in each (a multiply-add is
+# two). Nobody writes a program for 16 896 workers. You write what *one* of them does, for one
+# number of the result: a **kernel**. Then you say how many there shall be.
 #
 # A **thread** runs the function once. 32 threads are a **warp** and execute the same instruction at
 # the same time. Some warps are a **block**: they live on one processor and share a small, fast
