@@ -226,7 +226,7 @@ def train_by_hand(model, recipe, pictures):
     return np.array(seen)
 
 
-three = replace(recipe, steps=3, batch_size=2, ema=0.0, moments=0)
+three = replace(recipe, steps=3, batch_size=2, ema=0.0, explain_pages=0)
 models = [maskrcnn_tiny(num_classes=4, seed=0, min_size=128, max_size=128) for _ in range(2)]
 train_by_hand(models[0], three, ToyShapes(1000))
 with tempfile.TemporaryDirectory() as folder:

@@ -30,7 +30,7 @@ SMALL = {
     "train": [
         "--steps=1",
         "--batch-size=1",
-        *map("--set={}".format, ("eval_images=1", "moments=0")),
+        *map("--set={}".format, ("eval_images=1", "explain_pages=0")),
     ],
     "bench": ["--list"],
 }

@@ -54,7 +54,7 @@ def train(name: str, steps: int, seed: int) -> dict[str, Any]:
     model = build({**MODEL, "seed": seed})
     VARIANTS[name](model)
     recipe = replace(
-        named("shapes"), steps=steps, seed=seed, checkpoint_every=0, sample_every=0, moments=0
+        named("shapes"), steps=steps, seed=seed, checkpoint_every=0, sample_every=0, explain_pages=0
     )
     data = ToyShapes(1_000_000, seed=seed), ToyShapes(200, split="val")
     with tempfile.TemporaryDirectory() as folder:

@@ -134,7 +134,7 @@ def as_bytes(shares: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    recipe = replace(named("shapes"), steps=300, ema=0.0, sample_every=0, moments=0)
+    recipe = replace(named("shapes"), steps=300, ema=0.0, sample_every=0, explain_pages=0)
     model = maskrcnn_tiny(num_classes=4, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Watched(model, ToyShapes(1_000_000), None, recipe, folder)

@@ -26,7 +26,7 @@ SMALL = [
     *("--steps", "6", "--batch-size", "4", "--checkpoint-every", "2"),
     *("--set", "model.min_size=64", "--set", "model.max_size=64", "--set", "shapes.size=64"),
     *("--set", "eval_images=5", "--set", "sample_every=0", "--lr", "0.01"),
-    *("--set", "model.norm=group", "--set", "moments=0"),
+    *("--set", "model.norm=group", "--set", "explain_pages=0"),
 ]
 
 

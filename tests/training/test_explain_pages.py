@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 import tinymaskrcnn as tm
+from tests.test_cli import SMALL
 from tests.training.stub import RECIPE
 from tests.viz.report.test_pages import data_of, unpack
 from tinymaskrcnn.training import explain_pages
@@ -16,16 +17,9 @@ from tinymaskrcnn.training.explain_pages import page_steps
 from tinymaskrcnn.viz import report
 from tinymaskrcnn.viz.report import pages
 
-SMALL = {
-    "widths": (8, 8, 8, 8),
-    "fpn_channels": 8,
-    "box_channels": (8,),
-    "representation": 16,
-    "mask_channels": (8,),
-    "min_size": 64,
-    "max_size": 64,
-}
-SETTINGS = replace(RECIPE, steps=4, batch_size=1, checkpoint_every=1, eval_images=1, moments=3)
+SETTINGS = replace(
+    RECIPE, steps=4, batch_size=1, checkpoint_every=1, eval_images=1, explain_pages=3
+)
 
 
 def train(out, steps=None, resume=False, **changes):
@@ -74,7 +68,7 @@ def test_training_does_not_notice(tmp_path):
     weights = []
     for moments in (0, 3):
         out = tmp_path / str(moments)
-        train(out, moments=moments)
+        train(out, explain_pages=moments)
         weights.append((out / "model.safetensors").read_bytes())
         rows = (out / "metrics.jsonl").read_text().splitlines()
         weights.append([row.rpartition('"seconds"')[0] for row in rows])
@@ -97,7 +91,7 @@ def test_a_page_that_a_crash_kept_from_being_written_is_made_up_for(tmp_path):
 
 
 def test_no_pages_where_none_are_wanted(tmp_path):
-    assert train(tmp_path / "run", moments=0) == {}
+    assert train(tmp_path / "run", explain_pages=0) == {}
 
 
 def failing_at(calls):
@@ -121,7 +115,7 @@ def failing_at(calls):
 def test_a_page_that_fails_does_not_end_the_training_and_the_page_says_so(
     tmp_path, monkeypatch, caplog, calls
 ):
-    train(tmp_path / "whole", moments=0)
+    train(tmp_path / "whole", explain_pages=0)
     monkeypatch.setattr(report, "explain_page", failing_at(calls)(report.explain_page))
     files = train(tmp_path / "run")
     assert "the page of step 2 failed; training goes on: ValueError: Too many bins" in caplog.text
@@ -149,7 +143,7 @@ def test_a_part_of_the_page_that_fails_is_named_in_it(tmp_path, monkeypatch, cap
 
 def test_gradients_that_fail_leave_none_behind(tmp_path, monkeypatch, caplog):
     """Half a backward pass for a page must not reach the next step."""
-    train(tmp_path / "whole", moments=0)
+    train(tmp_path / "whole", explain_pages=0)
     original = pages._gradients_of
 
     def failing(*arguments):

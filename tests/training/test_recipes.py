@@ -12,6 +12,7 @@ from tinymaskrcnn.errors import InputError
 from tinymaskrcnn.models.builders import maskrcnn_tiny
 from tinymaskrcnn.training.recipes import (
     RECIPES,
+    RENAMED,
     Recipe,
     as_json,
     from_json,
@@ -93,6 +94,14 @@ def test_json_of_another_version_is_refused():
     del settings_of["lr"]
     with pytest.raises(InputError, match=r"not the settings of this version of recipes: lr"):
         from_json(settings_of)
+
+
+def test_names_of_earlier_versions_are_read():
+    now = as_json(replace(BASE, explain_pages=3))
+    old = {new: name for name, new in RENAMED.items()}
+    before = {old.get(name, name): value for name, value in now.items()}
+    assert "moments" in before
+    assert from_json(before) == with_settings(BASE, ["moments=3"]) == from_json(now)
 
 
 @pytest.mark.parametrize(

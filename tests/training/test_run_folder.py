@@ -108,6 +108,15 @@ def test_resume_may_report_otherwise(tmp_path):
         folder.settle(settings(checkpoint_every=7))
 
 
+def test_a_run_of_an_earlier_version_with_a_setting_by_its_old_name_goes_on(tmp_path):
+    path = tmp_path / "settings.json"
+    with RunFolder(tmp_path, False) as folder:
+        known = folder.settle(settings())
+    path.write_text(path.read_text().replace("explain_pages", "moments"))
+    with RunFolder(tmp_path, True) as folder:
+        assert folder.settle(settings()) == known, "or its checkpoints would be another run's"
+
+
 def test_damaged_settings_are_named(tmp_path):
     start(tmp_path)
     (tmp_path / "settings.json").write_text("{")

@@ -111,8 +111,8 @@ class Recipe:
     sample_every: int = setting(500, STEPS, "steps between sample predictions, 0 for the end only")
     evaluate_every: int = setting(0, STEPS, "steps between evaluations, 0 for the end only")
     eval_images: int = setting(0, STEPS, "validation images per evaluation, 0 for all")
-    moments: int = setting(
-        8, whole(0, 1000), "how often to write the pages of every stage of one image, 0 for never"
+    explain_pages: int = setting(
+        8, whole(0, 1000), "how often to write the page of every stage of one image, 0 for never"
     )
 
     def __post_init__(self) -> None:
@@ -131,7 +131,8 @@ MODEL_SETTINGS = {
 
 # Settings that decide what is written on the way, not what is learnt: a resumed run may change
 # them.
-REPORTING = ("checkpoint_every", "sample_every", "evaluate_every", "eval_images", "moments")
+REPORTING = ("checkpoint_every", "sample_every", "evaluate_every", "eval_images", "explain_pages")
+RENAMED = {"moments": "explain_pages"}  # names of earlier versions, still read
 
 RECIPES: dict[str, Recipe] = {
     "shapes": Recipe(
@@ -179,6 +180,7 @@ def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     nested = {"model": dict(recipe.model_settings), "shapes": dict(recipe.shapes)}
     for each in settings:
         name, equals, text = each.partition("=")
+        name = RENAMED.get(name, name)
         part, dot, inner = name.partition(".")
         if not equals:
             raise InputError(f"--set {each}: expected name=value; train --set help lists them")
@@ -223,6 +225,7 @@ def as_json(recipe: Recipe) -> dict[str, Any]:
 def from_json(settings: Mapping[str, Any]) -> Recipe:
     """The recipe of such a dict. Raises InputError where it has an unknown or missing setting."""
     names = {each.name for each in fields(Recipe)}
+    settings = {RENAMED.get(name, name): value for name, value in settings.items()}
     if set(settings) != names:
         wrong = ", ".join(sorted(set(settings) ^ names))
         raise InputError(f"these are not the settings of this version of recipes: {wrong}")

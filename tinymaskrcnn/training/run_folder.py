@@ -23,7 +23,7 @@ from typing import IO, Any
 from ..errors import InputError
 from ..files import file_problem, naming, write_atomic
 from .identity import hash_of
-from .recipes import REPORTING
+from .recipes import RENAMED, REPORTING
 
 try:
     import fcntl
@@ -35,7 +35,8 @@ except ImportError:  # Windows
 logger = logging.getLogger(__name__)
 LOCK = "lock"
 FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-_FREE = (*REPORTING, "ranks", "data", "val_data", "start")  # compared in another way than settings
+# compared in another way than settings
+_FREE = (*REPORTING, *RENAMED, "ranks", "data", "val_data", "start")
 _OTHER_RANKS = (
     "%s: goes on with %s rank(s) after %s: batches, draws and steps are the same, but sums are "
     "rounded in another order, so the weights will differ in their last bits from those of a run "

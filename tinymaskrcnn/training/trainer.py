@@ -259,10 +259,10 @@ class Trainer:
                     run_figures.draw_samples(self.model, self.val_dataset, self.classes, path)
 
     def _explain(self, folder: RunFolder, at_last: bool = False) -> None:
-        """Write the pages of every stage at their moments; only a Mask R-CNN has these stages."""
+        """Write the pages of every stage when they are due; only a Mask R-CNN has these stages."""
         recipe = self.recipe
-        on_the_way = self.step in page_steps(recipe.steps, recipe.moments) - {recipe.steps}
-        if recipe.moments and (on_the_way or at_last) and isinstance(self.model, MaskRCNN):
+        on_the_way = self.step in page_steps(recipe.steps, recipe.explain_pages) - {recipe.steps}
+        if recipe.explain_pages and (on_the_way or at_last) and isinstance(self.model, MaskRCNN):
             shown = self.dataset if self.val_dataset is None else self.val_dataset
             with self._best_weights(), parallel.shared_by(parallel.Group()):
                 if self.group.leads:
