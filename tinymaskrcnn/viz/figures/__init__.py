@@ -5,7 +5,7 @@
 >>> tm.viz.figures.proposal_stages(t).savefig("proposals.png")
 
 Figures of ground truth, matching and losses need a trace of `model.evaluate_losses(images,
-targets)` (both halves) or of a training pass; those of several passes, a trace of each. `picture`
+targets)` (both halves) or of a training pass; those of several passes, a trace of each. `image`
 is the index of the image in its batch.
 
 Not here: figures of a data set (viz/dataset_figures.py) or of weights (viz/weight_figures.py).

@@ -64,23 +64,23 @@ def plain(axis: Axes) -> None:
     axis.grid(alpha=0.2)
 
 
-def picture_of(t: Trace, picture: int = 0) -> np.ndarray:
+def image_of(t: Trace, image: int = 0) -> np.ndarray:
     """The resized image as the network received it, normalisation undone: (H, W, 3) in 0..1."""
     mean, std = (np.array(v, np.float32) for v in t["transform.normalisation"])
-    height, width = t["transform.sizes"][picture]
-    image = t["transform.batch"][picture, :height, :width] * std + mean
-    return np.clip(_three_channels(image), 0, 1)
+    height, width = t["transform.sizes"][image]
+    pixels = t["transform.batch"][image, :height, :width] * std + mean
+    return np.clip(_three_channels(pixels), 0, 1)
 
 
 def _three_channels(image: np.ndarray) -> np.ndarray:
     return image[..., :3] if image.shape[-1] >= 3 else image[..., :1].repeat(3, axis=-1)
 
 
-def show_picture(axis: Axes, t: Trace, picture: int = 0, faded: float = 0.0) -> None:
+def show_image(axis: Axes, t: Trace, image: int = 0, faded: float = 0.0) -> None:
     """Draw the image under everything that follows; `faded` mixes it with white."""
-    image = picture_of(t, picture)
-    height, width = image.shape[:2]
-    axis.imshow(image * (1 - faded) + faded, extent=(0, width, height, 0), interpolation="nearest")
+    pixels = image_of(t, image)
+    height, width = pixels.shape[:2]
+    axis.imshow(pixels * (1 - faded) + faded, extent=(0, width, height, 0), interpolation="nearest")
     axis.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from ...ops.activations.reference import sigmoid
 from ...tracing import Trace
 from ..colours import ANCHOR, DETECTION, GROUND_TRUTH, HEAT, INK, PROPOSAL
-from .canvas import draw_boxes, panels, show_map, show_picture
+from .canvas import draw_boxes, panels, show_image, show_map
 from .inputs import name_of
 from .proposals import best_of_cells, best_rows
 from .regions import draw_mask, found_in
@@ -30,7 +30,7 @@ def training_course(
     level: int = 1,
     count: int = 20,
     score: float = 0.5,
-    picture: int = 0,
+    image: int = 0,
 ) -> Figure:
     """One row per moment: the objectness of one level, the best anchors (dotted) and the boxes made
     of them (dashed), the proposals, and the detections with their masks.
@@ -42,21 +42,21 @@ def training_course(
     figure, axes = panels(len(COLUMNS) * len(traces), len(COLUMNS), 2.5)
     for i, (step, t) in enumerate(traces.items()):
         row = axes[len(COLUMNS) * i : len(COLUMNS) * (i + 1)]
-        show_map(row[0], sigmoid(best_of_cells(t, level, picture)), HEAT, vmin=0, vmax=1)
+        show_map(row[0], sigmoid(best_of_cells(t, level, image)), HEAT, vmin=0, vmax=1)
         for axis in row[1:]:
-            show_picture(axis, t, picture, faded=0.3)
-        best = best_rows(t, count, picture)
-        draw_boxes(row[1], t["rpn.anchors"][t["rpn.top_k"][picture, best]], ANCHOR, width=0.9)
-        draw_boxes(row[1], t["rpn.moved"][picture][best], PROPOSAL, width=0.9)
-        draw_boxes(row[2], t["rpn.proposals"][picture], PROPOSAL, width=0.7)
-        found = found_in(t, picture)
+            show_image(axis, t, image, faded=0.3)
+        best = best_rows(t, count, image)
+        draw_boxes(row[1], t["rpn.anchors"][t["rpn.top_k"][image, best]], ANCHOR, width=0.9)
+        draw_boxes(row[1], t["rpn.moved"][image][best], PROPOSAL, width=0.9)
+        draw_boxes(row[2], t["rpn.proposals"][image], PROPOSAL, width=0.7)
+        found = found_in(t, image)
         sure = np.flatnonzero(found["scores"] >= score)
         for k in sure:
-            draw_mask(row[3], found["masks"][k], found["boxes"][k], t["transform.sizes"][picture])
+            draw_mask(row[3], found["masks"][k], found["boxes"][k], t["transform.sizes"][image])
         names = [f"{name_of(classes, found['labels'][k])} {found['scores'][k]:.2f}" for k in sure]
         draw_boxes(row[3], found["boxes"][sure], DETECTION, captions=names)
         if "transform.targets" in t:
-            truth = t["transform.targets"][picture]["boxes"]
+            truth = t["transform.targets"][image]["boxes"]
             for axis in row[1:3]:
                 draw_boxes(axis, truth, GROUND_TRUTH, width=1)
         for axis, name in zip(row, COLUMNS, strict=True):

@@ -17,8 +17,8 @@ from .canvas import (
     nothing,
     panels,
     plain,
+    show_image,
     show_map,
-    show_picture,
     tag,
 )
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def network_input(t: Trace, picture: int = 0) -> Figure:
+def network_input(t: Trace, image: int = 0) -> Figure:
     """An image of the batch with padding, normalisation undone, beside its normalised values."""
     figure, (left, right) = panels(2, size=3.6, titles=("network input", "normalised values"))
-    values = t["transform.batch"][picture]
-    show_picture(left, t, picture)
+    values = t["transform.batch"][image]
+    show_image(left, t, image)
     left.set(xlim=(0, values.shape[1]), ylim=(values.shape[0], 0), facecolor="#dddddd")
-    height, width = t["transform.sizes"][picture]
+    height, width = t["transform.sizes"][image]
     for channel in range(values.shape[2]):
         pixels = values[:height, :width, channel].ravel()
         draw_histogram(
@@ -47,11 +47,11 @@ def network_input(t: Trace, picture: int = 0) -> Figure:
     return figure
 
 
-def ground_truth(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> Figure:
+def ground_truth(t: Trace, classes: Sequence[str] = (), image: int = 0) -> Figure:
     """The target's boxes over its masks, in pixels of the resized image."""
-    target = t["transform.targets"][picture]
+    target = t["transform.targets"][image]
     figure, (axis,) = panels(1, size=5, titles=("ground truth",))
-    show_picture(axis, t, picture)
+    show_image(axis, t, image)
     for mask, (x1, y1, *_), label in zip(
         target["masks"], target["boxes"], target["labels"], strict=True
     ):
@@ -68,9 +68,9 @@ def ground_truth(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> Fig
     return figure
 
 
-def ground_truth_masks(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> Figure:
+def ground_truth_masks(t: Trace, classes: Sequence[str] = (), image: int = 0) -> Figure:
     """The mask of each object by itself."""
-    target = t["transform.targets"][picture]
+    target = t["transform.targets"][image]
     names = [name_of(classes, label) for label in target["labels"]]
     figure, axes = panels(max(len(names), 1), titles=names or ["no objects"])
     if not names:
@@ -94,7 +94,7 @@ def class_counts(t: Trace, classes: Sequence[str]) -> Figure:
 
 
 def feature_maps(
-    t: Trace, name: str = "backbone.pyramid", channels: int = 4, picture: int = 0
+    t: Trace, name: str = "backbone.pyramid", channels: int = 4, image: int = 0
 ) -> Figure:
     """The first channels of every level of one kind of map, and the mean size of all channels.
 
@@ -107,16 +107,16 @@ def feature_maps(
     for i, level in enumerate(levels):
         row = axes[i * (channels + 1) : (i + 1) * (channels + 1)]
         size = "x".join(map(str, level.shape[1:]))
-        show_map(row[0], np.abs(level[picture]).mean(axis=2), HEAT)
+        show_map(row[0], np.abs(level[image]).mean(axis=2), HEAT)
         row[0].set_title(f"level {i}: {size}, mean of |values|", fontsize=7, color=INK)
         for channel, axis in enumerate(row[1:]):
             if channel < level.shape[3]:
-                show_map(axis, level[picture, :, :, channel], HEAT)
+                show_map(axis, level[image, :, :, channel], HEAT)
             axis.set_title(f"channel {channel}", fontsize=7, color=INK)
     return figure
 
 
-def gradient_maps(t: Trace, name: str = "backbone.pyramid", picture: int = 0) -> Figure:
+def gradient_maps(t: Trace, name: str = "backbone.pyramid", image: int = 0) -> Figure:
     """How strongly the loss asks each place of every level to change; needs `trace(gradients=True)`
     around `backward`.
     """
@@ -126,7 +126,7 @@ def gradient_maps(t: Trace, name: str = "backbone.pyramid", picture: int = 0) ->
         if gradient is None:
             nothing(axis, "no gradient arrived here")
             continue
-        size = np.sqrt((gradient[picture].astype(np.float64) ** 2).sum(axis=2))
+        size = np.sqrt((gradient[image].astype(np.float64) ** 2).sum(axis=2))
         show_map(axis, size, HEAT)
         axis.set_title(f"level {i}: |gradient| to {size.max():.1e}", fontsize=8, color=INK)
     return figure

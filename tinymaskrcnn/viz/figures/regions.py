@@ -12,19 +12,19 @@ from ...ops.paste_masks.op import paste_masks
 from ...tracing import Trace
 from ..colours import DETECTION, DROPPED, HEAT, INK, LEVELS, MASK, POINT, PROPOSAL
 from ..derived import Outcome
-from .canvas import chart, draw_boxes, nothing, panels, plain, show_map, show_picture
+from .canvas import chart, draw_boxes, nothing, panels, plain, show_image, show_map
 from .inputs import name_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def roi_levels(t: Trace, pool: str = "detect.box_pool", picture: int = 0) -> Figure:
+def roi_levels(t: Trace, pool: str = "detect.box_pool", image: int = 0) -> Figure:
     """The boxes that were cropped, each in the colour of the level it was cropped from."""
     rois, levels = t[f"{pool}.rois"], t[f"{pool}.levels"]
     figure, (axis,) = panels(1, size=5, titles=("level of each region",))
-    show_picture(axis, t, picture, faded=0.3)
-    own = rois[:, 0] == picture
+    show_image(axis, t, image, faded=0.3)
+    own = rois[:, 0] == image
     for level in range(int(levels.max(initial=0)) + 1):
         chosen = rois[own & (levels == level), 1:]
         draw_boxes(axis, chosen, LEVELS[level], "-", 1)
@@ -35,11 +35,11 @@ def roi_levels(t: Trace, pool: str = "detect.box_pool", picture: int = 0) -> Fig
 
 def sampling_points(t: Trace, roi: int = 0, pool: str = "detect.box_pool") -> Figure:
     """Where RoIAlign samples for one region, on the grid of map cells, beside the crop."""
-    picture, *box = t[f"{pool}.rois"][roi]
+    image, *box = t[f"{pool}.rois"][roi]
     level = int(t[f"{pool}.levels"][roi])
     titles = (f"region {roi}: points on level {level}", "crop, mean of |values|")
     figure, (left, right) = panels(2, 2, 4, titles=titles)
-    show_picture(left, t, int(picture), faded=0.2)
+    show_image(left, t, int(image), faded=0.2)
     columns, rows = np.meshgrid(t[f"{pool}.points_x"][roi], t[f"{pool}.points_y"][roi])
     draw_boxes(left, np.array([box]), PROPOSAL)
     left.plot(columns, rows, ".", ms=4, color=POINT, mec=INK, mew=0.3)
@@ -66,9 +66,9 @@ def pooled_crops(
     return figure
 
 
-def class_scores(t: Trace, classes: Sequence[str], count: int = 20, picture: int = 0) -> Figure:
+def class_scores(t: Trace, classes: Sequence[str], count: int = 20, image: int = 0) -> Figure:
     """The probability of each class for the proposals that most probably show objects."""
-    scores = t["detect.scores"][picture]
+    scores = t["detect.scores"][image]
     best = np.argsort(-scores[:, 1:].max(axis=1, initial=0), kind="stable")[:count]
     figure, axis = chart(1.5 + 0.45 * scores.shape[1], 1 + 0.22 * len(best))
     drawn = axis.imshow(scores[best], cmap=HEAT, vmin=0, vmax=1, aspect="auto")
@@ -81,12 +81,12 @@ def class_scores(t: Trace, classes: Sequence[str], count: int = 20, picture: int
 
 
 def all_proposals(
-    t: Trace, classes: Sequence[str] = (), count: int = 200, picture: int = 0
+    t: Trace, classes: Sequence[str] = (), count: int = 200, image: int = 0
 ) -> Figure:
     """Proposals with the class that each was given; background is dotted and has no caption."""
     figure, (axis,) = panels(1, size=5, titles=("proposals and their classes",))
-    show_picture(axis, t, picture, faded=0.2)
-    boxes, scores = t["rpn.proposals"][picture][:count], t["detect.scores"][picture][:count]
+    show_image(axis, t, image, faded=0.2)
+    boxes, scores = t["rpn.proposals"][image][:count], t["detect.scores"][image][:count]
     label = scores.argmax(axis=1)
     named = np.flatnonzero(label)
     draw_boxes(axis, boxes[label == 0], DROPPED, width=0.6, alpha=0.7)
@@ -95,20 +95,20 @@ def all_proposals(
     return figure
 
 
-def refined_proposals(t: Trace, count: int = 5, picture: int = 0) -> Figure:
+def refined_proposals(t: Trace, count: int = 5, image: int = 0) -> Figure:
     """Proposals (dashed) and the boxes that the offsets of their class turn them into (solid)."""
     figure, (axis,) = panels(1, size=5, titles=("proposals (dashed), refined (solid)",))
-    show_picture(axis, t, picture, faded=0.2)
-    chosen = t["detect.kept"][picture][:count]
-    rows = t["detect.candidates.rows"][picture][chosen]
-    draw_boxes(axis, t["rpn.proposals"][picture][rows], PROPOSAL, width=1)
-    draw_boxes(axis, t["detect.candidates.clipped"][picture][chosen], DETECTION, width=1.3)
+    show_image(axis, t, image, faded=0.2)
+    chosen = t["detect.kept"][image][:count]
+    rows = t["detect.candidates.rows"][image][chosen]
+    draw_boxes(axis, t["rpn.proposals"][image][rows], PROPOSAL, width=1)
+    draw_boxes(axis, t["detect.candidates.clipped"][image][chosen], DETECTION, width=1.3)
     return figure
 
 
-def filter_counts(t: Trace, picture: int = 0) -> dict[str, int]:
+def filter_counts(t: Trace, image: int = 0) -> dict[str, int]:
     """The number of (proposal, class) pairs, and how many of them each filter removed."""
-    scores, outcomes = t["detect.scores"][picture], t["detect.candidates.outcomes"][picture]
+    scores, outcomes = t["detect.scores"][image], t["detect.candidates.outcomes"][image]
     return {
         "proposals": len(scores),
         "pairs of a proposal and a class": scores[:, 1:].size,
@@ -120,14 +120,14 @@ def filter_counts(t: Trace, picture: int = 0) -> dict[str, int]:
     }
 
 
-def filter_rows(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> dict[str, Any]:
+def filter_rows(t: Trace, classes: Sequence[str] = (), image: int = 0) -> dict[str, Any]:
     """The proposals that pass the score threshold and are large enough, for each class.
 
     Returns:
         {class: (rows before NMS, rows that became detections)}.
     """
     rows, labels, outcomes = (
-        t[f"detect.candidates.{name}"][picture] for name in ("rows", "labels", "outcomes")
+        t[f"detect.candidates.{name}"][image] for name in ("rows", "labels", "outcomes")
     )
     large = outcomes != Outcome.SMALL
     return {
@@ -139,17 +139,17 @@ def filter_rows(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> dict
     }
 
 
-def candidate_outcomes(t: Trace, picture: int = 0) -> Figure:
+def candidate_outcomes(t: Trace, image: int = 0) -> Figure:
     """What became of the candidates above the score threshold: boxes, with counts beside them."""
     figure, (left, right) = panels(2, 2, 4.5, titles=("candidates", "counts"))
-    show_picture(left, t, picture, faded=0.3)
+    show_image(left, t, image, faded=0.3)
     boxes, outcomes = (
-        t["detect.candidates.clipped"][picture],
-        t["detect.candidates.outcomes"][picture],
+        t["detect.candidates.clipped"][image],
+        t["detect.candidates.outcomes"][image],
     )
     draw_boxes(left, boxes[outcomes != Outcome.KEPT], DROPPED, width=0.8)
     draw_boxes(left, boxes[outcomes == Outcome.KEPT], DETECTION)
-    counts = dict(list(filter_counts(t, picture).items())[2:])
+    counts = dict(list(filter_counts(t, image).items())[2:])
     colours = [DETECTION if name == "detections" else DROPPED for name in counts]
     bars = right.barh(list(counts), list(counts.values()), color=colours)
     right.bar_label(bars, padding=3, fontsize=8)
@@ -158,15 +158,13 @@ def candidate_outcomes(t: Trace, picture: int = 0) -> Figure:
     return figure
 
 
-def detections(
-    t: Trace, classes: Sequence[str] = (), score: float = 0.5, picture: int = 0
-) -> Figure:
+def detections(t: Trace, classes: Sequence[str] = (), score: float = 0.5, image: int = 0) -> Figure:
     """The detections in pixels of the original image: boxes, classes, scores and masks."""
     figure, (axis,) = panels(1, size=5, titles=(f"detections from {score:g}",))
-    show_picture(axis, t, picture)
-    found = found_in(t, picture)
+    show_image(axis, t, image)
+    found = found_in(t, image)
     sure = np.flatnonzero(found["scores"] >= score)
-    height, width = t["transform.sizes"][picture]
+    height, width = t["transform.sizes"][image]
     for i in sure:
         draw_mask(axis, found["masks"][i], found["boxes"][i], (height, width))
     captions = [f"{name_of(classes, found['labels'][i])} {found['scores'][i]:.2f}" for i in sure]
@@ -175,10 +173,10 @@ def detections(
 
 
 def mask_probabilities(
-    t: Trace, classes: Sequence[str] = (), count: int = 8, picture: int = 0
+    t: Trace, classes: Sequence[str] = (), count: int = 8, image: int = 0
 ) -> Figure:
     """The 28x28 masks of the best detections, each for its own class."""
-    found = found_in(t, picture)
+    found = found_in(t, image)
     shown = min(count, len(found["scores"]))
     figure, axes = panels(max(shown, 1), size=2)
     if shown == 0:
@@ -190,15 +188,15 @@ def mask_probabilities(
     return figure
 
 
-def pasted_masks(t: Trace, classes: Sequence[str] = (), count: int = 8, picture: int = 0) -> Figure:
+def pasted_masks(t: Trace, classes: Sequence[str] = (), count: int = 8, image: int = 0) -> Figure:
     """The same masks, each pasted into the whole (resized) image, before thresholding."""
-    found = found_in(t, picture)
+    found = found_in(t, image)
     shown = min(count, len(found["scores"]))
     figure, axes = panels(max(shown, 1), size=2)
     if shown == 0:
         nothing(axes[0], "no detections")
         return figure
-    size = t["transform.sizes"][picture]
+    size = t["transform.sizes"][image]
     pasted = paste_masks(found["masks"][:shown], found["boxes"][:shown], *size)
     for i in range(shown):
         show_map(axes[i], pasted[i], HEAT, vmin=0, vmax=1)
@@ -218,16 +216,16 @@ def class_masks(t: Trace, classes: Sequence[str] = (), detection: int = 0) -> Fi
     return figure
 
 
-def pasting(t: Trace, detection: int = 0, picture: int = 0) -> Figure:
+def pasting(t: Trace, detection: int = 0, image: int = 0) -> Figure:
     """How pasting rounds one box: the box itself (solid), and the whole pixels that its mask,
     padded by one, is resized to (dashed).
     """
     figure, (axis,) = panels(1, size=5, titles=("box, and the pixels that its mask fills",))
-    if detection >= len(t["detections.boxes"][picture]):
+    if detection >= len(t["detections.boxes"][image]):
         nothing(axis, "no such detection")
         return figure
-    box = t["detections.boxes"][picture][detection]
-    x1, y1, x2, y2 = t["detections.paste_boxes"][picture][detection]
+    box = t["detections.boxes"][image][detection]
+    x1, y1, x2, y2 = t["detections.paste_boxes"][image][detection]
     draw_boxes(axis, box[None], DETECTION)
     draw_boxes(axis, np.array([[x1, y1, x2 + 1, y2 + 1]]), MASK, "--")
     margin = 2 + max(x2 - x1, y2 - y1) // 10
@@ -248,15 +246,15 @@ def _grown(box: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate([centre - half, centre + half])
 
 
-def found_in(t: Trace, picture: int = 0) -> dict[str, np.ndarray]:
+def found_in(t: Trace, image: int = 0) -> dict[str, np.ndarray]:
     """The boxes in pixels of the resized image, the labels, scores and masks of one image."""
-    kept = t["detect.kept"][picture]
-    rows, labels = (t[f"detect.candidates.{n}"][picture][kept] for n in ("rows", "labels"))
-    start = sum(len(other) for other in t["detect.kept"][:picture])
+    kept = t["detect.kept"][image]
+    rows, labels = (t[f"detect.candidates.{n}"][image][kept] for n in ("rows", "labels"))
+    start = sum(len(other) for other in t["detect.kept"][:image])
     return {
-        "boxes": t["detect.candidates.clipped"][picture][kept],
+        "boxes": t["detect.candidates.clipped"][image][kept],
         "labels": labels,
-        "scores": t["detect.scores"][picture][rows, labels],
+        "scores": t["detect.scores"][image][rows, labels],
         "masks": t["detect.mask_probabilities"][start : start + len(kept)],
     }
 

@@ -18,7 +18,7 @@ from ...evaluation.detection_errors import (
 from ...evaluation.error_counts import SCORE
 from ...tracing import Trace
 from ..colours import DETECTION, ERRORS, HEAT, INK, MISSED, PAPER
-from .canvas import chart, draw_boxes, nothing, panels, show_picture
+from .canvas import chart, draw_boxes, nothing, panels, show_image
 from .inputs import name_of
 from .regions import found_in
 
@@ -26,36 +26,36 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def errors_of(t: Trace, picture: int = 0, score: float = 0.0) -> PictureErrors:
+def errors_of(t: Trace, image: int = 0, score: float = 0.0) -> PictureErrors:
     """Which detections of an image are right or wrong, judged by their boxes, and what was missed.
 
     Args:
         t: a trace of `evaluate_losses`.
         score: ignore detections below this score.
     """
-    found = found_in(t, picture)
-    target = t["transform.targets"][picture]
+    found = found_in(t, image)
+    target = t["transform.targets"][image]
     return judge_target(found["boxes"], found["labels"], found["scores"], target, score)
 
 
-def counted(t: Trace, picture: int = 0) -> tuple[np.ndarray, np.ndarray, int]:
+def scored_detections(t: Trace, image: int = 0) -> tuple[np.ndarray, np.ndarray, int]:
     """What AP is computed from.
 
     Returns:
         The scores (n,) of the detections outside crowds, best first; whether each is right (n,);
         and the number of objects to find.
     """
-    found, errors = found_in(t, picture), errors_of(t, picture)
+    found, errors = found_in(t, image), errors_of(t, image)
     count = len(found["scores"])
     right = np.isin(np.arange(count), list(errors.found.values()))
     judged = ~np.isin(np.arange(count), errors.ignored)
-    objects = int((~crowds_of(t["transform.targets"][picture])).sum())
+    objects = int((~crowds_of(t["transform.targets"][image])).sum())
     return found["scores"][judged], right[judged], objects
 
 
-def truth_grid(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> Figure:
+def truth_grid(t: Trace, classes: Sequence[str] = (), image: int = 0) -> Figure:
     """IoU of every object with every detection; bold where the classes agree."""
-    found, target = found_in(t, picture), t["transform.targets"][picture]
+    found, target = found_in(t, image), t["transform.targets"][image]
     iou = overlaps(found["boxes"], target).T
     figure, axis = chart(1.6 + 0.5 * iou.shape[1], 1.2 + 0.36 * iou.shape[0])
     if iou.size == 0:
@@ -77,10 +77,10 @@ def truth_grid(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> Figur
     return figure
 
 
-def precision_recall_curve(t: Trace, picture: int = 0) -> Figure:
+def precision_recall_curve(t: Trace, image: int = 0) -> Figure:
     """Precision over recall at IoU 0.5, for all classes of the image together."""
     figure, axis = chart(4, 3.4)
-    scores, right, objects = counted(t, picture)
+    scores, right, objects = scored_detections(t, image)
     recall, precision = precision_recall(scores, right, objects)
     axis.step(np.r_[0, recall], np.r_[1, precision], where="post", color=DETECTION)
     ap = average_precision(scores, right, objects)
@@ -89,15 +89,13 @@ def precision_recall_curve(t: Trace, picture: int = 0) -> Figure:
     return figure
 
 
-def mistakes(
-    t: Trace, classes: Sequence[str] = (), score: float = SCORE, picture: int = 0
-) -> Figure:
+def mistakes(t: Trace, classes: Sequence[str] = (), score: float = SCORE, image: int = 0) -> Figure:
     """Wrong detections in the colour of their kind, and missed objects with the reason."""
-    found, errors = found_in(t, picture), errors_of(t, picture, score)
-    target = t["transform.targets"][picture]
+    found, errors = found_in(t, image), errors_of(t, image, score)
+    target = t["transform.targets"][image]
     title = f"{len(errors.wrong)} wrong, {len(errors.missed)} missed, {len(errors.found)} right"
     figure, (axis,) = panels(1, size=5, titles=(title,))
-    show_picture(axis, t, picture, faded=0.2)
+    show_image(axis, t, image, faded=0.2)
     for wrong in reversed(errors.wrong):
         i = wrong.detection
         name = name_of(classes, found["labels"][i])

@@ -22,8 +22,8 @@ from .canvas import (
     nothing,
     panels,
     plain,
+    show_image,
     show_map,
-    show_picture,
 )
 from .inputs import name_of, signed_limit
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 SHOWN = 8  # regions that are shown one by one
 
 
-def anchor_matches(t: Trace, count: int = 100, picture: int = 0) -> Figure:
+def anchor_matches(t: Trace, count: int = 100, image: int = 0) -> Figure:
     """Positive anchors (dotted) with the boxes they should become (solid), some background anchors,
     and some that are neither.
     """
-    decisions, anchors = t["rpn.match.decisions"][picture], t["rpn.anchors"]
+    decisions, anchors = t["rpn.match.decisions"][image], t["rpn.anchors"]
     kinds = {
         "positive": np.flatnonzero(decisions >= 0),
         "background": np.flatnonzero(decisions == BELOW),
@@ -47,38 +47,38 @@ def anchor_matches(t: Trace, count: int = 100, picture: int = 0) -> Figure:
     figure, axes = panels(3, 3, 3.6, titles=titles)
     rng = np.random.default_rng(0)
     for axis, (name, which) in zip(axes, kinds.items(), strict=True):
-        show_picture(axis, t, picture, faded=0.3)
+        show_image(axis, t, image, faded=0.3)
         shown = which if len(which) <= count else np.sort(rng.choice(which, count, replace=False))
         colour = ANCHOR if name == "positive" else DROPPED
         draw_boxes(axis, anchors[shown], colour, width=0.8)
-    draw_boxes(axes[0], t["transform.targets"][picture]["boxes"], GROUND_TRUTH)
+    draw_boxes(axes[0], t["transform.targets"][image]["boxes"], GROUND_TRUTH)
     keep_in_view(axes[0], anchors[kinds["positive"]])
     return figure
 
 
-def sampled_anchors(t: Trace, picture: int = 0) -> Figure:
+def sampled_anchors(t: Trace, image: int = 0) -> Figure:
     """The anchors that the losses use; the positive ones with the boxes of their targets."""
-    indices, truth = (t[f"rpn.sample.{name}"][picture] for name in ("indices", "is_object"))
+    indices, truth = (t[f"rpn.sample.{name}"][image] for name in ("indices", "is_object"))
     anchors = t["rpn.anchors"][indices]
-    goals = BoxCoder().decode(t["rpn.sample.goals"][picture], anchors[truth])[:, 0]
+    goals = BoxCoder().decode(t["rpn.sample.goals"][image], anchors[truth])[:, 0]
     titles = (f"{int(truth.sum())} objects and their targets", f"{int((~truth).sum())} background")
     figure, (left, right) = panels(2, 2, 4, titles=titles)
     for axis in (left, right):
-        show_picture(axis, t, picture, faded=0.3)
+        show_image(axis, t, image, faded=0.3)
     draw_boxes(left, anchors[truth], ANCHOR, width=0.9)
     draw_boxes(left, goals, GROUND_TRUTH, width=1)
     draw_boxes(right, anchors[~truth], DROPPED, width=0.7)
     return figure
 
 
-def overlap_matrix(t: Trace, stage: str = "rpn", count: int = 40, picture: int = 0) -> Figure:
+def overlap_matrix(t: Trace, stage: str = "rpn", count: int = 40, image: int = 0) -> Figure:
     """IoU of every ground-truth box with the boxes that overlap it most.
 
     Args:
         stage: "rpn" for anchors, "roi" for proposals.
         count: boxes (columns).
     """
-    iou = t[f"{stage}.match.iou"][picture]
+    iou = t[f"{stage}.match.iou"][image]
     figure, axis = chart(8, 1.2 + 0.3 * len(iou))
     if len(iou) == 0:
         nothing(axis, "no objects")
@@ -94,10 +94,10 @@ def overlap_matrix(t: Trace, stage: str = "rpn", count: int = 40, picture: int =
     return figure
 
 
-def sampled_regions(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> Figure:
+def sampled_regions(t: Trace, classes: Sequence[str] = (), image: int = 0) -> Figure:
     """The regions that the heads learn from: objects with classes and targets, and background."""
-    boxes, labels, goals = (t[f"roi.sample.{n}"][picture] for n in ("boxes", "labels", "goals"))
-    truth = t["transform.targets"][picture]["boxes"][t["roi.sample.matches"][picture][labels > 0]]
+    boxes, labels, goals = (t[f"roi.sample.{n}"][image] for n in ("boxes", "labels", "goals"))
+    truth = t["transform.targets"][image]["boxes"][t["roi.sample.matches"][image][labels > 0]]
     unique = len(np.unique(boxes, axis=0))
     share = (labels > 0).mean() if len(labels) else 0
     titles = (
@@ -106,7 +106,7 @@ def sampled_regions(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> 
     )
     figure, (left, right) = panels(2, 2, 4, titles=titles)
     for axis in (left, right):
-        show_picture(axis, t, picture, faded=0.3)
+        show_image(axis, t, image, faded=0.3)
     captions = [name_of(classes, label) for label in labels[labels > 0]]
     draw_boxes(left, boxes[labels > 0], PROPOSAL, width=0.9, captions=captions)
     draw_boxes(left, truth, GROUND_TRUTH, width=1.2)
@@ -115,17 +115,17 @@ def sampled_regions(t: Trace, classes: Sequence[str] = (), picture: int = 0) -> 
     return figure
 
 
-def mask_goals(t: Trace, count: int = SHOWN, picture: int = 0) -> Figure:
+def mask_goals(t: Trace, count: int = SHOWN, image: int = 0) -> Figure:
     """Regions with the mask that each should have, the mask it has, and the loss of each pixel."""
     goals, logits, terms = t["roi.mask_goals"], t["roi.mask_logits"], t["roi.terms.mask"]
     rois = t["roi.mask_pool.rois"]
-    own = np.flatnonzero(rois[:, 0] == picture)[:count]
+    own = np.flatnonzero(rois[:, 0] == image)[:count]
     figure, axes = panels(4 * max(len(own), 1), 4, 1.7)
     if len(own) == 0:
         nothing(axes[0], "no objects among the regions")
     for row, i in enumerate(own):
         region, goal, mask, loss = axes[4 * row : 4 * row + 4]
-        show_picture(region, t, picture)
+        show_image(region, t, image)
         x1, y1, x2, y2 = rois[i, 1:]
         region.set(xlim=(x1, max(x2, x1 + 1)), ylim=(max(y2, y1 + 1), y1), aspect="auto")
         show_map(goal, goals[i], "Greys_r", vmin=0, vmax=1)
@@ -137,11 +137,11 @@ def mask_goals(t: Trace, count: int = SHOWN, picture: int = 0) -> Figure:
     return figure
 
 
-def mask_resolution(t: Trace, count: int = SHOWN, size: int = 28, picture: int = 0) -> Figure:
+def mask_resolution(t: Trace, count: int = SHOWN, size: int = 28, image: int = 0) -> Figure:
     """What a mask of size x size can hold: each object's own mask, cut out of its box to that grid
     and pasted back. A network that predicts its targets exactly reaches this IoU.
     """
-    target = t["transform.targets"][picture]
+    target = t["transform.targets"][image]
     boxes, masks = target["boxes"][:count], target["masks"][:count]
     figure, axes = panels(3 * max(len(boxes), 1), 3, 1.9)
     if len(boxes) == 0:

@@ -21,7 +21,7 @@ from ...ops.paste_masks.op import paste_boxes
 from ...tensor import Tensor
 from ...tracing import Trace
 from ..draw import as_bytes
-from ..figures.canvas import histogram, picture_of
+from ..figures.canvas import histogram, image_of
 from .pack import Pack
 
 FLOOR = 0.01  # candidates below this score are not in the page
@@ -100,7 +100,7 @@ def _input(pack: Pack, t: Trace, image: np.ndarray) -> dict[str, Any]:
     mean, std = t["transform.normalisation"]
     return {
         "photo": pack.image(np.ascontiguousarray(pixels[::step, ::step])),
-        "network": pack.image((picture_of(t) * 255 + 0.5).astype(np.uint8), "png"),
+        "network": pack.image((image_of(t) * 255 + 0.5).astype(np.uint8), "png"),
         "original": [int(columns), int(rows)],
         "resized": [int(width), int(height)],
         "padded": [int(t["transform.batch"].shape[2]), int(t["transform.batch"].shape[1])],

@@ -21,7 +21,7 @@ from .. import colours
 from ..figures.canvas import histogram
 from ..figures.proposals import recalls
 from ..figures.regions import found_in
-from ..figures.results import counted, errors_of
+from ..figures.results import errors_of, scored_detections
 from ..figures.training import mask_round_trip
 from ..lost_objects import why_missed
 from ..weight_figures import weight_statistics
@@ -139,7 +139,7 @@ def _mistakes(pack: Pack, t: Trace) -> dict[str, Any]:
     verdicts = errors.verdicts()
     matches = {d: g for g, d in errors.found.items()}
     order = range(len(found["scores"]))
-    scores, right, objects = counted(t)
+    scores, right, objects = scored_detections(t)
     recall, precision = precision_recall(scores, right, objects)
     return {
         "iou": pack.array(overlaps(found["boxes"], target), "f4"),

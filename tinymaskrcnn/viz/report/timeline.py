@@ -15,9 +15,9 @@ from ...ops.activations.reference import sigmoid
 from ...ops.paste_masks.op import paste_boxes
 from ...tracing import Trace
 from .. import colours
-from ..figures.canvas import picture_of
+from ..figures.canvas import image_of
 from ..figures.regions import found_in
-from ..figures.results import counted, errors_of
+from ..figures.results import errors_of, scored_detections
 from .collect import levels_of_anchors
 from .pack import Pack, number
 
@@ -44,7 +44,7 @@ def moment(
         "page": page,
         "classes": list(classes),
         "lossColours": colours.LOSSES,
-        "photo": pack.image((picture_of(t) * 255 + 0.5).astype(np.uint8), "jpeg", 90),
+        "photo": pack.image((image_of(t) * 255 + 0.5).astype(np.uint8), "jpeg", 90),
         "size": [int(side) for side in t["transform.sizes"][0][::-1]],
         "losses": {name: number(value) for name, value in t["losses"].items()},
         "levels": levels_of_anchors(pack, model, t, with_logits=False),
@@ -90,7 +90,7 @@ def _found(pack: Pack, t: Trace) -> dict[str, Any]:
     found, verdicts = found_in(t), errors_of(t).verdicts()
     sure = np.flatnonzero(found["scores"] >= LEAST_SCORE)
     found = {name: values[sure] for name, values in found.items()}
-    scores, right, objects = counted(t)
+    scores, right, objects = scored_detections(t)
     return {
         "boxes": pack.array(found["boxes"], "f4"),
         "labels": found["labels"].tolist(),
