@@ -14,7 +14,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from tests.cuda.modes import mode
-from tinymaskrcnn import commands
+from tinymaskrcnn import commands, kernel_cache
 from tinymaskrcnn.cli import COMMANDS, main
 from tinymaskrcnn.commands import bench, evaluate, predict, train
 from tinymaskrcnn.commands.tables import errors_table, figures_table
@@ -32,6 +32,7 @@ SMALL = {
     "max_size": 64,
 }
 SETTINGS = [f"--set=model.{name}={value}" for name, value in SMALL.items()]
+SETTINGS += ["--set=explain_pages=0"]  # they take longer than a few steps
 CLASSES = ["square", "circle", "triangle"]
 
 
@@ -95,7 +96,9 @@ def folder(tmp_path, monkeypatch):
         (["evaluate", "--images", "here"], "--images goes with --data"),
     ],
 )
-def test_a_wrong_call_is_one_line_and_status_2(capsys, folder, call, message):
+def test_a_wrong_call_is_one_line_and_status_2(capsys, folder, monkeypatch, call, message):
+    """Also on the first day: nothing is said of compiling before all that was given is checked."""
+    monkeypatch.setattr(kernel_cache, "is_cold", lambda: True)
     status, out, err = run(capsys, *call)
     assert (status, out) == (2, "")
     assert message in err
@@ -158,7 +161,8 @@ def test_train_evaluate_predict_and_fine_tune(capsys, monkeypatch, folder):
     monkeypatch.setattr(train, "HELD_BACK", 2)
     monkeypatch.setattr(evaluate, "HELD_BACK", 2)
     common = ["--steps", "2", "--batch-size", "2", *SETTINGS]
-    status, out, err = run(capsys, "train", *common, "--set=shapes.size=64")
+    first = [*common, "--set=shapes.size=64", "--set=explain_pages=1"]
+    status, out, err = run(capsys, "train", *first)
     assert status == 0, err
     assert "AP50" in out and "at the end); everything is in runs/shapes" in out
     run_folder = folder / "runs/shapes"
@@ -166,6 +170,7 @@ def test_train_evaluate_predict_and_fine_tune(capsys, monkeypatch, folder):
     weights = run_folder / "model.safetensors"
     assert json.loads(read_metadata(weights)["classes"]) == CLASSES
     assert list(run_folder.glob("samples/*.png"))
+    assert (run_folder / "explain/index.html").exists()
 
     again = run(capsys, "train", *common, "--set=shapes.size=64")
     assert again[0] == 2 and "runs/shapes: holds a run already" in again[2]
@@ -419,8 +424,6 @@ def test_outputs_never_are_inputs_or_each_other(folder):
 
 
 def test_predict_says_when_it_compiles(capsys, monkeypatch, folder):
-    from tinymaskrcnn import kernel_cache
-
     monkeypatch.setattr(kernel_cache, "is_cold", lambda: True)
     weights = small_weights(folder / "w.safetensors")
     picture(folder / "a.png")

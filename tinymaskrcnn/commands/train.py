@@ -99,9 +99,9 @@ def make_trainer(options: argparse.Namespace) -> Trainer:
     """The trainer that the options describe. Raises InputError."""
     recipe = recipe_of(options)
     out = Path(options.out or f"runs/{recipe_name(options)}")
-    prepare(options)
     dataset, val_dataset = datasets(options, recipe)
     model = initial_model(options.weights, recipe, dataset.classes)
+    prepare(options)
     model.to(options.device)
     for images in (dataset, val_dataset):
         if isinstance(images, CocoDataset):
