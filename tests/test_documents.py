@@ -70,6 +70,7 @@ NEVER = {
     r"pytest path/to/test_file\.py": "names no file",
     r"\.ci/run": "it runs this",
     r"pytest -m soak": "it takes hours",
+    r"pytest -n 2": "the same tests as `pytest`, shared out by pytest-xdist",
     r"tinymaskrcnn train --device cuda": "it needs a GPU",
     r"python -m tests\.parity( .*)?": "an hour, with torch; `pytest -m peer` does it in small",
     r"python -m tests\.benchmarks\.ranks": "it is a measurement, and needs MPI",

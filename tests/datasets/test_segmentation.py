@@ -120,7 +120,8 @@ def test_polygons_that_are_long_rather_than_far_are_unusable(polygon, size):
     """pycocotools takes memory by their length, without checking that it gets it."""
     with pytest.raises(UnusableObject, match="polygons longer than 4194304 pixels"):
         read_segmentation("x", [polygon], *size)
-    parts = [[*polygon[k : k + 4], *polygon[k : k + 2]] for k in range(0, len(polygon) - 3, 2)]
+    ends = range(0, min(len(polygon) - 3, 40_000), 2)
+    parts = [[*polygon[k : k + 4], *polygon[k : k + 2]] for k in ends]
     if len(parts) > 10:  # in the same way in many polygons
         with pytest.raises(UnusableObject, match="longer than"):
             read_segmentation("x", parts, *size)

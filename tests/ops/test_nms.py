@@ -169,6 +169,9 @@ def test_kept_boxes_are_apart_and_each_dropped_one_has_a_better_neighbour(backen
     np.testing.assert_array_equal(shuffled, kept)
 
 
+@pytest.mark.parametrize(
+    "backend", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)], indirect=True
+)
 @on_each_backend(
     st.integers(0, 2**31), st.sampled_from([400, 1000, 1001, 1500]), examples=20, on_cuda=2
 )

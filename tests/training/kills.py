@@ -1,6 +1,6 @@
 """Runs of the stub model that are really killed: `python -m tests.training.kills OUT KILLS STEPS`.
 
-One process imports everything and forks a child for each sitting of the run, so that a kill costs
+One process loads everything and forks a child for each sitting of the run, so that a kill costs
 milliseconds. The moments are of three kinds in turn: one is a random time; the other two are random
 file operations, counted from the child's start. The child sends itself SIGKILL before the
 operation, or, if the operation writes a file, after a part of its bytes.
@@ -14,6 +14,7 @@ import os
 import random
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from dataclasses import replace
@@ -84,6 +85,11 @@ class _Watched:
         self.file.close()
 
 
+def train(out, steps):
+    recipe = replace(SAVE_EVERY_STEP, steps=steps)
+    Trainer(StubModel(), stub_pictures(), None, recipe, out, True, False).run()
+
+
 def sitting(out, steps, death=None):
     """Fork a child that continues the run until it is finished or dead; its process id."""
     pid = os.fork()
@@ -93,8 +99,7 @@ def sitting(out, steps, death=None):
     try:
         if death:
             death.watch()
-        recipe = replace(SAVE_EVERY_STEP, steps=steps)
-        Trainer(StubModel(), stub_pictures(), None, recipe, out, True, False).run()
+        train(out, steps)
         status = 0
     except BaseException:
         traceback.print_exc()
@@ -116,7 +121,7 @@ def kill_often(out, kills, steps, rng):
         death = None if by_time else Death(rng.randrange(40), rng.random())
         pid = sitting(out, steps, death)
         if by_time:
-            time.sleep(rng.uniform(0, 0.1))
+            time.sleep(rng.uniform(0, 0.05))
             os.kill(pid, signal.SIGKILL)
         status = outcome(pid)
         if status != -signal.SIGKILL:
@@ -141,6 +146,8 @@ def kill_everywhere(folder, steps, share):
 
 
 if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:  # loads here what each child would load again
+        train(Path(folder) / "run", 1)
     target, count, step_count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     if count:
         print(json.dumps(kill_often(target, count, step_count, random.Random(0))))

@@ -67,10 +67,10 @@ def kills(*arguments):
 @needs_fork
 def test_killed_50_times_it_ends_as_if_it_never_was(tmp_path):
     """SIGKILL at random moments, two thirds of them while a file is written."""
-    done = kills(tmp_path / "killed", 50, 300)
+    done = kills(tmp_path / "killed", 50, 400)
     assert done["kills"] == 50
     assert done["while_writing"] >= 30
-    assert everything(tmp_path / "killed") == undisturbed(tmp_path / "whole", steps=300)
+    assert everything(tmp_path / "killed") == undisturbed(tmp_path / "whole", steps=400)
     assert not leftovers(tmp_path / "killed")
 
 

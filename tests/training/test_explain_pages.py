@@ -42,18 +42,42 @@ def train(out, steps=None, resume=False, **changes):
             trainer.run()
     else:
         trainer.run()
+    return pages_of(out)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a run that nothing disturbed."""
+    out = tmp_path_factory.mktemp("whole")
+    train(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The folder of a run without pages."""
+    out = tmp_path_factory.mktemp("plain")
+    train(out, explain_pages=0)
+    return out
+
+
+def pages_of(out):
     return {p.name: p.read_bytes() for p in sorted((out / "explain").glob("*"))}
 
 
-def test_moments_double():
+def weights_of(out):
+    return (out / "model.safetensors").read_bytes()
+
+
+def test_the_steps_between_two_pages_double():
     assert page_steps(2000, 8) == {0, 31, 62, 125, 250, 500, 1000, 2000}
     assert page_steps(3, 8) == {0, 1, 2, 3}
     assert page_steps(5, 1) == {0}
     assert page_steps(5, 0) == set()
 
 
-def test_pages_of_every_moment_and_one_of_all(tmp_path):
-    files = train(tmp_path / "run")
+def test_pages_of_every_moment_and_one_of_all(whole):
+    files = pages_of(whole)
     steps = [0, 2, 4]
     names = [f"step-{s:08d}.{kind}" for s in steps for kind in ("html", "moment")]
     assert sorted(files) == sorted(["index.html", *names])
@@ -64,34 +88,28 @@ def test_pages_of_every_moment_and_one_of_all(tmp_path):
     assert len(set(losses)) == 3, "the model changed"
 
 
-def test_training_does_not_notice(tmp_path):
-    weights = []
-    for moments in (0, 3):
-        out = tmp_path / str(moments)
-        train(out, explain_pages=moments)
-        weights.append((out / "model.safetensors").read_bytes())
-        rows = (out / "metrics.jsonl").read_text().splitlines()
-        weights.append([row.rpartition('"seconds"')[0] for row in rows])
-    assert weights[:2] == weights[2:]
+def test_training_does_not_notice(whole, plain):
+    assert weights_of(whole) == weights_of(plain)
+    rows = [(out / "metrics.jsonl").read_text().splitlines() for out in (whole, plain)]
+    rows = [[row.rpartition('"seconds"')[0] for row in each] for each in rows]
+    assert rows[0] == rows[1] and len(rows[0]) == 4
 
 
-def test_a_run_that_broke_off_ends_with_the_same_pages(tmp_path):
-    whole = train(tmp_path / "whole")
+def test_a_run_that_broke_off_ends_with_the_same_pages(tmp_path, whole):
     train(tmp_path / "broken", steps=3)
-    assert train(tmp_path / "broken", resume=True) == whole
+    assert train(tmp_path / "broken", resume=True) == pages_of(whole)
 
 
-def test_a_page_that_a_crash_kept_from_being_written_is_made_up_for(tmp_path):
+def test_a_page_that_a_crash_kept_from_being_written_is_made_up_for(tmp_path, whole):
     """The power fails after the checkpoint and before the page of the same step."""
-    whole = train(tmp_path / "whole")
     train(tmp_path / "broken", steps=2)
     for name in ("step-00000002.html", "step-00000002.moment"):
         (tmp_path / "broken" / "explain" / name).unlink()
-    assert train(tmp_path / "broken", resume=True) == whole
+    assert train(tmp_path / "broken", resume=True) == pages_of(whole)
 
 
-def test_no_pages_where_none_are_wanted(tmp_path):
-    assert train(tmp_path / "run", explain_pages=0) == {}
+def test_no_pages_where_none_are_wanted(plain):
+    assert not (plain / "explain").exists()
 
 
 def failing_at(calls):
@@ -113,14 +131,12 @@ def failing_at(calls):
 
 @pytest.mark.parametrize("calls", [{2}, {1, 2, 3}])
 def test_a_page_that_fails_does_not_end_the_training_and_the_page_says_so(
-    tmp_path, monkeypatch, caplog, calls
+    tmp_path, monkeypatch, caplog, plain, calls
 ):
-    train(tmp_path / "whole", explain_pages=0)
     monkeypatch.setattr(report, "explain_page", failing_at(calls)(report.explain_page))
     files = train(tmp_path / "run")
     assert "the page of step 2 failed; training goes on: ValueError: Too many bins" in caplog.text
-    whole, run = ((tmp_path / n / "model.safetensors").read_bytes() for n in ("whole", "run"))
-    assert whole == run
+    assert weights_of(tmp_path / "run") == weights_of(plain)
     moments = [unpack(line) for line in data_of(files["index.html"].decode()).split("\n")]
     assert [m["step"] for m in moments] == [0, 2, 4]
     missing = {m["step"]: m["missing"] for m in moments if "missing" in m}
@@ -141,9 +157,8 @@ def test_a_part_of_the_page_that_fails_is_named_in_it(tmp_path, monkeypatch, cap
     assert f"the page lacks {part}: ValueError: Too many bins" in caplog.text
 
 
-def test_gradients_that_fail_leave_none_behind(tmp_path, monkeypatch, caplog):
+def test_gradients_that_fail_leave_none_behind(tmp_path, monkeypatch, caplog, plain):
     """Half a backward pass for a page must not reach the next step."""
-    train(tmp_path / "whole", explain_pages=0)
     original = pages._gradients_of
 
     def failing(*arguments):
@@ -153,8 +168,7 @@ def test_gradients_that_fail_leave_none_behind(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(pages, "_gradients_of", failing)
     train(tmp_path / "run")
     assert "the page lacks gradients: ValueError: after backward" in caplog.text
-    whole, run = ((tmp_path / n / "model.safetensors").read_bytes() for n in ("whole", "run"))
-    assert whole == run
+    assert weights_of(tmp_path / "run") == weights_of(plain)
 
 
 def test_a_full_disk_for_a_page_does_not_end_the_training(tmp_path, monkeypatch, caplog):

@@ -13,7 +13,7 @@ from safetensors.numpy import load, save
 
 from tinymaskrcnn.datasets import CocoDataset, ToyShapes
 from tinymaskrcnn.errors import InputError
-from tinymaskrcnn.training import TrainingStopped, identity, run_figures
+from tinymaskrcnn.training import TrainingStopped, identity
 from tinymaskrcnn.training.identity import fingerprint
 from tinymaskrcnn.weights import load_weights
 
@@ -23,12 +23,6 @@ from .test_crashes import everything
 from .test_trainer import Interrupting, make
 
 RECIPE = replace(SAVE_EVERY_STEP, steps=6)
-
-
-@pytest.fixture(autouse=True)
-def no_curves(monkeypatch):
-    """Curves take longer than the runs."""
-    monkeypatch.setattr(run_figures, "draw_curve", lambda run: None)
 
 
 class Pictures(list):

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from tinymaskrcnn.viz import data_sheet as data_sheet_module
 from tinymaskrcnn.viz.data_sheet import (
     AMBER,
     CELL,
@@ -15,6 +17,18 @@ from tinymaskrcnn.viz.data_sheet import (
     fitted,
 )
 from tinymaskrcnn.viz.draw import text_font
+
+
+@pytest.fixture
+def charts():
+    """For a test of the charts, which take longer than the rest of a sheet."""
+
+
+@pytest.fixture(autouse=True)
+def _no_other_charts(request, monkeypatch):
+    if "charts" not in request.fixturenames:
+        empty = Image.new("RGB", (WIDTH, 270), "white")
+        monkeypatch.setattr(data_sheet_module, "_charts", lambda summary: empty)
 
 
 def summary(findings=(), counts=None, sides=(10.0, 20.0)):
@@ -42,7 +56,7 @@ def count(sheet, colour):
     return int((np.asarray(sheet) == np.array(colour)).all(axis=2).sum())
 
 
-def test_rows_of_four():
+def test_rows_of_four(charts):
     heights = [data_sheet(summary(), [cell()] * n).height for n in (0, 1, 4, 5)]
     assert heights[2] == heights[1] and heights[3] - heights[2] == heights[1] - heights[0]
     assert data_sheet(summary(), [cell()]).width == WIDTH
@@ -88,7 +102,7 @@ def test_pictures_of_any_shape_fit_their_cell(size):
 
 
 @pytest.mark.parametrize("counts", [{}, {f"class {k}": k for k in range(40)}, {"x" * 90: 1}])
-def test_any_number_of_classes_and_no_boxes(counts):
+def test_any_number_of_classes_and_no_boxes(charts, counts):
     assert data_sheet(summary(counts=counts, sides=()), []).width == WIDTH
 
 
@@ -121,7 +135,7 @@ def test_long_names_are_measured_few_times(width):
 
 
 @pytest.mark.parametrize("name", ["a\nb", "\ud800", "\x1b[2J", "$\\frac$", "A" * 2_000_000])
-def test_any_name_can_be_drawn(name):
+def test_any_name_can_be_drawn(charts, name):
     shown = Cell(name, np.zeros((3, 9, 9), np.float32), [], [], [], {}, [([0, 0, 5, 5], name)])
     sheet = data_sheet(summary([(True, name)], {name: 3}), [shown])
     assert sheet.width == WIDTH
