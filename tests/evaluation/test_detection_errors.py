@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinymaskrcnn as tm
-from tinymaskrcnn.evaluation import coco_annotations, coco_results, picture_errors
+from tinymaskrcnn.evaluation import coco_annotations, coco_results, image_errors
 from tinymaskrcnn.evaluation.coco_metrics import coco_metrics
 from tinymaskrcnn.evaluation.detection_errors import (
     average_precision,
@@ -69,7 +69,7 @@ def test_arrays_and_coco_dicts_are_judged_alike(seed, score):
     target = target | {"iscrowd": np.arange(len(target["labels"])) == 1}
     found = sloppy(target, np.random.default_rng(seed))
     here = judge_target(found.boxes, found.labels, found.scores, target, score)
-    there = picture_errors(coco_annotations(target, 1), coco_results(found, 1), "bbox", score)
+    there = image_errors(coco_annotations(target, 1), coco_results(found, 1), "bbox", score)
     assert here.found == there.found and here.ignored == there.ignored
     assert here.missed == there.missed
     assert [(w.detection, w.kind, w.truth) for w in here.wrong] == [

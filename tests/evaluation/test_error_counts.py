@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tinymaskrcnn.datasets import CocoDataset, ToyShapes
-from tinymaskrcnn.evaluation import coco_annotations, coco_results, count_errors, picture_errors
+from tinymaskrcnn.evaluation import coco_annotations, coco_results, count_errors, image_errors
 from tinymaskrcnn.evaluation.detection_errors import MISSED, WRONG
 from tinymaskrcnn.evaluation.evaluator import evaluate
 
@@ -32,7 +32,7 @@ def found(box=OBJECT, label=1, score=0.9):
 
 def kinds(annotations, results, **settings):
     """(kinds of wrong detections, reasons of missed objects), the same for boxes and for masks."""
-    answers = [picture_errors(annotations, results, k, **settings) for k in ("bbox", "segm")]
+    answers = [image_errors(annotations, results, k, **settings) for k in ("bbox", "segm")]
     both = [([w.kind for w in e.wrong], [m.reason for m in e.missed]) for e in answers]
     assert both[0] == both[1]
     return both[0]
@@ -65,7 +65,7 @@ def test_one_object(results, wrong, missed):
 
 
 def test_the_surest_takes_the_object_even_if_another_fits_better():
-    errors = picture_errors([truth()], [found(score=0.6), found([20, 20, 40, 30])], "segm")
+    errors = image_errors([truth()], [found(score=0.6), found([20, 20, 40, 30])], "segm")
     assert errors.found == {0: 1}
     (wrong,) = errors.wrong
     assert (wrong.detection, wrong.kind, wrong.truth, wrong.iou) == (0, "duplicate", 0, 1.0)
@@ -85,7 +85,7 @@ def test_no_objects():
 def test_a_crowd_is_never_missed_and_what_lies_in_it_is_not_wrong():
     crowd = truth([0, 0, 60, 60], crowd=1)
     inside, outside = found([5, 5, 9, 9]), found([80, 80, 9, 9])
-    errors = picture_errors([crowd], [inside, outside, found([5, 5, 9, 9], label=2)], "segm")
+    errors = image_errors([crowd], [inside, outside, found([5, 5, 9, 9], label=2)], "segm")
     assert errors.ignored == [0]
     assert [w.kind for w in errors.wrong] == ["background", "background"]
     assert errors.missed == []
@@ -98,8 +98,8 @@ def test_the_score_decides_what_is_looked_at():
 
 def test_boxes_and_masks_can_differ():
     half = found() | {"segmentation": found([20, 20, 40, 10])["segmentation"]}
-    assert picture_errors([truth()], [half], "bbox").wrong == []
-    assert [w.kind for w in picture_errors([truth()], [half], "segm").wrong] == ["location"]
+    assert image_errors([truth()], [half], "bbox").wrong == []
+    assert [w.kind for w in image_errors([truth()], [half], "segm").wrong] == ["location"]
 
 
 # laws
@@ -120,7 +120,7 @@ def test_the_truth_as_prediction_has_no_errors(dataset):
 @pytest.mark.parametrize("seed", range(SCENES))
 def test_every_object_and_every_detection_is_accounted_for(seed):
     annotations, results = scene(seed)
-    errors = picture_errors(annotations, results, "segm", 0.4)
+    errors = image_errors(annotations, results, "segm", 0.4)
     things = [g for g, one in enumerate(annotations) if not one["iscrowd"]]
     assert sorted([*errors.found, *(m.truth for m in errors.missed)]) == things
     looked_at = [d for d, one in enumerate(results) if one["score"] >= 0.4]
@@ -163,7 +163,7 @@ def test_counts_are_by_class():
 def test_detections_of_the_package_can_be_taken():
     image, target = ToyShapes(1)[0]
     results = coco_results(perfect(target), 1)
-    errors = picture_errors(coco_annotations(target, 1), results, "segm")
+    errors = image_errors(coco_annotations(target, 1), results, "segm")
     assert len(errors.found) == len(target["labels"])
     assert image.shape[1:] == target["masks"].shape[1:]
     assert np.all([results[d]["score"] == 1 for d in errors.found.values()])

@@ -32,7 +32,7 @@ def test_every_object_is_in_the_histograms():
     sides = np.random.default_rng(0).uniform(1, 300, 500)
     assert sum(heights(drawn(dataset_figures.box_sizes(sides, [16, 64])))) == 500
     assert sum(heights(drawn(dataset_figures.mask_sizes(sides)))) == 500
-    assert heights(drawn(dataset_figures.objects_per_picture(np.array([0, 2, 2, 5])))) == [
+    assert heights(drawn(dataset_figures.objects_per_image(np.array([0, 2, 2, 5])))) == [
         1,
         0,
         2,
@@ -40,7 +40,7 @@ def test_every_object_is_in_the_histograms():
         0,
         1,
     ]
-    many = dataset_figures.objects_per_picture(np.arange(1000))
+    many = dataset_figures.objects_per_image(np.arange(1000))
     assert sum(heights(drawn(many))) == 1000 and len(heights(many)) <= 41
 
 
@@ -50,7 +50,7 @@ def test_an_empty_set(empty):
         dataset_figures.class_histogram({"cat": 0}),
         dataset_figures.box_sizes(empty, [16, 64]),
         dataset_figures.mask_sizes(empty),
-        dataset_figures.objects_per_picture(empty),
+        dataset_figures.objects_per_image(empty),
         dataset_figures.anchor_coverage(empty),
     ):
         drawn(figure)

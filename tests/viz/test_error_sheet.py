@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.scenes import SIDE, entry
-from tinymaskrcnn.evaluation import picture_errors
+from tinymaskrcnn.evaluation import image_errors
 from tinymaskrcnn.viz.error_sheet import IGNORED, MISSED, RIGHT, WRONG, draw_errors
 
 OBJECT, FAR = [20, 20, 40, 40], [70, 70, 20, 20]
@@ -12,7 +12,7 @@ OBJECT, FAR = [20, 20, 40, 40], [70, 70, 20, 20]
 
 def halves(annotations, results):
     """The colours in the ground truth's half and in the detections' half."""
-    errors = picture_errors(annotations, results, "segm")
+    errors = image_errors(annotations, results, "segm")
     image = np.full((3, SIDE, SIDE), 0.5, np.float32)
     sheet = np.asarray(draw_errors(image, "a.png", errors, annotations, results, ("a", "b")))
     middle = sheet.shape[1] // 2

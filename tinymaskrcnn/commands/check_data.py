@@ -246,7 +246,7 @@ def save_sheet(checked: CheckedSet, fit: AnchorFit, path: Path, max_pixels: int)
         findings=[(line.startswith("error"), line) for line in lines],
         sides=fit.sides(),
         anchors=fit.sizes(),
-        per_picture=np.array([len(checked.file.objects[e["id"]]) for e in checked.file.images]),
+        per_image=np.array([len(checked.file.objects[e["id"]]) for e in checked.file.images]),
         mask_sides=mask_sides(checked),
         overlaps=fit.overlaps,
     )

@@ -15,8 +15,8 @@ from ..datasets import CocoDataset, ToyShapes
 from ..datasets.contours import CONTOURS
 from ..datasets.shapes import HELD_BACK
 from ..errors import InputError
-from ..evaluation.detection_errors import PictureErrors
-from ..evaluation.error_counts import by_picture, picture_errors
+from ..evaluation.detection_errors import ImageErrors
+from ..evaluation.error_counts import by_image, image_errors
 from ..evaluation.evaluator import Findings, detect_all, figures
 from ..files import check_output, identities, mark, write_atomic, write_picture
 from ..models.mask_rcnn import MaskRCNN
@@ -93,7 +93,7 @@ def limits(model: MaskRCNN, found: Findings) -> list[str]:
     """
     lines = []
     most = model.roi_heads.config.detections_per_img
-    pictures = by_picture(found.images, found.annotations, found.results)
+    pictures = by_image(found.images, found.annotations, found.results)
     counts = [sum(not entry["iscrowd"] for entry in truth) for truth, _ in pictures]
     if full := sum(count > most for count in counts):
         have = "has" if full == 1 else "have"
@@ -155,8 +155,8 @@ def write_errors(
     folder: Path, dataset: Any, found: Findings, classes: Sequence[str], score: float
 ) -> None:
     """Write errors.json, all errors by masks, and worst.png, the images with most."""
-    pictures = by_picture(found.images, found.annotations, found.results)
-    errors = [picture_errors(truth, results, "segm", score) for truth, results in pictures]
+    pictures = by_image(found.images, found.annotations, found.results)
+    errors = [image_errors(truth, results, "segm", score) for truth, results in pictures]
     rows = [
         row
         for i, (truth, results) in enumerate(pictures)
@@ -173,7 +173,7 @@ def draw_worst(
     path: Path,
     worst: Sequence[int],
     dataset: Any,
-    errors: Sequence[PictureErrors],
+    errors: Sequence[ImageErrors],
     pictures: Sequence[tuple[Any, Any]],
     classes: Sequence[str],
 ) -> None:
@@ -186,7 +186,7 @@ def draw_worst(
 
 
 def error_rows(
-    picture: str, errors: PictureErrors, truth: Any, results: Any, classes: Sequence[str]
+    picture: str, errors: ImageErrors, truth: Any, results: Any, classes: Sequence[str]
 ) -> list[dict[str, Any]]:
     """A dict per error: where it is, and of which kind."""
     rows = []

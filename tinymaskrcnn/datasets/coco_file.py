@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import InputError
 from ..files import file_problem
 from .coco_objects import Thing, read_object
-from .finding import BARE, PictureFinder
+from .image_finder import BARE, ImageFinder
 from .images import MAX_PIXELS, check_size
 from .issues import ODD, REFUSED, Issue, brief
 
@@ -125,7 +125,7 @@ class CocoFile:
         folders = [Path(images_dir)] if images_dir else [self.path.parent / "images"]
         folders += [] if images_dir else [self.path.parent]
         tried = " or ".join(str(folder) for folder in folders)
-        finder = PictureFinder(folders)
+        finder = ImageFinder(folders)
         files: dict[Any, Path] = {}
         for entry in self.images:
             file = finder.find(entry["file_name"])

@@ -3,7 +3,7 @@ behind the errors.
 """
 
 from .coco_metrics import FIGURES, coco_metrics
-from .error_counts import count_errors, picture_errors
+from .error_counts import count_errors, image_errors
 from .evaluator import evaluate
 from .results import coco_annotations, coco_results
 
@@ -14,5 +14,5 @@ __all__ = [
     "coco_results",
     "count_errors",
     "evaluate",
-    "picture_errors",
+    "image_errors",
 ]

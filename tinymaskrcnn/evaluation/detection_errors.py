@@ -68,7 +68,7 @@ class Missed:
 
 
 @dataclass(frozen=True)
-class PictureErrors:
+class ImageErrors:
     """All errors of one image.
 
     Attributes:
@@ -92,7 +92,7 @@ class PictureErrors:
 
 def judge(
     iou: np.ndarray, own: np.ndarray, crowd: np.ndarray, scores: np.ndarray, score: float = 0.0
-) -> PictureErrors:
+) -> ImageErrors:
     """Which of D detections found which of G objects, and what is wrong with the rest.
 
     Args:
@@ -113,7 +113,7 @@ def judge(
         for g in range(len(crowd))
         if not crowd[g] and g not in taken
     ]
-    return PictureErrors(taken, wrong, missed, [d for d in spare if in_crowd[d]])
+    return ImageErrors(taken, wrong, missed, [d for d in spare if in_crowd[d]])
 
 
 def overlaps(boxes: np.ndarray, target: Mapping[str, Any]) -> np.ndarray:
@@ -137,7 +137,7 @@ def judge_target(
     scores: np.ndarray,
     target: Mapping[str, Any],
     score: float = 0.0,
-) -> PictureErrors:
+) -> ImageErrors:
     """Like `judge`, from an image's boxes (D, 4), labels (D,) and scores (D,), and its target."""
     own = labels[:, None] == np.asarray(target["labels"])
     return judge(overlaps(boxes, target), own, crowds_of(target), scores, score)

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as rle_tools
 
-from .detection_errors import MISSED, WRONG, PictureErrors, judge
+from .detection_errors import MISSED, WRONG, ImageErrors, judge
 
 SCORE = 0.5  # detections with lower scores do not count, as in `predict`
 FIELDS = {"bbox": "bbox", "segm": "segmentation"}
 Entry = Mapping[str, Any]
 
 
-def picture_errors(
+def image_errors(
     annotations: Sequence[Entry], results: Sequence[Entry], kind: str, score: float = SCORE
-) -> PictureErrors:
+) -> ImageErrors:
     """The errors of one image's detections.
 
     Args:
@@ -56,13 +56,13 @@ def count_errors(
     tables: dict[str, Any] = {"score": score}
     for kind in FIELDS:
         table = {name: _empty_row() for name in classes}
-        for truth, found in by_picture(images, annotations, results):
-            _add(table, picture_errors(truth, found, kind, score), truth, found, classes)
+        for truth, found in by_image(images, annotations, results):
+            _add(table, image_errors(truth, found, kind, score), truth, found, classes)
         tables[kind] = table
     return tables
 
 
-def by_picture(
+def by_image(
     images: Sequence[Entry], annotations: Sequence[Entry], results: Sequence[Entry]
 ) -> list[tuple[list[Entry], list[Entry]]]:
     """The annotations and results of each image, in the order of the images."""
@@ -94,7 +94,7 @@ def _empty_row() -> dict[str, Any]:
 
 def _add(
     table: Mapping[str, dict[str, Any]],
-    errors: PictureErrors,
+    errors: ImageErrors,
     annotations: Sequence[Entry],
     results: Sequence[Entry],
     classes: Sequence[str],

@@ -57,7 +57,7 @@ class Summary:
         findings: (whether it is an error, line).
         sides: (G,) square root of each box's area, in the model's pixels.
         anchors: the model's anchor sizes.
-        per_picture: (N,) objects in each image.
+        per_image: (N,) objects in each image.
         mask_sides: (M,) square root of each mask's area, in the images' own pixels.
         overlaps: (G,) IoU of each box with its best anchor.
     """
@@ -68,7 +68,7 @@ class Summary:
     findings: Sequence[tuple[bool, str]]
     sides: np.ndarray
     anchors: Sequence[float]
-    per_picture: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    per_image: np.ndarray = field(default_factory=lambda: np.zeros(0))
     mask_sides: np.ndarray = field(default_factory=lambda: np.zeros(0))
     overlaps: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
@@ -128,7 +128,7 @@ def _charts(summary: Summary) -> Image.Image:
     dataset_figures.box_sizes(summary.sides, summary.anchors, right)
     if rows == 2:
         left, middle, right = parts[1].subplots(1, 3)
-        dataset_figures.objects_per_picture(summary.per_picture, left)
+        dataset_figures.objects_per_image(summary.per_image, left)
         dataset_figures.mask_sizes(summary.mask_sides, middle)
         dataset_figures.anchor_coverage(summary.overlaps, right)
     buffer = io.BytesIO()

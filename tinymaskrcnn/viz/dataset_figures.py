@@ -82,7 +82,7 @@ def mask_sizes(sides: np.ndarray, axis: Axes | None = None) -> Figure:
     return figure
 
 
-def objects_per_picture(counts: np.ndarray, axis: Axes | None = None) -> Figure:
+def objects_per_image(counts: np.ndarray, axis: Axes | None = None) -> Figure:
     """How many images have how many objects.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ..datasets.run_lengths import masks_from_rles
-from ..evaluation.detection_errors import PictureErrors
+from ..evaluation.detection_errors import ImageErrors
 from . import colours
 from .colours import Colour, rgb
 from .draw import contact_sheet, draw_objects, enlarged, enlargement, titled
@@ -23,7 +23,7 @@ WRONG = {kind: rgb(colour) for kind, colour in colours.ERRORS.items()}
 def draw_errors(
     image: np.ndarray,
     name: str,
-    errors: PictureErrors,
+    errors: ImageErrors,
     annotations: Sequence[Mapping[str, Any]],
     results: Sequence[Mapping[str, Any]],
     classes: Sequence[str],

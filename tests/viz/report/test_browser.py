@@ -15,7 +15,7 @@ import pytest
 import tinymaskrcnn as tm
 from tinymaskrcnn.datasets import CocoDataset
 from tinymaskrcnn.detection.boxes import clip_boxes
-from tinymaskrcnn.evaluation import coco_annotations, coco_results, picture_errors
+from tinymaskrcnn.evaluation import coco_annotations, coco_results, image_errors
 from tinymaskrcnn.models.pretrained import load_model
 from tinymaskrcnn.ops.nms.reference import batched_nms
 from tinymaskrcnn.ops.paste_masks.reference import paste_masks_binary
@@ -243,7 +243,7 @@ def test_mistakes_at_a_threshold_are_those_of_evaluate(page, subject, t, score):
     """Wrong detections and missed objects with their kinds, as `evaluate --errors` gives them."""
     model, _, image, target = subject
     (found,) = model.detect([image])
-    errors = picture_errors(coco_annotations(target, 1), coco_results(found, 1), "bbox", score)
+    errors = image_errors(coco_annotations(target, 1), coco_results(found, 1), "bbox", score)
     go(page, "mistakes")
     slide(page, "mistake-score", score)
     shown = page.execute_script(

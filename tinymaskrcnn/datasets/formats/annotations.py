@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from ..finding import PictureFinder
+from ..image_finder import ImageFinder
 from ..images import SUFFIXES
 from ..issues import EXAMPLES, LEFT_OUT, Issue
 
@@ -107,7 +107,7 @@ def is_file_name(name: str) -> bool:
     return "\0" not in name and Path(name).name not in ("", "..")
 
 
-def check_found(source: Path, missing: Sequence[str], finder: PictureFinder) -> None:
+def check_found(source: Path, missing: Sequence[str], finder: ImageFinder) -> None:
     """Raise InputError if images were not found, or may be another image's file; it names them."""
     ambiguous = finder.ambiguous()
     if names := missing or list(ambiguous):

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import InputError
 from ..coco_file import CocoFile, is_id, read_json
-from ..finding import BARE, PictureFinder
+from ..image_finder import BARE, ImageFinder
 from ..issues import LEFT_OUT, REFUSED, Issue
 from ..run_lengths import as_text
 from ..segmentation import is_numbers
@@ -70,7 +70,7 @@ def canvases_of(
 ) -> dict[Any, Canvas]:
     """The canvas of each image that was found, by id."""
     folders = [options.images_dir] if options.images_dir else [source.parent / "images"]
-    finder = PictureFinder(folders if options.images_dir else [*folders, source.parent])
+    finder = ImageFinder(folders if options.images_dir else [*folders, source.parent])
     polygons: dict[Any, list[list[float]]] = {}
     for annotation in content["annotations"]:
         parts, id_ = annotation.get("segmentation"), annotation.get("image_id")

@@ -18,7 +18,7 @@ from pycocotools import mask as rle_tools
 
 from ...errors import InputError
 from ..coco_file import parse_json
-from ..finding import PictureFinder
+from ..image_finder import ImageFinder
 from ..images import opened
 from ..issues import Issue, brief
 from ..polygons import ellipse, rectangle
@@ -66,7 +66,7 @@ def read(source: Path, options: Options) -> Annotations:
     issues: list[Issue] = []
     missing: list[str] = []
     folder = options.images_dir or (source if source.is_dir() else source.parent)
-    finder = PictureFinder([folder])
+    finder = ImageFinder([folder])
     found: list[tuple[Path, list[Any], Path, bytes | None]] = []
     canvases: list[Canvas] = []
     for path in sorted(source.glob("*.json")) if source.is_dir() else [source]:
@@ -120,7 +120,7 @@ def json_of(path: Path, source: Path, issues: list[Issue]) -> dict[str, Any] | N
 
 
 def find_picture(
-    path: Path, content: Mapping[str, Any], finder: PictureFinder
+    path: Path, content: Mapping[str, Any], finder: ImageFinder
 ) -> tuple[Path | None, bytes | None]:
     """The file of a json's image, and the bytes to write to it if it does not exist."""
     name = content.get("imagePath")

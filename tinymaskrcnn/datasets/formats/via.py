@@ -15,7 +15,7 @@ from typing import Any
 
 from ...errors import InputError
 from ..coco_file import parse_json
-from ..finding import PictureFinder
+from ..image_finder import ImageFinder
 from ..issues import Issue, brief
 from ..polygons import ellipse, rectangle
 from .annotations import (
@@ -85,7 +85,7 @@ def read(source: Path, options: Options) -> Annotations:
     except InputError as problem:
         raise InputError(f"{source}: {problem}") from None
     attribute = class_attribute(source, entries.values(), options)
-    finder = PictureFinder(
+    finder = ImageFinder(
         [options.images_dir] if options.images_dir else [source.parent / "images", source.parent]
     )
     pictures: list[AnnotatedPicture] = []

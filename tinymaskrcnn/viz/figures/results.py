@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...evaluation.detection_errors import (
-    PictureErrors,
+    ImageErrors,
     average_precision,
     crowds_of,
     judge_target,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def errors_of(t: Trace, image: int = 0, score: float = 0.0) -> PictureErrors:
+def errors_of(t: Trace, image: int = 0, score: float = 0.0) -> ImageErrors:
     """Which detections of an image are right or wrong, judged by their boxes, and what was missed.
 
     Args:

@@ -12,7 +12,7 @@ from ..files import identity
 BARE = "images found by their bare name alone"
 
 
-class PictureFinder:
+class ImageFinder:
     """Searches some folders for images, in order.
 
     `bare` maps each name of which only the last part was found to its file: the rest of such a name
