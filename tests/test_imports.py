@@ -34,6 +34,7 @@ models
 datasets
 evaluation
 viz
+exports
 training
 commands
 cli

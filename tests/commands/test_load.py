@@ -3,7 +3,6 @@
 import json
 import sys
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +11,11 @@ from PIL import Image
 from tests.test_cli import small_weights
 from tinymaskrcnn.cli import main
 from tinymaskrcnn.commands import predict
-from tinymaskrcnn.commands.predictions import Prediction, Source, coco_json
 from tinymaskrcnn.datasets import CocoDataset
 from tinymaskrcnn.datasets.augment import Augmentation
 from tinymaskrcnn.detection.detections import Detections
-from tinymaskrcnn.evaluation.results import coco_annotations, coco_results
+from tinymaskrcnn.evaluation.results import coco_annotations
+from tinymaskrcnn.exports import FORMATS, OneFile, PredictedImage, Source
 from tinymaskrcnn.models.roi_heads import mask_goals
 from tinymaskrcnn.models.transform import Transform, TransformConfig
 from tinymaskrcnn.viz.draw import draw_detections, draw_target
@@ -60,8 +59,8 @@ def test_a_thousand_pictures_in_one_run_need_no_more_memory_than_a_hundred(tmp_p
     assert max(seen[100:]) - seen[100] < 30 << 20
 
 
-def test_300_objects_in_a_large_picture_need_no_300_large_masks():
-    """Drawn and written as COCO json; float masks would be 1.8 GB, bool ones 450 MB."""
+def test_300_objects_in_a_large_picture_need_no_300_large_masks(tmp_path):
+    """Drawn and written in every format; float masks would be 1.8 GB, bool ones 450 MB."""
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, (WIDTH - 200, HEIGHT - 200), (OBJECTS, 2))
     boxes = np.hstack([corners, corners + rng.uniform(20, 200, (OBJECTS, 2))]).astype(np.float32)
@@ -73,14 +72,24 @@ def test_300_objects_in_a_large_picture_need_no_300_large_masks():
         (HEIGHT, WIDTH),
     )
     image = np.zeros((3, HEIGHT, WIDTH), np.float32)
+    file = tmp_path / "a.png"
+    Image.new("L", (WIDTH, HEIGHT)).save(file)
     found[:1].rles()  # compiling is over before memory is looked at
     tracemalloc.start()
-    prediction = Prediction(found.image_size, coco_results(found, 0))
-    content = b"".join(coco_json([Source(Path("a.png"))], [prediction], ["a", "b", "c"]))
+    predicted = PredictedImage(Source(file), image, found, ["a", "b", "c"], HEIGHT * WIDTH)
+    contents = {}
+    for name, format in FORMATS.items():
+        if format.needs is None and isinstance(format, OneFile):
+            pieces = format.pieces([predicted.source], [format.part(predicted)], predicted.classes)
+            contents[name] = b"".join(pieces)
+        elif format.needs is None:
+            contents[name] = format.content(predicted, tmp_path / f"a{format.suffix}")
     drawn = draw_detections(image, found, ["a", "b", "c"])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert len(json.loads(content)["annotations"]) == OBJECTS
+    assert len(json.loads(contents["coco"])["annotations"]) == OBJECTS
+    assert len(json.loads(contents["geojson"])["features"]) == OBJECTS
+    assert contents["csv"].count(b"\n") == OBJECTS + 1
     assert drawn.size == (WIDTH, HEIGHT)
     assert peak < 200 << 20
 

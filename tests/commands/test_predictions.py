@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tinymaskrcnn.commands.predictions import Prediction, Source, Spool, coco_json, in_order
+from tinymaskrcnn.commands.predictions import Spool, in_order
+from tinymaskrcnn.exports import Source
+from tinymaskrcnn.exports.coco import Prediction, coco_json
 from tinymaskrcnn.files import write_atomic
 from tinymaskrcnn.training.distributed import Group
 

@@ -7,9 +7,10 @@ import contextlib
 import errno
 import logging
 import os
-from collections import deque
-from collections.abc import Container, Hashable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,8 @@ from ..datasets.images import (
 from ..datasets.issues import ODD, Issue, by_kind, examples
 from ..detection.detections import Detections
 from ..errors import InputError, one_line
-from ..evaluation.results import coco_results
-from ..files import check_output, identities, identity, mark, write_atomic, write_picture
+from ..exports import FORMATS, PredictedImage, Source, chosen
+from ..files import check_output, identities, identity, mark, write_picture
 from ..models.mask_rcnn import MaskRCNN
 from ..models.pretrained import load_model, weights_path
 from ..training.distributed import end_together, world
@@ -40,8 +41,8 @@ from .options import (
     output_folder,
     positive,
 )
-from .predictions import Prediction, Source, Spool, coco_json, in_order
-from .tables import say
+from .predictions import Outputs
+from .tables import counted, say
 
 logger = logging.getLogger(__name__)
 LONGEST_STEM = 220  # bytes of a result's name before "_predicted": most systems allow 255 in all
@@ -62,9 +63,15 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="folder for the results (default: predictions)",
     )
     parser.add_argument(
+        "--format",
+        metavar="NAMES",
+        help=f"also write the objects for other tools: some of {','.join(FORMATS)}, with commas "
+        "between; each format has its folder or file in DIR",
+    )
+    parser.add_argument(
         "--json",
         action="store_true",
-        help="also write DIR/predictions.json: COCO json with scores, masks as RLE",
+        help="the same as --format coco: write DIR/predictions.json, COCO json with scores",
     )
     parser.add_argument(
         "--page",
@@ -88,31 +95,34 @@ def run(options: argparse.Namespace) -> int:
     group = world()
     with end_together(group), contextlib.ExitStack() as opened:
         with group.together():
+            formats = chosen(options.format) if options.format else []
+            if options.json and "coco" not in formats:
+                formats.append("coco")
             files = image_files(options.images)
             changes = {"box_class_agnostic_nms": True} if options.agnostic_nms else {}
             model = load_model(options.weights, **changes)
             classes = model.classes
             out = output_folder("--out", options.out)
             read = identities([*files, weights_path(options.weights)])
-            if options.json:
-                check_output(out / "predictions.json", read, mark("predict"), options.force)
+            inputs = sources(files, options.page)
+            names = partial(output_names, inputs)
+            outputs = Outputs(formats, inputs, out, names, read, options.force)
+            opened.enter_context(outputs)
+            outputs.prepare(classes, group)
             prepare(options)
             model.to(options.device)
-        inputs = sources(files, options.page)
         pairs = list(zip(inputs, output_names(inputs, out), strict=True))
-        spool = opened.enter_context(Spool(out)) if options.json else None
-        work = Work(model, classes, read, options, spool)
+        work = Work(model, classes, read, options, outputs)
         used = [work.predict(*pair) for pair in pairs[group.rank :: group.size]]
-        if spool is not None:
-            results = in_order(spool, len(inputs), group)
-            content = coco_json(inputs, results, classes)
-            if group.leads:
-                write_atomic(out / "predictions.json", content)
-            deque(content, maxlen=0)  # the other ranks only hand over what they have
+        outputs.finish(classes, group)
         failures = sum(group.gathered(used.count(False)))
+        counts = sum(group.gathered(work.counts), Counter[str]())
         more = [issue for part in group.gathered(work.unread) for issue in part]
     for kind, some in by_kind(more).items():
         logger.warning("%s (%d): %s", kind, len(some), examples(some, with_details=True))
+    if options.format and group.leads:
+        images = counted(len(inputs) - failures, "image")
+        say(f"{images}: {kinds(counts)} -> {', '.join(outputs.places())}")
     from_folder = len(inputs) > 1 or any(os.path.isdir(given) for given in options.images)
     return status(len(inputs), failures, from_folder)
 
@@ -123,31 +133,32 @@ class Work:
 
     Attributes:
         read: `identities` of all files that are read.
-        unread: what else the images hold, such as further pages.
+        unread: what else the images hold, such as further pages, and what formats cannot hold.
+        counts: objects by class.
     """
 
     model: MaskRCNN
     classes: Sequence[str]
     read: Container[Hashable]
     options: argparse.Namespace
-    spool: Spool | None
+    outputs: Outputs
     unread: list[Issue] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
 
     def predict(self, source: Source, target: Path) -> bool:
         """Detect the objects of an image, draw, print and keep them; whether that worked."""
         detections = self._drawn_or_logged(source, target)
-        prediction = None
-        if detections is not None:
-            say(f"{source}: {summary(detections, self.classes)} -> {target}")
-            if self.spool is not None:
-                prediction = Prediction(detections.image_size, coco_results(detections, 0))
-        if self.spool is not None:
-            self.spool.add(prediction)
-        return detections is not None
+        if detections is None:
+            self.outputs.skip()
+            return False
+        found = class_counts(detections, self.classes)
+        self.counts.update(found)
+        say(f"{source}: {kinds(found)} -> {target}")
+        return True
 
     def _drawn_or_logged(self, source: Source, target: Path) -> Detections | None:
-        """The objects of an image, once they are drawn; None and a line in the log if it cannot be
-        read or drawn.
+        """The objects of an image, once all is written; None and a line in the log if it cannot be
+        read, or a file of it cannot be written.
         """
         try:
             return self._drawn(source, target)
@@ -163,6 +174,7 @@ class Work:
 
     def _drawn(self, source: Source, target: Path) -> Detections:
         check_output(target, self.read, mark("predict"), self.options.force)
+        self.outputs.check(source)
         limit = self.options.max_pixels
         image = read_image(source.path, self.model.in_channels, limit, source.page or 1)
         more = unread(source.path, page=source.page, max_pixels=limit)
@@ -171,6 +183,10 @@ class Work:
         detections = detections[detections.scores >= self.options.score]
         picture = draw_detections(image, detections, self.classes, 0.0)
         write_picture(target, picture, mark("predict"), compress_level=3)
+        found = PredictedImage(source, image, detections, self.classes, limit)
+        self.outputs.add(found)
+        lost = dict.fromkeys(found.lost)
+        self.unread.extend(Issue(ODD, kind, str(source), detail) for kind, detail in lost)
         return detections
 
 
@@ -215,8 +231,13 @@ def sources(files: Sequence[Path], page: int | str | None) -> list[Source]:
     return found
 
 
-def output_names(inputs: Sequence[Source], out: Path) -> list[Path]:
-    """One file per input: no two the same, even if case does not count, and none an input."""
+def output_names(inputs: Sequence[Source], out: Path, ending: str = "_predicted.png") -> list[Path]:
+    """One file per input: no two the same, even if case does not count, and none an input.
+
+    Args:
+        ending: what follows the image's name.
+    """
+    before, _, suffix = ending.rpartition(".")
     read = identities(path for path, _ in inputs)
     taken = {place(path) for path, _ in inputs}  # even files that do not exist
     names = []
@@ -225,10 +246,10 @@ def output_names(inputs: Sequence[Source], out: Path) -> list[Path]:
         while len(os.fsencode(stem)) > LONGEST_STEM:
             stem = stem[:-1]
         stem += f"_page{page}" if page else ""
-        number, target = 1, out / f"{stem}_predicted.png"
+        number, target = 1, out / f"{stem}{ending}"
         while place(target) in taken or identity(target) in read:
             number += 1
-            target = out / f"{stem}_predicted-{number}.png"
+            target = out / f"{stem}{before}-{number}.{suffix}"
         taken.add(place(target))
         names.append(target)
     return names
@@ -239,8 +260,13 @@ def place(path: Path) -> str:
     return os.path.realpath(path).casefold()  # Path.resolve raises where links circle
 
 
-def summary(detections: Detections, classes: Sequence[str]) -> str:
-    """Such as "3 objects (square 2, circle 1)"."""
+def class_counts(detections: Detections, classes: Sequence[str]) -> dict[str, int]:
+    """How many objects there are of each class that occurs, in label order."""
     labels, counts = np.unique(detections.labels, return_counts=True)
-    kinds = ", ".join(f"{classes[label - 1]} {n}" for label, n in zip(labels, counts, strict=True))
-    return f"{len(detections)} objects" + (f" ({kinds})" if kinds else "")
+    return {classes[label - 1]: int(n) for label, n in zip(labels, counts, strict=True)}
+
+
+def kinds(counts: Mapping[str, int]) -> str:
+    """Such as "3 objects (square 2, circle 1)"."""
+    each = ", ".join(f"{name} {count}" for name, count in counts.items())
+    return f"{sum(counts.values())} objects" + (f" ({each})" if each else "")

@@ -73,6 +73,24 @@ def read_image(
         return to_array(upright(image), channels)
 
 
+def read_values(path: str | Path, max_pixels: int = MAX_PIXELS, page: int = 1) -> np.ndarray:
+    """Read an image file as `read_image` does, but in its own units: grey (H, W) of any range and
+    dtype, or RGB (H, W, 3) uint8.
+
+    Raises:
+        InputError: as `read_image` does.
+    """
+    with opened(path) as image:
+        seek(path, image, page)
+        check_size(path, image.size, max_pixels)
+        image.load()
+        image = upright(image)
+        if image.mode in WIDE_MODES:
+            return np.asarray(image)
+        image = over_white(image)
+        return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+
+
 def picture_size(path: str | Path, content: bytes | None = None) -> tuple[int, int]:
     """The height and width that `read_image` will give, from the file's header if possible.
 
