@@ -74,6 +74,7 @@ NEVER = {
     r"tinymaskrcnn train --device cuda": "it needs a GPU",
     r"python -m tests\.parity( .*)?": "an hour, with torch; `pytest -m peer` does it in small",
     r"python -m tests\.benchmarks\.ranks": "it is a measurement, and needs MPI",
+    r"python -m tests\.benchmarks\.labelling( .*)?": "it trains for minutes; its test does it in small",
     r"python -m tests\.golden\.record": "it needs torch, and records what tests compare with",
 }
 SLOW = [ROOT / "tinymaskrcnn/models/README.md", ROOT / "tests/benchmarks/README.md"]
@@ -181,6 +182,12 @@ def provide(word: str) -> None:
         coco(path.with_name("annotations.json"), "shapes", [path.with_name("photo.jpg")])
     elif path.name in ("via_train.json", "via_val.json"):
         via(path, names)
+    elif word == "labels/labelme":
+        provide("photos")
+        square = {"label": "nucleus", "points": [[3, 4], [43, 4], [43, 34], [3, 34]]}
+        content = {"shapes": [square], "imagePath": "../../photos/train0.png"}
+        path.mkdir()
+        (path / "train0.json").write_text(json.dumps(content))
     elif path.name in ("photos", "new_photos"):
         path.mkdir()
         for i, file in enumerate(sorted((ROOT / "data/nuclei").glob("*.png"))[:4]):

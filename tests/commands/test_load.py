@@ -64,11 +64,13 @@ def test_300_objects_in_a_large_picture_need_no_300_large_masks(tmp_path):
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, (WIDTH - 200, HEIGHT - 200), (OBJECTS, 2))
     boxes = np.hstack([corners, corners + rng.uniform(20, 200, (OBJECTS, 2))]).astype(np.float32)
+    rows, columns = np.mgrid[-13.5:14, -13.5:14]
+    discs = rows**2 + columns**2 < rng.uniform(6, 14, (OBJECTS, 1, 1)) ** 2
     found = Detections(
         boxes,
         rng.integers(1, 4, OBJECTS),
         np.linspace(1, 0.5, OBJECTS, dtype=np.float32),
-        rng.random((OBJECTS, 28, 28), np.float32),
+        discs.astype(np.float32),
         (HEIGHT, WIDTH),
     )
     image = np.zeros((3, HEIGHT, WIDTH), np.float32)

@@ -114,10 +114,13 @@ def test_prediction_splits_a_folder(tmp_path):
     found = []
     for ranks in (0, 3):
         out = tmp_path / str(ranks)
-        done = run(ranks, PACKAGE, "predict", "data/shapes", "--json", "--out", out)
-        assert done.stdout.count("objects (") == 6
+        formats = "--json", "--format", "csv,yolo"
+        done = run(ranks, PACKAGE, "predict", "data/shapes", *formats, "--out", out)
+        assert done.stdout.count("objects (") == 6 + 1
         assert len(list(out.glob("*_predicted.png"))) == 6
-        found.append(json.loads((out / "predictions.json").read_text()))
+        files = sorted(file for file in out.rglob("*") if file.suffix in (".json", ".csv", ".txt"))
+        found.append({file.name: file.read_bytes() for file in files})
+        assert len(files) == 2 + 6 + 1  # classes.txt
     assert found[0] == found[1]
 
 
