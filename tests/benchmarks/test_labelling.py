@@ -12,7 +12,7 @@ SHAPES = ToyShapes(3, min_objects=3)
 
 
 def moved(shape, x):
-    return shape | {"points": (np.array(shape["points"]) + (x, 0)).tolist()}
+    return shape | {"points": [[px + x, py] for px, py in shape["points"]]}
 
 
 # by hand

@@ -65,8 +65,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         metavar="NAMES",
-        help=f"also write the objects for other tools: some of {','.join(FORMATS)}, with commas "
-        "between; each format has its folder or file in DIR",
+        help="also write the objects for other tools, into a folder or file of their own in DIR; "
+        f"NAMES are some of these, with commas between: {', '.join(FORMATS)}",
     )
     parser.add_argument(
         "--json",
