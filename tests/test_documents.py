@@ -187,7 +187,7 @@ def provide(word: str) -> None:
         square = {"label": "nucleus", "points": [[3, 4], [43, 4], [43, 34], [3, 34]]}
         content = {"shapes": [square], "imagePath": "../../photos/train0.png"}
         path.mkdir()
-        (path / "train0.json").write_text(json.dumps(content))
+        (path / "first0.json").write_text(json.dumps(content))
     elif path.name in ("photos", "new_photos"):
         path.mkdir()
         for i, file in enumerate(sorted((ROOT / "data/nuclei").glob("*.png"))[:4]):
