@@ -70,6 +70,7 @@ def test_a_joined_hole_is_cut_out_by_the_even_odd_rule():
 # laws
 
 
+@settings(deadline=None)
 @given(MASKS)
 def test_filling_the_outlines_gives_the_mask(mask):
     parts = parts_of(mask, (0, 0))
@@ -83,7 +84,7 @@ def test_filling_the_outlines_gives_the_mask(mask):
         np.testing.assert_array_equal(filled([joined(rings)], mask.shape), mask)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(MASKS, st.integers(0, 5), st.integers(0, 5))
 def test_coco_fills_what_was_outlined_even_with_fewer_corners(mask, top, left):
     size = mask.shape[0] + top + 2, mask.shape[1] + left + 1

@@ -1,7 +1,7 @@
 import json
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from tests.datasets.test_outlines import filled
@@ -48,6 +48,7 @@ def test_nothing_found_is_an_empty_collection():
     assert features(predicted(np.zeros((0, 20, 30)))) == []
 
 
+@settings(max_examples=50, deadline=None)
 @given(arrays(bool, array_shapes(min_dims=3, max_dims=3, max_side=9)))
 def test_the_rings_fill_the_masks(masks):
     kept = [mask for mask in masks if mask.any()]

@@ -3,7 +3,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from tests.datasets.test_outlines import filled
@@ -51,6 +51,7 @@ def test_an_image_that_is_too_wide_is_named():
         imagej.content(predicted(np.zeros((0, 1, 2**15))), None)
 
 
+@settings(max_examples=50, deadline=None)
 @given(arrays(bool, array_shapes(min_dims=3, max_dims=3, max_side=9)))
 def test_the_even_odd_rule_fills_the_masks(masks):
     """It is the rule of ImageJ's PolygonFiller."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 from scipy import ndimage
@@ -102,9 +102,14 @@ def test_intensity_is_in_the_units_of_the_file(tmp_path, dtype):
 # outside oracle
 
 
+@pytest.fixture(scope="module")
+def measure():
+    return pytest.importorskip("skimage.measure")
+
+
+@settings(deadline=None)
 @given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=15)))
-def test_as_scikit_image_measures(mask):
-    measure = pytest.importorskip("skimage.measure")
+def test_as_scikit_image_measures(measure, mask):
     rng = np.random.default_rng(0)
     values = rng.integers(0, 255, mask.shape)
     if not mask.any():

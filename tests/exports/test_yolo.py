@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from tests.datasets.test_outlines import filled
@@ -39,6 +39,7 @@ def test_the_classes_are_in_a_file_of_their_own():
     assert yolo.class_names(["cat", "a\nb"]) == ("classes.txt", b"cat\na b\n")
 
 
+@settings(max_examples=50, deadline=None)
 @given(arrays(bool, array_shapes(min_dims=3, max_dims=3, max_side=9)))
 def test_the_even_odd_rule_fills_the_masks(masks):
     size = masks.shape[1:]

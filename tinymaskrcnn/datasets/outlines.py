@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from pycocotools import mask as rle_tools
 from scipy import ndimage
-from scipy.spatial import cKDTree
 
 MARGIN = 0.15  # pixels between a simpler outline and the centre of any pixel; less confuses COCO's
+TRIED = 50  # corners of an outline from which to look for the nearest of another
 
 
 class Part(NamedTuple):
@@ -58,19 +58,16 @@ def joined(rings: Sequence[np.ndarray]) -> np.ndarray:
     width, so the even-odd rule fills what it would fill of the outlines.
     """
     first, *others = rings
-    if not others:
-        return first
-    distances, nearest = cKDTree(first).query(np.concatenate(others))
-    ends = np.cumsum([len(ring) for ring in others])[:-1]
     detours: dict[int, list[np.ndarray]] = {}  # by the corner of the first where they begin
-    for ring, far, near in zip(
-        others, np.split(distances, ends), np.split(nearest, ends), strict=True
-    ):
-        there = int(far.argmin())
-        here = int(near[there])
+    for ring in others:
+        step = len(ring) // TRIED + 1
+        away = ((ring[::step, None] - first) ** 2).sum(axis=2)
+        from_ring, here = map(int, np.unravel_index(away.argmin(), away.shape))
+        there = from_ring * step
         detour = np.concatenate([ring[there:], ring[: there + 1], first[here : here + 1]])
         detours.setdefault(here, []).append(detour)
-    path, last = [], 0
+    path: list[np.ndarray] = []
+    last = 0
     for here in sorted(detours):
         path += [first[last : here + 1], *detours[here]]
         last = here + 1
