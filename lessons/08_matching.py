@@ -309,8 +309,11 @@ assert np.allclose(spread * [10, 10, 5, 5], 1.4, atol=0.1)
 #
 # | exercise | kind | what |
 # |---|---|---|
+# | `match_anchors` | build | which object each anchor learns |
+# | `encode` | build | boxes as deltas |
+# | `decode` | build | and back |
+# | `sample_counts` | build | how many objects and how much background are drawn |
 # | `ltrb_offsets` | fill | deltas without anchors, as FCOS has them |
-# | `sample_counts` | fill | how many objects and how much background are drawn |
 # | `encode_table` | vectorise | the deltas of every anchor to every object |
 # | `proposal_labels` | vectorise | the class that each proposal should get |
 # | `atss` | extend | a threshold for each object, from its own statistics |

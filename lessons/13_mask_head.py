@@ -383,6 +383,7 @@ for own, compete, connected in worth:
 #
 # | exercise | kind | what |
 # |---|---|---|
+# | `paste_mask` | build | the lesson's pasting, of a whole picture |
 # | `crop_goal` | fill | a mask's goal without interpolation |
 # | `mask_quality` | fill | a score for the mask itself |
 # | `paste_exact` | vectorise | pasting that does not cut corners |

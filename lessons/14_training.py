@@ -380,6 +380,7 @@ for truth in (target, swapped):
 #
 # | exercise | kind | what |
 # |---|---|---|
+# | `sgd_step` | build | the step that trains |
 # | `milestone_rate` | fill | the learning rate of the published runs |
 # | `clip_together` | fill | clipping by the norm of all gradients together |
 # | `smoothed_curve` | vectorise | a noisy loss made readable |

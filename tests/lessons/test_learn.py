@@ -37,6 +37,17 @@ def write(folder, name, body, extra=""):
     (folder / FILE).write_text(f"{before}def {name}({signature}:\n{rest}{extra}")
 
 
+def replace(folder, file, solution=None, **bodies):
+    """The learner takes a file of solutions, or writes the bodies of some functions."""
+    if solution is not None:
+        shutil.copy(solution, folder / file)
+    source = (folder / file).read_text()
+    for name, body in bodies.items():
+        before, after = source.split(f"def {name}(", 1)
+        source = f"{before}def {name}({after.replace(EMPTY, body, 1)}"
+    (folder / file).write_text(source)
+
+
 def call(capsys, *arguments):
     status = main(["learn", *arguments])
     output = capsys.readouterr()
