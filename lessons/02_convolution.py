@@ -6,7 +6,7 @@
 #
 # | needs | minutes | exercises |
 # |---|---|---|
-# | lesson 01: what a gradient is, and `Tensor` | 45 | 5 |
+# | lesson 01: what a gradient is, and `Tensor` | 45 | 6 |
 #
 # Afterwards you can
 #

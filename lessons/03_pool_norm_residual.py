@@ -5,7 +5,7 @@
 #
 # | needs | minutes | exercises |
 # |---|---|---|
-# | lessons 01 (gradients) and 02 (convolution) | 40 | 5 |
+# | lessons 01 (gradients) and 02 (convolution) | 40 | 6 |
 #
 # Afterwards you can
 #

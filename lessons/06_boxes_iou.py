@@ -6,7 +6,7 @@
 #
 # | needs | minutes | exercises |
 # |---|---|---|
-# | arrays and broadcasting; nothing of the model | 35 | 5 |
+# | arrays and broadcasting; nothing of the model | 35 | 6 |
 #
 # Afterwards you can
 #

@@ -6,7 +6,7 @@
 #
 # | needs | minutes | exercises |
 # |---|---|---|
-# | lesson 05 (levels and strides), lesson 06 (boxes and IoU) | 35 | 5 |
+# | lesson 05 (levels and strides), lesson 06 (boxes and IoU) | 35 | 6 |
 #
 # Afterwards you can
 #

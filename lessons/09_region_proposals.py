@@ -6,7 +6,7 @@
 #
 # | needs | minutes | exercises |
 # |---|---|---|
-# | lessons 02 and 05 (convolution, pyramid), 07 (anchors), 08 (matching, deltas) | 40 | 5 |
+# | lessons 02 and 05 (convolution, pyramid), 07 (anchors), 08 (matching, deltas) | 40 | 8 |
 #
 # Afterwards you can
 #

@@ -6,7 +6,7 @@
 #
 # | needs | minutes | exercises |
 # |---|---|---|
-# | lesson 06 (IoU), lesson 09 (proposals) | 35 | 5 |
+# | lesson 06 (IoU), lesson 09 (proposals) | 35 | 6 |
 #
 # Afterwards you can
 #

@@ -6,7 +6,7 @@
 #
 # | needs | minutes | exercises |
 # |---|---|---|
-# | lessons 05 (pyramid), 06 (boxes), 09 and 10 (proposals) | 40 | 4 |
+# | lessons 05 (pyramid), 06 (boxes), 09 and 10 (proposals) | 40 | 7 |
 #
 # Afterwards you can
 #

@@ -6,7 +6,7 @@
 #
 # | needs | minutes | exercises |
 # |---|---|---|
-# | lessons 08 (deltas), 09 (losses), 10 (suppression), 11 (crops) | 35 | 4 |
+# | lessons 08 (deltas), 09 (losses), 10 (suppression), 11 (crops) | 35 | 5 |
 #
 # Afterwards you can
 #

@@ -6,7 +6,7 @@
 #
 # | needs | minutes | exercises |
 # |---|---|---|
-# | lessons 01 (gradients), 08 (matching), 09 (proposals), 12 (box head), 13 (mask head) | 50 | 4 |
+# | lessons 01 (gradients), 08 (matching), 09 (proposals), 12 (box head), 13 (mask head) | 50 | 5 |
 #
 # Afterwards you can
 #

@@ -6,7 +6,7 @@
 #
 # | needs | minutes | exercises |
 # |---|---|---|
-# | IoU (lesson 06), a trained model | 35 | 5 |
+# | IoU (lesson 06), a trained model | 35 | 6 |
 #
 # Afterwards you can
 #

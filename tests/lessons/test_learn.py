@@ -95,7 +95,7 @@ def test_success_says_what_to_read_and_counts(answers, capsys):
     status, out, _ = call(capsys, "box_from_mask")
     assert status == 0
     assert "box_from_mask: right." in out and "Read on: tinymaskrcnn/datasets/targets.py" in out
-    assert "1 of 5 in this lesson." in out
+    assert "1 of 6 in this lesson." in out
     assert f"1 of {COUNT} exercises done in all." in out
     status, out, _ = call(capsys, "06")  # goes on to the first that is not done
     assert status == 1
