@@ -317,11 +317,11 @@ assert sum(param.grad is not None for param in parameters) > 20
 #
 # | exercise | kind | what |
 # |---|---|---|
+# | `walk_order` | build | the order of the walk, for any graph |
 # | `divide_gradient` | fill | what numerator and denominator receive |
 # | `central_difference` | fill | the slope of any function, measured |
 # | `sum_to_shape` | fill | a gradient brought back to the shape before broadcasting |
 # | `softmax_gradient` | vectorise | the rule where everything depends on everything |
-# | `walk_order` | extend | the order of the walk, for any graph |
 #
 # ## Recap
 #

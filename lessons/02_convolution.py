@@ -6,7 +6,7 @@
 #
 # | needs | minutes | exercises |
 # |---|---|---|
-# | lesson 01: what a gradient is, and `Tensor` | 45 | 5 |
+# | lesson 01: what a gradient is, and `Tensor` | 45 | 6 |
 #
 # Afterwards you can
 #
@@ -333,6 +333,7 @@ assert responses.shape == (64, 64, 16)
 #
 # | exercise | kind | what |
 # |---|---|---|
+# | `convolve` | build | the lesson's convolution, of whole pictures |
 # | `output_size` | fill | how large a convolution's result is |
 # | `receptive_field` | fill | how much of the picture one number of a deep layer has seen |
 # | `window_columns` | vectorise | all windows of a picture as rows of one matrix ("im2col") |

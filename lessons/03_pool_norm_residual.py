@@ -5,7 +5,7 @@
 #
 # | needs | minutes | exercises |
 # |---|---|---|
-# | lessons 01 (gradients) and 02 (convolution) | 40 | 5 |
+# | lessons 01 (gradients) and 02 (convolution) | 40 | 6 |
 #
 # Afterwards you can
 #
@@ -310,8 +310,9 @@ assert np.allclose(out.data, np.maximum(added.data + kept.data, 0), atol=1e-4)
 #
 # | exercise | kind | what |
 # |---|---|---|
+# | `max_pool` | build | the lesson's max pooling, of whole pictures |
+# | `fold_norm` | build | a norm moved into the convolution before it |
 # | `running_statistics` | fill | what a norm remembers of a batch |
-# | `fold_norm` | fill | a norm moved into the convolution before it |
 # | `max_pool_halves` | vectorise | 2x2 maxima by a reshape |
 # | `group_normalise` | vectorise | the norm that does not look at other pictures |
 # | `norm_gradient` | extend | the backward pass of the norm |

@@ -327,8 +327,8 @@ assert all(a[1] > b[2] + 10 for a, b in zip(both, without, strict=True))
 #
 # | exercise | kind | what |
 # |---|---|---|
+# | `top_down` | build | the way down, on laterals |
 # | `nearest_index` | fill | which old pixel each new one copies |
-# | `top_down` | fill | the way down, on laterals |
 # | `double` | vectorise | a map enlarged to twice its size |
 # | `double_gradient` | vectorise | what the small map receives |
 # | `bilinear_resize` | extend | blending, to the half pixel |

@@ -6,7 +6,7 @@
 #
 # | needs | minutes | exercises |
 # |---|---|---|
-# | arrays and broadcasting; nothing of the model | 35 | 5 |
+# | arrays and broadcasting; nothing of the model | 35 | 6 |
 #
 # Afterwards you can
 #
@@ -347,6 +347,7 @@ assert (agreement[:6] > 0.79).all() and agreement[6] == 0
 #
 # | exercise | kind | what |
 # |---|---|---|
+# | `iou_table` | build | the IoU of all pairs, as the model needs it |
 # | `box_from_mask` | fill | the tight box around an object's pixels |
 # | `iou_xywh` | fill | IoU of boxes as COCO's files write them |
 # | `covered_by` | vectorise | how much of each box lies inside each other box |

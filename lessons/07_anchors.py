@@ -6,7 +6,7 @@
 #
 # | needs | minutes | exercises |
 # |---|---|---|
-# | lesson 05 (levels and strides), lesson 06 (boxes and IoU) | 35 | 5 |
+# | lesson 05 (levels and strides), lesson 06 (boxes and IoU) | 35 | 6 |
 #
 # Afterwards you can
 #
@@ -273,6 +273,7 @@ for k in range(5):  # on each level its size, half its stride off
 #
 # | exercise | kind | what |
 # |---|---|---|
+# | `lay_anchors` | build | all anchors of a level |
 # | `form_of_box` | fill | the size and ratio that an anchor would need to fit a box |
 # | `anchor_place` | fill | from an anchor's number back to level, cell and ratio |
 # | `middle_anchors` | vectorise | a level's anchors, in the middle of their cells |

@@ -6,7 +6,7 @@
 #
 # | needs | minutes | exercises |
 # |---|---|---|
-# | lesson 06 (IoU), lesson 07 (anchors) | 40 | 5 |
+# | lesson 06 (IoU), lesson 07 (anchors) | 40 | 8 |
 #
 # Afterwards you can
 #
@@ -207,10 +207,10 @@ for low_quality in (False, True):
 starts = noise.uniform(0, 80, (2, 50, 2))
 some, others = np.concatenate([starts, starts + noise.uniform(5, 40, (2, 50, 2))], axis=2)
 coder = BoxCoder((10.0, 10.0, 5.0, 5.0))
-deltas = coder.encode(others, some)
+encoded = coder.encode(others, some)
 one_by_one = [encode_one(*pair, coder.weights) for pair in zip(others, some, strict=True)]
-np.testing.assert_allclose(deltas, one_by_one, atol=1e-9)
-np.testing.assert_allclose(coder.decode(deltas, some)[:, 0], others, atol=1e-9)
+np.testing.assert_allclose(encoded, one_by_one, atol=1e-9)
+np.testing.assert_allclose(coder.decode(encoded, some)[:, 0], others, atol=1e-9)
 
 # %% [markdown]
 # ## In the model
@@ -309,8 +309,11 @@ assert np.allclose(spread * [10, 10, 5, 5], 1.4, atol=0.1)
 #
 # | exercise | kind | what |
 # |---|---|---|
+# | `match_anchors` | build | which object each anchor learns |
+# | `encode` | build | boxes as deltas |
+# | `decode` | build | and back |
+# | `sample_counts` | build | how many objects and how much background are drawn |
 # | `ltrb_offsets` | fill | deltas without anchors, as FCOS has them |
-# | `sample_counts` | fill | how many objects and how much background are drawn |
 # | `encode_table` | vectorise | the deltas of every anchor to every object |
 # | `proposal_labels` | vectorise | the class that each proposal should get |
 # | `atss` | extend | a threshold for each object, from its own statistics |

@@ -6,7 +6,7 @@
 #
 # | needs | minutes | exercises |
 # |---|---|---|
-# | lessons 02 and 05 (convolution, pyramid), 07 (anchors), 08 (matching, deltas) | 40 | 5 |
+# | lessons 02 and 05 (convolution, pyramid), 07 (anchors), 08 (matching, deltas) | 40 | 8 |
 #
 # Afterwards you can
 #
@@ -313,6 +313,9 @@ assert np.allclose([*at_100, recall["whole"][0]], [0.91, 0.40, 0.11, 0.62], atol
 #
 # | exercise | kind | what |
 # |---|---|---|
+# | `best_anchors` | build | the k best of many scores |
+# | `binary_cross_entropy` | build | what objectness costs |
+# | `smooth_l1` | build | what a box costs |
 # | `proposal_recall` | fill | which share of the true boxes is found |
 # | `focal_term` | fill | a loss that does without sampling |
 # | `objectness_map` | vectorise | the map of probabilities that the question showed |

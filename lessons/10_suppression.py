@@ -6,7 +6,7 @@
 #
 # | needs | minutes | exercises |
 # |---|---|---|
-# | lesson 06 (IoU), lesson 09 (proposals) | 35 | 5 |
+# | lesson 06 (IoU), lesson 09 (proposals) | 35 | 6 |
 #
 # Afterwards you can
 #
@@ -308,6 +308,7 @@ assert crossing == 5
 #
 # | exercise | kind | what |
 # |---|---|---|
+# | `suppress` | build | the lesson's suppression |
 # | `suppressed_by` | fill | which box drops which |
 # | `per_class_nms` | fill | classes by themselves, without the trick |
 # | `fast_nms` | vectorise | one question to every box, and what that changes |

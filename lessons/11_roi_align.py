@@ -6,7 +6,7 @@
 #
 # | needs | minutes | exercises |
 # |---|---|---|
-# | lessons 05 (pyramid), 06 (boxes), 09 and 10 (proposals) | 40 | 4 |
+# | lessons 05 (pyramid), 06 (boxes), 09 and 10 (proposals) | 40 | 7 |
 #
 # Afterwards you can
 #
@@ -376,6 +376,9 @@ assert lowest_above_highest == [True, False, True, True]
 #
 # | exercise | kind | what |
 # |---|---|---|
+# | `bilinear` | build | reading a map between its cells |
+# | `roi_crop` | build | RoIAlign of one region |
+# | `pyramid_level` | build | which map a box is read from |
 # | `level_by_cells` | fill | another rule for the level: enough cells, and no more |
 # | `spread` | fill | the gradient of one sample: who receives how much |
 # | `align_max` | vectorise | RoIAlign with the maximum of the samples in place of the mean |

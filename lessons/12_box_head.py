@@ -6,7 +6,7 @@
 #
 # | needs | minutes | exercises |
 # |---|---|---|
-# | lessons 08 (deltas), 09 (losses), 10 (suppression), 11 (crops) | 35 | 4 |
+# | lessons 08 (deltas), 09 (losses), 10 (suppression), 11 (crops) | 35 | 5 |
 #
 # Afterwards you can
 #
@@ -304,7 +304,8 @@ np.testing.assert_allclose(best[5:], [0.24, 0.20, 0.07], atol=0.005)
 #
 # | exercise | kind | what |
 # |---|---|---|
-# | `surprise` | fill | cross-entropy of each row, also of logits of 1000 |
+# | `keep_detections` | build | from scores and boxes to detections |
+# | `surprise` | build | cross-entropy of each row, also of logits of 1000 |
 # | `own_boxes` | vectorise | the box of each proposal's own class |
 # | `box_branch_loss` | fill | which deltas count, and by what the sum is divided |
 # | `vote` | extend | detections whose boxes are agreed on by those that they suppressed |

@@ -6,7 +6,7 @@
 #
 # | needs | minutes | exercises |
 # |---|---|---|
-# | lessons 02 (convolution), 09 (binary cross-entropy), 11 (RoIAlign), 12 (box head) | 40 | 4 |
+# | lessons 02 (convolution), 09 (binary cross-entropy), 11 (RoIAlign), 12 (box head) | 40 | 5 |
 #
 # Afterwards you can
 #
@@ -383,6 +383,7 @@ for own, compete, connected in worth:
 #
 # | exercise | kind | what |
 # |---|---|---|
+# | `paste_mask` | build | the lesson's pasting, of a whole picture |
 # | `crop_goal` | fill | a mask's goal without interpolation |
 # | `mask_quality` | fill | a score for the mask itself |
 # | `paste_exact` | vectorise | pasting that does not cut corners |
@@ -393,8 +394,7 @@ for own, compete, connected in worth:
 # You now own the whole of the second stage: from a crop to class, box and outline.
 #
 # **Common mistakes.** Making the goal from the true box in place of the proposal. Softmax over the
-# classes of a pixel. Cutting the mask at one half *before* it is stretched. Forgetting the frame:
-# masks then end on the box's edge. Forgetting that the last pixel is included.
+# classes of a pixel. Cutting the mask at one half *before* it is stretched. Forgetting the frame
+# (masks then end on the box's edge) or the last pixel.
 #
-# **Read next.** He et al. 2017, sections 3 and 4.2; `tinymaskrcnn/models/mask_head.py`,
-# `tinymaskrcnn/ops/paste_masks/`. Then lesson 14: all stages learn together.
+# **Read next.** He et al. 2017, sections 3 and 4.2; `models/mask_head.py`. Then lesson 14.

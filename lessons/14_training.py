@@ -6,7 +6,7 @@
 #
 # | needs | minutes | exercises |
 # |---|---|---|
-# | lessons 01 (gradients), 08 (matching), 09 (proposals), 12 (box head), 13 (mask head) | 50 | 4 |
+# | lessons 01 (gradients), 08 (matching), 09 (proposals), 12 (box head), 13 (mask head) | 50 | 5 |
 #
 # Afterwards you can
 #
@@ -380,6 +380,7 @@ for truth in (target, swapped):
 #
 # | exercise | kind | what |
 # |---|---|---|
+# | `sgd_step` | build | the step that trains |
 # | `milestone_rate` | fill | the learning rate of the published runs |
 # | `clip_together` | fill | clipping by the norm of all gradients together |
 # | `smoothed_curve` | vectorise | a noisy loss made readable |

@@ -6,7 +6,7 @@
 #
 # | needs | minutes | exercises |
 # |---|---|---|
-# | IoU (lesson 06), a trained model | 35 | 5 |
+# | IoU (lesson 06), a trained model | 35 | 6 |
 #
 # Afterwards you can
 #
@@ -305,6 +305,7 @@ assert high - low > 0.2
 #
 # | exercise | kind | what |
 # |---|---|---|
+# | `average_precision` | build | AP, as COCO counts it |
 # | `best_f1_score` | fill | where a program should cut off |
 # | `eleven_points` | fill | AP as VOC 2007 and Faster R-CNN's tables have it |
 # | `average_recall` | vectorise | how good proposals are, before they have names |

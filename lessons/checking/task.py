@@ -11,7 +11,12 @@ from hypothesis.strategies import SearchStrategy
 from .compare import difference
 
 Answer = Callable[..., Any]
-KINDS = {"fill": "about ten minutes", "vectorise": "no loops", "extend": "about an hour"}
+KINDS = {
+    "build": "a part of the model",
+    "fill": "about ten minutes",
+    "vectorise": "no loops",
+    "extend": "about an hour",
+}
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,8 @@ class Task:
 
     Args:
         name: the name of the function to write; no two tasks of the course share one.
-        kind: "fill", "vectorise" (the function must not loop) or "extend".
+        kind: "build" (a part of the model, which lessons/mine.py can run), "fill", "vectorise" (the
+            function must not loop) or "extend".
         cases: draws tuples of arguments, small ones first, since learners see the failing ones.
         after: two sentences to print after a right answer.
         link: what to read next, and where.

@@ -63,7 +63,7 @@ class Checked:
         self.file = ExerciseFile(topic.file)
         try:
             with watch(()):
-                self.module = _loaded(topic.file)
+                self.module = loaded(topic.file)
         except Exception as problem:
             frames = traceback.extract_tb(problem.__traceback__)
             lines = [f.lineno for f in frames if f.filename == str(topic.file)]
@@ -114,7 +114,7 @@ def _picture(task: Task, verdict: Verdict, fault: Fault, folder: Path) -> str | 
     return str(path)
 
 
-def _loaded(path: Path) -> ModuleType:
+def loaded(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"answers_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -3,6 +3,22 @@
 """
 
 
+def walk_order(made_of, end):
+    """Build. The order of the backward walk: the end first, and each value only after everything
+    that was made of it.
+
+    Budget: 14 lines. Graphs are thousands deep, so do not recurse; each value comes once.
+
+    Args:
+        made_of: dict, of each value's name the list of names that it was made of; a name that is
+            no key was made of nothing. end: the name to start from.
+
+    Returns:
+        a list of names: the end and all that it depends on. Any order that fits is right.
+    """
+    raise NotImplementedError
+
+
 def divide_gradient(a, b, grad):
     """Fill. The rule of y = a / b.
 
@@ -60,21 +76,5 @@ def softmax_gradient(y, grad):
 
     Returns:
         (N, K), what the inputs receive.
-    """
-    raise NotImplementedError
-
-
-def walk_order(made_of, end):
-    """Extend. The order of the backward walk: the end first, and each value only after everything
-    that was made of it.
-
-    Budget: 14 lines. Graphs are thousands deep, so do not recurse; each value comes once.
-
-    Args:
-        made_of: dict, of each value's name the list of names that it was made of; a name that is
-            no key was made of nothing. end: the name to start from.
-
-    Returns:
-        a list of names: the end and all that it depends on. Any order that fits is right.
     """
     raise NotImplementedError

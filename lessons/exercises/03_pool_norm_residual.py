@@ -3,6 +3,39 @@
 """
 
 
+def max_pool(x, size, stride, padding):
+    """Build. The largest number of each window, for all pictures and channels at once. Outside the
+    picture there is nothing, which is not the same as zero. Loops over the places in a window are
+    fine.
+
+    Budget: 8 lines.
+
+    Args:
+        x: (N, H, W, C) float32. size: of the window, the same both ways. stride: from one window
+            to the next. padding: how far windows reach over each edge, at most size / 2.
+
+    Returns:
+        (N, H', W', C) float32.
+    """
+    raise NotImplementedError
+
+
+def fold_norm(weight, gamma, beta, mean, var, eps):
+    """Build. A convolution without bias, followed by a norm with fixed statistics, is a convolution
+    with other weights and a bias. Which?
+
+    Budget: 4 lines.
+
+    Args:
+        weight: (O, C, K, K). gamma, beta, mean, var: (O,), the norm's scale, shift and statistics.
+        eps: a number.
+
+    Returns:
+        (weight (O, C, K, K), bias (O,)).
+    """
+    raise NotImplementedError
+
+
 def running_statistics(mean, var, batch, momentum):
     """Fill. What a norm remembers after a batch: the old statistics moved towards the batch's by
     `momentum`. The variance that is remembered is the one over n - 1, because it stands for
@@ -16,22 +49,6 @@ def running_statistics(mean, var, batch, momentum):
 
     Returns:
         (new mean, new var), (C,) each.
-    """
-    raise NotImplementedError
-
-
-def fold_norm(weight, gamma, beta, mean, var, eps):
-    """Fill. A convolution without bias, followed by a norm with fixed statistics, is a convolution
-    with other weights and a bias. Which?
-
-    Budget: 4 lines.
-
-    Args:
-        weight: (O, C, K, K). gamma, beta, mean, var: (O,), the norm's scale, shift and statistics.
-        eps: a number.
-
-    Returns:
-        (weight (O, C, K, K), bias (O,)).
     """
     raise NotImplementedError
 

@@ -3,6 +3,21 @@
 """
 
 
+def top_down(laterals):
+    """Build. The way down: each level is its lateral plus the level above, enlarged. `np.repeat`
+    enlarges along one axis.
+
+    Budget: 7 lines.
+
+    Args:
+        laterals: a list of (H, W) arrays, finest first; each is twice as high and wide as the next.
+
+    Returns:
+        a list of arrays of the same sizes, finest first.
+    """
+    raise NotImplementedError
+
+
 def nearest_index(in_size, out_size):
     """Fill. Which old pixel each pixel of a resized row copies: the one in which its left edge
     falls.
@@ -14,21 +29,6 @@ def nearest_index(in_size, out_size):
 
     Returns:
         a list of out_size ints.
-    """
-    raise NotImplementedError
-
-
-def top_down(laterals):
-    """Fill. The way down: each level is its lateral plus the level above, enlarged. `np.repeat`
-    enlarges along one axis.
-
-    Budget: 7 lines.
-
-    Args:
-        laterals: a list of (H, W) arrays, finest first; each is twice as high and wide as the next.
-
-    Returns:
-        a list of arrays of the same sizes, finest first.
     """
     raise NotImplementedError
 

@@ -6,6 +6,23 @@ those of the lesson: the side of the square of the same area, and height over wi
 import numpy as np
 
 
+def lay_anchors(height, width, stride, size, ratios):
+    """Build. The anchors of one level of the pyramid: at each cell of its map one for each ratio,
+    as the lesson's `anchor_one` has them. Half the width and half the height are each rounded to
+    whole pixels (`np.round`).
+
+    Budget: 8 lines.
+
+    Args:
+        height, width: of the map. stride: (y, x), pixels from one cell to the next. size: of the
+            anchors. ratios: (A,), each height over width.
+
+    Returns:
+        (height * width * A, 4): row by row, in a row cell by cell, in a cell ratio by ratio.
+    """
+    raise NotImplementedError
+
+
 def form_of_box(box):
     """Fill. The size and the aspect ratio that an anchor would need to have exactly the sides of a
     box: what one looks at before anchors are chosen for a data set.

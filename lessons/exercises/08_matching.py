@@ -5,6 +5,70 @@
 import numpy as np
 
 
+def match_anchors(iou, high, low, rescue):
+    """Build. Which object each anchor learns, by the lesson's rules, all anchors at once.
+
+    Budget: 8 lines.
+
+    Args:
+        iou: (G, n), G objects, n anchors, both at least 1. high: from this overlap on an anchor
+            learns the object that it overlaps most (the first of equals). low: below it an anchor
+            is background, between the two it is left out. rescue: whether the anchors that overlap
+            an object most (all of them, if several do) also learn something, however little it is:
+            the object that *they* overlap most.
+
+    Returns:
+        (n,) whole numbers: the object's index, -1 for background, -2 for left out.
+    """
+    raise NotImplementedError
+
+
+def encode(goals, anchors):
+    """Build. The deltas that take each anchor to its goal, row by row: the shift of the centre in
+    the anchor's widths and heights, and the logarithms of the ratios of the sides.
+
+    Budget: 7 lines.
+
+    Args:
+        goals, anchors: (n, 4).
+
+    Returns:
+        (n, 4): dx, dy, dw, dh.
+    """
+    raise NotImplementedError
+
+
+def decode(deltas, anchors):
+    """Build. The boxes that deltas make of anchors, row by row: `encode` undone. dw and dh count
+    as log(1000 / 16) at most, so that no box explodes.
+
+    Budget: 8 lines.
+
+    Args:
+        deltas, anchors: (n, 4).
+
+    Returns:
+        (n, 4).
+    """
+    raise NotImplementedError
+
+
+def sample_counts(objects, background, size, fraction):
+    """Build. How many objects and how much background a balanced sample has: at most the fraction
+    of its size are objects, and background fills up what they leave, as far as there is any.
+
+    Budget: 3 lines.
+
+    Args:
+        objects, background: how many of each there are. size: of the sample, where there are that
+            many. fraction: 0 to 1; a part of an object is no object.
+
+    Returns:
+        two whole numbers: objects drawn, background drawn.
+    """
+    raise NotImplementedError
+
+
 def ltrb_offsets(point, box, stride):
     """Fill. Deltas without anchors: FCOS (Tian et al. 2019, https://arxiv.org/abs/1904.01355) says
     how far it is from a cell's centre to the four edges of the object that it lies in, in strides.
@@ -16,22 +80,6 @@ def ltrb_offsets(point, box, stride):
 
     Returns:
         (4,) float: to the left, upper, right and lower edge, none below 0.
-    """
-    raise NotImplementedError
-
-
-def sample_counts(objects, background, size, fraction):
-    """Fill. How many objects and how much background a balanced sample has: at most the fraction of
-    its size are objects, and background fills up what they leave, as far as there is any.
-
-    Budget: 3 lines.
-
-    Args:
-        objects, background: how many of each there are. size: of the sample, where there are that
-            many. fraction: 0 to 1; a part of an object is no object.
-
-    Returns:
-        two whole numbers: objects drawn, background drawn.
     """
     raise NotImplementedError
 

@@ -6,6 +6,51 @@
 import numpy as np
 
 
+def best_anchors(scores, k):
+    """Build. The k anchors with the highest scores, best first; of equal ones the first comes
+    first. If there are fewer than k, all of them.
+
+    Budget: 2 lines.
+
+    Args:
+        scores: (n,) float32. k: a whole number.
+
+    Returns:
+        their indices, at most k.
+    """
+    raise NotImplementedError
+
+
+def binary_cross_entropy(logits, targets):
+    """Build. What each logit costs: -log of the probability that it gives to the truth. Logits may
+    be as large as 1000 or as low as -1000, and nothing overflows.
+
+    Budget: 3 lines.
+
+    Args:
+        logits: (n,) float. targets: (n,), 0 to 1.
+
+    Returns:
+        (n,).
+    """
+    raise NotImplementedError
+
+
+def smooth_l1(difference, beta):
+    """Build. What each delta costs that is off by `difference`: a parabola where it is off by less
+    than beta, a straight line beyond.
+
+    Budget: 3 lines.
+
+    Args:
+        difference: an array of any shape. beta: above 0.
+
+    Returns:
+        an array of that shape.
+    """
+    raise NotImplementedError
+
+
 def proposal_recall(truth, proposals, threshold):
     """Fill. Recall: which share of the true boxes is found, that is, has a proposal that overlaps
     it by the threshold or more.

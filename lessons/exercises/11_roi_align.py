@@ -6,6 +6,55 @@ c, and regions are given in cells: x1 y1 x2 y2.
 import numpy as np
 
 
+def bilinear(features, y, x):
+    """Build. Read a map at any points, between cells too: each value is a mean of the four cells
+    around, the nearer ones counting more. A point more than one cell outside reads 0; one that is
+    less far outside is first moved to the edge.
+
+    Budget: 10 lines, no loop over points.
+
+    Args:
+        features: (H, W, C). y, x: (n,) float, the points.
+
+    Returns:
+        (n, C).
+    """
+    raise NotImplementedError
+
+
+def roi_crop(features, box, size, samples):
+    """Build. RoIAlign of one region: cut it into size x size bins, read each bin at samples x
+    samples evenly spaced points (the lesson's `sample_points`), and take their mean. A side shorter
+    than one cell counts as one cell. Your `bilinear` reads all points at once.
+
+    Budget: 8 lines, no loop over points.
+
+    Args:
+        features: (H, W, C). box: x1 y1 x2 y2 in cells. size: bins along each side. samples: points
+            along each side of a bin.
+
+    Returns:
+        (size, size, C).
+    """
+    raise NotImplementedError
+
+
+def pyramid_level(boxes, finest, coarsest):
+    """Build. Which level of the pyramid each box is cropped from: level 4 from the area of a square
+    of 224 pixels on, one more for each doubling of the side, one less for each halving; never finer
+    than `finest`, never coarser than `coarsest`.
+
+    Budget: 5 lines.
+
+    Args:
+        boxes: (R, 4) in pixels, each with an area. finest, coarsest: whole numbers.
+
+    Returns:
+        (R,) whole numbers.
+    """
+    raise NotImplementedError
+
+
 def level_by_cells(boxes, cells):
     """Fill. Another rule for the level, in the manner of detectors without anchors: the finest map
     on which the longer side of the box is at most `cells` cells long. Level 2 has stride 4, level

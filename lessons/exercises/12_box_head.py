@@ -5,8 +5,26 @@
 import numpy as np
 
 
+def keep_detections(scores, boxes, score_threshold, iou_threshold, limit):
+    """Build. The detections of one picture: each proposal's box for each class but the background,
+    if its score is above the threshold; then suppression within each class; then the best of all.
+
+    Budget: 12 lines. `nms(boxes, scores, threshold)` suppresses within one class.
+
+    Args:
+        scores: (R, K), no two equal; column 0 is the background. boxes: (R, K, 4).
+        score_threshold: a detection's score is above it. iou_threshold: for suppression.
+        limit: how many detections at most.
+
+    Returns:
+        (rows, classes), whole numbers: which proposal and which class each detection is, best
+        first.
+    """
+    raise NotImplementedError
+
+
 def surprise(logits, labels):
-    """Fill. The cross-entropy of each row: -log of the probability that softmax gives the right
+    """Build. The cross-entropy of each row: -log of the probability that softmax gives the right
     class. Logits may be as large as 1000 or as low as -1000.
 
     Budget: 5 lines.

@@ -5,6 +5,22 @@
 import numpy as np
 
 
+def sgd_step(weight, gradient, velocity, lr, momentum, decay):
+    """Build. One step of SGD with momentum and weight decay. Decay times the weight is added to the
+    gradient, the velocity keeps its share `momentum` and takes that on, the weight moves against
+    it.
+
+    Budget: 3 lines. Leave the arguments as they are.
+
+    Args:
+        weight, gradient, velocity: arrays of one shape. lr, momentum, decay: numbers.
+
+    Returns:
+        (new weight, new velocity).
+    """
+    raise NotImplementedError
+
+
 def milestone_rate(step, lr, warmup, milestones):
     """Fill. The learning rate of the published Mask R-CNN runs (Detectron's schedule): it starts at
     a thousandth of `lr`, grows linearly until step `warmup`, where it is `lr`, and from each

@@ -5,6 +5,23 @@ learn NAME` whether it is right.
 import numpy as np
 
 
+def average_precision(hits, objects):
+    """Build. Average precision as COCO counts it: at each of the recalls 0, 0.01, ... 1 the best
+    precision that is reached at this recall or a higher one (0 where none is), and the mean of
+    these 101 numbers.
+
+    Budget: 7 lines.
+
+    Args:
+        hits: (n,) bool, best detection first: whether it is right. objects: how many there are, at
+            least 1 and no fewer than hits.
+
+    Returns:
+        a number.
+    """
+    raise NotImplementedError
+
+
 def best_f1_score(scores, hits, objects):
     """Fill. At which score shall a program cut off, that has to give one list of objects and no
     curve? One answer: where F1 = 2 P R / (P + R) is largest.

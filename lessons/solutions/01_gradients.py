@@ -3,6 +3,19 @@
 import numpy as np
 
 
+def walk_order(made_of, end):
+    finished, seen, stack = [], set(), [(end, False)]
+    while stack:
+        name, expanded = stack.pop()
+        if expanded:
+            finished.append(name)
+        elif name not in seen:
+            seen.add(name)
+            stack.append((name, True))
+            stack += [(other, False) for other in made_of.get(name, [])]
+    return finished[::-1]
+
+
 def divide_gradient(a, b, grad):
     return grad / b, -grad * a / b**2
 
@@ -25,16 +38,3 @@ def sum_to_shape(grad, shape):
 
 def softmax_gradient(y, grad):
     return y * (grad - (y * grad).sum(axis=1, keepdims=True))
-
-
-def walk_order(made_of, end):
-    finished, seen, stack = [], set(), [(end, False)]
-    while stack:
-        name, expanded = stack.pop()
-        if expanded:
-            finished.append(name)
-        elif name not in seen:
-            seen.add(name)
-            stack.append((name, True))
-            stack += [(other, False) for other in made_of.get(name, [])]
-    return finished[::-1]

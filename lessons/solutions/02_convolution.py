@@ -6,6 +6,19 @@ from numpy.lib.stride_tricks import sliding_window_view
 from tinymaskrcnn.functional import conv2d
 
 
+def convolve(x, weight, bias, stride, padding):
+    size = weight.shape[2]
+    x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    height, width = ((side - size) // stride + 1 for side in x.shape[1:3])
+    y = np.zeros((len(x), height, width, len(weight)), x.dtype) + bias
+    for r in range(size):
+        rows = slice(r, r + stride * (height - 1) + 1, stride)
+        for s in range(size):
+            columns = slice(s, s + stride * (width - 1) + 1, stride)
+            y += x[:, rows, columns] @ weight[:, :, r, s].T
+    return y
+
+
 def output_size(size, kernel, stride, padding, dilation):
     reach = dilation * (kernel - 1) + 1
     return (size + 2 * padding - reach) // stride + 1

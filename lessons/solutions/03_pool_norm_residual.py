@@ -3,15 +3,24 @@
 import numpy as np
 
 
-def running_statistics(mean, var, batch, momentum):
-    values = batch.reshape(-1, batch.shape[-1])
-    its_mean, its_var = values.mean(axis=0), values.var(axis=0, ddof=1)
-    return mean + momentum * (its_mean - mean), var + momentum * (its_var - var)
+def max_pool(x, size, stride, padding):
+    around = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    x = np.pad(x, around, constant_values=-np.inf)
+    high, wide = ((side - size) // stride * stride + 1 for side in x.shape[1:3])
+    places = [(r, s) for r in range(size) for s in range(size)]
+    shifted = [x[:, r : r + high : stride, s : s + wide : stride] for r, s in places]
+    return np.max(shifted, axis=0)
 
 
 def fold_norm(weight, gamma, beta, mean, var, eps):
     scale = gamma / np.sqrt(var + eps)
     return weight * scale[:, None, None, None], beta - scale * mean
+
+
+def running_statistics(mean, var, batch, momentum):
+    values = batch.reshape(-1, batch.shape[-1])
+    its_mean, its_var = values.mean(axis=0), values.var(axis=0, ddof=1)
+    return mean + momentum * (its_mean - mean), var + momentum * (its_var - var)
 
 
 def max_pool_halves(x):

@@ -3,16 +3,16 @@
 import numpy as np
 
 
-def nearest_index(in_size, out_size):
-    return [i * in_size // out_size for i in range(out_size)]
-
-
 def top_down(laterals):
     levels = [laterals[-1]]
     for lateral in laterals[-2::-1]:
         above = levels[0].repeat(2, axis=0).repeat(2, axis=1)
         levels.insert(0, lateral + above)
     return levels
+
+
+def nearest_index(in_size, out_size):
+    return [i * in_size // out_size for i in range(out_size)]
 
 
 def double(x):

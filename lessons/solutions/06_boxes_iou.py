@@ -3,6 +3,15 @@
 import numpy as np
 
 
+def iou_table(a, b):
+    corner = np.maximum(a[:, None, :2], b[:, :2])
+    opposite = np.minimum(a[:, None, 2:], b[:, 2:])
+    shared = np.maximum(opposite - corner, 0).prod(axis=2)
+    areas_a, areas_b = ((c[:, 2:] - c[:, :2]).prod(axis=1) for c in (a, b))
+    union = areas_a[:, None] + areas_b - shared
+    return shared / np.where(union > 0, union, 1)
+
+
 def box_from_mask(mask):
     rows, columns = np.nonzero(mask)
     return np.array(

@@ -3,6 +3,14 @@
 import numpy as np
 
 
+def lay_anchors(height, width, stride, size, ratios):
+    root = np.sqrt(np.float32(ratios))
+    half = np.round(np.stack([size / root, size * root], axis=1) / 2)  # (A, 2)
+    y, x = np.mgrid[:height, :width]
+    places = np.stack([x * stride[1], y * stride[0]], axis=2)[:, :, None]
+    return np.concatenate([places - half, places + half], axis=3).reshape(-1, 4)
+
+
 def form_of_box(box):
     width, height = box[2] - box[0], box[3] - box[1]
     return (width * height) ** 0.5, height / width

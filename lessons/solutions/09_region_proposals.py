@@ -5,6 +5,19 @@ import numpy as np
 from tinymaskrcnn.functional import box_iou
 
 
+def best_anchors(scores, k):
+    return np.argsort(-scores, kind="stable")[:k]
+
+
+def binary_cross_entropy(logits, targets):
+    return np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))
+
+
+def smooth_l1(difference, beta):
+    distance = np.abs(difference)
+    return np.where(distance < beta, distance**2 / (2 * beta), distance - beta / 2)
+
+
 def proposal_recall(truth, proposals, threshold):
     if len(proposals) == 0:
         return 0.0

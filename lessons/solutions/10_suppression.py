@@ -5,6 +5,16 @@ import numpy as np
 from tinymaskrcnn.functional import box_iou, nms
 
 
+def suppress(boxes, scores, threshold):
+    overlap = box_iou(boxes, boxes)
+    left, kept = np.argsort(-scores, kind="stable"), []
+    while len(left):
+        best, rest = left[0], left[1:]
+        kept.append(best)
+        left = rest[overlap[best, rest] <= threshold]
+    return np.array(kept, np.int64)
+
+
 def suppressed_by(boxes, scores, threshold):
     by = np.full(len(boxes), -1)
     done = np.zeros(len(boxes), bool)

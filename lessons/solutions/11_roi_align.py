@@ -3,6 +3,33 @@
 import numpy as np
 
 
+def bilinear(features, y, x):
+    height, width, _ = features.shape
+    inside = (y >= -1) & (y <= height) & (x >= -1) & (x <= width)
+    y, x = np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)
+    r, c = np.floor(y).astype(int), np.floor(x).astype(int)
+    below, right = np.minimum(r + 1, height - 1), np.minimum(c + 1, width - 1)
+    down, along = (y - r)[:, None], (x - c)[:, None]
+    upper = features[r, c] * (1 - along) + features[r, right] * along
+    lower = features[below, c] * (1 - along) + features[below, right] * along
+    return (upper * (1 - down) + lower * down) * inside[:, None]
+
+
+def roi_crop(features, box, size, samples):
+    x1, y1, x2, y2 = box
+    steps = (np.arange(size * samples) + 0.5) / (size * samples)
+    rows, columns = y1 + steps * max(y2 - y1, 1), x1 + steps * max(x2 - x1, 1)
+    y, x = np.meshgrid(rows, columns, indexing="ij")
+    values = bilinear(features, y.ravel(), x.ravel())
+    return values.reshape(size, samples, size, samples, -1).mean(axis=(1, 3))
+
+
+def pyramid_level(boxes, finest, coarsest):
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    doublings = np.log2(np.sqrt(areas) / 224)
+    return np.clip(np.floor(4 + doublings), finest, coarsest).astype(int)
+
+
 def level_by_cells(boxes, cells):
     longer = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
     level = np.ceil(np.log2(longer / cells))

@@ -2,7 +2,20 @@
 
 import numpy as np
 
-from tinymaskrcnn.functional import box_iou
+from tinymaskrcnn.functional import box_iou, nms
+
+
+def keep_detections(scores, boxes, score_threshold, iou_threshold, limit):
+    rows, classes = np.nonzero(scores > score_threshold)
+    rows, classes = rows[classes > 0], classes[classes > 0]
+    own_scores, own = scores[rows, classes], boxes[rows, classes]
+    kept = [np.zeros(0, int)]
+    for k in range(1, scores.shape[1]):
+        members = np.flatnonzero(classes == k)
+        kept.append(members[nms(own[members], own_scores[members], iou_threshold)])
+    kept = np.concatenate(kept)
+    kept = kept[np.argsort(-own_scores[kept])][:limit]
+    return rows[kept], classes[kept]
 
 
 def surprise(logits, labels):

@@ -3,6 +3,11 @@
 import numpy as np
 
 
+def sgd_step(weight, gradient, velocity, lr, momentum, decay):
+    velocity = momentum * velocity + gradient + decay * weight
+    return weight - lr * velocity, velocity
+
+
 def milestone_rate(step, lr, warmup, milestones):
     factor = 1.0
     if step < warmup:

@@ -5,6 +5,14 @@ import numpy as np
 THRESHOLDS = np.arange(10, 20) / 20
 
 
+def average_precision(hits, objects):
+    found = np.cumsum(hits)
+    precision = found / np.arange(1, len(hits) + 1)
+    best = np.maximum.accumulate(precision[::-1])[::-1]
+    first = np.searchsorted(found / objects, np.arange(101) / 100 - 1e-12)
+    return np.append(best, 0)[first].mean()
+
+
 def best_f1_score(scores, hits, objects):
     order = np.argsort(-scores)
     found = np.cumsum(hits[order])

@@ -41,7 +41,7 @@ def test_names_are_unique():
 @TOPICS
 def test_every_lesson_has_easy_and_real_ones(topic):
     kinds = [task.kind for task in topic.tasks]
-    assert 3 <= len(kinds) <= 5 and set(kinds) <= set(KINDS)
+    assert 3 <= len(kinds) <= 8 and set(kinds) <= set(KINDS)
     assert solution_file(topic).exists()
 
 

@@ -37,6 +37,17 @@ def write(folder, name, body, extra=""):
     (folder / FILE).write_text(f"{before}def {name}({signature}:\n{rest}{extra}")
 
 
+def replace(folder, file, solution=None, **bodies):
+    """The learner takes a file of solutions, or writes the bodies of some functions."""
+    if solution is not None:
+        shutil.copy(solution, folder / file)
+    source = (folder / file).read_text()
+    for name, body in bodies.items():
+        before, after = source.split(f"def {name}(", 1)
+        source = f"{before}def {name}({after.replace(EMPTY, body, 1)}"
+    (folder / file).write_text(source)
+
+
 def call(capsys, *arguments):
     status = main(["learn", *arguments])
     output = capsys.readouterr()
@@ -84,7 +95,7 @@ def test_success_says_what_to_read_and_counts(answers, capsys):
     status, out, _ = call(capsys, "box_from_mask")
     assert status == 0
     assert "box_from_mask: right." in out and "Read on: tinymaskrcnn/datasets/targets.py" in out
-    assert "1 of 5 in this lesson." in out
+    assert "1 of 6 in this lesson." in out
     assert f"1 of {COUNT} exercises done in all." in out
     status, out, _ = call(capsys, "06")  # goes on to the first that is not done
     assert status == 1

@@ -17,13 +17,27 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Without a name, lists all exercises and shows the next one. With a lesson's topic "
         "(boxes_iou, or 06) or an exercise's name, checks the answers in lessons/exercises/ and "
-        "shows the smallest input on which an answer is wrong; the status is then 1. Needs a "
-        "clone of the repository."
+        "shows the smallest input on which an answer is wrong; the status is then 1. With --mine, "
+        "runs the model on a picture with the answers that are parts of it, and shows what a "
+        "wrong one spoils. Needs a clone of the repository."
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="a topic or an exercise")
+    parser.add_argument(
+        "--mine",
+        action="store_true",
+        help="run the model on a picture with the parts that you have written (those of kind "
+        "build); NAME may then be an image file",
+    )
+    parser.add_argument(
+        "--train", action="store_true", help="with --mine: train a small model with your parts"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.train and not options.mine:
+        raise InputError("learn --train: expected --mine with it")
+    if options.train and options.name:
+        raise InputError(f"learn --mine --train: takes no image, got {options.name}")
     if not (ROOT / "lessons" / "exercises").is_dir():
         raise InputError(
             f"learn: the lessons are not beside this package ({ROOT / 'lessons'}): it works from a "
@@ -32,5 +46,8 @@ def run(options: argparse.Namespace) -> int:
     if importlib.util.find_spec("hypothesis") is None:
         raise InputError("learn: needs the package hypothesis: pip install -e '.[test]'")
     sys.path.insert(0, str(ROOT))
+    if options.mine:
+        mine = importlib.import_module("lessons.checking.mine")
+        return mine.run_mine(options.name, options.train)
     console = importlib.import_module("lessons.checking.console")
     return console.check_named(options.name) if options.name else console.overview()

@@ -3,11 +3,14 @@
 import numpy as np
 from hypothesis import strategies as st
 
+from lessons import load
 from lessons.checking import Law, Task, Wrong
 from lessons.checking.pictures import tables
 from lessons.checking.strategies import arrays, box, boxes
 from lessons.figures.box_panels import DROPPED, dots
 from lessons.figures.diagrams import ANCHOR, DETECTION, GROUND_TRUTH, boxes_on_grid
+
+anchor_one = load("anchors").anchor_one
 
 # form_of_box
 
@@ -510,4 +513,76 @@ FITTED_FORMS = Task(
     ],
 )
 
-TASKS = [FORM_OF_BOX, ANCHOR_PLACE, MIDDLE_ANCHORS, INSIDE_PICTURE, FITTED_FORMS]
+# lay_anchors
+
+
+def lay_anchors(height, width, stride, size, ratios):
+    cells = [(row, column) for row in range(height) for column in range(width)]
+    return np.array([anchor_one(*cell, stride, size, r) for cell in cells for r in ratios], float)
+
+
+def shifted_to_middles(height, width, stride, size, ratios):
+    middle = np.array([stride[1], stride[0]] * 2) / 2
+    return lay_anchors(height, width, stride, size, ratios) + middle
+
+
+def ratio_by_ratio(height, width, stride, size, ratios):
+    rows = lay_anchors(height, width, stride, size, ratios)
+    return rows.reshape(-1, len(ratios), 4).swapaxes(0, 1).reshape(-1, 4)
+
+
+def column_by_column(height, width, stride, size, ratios):
+    rows = lay_anchors(height, width, stride, size, ratios)
+    return rows.reshape(height, width, -1).swapaxes(0, 1).reshape(-1, 4)
+
+
+@st.composite
+def levels_of_a_pyramid(draw):
+    height, width = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    stride = draw(st.sampled_from([4, 8])), draw(st.sampled_from([4, 8, 6]))
+    ratios = draw(st.sampled_from([(1.0,), (0.5, 1.0, 2.0), (2.0, 1.0)]))
+    return height, width, stride, draw(st.sampled_from([8, 24, 32])), ratios
+
+
+LAY_ANCHORS = Task(
+    name="lay_anchors",
+    kind="build",
+    specification=lay_anchors,
+    cases=levels_of_a_pyramid(),
+    after="The network's channels are read in just this order, so a swapped pair of loops gives "
+    "every cell the answer of another. A picture of 800 x 1066 pixels has over 200,000 anchors.",
+    link="level_anchors in tinymaskrcnn/detection/anchors.py",
+    wrong=[
+        Wrong(
+            lambda h, w, stride, size, ratios: lay_anchors(
+                h, w, stride, size, [1 / r for r in ratios]
+            ),
+            "Your ratios are upside down: a ratio of 2 is twice as high as wide.",
+        ),
+        Wrong(
+            shifted_to_middles,
+            "Your anchors lie about the middle of each cell. These, like torchvision's, lie about "
+            "its upper left corner.",
+        ),
+        Wrong(
+            ratio_by_ratio,
+            "All boxes are there, in another order: the ratio changes fastest, then the column.",
+        ),
+        Wrong(
+            column_by_column,
+            "All boxes are there, in another order: finish a row before the next one begins.",
+        ),
+        Wrong(
+            lambda h, w, stride, size, ratios: lay_anchors(h, w, stride[::-1], size, ratios),
+            "The strides are swapped: the first is from row to row.",
+        ),
+        Wrong(
+            lambda h, w, stride, size, ratios: lay_anchors(h, w, stride, size, ratios)[
+                :, [1, 0, 3, 2]
+            ],
+            "x and y are swapped: a box is x1 y1 x2 y2, and columns run along x.",
+        ),
+    ],
+)
+
+TASKS = [LAY_ANCHORS, FORM_OF_BOX, ANCHOR_PLACE, MIDDLE_ANCHORS, INSIDE_PICTURE, FITTED_FORMS]

@@ -64,7 +64,7 @@ def rows_with_labels(draw):
 
 SURPRISE = Task(
     name="surprise",
-    kind="fill",
+    kind="build",
     specification=surprise,
     cases=rows_with_labels(),
     examples=[
@@ -426,4 +426,75 @@ VOTE = Task(
     ],
 )
 
-TASKS = [SURPRISE, OWN_BOXES, BOX_BRANCH_LOSS, VOTE]
+# keep_detections
+
+
+def keep_with(scores, boxes, score_threshold, iou_threshold, limit, first=1, apart=True, early=0):
+    """In loops. `first`: the first class that counts. `apart`: classes do not suppress each other.
+    `early`: whether to cut at the limit before suppression."""
+    found = [(-scores[r, k], r, k) for r, k in np.ndindex(scores.shape) if k >= first]
+    found = sorted(entry for entry in found if -entry[0] > score_threshold)
+    kept = []
+    for _, r, k in found[:limit] if early else found:
+        rivals = [(q, c) for q, c in kept if c == k or not apart]
+        overlaps = [float(iou_one(*boxes[[r, q], [k, c]].astype(float))) for q, c in rivals]
+        if not any(overlap > iou_threshold for overlap in overlaps):
+            kept.append((r, k))
+    kept = np.array(kept[:limit], int).reshape(-1, 2)
+    return kept[:, 0], kept[:, 1]
+
+
+def best_class_only(scores, boxes, score_threshold, iou_threshold, limit):
+    most = np.where(scores == scores.max(axis=1, keepdims=True), scores, -1)
+    return keep_with(most, boxes, score_threshold, iou_threshold, limit)
+
+
+@st.composite
+def judged_proposals(draw):
+    rows, classes = draw(st.integers(1, 3)), draw(st.integers(2, 3))
+    order = draw(st.permutations(range(1, rows * classes + 1)))
+    scores = np.float32(order).reshape(rows, classes) / 10
+    some = draw(boxes(rows * classes, rows * classes, extent=5, min_side=2))
+    threshold, limit = draw(st.sampled_from([0.15, 0.35])), draw(st.integers(1, 4))
+    return scores, some.reshape(rows, classes, 4), threshold, 0.5, limit
+
+
+CROWD = np.float32([[0, 0, 4, 4], [0, 0, 4, 3], [6, 0, 9, 4]])[:, None].repeat(2, axis=1)
+
+KEEP_DETECTIONS = Task(
+    name="keep_detections",
+    kind="build",
+    specification=keep_with,
+    cases=judged_proposals(),
+    examples=[(np.float32([[0.1, 0.9], [0.2, 0.8], [0.4, 0.6]]), CROWD, 0.3, 0.5, 2)],
+    max_cases=150,
+    after="One proposal may become two detections, of two classes, and the better one need not "
+    "win. What is left here is what the mask head gets to see.",
+    link="_candidates in tinymaskrcnn/models/roi_heads.py",
+    wrong=[
+        Wrong(
+            lambda *given: keep_with(*given, first=0),
+            "The background is among your detections. Class 0 is no object.",
+        ),
+        Wrong(
+            lambda *given: keep_with(*given, apart=False),
+            "Classes suppress each other. A dog on a sofa overlaps it, and both stay.",
+        ),
+        Wrong(
+            best_class_only,
+            "You keep only the best class of each proposal. Every class above the threshold "
+            "counts.",
+        ),
+        Wrong(
+            lambda *given: keep_with(*given, early=1),
+            "You cut at the limit before suppression, and some of the places go to boxes that are "
+            "dropped later.",
+        ),
+        Wrong(
+            lambda s, b, t, iou, limit: keep_with(s, b, t, iou, s.size),
+            "There are more than `limit`.",
+        ),
+    ],
+)
+
+TASKS = [KEEP_DETECTIONS, SURPRISE, OWN_BOXES, BOX_BRANCH_LOSS, VOTE]

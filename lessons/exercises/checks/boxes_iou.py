@@ -535,4 +535,81 @@ GIOU = Task(
     ],
 )
 
-TASKS = [BOX_FROM_MASK, IOU_XYWH, COVERED_BY, MASK_IOU, GIOU]
+# iou_table
+
+
+def table_with(one):
+    """The table of a function of two boxes."""
+
+    def answer(a, b):
+        return np.array([[one(p, q) for q in b.astype(float)] for p in a.astype(float)])
+
+    return answer
+
+
+def sides_shared(p, q):
+    return min(p[2], q[2]) - max(p[0], q[0]), min(p[3], q[3]) - max(p[1], q[1])
+
+
+def area_of(p):
+    return (p[2] - p[0]) * (p[3] - p[1])
+
+
+def iou_of_negative_sides(p, q):
+    width, height = sides_shared(p, q)
+    union = area_of(p) + area_of(q) - width * height
+    return width * height / union if union else 0.0
+
+
+def shared_counted_twice(p, q):
+    width, height = (max(side, 0) for side in sides_shared(p, q))
+    return width * height / max(area_of(p) + area_of(q), 1e-9)
+
+
+def over_the_smaller(p, q):
+    width, height = (max(side, 0) for side in sides_shared(p, q))
+    return width * height / max(min(area_of(p), area_of(q)), 1e-9)
+
+
+def pixels_counted(p, q):
+    grown = [np.array([*c[:2], c[2] + 1, c[3] + 1]) for c in (p, q)]
+    return float(iou_one(*grown))
+
+
+IOU_TABLE = Task(
+    name="iou_table",
+    kind="build",
+    specification=table_with(lambda p, q: float(iou_one(p, q))),
+    cases=st.tuples(boxes(1, 3, extent=6), boxes(1, 3, extent=6)),
+    examples=[(np.float32([[0, 0, 4, 4], [2, 2, 6, 6]]), np.float32([[1, 1, 3, 3]]))],
+    after="Matching, suppression and measuring all start from this table. The new axis in the "
+    "middle of the shape is what makes pairs out of two lists.",
+    link="box_iou in tinymaskrcnn/ops/box_iou/reference.py",
+    wrong=[
+        Wrong(
+            table_with(iou_of_negative_sides),
+            "Boxes that lie apart in both directions have two negative sides, and their product is "
+            "positive. A side that they share is never less than 0.",
+        ),
+        Wrong(
+            table_with(shared_counted_twice),
+            "The sum of both areas counts the shared part twice: take it off once.",
+        ),
+        Wrong(
+            table_with(over_the_smaller),
+            "You divide by the smaller area. Two boxes of which one lies in the other would then "
+            "always agree: divide by the union.",
+        ),
+        Wrong(
+            table_with(pixels_counted),
+            "You add 1 to the sides, as old code does. Here x2 is where the box ends, so its width "
+            "is x2 - x1.",
+        ),
+        Wrong(
+            lambda a, b: table_with(lambda p, q: float(iou_one(p, q)))(b, a),
+            "Rows and columns are swapped: one row for each box of a.",
+        ),
+    ],
+)
+
+TASKS = [IOU_TABLE, BOX_FROM_MASK, IOU_XYWH, COVERED_BY, MASK_IOU, GIOU]

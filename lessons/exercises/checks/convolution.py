@@ -439,4 +439,64 @@ INPUT_GRADIENT = Task(
     ],
 )
 
-TASKS = [OUTPUT_SIZE, RECEPTIVE_FIELD, WINDOW_COLUMNS, DEPTHWISE, INPUT_GRADIENT]
+# convolve
+
+
+def convolve(x, weight, bias, stride, padding):
+    count, size = len(x), weight.shape[2]
+    height, width = ((side + 2 * padding - size) // stride + 1 for side in x.shape[1:3])
+    y = np.zeros((count, height, width, len(weight)))
+    for n, i, j, o in np.ndindex(y.shape):
+        pixel = conv_pixel(x[n], weight, i, j, o, (stride, stride), (padding, padding))
+        y[n, i, j, o] = pixel + bias[o]
+    return y
+
+
+@st.composite
+def convolutions(draw):
+    n, c, o, size, stride = (draw(st.integers(1, most)) for most in (2, 2, 2, 3, 2))
+    height, width = draw(st.integers(size, 4)), draw(st.integers(size, 4))
+    x, weight = draw(arrays((n, height, width, c))), draw(arrays((o, c, size, size)))
+    return x, weight, draw(arrays((o,))), stride, draw(st.integers(0, 1))
+
+
+CONVOLVE = Task(
+    name="convolve",
+    kind="build",
+    specification=convolve,
+    cases=convolutions(),
+    max_cases=60,
+    after="Each tap is one matrix product over all positions: that is how libraries got fast. Half "
+    "of the model's time is spent in this function.",
+    link="conv2d in tinymaskrcnn/ops/conv2d/reference.py",
+    wrong=[
+        Wrong(
+            lambda x, w, b, stride, padding: convolve(x, w[:, :, ::-1, ::-1], b, stride, padding),
+            "Your kernel is turned by 180 degrees. That is the convolution of mathematics; "
+            "networks lay the kernel on the picture as it is.",
+        ),
+        Wrong(
+            lambda x, w, b, stride, padding: convolve(x, w, 0 * b, stride, padding),
+            "The bias is missing. It is added to every position of its channel.",
+        ),
+        Wrong(
+            lambda x, w, b, stride, padding: convolve(x, w.swapaxes(2, 3), b, stride, padding),
+            "Rows and columns of the kernel are swapped: weight[o, c, r, s] belongs r rows down "
+            "and s columns to the right.",
+        ),
+        Wrong(
+            lambda x, w, b, stride, padding: convolve(x, w, b, stride, 0),
+            "The padding is missing: put zeros around the picture first.",
+        ),
+        Wrong(
+            lambda x, w, b, stride, padding: convolve(x, w, b, 1, padding),
+            "The stride is missing. With stride 2 only every second row and column is computed.",
+        ),
+        Wrong(
+            lambda x, w, b, stride, padding: convolve(x, w, b * w[0].size, stride, padding),
+            "The bias is added once for each product. It belongs to each result once.",
+        ),
+    ],
+)
+
+TASKS = [CONVOLVE, OUTPUT_SIZE, RECEPTIVE_FIELD, WINDOW_COLUMNS, DEPTHWISE, INPUT_GRADIENT]

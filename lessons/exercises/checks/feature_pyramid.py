@@ -116,7 +116,7 @@ THREE = [np.ones((4, 4), np.float32), 10 * np.ones((2, 2), np.float32), np.float
 
 TOP_DOWN = Task(
     name="top_down",
-    kind="fill",
+    kind="build",
     specification=top_down,
     cases=pyramids(),
     examples=[(THREE,)],
@@ -348,4 +348,4 @@ BILINEAR = Task(
     ],
 )
 
-TASKS = [NEAREST_INDEX, TOP_DOWN, DOUBLE, DOUBLE_GRADIENT, BILINEAR]
+TASKS = [TOP_DOWN, NEAREST_INDEX, DOUBLE, DOUBLE_GRADIENT, BILINEAR]

@@ -387,7 +387,7 @@ def recursive(made_of, end):
 
 WALK_ORDER = Task(
     name="walk_order",
-    kind="extend",
+    kind="build",
     cases=graphs(),
     examples=[DIAMOND, DEEP],
     laws=[
@@ -423,4 +423,4 @@ WALK_ORDER = Task(
     ],
 )
 
-TASKS = [DIVIDE_GRADIENT, CENTRAL_DIFFERENCE, SUM_TO_SHAPE, SOFTMAX_GRADIENT, WALK_ORDER]
+TASKS = [WALK_ORDER, DIVIDE_GRADIENT, CENTRAL_DIFFERENCE, SUM_TO_SHAPE, SOFTMAX_GRADIENT]

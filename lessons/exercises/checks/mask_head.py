@@ -6,9 +6,12 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from lessons import load
 from lessons.checking import Law, Task, Wrong
 from lessons.checking.pictures import tables
 from lessons.checking.strategies import arrays
+
+paste_one = load("mask_head").paste_one
 
 # crop_goal
 
@@ -337,4 +340,62 @@ ONE_OWNER = Task(
     ],
 )
 
-TASKS = [CROP_GOAL, MASK_QUALITY, PASTE_EXACT, ONE_OWNER]
+# paste_mask
+
+
+def paste_mask(mask, box, height, width):
+    return np.array([[paste_one(mask, box, y, x) for x in range(width)] for y in range(height)])
+
+
+def ungrown(mask, box, height, width):
+    """Framed, but over the box as it is."""
+    size = len(mask)
+    middle, sides = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
+    half = sides * np.float32(size / (size + 2)) / 2
+    return paste_mask(mask, np.concatenate([middle - half, middle + half]), height, width)
+
+
+@st.composite
+def masks_and_boxes(draw):
+    size = draw(st.integers(1, 3))
+    mask = draw(arrays((size, size), 0, 4, 4.0))
+    x1, y1 = draw(st.integers(-4, 8)) / 2 + 0.1, draw(st.integers(-4, 8)) / 2 + 0.1
+    width, height = draw(st.integers(1, 10)) / 2, draw(st.integers(1, 10)) / 2
+    box = np.float32([x1, y1, x1 + width, y1 + height])
+    return mask, box, draw(st.integers(1, 6)), draw(st.integers(1, 6))
+
+
+PASTE_MASK = Task(
+    name="paste_mask",
+    kind="build",
+    specification=paste_mask,
+    cases=masks_and_boxes(),
+    examples=[(np.float32([[1]]), np.float32([1.1, 1.1, 4.1, 3.1]), 5, 6)],
+    after="Stretching along y and along x are two small matrices, and the picture is one product "
+    "from each side. Cutting at one half makes the silhouette.",
+    link="paste_masks in tinymaskrcnn/ops/paste_masks/reference.py",
+    wrong=[
+        Wrong(
+            ungrown,
+            "The frame is there, but the box is not grown: the mask then shrinks by the frame.",
+        ),
+        Wrong(
+            lambda mask, box, height, width: paste_mask(mask, box[[1, 0, 3, 2]], height, width),
+            "x and y of the box are swapped: the rows of a picture run along y.",
+        ),
+        Wrong(
+            lambda mask, box, height, width: paste_mask(mask.T, box, height, width),
+            "The mask is mirrored at its diagonal: its first axis is y.",
+        ),
+        Wrong(
+            lambda mask, box, height, width: (
+                paste_mask(mask, box, width, height).T
+                if width != height
+                else paste_mask(mask, box, height, width).T
+            ),
+            "Rows and columns of the picture are swapped.",
+        ),
+    ],
+)
+
+TASKS = [PASTE_MASK, CROP_GOAL, MASK_QUALITY, PASTE_EXACT, ONE_OWNER]

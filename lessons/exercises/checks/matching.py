@@ -10,7 +10,9 @@ from lessons.checking.pictures import tables
 from lessons.checking.strategies import box, boxes
 from lessons.figures.diagrams import DETECTION, GROUND_TRUTH, boxes_on_grid, number_tables
 
-encode_one = load("matching").encode_one
+LESSON = load("matching")
+encode_one, decode_one = LESSON.encode_one, LESSON.decode_one
+match_in_loops = LESSON.match_in_loops
 
 # ltrb_offsets
 
@@ -157,7 +159,7 @@ def of_what_there_is(objects, background, size, fraction):
 
 SAMPLE_COUNTS = Task(
     name="sample_counts",
-    kind="fill",
+    kind="build",
     specification=sample_counts,
     cases=st.tuples(
         st.integers(0, 12),
@@ -678,4 +680,210 @@ ATSS = Task(
     ],
 )
 
-TASKS = [LTRB_OFFSETS, SAMPLE_COUNTS, ENCODE_TABLE, PROPOSAL_LABELS, ATSS]
+# match_anchors
+
+
+def match_anchors(iou, high, low, rescue):
+    return np.array(match_in_loops(iou, high, low, rescue))
+
+
+def saved_for_their_saver(iou, high, low, rescue):
+    match = match_anchors(iou, high, low, False)
+    for g, row in enumerate(iou if rescue else []):
+        match[row == row.max()] = g
+    return match
+
+
+def one_saved_each(iou, high, low, rescue):
+    match = match_anchors(iou, high, low, False)
+    for row in iou if rescue else []:
+        match[row.argmax()] = iou[:, row.argmax()].argmax()
+    return match
+
+
+def strictly_above_high(iou, high, low, rescue):
+    return match_anchors(iou, high + 1e-9, low, rescue)
+
+
+def signs_swapped(iou, high, low, rescue):
+    match = match_anchors(iou, high, low, rescue)
+    return np.where(match < 0, -3 - match, match)
+
+
+@st.composite
+def overlaps(draw):
+    shape = draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    iou = draw(hnp.arrays(np.int64, shape, elements=st.integers(0, 8))) / 8
+    return iou, draw(st.sampled_from([0.5, 0.75])), 0.25, draw(st.booleans())
+
+
+MATCH_ANCHORS = Task(
+    name="match_anchors",
+    kind="build",
+    specification=match_anchors,
+    cases=overlaps(),
+    examples=[(np.array([[0.8, 0.4, 0.1]]), 0.7, 0.3, False)],
+    after="With this one function and two other numbers the second stage decides which proposals "
+    "are objects. Every loss of the model rests on it.",
+    link="Matcher in tinymaskrcnn/detection/matcher.py",
+    wrong=[
+        Wrong(
+            lambda iou, high, low, rescue: match_anchors(iou, high, low, False),
+            "Nothing is rescued: an object that no anchor overlaps enough would never be learned.",
+        ),
+        Wrong(
+            signs_swapped,
+            "-1 and -2 are exchanged: -1 is background, -2 is left out.",
+        ),
+        Wrong(
+            one_saved_each,
+            "You rescue one anchor for each object. If several overlap it equally, all count.",
+        ),
+        Wrong(
+            saved_for_their_saver,
+            "A rescued anchor learns the object that *it* overlaps most, which may be another one "
+            "than the object that rescued it.",
+        ),
+        Wrong(
+            strictly_above_high,
+            "An overlap of exactly `high` is enough.",
+        ),
+        Wrong(
+            lambda iou, high, low, rescue: (
+                match_anchors(iou, high, low - 1e-9, rescue)
+                if (iou.max(axis=0) != low).all()
+                else np.where(iou.max(axis=0) == low, -1, match_anchors(iou, high, low, False))
+            ),
+            "Background is what overlaps by less than `low`; exactly `low` is left out.",
+        ),
+    ],
+)
+
+
+# encode
+
+
+def encode(goals, anchors):
+    pairs = zip(goals.astype(float), anchors.astype(float), strict=True)
+    return np.array([encode_one(*pair) for pair in pairs])
+
+
+def corner_and_sides(b):
+    return b[:, :2].astype(float), (b[:, 2:] - b[:, :2]).astype(float)
+
+
+def from_corners(goals, anchors):
+    (place, sides), (goal_place, goal_sides) = map(corner_and_sides, (anchors, goals))
+    return np.hstack([(goal_place - place) / sides, np.log(goal_sides / sides)])
+
+
+@st.composite
+def two_rows_of_boxes(draw):
+    first = draw(boxes(1, 3))
+    return first, draw(boxes(len(first), len(first)))
+
+
+ENCODE = Task(
+    name="encode",
+    kind="build",
+    specification=encode,
+    cases=two_rows_of_boxes(),
+    examples=[(np.float32([[2, 0, 10, 4]]), np.float32([[0, 0, 4, 4]]))],
+    after="Because shifts are measured in the anchor's sides, a large and a small object ask for "
+    "the same numbers. These are the goals that both box losses compare with.",
+    link="BoxCoder.encode in tinymaskrcnn/detection/box_coder.py",
+    wrong=[
+        Wrong(
+            from_corners,
+            "You measure the shift from corner to corner; it is from centre to centre.",
+        ),
+        Wrong(
+            lambda goals, anchors: -encode(anchors, goals),
+            "The shift is divided by the goal's sides. The goal is unknown when a box is "
+            "predicted; divide by the anchor's.",
+        ),
+        Wrong(
+            lambda goals, anchors: encode(anchors, goals),
+            "The other way round: the deltas lead from the anchor to the goal.",
+        ),
+        Wrong(
+            lambda goals, anchors: np.hstack(
+                [encode(goals, anchors)[:, :2], np.exp(encode(goals, anchors)[:, 2:])]
+            ),
+            "The last two are the logarithms of the ratios: 0 means as large as the anchor.",
+        ),
+    ],
+)
+
+
+# decode
+
+
+def decode(deltas, anchors):
+    pairs = zip(deltas.astype(float), anchors.astype(float), strict=True)
+    return np.array([decode_one(*pair) for pair in pairs])
+
+
+def decode_with(deltas, anchors, scale=np.exp, limit=4.135166556742356):
+    place, sides = corner_and_sides(anchors)
+    centre = place + sides / 2 + deltas[:, :2] * sides
+    half = sides * scale(np.minimum(deltas[:, 2:].astype(float), limit)) / 2
+    return np.hstack([centre - half, centre + half])
+
+
+def about_the_corner(deltas, anchors):
+    _, sides = corner_and_sides(anchors)
+    return decode(deltas, anchors) - np.tile(sides / 2, 2)
+
+
+def shifted_by_new_sides(deltas, anchors):
+    place, sides = corner_and_sides(anchors)
+    new = sides * np.exp(np.minimum(deltas[:, 2:].astype(float), np.log(1000 / 16)))
+    centre = place + sides / 2 + deltas[:, :2] * new
+    return np.hstack([centre - new / 2, centre + new / 2])
+
+
+@st.composite
+def deltas_of_boxes(draw):
+    some = draw(boxes(1, 3))
+    deltas = draw(hnp.arrays(np.int64, (len(some), 4), elements=st.integers(-4, 12))) / 2
+    return deltas.astype(np.float32), some
+
+
+DECODE = Task(
+    name="decode",
+    kind="build",
+    specification=decode,
+    cases=deltas_of_boxes(),
+    examples=[(np.float32([[0.5, 0, 0, 0]]), np.float32([[0, 0, 4, 4]]))],
+    after="Every box that a detector reports has gone through this function twice: an anchor "
+    "becomes a proposal, and a proposal becomes a detection.",
+    link="BoxCoder.decode in tinymaskrcnn/detection/box_coder.py",
+    wrong=[
+        Wrong(
+            lambda deltas, anchors: decode_with(deltas, anchors, limit=np.inf),
+            "dw and dh are not limited. A wild answer of 20 would make a box 500 million times as "
+            "wide.",
+        ),
+        Wrong(
+            lambda deltas, anchors: decode_with(deltas, anchors, scale=lambda d: 1 + d),
+            "dw and dh are logarithms of ratios; what undoes a logarithm?",
+        ),
+        Wrong(about_the_corner, "The shift starts from the anchor's centre, not from its corner."),
+        Wrong(
+            shifted_by_new_sides,
+            "The shift is measured in the anchor's sides, not in those of the new box.",
+        ),
+    ],
+)
+
+TASKS = [
+    MATCH_ANCHORS,
+    ENCODE,
+    DECODE,
+    SAMPLE_COUNTS,
+    LTRB_OFFSETS,
+    ENCODE_TABLE,
+    PROPOSAL_LABELS,
+    ATSS,
+]

@@ -4,10 +4,13 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from lessons import load
 from lessons.checking import Law, Task, Wrong
 from lessons.checking.pictures import tables
 from lessons.figures.diagrams import number_tables
 from lessons.figures.plots import curves
+
+ap_one = load("measuring").ap_one
 
 # best_f1_score
 
@@ -604,4 +607,73 @@ MATCH_WITH_CROWDS = Task(
     ],
 )
 
-TASKS = [BEST_F1_SCORE, ELEVEN_POINTS, AVERAGE_RECALL, PANOPTIC_QUALITY, MATCH_WITH_CROWDS]
+# average_precision
+
+
+def average_precision(hits, objects):
+    return float(ap_one([bool(h) for h in hits], objects))
+
+
+def raw_precision(hits, objects):
+    """At each recall the precision where it is first reached."""
+    found, values = np.cumsum(hits), []
+    for point in range(101):
+        places = np.flatnonzero(found / objects >= point / 100 - 1e-12)
+        values.append(found[places[0]] / (places[0] + 1) if len(places) else 0.0)
+    return float(np.mean(values))
+
+
+def mean_at_the_hits(hits, objects):
+    found = np.cumsum(hits)
+    precision = found / np.arange(1, len(hits) + 1)
+    return float(precision[hits].sum() / objects)
+
+
+def of_eleven(hits, objects):
+    found = np.cumsum(hits)
+    precision, recall = found / np.arange(1, len(hits) + 1), found / objects
+    points = [precision[recall >= p / 10 - 1e-12].max(initial=0) for p in range(11)]
+    return float(np.mean(points))
+
+
+@st.composite
+def ranked_hits(draw):
+    hits = np.array(draw(st.lists(st.booleans(), min_size=1, max_size=6)))
+    return hits, max(1, int(hits.sum()) + draw(st.integers(0, 2)))
+
+
+AVERAGE_PRECISION = Task(
+    name="average_precision",
+    kind="build",
+    specification=average_precision,
+    cases=ranked_hits(),
+    examples=[(np.array([True, False, True]), 2)],
+    after="COCO's AP is the mean of this number over ten IoU thresholds and all classes. A wrong "
+    "detection behind the last right one costs nothing.",
+    link="tinymaskrcnn/evaluation/coco_metrics.py",
+    wrong=[
+        Wrong(
+            raw_precision,
+            "You take the precision where the recall is reached. COCO takes the best one from "
+            "there on.",
+        ),
+        Wrong(
+            mean_at_the_hits,
+            "You average over the right detections. COCO reads the curve at 101 recalls.",
+        ),
+        Wrong(of_eleven, "Those are 11 recalls, as in Pascal VOC; COCO has 101."),
+        Wrong(
+            lambda hits, objects: average_precision(hits, max(1, int(np.sum(hits)))),
+            "Objects that were never found are forgotten: recall is hits over all objects.",
+        ),
+    ],
+)
+
+TASKS = [
+    AVERAGE_PRECISION,
+    BEST_F1_SCORE,
+    ELEVEN_POINTS,
+    AVERAGE_RECALL,
+    PANOPTIC_QUALITY,
+    MATCH_WITH_CROWDS,
+]

@@ -113,7 +113,7 @@ TWO = [np.float32(v) for v in ([1, 2], [0, 1], [3, 1], [3, 8])]
 
 FOLD = Task(
     name="fold_norm",
-    kind="fill",
+    kind="build",
     specification=fold_norm,
     cases=convolutions_and_norms(),
     examples=[(SQUARE, *TWO, 1.0)],
@@ -372,4 +372,67 @@ NORM_GRADIENT = Task(
     ],
 )
 
-TASKS = [RUNNING, FOLD, MAX_POOL, GROUP, NORM_GRADIENT]
+# max_pool
+
+
+def max_pool(x, size, stride, padding, of_window=None):
+    height, width = ((side + 2 * padding - size) // stride + 1 for side in x.shape[1:3])
+    y = np.zeros((len(x), height, width, x.shape[3]), np.float32)
+    for n, i, j, c in np.ndindex(y.shape):
+        window = (size, size), (stride, stride), (padding, padding)
+        y[n, i, j, c] = LESSON.pool_window(x[n], i, j, c, *window)[0]
+    return y
+
+
+def zero_padded_pool(x, size, stride, padding):
+    around = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    return max_pool(np.pad(x, around), size, stride, 0)
+
+
+def mean_pool(x, size, stride, padding):
+    """The mean of each window, of what lies inside the picture."""
+    around = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    x = np.pad(x.astype(float), around, constant_values=np.nan)
+    height, width = ((side - size) // stride + 1 for side in x.shape[1:3])
+    y = np.zeros((len(x), height, width, x.shape[3]), np.float32)
+    for n, i, j, c in np.ndindex(y.shape):
+        r, s = i * stride, j * stride
+        y[n, i, j, c] = np.nanmean(x[n, r : r + size, s : s + size, c])
+    return y
+
+
+@st.composite
+def pools(draw):
+    size, stride = draw(st.integers(1, 3)), draw(st.integers(1, 2))
+    shape = [draw(st.integers(1, 2)), *(draw(st.integers(size, 4)) for _ in range(2))]
+    x = draw(arrays((*shape, draw(st.integers(1, 2)))))
+    return x, size, stride, draw(st.integers(0, size // 2))
+
+
+MAX_POOL_WHOLE = Task(
+    name="max_pool",
+    kind="build",
+    specification=max_pool,
+    cases=pools(),
+    after="With size 1 and stride 2 it only leaves out rows and columns: that is how the pyramid "
+    "gets its coarsest level. Between stem and first stage it halves the map.",
+    link="max_pool2d in tinymaskrcnn/ops/max_pool2d/reference.py",
+    wrong=[
+        Wrong(
+            zero_padded_pool,
+            "Where all numbers of a window at the edge are negative, your zeros win. Put something "
+            "around the picture that never wins.",
+        ),
+        Wrong(mean_pool, "That is the mean of each window; the largest number is asked for."),
+        Wrong(
+            lambda x, size, stride, padding: max_pool(x, size, size, padding),
+            "Your windows lie side by side. How far it is from one to the next is the stride.",
+        ),
+        Wrong(
+            lambda x, size, stride, padding: max_pool(x, size, stride, 0),
+            "The padding is missing: windows may reach over the edge.",
+        ),
+    ],
+)
+
+TASKS = [MAX_POOL_WHOLE, FOLD, RUNNING, MAX_POOL, GROUP, NORM_GRADIENT]

@@ -11,7 +11,9 @@ from lessons.checking.strategies import arrays, boxes
 from lessons.figures.diagrams import GROUND_TRUTH, PROPOSAL, boxes_on_grid
 
 iou_one = load("boxes_iou").iou_one
-smooth_l1_one = load("region_proposals").smooth_l1_one
+LESSON = load("region_proposals")
+smooth_l1_one = LESSON.smooth_l1_one
+binary_cross_entropy_one = LESSON.binary_cross_entropy_one
 
 
 def overlaps_of(truth, proposals):
@@ -507,4 +509,166 @@ AVERAGE_RECALL = Task(
     ],
 )
 
-TASKS = [PROPOSAL_RECALL, FOCAL_TERM, OBJECTNESS_MAP, SMOOTH_L1_SLOPE, AVERAGE_RECALL]
+# best_anchors
+
+
+def best_anchors(scores, k):
+    return np.array(sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:k], int)
+
+
+def last_of_equals(scores, k):
+    return np.array(sorted(range(len(scores)), key=lambda i: (-scores[i], -i))[:k], int)
+
+
+def few_scores():
+    return arrays(st.tuples(st.integers(1, 6)), -3, 3, 2.0)
+
+
+BEST_ANCHORS = Task(
+    name="best_anchors",
+    kind="build",
+    specification=best_anchors,
+    cases=st.tuples(few_scores(), st.integers(1, 6)),
+    examples=[(np.float32([0, 2, 1]), 2)],
+    after="The model does this on each level by itself, so that a level with few anchors also "
+    "gets its turn. Only the few hundred anchors that are left are ever turned into boxes.",
+    link="tinymaskrcnn/detection/top_k.py",
+    wrong=[
+        Wrong(
+            lambda scores, k: best_anchors(-scores, k),
+            "Those are the lowest scores. NumPy sorts ascending.",
+        ),
+        Wrong(
+            last_of_equals,
+            "Of equal scores the first anchor comes first; reversing a sorted list turns equals "
+            "round, too.",
+        ),
+        Wrong(
+            lambda scores, k: np.sort(best_anchors(scores, k)),
+            "They are the right ones in the order of the anchors. The best one comes first.",
+        ),
+        Wrong(
+            lambda scores, k: scores[best_anchors(scores, k)],
+            "Those are scores. Which anchors have them?",
+        ),
+    ],
+)
+
+
+# binary_cross_entropy
+
+
+def binary_cross_entropy(logits, targets):
+    pairs = zip(logits.astype(float), targets.astype(float), strict=True)
+    return np.array([binary_cross_entropy_one(*pair) for pair in pairs])
+
+
+def by_the_definition(logits, targets):
+    with np.errstate(all="ignore"):
+        p = 1 / (1 + np.exp(-logits.astype(float)))
+        return -targets * np.log(p) - (1 - targets) * np.log(1 - p)
+
+
+@st.composite
+def judged_logits(draw):
+    values = st.sampled_from([0, 1, -1, 3, -3, 1000, -1000])
+    logits = draw(st.lists(values, min_size=1, max_size=3))
+    targets = st.lists(st.sampled_from([0, 1, 0.5]), min_size=len(logits), max_size=len(logits))
+    return np.array(logits, float), np.array(draw(targets), float)
+
+
+BINARY_CROSS_ENTROPY = Task(
+    name="binary_cross_entropy",
+    kind="build",
+    specification=binary_cross_entropy,
+    cases=judged_logits(),
+    examples=[(np.array([0.0]), np.array([1.0]))],
+    after="Objectness and masks are both learned with it. At logit 0 it costs log 2, whatever the "
+    "truth is: the first number to look for in a fresh run.",
+    link="binary_cross_entropy in tinymaskrcnn/ops/losses/reference.py",
+    wrong=[
+        Wrong(
+            by_the_definition,
+            "Right on paper. But at 1000 the probability is rounded to 1, and log(1 - 1) is minus "
+            "infinity: write max(z, 0), z t and log(1 + exp(-|z|)) instead.",
+        ),
+        Wrong(
+            lambda z, t: binary_cross_entropy(z, 1 - t),
+            "A sure and right answer is expensive with yours. The targets are turned round.",
+        ),
+        Wrong(
+            lambda z, t: np.mean(binary_cross_entropy(z, t)),
+            "That is the mean; what each logit costs is asked for.",
+        ),
+        Wrong(
+            lambda z, t: binary_cross_entropy(z, t) + z * t - np.maximum(z, 0) * t,
+            "Where the truth is 1 and the logit negative, a term is missing: it is z t, not "
+            "max(z, 0) t.",
+        ),
+    ],
+)
+
+
+# smooth_l1
+
+
+def smooth_l1(difference, beta):
+    return np.vectorize(lambda d: float(smooth_l1_one(float(d), beta)))(difference)
+
+
+def unjoined(difference, beta):
+    d = np.abs(difference)
+    return np.where(d < beta, d**2 / (2 * beta), d)
+
+
+def never_as_steep(difference, beta):
+    d = np.abs(difference)
+    return np.where(d < beta, d**2 / 2, d - beta / 2)
+
+
+def of_signed(difference, beta):
+    return np.where(difference < beta, difference**2 / (2 * beta), difference - beta / 2)
+
+
+SMOOTH_L1 = Task(
+    name="smooth_l1",
+    kind="build",
+    specification=smooth_l1,
+    cases=st.tuples(
+        arrays(st.tuples(st.integers(1, 2), st.integers(1, 3)), -6, 6, 4.0),
+        st.sampled_from([1.0, 0.5, 2.0]),
+    ),
+    after="Its slope is never more than 1, so one box that is far off cannot upset a whole step. "
+    "Near the goal the parabola lets the slope die away, and the boxes settle.",
+    link="smooth_l1 in tinymaskrcnn/ops/losses/reference.py",
+    wrong=[
+        Wrong(
+            unjoined,
+            "The two pieces do not meet: at beta the parabola has reached beta / 2.",
+        ),
+        Wrong(
+            never_as_steep,
+            "The two pieces do not meet: the parabola is d² / (2 beta), so that at beta it is as "
+            "steep as the line.",
+        ),
+        Wrong(
+            of_signed,
+            "A large negative difference falls on the parabola. What counts is the distance.",
+        ),
+        Wrong(
+            lambda d, beta: np.abs(d) + 0.0,
+            "That is the plain distance (L1): it is as steep near the goal as far away.",
+        ),
+    ],
+)
+
+TASKS = [
+    BEST_ANCHORS,
+    BINARY_CROSS_ENTROPY,
+    SMOOTH_L1,
+    PROPOSAL_RECALL,
+    FOCAL_TERM,
+    OBJECTNESS_MAP,
+    SMOOTH_L1_SLOPE,
+    AVERAGE_RECALL,
+]

@@ -8,7 +8,8 @@ from lessons.checking import Law, Task, Wrong
 from lessons.checking.pictures import tables
 from lessons.checking.strategies import arrays, boxes
 
-bilinear_at = load("roi_align").bilinear_at
+LESSON = load("roi_align")
+bilinear_at, align_one = LESSON.bilinear_at, LESSON.align_one
 
 # level_by_cells
 
@@ -394,4 +395,220 @@ ALIGN_ROTATED = Task(
     ],
 )
 
-TASKS = [LEVEL_BY_CELLS, SPREAD, ALIGN_MAX, ALIGN_ROTATED]
+# bilinear
+
+
+def bilinear(features, y, x):
+    points = [bilinear_at(features, float(r), float(c)) for r, c in zip(y, x, strict=True)]
+    return np.array(points).reshape(len(y), features.shape[2])
+
+
+def nearest_cell(features, y, x):
+    r = np.clip(np.floor(np.clip(y, 0, None) + 0.5).astype(int), 0, features.shape[0] - 1)
+    c = np.clip(np.floor(np.clip(x, 0, None) + 0.5).astype(int), 0, features.shape[1] - 1)
+    far = (y < -1) | (y > features.shape[0]) | (x < -1) | (x > features.shape[1])
+    return features[r, c] * ~far[:, None]
+
+
+def weights_swapped(features, y, x):
+    """Each cell gets the weight of the one opposite."""
+    height, width, _ = features.shape
+    cy, cx = np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)
+    turned_y, turned_x = (2 * np.floor(v) + 1 - v for v in (cy, cx))
+    far = (y < -1) | (y > height) | (x < -1) | (x > width)
+    return bilinear(features, turned_y, turned_x) * ~far[:, None]
+
+
+def held_to_the_edge(features, y, x):
+    height, width, _ = features.shape
+    return bilinear(features, np.clip(y, 0, height - 1), np.clip(x, 0, width - 1))
+
+
+@st.composite
+def points_on_maps(draw):
+    height, width = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    features = draw(arrays((height, width, draw(st.integers(1, 2)))))
+    count = draw(st.integers(1, 3))
+    y, x = (
+        np.array([draw(st.integers(-6, 4 * side + 5)) / 4 for _ in range(count)])
+        for side in (height, width)
+    )
+    return features, y, x
+
+
+BILINEAR = Task(
+    name="bilinear",
+    kind="build",
+    specification=bilinear,
+    cases=points_on_maps(),
+    examples=[(np.float32([[[0], [4]], [[8], [12]]]), np.array([0.5]), np.array([0.25]))],
+    after="It has a slope by every cell that it reads, and so a loss on a crop can teach the map. "
+    "Rounding to a cell, as RoIPool did, is what it replaced.",
+    link="_axis_weights in tinymaskrcnn/ops/roi_align/reference.py",
+    wrong=[
+        Wrong(
+            weights_swapped,
+            "The nearer cell counts less with yours: the weight of a cell is one minus its "
+            "distance.",
+        ),
+        Wrong(nearest_cell, "You read the nearest cell. Mix the four around the point."),
+        Wrong(
+            held_to_the_edge,
+            "A point more than a cell outside reads 0, and not the edge.",
+        ),
+        Wrong(
+            lambda features, y, x: bilinear(features, x, y),
+            "x and y are swapped: the first axis of the map is y.",
+        ),
+    ],
+)
+
+
+# roi_crop
+
+
+def roi_crop(features, box, size, samples):
+    crop = np.zeros((size, size, features.shape[2]))
+    for i, j in np.ndindex(size, size):
+        crop[i, j] = align_one(features, box, i, j, (size, size), 1.0, samples, False)
+    return crop
+
+
+def of_a_rounded_box(features, box, size, samples):
+    return roi_crop(features, np.floor(box), size, samples)
+
+
+def on_the_edges(features, box, size, samples):
+    """Samples from the first edge of each bin on."""
+    x1, y1, x2, y2 = (float(v) for v in box)
+    wide, high = max(x2 - x1, 1), max(y2 - y1, 1)
+    back = np.array([wide, high] * 2) / (2 * size * samples)
+    moved = np.array([x1, y1, x1 + wide, y1 + high]) - back
+    return roi_crop(features, moved, size, samples)
+
+
+def without_a_least_side(features, box, size, samples):
+    box = np.asarray(box, float)
+    grid = (np.arange(size * samples) + 0.5) / (size * samples)
+    y, x = box[1] + grid * (box[3] - box[1]), box[0] + grid * (box[2] - box[0])
+    points = np.array([[bilinear_at(features, r, c) for c in x] for r in y])
+    return points.reshape(size, samples, size, samples, -1).mean(axis=(1, 3))
+
+
+def shifted_by_half(features, box, size, samples):
+    return roi_crop(features, np.asarray(box, float) - 0.5, size, samples)
+
+
+@st.composite
+def regions_of_maps(draw):
+    features = draw(arrays((draw(st.integers(1, 4)), draw(st.integers(1, 4)), 1)))
+    x1, y1 = draw(st.integers(-2, 6)) / 2, draw(st.integers(-2, 6)) / 2
+    width, height = draw(st.integers(1, 8)) / 2, draw(st.integers(1, 8)) / 2
+    box = np.float32([x1, y1, x1 + width, y1 + height])
+    return features, box, draw(st.integers(1, 2)), draw(st.integers(1, 2))
+
+
+ROI_CROP = Task(
+    name="roi_crop",
+    kind="build",
+    specification=roi_crop,
+    cases=regions_of_maps(),
+    max_cases=60,
+    after="Both heads see nothing but such crops, 7 x 7 for the class and 14 x 14 for the mask. "
+    "It is the layer that Mask R-CNN added.",
+    link="roi_align in tinymaskrcnn/ops/roi_align/reference.py",
+    wrong=[
+        Wrong(
+            of_a_rounded_box,
+            "The box is rounded to whole cells: that was RoIPool's mistake. Keep its fractions.",
+        ),
+        Wrong(
+            on_the_edges,
+            "Your points start at the bin's edge. With two points in a bin they lie at a quarter "
+            "and at three quarters of it.",
+        ),
+        Wrong(
+            without_a_least_side,
+            "A side shorter than one cell counts as one cell.",
+        ),
+        Wrong(
+            shifted_by_half,
+            "You shift by half a cell (`aligned=True` in other systems). Here the corner of the "
+            "box is used as it is.",
+        ),
+        Wrong(
+            lambda features, box, size, samples: roi_crop(features, box, size, samples).swapaxes(
+                0, 1
+            ),
+            "Rows and columns are swapped: y runs along the first axis.",
+        ),
+    ],
+)
+
+
+# pyramid_level
+
+
+def exact_level(box):
+    """By comparing areas, without logarithms."""
+    area, level = float((box[2] - box[0]) * (box[3] - box[1])), 4
+    while area >= 4 * 224.0**2:
+        area, level = area / 4, level + 1
+    while area < 224.0**2:
+        area, level = area * 4, level - 1
+    return level
+
+
+def pyramid_level(boxes, finest, coarsest):
+    return np.array([min(max(exact_level(b), finest), coarsest) for b in boxes.astype(float)])
+
+
+def by_sides(rule):
+    def answer(boxes, finest, coarsest):
+        sides = (boxes[:, 2:] - boxes[:, :2]).astype(float)
+        return np.clip(rule(sides), finest, coarsest).astype(int)
+
+    return answer
+
+
+@st.composite
+def boxes_of_all_sizes(draw):
+    sides = st.sampled_from([7, 56, 60, 112, 223, 224, 300, 448, 500, 896, 2000])
+    rows = []
+    for _ in range(draw(st.integers(1, 3))):
+        width, height = draw(sides), draw(sides)
+        rows.append([0, 0, width, width if draw(st.booleans()) else height])
+    return np.float32(rows), 2, 5
+
+
+PYRAMID_LEVEL = Task(
+    name="pyramid_level",
+    kind="build",
+    specification=pyramid_level,
+    cases=boxes_of_all_sizes(),
+    examples=[(np.float32([[0, 0, 224, 224]]), 2, 5), (np.float32([[0, 0, 448, 448]]), 2, 5)],
+    after="224 is the side of the pictures on which backbones are trained, and level 4 was the map "
+    "that detectors used before there were pyramids. Most objects are smaller: they go to level 2.",
+    link="level_of in tinymaskrcnn/models/roi_pooling.py",
+    wrong=[
+        Wrong(
+            by_sides(lambda s: np.round(4 + np.log2(np.sqrt(s.prod(axis=1)) / 224))),
+            "You round. A box keeps its level until its side has doubled: round down.",
+        ),
+        Wrong(
+            by_sides(lambda s: np.floor(4 + np.log2(s.prod(axis=1) / 224**2))),
+            "Your level goes by the area. Doubling the side makes the area four times as large, "
+            "and is one level.",
+        ),
+        Wrong(
+            by_sides(lambda s: np.floor(4 + np.log2(s.max(axis=1) / 224))),
+            "You go by the longer side; it is the square of the same area that counts.",
+        ),
+        Wrong(
+            lambda boxes, finest, coarsest: np.array([exact_level(b) for b in boxes.astype(float)]),
+            "The level is not held between finest and coarsest: there are no such maps.",
+        ),
+    ],
+)
+
+TASKS = [BILINEAR, ROI_CROP, PYRAMID_LEVEL, LEVEL_BY_CELLS, SPREAD, ALIGN_MAX, ALIGN_ROTATED]

@@ -672,4 +672,63 @@ SOFT_NMS = Task(
     ],
 )
 
-TASKS = [SUPPRESSED_BY, PER_CLASS_NMS, FAST_NMS, BOX_VOTING, SOFT_NMS]
+# suppress
+
+
+def suppress(boxes, scores, threshold):
+    return np.array(greedy(boxes, scores, threshold), int)
+
+
+def dropped_ones_drop(boxes, scores, threshold):
+    overlap, order = table_of(boxes, boxes), ranked(scores)
+    return np.array(
+        [i for n, i in enumerate(order) if not any(overlap[i, j] > threshold for j in order[:n])],
+        int,
+    )
+
+
+def exactly_is_too_much(boxes, scores, threshold):
+    overlap, kept = table_of(boxes, boxes), []
+    for i in ranked(scores):
+        if not any(overlap[i, j] >= threshold for j in kept):
+            kept.append(i)
+    return np.array(kept, int)
+
+
+SUPPRESS = Task(
+    name="suppress",
+    kind="build",
+    specification=suppress,
+    cases=scenes(),
+    examples=SCENES,
+    picture=kept_picture,
+    after="The model runs it on each level's proposals and again on each class's detections. "
+    "Without it every object would be reported a dozen times.",
+    link="nms in tinymaskrcnn/ops/nms/reference.py",
+    wrong=[
+        Wrong(
+            dropped_ones_drop,
+            "A box that has been dropped drops another one. What is gone drops nobody.",
+        ),
+        Wrong(
+            exactly_is_too_much,
+            "A box is dropped where the IoU is above the threshold; exactly the threshold stays.",
+        ),
+        Wrong(
+            lambda boxes, scores, threshold: suppress(boxes, -scores, threshold),
+            "You begin with the worst box. NumPy sorts ascending.",
+        ),
+        Wrong(
+            lambda boxes, scores, threshold: np.sort(suppress(boxes, scores, threshold)),
+            "They are the right ones; the best one comes first.",
+        ),
+        Wrong(
+            lambda boxes, scores, threshold: np.isin(
+                np.arange(len(boxes)), suppress(boxes, scores, threshold)
+            ),
+            "You return a mask. The indices of the boxes are asked for, best first.",
+        ),
+    ],
+)
+
+TASKS = [SUPPRESS, SUPPRESSED_BY, PER_CLASS_NMS, FAST_NMS, BOX_VOTING, SOFT_NMS]

@@ -450,4 +450,74 @@ ADAMW_STEP = Task(
     ],
 )
 
-TASKS = [MILESTONE_RATE, CLIP_TOGETHER, SMOOTHED_CURVE, ADAMW_STEP]
+# sgd_step
+
+
+def sgd_step(weight, gradient, velocity, lr, momentum, decay):
+    new_weight, new_velocity = np.zeros(weight.shape), np.zeros(weight.shape)
+    for i in np.ndindex(weight.shape):
+        push = float(gradient[i]) + decay * float(weight[i])
+        new_velocity[i] = momentum * float(velocity[i]) + push
+        new_weight[i] = float(weight[i]) - lr * new_velocity[i]
+    return new_weight, new_velocity
+
+
+def rate_in_the_velocity(weight, gradient, velocity, lr, momentum, decay):
+    velocity = momentum * velocity + lr * (gradient + decay * weight)
+    return weight - velocity, velocity
+
+
+def averaged(weight, gradient, velocity, lr, momentum, decay):
+    velocity = momentum * velocity + (1 - momentum) * (gradient + decay * weight)
+    return weight - lr * velocity, velocity
+
+
+def uphill(weight, gradient, velocity, lr, momentum, decay):
+    velocity = momentum * velocity + gradient + decay * weight
+    return weight + lr * velocity, velocity
+
+
+def with_the_old_velocity(weight, gradient, velocity, lr, momentum, decay):
+    return weight - lr * velocity, momentum * velocity + gradient + decay * weight
+
+
+@st.composite
+def sgd_steps(draw):
+    shape = (draw(st.integers(1, 3)),)
+    three = (draw(arrays(shape)) for _ in range(3))
+    lr, momentum = draw(st.sampled_from([0.5, 0.25])), draw(st.sampled_from([0.5, 0.0, 0.75]))
+    return (*three, lr, momentum, draw(st.sampled_from([0.0, 0.5])))
+
+
+SGD_STEP = Task(
+    name="sgd_step",
+    kind="build",
+    specification=sgd_step,
+    cases=sgd_steps(),
+    after="With momentum 0.9 a steady gradient ends up pushing ten times as hard. The published "
+    "Mask R-CNN was trained with nothing more than this line and a schedule.",
+    link="sgd_step in tinymaskrcnn/ops/sgd/reference.py",
+    wrong=[
+        Wrong(
+            lambda w, g, v, lr, momentum, decay: sgd_step(w, g, v, lr, momentum, 0.0),
+            "The weight decay is missing: decay times the weight is added to the gradient.",
+        ),
+        Wrong(
+            lambda w, g, v, lr, momentum, decay: sgd_step(w, g, 0 * v, lr, momentum, decay),
+            "The old velocity is forgotten; it keeps its share `momentum`.",
+        ),
+        Wrong(
+            rate_in_the_velocity,
+            "The learning rate is inside the velocity. Then a changed rate would only act later; "
+            "multiply when the weight moves.",
+        ),
+        Wrong(
+            averaged,
+            "Your velocity is an average. Here the gradient is added whole.",
+        ),
+        Wrong(uphill, "The weight moves with the gradient, uphill. Which way does the loss fall?"),
+        Wrong(with_the_old_velocity, "The weight moves by the new velocity, not by the old one."),
+    ],
+)
+
+TASKS = [SGD_STEP, MILESTONE_RATE, CLIP_TOGETHER, SMOOTHED_CURVE, ADAMW_STEP]
