@@ -8,9 +8,11 @@ import errno
 import logging
 import os
 from collections import deque
-from collections.abc import Container, Hashable, Iterable, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -29,7 +31,10 @@ from ..files import check_output, identities, identity, mark, write_atomic, writ
 from ..models.mask_rcnn import MaskRCNN
 from ..models.pretrained import load_model, weights_path
 from ..training.distributed import end_together, world
+from ..video.clips import SUFFIXES as VIDEO_SUFFIXES
+from ..video.clips import is_clip
 from ..viz.draw import draw_detections
+from .clips import ClipWork
 from .machine import add_machine, prepare
 from .options import (
     add_agnostic_nms,
@@ -41,18 +46,23 @@ from .options import (
     positive,
 )
 from .predictions import Prediction, Source, Spool, coco_json, in_order
-from .tables import say
+from .tables import counted, say
 
 logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
 LONGEST_STEM = 220  # bytes of a result's name before "_predicted": most systems allow 255 in all
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Writes each image with its objects drawn on it, as DIR/NAME_predicted.png. Images that "
-        "cannot be read are named and skipped; the status is then 1 (2 for a single file)."
+        "Writes each image with its objects drawn on it, as DIR/NAME_predicted.png, and each video "
+        "as DIR/NAME_predicted.mp4, in which an object keeps its number and its colour. Files that "
+        "cannot be read are named and skipped; the status is then 1 (2 for a single file). Videos "
+        "need PyAV: pip install 'tinymaskrcnn[video]'."
     )
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files or folders of them")
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="image and video files, or folders of them"
+    )
     add_weights(parser)
     add_score(parser, "leave out detections with a lower score (default: 0.5)")
     parser.add_argument(
@@ -64,7 +74,24 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json",
         action="store_true",
-        help="also write DIR/predictions.json: COCO json with scores, masks as RLE",
+        help="also write DIR/predictions.json: COCO json with scores, masks as RLE; for each video "
+        "DIR/NAME_predicted.json, with frame, time and track_id",
+    )
+    parser.add_argument(
+        "--csv",
+        action="store_true",
+        help="also write DIR/NAME_predicted.csv for each video: a row per object of each frame",
+    )
+    parser.add_argument(
+        "--every",
+        type=positive,
+        metavar="N",
+        help="of a video, use only the first of every N frames",
+    )
+    parser.add_argument(
+        "--no-track",
+        action="store_true",
+        help="do not follow the objects of a video from frame to frame",
     )
     parser.add_argument(
         "--page",
@@ -88,21 +115,27 @@ def run(options: argparse.Namespace) -> int:
     group = world()
     with end_together(group), contextlib.ExitStack() as opened:
         with group.together():
-            files = image_files(options.images)
+            given = image_files(options.images)
+            clips = [path for path in given if is_clip(path)]
+            files = [path for path in given if not is_clip(path)]
+            check_video_options(options, clips)
             changes = {"box_class_agnostic_nms": True} if options.agnostic_nms else {}
             model = load_model(options.weights, **changes)
             classes = model.classes
             out = output_folder("--out", options.out)
-            read = identities([*files, weights_path(options.weights)])
-            if options.json:
+            read = identities([*given, weights_path(options.weights)])
+            if options.json and files:
                 check_output(out / "predictions.json", read, mark("predict"), options.force)
             prepare(options)
             model.to(options.device)
         inputs = sources(files, options.page)
         pairs = list(zip(inputs, output_names(inputs, out), strict=True))
-        spool = opened.enter_context(Spool(out)) if options.json else None
+        spool = opened.enter_context(Spool(out)) if options.json and files else None
         work = Work(model, classes, read, options, spool)
         used = [work.predict(*pair) for pair in pairs[group.rank :: group.size]]
+        targets = output_names([Source(path) for path in clips], out, "_predicted.mp4")
+        mine = slice(group.rank, None, group.size)
+        used += map(work.predict_clip, clips[mine], targets[mine])
         if spool is not None:
             results = in_order(spool, len(inputs), group)
             content = coco_json(inputs, results, classes)
@@ -113,8 +146,9 @@ def run(options: argparse.Namespace) -> int:
         more = [issue for part in group.gathered(work.unread) for issue in part]
     for kind, some in by_kind(more).items():
         logger.warning("%s (%d): %s", kind, len(some), examples(some, with_details=True))
-    from_folder = len(inputs) > 1 or any(os.path.isdir(given) for given in options.images)
-    return status(len(inputs), failures, from_folder)
+    count = len(inputs) + len(clips)
+    from_folder = count > 1 or any(os.path.isdir(given) for given in options.images)
+    return status(count, failures, from_folder, "files" if clips else "images")
 
 
 @dataclass(frozen=True)
@@ -135,7 +169,7 @@ class Work:
 
     def predict(self, source: Source, target: Path) -> bool:
         """Detect the objects of an image, draw, print and keep them; whether that worked."""
-        detections = self._drawn_or_logged(source, target)
+        detections = self._tried(lambda: self._drawn(source, target), source, target)
         prediction = None
         if detections is not None:
             say(f"{source}: {summary(detections, self.classes)} -> {target}")
@@ -145,12 +179,29 @@ class Work:
             self.spool.add(prediction)
         return detections is not None
 
-    def _drawn_or_logged(self, source: Source, target: Path) -> Detections | None:
-        """The objects of an image, once they are drawn; None and a line in the log if it cannot be
-        read or drawn.
+    def predict_clip(self, path: Path, target: Path) -> bool:
+        """Detect, draw and write the objects of a video; whether that worked."""
+        options = self.options
+        work = ClipWork(
+            self._detected,
+            self.model.in_channels,
+            self.classes,
+            self.read,
+            options.force,
+            options.max_pixels,
+            options.every or 1,
+            not options.no_track,
+            [".json"] * options.json + [".csv"] * options.csv,
+            world().leads,
+        )
+        return bool(self._tried(lambda: work.predict(path, target), Source(path), target))
+
+    def _tried(self, work: Callable[[], Result], source: Source, target: Path) -> Result | None:
+        """What the work returns; None and a line in the log if its file cannot be read or its
+        result cannot be written.
         """
         try:
-            return self._drawn(source, target)
+            return work()
         except InputError as problem:
             logger.error("%s", problem)
         except MemoryError:
@@ -167,37 +218,62 @@ class Work:
         image = read_image(source.path, self.model.in_channels, limit, source.page or 1)
         more = unread(source.path, page=source.page, max_pixels=limit)
         self.unread.extend(Issue(ODD, kind, str(source), detail) for kind, detail in more)
-        (detections,) = self.model.detect([image])
-        detections = detections[detections.scores >= self.options.score]
+        detections = self._detected(image)
         picture = draw_detections(image, detections, self.classes, 0.0)
         write_picture(target, picture, mark("predict"), compress_level=3)
         return detections
 
+    def _detected(self, image: np.ndarray) -> Detections:
+        """The objects of an image that have the wanted score."""
+        (detections,) = self.model.detect([image])
+        return detections[detections.scores >= self.options.score]
 
-def status(total: int, failures: int, of_many: bool) -> int:
-    """0 if all images could be read and drawn; if not, 1 for a folder or several, 2 for one."""
+
+def check_video_options(options: argparse.Namespace, clips: Sequence[Path]) -> None:
+    """Raises InputError if an option is given that would do nothing without a video."""
+    names = {"--csv": options.csv, "--every": options.every, "--no-track": options.no_track}
+    for name, value in names.items():
+        if value and not clips:
+            raise InputError(f"{name}: this is for videos, and there is none among the files")
+
+
+def status(total: int, failures: int, of_many: bool, things: str = "images") -> int:
+    """0 if all files could be read and drawn; if not, 1 for a folder or several, 2 for one."""
     if not failures:
         return 0
     if of_many and world().leads:
-        logger.error("%d of %d images could not be read or drawn", failures, total)
+        logger.error("%d of %d %s could not be read or drawn", failures, total, things)
     return 1 if of_many else 2
 
 
 def image_files(given: Iterable[str]) -> list[Path]:
-    """Files as they are; of folders all files that are named as images, sorted, even those of kinds
-    that cannot be read, so that none is skipped in silence. Raises InputError for a folder without.
+    """Files as they are; of folders all files that are named as images or videos, sorted, even
+    those of kinds that cannot be read, so that none is skipped in silence. Raises InputError for a
+    folder without.
     """
     paths: list[Path] = []
     for path in map(Path, given):
         if not os.path.isdir(path):  # Path.is_dir raises for names that are too long
             paths.append(path)
             continue
-        known = SUFFIXES | FOREIGN_SUFFIXES
+        known = SUFFIXES | FOREIGN_SUFFIXES | VIDEO_SUFFIXES
         inside = sorted(file for file in path.iterdir() if file.suffix.lower() in known)
         if not inside:
             raise InputError(f"{path}: no images in this folder ({', '.join(sorted(SUFFIXES))})")
-        paths += inside
+        paths += without_unreadable_videos(path, inside)
     return list(dict.fromkeys(paths))
+
+
+def without_unreadable_videos(folder: Path, files: list[Path]) -> list[Path]:
+    """The files of a folder, but no videos if there are images and PyAV is missing: the log says so
+    once, not for each of them.
+    """
+    images = [path for path in files if not is_clip(path)]
+    if images and len(images) < len(files) and find_spec("av") is None:
+        count = counted(len(files) - len(images), "video")
+        logger.warning("%s: left out, %s: pip install 'tinymaskrcnn[video]'", folder, count)
+        return images
+    return files
 
 
 def sources(files: Sequence[Path], page: int | str | None) -> list[Source]:
@@ -215,8 +291,13 @@ def sources(files: Sequence[Path], page: int | str | None) -> list[Source]:
     return found
 
 
-def output_names(inputs: Sequence[Source], out: Path) -> list[Path]:
-    """One file per input: no two the same, even if case does not count, and none an input."""
+def output_names(inputs: Sequence[Source], out: Path, ending: str = "_predicted.png") -> list[Path]:
+    """One file per input: no two the same, even if case does not count, and none an input.
+
+    Args:
+        ending: what follows the image's name.
+    """
+    before, _, suffix = ending.rpartition(".")
     read = identities(path for path, _ in inputs)
     taken = {place(path) for path, _ in inputs}  # even files that do not exist
     names = []
@@ -225,10 +306,10 @@ def output_names(inputs: Sequence[Source], out: Path) -> list[Path]:
         while len(os.fsencode(stem)) > LONGEST_STEM:
             stem = stem[:-1]
         stem += f"_page{page}" if page else ""
-        number, target = 1, out / f"{stem}_predicted.png"
+        number, target = 1, out / f"{stem}{ending}"
         while place(target) in taken or identity(target) in read:
             number += 1
-            target = out / f"{stem}_predicted-{number}.png"
+            target = out / f"{stem}{before}-{number}.{suffix}"
         taken.add(place(target))
         names.append(target)
     return names

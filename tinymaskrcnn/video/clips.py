@@ -33,14 +33,14 @@ class Frame(NamedTuple):
     """One frame of a clip.
 
     Attributes:
-        index: its number, from 0.
+        number: from 0.
         pixels: (H, W, 3) uint8, RGB, upright.
         ticks, duration: when it is shown, since the first frame, and for how long (0: unknown), in
             `Clip.time_base`.
         time: when it is shown, in seconds since the first frame.
     """
 
-    index: int
+    number: int
     pixels: np.ndarray
     ticks: int
     duration: int
@@ -106,7 +106,7 @@ class Clip:
             InputError: there are no frames, or they are too large.
         """
         size: tuple[int, int] | None = None  # width and height, as stored
-        index, start, last, end = -1, 0, -1, 0
+        index, start, last, end, damaged = -1, 0, -1, 0, 0
         for index, frame in enumerate(self._decoded()):
             check_size(self.path, (frame.width, frame.height), self.max_pixels)
             size = size or (frame.width, frame.height)
@@ -117,12 +117,15 @@ class Clip:
                     self.aspect = 1 / self.aspect
             ticks = max(ticks - start, last + 1)  # also where the file's times go back
             last, end = ticks, ticks + (frame.duration or 0)
+            damaged += frame.is_corrupt
             if index % every == 0:
                 pixels = turned(rgb(frame, size), turn_of(frame))
                 time = float(ticks * self.time_base)
                 yield Frame(index, pixels, ticks, every * (frame.duration or 0), time)
         if index < 0:
             raise InputError(f"{self.path}: there are no frames in this video")
+        if damaged and not self.damage:
+            self.damage = f"{damaged} of them wrong"
         self._look_for_missing(index + 1, float(end * self.time_base))
 
     def _decoded(self) -> Iterator[Any]:
@@ -147,7 +150,7 @@ class Clip:
         seconds = self._length()
         read = f"{count} frames could be read"
         if self.damage:
-            self.damage = f"damaged or cut off ({one_line(str(self.damage))}): {read}"
+            self.damage = f"damaged or cut off: {read} ({one_line(self.damage)})"
         elif seconds and end + 1 / float(self.rate) < 0.98 * seconds - 0.1:
             self.damage = f"cut off: {read}, {end:.1f} of {seconds:.1f} seconds"
 
@@ -202,7 +205,7 @@ def pyav(path: Path) -> Any:
 
 def rgb(frame: Any, size: tuple[int, int]) -> np.ndarray:
     """A decoded frame as (H, W, 3) uint8, scaled to this width and height if they differ."""
-    change = {"width": size[0], "height": size[1]}
+    change: dict[str, Any] = {"width": size[0], "height": size[1]}
     if frame.colorspace == UNSPECIFIED:
         change["src_colorspace"] = "ITU709" if frame.height >= HD else "ITU601"
     if frame.color_trc in (PQ, HLG):
@@ -270,7 +273,7 @@ def writing(path: Path, clip: Clip, mark: str) -> Iterator[Callable[[Frame, np.n
                 container.mux(packets)
 
             def add(frame: Frame, pixels: np.ndarray) -> None:
-                if frame.index == 0:
+                if frame.number == 0:
                     height, width = pixels.shape[:2]
                     stream.height, stream.width = height + height % 2, width + width % 2
                     stream.pix_fmt = "yuv420p"

@@ -37,7 +37,7 @@ def to_sdr(pixels: np.ndarray, transfer: int) -> np.ndarray:
 
 @cache
 def _linear(transfer: int) -> np.ndarray:
-    """Light by code value (65536,) float32: PQ's with white paper at 1, HLG's with the peak at 1."""
+    """Light by code value (65536,) float32: white paper is 1 for PQ, the peak is 1 for HLG."""
     code = np.linspace(0, 1, 1 << 16)
     if transfer == PQ:
         power = code ** (32 / 2523)

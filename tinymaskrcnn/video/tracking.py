@@ -60,7 +60,9 @@ class Tracker:
         self._clock = 0.0  # the time by which objects move
         self._last: float | None = None  # the time of the latest frame
         self._steps: deque[float] = deque(maxlen=25)  # seconds between the latest frames
-        self._ids = np.zeros(0, np.int64)  # this and all below: one entry per living track, (T, ...)
+        self._ids = np.zeros(
+            0, np.int64
+        )  # this and all below: one entry per living track, (T, ...)
         self._labels = np.zeros(0, np.int64)
         self._boxes = np.zeros((0, 4))  # where it was last seen
         self._velocity = np.zeros((0, 4))  # of the box's sides, in pixels per second
