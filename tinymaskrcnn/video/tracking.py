@@ -1,9 +1,10 @@
 """Follow objects from frame to frame: which detection is the same object as one before?
 
-Each object is expected where its velocity carries it, and detections are assigned to objects so
-that the sum of overlaps is the largest (Bewley et al. 2016, "Simple online and realtime tracking",
-with averages in place of its Kalman filter). Only boxes, classes and times are used, so an object
-that was hidden for longer than `patience`, or that comes back into the image, gets a new number.
+Each object is expected where its velocity carries it, in its latest size, and detections are
+assigned to objects so that the sum of overlaps is the largest (Bewley et al. 2016, "Simple online
+and realtime tracking", with averages in place of its Kalman filter). Only boxes, classes and times
+are used, so an object that was hidden for longer than `patience`, or that comes back into the
+image, gets a new number.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Tracker:
         )  # this and all below: one entry per living track, (T, ...)
         self._labels = np.zeros(0, np.int64)
         self._boxes = np.zeros((0, 4))  # where it was last seen
-        self._velocity = np.zeros((0, 4))  # of the box's sides, in pixels per second
+        self._velocity = np.zeros((0, 2))  # of its centre, in pixels per second
         self._time = np.zeros(0)  # on the clock, when it was last seen
         self._seen = np.zeros(0, np.int64)  # in how many frames
         self._missed = np.zeros(0, np.int64)  # frames since
@@ -107,7 +108,8 @@ class Tracker:
 
     def _matches(self, clock: float, boxes: np.ndarray, labels: np.ndarray) -> Match:
         """What goes with what, if objects have moved until `clock`."""
-        expected = self._boxes + self._velocity * (clock - self._time)[:, None]
+        way = self._velocity * (clock - self._time)[:, None]
+        expected = self._boxes + np.tile(way, 2)
         same = self._labels[:, None] == labels  # (T, N)
         overlap = np.where(same, 1.0, OTHER_CLASS) * paired_iou(expected[:, None], boxes)
         tracks, found = assigned(overlap, self.overlap)
@@ -126,7 +128,7 @@ class Tracker:
     def _continue(self, tracks: np.ndarray, boxes: np.ndarray, labels: np.ndarray) -> None:
         """Move these tracks to where they were found."""
         passed = np.maximum(self._clock - self._time[tracks], 1e-6)[:, None]
-        velocity = (boxes - self._boxes[tracks]) / passed
+        velocity = (centres(boxes) - centres(self._boxes[tracks])) / passed
         weight = np.where(self._seen[tracks] == 1, 1.0, self.smoothing)[:, None]
         self._velocity[tracks] += weight * (velocity - self._velocity[tracks])
         self._boxes[tracks], self._labels[tracks], self._time[tracks] = boxes, labels, self._clock
@@ -146,7 +148,7 @@ class Tracker:
         self._ids = np.append(self._ids, ids)
         self._labels = np.append(self._labels, labels)
         self._boxes = np.concatenate([self._boxes, boxes])
-        self._velocity = np.concatenate([self._velocity, np.zeros((n, 4))])
+        self._velocity = np.concatenate([self._velocity, np.zeros((n, 2))])
         self._time = np.append(self._time, np.full(n, self._clock))
         self._seen = np.append(self._seen, np.ones(n, np.int64))
         self._missed = np.append(self._missed, np.zeros(n, np.int64))
@@ -159,6 +161,11 @@ def assigned(overlap: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]
     rows, columns = linear_sum_assignment(overlap, maximize=True)
     good = overlap[rows, columns] >= least
     return rows[good], columns[good]
+
+
+def centres(boxes: np.ndarray) -> np.ndarray:
+    """The centres (N, 2) of boxes (N, 4)."""
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
 
 
 def grown(boxes: np.ndarray) -> np.ndarray:
