@@ -18,8 +18,10 @@ def switches(truth, found):
     and how many objects were found in how many sightings.
     """
     latest, count, sightings = {}, 0, 0
-    for (_, objects), (_, numbers), overlap in zip(truth, found, overlaps(truth, found)):
-        for thing, row in zip(objects, overlap):
+    for (_, objects), (_, numbers), overlap in zip(
+        truth, found, overlaps(truth, found), strict=True
+    ):
+        for thing, row in zip(objects, overlap, strict=True):
             if row.max(initial=0) > 0.5:
                 number = numbers[row.argmax()]
                 count += latest.get(thing, number) != number

@@ -74,7 +74,9 @@ class Clip:
         try:
             with self._reading():
                 options = {"format_whitelist": DEMUXERS}
-                self._container = self._av.open(self._file, container_options=options)
+                self._container = self._av.open(
+                    self._file, container_options=options, metadata_errors="replace"
+                )
             self._stream = self._video_stream()
         except BaseException:
             self._file.close()

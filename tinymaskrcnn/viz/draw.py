@@ -112,8 +112,8 @@ def draw_tracks(
 
 def _track_captions(name: str, number: str, room: float, height: int) -> tuple[str, ...]:
     """What may stand at an object of a clip: name and number where there is room, or the number."""
-    captions = [f"{name} {number}".strip(), number or name]
-    return tuple(c for c in captions if c and _tag_size(c, height)[0] <= room) or (number,)
+    captions = tuple(filter(None, dict.fromkeys([f"{name} {number}".strip(), number])))
+    return tuple(c for c in captions if c == number or _tag_size(c, height)[0] <= room)
 
 
 def draw_target(image: np.ndarray, target: dict[str, Any], classes: Sequence[str]) -> Image.Image:
