@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,26 @@ def test_every_nth_frame_without_tracks(capsys, weights):
     assert not any("track_id" in a for a in content["annotations"])
     rows = Path("out/a_predicted.csv").read_text().splitlines()
     assert len(rows) == 16 and all(row.split(",")[2] == "" for row in rows[1:])
+
+
+def test_a_progress_bar_counts_frames(monkeypatch, weights):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    make_clip("a.mp4")
+    real = predict.Work._detected
+
+    def slow(self, image):
+        time.sleep(0.06)
+        return real(self, image)
+
+    monkeypatch.setattr(predict.Work, "_detected", slow)
+    terminal = Terminal()
+    with contextlib.redirect_stderr(terminal), contextlib.redirect_stdout(io.StringIO()):
+        assert main(small("a.mp4", "--every", "2", weights=weights)) == 0
+    shown = terminal.getvalue()
+    assert "a.mp4: " in shown and "/12 [" in shown and "frame/s" in shown
 
 
 def test_clips_among_images_and_in_folders(capsys, weights):

@@ -259,7 +259,9 @@ def image_files(given: Iterable[str]) -> list[Path]:
         known = SUFFIXES | FOREIGN_SUFFIXES | VIDEO_SUFFIXES
         inside = sorted(file for file in path.iterdir() if file.suffix.lower() in known)
         if not inside:
-            raise InputError(f"{path}: no images in this folder ({', '.join(sorted(SUFFIXES))})")
+            raise InputError(
+                f"{path}: no images or videos in this folder ({', '.join(sorted(SUFFIXES))})"
+            )
         paths += without_unreadable_videos(path, inside)
     return list(dict.fromkeys(paths))
 
