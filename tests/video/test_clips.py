@@ -3,6 +3,7 @@
 import os
 import sys
 import tracemalloc
+import types
 from pathlib import Path
 
 import numpy as np
@@ -315,11 +316,14 @@ def test_every_damaged_byte_is_one_line_or_read(tmp_path):
             assert len(frames) >= 1
 
 
-def test_without_pyav_one_line_tells_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "av", None)
+@pytest.mark.parametrize("module", [None, types.SimpleNamespace(__version__="17.9.1")])
+def test_without_pyav_one_line_tells_what_to_install(tmp_path, monkeypatch, module):
+    monkeypatch.setitem(sys.modules, "av", module)
     path = tmp_path / "a.mp4"
     path.write_bytes(b"anything")
-    assert message(path).endswith("; pip install 'tinymaskrcnn[video]'")
+    text = message(path)
+    assert text.startswith("reading video needs PyAV 18 (")
+    assert text.endswith("); pip install 'tinymaskrcnn[video]'")
 
 
 def test_names_of_clips():

@@ -7,7 +7,7 @@ H.264 in MP4. Not here: sound, which is left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".
 SUFFIXES |= {".m2ts", ".wmv", ".flv", ".3gp", ".ogv"}
 # What FFmpeg may take a file for. Others, such as playlists, would open further files.
 DEMUXERS = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,asf,flv,ogg,h264,hevc,m4v,mp3,wav,aac,flac"
+OLDEST = 18  # version of PyAV
 UNSPECIFIED = 2  # FFmpeg's number of a colour space that the file does not tell
 BT709, TV_RANGE = 1, 1
 HD = 720  # rows; from here on an unspecified colour space is taken as BT.709, as players do
@@ -70,33 +71,38 @@ class Clip:
         check_file(path)
         self.path, self.max_pixels = path, max_pixels
         self._av = pyav(path)
-        self._file = open(path, "rb")  # noqa: SIM115
-        try:
+        self.damage: str | None = None
+        with ExitStack() as opened:
+            self._file = opened.enter_context(open(path, "rb"))
             with self._reading():
-                options = {"format_whitelist": DEMUXERS}
-                self._container = self._av.open(
-                    self._file, container_options=options, metadata_errors="replace"
+                self._container = opened.enter_context(
+                    self._av.open(
+                        self._file,
+                        container_options={"format_whitelist": DEMUXERS},
+                        metadata_errors="replace",
+                    )
                 )
             self._stream = self._video_stream()
-        except BaseException:
-            self._file.close()
-            raise
-        self._stream.thread_type = "AUTO"
-        self.time_base = Fraction(self._stream.time_base or Fraction(1, 1000))
-        self.rate = Fraction(self._stream.average_rate or self._stream.guessed_rate or 25)
-        self.aspect = Fraction(self._stream.sample_aspect_ratio or 1)
+            self._describe()
+            self._opened = opened.pop_all()
+
+    def _describe(self) -> None:
+        """Take over what the header tells. Raises InputError if frames are too large."""
+        stream = self._stream
+        if stream.width and stream.height:
+            check_size(self.path, (stream.width, stream.height), self.max_pixels)
+        stream.thread_type = "AUTO"
+        self.time_base = Fraction(stream.time_base or Fraction(1, 1000))
+        self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+        self.aspect = Fraction(stream.sample_aspect_ratio or 1)
         seconds = self._length()
-        self.frames = self._stream.frames or (round(seconds * self.rate) if seconds else None)
-        self.damage: str | None = None
-        if self._stream.width and self._stream.height:
-            check_size(path, (self._stream.width, self._stream.height), max_pixels)
+        self.frames = stream.frames or (round(seconds * self.rate) if seconds else None)
 
     def __enter__(self) -> Clip:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._container.close()
-        self._file.close()
+        self._opened.close()
 
     def read(self, every: int = 1) -> Iterator[Frame]:
         """The first frame, and each `every`-th after it.
@@ -195,13 +201,18 @@ def is_clip(path: Path) -> bool:
 
 
 def pyav(path: Path) -> Any:
-    """PyAV's module. Raises InputError, naming the file that needs it, if it is not installed."""
+    """PyAV's module. Raises InputError, naming the file that needs it, if it is missing or old."""
     try:
         import av
-    except ImportError as problem:
+
+        problem = "" if int(av.__version__.split(".")[0]) >= OLDEST else f"not {av.__version__}"
+    except ImportError as missing:
+        problem = str(missing)
+    if problem:
         raise InputError(
-            f"{path}: reading video needs PyAV ({problem}); pip install 'tinymaskrcnn[video]'"
-        ) from problem
+            f"{path}: reading video needs PyAV {OLDEST} ({problem}); pip install "
+            "'tinymaskrcnn[video]'"
+        )
     return av
 
 
