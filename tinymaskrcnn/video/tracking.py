@@ -13,7 +13,6 @@ from collections import deque
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from ..detection.boxes import Size, clip_boxes, is_large_enough, paired_iou
 
@@ -158,6 +157,8 @@ class Tracker:
 def assigned(overlap: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of the pairs whose `overlap` (T, N) is `least` or more, each row and column
     at most once, with the largest possible sum."""
+    from scipy.optimize import linear_sum_assignment  # late: it takes time, and images need none of it
+
     rows, columns = linear_sum_assignment(overlap, maximize=True)
     good = overlap[rows, columns] >= least
     return rows[good], columns[good]
