@@ -157,7 +157,7 @@ class Tracker:
 def assigned(overlap: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of the pairs whose `overlap` (T, N) is `least` or more, each row and column
     at most once, with the largest possible sum."""
-    from scipy.optimize import linear_sum_assignment  # late: it takes time, and images need none of it
+    from scipy.optimize import linear_sum_assignment  # late: it is slow to load
 
     rows, columns = linear_sum_assignment(overlap, maximize=True)
     good = overlap[rows, columns] >= least
