@@ -92,7 +92,7 @@ def folder(tmp_path, monkeypatch):
         (["predict", "x.png", "--weights", "none"], "none: no such weights; expected a file, or"),
         (["predict", "x.png", "--score", "7"], "--score: 7.0: expected 0 to 1"),
         (["predict", "x.png", "--max-pixels", "0"], "--max-pixels: 0: expected at least 1"),
-        (["predict", "."], ".: no images in this folder"),
+        (["predict", "."], ".: no images or videos in this folder"),
         (["evaluate", "--images", "here"], "--images goes with --data"),
     ],
 )

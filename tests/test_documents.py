@@ -58,6 +58,7 @@ ELSEWHERE = {
     r"python -m tests\.cuda": (".ci/run", "-m tests.cuda"),
     r"python -m tests\.benchmarks\.gpu_estimate": (".ci/run", "-m tests.benchmarks.gpu_estimate"),
     r"python -m tests\.windows predict data/shapes": (".ci/other_machines", "-m tests.windows"),
+    r"tinymaskrcnn predict clip\.mp4 --json --csv": ("tests/test_cli_video.py", "--json, --csv"),
     r"tinymaskrcnn warmup": (".ci/other_machines", "-m tests.windows warmup"),
     r"tinymaskrcnn warmup --clear": ("tests/test_kernel_cache.py", "test_clear_removes_kernels"),
     r"python lessons/06_boxes_iou\.py": ("tests/lessons/test_scripts.py", "lesson_files()"),

@@ -32,7 +32,7 @@ nn
 optim  detection
 models
 datasets
-evaluation
+evaluation  video
 viz
 exports
 training

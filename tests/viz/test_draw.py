@@ -135,6 +135,32 @@ def test_colours_differ_in_lightness_or_hue():
     assert distances[~np.eye(len(colours), dtype=bool)].min() > 40
 
 
+def test_a_track_keeps_its_colour_whatever_its_place_and_score():
+    """In the size of the frame, with no box and no score, and the same ones on top."""
+    image = np.full((120, 160, 3), 90, np.uint8)
+    boxes = [[10, 40, 60, 100], [40, 50, 90, 90], [100, 60, 140, 100]]
+    found = detections(boxes, [0.9, 0.8, 0.7], (120, 160))
+    picture = draw.draw_tracks(image, found, np.array([5, 14, 2]), ["a"])
+    assert picture.size == (160, 120)
+    back = found[np.array([2, 0, 1])]
+    again = draw.draw_tracks(image, back, np.array([2, 5, 14]), ["a"])
+    assert np.array_equal(picture, again)
+    edges = {n: draw.COLOURS[(n - 1) % len(draw.COLOURS)] for n in (5, 14, 2)}
+    colours = set(map(tuple, np.asarray(picture).reshape(-1, 3).tolist()))
+    assert set(edges.values()) <= colours  # 14 is 2 again
+    other = draw.draw_tracks(image, found, None, ["a"])
+    assert draw.COLOURS[0] in set(map(tuple, np.asarray(other).reshape(-1, 3).tolist()))
+
+
+def test_captions_of_tracks_fit():
+    captions = draw._track_captions("square", "12", 1000.0, 13)
+    assert captions == ("square 12", "12")
+    assert draw._track_captions("square", "12", 20.0, 13) == ("12",)
+    assert draw._track_captions("square", "", 1000.0, 13) == ("square",)
+    assert draw._track_captions("", "12", 1.0, 13) == ("12",)
+    assert draw._track_captions("", "", 1000.0, 13) == ()
+
+
 def test_contact_sheet_puts_pictures_in_rows():
     red, blue = (Image.new("RGB", (10, 6), colour) for colour in ("red", "blue"))
     sheet = contact_sheet([red, red, blue], columns=2, margin=2)

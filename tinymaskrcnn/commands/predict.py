@@ -8,10 +8,12 @@ import errno
 import logging
 import os
 from collections import Counter
-from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -30,7 +32,10 @@ from ..files import check_output, identities, identity, mark, write_picture
 from ..models.mask_rcnn import MaskRCNN
 from ..models.pretrained import load_model, weights_path
 from ..training.distributed import end_together, world
+from ..video.clips import SUFFIXES as VIDEO_SUFFIXES
+from ..video.clips import is_clip
 from ..viz.draw import draw_detections
+from .clips import CLIP_TABLES, ClipWork
 from .machine import add_machine, prepare
 from .options import (
     add_agnostic_nms,
@@ -45,15 +50,20 @@ from .predictions import Outputs
 from .tables import counted, say
 
 logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
 LONGEST_STEM = 220  # bytes of a result's name before "_predicted": most systems allow 255 in all
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Writes each image with its objects drawn on it, as DIR/NAME_predicted.png. Images that "
-        "cannot be read are named and skipped; the status is then 1 (2 for a single file)."
+        "Writes each image with its objects drawn on it, as DIR/NAME_predicted.png, and each video "
+        "as DIR/NAME_predicted.mp4, in which an object keeps its number and its colour. Files that "
+        "cannot be read are named and skipped; the status is then 1 (2 for a single file). Videos "
+        "need PyAV: pip install 'tinymaskrcnn[video]'."
     )
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files or folders of them")
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="image and video files, or folders of them"
+    )
     add_weights(parser)
     add_score(parser, "leave out detections with a lower score (default: 0.5)")
     parser.add_argument(
@@ -71,7 +81,25 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json",
         action="store_true",
-        help="the same as --format coco: write DIR/predictions.json, COCO json with scores",
+        help="the same as --format coco: write DIR/predictions.json, COCO json with scores; for "
+        "each video DIR/NAME_predicted.json, with frame, time and track_id",
+    )
+    parser.add_argument(
+        "--csv",
+        action="store_true",
+        help="the same as --format csv: write DIR/measurements.csv, a row per object; for each "
+        "video DIR/NAME_predicted.csv",
+    )
+    parser.add_argument(
+        "--every",
+        type=positive,
+        metavar="N",
+        help="of a video, use only the first of every N frames",
+    )
+    parser.add_argument(
+        "--no-track",
+        action="store_true",
+        help="do not follow the objects of a video from frame to frame",
     )
     parser.add_argument(
         "--page",
@@ -95,18 +123,19 @@ def run(options: argparse.Namespace) -> int:
     group = world()
     with end_together(group), contextlib.ExitStack() as opened:
         with group.together():
-            formats = chosen(options.format) if options.format else []
-            if options.json and "coco" not in formats:
-                formats.append("coco")
-            files = image_files(options.images)
+            formats = formats_of(options)
+            given = image_files(options.images)
+            clips = [path for path in given if is_clip(path)]
+            files = [path for path in given if not is_clip(path)]
+            check_video_options(options, formats, clips)
             changes = {"box_class_agnostic_nms": True} if options.agnostic_nms else {}
             model = load_model(options.weights, **changes)
             classes = model.classes
             out = output_folder("--out", options.out)
-            read = identities([*files, weights_path(options.weights)])
+            read = identities([*given, weights_path(options.weights)])
             inputs = sources(files, options.page)
             names = partial(output_names, inputs)
-            outputs = Outputs(formats, inputs, out, names, read, options.force)
+            outputs = Outputs(formats if files else [], inputs, out, names, read, options.force)
             opened.enter_context(outputs)
             outputs.prepare(classes, group)
             prepare(options)
@@ -114,17 +143,28 @@ def run(options: argparse.Namespace) -> int:
         pairs = list(zip(inputs, output_names(inputs, out), strict=True))
         work = Work(model, classes, read, options, outputs)
         used = [work.predict(*pair) for pair in pairs[group.rank :: group.size]]
+        targets = output_names([Source(path) for path in clips], out, "_predicted.mp4")
+        mine = slice(group.rank, None, group.size)
+        used += map(work.predict_clip, clips[mine], targets[mine])
         outputs.finish(classes, group)
         failures = sum(group.gathered(used.count(False)))
         counts = sum(group.gathered(work.counts), Counter[str]())
         more = [issue for part in group.gathered(work.unread) for issue in part]
     for kind, some in by_kind(more).items():
         logger.warning("%s (%d): %s", kind, len(some), examples(some, with_details=True))
-    if options.format and group.leads:
+    if options.format and files and group.leads:
         images = counted(len(inputs) - failures, "image")
         say(f"{images}: {kinds(counts)} -> {', '.join(outputs.places())}")
-    from_folder = len(inputs) > 1 or any(os.path.isdir(given) for given in options.images)
-    return status(len(inputs), failures, from_folder)
+    count = len(inputs) + len(clips)
+    from_folder = count > 1 or any(os.path.isdir(given) for given in options.images)
+    return status(count, failures, from_folder, "files" if clips else "images")
+
+
+def formats_of(options: argparse.Namespace) -> list[str]:
+    """The formats of `--format`, `--json` and `--csv`."""
+    formats = chosen(options.format) if options.format else []
+    given = {"coco": options.json, "csv": options.csv}
+    return formats + [name for name, wanted in given.items() if wanted and name not in formats]
 
 
 @dataclass(frozen=True)
@@ -147,7 +187,7 @@ class Work:
 
     def predict(self, source: Source, target: Path) -> bool:
         """Detect the objects of an image, draw, print and keep them; whether that worked."""
-        detections = self._drawn_or_logged(source, target)
+        detections = self._tried(lambda: self._drawn(source, target), source, target)
         if detections is None:
             self.outputs.skip()
             return False
@@ -156,12 +196,30 @@ class Work:
         say(f"{source}: {kinds(found)} -> {target}")
         return True
 
-    def _drawn_or_logged(self, source: Source, target: Path) -> Detections | None:
-        """The objects of an image, once all is written; None and a line in the log if it cannot be
-        read, or a file of it cannot be written.
+    def predict_clip(self, path: Path, target: Path) -> bool:
+        """Detect, draw and write the objects of a video; whether that worked."""
+        options = self.options
+        formats = formats_of(options)
+        work = ClipWork(
+            self._detected,
+            self.model.in_channels,
+            self.classes,
+            self.read,
+            options.force,
+            options.max_pixels,
+            options.every or 1,
+            not options.no_track,
+            [CLIP_TABLES[name] for name in formats],
+            world().leads,
+        )
+        return bool(self._tried(lambda: work.predict(path, target), Source(path), target))
+
+    def _tried(self, work: Callable[[], Result], source: Source, target: Path) -> Result | None:
+        """What the work returns; None and a line in the log if its file cannot be read or its
+        result cannot be written.
         """
         try:
-            return self._drawn(source, target)
+            return work()
         except InputError as problem:
             logger.error("%s", problem)
         except MemoryError:
@@ -179,8 +237,7 @@ class Work:
         image = read_image(source.path, self.model.in_channels, limit, source.page or 1)
         more = unread(source.path, page=source.page, max_pixels=limit)
         self.unread.extend(Issue(ODD, kind, str(source), detail) for kind, detail in more)
-        (detections,) = self.model.detect([image])
-        detections = detections[detections.scores >= self.options.score]
+        detections = self._detected(image)
         picture = draw_detections(image, detections, self.classes, 0.0)
         write_picture(target, picture, mark("predict"), compress_level=3)
         found = PredictedImage(source, image, detections, self.classes, limit)
@@ -189,31 +246,67 @@ class Work:
         self.unread.extend(Issue(ODD, kind, str(source), detail) for kind, detail in lost)
         return detections
 
+    def _detected(self, image: np.ndarray) -> Detections:
+        """The objects of an image that have the wanted score."""
+        (detections,) = self.model.detect([image])
+        return detections[detections.scores >= self.options.score]
 
-def status(total: int, failures: int, of_many: bool) -> int:
-    """0 if all images could be read and drawn; if not, 1 for a folder or several, 2 for one."""
+
+def check_video_options(
+    options: argparse.Namespace, formats: Sequence[str], clips: Sequence[Path]
+) -> None:
+    """Raises InputError for an option that would do nothing without a video, or a format that is
+    not for videos.
+    """
+    for name, value in {"--every": options.every, "--no-track": options.no_track}.items():
+        if value and not clips:
+            raise InputError(f"{name}: this is for videos, and there is none among the files")
+    for name in formats:
+        if clips and name not in CLIP_TABLES:
+            raise InputError(
+                f"--format {name}: not for videos ({clips[0]}); expected {' or '.join(CLIP_TABLES)}"
+            )
+
+
+def status(total: int, failures: int, of_many: bool, things: str = "images") -> int:
+    """0 if all files could be read and drawn; if not, 1 for a folder or several, 2 for one."""
     if not failures:
         return 0
     if of_many and world().leads:
-        logger.error("%d of %d images could not be read or drawn", failures, total)
+        logger.error("%d of %d %s could not be read or drawn", failures, total, things)
     return 1 if of_many else 2
 
 
 def image_files(given: Iterable[str]) -> list[Path]:
-    """Files as they are; of folders all files that are named as images, sorted, even those of kinds
-    that cannot be read, so that none is skipped in silence. Raises InputError for a folder without.
+    """Files as they are; of folders all files that are named as images or videos, sorted, even
+    those of kinds that cannot be read, so that none is skipped in silence. Raises InputError for a
+    folder without.
     """
     paths: list[Path] = []
     for path in map(Path, given):
         if not os.path.isdir(path):  # Path.is_dir raises for names that are too long
             paths.append(path)
             continue
-        known = SUFFIXES | FOREIGN_SUFFIXES
+        known = SUFFIXES | FOREIGN_SUFFIXES | VIDEO_SUFFIXES
         inside = sorted(file for file in path.iterdir() if file.suffix.lower() in known)
         if not inside:
-            raise InputError(f"{path}: no images in this folder ({', '.join(sorted(SUFFIXES))})")
-        paths += inside
+            raise InputError(
+                f"{path}: no images or videos in this folder ({', '.join(sorted(SUFFIXES))})"
+            )
+        paths += without_unreadable_videos(path, inside)
     return list(dict.fromkeys(paths))
+
+
+def without_unreadable_videos(folder: Path, files: list[Path]) -> list[Path]:
+    """The files of a folder, but no videos if there are images and PyAV is missing: the log says so
+    once, not for each of them.
+    """
+    images = [path for path in files if not is_clip(path)]
+    if images and len(images) < len(files) and find_spec("av") is None:
+        count = counted(len(files) - len(images), "video")
+        logger.warning("%s: left out, %s: pip install 'tinymaskrcnn[video]'", folder, count)
+        return images
+    return files
 
 
 def sources(files: Sequence[Path], page: int | str | None) -> list[Source]:

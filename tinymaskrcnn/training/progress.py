@@ -22,7 +22,7 @@ _SHORT = {
 _SMOOTHING = 0.05  # weight of a new step in the losses shown
 
 
-class _Unhindered:
+class Unhindered:
     """Standard error, whether or not somebody still reads it: training does not depend on it."""
 
     def write(self, text: str) -> None:
@@ -57,7 +57,7 @@ class ProgressBar:
             shown = False
         self._batch_size, self._smooth = recipe.batch_size, {}  # type: int, dict[str, float]
         self._bar = tqdm(
-            file=_Unhindered(),
+            file=Unhindered(),
             total=recipe.steps,
             initial=done,
             disable=not shown,

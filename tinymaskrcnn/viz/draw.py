@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ SHORT_SIDE = 384  # smaller images are enlarged up to this
 LONG_SIDE = 4096  # but never beyond this: an image may be one pixel high
 FILL = 0.38  # opacity of a mask
 HIDDEN = 0.34  # share of a box that a caption may cover
+WIDEST = 0.2  # share of a clip's width that a caption may take
 PAPER, INK = rgb(colours.PAPER), rgb(colours.INK)
 Box = tuple[float, float, float, float]
 
@@ -77,6 +79,41 @@ def draw_detections(
         for i in reversed(range(len(shown)))  # highest scores on top
     )
     return _draw(enlarged(image, scale), instances)
+
+
+def draw_tracks(
+    image: np.ndarray, detections: Detections, numbers: np.ndarray | None, classes: Sequence[str]
+) -> Image.Image:
+    """Draw the detections of a clip's frame, in its size. Colours and captions stay with an object
+    from frame to frame, so there are no scores, which would flicker.
+
+    Args:
+        image: (H, W, 3) uint8.
+        numbers: (N,) of the detections' objects, from 1; None: colours are those of the classes.
+        classes: label k is called classes[k - 1].
+    """
+    keys = detections.labels if numbers is None else numbers
+    instances = (
+        _Instance(
+            box := _scaled(detections.boxes[i], 1),
+            *_pasted(detections, i, 1),
+            _track_captions(
+                _class_name(classes, detections.labels[i]) if len(classes) > 1 else "",
+                "" if numbers is None else str(numbers[i]),
+                max(box[2] - box[0], WIDEST * image.shape[1]),
+                _text_height(image.shape[:2]),
+            ),
+            COLOURS[(keys[i] - 1) % len(COLOURS)],
+        )
+        for i in np.argsort(-keys, kind="stable").tolist()  # always the same ones on top
+    )
+    return _draw(Image.fromarray(image), instances, outlines=False)
+
+
+def _track_captions(name: str, number: str, room: float, height: int) -> tuple[str, ...]:
+    """What may stand at an object of a clip: name and number where there is room, or the number."""
+    captions = tuple(filter(None, dict.fromkeys([f"{name} {number}".strip(), number])))
+    return tuple(c for c in captions if c == number or _tag_size(c, height)[0] <= room)
 
 
 def draw_target(image: np.ndarray, target: dict[str, Any], classes: Sequence[str]) -> Image.Image:
@@ -209,8 +246,10 @@ def _pasted(detections: Detections, i: int, scale: int) -> tuple[np.ndarray, int
     return part.binary_masks()[0], left, top
 
 
-def _draw(picture: Image.Image, instances: Iterable[_Instance]) -> Image.Image:
-    """Draw masks, then boxes, then labels, so that no label is covered."""
+def _draw(
+    picture: Image.Image, instances: Iterable[_Instance], outlines: bool = True
+) -> Image.Image:
+    """Draw masks, then boxes (`outlines`), then labels, so that no label is covered."""
     canvas = np.array(picture.convert("RGB"))
     drawn = []
     for instance in instances:
@@ -219,7 +258,7 @@ def _draw(picture: Image.Image, instances: Iterable[_Instance]) -> Image.Image:
     picture = Image.fromarray(canvas)
     draw = ImageDraw.Draw(picture)
     width = max(1, round(min(picture.size) / 300))
-    for instance in drawn:
+    for instance in drawn if outlines else ():
         draw.rectangle(instance.box, outline=instance.colour, width=width)
     boxes = np.array([one.box for one in drawn]).reshape(-1, 4)
     taken = np.zeros((0, 4))
@@ -265,16 +304,28 @@ def _tag(
     Returns:
         The places that are taken now.
     """
-    font = text_font(max(13, round(min(size) / 30)))
+    height = _text_height(size)
+    font = text_font(height)
     for caption in map(printable, instance.captions):
-        _, top, right, bottom = font.getbbox(caption)
-        place = _free_place(boxes, own, (right + 8, bottom + top), size, taken)
+        place = _free_place(boxes, own, _tag_size(caption, height), size, taken)
         if place is not None:
             draw.rectangle(place, fill=instance.colour)
             ink = INK if _luminance(instance.colour) > 110 else PAPER
             draw.text((place[0] + 4, (place[1] + place[3]) / 2), caption, ink, font, anchor="lm")
             return np.vstack([taken, place])
     return taken
+
+
+def _text_height(size: tuple[int, ...]) -> int:
+    """Of captions on an image of this size, in pixels."""
+    return max(13, round(min(size) / 30))
+
+
+@lru_cache(maxsize=1024)  # a clip has the same ones again and again
+def _tag_size(caption: str, height: int) -> tuple[float, float]:
+    """Width and height of a tag for text of this height."""
+    _, top, right, bottom = text_font(height).getbbox(caption)
+    return right + 8, bottom + top
 
 
 def _free_place(
@@ -290,23 +341,26 @@ def _free_place(
     beside = right - width
     corners = [(left, top - height), (left, top), (left, bottom)]
     corners += [(beside, top - height), (beside, bottom), (right, top)]
-    free: list[tuple[bool, bool, Box]] = []
-    for corner in corners:
-        x, y = _inside(corner, tag, size)
-        place = (x, y, x + width, y + height)
-        hidden = _covered(boxes, place) > HIDDEN
-        on_itself = bool(hidden[own])
-        hidden[own] = False
-        if not hidden.any() and not _covered(taken, place).any():
-            free.append((on_itself, y != corner[1], place))
+    inside = [_inside(corner, tag, size) for corner in corners]
+    places = [(x, y, x + width, y + height) for x, y in inside]
+    hidden = _covered(boxes, places) > HIDDEN
+    on_itself = hidden[own].tolist()
+    hidden[own] = False
+    clear = ~(hidden.any(axis=0) | _covered(taken, places).any(axis=0))
+    free = [
+        (on_itself[i], places[i][1] != corners[i][1], places[i])
+        for i in np.flatnonzero(clear).tolist()
+    ]
     return min(free, key=lambda one: one[:2])[2] if free else None
 
 
-def _covered(boxes: np.ndarray, place: Box) -> np.ndarray:
-    """The share of each box (n, 4) that lies under a place: (n,)."""
-    overlap = np.minimum(boxes[:, 2:], place[2:]) - np.maximum(boxes[:, :2], place[:2])
+def _covered(boxes: np.ndarray, places: Sequence[Box]) -> np.ndarray:
+    """The share of each box (n, 4) that lies under each of m places: (n, m)."""
+    over = np.array(places)
+    overlap = np.minimum(boxes[:, None, 2:], over[:, 2:])
+    overlap -= np.maximum(boxes[:, None, :2], over[:, :2])
     area = np.maximum(boxes[:, 2:] - boxes[:, :2], 1).prod(axis=1)
-    return np.maximum(overlap, 0).prod(axis=1) / area
+    return np.maximum(overlap, 0).prod(axis=2) / area[:, None]
 
 
 def _inside(
@@ -326,6 +380,7 @@ def _class_name(classes: Sequence[str], label: int) -> str:
     return classes[label - 1] if 0 < label <= len(classes) else f"class {label}"
 
 
+@lru_cache(maxsize=16)
 def text_font(size: int) -> Any:
     """The font of all figures, at this height in pixels."""
     return ImageFont.load_default(size)

@@ -1,0 +1,1 @@
+"""Video: clips read and written frame by frame, and objects followed from frame to frame."""
