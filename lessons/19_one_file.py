@@ -137,7 +137,7 @@ def upsample(x):
 
 
 def sigmoid(x):
-    return (1 + np.tanh(x / 2)) / 2  # 1 / (1 + exp(-x)), which overflows
+    return 1 / (1 + np.exp(np.minimum(-x, 80)))  # exp(89) overflows
 
 
 def softmax(x):
