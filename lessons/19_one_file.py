@@ -83,7 +83,7 @@ def concatenate(tensors):
 # losses of [classes](12_box_head.py), [masks](13_mask_head.py) and [offsets](08_matching.py).
 # %%
 def conv2d(x, weight, stride=1, padding=0):
-    """Slide weight (O, C, size, size) over x (N, H, W, C): (N, h, w, O); size H: fully connected."""
+    """Slide weight (O, C, s, s) over x (N, H, W, C): (N, h, w, O). Fully connected if s is H."""
     outs, ins, size, _ = weight.data.shape
     padded = np.pad(x.data, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(1, 2))
@@ -171,8 +171,8 @@ def smooth_l1(x, goals, count, beta=1 / 9):
 # same matrices resize images, and cut out and paste [masks](13_mask_head.py).
 # %%
 def reading_matrix(start, length, bins, samples, extent):
-    """Divide `length` from `start` on, both (R,), into bins; take the mean of `samples` points in
-    each: what does each pixel of a row of `extent` weigh in it? (R, bins, extent).
+    """Cut `length` pixels from `start` on, both (R,), into bins, means of `samples` points each.
+    The weight of each pixel of a row of `extent` in each bin: (R, bins, extent).
     """
     start, length = np.reshape(start, (-1, 1)), np.reshape(length, (-1, 1))
     points = start + length * (np.arange(bins * samples) + 0.5) / (bins * samples)
@@ -301,6 +301,7 @@ def pick(boxes, targets, rng, high, low, closest, count, weights):
 def nms(boxes, scores, groups, threshold, limit):
     """Keep the best box, drop those of its group that overlap it, and so on: rows, best first."""
     order, kept = np.argsort(-scores, kind="stable"), []
+    order = order[(boxes[order, 2:] - boxes[order, :2]).min(axis=1) > 1e-3]  # has an area
     while len(order) and len(kept) < limit:
         best, order = order[0], order[1:]
         kept.append(best)
@@ -314,8 +315,6 @@ def propose(logits, deltas, anchors, level_of, height, width, before, after):
     order = np.argsort(-logits, kind="stable")
     best = np.concatenate([order[level_of[order] == k][:before] for k in range(5)])
     boxes = decode(deltas[best], anchors[best], RPN[-1], height, width)
-    large = (boxes[:, 2:] - boxes[:, :2] >= 1e-3).all(axis=1)
-    best, boxes = best[large], boxes[large]
     return boxes[nms(boxes, logits[best], level_of[best], 0.7, after)]
 
 
@@ -482,9 +481,8 @@ def draw_shapes(rng, size=128):
         dx, dy, sector = x - centre_x, y - centre_y, 2 * np.pi / corners
         angle = (np.arctan2(dy, dx) - turn) % sector - sector / 2  # from the middle of its side
         depth = radius * np.cos(sector / 2) - np.hypot(dx, dy) * np.cos(angle)
-        light = np.stack([dx, dy], axis=2) @ rng.uniform(-0.1, 0.1, 2) / radius
-        colour = rng.uniform(0, 1, 3) + light[..., None]
-        image += np.clip(depth + 0.5, 0, 1)[..., None] * (colour - image)
+        light = np.stack([dx, dy], axis=2) @ rng.uniform(-0.1, 0.1, (2, 1)) / radius
+        image += np.clip(depth + 0.5, 0, 1)[..., None] * (rng.uniform(0, 1, 3) + light - image)
         owner[depth > 0] = number
     image += rng.normal(0, rng.uniform(0.04, 0.063), image.shape)
     masks = owner == np.arange(len(labels))[:, None, None]
@@ -496,6 +494,7 @@ def draw_shapes(rng, size=128):
 
 
 def train(model, next_batch, seconds, rate=0.02):
+    """Learn from batches of (image, target), whose images have the model's size already."""
     velocity, start, step, model.training = {}, perf_counter(), 0, True
     while (share := (perf_counter() - start) / seconds) < 1:
         images, targets = zip(*next_batch(), strict=True)

@@ -212,8 +212,8 @@ def test_gradients_by_central_differences(name):
 
 def test_it_learns_two_images_by_heart(capsys, monkeypatch):
     rng = np.random.default_rng(0)
-    model = one_file.MaskRCNN(128, rng)
-    images = [one_file.draw_shapes(np.random.default_rng(i)) for i in (1, 2)]
+    model = one_file.MaskRCNN(64, rng)
+    images = [one_file.draw_shapes(np.random.default_rng(i), size=64) for i in (1, 2)]
     sums, losses = [], model.losses
 
     def recorded(*arguments):
