@@ -496,7 +496,7 @@ def draw_shapes(rng, size=128):
 def train(model, next_batch, seconds, rate=0.02):
     """Learn from batches of (image, target), whose images have the model's size already."""
     velocity, start, step, model.training = {}, perf_counter(), 0, True
-    while (share := (perf_counter() - start) / seconds) < 1:
+    while (share := (perf_counter() - start) / max(seconds, 1e-9)) < 1:
         images, targets = zip(*next_batch(), strict=True)
         batch = np.concatenate([model.prepare(image)[0] for image in images])
         losses = model.losses(batch, targets, model.rng)
@@ -561,7 +561,6 @@ def draw(image, found):
 
 
 def write_png(path, image):
-    """image (H, W, 3) in 0..1."""
     lines = np.insert((image * 255).astype(np.uint8).reshape(len(image), -1), 0, 0, axis=1)
     header = b"IHDR" + np.array(image.shape[1::-1], ">u4").tobytes() + bytes([8, 2, 0, 0, 0])
     png = b"\x89PNG\r\n\x1a\n"
@@ -578,12 +577,14 @@ def main(arguments):
     parser.add_argument("--weights", default=WEIGHTS, help="a safetensors file, for detect")
     parser.add_argument("--seed", type=int, default=0, help="another one: other images and weights")
     options = parser.parse_args(arguments)
-    rng, unseen = (np.random.default_rng([options.seed, i]) for i in (0, 1))
+    rng, unseen = (np.random.default_rng([options.seed % 2**32, i]) for i in (0, 1))
     images = [draw_shapes(unseen) for _ in range(4 if options.command == "overfit" else 50)]
     if options.command == "detect":
-        if not Path(options.weights).is_file():
-            parser.error(f"{options.weights}: no such file; give another one with --weights")
-        model = MaskRCNN(256, rng, load_weights(options.weights))
+        try:
+            model = MaskRCNN(256, rng, load_weights(options.weights))
+            model.detect(images[0][0])  # only now it shows whether they fit
+        except (OSError, ValueError, LookupError, AttributeError) as problem:
+            parser.error(f"{options.weights}: cannot be used ({problem}); give other --weights")
     else:
         model, learn = MaskRCNN(128, rng), images if options.command == "overfit" else None
         train(model, lambda: learn or [draw_shapes(rng) for _ in range(4)], 60 * options.minutes)

@@ -323,10 +323,25 @@ def test_detects_by_itself(tmp_path):
     assert Image.open(tmp_path / "one_file.png").size == (512, 1024)
 
 
-def test_says_that_weights_are_missing(tmp_path):
-    done = run(tmp_path, "--weights", "none.safetensors")
-    assert done.returncode == 2
-    assert "none.safetensors: no such file" in done.stderr.splitlines()[-1]
+NUCLEI = one_file.WEIGHTS.with_name("nuclei.safetensors").read_bytes()  # of two classes
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b"\xff" * 20, b"\2" + bytes(7) + b"[]", b"{}" * 9, NUCLEI]
+)
+def test_weights_that_cannot_be_used(tmp_path, capsys, content):
+    path = tmp_path / "mine.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SystemExit, match="2"):
+        one_file.main(["--weights", str(path)])
+    assert f"{path}: cannot be used" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_no_time_to_train(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one_file.main(["overfit", "--minutes", "-1"])
+    assert (tmp_path / "one_file.png").exists()
 
 
 def test_trains_by_itself(tmp_path):
