@@ -397,4 +397,4 @@ assert PROCESSORS - 16 == 116
 # `tests/cuda/interpreter`. NVIDIA's CUDA C++ Programming Guide:
 # https://docs.nvidia.com/cuda/cuda-c-programming-guide. Numba's:
 # https://nvidia.github.io/numba-cuda. And a matrix product that climbs from the naive kernel to the
-# library's speed: https://siboehm.com/articles/22/CUDA-MMM.
+# library's speed: https://siboehm.com/articles/22/CUDA-MMM. Then lesson 19: all in one file.

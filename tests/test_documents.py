@@ -41,6 +41,8 @@ DEFAULTS = {  # options for commands without them
 NUMBERS = count()
 STATUSES = {"learn": (0, 1)}  # 1: an answer is missing; all others end with 0
 
+TEST_ONE_FILE = "tests/lessons/test_one_file.py"
+
 # Regular expressions of whole commands: which file runs them, and the words to be found there, in
 # which \1 is the first group of the command's.
 ELSEWHERE = {
@@ -62,6 +64,11 @@ ELSEWHERE = {
     r"tinymaskrcnn warmup": (".ci/other_machines", "-m tests.windows warmup"),
     r"tinymaskrcnn warmup --clear": ("tests/test_kernel_cache.py", "test_clear_removes_kernels"),
     r"python lessons/06_boxes_iou\.py": ("tests/lessons/test_scripts.py", "lesson_files()"),
+    r"python lessons/19_one_file\.py": (TEST_ONE_FILE, "test_detects_by_itself"),
+    r"python lessons/19_one_file\.py (overfit|train --minutes 15)": (
+        TEST_ONE_FILE,
+        "test_trains_by_itself",
+    ),
     r"python -m lessons\.site": ("tests/lessons/test_site.py", '"-m", "lessons.site"'),
     r"python -m pytest -q -m lessons or not lessons .*": (".ci/run", "-m pytest -q -m lessons"),
 }
