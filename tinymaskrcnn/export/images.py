@@ -1,0 +1,101 @@
+"""From the image to the backbone's input, and from 28x28 masks to masks of the image: what
+models/transform.py and ops/paste_masks do, as nodes.
+
+A size is (2,) int64, height and width: an array where it is known, else a Value. The same
+arithmetic works on both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..detection.boxes import Size
+from ..models.transform import Transform, TransformConfig
+from .graph import DOUBLE, INT64, Graph, Value, counted_to, floats, joined, spread
+from .layers import resize
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of the image as given, after resizing, and with its padding."""
+
+    image: Any
+    resized: Any
+    padded: Any
+
+
+def sizes_of(g: Graph, transform: Transform, image: Value, fixed: Size | None) -> Sizes:
+    """Sizes of an image (C, H, W), known if it has always the height and width `fixed`."""
+    divisor = transform.config.size_divisor
+    if fixed is None:
+        size: Any = g.Shape(image)[1:3]
+        resized: Any = resized_size(g, transform.config, size)
+    else:
+        size, resized = np.array(fixed), np.array(transform.resized_size(fixed))
+    return Sizes(size, resized, (resized + (divisor - 1)) // divisor * divisor)
+
+
+def resized_size(g: Graph, config: TransformConfig, size: Value) -> Value:
+    """As `Transform.resized_size`, in float64, for an image of any size."""
+    sides = g.Cast(size, to=DOUBLE)
+    scale: float | None = getattr(config, "scale", None)
+    if scale is not None:
+        sides = g.Round(sides * np.float64(scale))
+    else:
+        shorter, longer = np.float64(np.atleast_1d(config.min_size)[-1]), np.float64(config.max_size)
+        smallest, largest = g.ReduceMin(sides, keepdims=1), g.ReduceMax(sides, keepdims=1)
+        sides = g.Floor(sides * g.Min(shorter / smallest, longer / largest))
+    return g.Max(g.Cast(sides, to=INT64), 1)
+
+
+def prepare(g: Graph, config: TransformConfig, image: Value, sizes: Sizes) -> Value:
+    """The backbone's input (1, C, H, W): normalised, resized, with zeros below and to the right."""
+    colour = config.image_mean, config.image_std
+    mean, std = (np.array(values, np.float32).reshape(-1, 1, 1) for values in colour)
+    x = spread((image - mean) / std, 0)
+    x = resize(g, x, len(mean), sizes.resized, "half_pixel", mode="linear")
+    return g.Pad(x, joined([0, 0, 0, 0, 0, 0], sizes.padded - sizes.resized), 0.0)
+
+
+def restore(boxes: Value, sizes: Sizes) -> Value:
+    """Boxes (n, 4) in pixels of the image instead of the resized one."""
+    ratio = floats(sizes.image) / floats(sizes.resized)
+    return boxes * ratio[[1, 0, 1, 0]]
+
+
+def paste(g: Graph, masks: Value, side: int, boxes: Value, size: Any) -> Value:
+    """Masks (n, side, side) stretched to their boxes (n, 4), in images that are zero elsewhere:
+    (n, 1, height, width).
+
+    Interpolation is linear along each axis, so it is two products of matrices: rows @ mask @
+    columns.
+    """
+    padded = g.Pad(masks, [0, 1, 1, 0, 1, 1], 0.0)
+    x1, y1, x2, y2 = g.Split(boxes, axis=1, num_outputs=4, outputs=4)  # n, 1
+    rows = stretch(g, *whole_pixels(g, y1, y2, side), side + 2, size[0])
+    columns = stretch(g, *whole_pixels(g, x1, x2, side), side + 2, size[1])
+    return spread(g.MatMul(g.MatMul(rows, padded), g.Transpose(columns, perm=[0, 2, 1])), 1)
+
+
+def whole_pixels(g: Graph, low: Value, high: Value, side: int) -> tuple[Value, Value]:
+    """The first and the last pixel (n, 1) of a box along one axis, with room for the padding."""
+    half = (high - low) * 0.5 * ((side + 2) / side)
+    centre = (high + low) * 0.5
+    first, last = g.Cast(centre - half, to=INT64), g.Cast(centre + half, to=INT64)  # truncated
+    return floats(first), floats(last)
+
+
+def stretch(g: Graph, first: Value, last: Value, side: int, count: Any) -> Value:
+    """The weight of each of `side` mask pixels in each of `count` image pixels, of which first ..
+    last (n, 1) are the box: (n, count, side), zero outside of the box.
+    """
+    pixel = floats(counted_to(count)) - first  # n, count
+    length = g.Max(last - first + 1.0, 1.0)
+    place = (pixel + 0.5) * (float(side) / length) - 0.5
+    place = g.Min(g.Max(place, 0.0), side - 1.0)
+    distance = g.Abs(spread(place, 2) - np.arange(side, dtype=np.float32))
+    inside = (pixel >= 0.0) & (pixel < length)
+    return g.Relu(1.0 - distance) * spread(floats(inside), 2)
