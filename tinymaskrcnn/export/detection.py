@@ -19,11 +19,12 @@ from ..detection.box_coder import LARGEST_LOG_SCALE
 from ..models import roi_heads, rpn
 from ..models.box_head import ConvFCBoxHead, TwoMLPHead
 from ..models.roi_pooling import MultiScaleRoIAlign, map_scales
-from .graph import INT64, Graph, Value, counted_to, floats, spread
+from .graph import INT64, Graph, Value, cast, clipped, counted_to, floats, spread
 from .images import Sizes
 from .layers import array_of, conv_norm, linear, run, unknown
 
 DROPPED = -1.0  # the score of a box that a filter has dropped
+MOST = 2**31 - 1  # boxes that NonMaxSuppression may keep
 UNIT_BOX = np.array([0, 0, 1, 1], np.float32)
 
 
@@ -67,7 +68,7 @@ def decode(g: Graph, deltas: Value, boxes: Value, weights: Sequence[float]) -> V
 
 def clip(g: Graph, boxes: Value, sizes: Sizes) -> Value:
     """Clip boxes (n, 4) to the resized image."""
-    return g.Min(g.Max(boxes, 0.0), floats(sizes.resized)[[1, 0, 1, 0]])
+    return clipped(boxes, 0.0, floats(sizes.resized)[[1, 0, 1, 0]])
 
 
 def large_enough(g: Graph, boxes: Value, smallest: float) -> Value:
@@ -76,21 +77,19 @@ def large_enough(g: Graph, boxes: Value, smallest: float) -> Value:
     return g.Squeeze((x2 - x1 >= smallest) & (y2 - y1 >= smallest), [1])
 
 
-def suppress(
-    g: Graph, boxes: Value, scores: Value, threshold: float, above: float, limit: int
-) -> Value:
+def suppress(g: Graph, boxes: Value, scores: Value, threshold: float, above: float) -> Value:
     """Of overlapping boxes keep the best, group by group.
 
     Args:
         boxes: (groups, n, 4). scores: (groups, n), DROPPED for those that do not take part.
         threshold: overlap (IoU) above which the lower-scored box is dropped.
-        above: keep scores above this only. limit: a number that n does not exceed.
+        above: keep scores above this only.
 
     Returns:
         the scores, now DROPPED for all that are not kept.
     """
     above = max(above, DROPPED / 2)
-    kept = g.NonMaxSuppression(boxes, spread(scores, 1), limit, float(threshold), float(above))
+    kept = g.NonMaxSuppression(boxes, spread(scores, 1), MOST, float(threshold), float(above))
     place = g.Gather(kept, [0, 2], axis=1)  # group and box; 1 is a class, of which each has one
     dropped = g.Expand(DROPPED, g.Shape(scores))
     return g.ScatterND(dropped, place, g.GatherND(scores, place))
@@ -103,7 +102,7 @@ def best(g: Graph, boxes: Value, scores: Value, limit: int, length: int | None) 
         length: m, in a graph of fixed shapes.
     """
     if length is None:
-        count = g.ReduceSum(g.Cast(scores >= 0.0, to=INT64), keepdims=1)
+        count = g.ReduceSum(cast(scores >= 0.0, INT64), keepdims=1)
         highest, rows = g.TopK(scores, g.Min(count, limit), outputs=2)
         return Best(g.Gather(boxes, rows), highest, rows)
     length = min(limit, length)
@@ -141,8 +140,7 @@ def propose(
             large = large_enough(g, boxes, rpn.MIN_SIZE)
             scores = g.Where(large & (scores >= float(config.score_thresh)), scores, DROPPED)
             group = spread(boxes, 0), spread(scores, 0)
-            most = config.pre_nms_top_n_test
-            scores = g.Squeeze(suppress(g, *group, config.nms_thresh, DROPPED, most), [0])
+            scores = g.Squeeze(suppress(g, *group, config.nms_thresh, DROPPED), [0])
         all_boxes.append(boxes)
         all_scores.append(scores)
     boxes, scores = g.Concat(*all_boxes, axis=0), g.Concat(*all_scores, axis=0)
@@ -154,7 +152,9 @@ def rpn_head(g: Graph, head: Any, level: Value) -> tuple[Value, Value]:
     if type(head) is not rpn.RPNHead:
         raise unknown(head)
     hidden = run(g, head.conv, level)
-    logits, deltas = (conv_norm(g, last, None, hidden) for last in (head.cls_logits, head.bbox_pred))
+    logits, deltas = (
+        conv_norm(g, last, None, hidden) for last in (head.cls_logits, head.bbox_pred)
+    )
     last_axis = [0, 2, 3, 1]  # 1, A, H, W -> 1, H, W, A
     return (
         g.Reshape(g.Transpose(logits, perm=last_axis), [-1]),
@@ -198,7 +198,7 @@ def crop(
     side = g.Sqrt((x2 - x1) * (y2 - y1))
     doublings = g.Log(side / float(pool.canonical_scale)) / float(np.log(2))
     level = g.Floor(doublings + float(pool.canonical_level) + 1e-6)
-    level = g.Min(g.Max(level, powers[0]), powers[-1]) - powers[0]  # n, 1
+    level = clipped(level, powers[0], powers[-1]) - powers[0]  # n, 1
     align = {
         "output_height": pool.output_size,
         "output_width": pool.output_size,
@@ -213,7 +213,8 @@ def crop(
 def level_powers(g: Graph, levels: Sequence[Value], sizes: Sizes, maps: Any) -> list[Any]:
     """Per level its stride as a power of two, (1,) float32 each, as `map_scales` finds it."""
     if maps is not None:
-        scales = map_scales([np.empty((1, *size)) for size in maps], [tuple(sizes.resized)])
+        like: Any = [np.empty((1, *size)) for size in maps]
+        scales = map_scales(like, [tuple(sizes.resized)])
         return [np.array([-np.log2(scale)], np.float32) for scale in scales]
     height = floats(sizes.resized[0:1])
     ratios = [floats(g.Shape(level)[2:3]) / height for level in levels]
@@ -261,7 +262,7 @@ def _crop_from_all(
 
 
 def classify(
-    g: Graph, heads: roi_heads.RoIHeads, crops: Value, proposals: Best, sizes: Sizes
+    g: Graph, heads: Any, crops: Value, proposals: Best, sizes: Sizes
 ) -> tuple[Best, Value]:
     """The detections, best first, in pixels of the resized image, and their labels (n,) int64.
 
@@ -276,8 +277,8 @@ def classify(
     # one box per proposal and class, proposal by proposal: R * (K-1) rows
     deltas = g.Slice(g.Reshape(deltas, [-1, classes, 4]), [1], [classes], [1])
     repeated = g.Expand(spread(proposals.boxes, 1), [1, classes - 1, 1])
-    pairs = (g.Reshape(each, [-1, 4]) for each in (deltas, repeated))
-    boxes = clip(g, decode(g, *pairs, config.reg_weights), sizes)
+    deltas, repeated = g.Reshape(deltas, [-1, 4]), g.Reshape(repeated, [-1, 4])
+    boxes = clip(g, decode(g, deltas, repeated, config.reg_weights), sizes)
     allowed = g.Reshape(large_enough(g, boxes, roi_heads.MIN_SIZE), [-1, classes - 1])
     if proposals.valid is not None:
         allowed = allowed & spread(proposals.valid, 1)
@@ -295,13 +296,13 @@ def box_features(g: Graph, head: Any, crops: Value) -> Value:
         return linear(g, head.fc7, hidden, relu=True)
     if type(head) is not ConvFCBoxHead:
         raise unknown(head)
-    *convs, last = head
-    for conv in convs:
+    layers: list[Any] = list(head)
+    for conv in layers[:-1]:
         crops = run(g, conv, crops)
-    return linear(g, last, g.Flatten(crops), relu=True)
+    return linear(g, layers[-1], g.Flatten(crops), relu=True)
 
 
-def _suppress_per_class(g: Graph, boxes: Value, scores: Value, heads: roi_heads.RoIHeads) -> Value:
+def _suppress_per_class(g: Graph, boxes: Value, scores: Value, heads: Any) -> Value:
     """The scores (R * (K-1),) after suppression among the boxes (R * (K-1), 4) of each class, or
     of all classes. Before, they are (R, K-1).
     """
@@ -311,13 +312,13 @@ def _suppress_per_class(g: Graph, boxes: Value, scores: Value, heads: roi_heads.
     else:  # a group per class
         by_class = g.Transpose(g.Reshape(boxes, [-1, classes - 1, 4]), perm=[1, 0, 2])
         groups = by_class, g.Transpose(scores, perm=[1, 0])
-    kept = suppress(g, *groups, config.nms_thresh, config.score_thresh, 2**31 - 1)
+    kept = suppress(g, *groups, config.nms_thresh, config.score_thresh)
     if not config.class_agnostic_nms:
         kept = g.Transpose(kept, perm=[1, 0])
     return g.Reshape(kept, [-1])
 
 
-def draw_masks(g: Graph, heads: roi_heads.RoIHeads, crops: Value, labels: Value) -> Value:
+def draw_masks(g: Graph, heads: Any, crops: Value, labels: Value) -> Value:
     """The mask probabilities (n, 28, 28) of crops (n, C, 14, 14), each for its own class (n,)."""
     predictor, side = heads.mask_predictor, 2 * heads.mask_pool.output_size
     hidden = run(g, heads.mask_head, crops)

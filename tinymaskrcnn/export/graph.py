@@ -113,11 +113,11 @@ class Graph:
         return values[0] if outputs == 1 else values
 
     def _name(self, value: Any) -> str:
-        """The name of a value, or of the constant that it becomes. Equal constants are stored once."""
+        """The name of a value, or of the constant that it becomes; equal ones are stored once."""
         if isinstance(value, Value):
             return value.name
         array = np.asarray(value, np.float32 if type(value) is float else None, order="C")
-        key = array.dtype.str, array.shape, sha256(array).digest()
+        key = array.dtype.str, array.shape, sha256(array.tobytes()).digest()
         if key not in self._names:
             self._names[key] = f"{self._scope}constant_{len(self._names)}"
             self.constants[self._names[key]] = array
@@ -177,11 +177,26 @@ def require_onnx() -> Any:
     return onnx
 
 
-def floats(numbers: Any) -> Any:
-    """Whole numbers as float32: an array of an array, a Value of a Value."""
+# What follows works on arrays as on Values, so that the same arithmetic serves sizes that are known
+# and sizes that are not.
+
+
+def cast(numbers: Any, kind: int) -> Any:
+    """Numbers as FLOAT, INT64 (truncated) or DOUBLE."""
     if isinstance(numbers, Value):
-        return numbers.graph.Cast(numbers, to=FLOAT)
-    return np.asarray(numbers, np.float32)
+        return numbers.graph.Cast(numbers, to=kind)
+    return np.asarray(numbers).astype({FLOAT: "f4", INT64: "i8", DOUBLE: "f8"}[kind])
+
+
+def floats(numbers: Any) -> Any:
+    return cast(numbers, FLOAT)
+
+
+def clipped(numbers: Any, low: Any, high: Any) -> Any:
+    """Numbers in low..high, all of one type."""
+    if isinstance(numbers, Value):
+        return numbers.graph.Min(numbers.graph.Max(numbers, low), high)
+    return np.clip(numbers, low, high)
 
 
 def counted_to(count: Any) -> Any:

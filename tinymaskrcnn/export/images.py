@@ -14,8 +14,19 @@ import numpy as np
 
 from ..detection.boxes import Size
 from ..models.transform import Transform, TransformConfig
-from .graph import DOUBLE, INT64, Graph, Value, counted_to, floats, joined, spread
-from .layers import resize
+from .graph import (
+    DOUBLE,
+    FLOAT,
+    INT64,
+    Graph,
+    Value,
+    cast,
+    clipped,
+    counted_to,
+    floats,
+    joined,
+    spread,
+)
 
 
 @dataclass(frozen=True)
@@ -40,24 +51,43 @@ def sizes_of(g: Graph, transform: Transform, image: Value, fixed: Size | None) -
 
 def resized_size(g: Graph, config: TransformConfig, size: Value) -> Value:
     """As `Transform.resized_size`, in float64, for an image of any size."""
-    sides = g.Cast(size, to=DOUBLE)
+    sides = cast(size, DOUBLE)
     scale: float | None = getattr(config, "scale", None)
     if scale is not None:
-        sides = g.Round(sides * np.float64(scale))
-    else:
-        shorter, longer = np.float64(np.atleast_1d(config.min_size)[-1]), np.float64(config.max_size)
-        smallest, largest = g.ReduceMin(sides, keepdims=1), g.ReduceMax(sides, keepdims=1)
-        sides = g.Floor(sides * g.Min(shorter / smallest, longer / largest))
-    return g.Max(g.Cast(sides, to=INT64), 1)
+        return g.Max(cast(g.Round(sides * np.float64(scale)), INT64), 1)
+    # not ReduceMin and ReduceMax: after those, OpenVINO 2026.4 divides the wrong way round
+    height, width = sides[0:1], sides[1:2]
+    shorter, longer = np.float64(np.atleast_1d(config.min_size)[-1]), np.float64(config.max_size)
+    ratio = g.Min(shorter / g.Min(height, width), longer / g.Max(height, width))
+    return g.Max(cast(sides * ratio, INT64), 1)  # truncated
 
 
 def prepare(g: Graph, config: TransformConfig, image: Value, sizes: Sizes) -> Value:
     """The backbone's input (1, C, H, W): normalised, resized, with zeros below and to the right."""
     colour = config.image_mean, config.image_std
     mean, std = (np.array(values, np.float32).reshape(-1, 1, 1) for values in colour)
-    x = spread((image - mean) / std, 0)
-    x = resize(g, x, len(mean), sizes.resized, "half_pixel", mode="linear")
-    return g.Pad(x, joined([0, 0, 0, 0, 0, 0], sizes.padded - sizes.resized), 0.0)
+    x = (image - mean) / std
+    for axis in (1, 2):
+        x = stretched(g, x, axis, sizes.image[axis - 1], sizes.resized[axis - 1])
+    return g.Pad(spread(x, 0), joined([0, 0, 0, 0, 0, 0], sizes.padded - sizes.resized), 0.0)
+
+
+def stretched(g: Graph, x: Value, axis: int, length: Any, new_length: Any) -> Value:
+    """x (C, H, W) resized linearly along an axis: each new pixel blends the two around its place.
+    Pixel centres are at +0.5, as in ops/resize_normalize.
+
+    ONNX's Resize would do, but runtimes round the places to float32 on the way. In a deep network
+    with random weights that alone moves one box in twenty or more.
+    """
+    ratio = cast(floats(length) / floats(new_length), DOUBLE)
+    centre = cast(counted_to(new_length), DOUBLE) + np.float64(0.5)
+    place = clipped(cast(ratio * centre - np.float64(0.5), FLOAT), 0.0, floats(length - 1))
+    low = cast(place, INT64)
+    high = clipped(low + 1, 0, length - 1)
+    weight = place - floats(low)
+    if axis == 1:
+        weight = spread(weight, 1)  # H, 1
+    return g.Gather(x, low, axis=axis) * (1.0 - weight) + g.Gather(x, high, axis=axis) * weight
 
 
 def restore(boxes: Value, sizes: Sizes) -> Value:
@@ -84,8 +114,7 @@ def whole_pixels(g: Graph, low: Value, high: Value, side: int) -> tuple[Value, V
     """The first and the last pixel (n, 1) of a box along one axis, with room for the padding."""
     half = (high - low) * 0.5 * ((side + 2) / side)
     centre = (high + low) * 0.5
-    first, last = g.Cast(centre - half, to=INT64), g.Cast(centre + half, to=INT64)  # truncated
-    return floats(first), floats(last)
+    return floats(cast(centre - half, INT64)), floats(cast(centre + half, INT64))  # truncated
 
 
 def stretch(g: Graph, first: Value, last: Value, side: int, count: Any) -> Value:
@@ -94,8 +123,7 @@ def stretch(g: Graph, first: Value, last: Value, side: int, count: Any) -> Value
     """
     pixel = floats(counted_to(count)) - first  # n, count
     length = g.Max(last - first + 1.0, 1.0)
-    place = (pixel + 0.5) * (float(side) / length) - 0.5
-    place = g.Min(g.Max(place, 0.0), side - 1.0)
+    place = clipped((pixel + 0.5) * (float(side) / length) - 0.5, 0.0, side - 1.0)
     distance = g.Abs(spread(place, 2) - np.arange(side, dtype=np.float32))
     inside = (pixel >= 0.0) & (pixel < length)
     return g.Relu(1.0 - distance) * spread(floats(inside), 2)

@@ -74,7 +74,9 @@ def group_norm(g: Graph, norm: GroupNorm, x: Value) -> Value:
     A group's channels become one channel, which InstanceNormalization normalises.
     """
     groups, shape = norm.num_groups, g.Shape(x)
-    per_group = g.Concat(shape[0:1], [groups], shape[1:2] // groups * shape[2:3], shape[3:4], axis=0)
+    per_group = g.Concat(
+        shape[0:1], [groups], shape[1:2] // groups * shape[2:3], shape[3:4], axis=0
+    )
     ones, zeros = np.ones(groups, np.float32), np.zeros(groups, np.float32)
     y = g.InstanceNormalization(g.Reshape(x, per_group), ones, zeros, epsilon=norm.eps)
     weight, bias = (array_of(p).reshape(-1, 1, 1) for p in (norm.weight, norm.bias))
@@ -96,7 +98,7 @@ def run(g: Graph, layer: Module, x: Value) -> Value:
     if isinstance(layer, Conv2d):
         return conv_norm(g, layer, None, x)
     if isinstance(layer, ConvNorm):
-        parts = vars(layer)
+        parts: dict[str, Any] = vars(layer)
         return conv_norm(g, parts["0"], parts.get("1"), x, layer.relu)
     if isinstance(layer, Sequential):
         for name, part in layer.named_children():
@@ -114,8 +116,8 @@ def residual_block(g: Graph, block: BasicBlock | Bottleneck, x: Value) -> Value:
     if isinstance(block, Bottleneck):
         pairs.append((block.conv3, block.bn3))
     if block.downsample is not None:
-        conv, norm = block.downsample
-        shortcut = conv_norm(g, conv, norm, x)
+        conv, norm = list(block.downsample)
+        shortcut = conv_norm(g, conv, norm, x)  # type: ignore[arg-type]
     for conv, norm in pairs[:-1]:
         x = conv_norm(g, conv, norm, x, relu=True)
     return conv_norm(g, *pairs[-1], x, relu=True, residual=shortcut)
@@ -149,6 +151,11 @@ def pool_layer(g: Graph, layer: MaxPool2d, x: Value) -> Value:
     return max_pool(g, x, layer.kernel_size, layer.stride or layer.kernel_size, layer.padding)
 
 
+NEAREST = {
+    "mode": "nearest",
+    "nearest_mode": "floor",
+    "coordinate_transformation_mode": "asymmetric",
+}
 BODIES: dict[type, Callable[[Graph, Any, Value], list[Value]]] = {ResNet: resnet, VGG16: vgg}
 
 
@@ -173,17 +180,11 @@ def pyramid(
             lateral = run(g, inner, bottom_up)
             if merged is not None:
                 size = g.Shape(lateral)[2:4] if sizes is None else sizes[i]
-                nearest = {"mode": "nearest", "nearest_mode": "floor"}
-                above = resize(g, merged, backbone.out_channels, size, "asymmetric", **nearest)
-            merged = lateral if merged is None else lateral + above
+                shape = joined([1, backbone.out_channels], size)
+                merged = g.Resize(merged, None, None, shape, **NEAREST)
+            merged = lateral if merged is None else lateral + merged
             levels.insert(0, run(g, layer, merged))
     return [*levels, max_pool(g, levels[-1], 1, 2)]
-
-
-def resize(g: Graph, x: Value, channels: int, size: Any, rule: str, **how: Any) -> Value:
-    """A map (1, channels, h, w) at another height and width."""
-    shape = joined([1, channels], size)
-    return g.Resize(x, None, None, shape, coordinate_transformation_mode=rule, **how)
 
 
 def unknown(layer: Any) -> InputError:

@@ -20,7 +20,7 @@ from .graph import FLOAT, INT64, Graph, Value
 from .images import Sizes, paste, prepare, restore, sizes_of
 from .layers import pyramid
 
-# Settings that the graph follows, and those that only matter in training.
+# Settings that the graph follows, then those that only matter in training
 FOLLOWED = """
 builder num_classes in_channels anchor_sizes aspect_ratios canonical_scale norm norm_eps
 widths blocks fpn_channels box_channels representation mask_channels
@@ -28,10 +28,11 @@ min_size max_size scale object_sizes image_mean image_std size_divisor
 rpn_pre_nms_top_n_test rpn_post_nms_top_n_test rpn_nms_thresh rpn_score_thresh
 box_score_thresh box_nms_thresh box_detections_per_img box_reg_weights bbox_reg_weights
 box_class_agnostic_nms
+
 seed trainable_backbone_layers rpn_pre_nms_top_n_train rpn_post_nms_top_n_train
 rpn_fg_iou_thresh rpn_bg_iou_thresh rpn_batch_size_per_image rpn_positive_fraction
 box_fg_iou_thresh box_bg_iou_thresh box_batch_size_per_image box_positive_fraction
-""".split()
+"""
 
 
 def onnx_model(model: MaskRCNN, paste_masks: bool = True, size: Size | None = None) -> Any:
@@ -64,7 +65,8 @@ def onnx_model(model: MaskRCNN, paste_masks: bool = True, size: Size | None = No
         levels = pyramid(g, model.backbone, x, maps)
     with g.scope("rpn"):
         proposals = propose(g, model.rpn, levels, sizes, maps)
-    heads, levels, maps = model.roi_heads, levels[:-1], maps and maps[:-1]  # no crops of the last
+    heads: Any = model.roi_heads
+    levels, maps = levels[:-1], maps and maps[:-1]  # nothing is cropped from the last
     with g.scope("boxes"):
         crops = crop(g, heads.box_pool, levels, proposals.boxes, sizes, maps)
         found, labels = classify(g, heads, crops, proposals, sizes)
@@ -99,7 +101,7 @@ def onnx_model(model: MaskRCNN, paste_masks: bool = True, size: Size | None = No
 def check_settings(config: Mapping[str, Any]) -> None:
     """Raise InputError for a setting that the graph does not follow."""
     for name, value in config.items():
-        if name not in FOLLOWED and value is not None:
+        if name not in FOLLOWED.split() and value is not None:
             raise InputError(f"export does not support the setting {name} ({value!r})")
 
 
