@@ -77,20 +77,22 @@ def onnx_model(model: MaskRCNN, paste_masks: bool = True, size: Size | None = No
     if paste_masks:
         with g.scope("paste"):
             masks = paste(g, masks, side, boxes, sizes.image)
-    results = {"boxes": boxes, "labels": labels, "scores": found.scores, "masks": masks}
-    for name, value in results.items():
-        g.output(name, value if found.valid is None else emptied(g, name, value, found.valid))
     height, width = size or ("height", "width")
     count = found.length or "detections"
     ends = [1, height, width] if paste_masks else [side, side]
+    results = {
+        "boxes": (boxes, FLOAT, [count, 4]),
+        "labels": (labels, INT64, [count]),
+        "scores": (found.scores, FLOAT, [count]),
+        "masks": (masks, FLOAT, [count, *ends]),
+    }
+    for name, (value, kind, shape) in results.items():
+        if found.valid is not None:
+            value = emptied(g, value, kind, len(shape), found.valid)
+        g.output(name, value)
     return g.finish(
         {"image": (FLOAT, [model.in_channels, height, width])},
-        {
-            "boxes": (FLOAT, [count, 4]),
-            "labels": (INT64, [count]),
-            "scores": (FLOAT, [count]),
-            "masks": (FLOAT, [count, *ends]),
-        },
+        {name: (kind, shape) for name, (_, kind, shape) in results.items()},
         {"config": json.dumps(model.config), "classes": json.dumps(model.classes)},
         producer_name="tinymaskrcnn",
         producer_version=__version__,
@@ -112,8 +114,7 @@ def map_sizes(model: MaskRCNN, sizes: Sizes) -> list[np.ndarray]:
         return [np.array(level.shape[1:3]) for level in model.backbone(Tensor(x))]
 
 
-def emptied(g: Graph, name: str, value: Value, valid: Value) -> Value:
+def emptied(g: Graph, value: Value, kind: int, rank: int, valid: Value) -> Value:
     """Zero in each row that is only filling."""
-    rank = {"boxes": 2, "labels": 1, "scores": 1}.get(name)
-    zero: Any = 0 if name == "labels" else 0.0
-    return g.Where(g.Reshape(valid, [-1] + [1] * ((rank or 4) - 1)), value, zero)
+    rows = g.Reshape(valid, [-1] + [1] * (rank - 1))
+    return g.Where(rows, value, 0.0 if kind == FLOAT else 0)
