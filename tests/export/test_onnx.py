@@ -295,6 +295,13 @@ def test_sizes_are_those_of_the_transform(config):
         assert tuple(found) == Transform(config).resized_size((height, width))
 
 
+@pytest.mark.skipif(not hasattr(TransformConfig, "scale"), reason="models have no fixed scale")
+@pytest.mark.parametrize("scale", [0.37, 1.0, 2.5])
+def test_a_fixed_scale_is_followed(scale):
+    model, image = tm.load_model("shapes", scale=scale), seeded_picture(75, 110, 3)
+    require_equal(detect(session(onnx_model(model)), image), model([image])[0])
+
+
 # What cannot be exported
 
 

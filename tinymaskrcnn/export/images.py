@@ -76,8 +76,8 @@ def stretched(g: Graph, x: Value, axis: int, length: Any, new_length: Any) -> Va
     """x (C, H, W) resized linearly along an axis: each new pixel blends the two around its place.
     Pixel centres are at +0.5, as in ops/resize_normalize.
 
-    ONNX's Resize would do, but runtimes round the places to float32 on the way. In a deep network
-    with random weights that alone moves one box in twenty or more.
+    ONNX's Resize would do, but ONNX Runtime computes the places in float32 all the way. That alone
+    changed 44 of 600 detections of two ResNet-50s with random weights.
     """
     ratio = cast(floats(length) / floats(new_length), DOUBLE)
     centre = cast(counted_to(new_length), DOUBLE) + np.float64(0.5)
