@@ -302,6 +302,14 @@ def test_a_fixed_scale_is_followed(scale):
     require_equal(detect(session(onnx_model(model)), image), model([image])[0])
 
 
+def test_a_model_in_training_stays_as_it_is():
+    model = tm.maskrcnn_tiny().train()
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    onnx_model(model, size=(64, 64))
+    assert model.training and model.backbone.training
+    assert all((array == before[name]).all() for name, array in model.state_dict().items())
+
+
 # What cannot be exported
 
 

@@ -109,9 +109,14 @@ def check_settings(config: Mapping[str, Any]) -> None:
 
 def map_sizes(model: MaskRCNN, sizes: Sizes) -> list[np.ndarray]:
     """Height and width of each level for an image of a known size, from the backbone itself."""
-    with no_grad():
-        x = np.zeros((1, *sizes.padded, model.in_channels), np.float32)
-        return [np.array(level.shape[1:3]) for level in model.backbone(Tensor(x))]
+    training = model.training
+    model.eval()  # else norms would learn from the zeros
+    try:
+        with no_grad():
+            x = Tensor(np.zeros((1, *sizes.padded, model.in_channels), np.float32))
+            return [np.array(y.shape[1:3]) for y in model.backbone(x.to(model.device))]
+    finally:
+        model.train(training)
 
 
 def emptied(g: Graph, value: Value, kind: int, rank: int, valid: Value) -> Value:
