@@ -95,7 +95,7 @@ def suppress(g: Graph, boxes: Value, scores: Value, threshold: float, above: flo
     return g.ScatterND(dropped, place, g.GatherND(scores, place))
 
 
-def best(g: Graph, boxes: Value, scores: Value, limit: int, length: int | None) -> Best:
+def best(g: Graph, boxes: Value, scores: Value, limit: Any, length: int | None) -> Best:
     """The boxes (m, 4) of the highest scores (m,), at most `limit`, without dropped ones.
 
     Args:
@@ -128,7 +128,7 @@ def propose(
         with g.scope(f"level{i}"):
             logits, deltas = rpn_head(g, network.head, level)
             anchors = anchors_of(g, network.anchor_generator, i, level, sizes, maps)
-            limit: Any = config.pre_nms_top_n_test
+            limit = sizes.limit(config.pre_nms_top_n_test)
             if maps is None:
                 limit = g.Min(g.Shape(logits), limit)
             else:
@@ -144,7 +144,8 @@ def propose(
         all_boxes.append(boxes)
         all_scores.append(scores)
     boxes, scores = g.Concat(*all_boxes, axis=0), g.Concat(*all_scores, axis=0)
-    return best(g, boxes, scores, config.post_nms_top_n_test, None if maps is None else length)
+    limit = sizes.limit(config.post_nms_top_n_test)
+    return best(g, boxes, scores, limit, None if maps is None else length)
 
 
 def rpn_head(g: Graph, head: Any, level: Value) -> tuple[Value, Value]:
@@ -285,7 +286,7 @@ def classify(
     scores = g.Where(allowed, scores, DROPPED)
     kept = _suppress_per_class(g, boxes, scores, heads)
     length = None if proposals.length is None else proposals.length * (classes - 1)
-    found = best(g, boxes, kept, config.detections_per_img, length)
+    found = best(g, boxes, kept, sizes.limit(config.detections_per_img), length)
     return found, g.Mod(found.rows, classes - 1) + 1
 
 

@@ -8,6 +8,7 @@ arithmetic works on both.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,24 @@ from .graph import (
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of the image as given, after resizing, and with its padding."""
+    """Sizes of the image as given, after resizing, and with its padding.
+
+    Args:
+        room: how many times as many boxes there may be as the settings say, float64: more than 1
+            for large images of a model with a fixed scale.
+    """
 
     image: Any
     resized: Any
     padded: Any
+    room: Any
+
+    def limit(self, count: int) -> Any:
+        """A limit of the settings for this image: a number, or a Value (1,)."""
+        if isinstance(self.room, Value):
+            g = self.room.graph
+            return cast(g.Ceil(self.room * np.float64(count)), INT64)
+        return ceil(self.room * count)
 
 
 def sizes_of(g: Graph, transform: Transform, image: Value, fixed: Size | None) -> Sizes:
@@ -46,7 +60,19 @@ def sizes_of(g: Graph, transform: Transform, image: Value, fixed: Size | None) -
         resized: Any = resized_size(g, transform.config, size)
     else:
         size, resized = np.array(fixed), np.array(transform.resized_size(fixed))
-    return Sizes(size, resized, (resized + (divisor - 1)) // divisor * divisor)
+    padded = (resized + (divisor - 1)) // divisor * divisor
+    return Sizes(size, resized, padded, room_of(g, transform.config, resized))
+
+
+def room_of(g: Graph, config: TransformConfig, resized: Any) -> Any:
+    """How many times as large as min_size x max_size a resized image is, and at least 1."""
+    if getattr(config, "scale", None) is None:
+        return 1.0  # no image becomes larger
+    area = np.float64(np.atleast_1d(config.min_size)[-1] * config.max_size)
+    ratio = cast(resized[0:1] * resized[1:2], DOUBLE) / area
+    if isinstance(ratio, Value):
+        return g.Max(ratio, np.float64(1))
+    return max(float(ratio[0]), 1.0)
 
 
 def resized_size(g: Graph, config: TransformConfig, size: Value) -> Value:
