@@ -85,6 +85,7 @@ NEVER = {
     r"python -m tests\.benchmarks\.labelling( .*)?": "its test does it in small",
     r"python -m tests\.golden\.record": "it needs torch, and records what tests compare with",
 }
+NEEDS = {ROOT / "tinymaskrcnn/export/README.md": ("onnx", "onnxruntime")}  # packages of pages
 SLOW = [ROOT / "tinymaskrcnn/models/README.md", ROOT / "tests/benchmarks/README.md"]
 PYTHON = r"python (-c .*|-m [\w.]+ --help|-m tests\.benchmarks\.tracing_cost)"  # started here
 PROGRAMS = ("tinymaskrcnn", "python", "pip", "pytest", "ruff", "mypy", "mpiexec", ".ci/run")
@@ -271,6 +272,8 @@ def installed_by_ci(command: str) -> bool:
 
 @every_page(pytest.mark.lessons)
 def test_following_a_page(page, folder, capfd):
+    for package in NEEDS.get(page, ()):
+        pytest.importorskip(package)
     printed = ""
     for language, text in pieces(page):
         if language == "sh":

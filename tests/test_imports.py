@@ -32,7 +32,7 @@ nn
 optim  detection
 models
 datasets
-evaluation  video
+evaluation  export  video
 viz
 exports
 training

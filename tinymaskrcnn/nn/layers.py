@@ -244,7 +244,7 @@ def conv_norm(
     if not getattr(norm, "fixed", False):
         return norm(conv(x), relu=relu, residual=residual)
     if is_grad_enabled() and conv.weight.requires_grad:
-        scale, shift = _scale_and_shift(conv, norm)
+        scale, shift = scale_and_shift(conv, norm)
         weight = conv.weight * scale.reshape(-1, 1, 1, 1)
         return conv.with_weights(x, weight, Tensor(shift).to(x.device), relu, residual)
     array, kept = conv.weight.constant()
@@ -257,12 +257,12 @@ def _fold(array: Any, conv: Conv2d, norm: Any) -> tuple[Tensor, Tensor, Kept]:
     """The convolution's weight and bias with the norm folded in, and the table of what kernels will
     derive from that weight.
     """
-    scale, shift = _scale_and_shift(conv, norm)
+    scale, shift = scale_and_shift(conv, norm)
     weight = Tensor(to_host(array) * scale.reshape(-1, 1, 1, 1))
     return weight.to(conv.weight.device), Tensor(shift).to(conv.weight.device), {}
 
 
-def _scale_and_shift(conv: Conv2d, norm: Any) -> tuple[np.ndarray, np.ndarray]:
+def scale_and_shift(conv: Conv2d, norm: Any) -> tuple[np.ndarray, np.ndarray]:
     """(Cout,) coefficients of the norm as an affine map, the convolution's bias included in the
     shift. They are computed on the host: a layer has only a few.
     """
