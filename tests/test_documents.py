@@ -85,7 +85,7 @@ NEVER = {
     r"python -m tests\.benchmarks\.labelling( .*)?": "its test does it in small",
     r"python -m tests\.golden\.record": "it needs torch, and records what tests compare with",
 }
-NEEDS = {ROOT / "tinymaskrcnn/export/README.md": ("onnx", "onnxruntime")}  # packages of pages
+NEEDS = {ROOT / "tinymaskrcnn/onnx_export/README.md": ("onnx", "onnxruntime")}  # packages of pages
 SLOW = [ROOT / "tinymaskrcnn/models/README.md", ROOT / "tests/benchmarks/README.md"]
 PYTHON = r"python (-c .*|-m [\w.]+ --help|-m tests\.benchmarks\.tracing_cost)"  # started here
 PROGRAMS = ("tinymaskrcnn", "python", "pip", "pytest", "ruff", "mypy", "mpiexec", ".ci/run")

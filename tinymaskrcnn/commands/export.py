@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from ..errors import InputError
-from ..export.graph import require_onnx
-from ..export.onnx_model import onnx_model
+from ..onnx_export.graph import require_onnx
+from ..onnx_export.onnx_model import onnx_model
 from ..files import check_output, identities, mark, write_atomic
 from ..models.pretrained import load_model, weights_path
 from .options import add_force, output_file, positive, share

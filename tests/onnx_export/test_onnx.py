@@ -11,9 +11,9 @@ import pytest
 import tinymaskrcnn as tm
 from tests.golden.seeded import seeded_picture
 from tests.test_cli import run
-from tinymaskrcnn.export.graph import FLOAT, INT64, Graph
-from tinymaskrcnn.export.images import resized_size
-from tinymaskrcnn.export.onnx_model import onnx_model
+from tinymaskrcnn.onnx_export.graph import FLOAT, INT64, Graph
+from tinymaskrcnn.onnx_export.images import resized_size
+from tinymaskrcnn.onnx_export.onnx_model import onnx_model
 from tinymaskrcnn.models.transform import Transform, TransformConfig
 
 onnx = pytest.importorskip("onnx")
@@ -345,7 +345,7 @@ def test_a_part_that_has_no_form_is_named(part):
 
 
 def test_more_weights_than_a_file_holds(shapes, monkeypatch):
-    monkeypatch.setattr("tinymaskrcnn.export.graph.LARGEST", 1_000_000)
+    monkeypatch.setattr("tinymaskrcnn.onnx_export.graph.LARGEST", 1_000_000)
     with pytest.raises(tm.InputError, match="an ONNX file holds at most 2 GiB"):
         onnx_model(shapes)
 
