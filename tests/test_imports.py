@@ -32,7 +32,7 @@ nn
 optim  detection
 models
 datasets
-evaluation  export  video
+evaluation  onnx_export  video
 viz
 exports
 training

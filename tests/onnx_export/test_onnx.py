@@ -11,10 +11,10 @@ import pytest
 import tinymaskrcnn as tm
 from tests.golden.seeded import seeded_picture
 from tests.test_cli import run
+from tinymaskrcnn.models.transform import Transform, TransformConfig
 from tinymaskrcnn.onnx_export.graph import FLOAT, INT64, Graph
 from tinymaskrcnn.onnx_export.images import resized_size
 from tinymaskrcnn.onnx_export.onnx_model import onnx_model
-from tinymaskrcnn.models.transform import Transform, TransformConfig
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from ..errors import InputError
-from ..onnx_export.graph import require_onnx
-from ..onnx_export.onnx_model import onnx_model
 from ..files import check_output, identities, mark, write_atomic
 from ..models.pretrained import load_model, weights_path
+from ..onnx_export.graph import require_onnx
+from ..onnx_export.onnx_model import onnx_model
 from .options import add_force, output_file, positive, share
 from .tables import counted, say
 
