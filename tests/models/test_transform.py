@@ -14,7 +14,7 @@ from tinymaskrcnn.detection.detections import Detections
 from tinymaskrcnn.errors import InputError
 from tinymaskrcnn.models.inputs import check_target
 from tinymaskrcnn.models.transform import ImageBatch, Transform, TransformConfig, resize_target
-from tinymaskrcnn.ops.resize_normalize.op import resize_normalize
+from tinymaskrcnn.ops.resize_normalize.op import resize_normalize, window
 
 from .stages import GOLDEN, recorded_target, target_of
 
@@ -144,6 +144,21 @@ def test_one_pixel_at_a_time(backend, old_height, old_width, height, width, chan
 
 
 # laws
+
+
+@on_each_backend(st.integers(1, 60), st.integers(1, 90), st.data(), examples=40)
+def test_a_window_equals_that_part_of_the_whole(backend, length, new_length, data):
+    image = np.random.default_rng(length).random((1, length, 7), np.float32)
+    whole = np.empty((new_length, new_length, 1), np.float32)
+    resize_normalize(image, (new_length, new_length), [0.2], [0.5], whole)
+    top, left = (data.draw(st.integers(0, new_length - 1)) for _ in range(2))
+    height, width = (data.draw(st.integers(1, new_length - first)) for first in (top, left))
+    rows, needed_rows = window(length, new_length, top, height)
+    columns, needed_columns = window(7, new_length, left, width)
+    part = np.empty((height, width, 1), np.float32)
+    given = image[:, needed_rows, needed_columns]
+    resize_normalize(given, (height, width), [0.2], [0.5], part, rows, columns)
+    np.testing.assert_array_equal(part, whole[top : top + height, left : left + width])
 
 
 @settings(deadline=None, max_examples=30)

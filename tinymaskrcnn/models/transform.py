@@ -51,7 +51,8 @@ class TransformConfig:
     scale: float | None = setting(
         None,
         optional(SCALE),
-        "input pixels per image pixel, for images of any size; wins over min_size and max_size",
+        "input pixels per image pixel, for images of any size; min_size x max_size is then the "
+        "area that the limits of proposals and detections are for",
     )
     object_sizes: tuple[float, ...] | None = setting(
         None,
@@ -156,6 +157,14 @@ class Transform:
         shorter = int(choices[-1] if rng is None or len(choices) == 1 else rng.choice(choices))
         scale = min(shorter / min(size), self.config.max_size / max(size))
         return max(int(size[0] * scale), 1), max(int(size[1] * scale), 1)
+
+    def room(self, sizes: Sequence[Size]) -> float:
+        """How many times as many proposals and detections an image may have as the settings say,
+        which are for images of `min_size` x `max_size` pixels: as many times as the largest of
+        these resized images is larger. Only a `scale` makes images larger than that.
+        """
+        area = self.config.min_size[-1] * self.config.max_size  # type: ignore[index]
+        return max(1.0, *(height * width / area for height, width in sizes))
 
     def _pad_together(
         self, images: Sequence[np.ndarray], sizes: Sequence[Size], device: str
