@@ -79,6 +79,15 @@ def one_or_several(kind: Kind) -> Kind:
     )
 
 
+def optional(kind: Kind) -> Kind:
+    """Such a value, or None."""
+    return Kind(
+        lambda v: v is None or kind.holds(v),
+        f"{kind.description}, or None",
+        lambda text: None if text.lower() == "none" else kind.read(text),
+    )
+
+
 def one_of(*names: str) -> Kind:
     """One of these words."""
     words = " or ".join(map(repr, names))
@@ -99,6 +108,7 @@ SHARE = number(0, 1)
 COUNT = whole(0, 2**31 - 1)
 SAMPLES = whole(1, 2**31 - 1)
 SIDE = whole(1, 2**16)  # pixels
+SCALE = number(1 / 64, 64)  # pixels per pixel
 SEED = whole(0, 2**63)
 
 

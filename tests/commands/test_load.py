@@ -39,13 +39,13 @@ def test_a_thousand_pictures_in_one_run_need_no_more_memory_than_a_hundred(tmp_p
         Image.fromarray(pixels).save(tmp_path / f"{number:04d}.png")
     weights = small_weights(tmp_path / "w.safetensors")
     seen = []
-    read = predict.read_image
+    read = predict.read_picture
 
     def counted(*arguments):
         seen.append(resident())
         return read(*arguments)
 
-    monkeypatch.setattr(predict, "read_image", counted)
+    monkeypatch.setattr(predict, "read_picture", counted)
     call = ["predict", str(tmp_path), "--weights", weights, "--out", str(tmp_path / "out")]
     assert main([*call, "--score", "0", "--threads", "1", "--json"]) == 0
     assert len(seen) == 1000

@@ -1,12 +1,12 @@
 """detection/detections.py."""
 
+from dataclasses import replace
+
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from tinymaskrcnn.detection import detections as module
 from tinymaskrcnn.detection.detections import Detections
 
 
@@ -66,12 +66,24 @@ def test_binary_masks_are_the_thresholded_masks(seed, count, threshold):
     )
 
 
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10**6), st.integers(1, 3))
+def test_cropped_masks_are_the_masks(seed, enlarge):
+    found = some_detections(4, seed=seed)
+    height, width = found.image_size
+    larger = replace(
+        found,
+        boxes=found.boxes * np.float32(enlarge),
+        image_size=(height * enlarge, width * enlarge),
+    )
+    cropped = found.cropped_masks(enlarge=enlarge)
+    assert np.array_equal(cropped.whole(), larger.binary_masks())
+
+
 # outside oracle
 
 
-@pytest.mark.parametrize("chunk", [1, 1 << 26], ids=["one at a time", "all at once"])
-def test_rles_decode_to_the_binary_masks(backend, chunk, monkeypatch):
-    monkeypatch.setattr(module, "_CHUNK", chunk)
+def test_rles_decode_to_the_binary_masks(backend):
     found = some_detections(6)
     rles = found.rles()
     assert [rle["size"] for rle in rles] == [[37, 53]] * 6

@@ -9,6 +9,7 @@ from tinymaskrcnn.models.keywords import (
     COMMON,
     ResNetConfig,
     TinyConfig,
+    changed,
     keywords,
 )
 from tinymaskrcnn.settings import check
@@ -20,6 +21,7 @@ PAIRS = [
     for name in KEYWORDS
     for value in IMPOSSIBLE
     if (name, value) != ("box_class_agnostic_nms", True)
+    and not (value is None and name in ("scale", "object_sizes"))
 ]
 
 
@@ -53,6 +55,8 @@ def test_impossible_values_are_named(name, value):
         ({"in_channels": 2, "image_mean": (0, 0, 0)}, "image_mean: expected 2 values"),
         ({"rpn_nms_thresh": 10**400}, "rpn_nms_thresh: expected a number from 0 to 1, got 1000"),
         ({"min_size": 16**5000}, "min_size: expected .*, got a number of too many digits"),
+        ({"scale": 65}, "scale: expected a number from 0.015625 to 64, or None, got 65"),
+        ({"object_sizes": (1, 2)}, "object_sizes: expected 3 values, each a number from 0 to 6"),
         ({"norm": "layer"}, "norm: expected 'frozen' or 'batch' or 'group', got 'layer'"),
     ],
 )
@@ -84,6 +88,13 @@ def test_the_defaults_pass(part):
 
 def test_lists_as_from_json_pass():
     tm.maskrcnn_tiny(widths=[8, 8, 16, 16], bbox_reg_weights=[1, 1, 1, 1], min_size=[64, 96])
+
+
+def test_a_new_size_ends_a_fixed_scale():
+    config = {"builder": "maskrcnn_tiny", "scale": 2.0, "min_size": 64}
+    assert changed(config, {"max_size": 80}) == {**config, "max_size": 80, "scale": None}
+    assert changed(config, {"max_size": 80, "scale": 3.0})["scale"] == 3.0
+    assert changed(config, {"box_nms_thresh": 0.5})["scale"] == 2.0
 
 
 def test_both_names_of_the_offsets_weights():

@@ -39,6 +39,15 @@ def test_a_model_from_a_file_with_another_setting(tmp_path):
         np.testing.assert_array_equal(model.state_dict()[name], array)
 
 
+def test_the_scale_and_the_object_sizes_are_in_the_file(tmp_path):
+    source = maskrcnn_tiny(num_classes=2, scale=0.75, object_sizes=(4.0, 9.5, 30))
+    path = tmp_path / "a.safetensors"
+    save_weights(path, source.state_dict(), {"config": json.dumps(source.config)})
+    config = tm.load_model(path).transform.config
+    assert config.scale == 0.75 and config.object_sizes == (4.0, 9.5, 30)
+    assert tm.load_model(path, max_size=64).transform.config.scale is None
+
+
 def test_settings_that_vgg_once_ignored_are_ignored_in_its_files(tmp_path):
     config = {"builder": "maskrcnn_vgg16_fpn", "num_classes": 2, "norm": "batch", "norm_eps": 1e-3}
     path = tmp_path / "a.safetensors"

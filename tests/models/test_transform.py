@@ -14,7 +14,7 @@ from tinymaskrcnn.detection.detections import Detections
 from tinymaskrcnn.errors import InputError
 from tinymaskrcnn.models.inputs import check_target
 from tinymaskrcnn.models.transform import ImageBatch, Transform, TransformConfig, resize_target
-from tinymaskrcnn.ops.resize_normalize.op import resize_normalize
+from tinymaskrcnn.ops.resize_normalize.op import resize_normalize, window
 
 from .stages import GOLDEN, recorded_target, target_of
 
@@ -88,6 +88,34 @@ def test_detections_come_back_in_the_images_pixels():
     assert found.image_size == (10, 60) and found.labels.tolist() == [2]
 
 
+def test_a_scale_serves_images_of_any_size_and_wins_over_the_limits():
+    transform = plain(4, 8, scale=2.0)
+    assert transform.resized_size((3, 50)) == (6, 100)
+    assert plain(scale=0.4).resized_size((9, 1)) == (4, 1)  # 3.6 and 0.4, never 0
+    batch, (moved,) = transform(
+        [np.zeros((1, 4, 8), np.float32)], [target_of([[1, 2, 3, 4]], [1], (4, 8))]
+    )
+    assert batch.sizes == [(8, 16)] and moved["boxes"].tolist() == [[2, 4, 6, 8]]
+
+
+def test_an_image_that_its_loader_has_scaled_is_scaled_by_what_is_left():
+    image, transform = np.zeros((1, 6, 6), np.float32), plain(4, scale=2.0)
+    for scaled, side in ((2.0, 6), (1, 12), (4.0, 3)):
+        target = target_of([[0, 0, 3, 3]], [1], (6, 6)) | {"scale": scaled}
+        batch, (moved,) = transform([image], [target])
+        assert batch.sizes == [(side, side)] and moved["boxes"][0, 2] == side / 2
+        assert batch.original_sizes == [(6, 6)]
+    limited, _ = plain(4)([image], [target])
+    assert limited.sizes == [(4, 4)]  # min_size asks for nothing else
+
+
+@pytest.mark.parametrize("scale", [0, -1.0, float("nan"), "2", None, 65])
+def test_what_is_no_scale_of_a_target(scale):
+    target = target_of([[0, 0, 3, 3]], [1], (6, 6)) | {"scale": scale}
+    with pytest.raises(InputError, match=r"target 0: scale .*, expected a number from 0.015625 to"):
+        plain(scale=2.0)([np.zeros((1, 6, 6), np.float32)], [target])
+
+
 # specification
 
 
@@ -116,6 +144,21 @@ def test_one_pixel_at_a_time(backend, old_height, old_width, height, width, chan
 
 
 # laws
+
+
+@on_each_backend(st.integers(1, 60), st.integers(1, 90), st.data(), examples=40)
+def test_a_window_equals_that_part_of_the_whole(backend, length, new_length, data):
+    image = np.random.default_rng(length).random((1, length, 7), np.float32)
+    whole = np.empty((new_length, new_length, 1), np.float32)
+    resize_normalize(image, (new_length, new_length), [0.2], [0.5], whole)
+    top, left = (data.draw(st.integers(0, new_length - 1)) for _ in range(2))
+    height, width = (data.draw(st.integers(1, new_length - first)) for first in (top, left))
+    rows, needed_rows = window(length, new_length, top, height)
+    columns, needed_columns = window(7, new_length, left, width)
+    part = np.empty((height, width, 1), np.float32)
+    given = image[:, needed_rows, needed_columns]
+    resize_normalize(given, (height, width), [0.2], [0.5], part, rows, columns)
+    np.testing.assert_array_equal(part, whole[top : top + height, left : left + width])
 
 
 @settings(deadline=None, max_examples=30)
@@ -147,7 +190,7 @@ def test_training_draws_a_size_and_evaluation_takes_the_last():
 
 
 def test_the_config_survives_json():
-    config = TransformConfig(min_size=(1, 2), image_mean=[0.5])
+    config = TransformConfig((1, 2), image_mean=[0.5], scale=2.0, object_sizes=[1, 2.5, 9])
     assert TransformConfig(**json.loads(json.dumps(asdict(config)))) == config
 
 

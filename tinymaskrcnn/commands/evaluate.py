@@ -19,15 +19,26 @@ from ..evaluation.detection_errors import ImageErrors
 from ..evaluation.error_counts import by_image, image_errors
 from ..evaluation.evaluator import Findings, detect_all, figures
 from ..files import check_output, identities, mark, write_atomic, write_picture
+from ..models.any_size import AnySize
 from ..models.mask_rcnn import MaskRCNN
-from ..models.pretrained import load_model, weights_path
+from ..models.pretrained import weights_path
 from ..parallel import shared_by
 from ..training.distributed import end_together, world
-from ..viz.draw import contact_sheet
+from ..viz.draw import PAIR, contact_sheet
 from ..viz.error_sheet import draw_errors
 from .machine import add_machine, prepare
-from .options import add_agnostic_nms, add_force, add_images, add_score, add_weights, output_folder
-from .tables import counted, errors_table, figures_table
+from .options import (
+    add_agnostic_nms,
+    add_force,
+    add_images,
+    add_score,
+    add_view,
+    add_weights,
+    model_of,
+    output_folder,
+    settings_help,
+)
+from .tables import counted, errors_table, figures_table, say
 
 WORST = 8  # images on the sheet
 ERRORS_BEGIN = '[\n {\n  "picture": '  # how an errors.json begins
@@ -52,6 +63,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "count errors among detections of at least this score (default: 0.5); COCO's metrics take "
         "all detections",
     )
+    add_view(parser)
     parser.add_argument(
         "--errors",
         metavar="DIR",
@@ -64,6 +76,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     group = world()
+    if (lines := settings_help(options)) is not None:
+        for line in lines:
+            say(line)
+        return 0
     with end_together(group), shared_by(group):
         with group.together():
             model, dataset, classes = model_and_images(options)
@@ -71,7 +87,8 @@ def run(options: argparse.Namespace) -> int:
             prepare(options)
             model.to(options.device)
         start = time.perf_counter()
-        found = detect_all(model, dataset, progress=group.leads and sys.stderr.isatty())
+        shown = AnySize(model, options.tile, options.max_objects)
+        found = detect_all(shown, dataset, progress=group.leads and sys.stderr.isatty())
     if not group.leads:
         return 0
     result = figures(found, classes, options.score)
@@ -80,39 +97,39 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(result, indent=2))
     else:
         print(figures_table(result, classes), errors_table(result["errors"], "segm"), sep="\n\n")
-        for line in limits(model, found):
+        for line in limits(shown, found):
             print(f"\n{line}")
     if folder:
         write_errors(folder, dataset, found, classes, options.score)
     return 0
 
 
-def limits(model: MaskRCNN, found: Findings) -> list[str]:
+def limits(shown: AnySize, found: Findings) -> list[str]:
     """What keeps the model from finding objects, however well it is trained: how many it can report
     per image, and how small it sees them.
     """
     lines = []
-    most = model.roi_heads.config.detections_per_img
+    views = [shown.view((image["height"], image["width"])) for image in found.images]
     pictures = by_image(found.images, found.annotations, found.results)
     counts = [sum(not entry["iscrowd"] for entry in truth) for truth, _ in pictures]
-    if full := sum(count > most for count in counts):
-        have = "has" if full == 1 else "have"
+    if full := [v.limit for v, count in zip(views, counts, strict=True) if count > v.limit]:
+        have = "has" if len(full) == 1 else "have"
         lines.append(
-            f"{counted(full, 'image')} {have} more objects than the {most} detections that the "
-            "model makes per image"
+            f"{counted(len(full), 'image')} {have} more objects than the {min(full)} detections "
+            "that the model makes per image; --max-objects N raises the limit"
         )
-    smallest = min(size for level in model.rpn.anchor_generator.sizes for size in level)
+    smallest = min(size for level in shown.model.rpn.anchor_generator.sizes for size in level)
     shrunk, small = 1.0, 0
-    for image, (truth, _) in zip(found.images, pictures, strict=True):
-        size = image["height"], image["width"]
-        scale = max(model.transform.resized_size(size)) / max(size)
+    for view, (truth, _) in zip(views, pictures, strict=True):
+        scale = view.scale
         shrunk = max(shrunk, 1 / scale)
         sides = [math.sqrt(e["bbox"][2] * e["bbox"][3]) for e in truth if not e["iscrowd"]]
         small += scale < 1 / SHRUNK and sum(side * scale < smallest for side in sides)
     if small >= FEW * sum(counts) > 0:
         lines.append(
             f"the model shrinks the images up to {shrunk:.1f} times: {small} of {sum(counts)} "
-            f"objects are then smaller than its smallest anchor, {smallest:g} pixels"
+            f"objects are then smaller than its smallest anchor, {smallest:g} pixels; --scale X or "
+            "--tile N shows them larger"
         )
     return lines
 
@@ -123,8 +140,7 @@ def model_and_images(
     """The model, what to evaluate it on, and the classes. Raises InputError."""
     if options.images and not options.data:
         raise InputError("--images goes with --data")
-    changes = {"box_class_agnostic_nms": True} if options.agnostic_nms else {}
-    model = load_model(options.weights, **changes)
+    model = model_of(options)
     return model, data_of(options, model.in_channels, model.classes), model.classes
 
 
@@ -182,7 +198,7 @@ def draw_worst(
     for i in worst:
         name, (truth, results) = Path(dataset.describe(i)).name, pictures[i]
         cells.append(draw_errors(dataset[i][0], name, errors[i], truth, results, classes))
-    write_picture(path, contact_sheet(cells, columns=2), mark("evaluate"))
+    write_picture(path, contact_sheet(cells, columns=2, largest=PAIR), mark("evaluate"))
 
 
 def error_rows(

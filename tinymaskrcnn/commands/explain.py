@@ -8,17 +8,32 @@ import os
 from pathlib import Path
 
 from ..datasets import CocoDataset
-from ..datasets.images import read_image, unread
+from ..datasets.images import read_picture, unread
+from ..datasets.targets import with_masks
+from ..detection.boxes import Size
+from ..detection.cropped_masks import CroppedMasks
 from ..errors import InputError
 from ..files import check_output, identities, mark, write_atomic
+from ..models.any_size import view_of
 from ..models.inputs import Target
-from ..models.pretrained import load_model, weights_path
+from ..models.mask_rcnn import MaskRCNN
+from ..models.pretrained import weights_path
 from ..viz.report import explain_page
 from .machine import add_machine, prepare
-from .options import add_force, add_images, add_weights, output_file, positive
+from .options import (
+    add_force,
+    add_images,
+    add_view,
+    add_weights,
+    model_of,
+    output_file,
+    positive,
+    settings_help,
+)
 from .tables import say
 
 logger = logging.getLogger(__name__)
+PAGE = 1024  # pixels after scaling: the sides of the part of a large image that is explained
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +47,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="HTML", default="report.html", help="the page (default: report.html)"
     )
     add_weights(parser)
+    add_view(parser, tiles=False)
     parser.add_argument(
         "--targets", metavar="JSON", help="annotations that include this image (COCO json)"
     )
@@ -46,9 +62,13 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     picture, out = Path(options.picture), output_file("--out", options.out)
     limit = options.max_pixels
-    model = load_model(options.weights)
+    if (lines := settings_help(options)) is not None:
+        for line in lines:
+            say(line)
+        return 0
+    model = model_of(options)
     classes = model.classes
-    image = read_image(picture, model.in_channels, limit, options.page or 1)
+    image = read_picture(picture, model.in_channels, limit, options.page or 1)
     for kind, detail in unread(picture, page=options.page, max_pixels=limit):
         logger.warning("%s: %s (%s)", picture, kind, detail)
     target, inputs = None, [picture, weights_path(options.weights)]
@@ -60,13 +80,33 @@ def run(options: argparse.Namespace) -> int:
         inputs += [dataset.path, *dataset.files]
     check_output(out, identities(inputs), mark("explain"), options.force)
     prepare(options)
-    page = explain_page(model, image, classes, target, picture.name)
+    rows, columns = middle(model, image.shape[1:])
+    if (part := image[:, rows, columns]).shape != image.shape:
+        logger.warning(
+            "%s: too large for a page after scaling; it explains the middle %d x %d pixels, from "
+            "column %d and row %d; --scale X shrinks the image instead",
+            *(picture, part.shape[2], part.shape[1], columns.start, rows.start),
+        )
+        if target is not None:
+            masks = CroppedMasks.of(target["masks"])
+            masks = masks.window(rows.start, columns.start, *part.shape[1:])
+            target = with_masks(target, masks)
+    page = explain_page(model, part, classes, target, picture.name)
     try:
         write_atomic(out, page.encode())
     except OSError as problem:
         raise InputError(f"--out {out}: {problem.strerror}") from problem
     say(f"{picture}: every stage -> {out} ({len(page) / 1e6:.1f} MB)")
     return 0
+
+
+def middle(model: MaskRCNN, size: Size) -> tuple[slice, slice]:
+    """The rows and columns to explain of an image of this size: all that a page can hold."""
+    view = view_of(model, size)
+    sides = (min(side, max(round(PAGE / view.scale), 1)) for side in size) if view.tiles else size
+    starts = [((side - kept) // 2, kept) for side, kept in zip(size, sides, strict=True)]
+    rows, columns = (slice(start, start + kept) for start, kept in starts)
+    return rows, columns
 
 
 def target_of(dataset: CocoDataset, picture: Path, size: tuple[int, ...]) -> Target:

@@ -7,6 +7,11 @@ from pathlib import Path
 
 from ..datasets.images import MAX_PIXELS
 from ..errors import InputError
+from ..models.any_size import raise_limits
+from ..models.mask_rcnn import MaskRCNN
+from ..models.pretrained import load_model
+from ..settings import SCALE, described
+from ..training.recipes import MODEL_SETTINGS, Recipe, with_settings
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +21,63 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
         default="shapes",
         help="a .safetensors or .pth file, or a shipped model: shapes (default) or nuclei",
     )
+
+
+def add_view(parser: argparse.ArgumentParser, tiles: bool = True) -> None:
+    """How the model is shown an image, and how much it may find there."""
+    parser.add_argument(
+        "--scale",
+        type=scale,
+        metavar="X",
+        help="input pixels per image pixel, for images of any size (default: the model's own; a "
+        "model without one shrinks or enlarges each image to model.min_size)",
+    )
+    if tiles:
+        parser.add_argument(
+            "--tile",
+            type=tile,
+            metavar="N",
+            help="cut images into overlapping tiles of about N pixels, or never, with off "
+            "(default: where an image is large after scaling)",
+        )
+        parser.add_argument(
+            "--max-objects",
+            type=positive,
+            metavar="N",
+            help="limit of the objects per image (default: grows with the image's area)",
+        )
+    add_settings(
+        parser,
+        "any setting of the model, as model.NAME=VALUE; `--set help` lists them; may be repeated",
+    )
+
+
+def settings_help(options: argparse.Namespace) -> list[str] | None:
+    """What `--set help` prints, if it is given: the settings of the model with these weights."""
+    if "help" not in options.settings:
+        return None
+    config = load_model(options.weights).config
+    values = {f"model.{name}": value for name, value in config.items()}
+    return described(MODEL_SETTINGS, values)
+
+
+def model_of(options: argparse.Namespace) -> MaskRCNN:
+    """The model that the options describe: its weights, with other settings. Raises InputError."""
+    for given in options.settings:
+        if not given.startswith("model."):
+            raise InputError(
+                f"--set {given}: expected model.NAME=VALUE, a setting of the model; --set help "
+                "lists them"
+            )
+    changes = dict(with_settings(Recipe(), options.settings).model_settings)
+    if getattr(options, "agnostic_nms", False):
+        changes["box_class_agnostic_nms"] = True
+    if options.scale is not None:
+        changes["scale"] = options.scale
+    model = load_model(options.weights, **changes)
+    if getattr(options, "max_objects", None):
+        raise_limits(model, options.max_objects)
+    return model
 
 
 def add_settings(parser: argparse.ArgumentParser, help_text: str) -> None:
@@ -75,6 +137,19 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number}: expected at least 1")
     return number
+
+
+def scale(text: str) -> float:
+    """A scale; argparse shows the name of this function for what is no number."""
+    number = float(text)
+    if not SCALE.holds(number):
+        raise argparse.ArgumentTypeError(f"{text}: expected {SCALE.description}")
+    return number
+
+
+def tile(text: str) -> int:
+    """The side of a tile, or 0 for "off"."""
+    return 0 if text == "off" else positive(text)
 
 
 def share(text: str) -> float:

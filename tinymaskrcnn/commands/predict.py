@@ -7,13 +7,14 @@ import contextlib
 import errno
 import logging
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from ..datasets.images import (
     FOREIGN_SUFFIXES,
     SUFFIXES,
     page_count,
-    read_image,
+    read_picture,
     unread,
 )
 from ..datasets.issues import ODD, Issue, by_kind, examples
@@ -29,8 +30,9 @@ from ..detection.detections import Detections
 from ..errors import InputError, one_line
 from ..exports import FORMATS, PredictedImage, Source, chosen
 from ..files import check_output, identities, identity, mark, write_picture
+from ..models.any_size import detect_in, lost, view_of
 from ..models.mask_rcnn import MaskRCNN
-from ..models.pretrained import load_model, weights_path
+from ..models.pretrained import weights_path
 from ..training.distributed import end_together, world
 from ..video.clips import SUFFIXES as VIDEO_SUFFIXES
 from ..video.clips import is_clip
@@ -42,9 +44,12 @@ from .options import (
     add_force,
     add_max_pixels,
     add_score,
+    add_view,
     add_weights,
+    model_of,
     output_folder,
     positive,
+    settings_help,
 )
 from .predictions import Outputs
 from .tables import counted, say
@@ -66,6 +71,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     add_weights(parser)
     add_score(parser, "leave out detections with a lower score (default: 0.5)")
+    add_view(parser)
     parser.add_argument(
         "--out",
         metavar="DIR",
@@ -121,6 +127,10 @@ def page(text: str) -> int | str:
 
 def run(options: argparse.Namespace) -> int:
     group = world()
+    if (lines := settings_help(options)) is not None:
+        for line in lines:
+            say(line)
+        return 0
     with end_together(group), contextlib.ExitStack() as opened:
         with group.together():
             formats = formats_of(options)
@@ -128,8 +138,7 @@ def run(options: argparse.Namespace) -> int:
             clips = [path for path in given if is_clip(path)]
             files = [path for path in given if not is_clip(path)]
             check_video_options(options, formats, clips)
-            changes = {"box_class_agnostic_nms": True} if options.agnostic_nms else {}
-            model = load_model(options.weights, **changes)
+            model = model_of(options)
             classes = model.classes
             out = output_folder("--out", options.out)
             read = identities([*given, weights_path(options.weights)])
@@ -173,7 +182,8 @@ class Work:
 
     Attributes:
         read: `identities` of all files that are read.
-        unread: what else the images hold, such as further pages, and what formats cannot hold.
+        unread: what else the images hold, such as further pages, what formats cannot hold, and what
+            may be lost.
         counts: objects by class.
     """
 
@@ -234,16 +244,21 @@ class Work:
         check_output(target, self.read, mark("predict"), self.options.force)
         self.outputs.check(source)
         limit = self.options.max_pixels
-        image = read_image(source.path, self.model.in_channels, limit, source.page or 1)
+        image = read_picture(source.path, self.model.in_channels, limit, source.page or 1)
         more = unread(source.path, page=source.page, max_pixels=limit)
         self.unread.extend(Issue(ODD, kind, str(source), detail) for kind, detail in more)
-        detections = self._detected(image)
-        picture = draw_detections(image, detections, self.classes, 0.0)
+        view = view_of(self.model, image.shape[1:], self.options.tile, self.options.max_objects)
+        detections = detect_in(self.model, image, view, progress=sys.stderr.isatty())
+        detections = detections[detections.scores >= self.options.score]
+        reasons = lost(self.model, view, len(detections))
+        self.unread.extend(Issue(ODD, kind, str(source), detail) for kind, detail in reasons)
+        picture = draw_detections(image.as_bytes(), detections, self.classes, 0.0)
         write_picture(target, picture, mark("predict"), compress_level=3)
-        found = PredictedImage(source, image, detections, self.classes, limit)
+        pixels: Any = np.asarray(image) if self.outputs.joint or self.outputs.single else image
+        found = PredictedImage(source, pixels, detections, self.classes, limit)
         self.outputs.add(found)
-        lost = dict.fromkeys(found.lost)
-        self.unread.extend(Issue(ODD, kind, str(source), detail) for kind, detail in lost)
+        missing = dict.fromkeys(found.lost)
+        self.unread.extend(Issue(ODD, kind, str(source), detail) for kind, detail in missing)
         return detections
 
     def _detected(self, image: np.ndarray) -> Detections:

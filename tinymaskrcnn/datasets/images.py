@@ -7,15 +7,19 @@ files rarely fill their range. Colour profiles are ignored; colour with 16 bits 
 with 8. `unread` reports what else a file holds.
 
 An image is decoded once and converted strip by strip, so that reading needs no more memory than the
-decoded image (4 bytes per pixel) and the result (12).
+decoded image (4 bytes per pixel) and the result (12 as an array, 1 to 4 as a Picture).
 """
+
+from __future__ import annotations
 
 import io
 import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -29,8 +33,8 @@ SUFFIXES |= {".ppm", ".pgm", ".pbm", ".pnm"}
 # Images of kinds that are not read: whoever has them in a folder should be told.
 FOREIGN_SUFFIXES = {".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".svg", ".dcm", ".exr"}
 FOREIGN_SUFFIXES |= {".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".raf"}
-MAX_PIXELS = 64_000_000
-BYTES_PER_PIXEL = 32  # what `predict` needs to read an image (16) and to draw on it
+MAX_PIXELS = 8192 * 8192
+BYTES_PER_PIXEL = 16  # what `predict` needs to read an image and to draw on it
 STRIP_PIXELS = 1 << 20
 WIDE_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 ORIENTATION = 0x0112  # the EXIF tag
@@ -64,13 +68,22 @@ def read_image(
         InputError: naming the file and the reason: it is missing, empty, truncated, of another
             kind, without that page, larger than `max_pixels`, or holds values that are not finite.
     """
+    return np.asarray(read_picture(path, channels, max_pixels, page))
+
+
+def read_picture(
+    path: str | Path, channels: int = 3, max_pixels: int = MAX_PIXELS, page: int = 1
+) -> Picture:
+    """Read an image file as a Picture, which takes a quarter of the memory of `read_image`'s array
+    or less. Takes and raises what `read_image` does.
+    """
     if channels not in (1, 3):
         raise InputError(f"channels {channels}: an image is read as grey (1) or RGB (3)")
     with opened(path) as image:
         seek(path, image, page)
         check_size(path, image.size, max_pixels)
         image.load()
-        return to_array(upright(image), channels)
+        return to_picture(upright(image), channels)
 
 
 def read_values(path: str | Path, max_pixels: int = MAX_PIXELS, page: int = 1) -> np.ndarray:
@@ -258,39 +271,96 @@ def orientation(image: Image.Image) -> int:
         return 1
 
 
+@dataclass(frozen=True)
+class Picture:
+    """An image kept as its file has it. It stands for a float32 array (channels, H, W) in 0..1:
+    `np.asarray(picture)` makes the whole of it, `picture[:, rows, columns]` a part.
+
+    Args:
+        values: (H, W, 3) or (H, W) uint8; or grey of any range (H, W), which is stretched.
+        channels: 3, of which grey values fill all, or 1.
+        low, high: the values that become 0 and 1, where grey is stretched.
+        transparent: the value that means "nothing here", where grey is stretched; it becomes white.
+    """
+
+    values: np.ndarray
+    channels: int
+    low: float | None = None
+    high: float = 255
+    transparent: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.channels, *self.values.shape[:2]  # type: ignore[return-value]
+
+    def __getitem__(self, index: tuple[slice, slice, slice]) -> np.ndarray:
+        _, rows, columns = index
+        part = self.values[rows, columns]
+        array = np.empty((self.channels, *part.shape[:2]), np.float32)
+        strip = max(1, STRIP_PIXELS // max(part.shape[1], 1))
+        for top in range(0, len(part), strip):
+            some = part[top : top + strip]
+            if self.low is not None:
+                array[:, top : top + strip] = self._stretched(some)
+            else:
+                pixels = np.atleast_3d(some).transpose(2, 0, 1)  # (h, W, C) -> (C, h, W)
+                np.divide(pixels, np.float32(255), out=array[:, top : top + strip])
+        return array[index[0]]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        whole = self[:, :, :]
+        return whole if dtype is None else whole.astype(dtype, copy=False)
+
+    def as_bytes(self) -> np.ndarray:
+        """The image as (H, W, 3) uint8."""
+        if self.low is None:
+            values = self.values
+            return values if values.ndim == 3 else np.repeat(values[:, :, None], 3, axis=2)
+        out = np.empty((*self.values.shape, 3), np.uint8)
+        strip = max(1, STRIP_PIXELS // self.values.shape[1])
+        for top in range(0, len(out), strip):
+            grey = self._stretched(self.values[top : top + strip]).astype(np.float32)
+            out[top : top + strip] = (grey * 255 + 0.5)[:, :, None]
+        return out
+
+    def _stretched(self, values: np.ndarray) -> np.ndarray:
+        """Values (h, W) of any range in 0..1; in double precision, as differences may be small."""
+        assert self.low is not None
+        strip = values.astype(np.float64) - self.low
+        strip /= max(self.high - self.low, np.finfo(float).tiny)
+        if self.transparent is not None:
+            strip[values == self.transparent] = 1
+        return strip
+
+
 def to_array(image: Image.Image, channels: int) -> np.ndarray:
     """A loaded Pillow image of any mode as float32 (channels, H, W) in 0..1."""
+    return np.asarray(to_picture(image, channels))
+
+
+def to_picture(image: Image.Image, channels: int) -> Picture:
+    """A loaded Pillow image of any mode as a Picture."""
     width, height = image.size
-    array = np.empty((channels, height, width), np.float32)
     if image.mode in WIDE_MODES:
-        stretch(np.asarray(image), array[0], image.info.get("transparency"))
-        array[1:] = array[0]
-        return array
+        return stretched(np.asarray(image), channels, image.info.get("transparency"))
+    if image.mode == "L" and "transparency" not in image.info:
+        return Picture(np.asarray(image), channels)
+    mode, depth = ("L", ()) if channels == 1 else ("RGB", (3,))
+    values = np.empty((height, width, *depth), np.uint8)
     rows = max(1, STRIP_PIXELS // width)
     for top in range(0, height, rows):
         strip = image.crop((0, top, width, min(top + rows, height)))
-        strip = over_white(strip).convert("RGB" if channels == 3 else "L")
-        pixels = np.atleast_3d(np.asarray(strip)).transpose(2, 0, 1)  # (h, W, C) -> (C, h, W)
-        np.divide(pixels, np.float32(255), out=array[:, top : top + rows])
-    return array
+        values[top : top + rows] = np.asarray(over_white(strip).convert(mode))
+    return Picture(values, channels)
 
 
-def stretch(values: np.ndarray, grey: np.ndarray, transparent: int | None) -> None:
-    """Stretch values (H, W) of any range into `grey` (H, W) float32 in 0..1; a constant becomes 0.
-
-    Args:
-        transparent: the value that means "nothing here"; it becomes white.
-    """
+def stretched(values: np.ndarray, channels: int, transparent: int | None) -> Picture:
+    """Values (H, W) of any range as a Picture; a constant becomes 0."""
     seen = values if transparent is None else values[values != transparent]
     low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
     if not np.isfinite([low, high]).all():  # a NaN among the values makes both NaN
         raise ValueError("it holds values that are not finite")
-    rows = max(1, STRIP_PIXELS // values.shape[1])
-    for top in range(0, len(values), rows):  # in double precision: differences may be small
-        strip = values[top : top + rows].astype(np.float64) - low
-        grey[top : top + rows] = strip / max(high - low, np.finfo(float).tiny)
-    if transparent is not None:
-        grey[values == transparent] = 1
+    return Picture(values, channels, low, high, transparent)
 
 
 def over_white(image: Image.Image) -> Image.Image:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as rle_tools
 
 from ..detection.boxes import Size
 from ..detection.cropped_masks import CroppedMasks
@@ -28,15 +27,7 @@ def masks_from_rles(rles: Sequence[Rle], image_size: Size) -> CroppedMasks:
 
 def rles_from_masks(masks: CroppedMasks) -> list[Rle]:
     """The non-zero pixels of each mask as compressed RLE, with counts as bytes."""
-    height, width = masks.image_size
-    rles = []
-    for crop, (top, left) in zip(masks.crops, masks.corners.tolist(), strict=True):
-        bounds = _bounds(np.asarray(crop.T, np.uint8) != 0, left * height + top, height)
-        runs = np.diff(bounds, prepend=0, append=height * width).tolist()
-        counts = runs if runs[-1] or len(runs) == 1 else runs[:-1]
-        rle = {"size": [height, width], "counts": counts}
-        rles.append(rle_tools.frPyObjects(rle, height, width))
-    return rles
+    return masks.rles()
 
 
 def as_text(rle: Rle) -> Rle:
@@ -79,20 +70,3 @@ def _crop(runs: np.ndarray, height: int) -> tuple[np.ndarray, tuple[int, int]]:
     changes[place] += 1
     changes[place + stop - start] -= 1
     return np.cumsum(changes[:-1], dtype=np.uint8).reshape(-1, size).T, (top, left)
-
-
-def _bounds(columns: np.ndarray, first: int, height: int) -> np.ndarray:
-    """Where runs of ones begin and end, in turn, counted over all pixels of the image.
-
-    Args:
-        columns: (w, h) bool, the crop's columns.
-        first: the position of its first pixel.
-        height: of the image, the distance from one column to the next.
-    """
-    width, size = columns.shape
-    edges = np.zeros((width, size + 2), bool)
-    edges[:, 1:-1] = columns
-    column, row = np.nonzero(edges[:, 1:] != edges[:, :-1])  # begins and ends in turn
-    places = first + column * height + row
-    joined = np.flatnonzero(places[1:-1:2] == places[2::2])  # runs that continue in the next column
-    return np.delete(places, np.concatenate([2 * joined + 1, 2 * joined + 2]))

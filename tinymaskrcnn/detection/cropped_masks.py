@@ -3,8 +3,8 @@
 A mask of the whole image is mostly zeros: 1,443 nuclei in 2048 x 2048 pixels are 6 GB as an array
 (G, H, W), and half a megabyte as crops. Crops can be flipped, cut, resized and joined as they are.
 
-Not here: run lengths (datasets/run_lengths.py), and the masks of detections, which are a grid over
-their box until they are pasted (detections.py).
+Not here: masks made of run lengths (datasets/run_lengths.py), and the masks of detections, which
+are a grid over their box until they are pasted (detections.py).
 """
 
 from __future__ import annotations
@@ -207,6 +207,20 @@ class CroppedMasks(NDArrayOperatorsMixin):
         rows, columns = (np.arange(side * factor) // factor for side in self.image_size)
         return self.resampled(rows, columns)
 
+    def rles(self) -> list[dict[str, Any]]:
+        """The pixels that are not zero as COCO run lengths for pycocotools: dicts of `size` [H, W]
+        and `counts` (bytes).
+        """
+        from pycocotools.mask import frPyObjects  # late: only those who evaluate or save need it
+
+        height, width = self.image_size
+        rles = []
+        for crop, (top, left) in zip(self.crops, self.corners.tolist(), strict=True):
+            counts = _runs_of(crop, top, left, self.image_size)
+            rle = {"size": [height, width], "counts": counts}
+            rles.append(frPyObjects(rle, height, width))
+        return rles
+
     def with_border(self) -> Iterator[tuple[np.ndarray, int, int]]:
         """Yield each crop with the pixels around it that lie in the image, and the row and the
         column of its corner.
@@ -219,6 +233,31 @@ class CroppedMasks(NDArrayOperatorsMixin):
             inner = slice(rows.start - top, rows.stop - top)
             bordered[inner, columns.start - left : columns.stop - left] = crop
             yield bordered, top, left
+
+
+def _runs_of(crop: np.ndarray, top: int, left: int, size: Size) -> list[int]:
+    """The run lengths of a mask of an image of this size, down its columns, zeros first."""
+    height, width = size
+    bounds = _bounds(np.asarray(crop.T, np.uint8) != 0, left * height + top, height)
+    runs = np.diff(bounds, prepend=0, append=height * width).tolist()
+    return runs if runs[-1] or len(runs) == 1 else runs[:-1]
+
+
+def _bounds(columns: np.ndarray, first: int, height: int) -> np.ndarray:
+    """Where runs of ones begin and end, in turn, counted over all pixels of the image.
+
+    Args:
+        columns: (w, h) bool, the crop's columns.
+        first: the position of its first pixel.
+        height: of the image, the distance from one column to the next.
+    """
+    width, size = columns.shape
+    edges = np.zeros((width, size + 2), bool)
+    edges[:, 1:-1] = columns
+    column, row = np.nonzero(edges[:, 1:] != edges[:, :-1])  # begins and ends in turn
+    places = first + column * height + row
+    joined = np.flatnonzero(places[1:-1:2] == places[2::2])  # runs that continue in the next column
+    return np.delete(places, np.concatenate([2 * joined + 1, 2 * joined + 2]))
 
 
 def _pixels_of(mask: np.ndarray) -> tuple[slice, slice]:

@@ -4,16 +4,15 @@ for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..ops.paste_masks.op import paste_masks, paste_masks_binary
 from .boxes import Size
-
-_CHUNK = 1 << 26  # bytes of full-size masks that are in memory at once while they are encoded
+from .cropped_masks import CroppedMasks
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,24 @@ class Detections:
             self.image_size,
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence[Detections], image_size: Size) -> Detections:
+        """All detections of one or more sets, in one image."""
+        return cls(
+            np.concatenate([part.boxes for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.mask_probabilities for part in parts]),
+            image_size,
+        )
+
+    def moved(self, corner: Sequence[int], image_size: Size) -> Detections:
+        """The same objects in an image of this size, of which this one is the part at `corner`, x
+        and y.
+        """
+        boxes = self.boxes + np.array([*corner, *corner], np.float32)
+        return replace(self, boxes=boxes, image_size=image_size)
+
     def above(self, score: float) -> Detections:
         """Select the objects with a higher score."""
         return self[self.scores > score]
@@ -65,31 +82,30 @@ class Detections:
         height, width = self.image_size
         return paste_masks_binary(self.mask_probabilities, self.boxes, height, width, threshold)
 
+    def cropped_masks(self, threshold: float = 0.5, enlarge: int = 1) -> CroppedMasks:
+        """The binary masks as crops, on the image or on one `enlarge` times as large: however large
+        it is, only the objects take memory.
+        """
+        height, width = (side * enlarge for side in self.image_size)
+        boxes = self.boxes * np.float32(enlarge)
+        spill = (boxes[:, 2:] - boxes[:, :2]) / 28 + 2  # pasting pads the grid by one on each side
+        low = np.maximum(boxes[:, :2] - spill, 0).astype(np.int64)
+        high = np.minimum(boxes[:, 2:] + spill, (width, height)).astype(np.int64)
+        sizes = np.maximum(high - low, 1)
+        boxes = boxes - np.tile(low, 2).astype(np.float32)
+        crops = [
+            paste_masks_binary(mask[None], box[None], rows, columns, threshold)[0]
+            for mask, box, (columns, rows) in zip(
+                self.mask_probabilities, boxes, sizes.tolist(), strict=True
+            )
+        ]
+        return CroppedMasks(crops, low[:, ::-1], (height, width), bool)
+
     def rles(self, threshold: float = 0.5) -> list[dict[str, Any]]:
         """The binary masks as COCO run lengths for pycocotools: dicts of `size` [H, W] and `counts`
         (bytes).
         """
-        from pycocotools.mask import encode  # late: only those who evaluate or save need it
-
-        return [
-            rle
-            for masks in self._column_major_masks(threshold)
-            for rle in encode(masks.view(np.uint8))
-        ]
-
-    def _column_major_masks(self, threshold: float) -> Iterator[np.ndarray]:
-        """The binary masks, (H, W, n) in Fortran order, a bounded number at a time.
-
-        COCO counts down columns. Pasting onto the transposed image makes columns contiguous without
-        a transposing copy.
-        """
-        height, width = self.image_size
-        count = max(1, _CHUNK // (height * width))
-        for start in range(0, len(self), count):
-            part = self[start : start + count]
-            sideways = np.ascontiguousarray(part.mask_probabilities.transpose(0, 2, 1))
-            boxes = np.ascontiguousarray(part.boxes[:, [1, 0, 3, 2]])
-            yield paste_masks_binary(sideways, boxes, width, height, threshold).transpose(2, 1, 0)
+        return self.cropped_masks(threshold).rles()
 
     def as_dict(self) -> dict[str, np.ndarray]:
         """Boxes, labels, scores and full-size masks, as torchvision's models return them."""

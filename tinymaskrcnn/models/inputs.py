@@ -12,11 +12,16 @@ import numpy as np
 from ..detection.boxes import Size
 from ..detection.cropped_masks import CroppedMasks
 from ..errors import InputError
+from ..settings import SCALE
 
 Target = dict[str, Any]
 """The ground truth of one image: boxes (G, 4) float32 x1 y1 x2 y2 in pixels, labels (G,) int64 from
 1, masks (G, H, W) uint8 or CroppedMasks, maybe `iscrowd` (G,) bool; other entries are kept. G may
 be 0.
+
+An image that was resized beforehand, such as a crop for training, says so by `scale`: how many of
+its pixels it has per pixel of the original (default 1). A model that works at a fixed scale then
+resizes it only by what is left, which is nothing if the loader has brought it to the model's scale.
 """
 
 
@@ -89,6 +94,14 @@ def check_target(target: Any, number: int, size: Size) -> Target:
     if "iscrowd" in target:
         checked["iscrowd"] = _flags(target["iscrowd"], count, f"target {number}")
     return checked
+
+
+def scale_of(target: Any, number: int) -> float:
+    """A target's `scale`, 1 if it has none. Raises InputError for what is no scale."""
+    scale = target.get("scale", 1.0) if isinstance(target, dict) else 1.0
+    if not SCALE.holds(scale):
+        raise InputError(f"target {number}: scale {scale!r}, expected {SCALE.description}")
+    return float(scale)
 
 
 def check_labels(targets: Sequence[Target], num_classes: int) -> None:

@@ -124,6 +124,14 @@ def plan_model(builder: str, settings: Mapping[str, Any], *parts: type) -> Model
     )
 
 
+def changed(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's config with other settings. To give it a `min_size` or `max_size` ends its `scale`,
+    which would win over them.
+    """
+    sized = settings.keys() & {"min_size", "max_size"}
+    return {**config, **({"scale": None} if sized else {}), **settings}
+
+
 def part(kind: type[Part], settings: Mapping[str, Any]) -> Part:
     """The configuration of one part: its own settings among all, and defaults for the others."""
     own = keywords_of(kind)

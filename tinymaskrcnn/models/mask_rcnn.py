@@ -110,12 +110,17 @@ class MaskRCNN(Module):
         together: padding to a common size moves results slightly, so give images one by one where
         that matters.
         """
-        threads.adapt()
         with no_grad(), parallel.shared_by(parallel.Group()):
             batch, _ = self.transform(images, device=self.device)
+            return self.transform.restore(self.detect_batch(batch), batch)
+
+    def detect_batch(self, batch: ImageBatch) -> list[Detections]:
+        """Find objects in images that are ready for the backbone, in pixels of the batch."""
+        threads.adapt()
+        with no_grad(), parallel.shared_by(parallel.Group()):
             features = self.backbone(Tensor(batch.tensor))
-            proposals = self.rpn.proposals(self.rpn(batch, features))
-            return self._detections(batch, features, proposals)
+            output, room = self.rpn(batch, features), self.transform.room(batch.sizes)
+            return self._detections(batch, features, self.rpn.proposals(output, room))
 
     def evaluate_losses(
         self,
@@ -136,6 +141,7 @@ class MaskRCNN(Module):
             batch, features, resized = self._features(images, targets, rng)
             proposals, losses = self._losses(batch, features, resized, rng)
             detections = self._detections(batch, features, proposals)
+            detections = self.transform.restore(detections, batch)
         return {name: loss.item() for name, loss in losses.items()}, detections
 
     def _features(
@@ -162,7 +168,7 @@ class MaskRCNN(Module):
         """The proposals, and the losses of both stages."""
         rng = rng or self._rng
         output = self.rpn(batch, features)
-        proposals = self.rpn.proposals(output)
+        proposals = self.rpn.proposals(output, self.transform.room(batch.sizes))
         losses = self.rpn.losses(output, targets, rng)
         levels = _levels_to_crop(features)
         losses |= self.roi_heads.losses(levels, proposals, batch.sizes, targets, rng)
@@ -172,8 +178,8 @@ class MaskRCNN(Module):
     def _detections(
         self, batch: ImageBatch, features: list[Tensor], proposals: list[np.ndarray]
     ) -> list[Detections]:
-        found = self.roi_heads.detect(_levels_to_crop(features), proposals, batch.sizes)
-        return self.transform.restore(found, batch)
+        room = self.transform.room(batch.sizes)
+        return self.roi_heads.detect(_levels_to_crop(features), proposals, batch.sizes, room)
 
 
 def _levels_to_crop(features: list[Tensor]) -> list[Tensor]:

@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..weights import load_weights, read_metadata
 from .builders import build
 from .coco_names import COCO_NAMES
-from .keywords import ResNetConfig, TinyConfig, keywords_of
+from .keywords import ResNetConfig, TinyConfig, changed, keywords_of
 from .mask_rcnn import MaskRCNN
 from .resnet import DEPTHS
 
@@ -42,7 +42,7 @@ def load_model(weights: str | os.PathLike[str], **settings: Any) -> MaskRCNN:
     config, classes = describe_weights(path, state)
     try:
         check_extent(config, state)
-        model = build({**config, **settings})
+        model = build(changed(config, settings))
         model.load_state_dict(state)
     except InputError as problem:
         raise InputError(f"{path}: {problem}") from problem

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -176,27 +177,32 @@ class RoIHeads(Module):
         features: Sequence[Tensor],
         proposals: Sequence[np.ndarray],
         image_sizes: Sequence[Size],
+        room: float = 1.0,
     ) -> list[Detections]:
         """Find the objects of each image, best first, in pixels of the resized image.
 
         Args:
             features, proposals, image_sizes: as for `losses`.
+            room: how many times as many detections may be kept (`Transform.room`).
         """
+        config = {**vars(self.config), "detections_per_img": self.limit(room)}
         logits, deltas = self._predict_boxes("detect", features, proposals, image_sizes)
         ends = np.cumsum([len(boxes) for boxes in proposals])[:-1]
         scores = np.split(F.softmax(logits).numpy(), ends)
         images = zip(scores, np.split(deltas.numpy(), ends), proposals, image_sizes, strict=True)
         candidates = [self._candidates(*image) for image in images]
         # keep only the best of all classes
-        kept = [c.keep[: self.config.detections_per_img] for c in candidates]
-        tracing.record(
-            "detect", scores=scores, candidates=candidates, kept=kept, config=vars(self.config)
-        )
+        kept = [c.keep[: config["detections_per_img"]] for c in candidates]
+        tracing.record("detect", scores=scores, candidates=candidates, kept=kept, config=config)
         pairs = list(zip(candidates, kept, strict=True))
         boxes, labels = [c.clipped[k] for c, k in pairs], [c.labels[k] for c, k in pairs]
         masks = self._draw_masks(features, boxes, labels, image_sizes)
         found = zip(boxes, labels, [c.scores[k] for c, k in pairs], masks, image_sizes, strict=True)
         return [Detections(*image) for image in found]
+
+    def limit(self, room: float = 1.0) -> int:
+        """How many detections are kept per image."""
+        return ceil(room * self.config.detections_per_img)
 
     def _predict_boxes(
         self,

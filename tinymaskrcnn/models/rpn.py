@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 
@@ -192,31 +193,40 @@ class RegionProposalNetwork(Module):
         tracing.record("rpn", output)
         return output
 
-    def proposals(self, output: RPNOutput) -> list[np.ndarray]:
+    def proposals(self, output: RPNOutput, room: float = 1.0) -> list[np.ndarray]:
         """For each image its boxes (n, 4), best first, in pixels of the resized image.
 
         How many depends on whether the module is in training mode.
+
+        Args:
+            room: at inference, how many times as many may be taken and kept (`Transform.room`).
         """
-        top = self._top_anchors(output)
+        limits = self.limits(room)
+        top = self._top_anchors(output, limits[0])
         tracing.record("rpn", top, config=vars(self.config))
         images = zip(top.moved, top.scores, output.image_sizes, strict=True)
-        selected = [self._select_proposals(*image, top.top_k_levels) for image in images]
+        selected = [self._select_proposals(*image, top.top_k_levels, limits[1]) for image in images]
         tracing.record("rpn", selected)
         return [image.proposals for image in selected]
 
-    def _top_anchors(self, output: RPNOutput) -> TopAnchors:
+    def limits(self, room: float = 1.0) -> tuple[int, int]:
+        """How many anchors are taken per level, and how many proposals are kept per image."""
+        config = self.config
+        if self.training:
+            return config.pre_nms_top_n_train, config.post_nms_top_n_train
+        return ceil(room * config.pre_nms_top_n_test), ceil(room * config.post_nms_top_n_test)
+
+    def _top_anchors(self, output: RPNOutput, limit: int) -> TopAnchors:
         objectness = output.objectness.numpy()
-        anchors, level = self._best_anchors(objectness, output.level_sizes)
+        anchors, level = self._best_anchors(objectness, output.level_sizes, limit)
         moved = self._moved_anchors(output, anchors)
         logits = np.take_along_axis(objectness, anchors, axis=1)
         return TopAnchors(anchors, level, F.sigmoid(logits).data, moved)
 
     def _best_anchors(
-        self, objectness: np.ndarray, level_sizes: Sequence[int]
+        self, objectness: np.ndarray, level_sizes: Sequence[int], limit: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """The best anchors of each level: indices (N, m), and the level of each (m,)."""
-        config = self.config
-        limit = config.pre_nms_top_n_train if self.training else config.pre_nms_top_n_test
         ends = np.cumsum(level_sizes)
         levels = np.split(objectness, ends[:-1], axis=1)
         starts = ends - level_sizes
@@ -233,11 +243,15 @@ class RegionProposalNetwork(Module):
         return boxes.reshape(*chosen.shape, 4)
 
     def _select_proposals(
-        self, boxes: np.ndarray, scores: np.ndarray, image_size: Size, level: np.ndarray
+        self,
+        boxes: np.ndarray,
+        scores: np.ndarray,
+        image_size: Size,
+        level: np.ndarray,
+        limit: int,
     ) -> Proposals:
         """Filter one image's boxes (m, 4) with scores (m,) and levels (m,)."""
         config = self.config
-        limit = config.post_nms_top_n_train if self.training else config.post_nms_top_n_test
         boxes = clip_boxes(boxes, image_size)
         # drop small boxes and low scores
         large, confident = is_large_enough(boxes, MIN_SIZE), scores >= config.score_thresh

@@ -20,8 +20,8 @@ from ..detection.sampler import Generators, per_image
 from ..errors import InputError
 from ..gpu import array as gpu_array
 from ..ops.resize_normalize.op import nearest_pixels, resize_normalize
-from ..settings import SIDE, number, one_or_several, setting, whole
-from .inputs import Target, check_images, check_target
+from ..settings import SCALE, SIDE, number, one_or_several, optional, setting, several, whole
+from .inputs import Target, check_images, check_target, scale_of
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,22 @@ class TransformConfig:
         32, whole(1, 2**12), "both sides of a batch are padded to multiples of this"
     )
 
+    scale: float | None = setting(
+        None,
+        optional(SCALE),
+        "input pixels per image pixel, for images of any size; min_size x max_size is then the "
+        "area that the limits of proposals and detections are for",
+    )
+    object_sizes: tuple[float, ...] | None = setting(
+        None,
+        optional(several(number(0, 2**16), 3)),
+        "5th, 50th and 95th percentile of the sizes of the objects learnt from, each the square "
+        "root of its mask's area, in image pixels",
+    )
+
     def __post_init__(self) -> None:
+        if self.object_sizes is not None:
+            object.__setattr__(self, "object_sizes", tuple(self.object_sizes))
         for name in ("min_size", "image_mean", "image_std"):  # one number, or a list as from JSON
             object.__setattr__(self, name, tuple(np.atleast_1d(getattr(self, name)).tolist()))
 
@@ -84,6 +99,9 @@ class Transform:
     ) -> tuple[ImageBatch, list[Target] | None]:
         """Make a batch, and targets in its coordinates.
 
+        A model with a `scale` resizes by it every image, with targets or without. An image that its
+        loader has resized already says so by its target's `scale` (see `Target`).
+
         Args:
             images: float arrays (C, H, W) in 0..1, each its own size.
             targets: one dict per image; they are not changed.
@@ -98,7 +116,10 @@ class Transform:
             raise InputError(f"{len(images)} images, but {len(targets)} targets")
         original_sizes = [image.shape[1:] for image in images]
         rngs = [None] * len(images) if rng is None else per_image(rng, len(images))
-        sizes = [self.resized_size(*pair) for pair in zip(original_sizes, rngs, strict=True)]
+        known = [{}] * len(images) if targets is None else targets
+        scales = [scale_of(target, i) for i, target in enumerate(known)]
+        given = zip(original_sizes, rngs, scales, strict=True)
+        sizes = [self.resized_size(*image) for image in given]
         batch = ImageBatch(self._pad_together(images, sizes, device), sizes, original_sizes)
         tracing.record(
             "transform",
@@ -117,16 +138,33 @@ class Transform:
         tracing.record("transform.targets", resized)
         return batch, resized
 
-    def resized_size(self, size: Size, rng: np.random.Generator | None = None) -> Size:
+    def resized_size(
+        self, size: Size, rng: np.random.Generator | None = None, scaled: float = 1.0
+    ) -> Size:
         """Height and width after resizing an image of this height and width.
 
-        The scale is a double and the product is truncated, not rounded, as in torchvision: the
-        shorter side may come out one pixel short.
+        By `min_size` and `max_size` the scale is a double and the product is truncated, not
+        rounded, as in torchvision: the shorter side may come out one pixel short.
+
+        Args:
+            rng: as for a call. scaled: how much the image has been resized already; matters only
+                for a model with a `scale`.
         """
+        if self.config.scale is not None:
+            scale = self.config.scale / scaled
+            return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
         choices = np.atleast_1d(self.config.min_size)
         shorter = int(choices[-1] if rng is None or len(choices) == 1 else rng.choice(choices))
         scale = min(shorter / min(size), self.config.max_size / max(size))
         return max(int(size[0] * scale), 1), max(int(size[1] * scale), 1)
+
+    def room(self, sizes: Sequence[Size]) -> float:
+        """How many times as many proposals and detections an image may have as the settings say,
+        which are for images of `min_size` x `max_size` pixels: as many times as the largest of
+        these resized images is larger. Only a `scale` makes images larger than that.
+        """
+        area = self.config.min_size[-1] * self.config.max_size  # type: ignore[index]
+        return max(1.0, *(height * width / area for height, width in sizes))
 
     def _pad_together(
         self, images: Sequence[np.ndarray], sizes: Sequence[Size], device: str

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..models.builders import build
+from ..models.keywords import changed
 from ..models.mask_rcnn import MaskRCNN
 from ..models.pretrained import describe_weights, weights_path
 from ..nn import Module
@@ -50,7 +51,7 @@ def initial_model(weights: str | None, recipe: Recipe, classes: Sequence[str]) -
     state = load_weights(path)
     config, known = describe_weights(path, state)
     changes = own if config["builder"] == recipe.model else {}
-    model = build({**config, **changes, **ours})
+    model = build(changed(config, changes | ours))
     named = known if "classes" in read_metadata(path) else None
     logger.info("%s: %s", path, load_for_fine_tuning(model, state, str(path), classes, named))
     return model

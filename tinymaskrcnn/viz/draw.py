@@ -10,8 +10,8 @@ Not here: curves (viz/curves.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -28,6 +28,8 @@ COLOURS = tuple(map(rgb, colours.OBJECTS))
 SHORT_SIDE = 384  # smaller images are enlarged up to this
 LONG_SIDE = 4096  # but never beyond this: an image may be one pixel high
 FILL = 0.38  # opacity of a mask
+PAIR = 820  # pixels; the longer side of truth and prediction on a sheet of many
+TAGGED = 400  # with more objects than this, none has a caption
 HIDDEN = 0.34  # share of a box that a caption may cover
 WIDEST = 0.2  # share of a clip's width that a caption may take
 PAPER, INK = rgb(colours.PAPER), rgb(colours.INK)
@@ -66,10 +68,13 @@ def draw_detections(
     """
     scale = enlargement(_size(image))
     shown = detections[detections.scores >= score_threshold]
-    instances = (
+    masks = shown.cropped_masks(enlarge=scale)
+    instances = [
         _Instance(
             _scaled(shown.boxes[i], scale),
-            *_pasted(shown, i, scale),
+            masks.crops[i],
+            int(masks.corners[i, 1]),
+            int(masks.corners[i, 0]),
             (
                 f"{_class_name(classes, shown.labels[i])} {shown.scores[i]:.2f}",
                 f"{shown.scores[i]:.2f}",
@@ -77,8 +82,9 @@ def draw_detections(
             COLOURS[i % len(COLOURS)],
         )
         for i in reversed(range(len(shown)))  # highest scores on top
-    )
-    return _draw(enlarged(image, scale), instances)
+    ]
+    whole = scale == 1 and image.dtype == np.uint8  # a large image is copied as seldom as can be
+    return _draw(image if whole else enlarged(image, scale), instances)
 
 
 def draw_tracks(
@@ -93,10 +99,13 @@ def draw_tracks(
         classes: label k is called classes[k - 1].
     """
     keys = detections.labels if numbers is None else numbers
-    instances = (
+    masks = detections.cropped_masks()
+    instances = [
         _Instance(
             box := _scaled(detections.boxes[i], 1),
-            *_pasted(detections, i, 1),
+            masks.crops[i],
+            int(masks.corners[i, 1]),
+            int(masks.corners[i, 0]),
             _track_captions(
                 _class_name(classes, detections.labels[i]) if len(classes) > 1 else "",
                 "" if numbers is None else str(numbers[i]),
@@ -106,7 +115,7 @@ def draw_tracks(
             COLOURS[(keys[i] - 1) % len(COLOURS)],
         )
         for i in np.argsort(-keys, kind="stable").tolist()  # always the same ones on top
-    )
+    ]
     return _draw(Image.fromarray(image), instances, outlines=False)
 
 
@@ -150,10 +159,10 @@ def draw_objects(
     objects = zip(boxes, CroppedMasks.of(masks).with_border(), captions, colours, strict=True)
     return _draw(
         picture,
-        (
+        [
             _Instance(_scaled(box, 1), mask != 0, left, top, (caption,) if caption else (), colour)
             for box, (mask, top, left), caption, colour in objects
-        ),
+        ],
     )
 
 
@@ -163,10 +172,20 @@ def side_by_side(truth: Image.Image, prediction: Image.Image) -> Image.Image:
     return contact_sheet(both, columns=2, margin=2)
 
 
-def contact_sheet(images: Sequence[Image.Image], columns: int = 4, margin: int = 12) -> Image.Image:
-    """Images in rows on white; each cell has the size of the largest."""
+def contact_sheet(
+    images: Sequence[Image.Image], columns: int = 4, margin: int = 12, largest: int | None = None
+) -> Image.Image:
+    """Images in rows on white; each cell has the size of the largest.
+
+    Args:
+        largest: shrinks images whose longer side has more pixels.
+    """
     if not images:
         return Image.new("RGB", (1, 1), PAPER)
+    if largest is not None:
+        images = [image.copy() for image in images]
+        for image in images:
+            image.thumbnail((largest, largest))
     columns = min(columns, len(images))
     width, height = (max(image.size[axis] for image in images) for axis in (0, 1))
     rows = -(-len(images) // columns)
@@ -230,50 +249,44 @@ def _scaled(box: np.ndarray, scale: int) -> Box:
     return x1, y1, x2, y2
 
 
-def _pasted(detections: Detections, i: int, scale: int) -> tuple[np.ndarray, int, int]:
-    """The mask of detection i on the enlarged image, cropped to its box: (mask, left, top)."""
-    height, width = (side * scale for side in detections.image_size)
-    box = detections.boxes[i] * np.float32(scale)
-    spill = (box[2:] - box[:2]) / 28 + 2  # pasting pads the 28x28 grid by one on each side
-    left, top = (int(v) for v in np.maximum(box[:2] - spill, 0))
-    right, bottom = (int(v) for v in np.minimum(box[2:] + spill, (width, height)))
-    corner = np.array([left, top, left, top], np.float32)
-    part = replace(
-        detections[i : i + 1],
-        boxes=(box - corner)[None],
-        image_size=(max(bottom - top, 1), max(right - left, 1)),
-    )
-    return part.binary_masks()[0], left, top
-
-
 def _draw(
-    picture: Image.Image, instances: Iterable[_Instance], outlines: bool = True
+    picture: Image.Image | np.ndarray, drawn: Sequence[_Instance], outlines: bool = True
 ) -> Image.Image:
-    """Draw masks, then boxes (`outlines`), then labels, so that no label is covered."""
-    canvas = np.array(picture.convert("RGB"))
-    drawn = []
-    for instance in instances:
-        _blend(canvas, instance)
-        drawn.append(replace(instance, mask=np.empty((0, 0), bool)))
+    """Draw masks, then boxes (`outlines`), then labels, so that no label is covered. Lines and
+    letters suit the picture; in a still, which has outlines, they are finer where its objects are
+    small.
+    """
+    canvas = np.array(picture if isinstance(picture, np.ndarray) else picture.convert("RGB"))
+    boxes = np.array([one.box for one in drawn]).reshape(-1, 4)
+    sides = np.sqrt(np.maximum(boxes[:, 2:] - boxes[:, :2], 1).prod(axis=1))
+    side, usual = (
+        min(canvas.shape[:2]),
+        float(np.median(sides)) if outlines and len(sides) else np.inf,
+    )
+    thickness = max(1, round(min(side / 200, usual / 12)))
+    for instance in drawn:
+        _blend(canvas, instance, thickness)
     picture = Image.fromarray(canvas)
+    del canvas  # frees its memory
     draw = ImageDraw.Draw(picture)
-    width = max(1, round(min(picture.size) / 300))
+    width = max(1, round(min(side / 300, usual / 20)))
     for instance in drawn if outlines else ():
         draw.rectangle(instance.box, outline=instance.colour, width=width)
-    boxes = np.array([one.box for one in drawn]).reshape(-1, 4)
+    if len(drawn) > TAGGED:
+        return picture
+    height = max(13, round(min(_text_height(picture.size), usual / 2)))
     taken = np.zeros((0, 4))
     for i in reversed(range(len(drawn))):
-        taken = _tag(draw, drawn[i], picture.size, boxes, i, taken)
+        taken = _tag(draw, height, drawn[i], picture.size, boxes, i, taken)
     return picture
 
 
-def _blend(canvas: np.ndarray, instance: _Instance) -> None:
+def _blend(canvas: np.ndarray, instance: _Instance, thickness: int) -> None:
     """Fill the mask with a translucent colour, and draw its contour in the full one."""
     mask = instance.mask
     height, width = mask.shape
     view = canvas[instance.top : instance.top + height, instance.left : instance.left + width]
     mask = mask[: view.shape[0], : view.shape[1]]
-    thickness = max(1, round(min(canvas.shape[:2]) / 200))
     inside = _eroded(mask, thickness)
     for channel, value in enumerate(instance.colour):  # a lookup table: images may be large
         table = (np.arange(256) * (1 - FILL) + value * FILL).astype(np.uint8)
@@ -293,6 +306,7 @@ def _eroded(mask: np.ndarray, pixels: int) -> np.ndarray:
 
 def _tag(
     draw: ImageDraw.ImageDraw,
+    height: int,
     instance: _Instance,
     size: tuple[int, int],
     boxes: np.ndarray,
@@ -304,7 +318,6 @@ def _tag(
     Returns:
         The places that are taken now.
     """
-    height = _text_height(size)
     font = text_font(height)
     for caption in map(printable, instance.captions):
         place = _free_place(boxes, own, _tag_size(caption, height), size, taken)

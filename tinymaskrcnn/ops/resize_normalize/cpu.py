@@ -14,24 +14,25 @@ from ...jit import kernel, serial
 _BLOCKS = 16  # of output rows; at most two lines per block are also made by another block
 
 
-def resize_normalize(image, size, mean, std, out):
+def resize_normalize(image, size, mean, std, out, rows, columns):
     """image (C, H, W), mean and std (C,) -> out (height, width, C), zero outside of `size`."""
     height, width = size
     blocks = min(_BLOCKS, height)
     lines = memory.empty((blocks, 2, width * len(image)))
-    low_y, weight_y = _taps(image.shape[1], height)
-    low_x, weight_x = _taps(image.shape[2], width)
+    low_y, weight_y = _taps(height, rows)
+    low_x, weight_x = _taps(width, columns)
     low_x = low_x.astype(np.uint32)
     _resize(image, low_y, weight_y, low_x, weight_x, mean, 1 / std, lines, out)
 
 
-def _taps(length, new_length):
+def _taps(count, axis):
     """For each new pixel, the old pixel before it, and the weight of the one after."""
+    length, new_length, source, first = axis
     ratio = np.float32(length) / np.float32(new_length)
-    place = np.float64(ratio) * (np.arange(new_length) + 0.5) - 0.5  # rounded once, as by an FMA
-    place = np.maximum(place, 0).astype(np.float32)
+    place = np.float64(ratio) * (np.arange(first, first + count) + 0.5) - 0.5  # rounded once, as
+    place = np.maximum(place, 0).astype(np.float32)  # by an FMA
     low = np.minimum(place.astype(np.int64), length - 1)
-    return low, place - low.astype(np.float32)
+    return low - source, place - low.astype(np.float32)
 
 
 @kernel

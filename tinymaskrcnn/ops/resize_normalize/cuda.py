@@ -7,21 +7,22 @@ from ...gpu.array import to_device
 from ...gpu.launch import F1, F3, I1, blocks, cuda, kernel
 
 
-def resize_normalize(image, size, mean, std, out):
-    rows, columns = (_taps(*n) for n in zip(image.shape[1:], size, strict=True))
-    arrays = to_device(image), to_device(mean), to_device(std), *rows, *columns
+def resize_normalize(image, size, mean, std, out, rows, columns):
+    taps = *_taps(size[0], rows), *_taps(size[1], columns)
+    arrays = to_device(image), to_device(mean), to_device(std), *taps
     _resize[blocks(out.size)](*arrays, out)
 
 
-def _taps(length, new_length):
+def _taps(count, axis):
     """For each new pixel, the lower of the two old pixels it lies between, and the other's weight.
     In float64, since a rounding can decide which two these are.
     """
+    length, new_length, source, first = axis
     ratio = np.float32(length) / np.float32(new_length)
-    place = np.float64(ratio) * (np.arange(new_length) + 0.5) - 0.5
+    place = np.float64(ratio) * (np.arange(first, first + count) + 0.5) - 0.5
     place = np.maximum(place, 0).astype(np.float32)
     low = np.minimum(place.astype(np.int64), length - 1)
-    return to_device(low), to_device(place - low.astype(np.float32))
+    return to_device(low - source), to_device(place - low.astype(np.float32))
 
 
 @kernel(F3, F1, F1, I1, F1, I1, F1, F3, registers=64)

@@ -5,11 +5,34 @@ arrays, no gradient.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from ...gpu.array import GpuArray
 from . import kernels
+
+
+class Axis(NamedTuple):
+    """Where a window of an image lies on one axis, before and after a resize of the whole image.
+
+    Args:
+        length, new_length: of the whole image. source: the first old pixel that is given.
+        first: the first new pixel that is wanted.
+    """
+
+    length: int
+    new_length: int
+    source: int
+    first: int
+
+
+def window(length: int, new_length: int, first: int, count: int) -> tuple[Axis, slice]:
+    """The axis of a window of `count` new pixels from `first` on, and the old pixels it needs."""
+    ratio = length / new_length
+    start = min(max(int((first + 0.5) * ratio - 0.5) - 1, 0), length - 1)
+    stop = min(int((first + count) * ratio) + 3, length)
+    return Axis(length, new_length, start, first), slice(start, stop)
 
 
 def resize_normalize(
@@ -18,6 +41,8 @@ def resize_normalize(
     mean: Sequence[float],
     std: Sequence[float],
     out: np.ndarray,
+    rows: Axis | None = None,
+    columns: Axis | None = None,
 ) -> None:
     """(image - mean) / std, resized to `size`, into the top left corner of `out`; zero elsewhere.
 
@@ -29,6 +54,8 @@ def resize_normalize(
         size: height and width after the resize.
         mean, std: one number per channel.
         out: (height, width, C) float32, contiguous, at least as large as `size`; overwritten.
+        rows, columns: for a window of a larger image, from `window`: `image` and `size` are then
+            those of the window, and the result equals that part of the whole image's.
 
     Raises:
         ValueError: a shape does not fit.
@@ -45,7 +72,9 @@ def resize_normalize(
         )
     image = image if isinstance(image, GpuArray) else np.ascontiguousarray(image)
     colour = np.array(mean, image.dtype), np.array(std, image.dtype)
-    kernels(image).resize_normalize(image, size, *colour, out)
+    rows = rows or Axis(image.shape[1], size[0], 0, 0)
+    columns = columns or Axis(image.shape[2], size[1], 0, 0)
+    kernels(image).resize_normalize(image, size, *colour, out, rows, columns)
 
 
 def nearest_pixels(length: int, new_length: int) -> np.ndarray:

@@ -42,7 +42,7 @@ def collect(
         image: (C, H, W) float32 in 0..1.
     """
     return {
-        "model": _model(model, classes),
+        "model": _model(model, t, classes),
         "input": _input(pack, t, image),
         "maps": {
             kind: [_levels(pack, level[0]) for level in t[name]]
@@ -61,16 +61,18 @@ def collect(
     }
 
 
-def _model(model: MaskRCNN, classes: Sequence[str]) -> dict[str, Any]:
+def _model(model: MaskRCNN, t: Trace, classes: Sequence[str]) -> dict[str, Any]:
     rpn, roi = model.rpn.config, model.roi_heads.config
+    room = model.transform.room(t["transform.sizes"])
+    per_level, proposals = model.rpn.limits(room)
     pool: Any = model.roi_heads.box_pool
     return {
         "name": model.config["builder"],
         "classes": list(classes),
         "parameters": int(sum(p.size for p in model.parameters())),
         "rpn": {
-            "perLevel": rpn.pre_nms_top_n_test,
-            "limit": rpn.post_nms_top_n_test,
+            "perLevel": per_level,
+            "limit": proposals,
             "nms": rpn.nms_thresh,
             "score": rpn.score_thresh,
             "foreground": rpn.fg_iou_thresh,
@@ -80,7 +82,7 @@ def _model(model: MaskRCNN, classes: Sequence[str]) -> dict[str, Any]:
             "score": roi.score_thresh,
             "nms": roi.nms_thresh,
             "agnostic": roi.class_agnostic_nms,
-            "limit": roi.detections_per_img,
+            "limit": model.roi_heads.limit(room),
             "foreground": roi.fg_iou_thresh,
             "minSize": MIN_SIZE,
         },
