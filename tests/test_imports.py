@@ -34,7 +34,7 @@ models
 datasets
 evaluation  onnx_export  video
 viz
-exports
+exports  play
 training
 commands
 cli

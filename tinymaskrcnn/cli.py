@@ -40,6 +40,7 @@ COMMANDS = (
     Command("predict", "find the objects in images", True),
     Command("evaluate", "COCO's metrics for boxes and masks, and the reason of each error", True),
     Command("explain", "write a page that shows every stage of the model on one image"),
+    Command("play", "write a page in which you draw, and a model finds it while you draw"),
     Command("export", "write a model as ONNX, for other programs and languages"),
     Command("check-data", "find what is wrong with a data set"),
     Command("convert", "turn annotations of other tools into COCO json"),

@@ -211,7 +211,7 @@ def emit_products(emit, sums, depth, left, panel, width, unroll=4):
     return emit.loop(whole, depth, 1, sums, step)
 
 
-def emit_row_tile(emit, tile_rows, width, pitch, arguments):
+def emit_row_tile(emit, tile_rows, width, pitch, arguments, unroll=4):
     """Emit `row_tile` for tiles of `width` vectors from panels of `pitch` floats; arguments by
     name, arrays as pointers."""
     a, builder, full = arguments, emit.builder, emit.lanes * width
@@ -231,6 +231,7 @@ def emit_row_tile(emit, tile_rows, width, pitch, arguments):
             lambda i, k: emit.at(pixels[i], k),
             lambda k: emit.at(panel, builder.mul(k, INT(pitch))),
             width,
+            unroll,
         )
 
     addresses = [builder.load(emit.at(a["targets"], i)) for i in range(tile_rows)]
@@ -257,6 +258,17 @@ def emit_row_tile(emit, tile_rows, width, pitch, arguments):
             finish([None] * len(places))
         with otherwise:
             finish(masks * tile_rows)
+
+
+def emit_either_width(emit, tile_rows, arguments, unroll=4):
+    """Emit `row_tile` for panels of two vectors, and for `columns` that fit into one."""
+    builder, pitch = emit.builder, 2 * emit.lanes
+    narrow = builder.icmp_signed("<=", arguments["columns"], INT(emit.lanes))
+    with builder.if_else(narrow) as (then, otherwise):
+        with then:
+            emit_row_tile(emit, tile_rows, 1, pitch, arguments, unroll)
+        with otherwise:
+            emit_row_tile(emit, tile_rows, 2, pitch, arguments, unroll)
 
 
 def row_tile_of(tile_rows):
@@ -299,12 +311,7 @@ def row_tile_of(tile_rows):
                 "bias": pointer(10), "columns": args[12], "residual": args[13],
                 "add_residual": args[14], "relu": args[15],
             }  # fmt: skip
-            narrow = builder.icmp_signed("<=", args[12], INT(LANES))
-            with builder.if_else(narrow) as (then, otherwise):
-                with then:
-                    emit_row_tile(Emitter(builder), tile_rows, 1, PANEL, named)
-                with otherwise:
-                    emit_row_tile(Emitter(builder), tile_rows, PANEL // LANES, PANEL, named)
+            emit_either_width(Emitter(builder), tile_rows, named)
             return context.get_dummy_value()
 
         return signature, code

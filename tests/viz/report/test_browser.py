@@ -1,18 +1,14 @@
 """The pages in headless Chromium: sliders show what NumPy computes, and hovering shows what the
 trace holds; keyboard, widths, and no error in the console.
-
-Needs `selenium`, and Chromium with its driver (Debian: chromium, chromium-driver).
 """
 
-import shutil
-import time
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import tinymaskrcnn as tm
+from tests.browsers import chromium, opened
 from tinymaskrcnn.datasets import CocoDataset
 from tinymaskrcnn.detection.boxes import clip_boxes
 from tinymaskrcnn.evaluation import coco_annotations, coco_results, image_errors
@@ -50,40 +46,13 @@ def explained(subject, t, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def driver():
-    webdriver = pytest.importorskip("selenium.webdriver")
-    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
-    if not all(programs):
-        pytest.skip("no chromium with its chromedriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
-    for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(executable_path=programs[1])
-    driver = webdriver.Chrome(options=options, service=service)
-    driver.set_script_timeout(300)
-    yield driver
-    driver.quit()
-
-
-@contextmanager
-def opened(driver, path, width=1280, height=900):
-    """The page, unpacked; its console must be empty at the end."""
-    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    driver.get("about:blank")
-    driver.get(path.as_uri())
-    while not driver.execute_script(
-        "return !!window.page || document.body.innerText.includes('cannot unpack')"
-    ):
-        time.sleep(0.05)
-    yield
-    assert driver.get_log("browser") == []
+    with chromium() as driver:
+        yield driver
 
 
 @pytest.fixture
 def page(driver, explained):
-    with opened(driver, explained):
+    with opened(driver, explained.as_uri()):
         yield driver
 
 
@@ -327,7 +296,7 @@ def test_everything_that_reacts_can_be_reached_by_tab(page):
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_no_step_is_wider_than_the_window(driver, explained, width):
-    with opened(driver, explained, width):
+    with opened(driver, explained.as_uri(), width):
         for step in steps_of(driver):
             go(driver, step)
             wide = driver.execute_script("return document.documentElement.scrollWidth")
@@ -359,7 +328,7 @@ def test_the_timeline_scrubs(driver, subject, tmp_path):
     path = tmp_path / "index.html"
     path.write_text(timeline_page(texts, "run"))
     for width in (390, 1280):
-        with opened(driver, path, width):
+        with opened(driver, path.as_uri(), width):
             driver.execute_script("page.set('view', 'proposals')")
             for at, count in enumerate(counts):
                 slide(driver, "moment", at)
@@ -380,7 +349,7 @@ def test_the_timeline_by_keys(driver, subject, tmp_path):
     texts = [moment(model, trace, classes, step, "a picture", "a.html") for step in (0, 7, 30)]
     path = tmp_path / "index.html"
     path.write_text(timeline_page(texts, "run"))
-    with opened(driver, path):
+    with opened(driver, path.as_uri()):
         body = driver.find_element("tag name", "body")
         for key, step in ((Keys.ARROW_LEFT, "7"), (Keys.ARROW_LEFT, "0"), (Keys.ARROW_RIGHT, "7")):
             body.send_keys(key)

@@ -125,35 +125,38 @@ def timeline_page(moments: Sequence[str], title: str) -> str:
 
 def page(lead: str, title: str, scripts: Sequence[str], data: str) -> str:
     """The template, with its style, scripts and data filled in."""
-    folder = files(__package__) / "page"
-
-    def read(name: str) -> str:
-        return (folder / name).read_text(encoding="utf-8")
-
-    viridis = json.dumps(_colour_table())
     parts = {
         "LEAD": html.escape(lead),
         "TITLE": html.escape(printable(title)),
-        "STYLE": read("style.css"),
-        "VARIABLES": _variables(),
-        "SCRIPT": f'"use strict";\nconst VIRIDIS = {viridis};\n'
-        + "\n".join(read(f"{name}.js") for name in scripts),
+        "STYLE": page_file("style.css"),
+        "VARIABLES": colour_variables(),
+        "SCRIPT": '"use strict";\n' + heat_table() + "\n".join(page_file(f"{s}.js") for s in scripts),
         "DATA": data,
     }
-    text = read("page.html")
-    before, *rest = text.split("%%")  # TITLE, text, STYLE, text, ...: filled parts are not searched
+    return fill(page_file("page.html"), parts)
+
+
+def page_file(name: str) -> str:
+    """A text of which pages are made."""
+    return (files(__package__) / "page" / name).read_text(encoding="utf-8")
+
+
+def fill(template: str, parts: Mapping[str, str]) -> str:
+    """A template with each %%NAME%% replaced; the parts themselves are not searched."""
+    before, *rest = template.split("%%")  # TITLE, text, STYLE, text, ...
     return before + "".join(parts[piece] if i % 2 == 0 else piece for i, piece in enumerate(rest))
 
 
-def _variables() -> str:
+def colour_variables() -> str:
     """The colours of things as CSS variables."""
     named = {name.replace(" ", "-"): value for name, value in colours.THINGS.items()}
     return "".join(f"--{name}:{value};" for name, value in named.items())
 
 
-def _colour_table() -> list[list[int]]:
-    """Sixty-four colours from dark to light, perceptually equally spaced."""
+def heat_table() -> str:
+    """A script's line with sixty-four colours from dark to light, perceptually equally spaced."""
     from matplotlib import colormaps
 
     table = colormaps[colours.HEAT](np.linspace(0, 1, 64))[:, :3]
-    return [[int(v) for v in row] for row in (table * 255 + 0.5)]
+    rows = [[int(v) for v in row] for row in (table * 255 + 0.5)]
+    return f"const VIRIDIS = {json.dumps(rows)};\n"

@@ -1,0 +1,1 @@
+"""A trained model in a web page that runs without Python: draw, and watch it find."""
