@@ -96,7 +96,10 @@ def stages(t):
     yield "candidates", who[order], score[order], numbers
     yield "candidates.keep", who[keep.astype(int)], score[keep.astype(int)], []
     numbers = [(t["detections.boxes"].reshape(-1, 4), PIXELS), (t["detections.scores"], SCORE)]
-    numbers += [(t["detections.labels"], 0), (t["detect.mask_probabilities"].reshape(-1, 784), MASK)]
+    numbers += [
+        (t["detections.labels"], 0),
+        (t["detect.mask_probabilities"].reshape(-1, 784), MASK),
+    ]
     yield "detections", who[t["detect.kept"].astype(int)], t["detections.scores"], numbers
 
 
@@ -210,3 +213,56 @@ def test_every_model_of_the_family_on_images_of_any_size(driver, folder, variant
     with opened(driver, file_of(folder, model, "f4")):
         for image in sizes:
             compare(seen_in_the_page(driver, image), seen_by_the_package(model, image, "cpu"))
+
+
+def test_masks_are_pasted_as_the_package_pastes(driver, folder):
+    """What the views show of the masks, computed in the page itself."""
+    model = tm.load_model("shapes")
+    with opened(driver, file_of(folder, model, "f4")):
+        page = seen_in_the_page(driver, shapes(1, seed=8)[0])
+        boxes = np.float32(page["detections.boxes"])
+        masks = np.float32(page["detect.mask_probabilities"]).reshape(-1, 28, 28)
+        whole, pasted = driver.execute_script(
+            "const [boxes, masks] = arguments, whole = boxes.map((b) => pasteBox(b.map(f), 28));"
+            "return [whole, masks.map((mask, i) => {"
+            "const p = pasteMask(mask, 28, whole[i], [128, 128]);"
+            "return {...p, values: [...p.values]}})]",
+            *(boxes.tolist(), page["detect.mask_probabilities"]),
+        )
+    assert len(boxes) and whole == paste_boxes(boxes, 28).tolist()
+    for p, expected in zip(pasted, paste_masks(masks, boxes, 128, 128), strict=True):
+        rows = slice(p["top"], p["top"] + p["height"])
+        part = expected[rows, p["left"] : p["left"] + p["width"]]
+        shown = np.reshape(p["values"], part.shape)
+        np.testing.assert_allclose(shown, part, rtol=0, atol=1e-5)
+        assert np.count_nonzero(expected) == np.count_nonzero(part)
+
+
+def test_any_region_is_answered_as_by_the_heads(driver, folder):
+    """The second stage on boxes that are no proposals."""
+    model, pixels = tm.load_model("shapes"), shapes(1, seed=9)[0]
+    boxes = np.float32(
+        [[10, 20, 90, 70], [0, 0, 256, 256], [100, 100, 101, 101], [40, 30, 60, 250]]
+    )
+    batch, _ = model.transform([np.ascontiguousarray(pixels.transpose(2, 0, 1) / np.float32(255))])
+    with tm.no_grad():
+        levels = model.backbone(tm.Tensor(batch.tensor))[:-1]
+        pooled = model.roi_heads.box_pool(levels, [boxes], batch.sizes)
+        logits, deltas = model.roi_heads.box_predictor(model.roi_heads.box_head(pooled.crops))
+        scores = tm.functional.softmax(logits).numpy()
+    with opened(driver, file_of(folder, model, "f4")):
+        seen_in_the_page(driver, pixels)
+        for i, box in enumerate(boxes.tolist()):
+            region = json.loads(
+                driver.execute_async_script(
+                    "const [box, done] = arguments;"
+                    "page.model.ask('region', box).then((r) => done(JSON.stringify(r)))",
+                    box,
+                )
+            )
+            np.testing.assert_allclose(region["scores"], scores[i], rtol=0, atol=SCORE)
+            assert region["level"] == pooled.levels[i]
+            label = 1 + int(np.argmax(scores[i, 1:]))
+            own = deltas.numpy()[i].reshape(-1, 4)[label]
+            assert region["label"] == label
+            np.testing.assert_allclose(region["deltas"], own, rtol=1e-4, atol=1e-3)

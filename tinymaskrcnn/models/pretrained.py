@@ -21,6 +21,7 @@ from .mask_rcnn import MaskRCNN
 from .resnet import DEPTHS
 
 SHIPPED = ("shapes", "nuclei")
+FINAL = "model.safetensors"  # the final weights in a run folder
 EXTENTS = ("num_classes", "in_channels", *(each.name for each in fields(TinyConfig)))
 
 
@@ -29,7 +30,8 @@ def load_model(weights: str | os.PathLike[str], **settings: Any) -> MaskRCNN:
 
     Args:
         weights: "shapes" or "nuclei" for a model that ships with the package; or the path of a
-            file that this package has saved or that holds one of torchvision's Mask R-CNNs.
+            file that this package has saved or that holds one of torchvision's Mask R-CNNs; or a
+            run folder, for its final weights.
         settings: settings of the builder that replace the model's own, such as
             box_score_thresh=0.5.
 
@@ -66,11 +68,14 @@ def check_extent(config: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> 
 
 
 def weights_path(weights: str | os.PathLike[str]) -> Path:
-    """The file of a shipped model, or the path itself. Raises InputError if there is no file."""
+    """The file of a shipped model, a run folder's final weights, or the path itself. Raises
+    InputError if there is no file.
+    """
     if weights in SHIPPED:
         path = Path(str(files("tinymaskrcnn"))) / "pretrained" / f"{weights}.safetensors"
     else:
         path = Path(weights)
+        path = path / FINAL if path.is_dir() else path
     if not path.is_file():
         raise InputError(
             f"{weights}: no such weights; expected a file, or one of {', '.join(SHIPPED)}"

@@ -22,6 +22,7 @@ from .wasm import LANES, TILE_ROWS, wasm_module
 
 BUILDER = "maskrcnn_tiny"
 PANEL = 2 * LANES
+Layer = tuple[np.ndarray, np.ndarray, GroupNorm | None]  # weight, bias, and the norm after it
 LARGEST_HALF = 65504.0  # beyond, float16 has no numbers
 NORMS = {"conv1": "bn1", "conv2": "bn2", "0": "1"}  # of a body: which norm follows which layer
 
@@ -63,13 +64,13 @@ def check(model: MaskRCNN) -> None:
         )
 
 
-def folded_layers(model: MaskRCNN) -> dict[str, tuple[np.ndarray, np.ndarray, GroupNorm | None]]:
+def folded_layers(model: MaskRCNN) -> dict[str, Layer]:
     """By name, each layer's weight (O, taps, C) and bias (O,), both float32, and its group norm.
 
     A transposed convolution is four layers, one per output pixel: NAME.0 to NAME.3.
     """
     modules = dict(model.named_modules())
-    layers = {}
+    layers: dict[str, Layer] = {}
     for name, layer in modules.items():
         if isinstance(layer, ConvTranspose2d):
             weight = layer.weight.data.transpose(2, 3, 1, 0)  # C, O, 2, 2 -> 2, 2, O, C
@@ -103,7 +104,7 @@ def _folded(conv: Conv2d, norm: Module | None) -> tuple[np.ndarray, np.ndarray]:
     if norm is not None and not isinstance(norm, GroupNorm):
         scale, bias = scale_and_shift(conv, norm)
         weight = weight * scale.reshape(-1, 1, 1, 1)
-    outs, ins, *sides = weight.shape
+    outs, ins = weight.shape[:2]
     return weight.reshape(outs, ins, -1).transpose(0, 2, 1), bias  # O, C, taps -> O, taps, C
 
 
@@ -136,12 +137,13 @@ def panels(weight: np.ndarray) -> np.ndarray:
 def _config(model: MaskRCNN) -> dict[str, Any]:
     """The settings that inference needs, with the package's names."""
     transform, pool = model.transform.config, model.roi_heads.box_pool
+    *_, min_size = np.atleast_1d(transform.min_size).tolist()
     anchors = model.rpn.anchor_generator
     levels = zip(anchors.sizes, anchors.aspect_ratios, strict=True)
     return {
         "classes": model.classes,
         "parameters": int(sum(p.size for p in model.state_dict().values())),
-        "transform": {**vars(transform), "min_size": transform.min_size[-1]},
+        "transform": {**vars(transform), "min_size": min_size},
         "rpn": {**vars(model.rpn.config), "min_size": SMALLEST_PROPOSAL},
         "roi": {**vars(model.roi_heads.config), "min_size": SMALLEST_DETECTION},
         "cells": [cell_anchors(*level).tolist() for level in levels],

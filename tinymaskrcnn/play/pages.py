@@ -1,7 +1,8 @@
 """The playground as HTML, complete in one file: nothing is loaded from elsewhere.
 
 The scripts are of two kinds. The engine's also make the worker, in which the model runs; they
-touch no page. The others are the page itself. Parts that the report shares stand in viz/report/page.
+touch no page. The others are the page itself. Parts that the report shares stand in
+viz/report/page.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .pack import pack_model
 
 SHARED_ENGINE, SHARED_VIEWS = ("data", "boxes"), ("charts", "stage")
 ENGINE = ("detection", "ops", "model", "worker")
-VIEWS = ("asking", "play")
+VIEWS = ("asking", "scene", "findings", "panels", "play")
 
 
 def play_page(model: MaskRCNN, title: str, dtype: str | None = None) -> str:
@@ -41,7 +42,6 @@ def play_page(model: MaskRCNN, title: str, dtype: str | None = None) -> str:
         "title": title,
         "things": colours.THINGS,
         "levels": colours.LEVELS,
-        "objects": colours.OBJECTS,
     }
     parts = {
         "TITLE": html.escape(printable(title)),
@@ -49,14 +49,16 @@ def play_page(model: MaskRCNN, title: str, dtype: str | None = None) -> str:
         "VARIABLES": colour_variables(),
         "DATA": pack.text(content),
         "ENGINE": _scripts(SHARED_ENGINE, ENGINE),
-        "VIEWS": heat_table() + f"const COLOURS = {_json(known)};\n" + _scripts(SHARED_VIEWS, VIEWS),
+        "VIEWS": heat_table()
+        + f"const COLOURS = {_json(known)};\n"
+        + _scripts(SHARED_VIEWS, VIEWS),
     }
     return fill(_file("play.html"), parts)
 
 
 def _scripts(shared: tuple[str, ...], own: tuple[str, ...]) -> str:
     texts = [page_file(f"{name}.js") for name in shared] + [_file(f"{name}.js") for name in own]
-    return '"use strict";\n' + "\n".join(texts)
+    return "\n".join(["", *texts])
 
 
 def _json(value: object) -> str:

@@ -108,22 +108,16 @@ def _add_scaled(emit: Emitter, a: dict[str, ir.Value]) -> None:
     source, target = (emit.pointer(a[name]) for name in ("source", "target"))
     whole = builder.sub(a["count"], builder.srem(a["count"], INT(LANES)))
     for part, start, stop in ((emit, INT(0), whole), (Emitter(builder, 1), whole, a["count"])):
-        _add_in_steps(part, start, stop, source, target, a["weight"])
+        weight = part.broadcast(a["weight"])
+
+        def add(i: ir.Value, _: list, part: Emitter = part, weight: ir.Value = weight) -> list:
+            place = part.at(target, i)
+            more = part.load(part.at(source, i))
+            part.store(part.multiply_add(weight, more, part.load(place)), place)
+            return []
+
+        part.loop(start, stop, part.lanes, [], add)
     builder.ret_void()
-
-
-def _add_in_steps(
-    emit: Emitter, start: ir.Value, stop: ir.Value, source: ir.Value, target: ir.Value, weight: ir.Value
-) -> None:
-    weights = emit.broadcast(weight)
-
-    def add(i: ir.Value, _: list) -> list:
-        place = emit.at(target, i)
-        more = emit.load(emit.at(source, i))
-        emit.store(emit.multiply_add(weights, more, emit.load(place)), place)
-        return []
-
-    emit.loop(start, stop, emit.lanes, [], add)
 
 
 def _compile(module: ir.Module) -> bytes:

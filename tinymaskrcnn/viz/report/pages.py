@@ -125,12 +125,13 @@ def timeline_page(moments: Sequence[str], title: str) -> str:
 
 def page(lead: str, title: str, scripts: Sequence[str], data: str) -> str:
     """The template, with its style, scripts and data filled in."""
+    script = heat_table() + "\n".join(page_file(f"{name}.js") for name in scripts)
     parts = {
         "LEAD": html.escape(lead),
         "TITLE": html.escape(printable(title)),
         "STYLE": page_file("style.css"),
         "VARIABLES": colour_variables(),
-        "SCRIPT": '"use strict";\n' + heat_table() + "\n".join(page_file(f"{s}.js") for s in scripts),
+        "SCRIPT": f'"use strict";\n{script}',
         "DATA": data,
     }
     return fill(page_file("page.html"), parts)
