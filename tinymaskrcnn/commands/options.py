@@ -19,7 +19,8 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
         "--weights",
         metavar="W",
         default="shapes",
-        help="a .safetensors or .pth file, or a shipped model: shapes (default) or nuclei",
+        help="a .safetensors or .pth file, a run's folder, or a shipped model: shapes (default) or "
+        "nuclei",
     )
 
 

@@ -20,7 +20,10 @@ from .pack import pack_model
 
 SHARED_ENGINE, SHARED_VIEWS = ("data", "boxes"), ("charts", "stage")
 ENGINE = ("detection", "ops", "model", "worker")
-VIEWS = ("asking", "scene", "findings", "panels", "play")
+VIEWS = (
+    *("asking", "scene", "findings", "panels"),
+    *("image", "anchors", "proposals", "region", "play"),
+)
 
 
 def play_page(model: MaskRCNN, title: str, dtype: str | None = None) -> str:

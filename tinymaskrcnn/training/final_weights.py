@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..models.pretrained import FINAL
 from ..weights import WeightsError, load_weights, save_weights
 from .identity import hash_of_file
 
 logger = logging.getLogger(__name__)
-NAME = "model.safetensors"
 
 
 def write_weights(path: Path, model: Any, classes: Sequence[str]) -> None:
@@ -42,7 +42,7 @@ def check_weights(
     Raises:
         InputError: they are not there, and the checkpoint does not give them.
     """
-    path, anew = folder / NAME, folder / f"{NAME}.partial"
+    path, anew = folder / FINAL, folder / f"{FINAL}.partial"
     expected = result.get("weights_sha256")  # an earlier version stored none
     found = hash_of_file(path) if path.is_file() else None
     if found is not None and found == expected:

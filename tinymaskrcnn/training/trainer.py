@@ -30,13 +30,13 @@ from ..datasets.named_dataset import named_datasets
 from ..errors import InputError, NonFiniteError
 from ..gpu.array import to_host
 from ..models.mask_rcnn import MaskRCNN
+from ..models.pretrained import FINAL
 from ..optim import clip_scale, grad_norm
 from . import diagnosis, run_figures
 from .checkpoint import Checkpoint, load_newest, save_checkpoint
 from .distributed import check_group, end_together, gradient_sums, require_same_weights, world
 from .ema import MovingAverage
 from .explain_pages import ExplainPages, page_steps
-from .final_weights import NAME as WEIGHTS
 from .final_weights import check_weights, write_weights
 from .identity import hash_of_file, known_by
 from .interrupts import Interrupts, TrainingStopped
@@ -384,13 +384,13 @@ class Trainer:
         self._explain(folder, at_last=True)
         with self._best_weights():
             if self.group.leads:
-                write_weights(folder.path / WEIGHTS, self.model, self.classes)
+                write_weights(folder.path / FINAL, self.model, self.classes)
         result: dict[str, Any] = {}
         if self.val_dataset is not None:
             result |= self._evaluate()
         result |= {"steps": self.step, "seconds": round(self.seconds, 1)}
         if self.group.leads:
-            result["weights_sha256"] = hash_of_file(folder.path / WEIGHTS)
+            result["weights_sha256"] = hash_of_file(folder.path / FINAL)
         folder.write_json("result.json", result)
         return result
 

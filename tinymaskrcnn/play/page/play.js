@@ -13,7 +13,7 @@ class App {
     this.frame(app);
     if (config.classes.includes("circle")) new Puzzles(this, this.panels[0].node);
     addEventListener("hashchange", () => { if (location.hash.slice(1) !== this.told) { this.recall(); this.changed(); } });
-    this.changed();
+    this.changed(false).then(() => this.changed(false)); // again, now that the browser has compiled it well
   }
 
   frame(app) {
@@ -119,7 +119,7 @@ class App {
 
   async photo(file) {
     try {
-      this.scene.setPhoto(await createImageBitmap(file));
+      this.scene.setPhoto(await createImageBitmap(file), Math.min(LARGEST_PHOTO, this.config.transform.max_size));
       this.tool = "pick";
       this.pick({});
     } catch {
@@ -134,17 +134,23 @@ class App {
     if (remember) this.remember();
     if (this.busy) { this.panels[0].stage.redraw(); return; }
     this.busy = true;
-    while (this.dirty) {
-      this.dirty = false;
-      const t = await this.model.ask("see", this.scene.pixels());
-      if (this.dirty && this.findings && this.findings.t["transform.original_sizes"].join() !== t["transform.original_sizes"].join()) continue;
-      this.findings = new Findings(t, this.scene, this.config);
-      this.follow();
-      this.draw();
-      await new Promise(requestAnimationFrame);
+    try {
+      while (this.dirty) await this.look();
+      this.tell();
+    } catch (problem) {
+      this.speed.textContent = this.live.textContent = `The model failed on this image: ${problem.message}`;
     }
     this.busy = false;
-    this.tell();
+  }
+
+  async look() {
+    this.dirty = false;
+    const [width, height] = this.scene.size, t = await this.model.ask("see", this.scene.pixels());
+    if (String(this.scene.size) !== String([width, height])) return; // another photo in the meantime
+    this.findings = new Findings(t, this.scene, this.config);
+    this.follow();
+    this.draw();
+    await new Promise(requestAnimationFrame);
   }
 
   draw() {

@@ -3,7 +3,7 @@
 // is half the brush's width. Later objects cover earlier ones. Lengths are in image pixels.
 
 const SIDE = 128;
-const LARGEST_PHOTO = 256; // pixels of the longer side
+const LARGEST_PHOTO = 1024; // pixels of the longer side; less if the model sees less
 const LARGEST_RADIUS = 90;
 const CORNERS = { square: 4, triangle: 3, circle: 0 };
 const TURNS = { square: 45, triangle: -90, circle: 0, brush: 0 }; // degrees at which a shape stands upright
@@ -46,9 +46,9 @@ class Scene {
     this.resize(SIDE, SIDE);
   }
 
-  // An image takes the place of the ground, at most LARGEST_PHOTO pixels long.
-  setPhoto(image) {
-    const scale = Math.min(1, LARGEST_PHOTO / Math.max(image.width, image.height));
+  // An image takes the place of the ground, its longer side at most `limit` pixels.
+  setPhoto(image, limit) {
+    const scale = Math.min(1, limit / Math.max(image.width, image.height));
     this.photo = image;
     this.resize(Math.max(1, Math.round(image.width * scale)), Math.max(1, Math.round(image.height * scale)));
     this.objects = [];
@@ -88,8 +88,12 @@ class Scene {
 
   paint() {
     const [width, height] = this.size, c = this.context;
-    if (this.photo) c.drawImage(this.photo, 0, 0, width, height);
-    else {
+    if (this.photo) {
+      c.fillStyle = "#ffffff"; // where it is transparent
+      c.fillRect(0, 0, width, height);
+      c.imageSmoothingQuality = "high";
+      c.drawImage(this.photo, 0, 0, width, height);
+    } else {
       c.fillStyle = GROUNDS[this.ground];
       c.fillRect(0, 0, width, height);
       if (this.ground === "cloth") this.weave(c, width, height);
