@@ -10,6 +10,7 @@ from PIL import Image
 
 import tinymaskrcnn as tm
 from tests.browsers import chromium, opened
+from tinymaskrcnn.detection.top_k import top_k
 from tinymaskrcnn.models.box_head import CROP_SIZE, FlattenLinear
 from tinymaskrcnn.ops.nms.reference import batched_nms
 from tinymaskrcnn.ops.paste_masks.op import paste_boxes, paste_masks
@@ -18,9 +19,9 @@ from tinymaskrcnn.play.pages import play_page
 
 pytestmark = pytest.mark.browser
 
-ROUNDING = 2e-6  # scores so near to each other have no order: the package's backends differ too
+ROUNDING = 2e-5  # scores so near to each other have no order: the package's own kernels differ too
 PIXELS, SCORE, MASK = 1e-3, 1e-4, 1e-3
-NMS = 0.7  # of proposals, in all models here
+NMS, PER_LEVEL, PROPOSALS = 0.7, 300, 100  # of all models here
 SEE = """
 const [width, height, text, done] = arguments;
 const rgba = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
@@ -104,15 +105,26 @@ def stages(t):
     yield "detections", who[t["detect.kept"].astype(int)], t["detections.scores"], numbers
 
 
+def check_choices(page):
+    """What the page chooses is to the last row what the package chooses of the page's numbers."""
+    logits = np.split(np.float32(page["rpn.objectness"]), [v["first"] for v in page["levels"]][1:])
+    starts = [level["first"] for level in page["levels"]]
+    best = [s + top_k(v[None], PER_LEVEL)[0] for s, v in zip(starts, logits, strict=True)]
+    assert page["rpn.top_k"] == np.concatenate(best).tolist()
+    boxes, scores = np.float32(page["rpn.clipped"]), np.float32(page["rpn.scores"])
+    fit = np.flatnonzero((boxes[:, 2:] - boxes[:, :2] >= np.float32(1e-3)).all(axis=1))
+    kept = batched_nms(boxes[fit], scores[fit], np.array(page["rpn.top_k_levels"])[fit], NMS)
+    assert page["rpn.keep"] == fit[kept].tolist()
+    assert page["rpn.proposal_rows"] == page["rpn.keep"][:PROPOSALS]
+    assert page["rpn.proposals"] == [page["rpn.clipped"][i] for i in page["rpn.proposal_rows"]]
+
+
 def compare(page, t):
     """Every choice equal, every number near."""
     assert [page["transform.sizes"]] == [list(size) for size in t["transform.sizes"]]
     expected = of_one_image(t)
     shown = {name: np.asarray(page[name]) for name in expected}
-    boxes, scores = np.float32(page["rpn.clipped"]), np.float32(page["rpn.scores"])
-    fit = np.flatnonzero((boxes[:, 2:] - boxes[:, :2] >= np.float32(1e-3)).all(axis=1))
-    kept = batched_nms(boxes[fit], scores[fit], shown["rpn.top_k_levels"][fit], NMS)
-    assert page["rpn.keep"] == fit[kept].tolist()  # of the page's own numbers, to the last of them
+    check_choices(page)
     np.testing.assert_allclose(
         shown["rpn.objectness"], expected["rpn.objectness"], rtol=1e-4, atol=1e-3
     )

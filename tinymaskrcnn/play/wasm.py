@@ -16,6 +16,7 @@ from functools import lru_cache
 import llvmlite.binding as llvm
 from llvmlite import ir
 
+from ..errors import InputError
 from ..ops.simd import FLOAT, INT, Emitter, emit_either_width
 
 LANES = 4  # floats in a vector of WebAssembly
@@ -23,7 +24,7 @@ TILE_ROWS = 4  # two vectors each: with V8's scratch registers, all that the 16 
 UNROLL = 1  # more made LLVM load ahead and spill: 43 GFLOP/s against 30 to 35
 TRIPLE = "wasm32-unknown-unknown"
 FEATURES = "+simd128"  # in all browsers since 2023
-EXPORT, CODE = 7, 10  # sections
+EXPORT = 7  # the number of its section
 TYPES = {"f32": FLOAT, "i32": ir.IntType(32)}
 
 SIGNATURES = {
@@ -37,7 +38,11 @@ SIGNATURES = {
 
 @lru_cache(maxsize=1)
 def wasm_module() -> bytes:
-    """The module: `convolve` and `add_scaled`, in the memory `env.__linear_memory`."""
+    """The module: `convolve` and `add_scaled`, in the memory `env.__linear_memory`.
+
+    Raises:
+        InputError: this machine's llvmlite cannot compile for WebAssembly.
+    """
     module = ir.Module()
     module.triple = TRIPLE
     for name, emit in (("convolve", _convolve), ("add_scaled", _add_scaled)):
@@ -124,14 +129,18 @@ def _compile(module: ir.Module) -> bytes:
     """Optimise and compile to WebAssembly's object format."""
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    machine = llvm.Target.from_triple(TRIPLE).create_target_machine(features=FEATURES, opt=3)
+    try:
+        target = llvm.Target.from_triple(TRIPLE)
+    except RuntimeError as problem:
+        raise InputError(
+            "this llvmlite was built without WebAssembly; the one that pip installs has it"
+        ) from problem
+    machine = target.create_target_machine(features=FEATURES, opt=3)
     compiled = llvm.parse_assembly(str(module))
     compiled.data_layout = str(machine.target_data)
     compiled.verify()
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
-    llvm.create_pass_builder(machine, options).getModulePassManager().run(
-        compiled, llvm.create_pass_builder(machine, options)
-    )
+    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
+    passes.getModulePassManager().run(compiled, passes)
     return machine.emit_object(compiled)
 
 
