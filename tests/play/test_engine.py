@@ -32,6 +32,13 @@ window.page.model.ask("see", { width, height, rgba }).then((t) => {
   done(JSON.stringify(t));
 });
 """
+SEE_REGIONS = """
+const [width, height, text, boxes, done] = arguments;  // all at once: the page looks, too
+const rgba = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+window.page.model.ask("see", { width, height, rgba });
+const asked = boxes.map((box) => window.page.model.ask("region", box));
+Promise.all(asked).then((answers) => done(JSON.stringify(answers)));
+"""
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +57,15 @@ def nuclei(folder):
     return [np.asarray(Image.open(p).convert("RGB")) for p in sorted(folder.glob("*.png"))]
 
 
-def seen_in_the_page(driver, pixels):
+def sent(pixels):
+    """Width, height and bytes as the scripts take them."""
     height, width = pixels.shape[:2]
     rgba = np.dstack([pixels, np.full((height, width), 255, np.uint8)])
-    text = base64.b64encode(rgba.tobytes()).decode()
-    return json.loads(driver.execute_async_script(SEE, width, height, text))
+    return width, height, base64.b64encode(rgba.tobytes()).decode()
+
+
+def seen_in_the_page(driver, pixels):
+    return json.loads(driver.execute_async_script(SEE, *sent(pixels)))
 
 
 def seen_by_the_package(model, pixels, backend):
@@ -268,18 +279,14 @@ def test_any_region_is_answered_as_by_the_heads(driver, folder):
         logits, deltas = model.roi_heads.box_predictor(model.roi_heads.box_head(pooled.crops))
         scores = tm.functional.softmax(logits).numpy()
     with opened(driver, file_of(folder, model, "f4")):
-        seen_in_the_page(driver, pixels)
-        for i, box in enumerate(boxes.tolist()):
-            region = json.loads(
-                driver.execute_async_script(
-                    "const [box, done] = arguments;"
-                    "page.model.ask('region', box).then((r) => done(JSON.stringify(r)))",
-                    box,
-                )
-            )
-            np.testing.assert_allclose(region["scores"], scores[i], rtol=0, atol=SCORE)
-            assert region["level"] == pooled.levels[i]
-            label = 1 + int(np.argmax(scores[i, 1:]))
-            own = deltas.numpy()[i].reshape(-1, 4)[label]
-            assert region["label"] == label
-            np.testing.assert_allclose(region["deltas"], own, rtol=1e-4, atol=1e-3)
+        regions = json.loads(
+            driver.execute_async_script(SEE_REGIONS, *sent(pixels), boxes.tolist())
+        )
+    for i, region in enumerate(regions):
+        np.testing.assert_allclose(region["scores"], scores[i], rtol=0, atol=SCORE)
+        assert region["level"] == pooled.levels[i]
+        label = 1 + int(np.argmax(scores[i, 1:]))
+        assert region["label"] == label
+        own = deltas.numpy()[i].reshape(-1, 4)[label]
+        np.testing.assert_allclose(region["deltas"], own, rtol=1e-4, atol=1e-3)
+    assert len(regions) == len(boxes)

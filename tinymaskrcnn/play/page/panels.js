@@ -18,6 +18,7 @@ class Panel {
   name(text) { this.stage.canvas.setAttribute("aria-label", text); }
 
   draw() {
+    if (!this.app.findings) return;
     const size = this.app.scene.size, whole = [0, 0, ...size];
     if (String(this.stage.zoomTo) !== String(whole)) {
       Object.assign(this.stage, { size, original: size, zoomTo: whole });

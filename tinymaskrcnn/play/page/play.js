@@ -75,6 +75,7 @@ class App {
 
   // Ask the second stage about a box; the newest question wins.
   async probe(box) {
+    if (!this.findings) return;
     const [w, h] = this.scene.size, tidy = [Math.min(box[0], box[2]), Math.min(box[1], box[3]), Math.max(box[0], box[2]), Math.max(box[1], box[3])];
     this.probed = tidy.map((v, i) => Math.min(Math.max(v, 0), i % 2 ? h : w));
     const question = (this.question = {});

@@ -14,7 +14,7 @@ class ProposalPanel extends Panel {
     this.below.append(this.choice, this.sliders, this.say);
     this.stage.canvas.addEventListener("click", (e) => this.point(this.stage.locate(e)));
     this.stage.canvas.addEventListener("keydown", (e) => {
-      const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[e.key], clear = by ? [...this.split().clear] : [];
+      const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[e.key], clear = by && app.findings ? [...this.split().clear] : [];
       if (!clear.length) return;
       e.preventDefault();
       this.picked = clear[(clear.indexOf(this.picked) + by + clear.length + (this.picked === null && by < 0 ? 1 : 0)) % clear.length];
@@ -53,6 +53,7 @@ class ProposalPanel extends Panel {
   }
 
   point([x, y]) {
+    if (!this.app.findings) return;
     const { all, clear } = this.split(), distance = (b) => Math.min(...[[x, b[0]], [x, b[2]], [y, b[1]], [y, b[3]]].map(([u, v]) => Math.abs(u - v)));
     const inside = (i) => { const b = this.boxes[i]; return x >= b[0] - 2 && x <= b[2] + 2 && y >= b[1] - 2 && y <= b[3] + 2; };
     const among = [...clear].some(inside) ? [...clear] : all;
