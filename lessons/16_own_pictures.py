@@ -159,7 +159,7 @@ for part, numbers in {"train": range(4), "val": range(4, 6)}.items():
 
 # %%
 clean = command("check-data", work / "train.json", "--sheet", work / "sheet.png")
-assert clean[0] == 0 and "warning: boxes that no anchor overlaps by 0.5 (6)" in clean[1]
+assert clean[0] == 0 and "train chooses: anchors that overlap" in clean[1]
 show(Image.open(work / "sheet.png").convert("RGB"), "The sheet of check-data: every object drawn")
 damaged = json.loads((work / "val.json").read_text())
 damaged["annotations"][0]["bbox"][0] += 30
@@ -171,9 +171,9 @@ assert "a box far from its mask (1)" in faulty[1] and "unknown categories (1)" i
 
 # %% [markdown]
 # Both faults are named, with the number of the annotation and what is wrong with it; status 2 stops
-# a script. The last lines of the first report speak of *anchors* (lesson 07): how well the model's
-# anchors cover the boxes of these pictures, and which sizes would cover more. Nuclei are smaller
-# than shapes, and of the smallest some have no anchor that overlaps them by half.
+# a script. The last lines of the first report speak of *anchors* (lesson 07): nuclei are smaller
+# than shapes, and of the smallest some have no usual anchor that overlaps them by half. So `train`
+# would choose other sizes, and the report says how well those cover the boxes of these pictures.
 #
 # The third fault is the one that nobody sees in the figures, because it makes them better: a
 # picture that is trained on *and* evaluated on.

@@ -288,30 +288,44 @@ def test_categories_that_the_first_set_lacks(capsys):
     assert "categories that are not among the classes (1): category 2 ('dust' is not" in out
 
 
-def test_small_boxes_bring_a_warning_and_sizes_that_fit(capsys):
+def test_small_boxes_get_anchors_that_fit_and_a_warning_without(capsys):
     def change(content):
         for number, thing in enumerate(content["annotations"]):
             thing |= annotation(thing["id"], thing["image_id"], x=5 * number, side=3)
 
     status, out, _ = run(capsys, "check-data", data_set(change=change))
-    assert status == 0
-    assert "warning: boxes that no anchor overlaps by 0.5 (6): annotation" in out
-    (better,) = [line for line in out.splitlines() if line.startswith("  better: ")]
-    setting = better.split("--set ")[1].split(":")[0]
-    status, out, _ = run(capsys, "check-data", "train.json", "--set", setting)
     assert status == 0 and "no anchor overlaps" not in out
-    call = ["train", "--data", "train.json", "--steps", "1", "--batch-size", "2"]
-    assert run(capsys, *call, "--set", setting, "--set", "explain_pages=0")[0] == 0
+    (line,) = [line for line in out.splitlines() if line.startswith("  train chooses: ")]
+    setting = line.split(": ")[-1]
+    assert setting.startswith("model.anchor_sizes=")
+    usual = "--set=model.anchor_sizes=24,48,96,192,384"
+    status, out, _ = run(capsys, "check-data", "train.json", usual)
+    assert "warning: boxes that no anchor overlaps by 0.5 (6): annotation" in out
+    assert "train chooses" not in out
+    _, _, err = run(
+        capsys,
+        "train",
+        "--data",
+        "train.json",
+        "--steps",
+        "1",
+        "--out",
+        "run",
+        "--set",
+        "explain_pages=0",
+    )
+    assert setting in err
 
 
-def test_large_pictures_that_the_model_shrinks(capsys):
+def test_small_objects_in_large_pictures_are_learned_from_crops(capsys):
     def change(content):
         for entry in content["images"]:
             Image.new("L", (640, 480), entry["id"]).save(entry["file_name"])
             entry |= {"width": 640, "height": 480}
 
     out = run(capsys, "check-data", data_set(change=change))[1]
-    assert "shrinks the images 2.5 times: --set model.min_size=480 --set model.max_size=640" in out
+    assert "train chooses: half of the objects are smaller than 20 pixels" in out
+    assert "model.scale=1.41" in out and "crop_size=182" in out
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,12 @@ def test_a_broken_log_ends_no_work(monkeypatch):
     assert main(["predict", "nothing.png"]) == 2
 
 
+def test_the_time_left_follows_a_time_budget(capsys):
+    with ProgressBar(Recipe(steps=100_000, time_budget=100), 0, shown=True) as bar:
+        bar.update({"loss": 1.0, "seconds": 10.0})
+    assert "1/10 " in capsys.readouterr().err
+
+
 def test_the_module_of_the_command_line_can_be_run():
     assert shell("tinymaskrcnn convert nothing --out a.json")[0] == 2
 

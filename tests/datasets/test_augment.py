@@ -10,6 +10,7 @@ from tinymaskrcnn.datasets.augment import (
     Augmentation,
     copy_paste,
     crop_or_pad,
+    cut,
     flip,
     free_offset,
     jitter_colour,
@@ -379,3 +380,117 @@ def test_a_target_without_optional_entries():
     augmentation = Augmentation(1.0, 1.0, 1.0, 0.3, 0.2)
     after = SimpleNamespace(**augmentation(image, bare, np.random.default_rng(0))[1])
     np.testing.assert_array_equal(after.boxes, CroppedMasks.of(after.masks).boxes())
+
+
+# crops of a fixed size
+
+
+def windows(draw_from):
+    """A window inside an image: top, left, height, width."""
+
+    def window(height, width):
+        tall, wide = draw_from(st.integers(1, height)), draw_from(st.integers(1, width))
+        top = draw_from(st.integers(0, height - tall))
+        return top, draw_from(st.integers(0, width - wide)), tall, wide
+
+    return window
+
+
+@law
+@given(pictures, st.data())
+def test_a_crop_shows_the_whole_masks_through_its_window(pair, data):
+    """Its objects are those of which enough is left, each as the window shows it; no copies."""
+    image, target = pair
+    before = target["masks"].whole()
+    top, left, height, width = windows(data.draw)(*image.shape[1:])
+    after, inside = cut(image, target, top, left, height, width)
+    shown = before[:, top : top + height, left : left + width]
+    left_over, whole = shown.sum(axis=(1, 2)), before.sum(axis=(1, 2))
+    stays = (left_over == whole) | ((left_over >= 10) & (left_over >= 0.1 * whole))
+    np.testing.assert_array_equal(inside["masks"].whole(), shown[stays])
+    np.testing.assert_array_equal(inside["labels"], target["labels"][stays])
+    np.testing.assert_array_equal(after, image[:, top : top + height, left : left + width])
+    assert_consistent(np.ascontiguousarray(after), inside)
+    assert np.shares_memory(after, image)
+    owners = [crop for crop, kept in zip(target["masks"].crops, stays, strict=True) if kept]
+    assert all(map(np.shares_memory, inside["masks"].crops, owners))
+
+
+class Untouchable(np.ndarray):
+    """A crop that nobody may read."""
+
+    def __array_ufunc__(self, *args, **kwargs):
+        raise AssertionError("looked at")
+
+    def __array_function__(self, *args, **kwargs):
+        raise AssertionError("looked at")
+
+    def __getitem__(self, index):
+        raise AssertionError("looked at")
+
+
+@pytest.mark.parametrize("change", [cut, crop_or_pad])
+def test_objects_outside_the_window_are_not_touched(change):
+    crops = [np.ones((4, 4), np.uint8), np.ones((4, 4), np.uint8).view(Untouchable)]
+    masks = CroppedMasks(crops, [(2, 2), (30, 30)], (40, 40))
+    target = {
+        "boxes": np.float32([[2, 2, 6, 6], [30, 30, 34, 34]]),
+        "labels": np.array([1, 2]),
+        "masks": masks,
+    }
+    _, inside = change(np.zeros((3, 40, 40), np.float32), target, 0, 0, 20, 20)
+    np.testing.assert_array_equal(inside["labels"], [1])
+
+
+@pytest.mark.parametrize(("height", "width"), [(100, 130), (100, 20), (7, 9)])
+@pytest.mark.parametrize("jitter", [0.0, 0.3])
+def test_every_crop_has_the_size_that_was_asked_for_or_the_image_has(height, width, jitter):
+    image, target = picture(height, width, 3, seed=1)
+    augment = Augmentation(crop_size=32, scale_jitter=jitter)
+    for seed in range(20):
+        cropped, inside = augment(image, target, np.random.default_rng(seed))
+        assert_consistent(cropped, inside)
+        for side, full in zip(cropped.shape[1:], (height, width), strict=True):
+            if full * (1 - jitter) >= 32 or not jitter:
+                assert side == min(32, full)
+            assert 0 < side <= 32
+
+
+def test_crops_meet_objects_as_often_as_asked():
+    """A single object of 12 x 12 pixels in a large image, at a corner or in the middle."""
+    for top, left in [(0, 0), (188, 188), (100, 90)]:
+        mask = np.zeros((1, 200, 200), np.uint8)
+        mask[0, top : top + 12, left : left + 12] = 1
+        pair = np.zeros((3, 200, 200), np.float32), target_from_masks(mask, [1], 0)
+        counts = {}
+        for share in (0.0, 0.7, 1.0):
+            augment = Augmentation(crop_size=20, crop_on_object=share)
+            found = [augment(*pair, np.random.default_rng(i))[1] for i in range(200)]
+            counts[share] = sum(len(target["labels"]) for target in found)
+        assert counts[1.0] == 200
+        assert counts[0.0] < 20
+        assert 120 <= counts[0.7] <= 165
+
+
+def test_an_image_without_objects_is_cropped_too():
+    image = np.zeros((3, 50, 50), np.float32)
+    target = target_from_masks(np.zeros((0, 50, 50), np.uint8), np.zeros(0), 0)
+    cropped, inside = Augmentation(crop_size=16)(image, target, np.random.default_rng(0))
+    assert cropped.shape == (3, 16, 16)
+    assert inside["masks"].shape == (0, 16, 16)
+
+
+@law
+@given(pictures, st.integers(0, 2**32))
+def test_images_of_8_bits_go_the_same_way(pair, seed):
+    """The same changes are drawn, objects are the same, and the colours, up to rounding."""
+    image, target = pair
+    kept = np.rint(image * 255).astype(np.uint8)
+    settings = {"vertical_flip": 0.5, "transpose": 0.5, "scale_jitter": 0.3, "crop": 0.3}
+    for augment in (Augmentation(**settings), Augmentation(crop_size=16, **settings)):
+        ours = augment(kept, target, np.random.default_rng(seed))
+        theirs = augment(image, target, np.random.default_rng(seed))
+        assert_consistent(*ours)
+        np.testing.assert_array_equal(ours[1]["masks"], theirs[1]["masks"])
+        if not (ours[0].shape[1] % 32 == 0 == ours[0].shape[2] % 32):  # nothing was padded
+            np.testing.assert_allclose(ours[0], theirs[0], atol=2.1 / 255)

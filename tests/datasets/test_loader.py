@@ -131,3 +131,10 @@ def test_a_process_that_stops_in_the_middle_ends():
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
     assert run.returncode != 0
     assert b"KeyboardInterrupt" in run.stderr
+
+
+def test_repeats_say_how_often_an_image_comes_per_epoch():
+    loader = Loader(Numbers(3), 1, seed=3, repeats=[1, 4, 2])
+    epochs = [[loader.index(7 * epoch + place) for place in range(7)] for epoch in range(3)]
+    assert all(sorted(epoch) == [0, 1, 1, 1, 1, 2, 2] for epoch in epochs)
+    assert epochs[0] != epochs[1]

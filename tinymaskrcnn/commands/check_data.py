@@ -18,14 +18,15 @@ from ..datasets.checking import CheckedSet, check_set, leaks
 from ..datasets.images import read_image
 from ..datasets.issues import ERRORS, ODD, Issue, by_kind, examples
 from ..datasets.run_lengths import masks_from_rles
-from ..detection.anchor_fit import best_overlaps, coverage, suggested_sizes
+from ..detection.anchor_fit import best_overlaps
 from ..detection.anchors import AnchorGenerator
 from ..detection.boxes import scale_boxes
 from ..errors import InputError
 from ..files import check_output, identities, mark, write_picture
 from ..models.builders import build
 from ..models.mask_rcnn import MaskRCNN
-from ..training.recipes import named, with_settings
+from ..training import choices
+from ..training.recipes import Recipe, named, with_settings
 from ..viz.data_sheet import Cell, Summary, data_sheet
 from .options import add_force, add_images, add_settings, output_file
 from .tables import counted, say
@@ -33,8 +34,6 @@ from .tables import counted, say
 logger = logging.getLogger(__name__)
 COVERED = 0.5  # a box counts as covered if an anchor overlaps it by this IoU
 MANY = 0.1  # a larger share of uncovered boxes is a warning
-BETTER = 0.03  # suggest other anchor sizes if they gain this much coverage
-SHRUNK, SMALL = 1.2, 16  # suggest less shrinking above this factor, for boxes below this side
 IMAGES = 16  # on a sheet
 MOST_WRONG = 12  # of them with issues
 
@@ -42,9 +41,10 @@ MOST_WRONG = 12  # of them with issues
 def add(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Reads each COCO json and all its images. Errors are what training or pycocotools could "
-        "not use, and give status 2; all else are warnings. Also tells how well a model's anchors "
-        "cover the boxes, and draws a contact sheet. Given several files, it takes the first for "
-        "the training set and searches the others for its images."
+        "not use, and give status 2; all else are warnings. Also tells what train would choose for "
+        "these data, how well its anchors cover the boxes, and draws a contact sheet. Given "
+        "several files, it takes the first for the training set and searches the others for its "
+        "images."
     )
     parser.add_argument("data", nargs="+", metavar="JSON", help="annotations (COCO json)")
     parser.add_argument("--strict", action="store_true", help="warnings give status 2, too")
@@ -66,7 +66,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    model = model_of(options)
+    recipe = with_settings(named(options.recipe), options.settings)
+    model = model_of(recipe)
     paths = [Path(path) for path in options.data]
     sheets = sheet_paths(paths, options.sheet)
     for sheet in sheets:
@@ -80,11 +81,16 @@ def run(options: argparse.Namespace) -> int:
         for other in checked:
             one.issues += leaks(one, other)
         checked.append(one)
+        chosen: list[choices.Choice] = []
+        if len(checked) == 1 and any(ordinary(one, entry) for entry in one.file.images):
+            given = choices.given_in(recipe, options.settings)
+            chosen = choices.choose(recipe, choices.measure(one.file), given)
+            model = model_of(choices.apply(recipe, chosen))
         fit = AnchorFit(one, model)
         one.issues += fit.issues()
         say(f"{path}: {sizes_of(one)}")
-        trained_on = one is checked[0]
-        for line in (*findings(one.issues), *fit.lines(suggest=trained_on)):
+        chooses = [f"train chooses: {line}" for line in choices.in_words(chosen)]
+        for line in (*findings(one.issues), *chooses, *fit.lines()):
             say(f"  {line}")
         inputs = identities([*paths, *(p for c in checked for p in c.file.files.values())])
         check_output(sheet, inputs, mark("check-data"), options.force)
@@ -105,9 +111,8 @@ def verdict(what: str, errors: int, warnings: int, strict: bool) -> int:
     return 0
 
 
-def model_of(options: argparse.Namespace) -> MaskRCNN:
+def model_of(recipe: Recipe) -> MaskRCNN:
     """The recipe's model, for its anchors and for the size at which it sees images."""
-    recipe = with_settings(named(options.recipe), options.settings)
     return build({"builder": recipe.model, "num_classes": 2, **recipe.model_settings})
 
 
@@ -162,22 +167,24 @@ def findings(issues: list[Issue]) -> list[str]:
     ]
 
 
+def ordinary(checked: CheckedSet, entry: dict) -> list[dict]:
+    """The objects of an image that are not crowds."""
+    return [thing for thing in checked.file.objects[entry["id"]] if not thing["iscrowd"]]
+
+
 class AnchorFit:
     """The boxes of a set at the size at which the model sees them, and how anchors cover them."""
 
     def __init__(self, checked: CheckedSet, model: MaskRCNN) -> None:
         self.anchors: AnchorGenerator = model.rpn.anchor_generator
         divisor = model.transform.config.size_divisor
-        self.shrunk, self.full_size = 1.0, (0, 0)  # of the images that are shrunk most
         boxes, shapes, self.ids = [np.zeros((0, 4))], [np.zeros((0, 2), np.int64)], []
         for entry in checked.file.images:
-            things = [t for t in checked.file.objects[entry["id"]] if not t["iscrowd"]]
+            things = ordinary(checked, entry)
             if not things:
                 continue
             size = entry["height"], entry["width"]
             resized = model.transform.resized_size(size)
-            if max(size) / max(resized) > self.shrunk:
-                self.shrunk, self.full_size = max(size) / max(resized), (min(size), max(size))
             padded = [-(-side // divisor) * divisor for side in resized]
             boxes.append(scale_boxes(np.array([t["box"] for t in things], float), size, resized))
             shapes.append(np.tile(padded, (len(things), 1)))
@@ -204,27 +211,12 @@ class AnchorFit:
             for i in poor[np.argsort(self.overlaps[poor], kind="stable")]
         ]
 
-    def lines(self, suggest: bool) -> list[str]:
-        """How well the anchors cover the boxes, and which settings would do better."""
+    def lines(self) -> list[str]:
+        """How well the anchors cover the boxes, in at most a line."""
         if len(self.boxes) == 0:
             return []
         sizes = ", ".join(f"{size:g}" for size in self.sizes())
-        lines = [f"anchors {sizes}: {in_words(self.overlaps)}"]
-        if suggest and all(len(level) == 1 for level in self.anchors.sizes):
-            better = suggested_sizes(self.boxes, self.shapes, self.anchors)
-            trial = AnchorGenerator(tuple((s,) for s in better), self.anchors.aspect_ratios)
-            after = best_overlaps(self.boxes, self.shapes, trial)
-            if coverage(after) >= coverage(self.overlaps) + BETTER:
-                text = ",".join(map(str, better))
-                lines.append(f"better: --set model.anchor_sizes={text}: {in_words(after)}")
-        if suggest and self.shrunk > SHRUNK and np.median(self.sides()) < SMALL:
-            low, high = self.full_size
-            lines.append(
-                f"most boxes are below {SMALL} pixels, for the model shrinks the images "
-                f"{self.shrunk:.1f} times: --set model.min_size={low} --set model.max_size={high} "
-                "does not, and takes longer"
-            )
-        return lines
+        return [f"anchors {sizes}: {in_words(self.overlaps)}"]
 
 
 def in_words(overlaps: np.ndarray) -> str:

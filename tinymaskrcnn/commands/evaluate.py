@@ -14,6 +14,7 @@ from typing import Any
 from ..datasets import CocoDataset, ToyShapes
 from ..datasets.contours import CONTOURS
 from ..datasets.shapes import HELD_BACK
+from ..datasets.stretch import Stretch
 from ..errors import InputError
 from ..evaluation.detection_errors import ImageErrors
 from ..evaluation.error_counts import by_image, image_errors
@@ -32,6 +33,7 @@ from .options import (
     add_force,
     add_images,
     add_score,
+    add_stretch,
     add_view,
     add_weights,
     model_of,
@@ -70,6 +72,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="folder for worst.png, the images with most errors, and errors.json with all errors",
     )
     add_agnostic_nms(parser)
+    add_stretch(parser, "as the model was trained")
     add_force(parser)
     add_machine(parser)
 
@@ -141,7 +144,10 @@ def model_and_images(
     if options.images and not options.data:
         raise InputError("--images goes with --data")
     model = model_of(options)
-    return model, data_of(options, model.in_channels, model.classes), model.classes
+    dataset = data_of(options, model.in_channels, model.classes)
+    if isinstance(dataset, CocoDataset):
+        dataset.stretch = Stretch(model.transform.config.stretch)
+    return model, dataset, model.classes
 
 
 def data_of(

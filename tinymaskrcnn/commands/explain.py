@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..datasets import CocoDataset
 from ..datasets.images import read_picture, unread
+from ..datasets.stretch import Stretch
 from ..datasets.targets import with_masks
 from ..detection.boxes import Size
 from ..detection.cropped_masks import CroppedMasks
@@ -23,6 +24,7 @@ from .machine import add_machine, prepare
 from .options import (
     add_force,
     add_images,
+    add_stretch,
     add_view,
     add_weights,
     model_of,
@@ -54,6 +56,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--page", type=positive, metavar="N", help="which page or frame of the file (default: 1)"
     )
+    add_stretch(parser, "as the model was trained")
     add_force(parser)
     add_images(parser)
     add_machine(parser)
@@ -69,6 +72,7 @@ def run(options: argparse.Namespace) -> int:
     model = model_of(options)
     classes = model.classes
     image = read_picture(picture, model.in_channels, limit, options.page or 1)
+    image = Stretch(model.transform.config.stretch).picture(image, picture)
     for kind, detail in unread(picture, page=options.page, max_pixels=limit):
         logger.warning("%s: %s (%s)", picture, kind, detail)
     target, inputs = None, [picture, weights_path(options.weights)]

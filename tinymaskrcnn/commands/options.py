@@ -10,6 +10,7 @@ from ..errors import InputError
 from ..models.any_size import raise_limits
 from ..models.mask_rcnn import MaskRCNN
 from ..models.pretrained import load_model
+from ..models.transform import STRETCH
 from ..settings import SCALE, described
 from ..training.recipes import MODEL_SETTINGS, Recipe, with_settings
 
@@ -73,6 +74,8 @@ def model_of(options: argparse.Namespace) -> MaskRCNN:
     changes = dict(with_settings(Recipe(), options.settings).model_settings)
     if getattr(options, "agnostic_nms", False):
         changes["box_class_agnostic_nms"] = True
+    if getattr(options, "stretch", None):
+        changes["stretch"] = options.stretch
     if options.scale is not None:
         changes["scale"] = options.scale
     model = load_model(options.weights, **changes)
@@ -109,6 +112,27 @@ def add_max_pixels(parser: argparse.ArgumentParser) -> None:
         default=MAX_PIXELS,
         help=f"refuse larger images (default: {MAX_PIXELS // 10**6} million pixels)",
     )
+
+
+def add_stretch(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "--stretch",
+        type=stretch,
+        metavar="HOW",
+        help="auto stretches dark grey images by their percentiles 1 and 99.8; off does not; "
+        f"LOW,HIGH stretches every image by these percentiles (default: {default})",
+    )
+
+
+def stretch(text: str) -> str | tuple[float, ...]:
+    """auto, off or two percentiles."""
+    try:
+        how = STRETCH.read(text)
+    except ValueError:
+        how = None
+    if not STRETCH.holds(how):
+        raise argparse.ArgumentTypeError(f"{text}: expected {STRETCH.description}")
+    return how
 
 
 def add_score(parser: argparse.ArgumentParser, help_text: str) -> None:

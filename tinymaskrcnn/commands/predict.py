@@ -26,6 +26,7 @@ from ..datasets.images import (
     unread,
 )
 from ..datasets.issues import ODD, Issue, by_kind, examples
+from ..datasets.stretch import Stretch
 from ..detection.detections import Detections
 from ..errors import InputError, one_line
 from ..exports import FORMATS, PredictedImage, Source, chosen
@@ -44,6 +45,7 @@ from .options import (
     add_force,
     add_max_pixels,
     add_score,
+    add_stretch,
     add_view,
     add_weights,
     model_of,
@@ -115,6 +117,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "the first); the results are then called NAME_pageN_predicted.png",
     )
     add_agnostic_nms(parser)
+    add_stretch(parser, "as the model was trained")
     add_force(parser)
     add_max_pixels(parser)
     add_machine(parser)
@@ -150,7 +153,8 @@ def run(options: argparse.Namespace) -> int:
             prepare(options)
             model.to(options.device)
         pairs = list(zip(inputs, output_names(inputs, out), strict=True))
-        work = Work(model, classes, read, options, outputs)
+        stretch = Stretch(model.transform.config.stretch)
+        work = Work(model, classes, read, options, outputs, stretch)
         used = [work.predict(*pair) for pair in pairs[group.rank :: group.size]]
         targets = output_names([Source(path) for path in clips], out, "_predicted.mp4")
         mine = slice(group.rank, None, group.size)
@@ -192,6 +196,7 @@ class Work:
     read: Container[Hashable]
     options: argparse.Namespace
     outputs: Outputs
+    stretch: Stretch
     unread: list[Issue] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -245,6 +250,7 @@ class Work:
         self.outputs.check(source)
         limit = self.options.max_pixels
         image = read_picture(source.path, self.model.in_channels, limit, source.page or 1)
+        image = self.stretch.picture(image, source)
         more = unread(source.path, page=source.page, max_pixels=limit)
         self.unread.extend(Issue(ODD, kind, str(source), detail) for kind, detail in more)
         view = view_of(self.model, image.shape[1:], self.options.tile, self.options.max_objects)

@@ -16,13 +16,15 @@ from .. import jit
 from ..datasets import CocoDataset, ToyShapes
 from ..datasets.checking import same_files
 from ..datasets.shapes import HELD_BACK
+from ..datasets.stretch import Stretch
 from ..errors import InputError
-from ..training import Recipe, Trainer, TrainingStopped
+from ..training import Recipe, Trainer, TrainingStopped, choices
 from ..training.distributed import end_together, world
-from ..training.initial_weights import initial_model
+from ..training.initial_weights import config_of, initial_model
 from ..training.recipes import listing, named, with_settings
+from ..training.run_folder import read_json
 from .machine import add_machine, prepare
-from .options import add_images, add_settings
+from .options import add_images, add_settings, add_stretch
 from .tables import counted, figures_table, say
 
 logger = logging.getLogger(__name__)
@@ -33,7 +35,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Without --data, a small model learns toy shapes from random weights in minutes. The run "
         "folder gets settings, metrics, figures, checkpoints, and at the end model.safetensors "
-        "and result.json. Ctrl-C finishes the step, saves, and prints how to go on."
+        "and result.json. With --data, what nobody has set is chosen from the images: the scale, "
+        "crops, anchors and limits; a few lines say what and why. Ctrl-C finishes the step, "
+        "saves, and prints how to go on."
     )
     parser.add_argument("--data", metavar="JSON", help="annotations to train on (COCO json)")
     parser.add_argument("--val", metavar="JSON", help="annotations to evaluate on (COCO json)")
@@ -41,7 +45,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe",
         metavar="NAME",
-        help="named settings: shapes (default without --data) or small (default with it)",
+        help="named settings: shapes (default without --data), small (default with it), or cells "
+        "(images of a microscope, an hour)",
     )
     parser.add_argument(
         "--weights",
@@ -64,6 +69,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint-every", type=int, metavar="N", help="steps between checkpoints"
     )
+    add_stretch(parser, "auto for your own images, or as the weights were trained")
     add_settings(
         parser,
         "any other setting of a recipe; `--set help` lists them; model.NAME and "
@@ -100,12 +106,16 @@ def make_trainer(options: argparse.Namespace) -> Trainer:
     recipe = recipe_of(options)
     out = Path(options.out or f"runs/{recipe_name(options)}")
     dataset, val_dataset = datasets(options, recipe)
+    if isinstance(dataset, CocoDataset):
+        recipe = suited(recipe, dataset, options, out)
     model = initial_model(options.weights, recipe, dataset.classes)
     prepare(options)
     model.to(options.device)
+    stretch = Stretch(model.transform.config.stretch)
     for images in (dataset, val_dataset):
         if isinstance(images, CocoDataset):
             images.channels = model.in_channels
+            images.stretch = stretch
     return Trainer(model, dataset, val_dataset, recipe, out, resume=options.resume)
 
 
@@ -117,7 +127,25 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
     """The named recipe with --set and the flags applied. Raises InputError."""
     given = {flag: getattr(options, flag) for flag in FLAGS if getattr(options, flag) is not None}
     settings = [each for each in options.settings if each != "help"]
-    return replace(with_settings(named(recipe_name(options)), settings), **given)
+    recipe = replace(with_settings(named(recipe_name(options)), settings), **given)
+    if options.stretch is None:
+        return recipe
+    model = {**recipe.model_settings, "stretch": options.stretch}
+    return replace(recipe, model_settings=model)
+
+
+def suited(recipe: Recipe, dataset: CocoDataset, options: argparse.Namespace, out: Path) -> Recipe:
+    """The recipe with the settings that the data decide and nobody has given. A run that is resumed
+    keeps those that it began with.
+    """
+    given = choices.given_in(recipe, options.settings)
+    if options.resume and (out / "settings.json").exists():
+        return choices.stored(recipe, read_json(out / "settings.json").get("recipe"), given)
+    weights = config_of(options.weights) if options.weights else None
+    chosen = choices.choose(recipe, choices.measure(dataset), given, weights)
+    for line in choices.in_words(chosen):
+        logger.info("chosen for these images: %s", line)
+    return choices.apply(recipe, chosen)
 
 
 def datasets(options: argparse.Namespace, recipe: Recipe) -> tuple[Any, Any | None]:

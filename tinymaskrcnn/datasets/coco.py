@@ -23,6 +23,7 @@ from .coco_objects import BAD_BOX
 from .images import MAX_PIXELS, picture_size, read_image, unread
 from .issues import LEFT_OUT, ODD, REFUSED, Issue, by_kind, examples
 from .run_lengths import masks_from_rles
+from .stretch import Stretch
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class CocoDataset:
         classes: names in label order, when the labels must match another set's. By default the
             categories, in the order of their ids, become labels 1..K. `category_ids[k - 1]` is the
             id of label k in the file.
+        stretch: how grey images are stretched (see stretch.py).
         skip_bad_boxes: leave out boxes without area inside their image instead of raising.
 
     Raises:
@@ -58,8 +60,10 @@ class CocoDataset:
         classes: Sequence[str] | None = None,
         max_pixels: int = MAX_PIXELS,
         skip_bad_boxes: bool = False,
+        stretch: str | Sequence[float] = "off",
     ):
         self.path, self.channels, self.max_pixels = Path(json_path), channels, max_pixels
+        self.stretch = Stretch(stretch)
         file = CocoFile(json_path, images_dir, classes, max_pixels)
         refuse(file, skip_bad_boxes)
         self.classes, self.category_ids = file.classes, file.category_ids
@@ -74,7 +78,7 @@ class CocoDataset:
     def __getitem__(self, index: int) -> tuple[np.ndarray, Target]:
         image = read_image(self.files[index], self.channels, self.max_pixels)
         self.check_size(index, image.shape[1:])
-        return image, self.target(index)
+        return self.stretch(image, self.files[index]), self.target(index)
 
     def check_size(self, index: int, size: tuple[int, ...]) -> None:
         """Raise InputError unless image `index` has the height and width that the json states."""

@@ -8,7 +8,7 @@ is left behind when it ends. The thread uses NumPy and Pillow only; kernels belo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -32,16 +32,18 @@ class Batch(NamedTuple):
 class Loader:
     """Endless batches of `dataset`, from `start_step` on.
 
-    `for step, images, targets, indices in Loader(...)`: every image comes once per epoch, in an
-    order that depends on (seed, epoch). A batch may hold the end of one epoch and the start of the
-    next, so every batch has `batch_size` images. An error while reading or augmenting an image is
-    raised by the iteration, with a note that names the image.
+    `for step, images, targets, indices in Loader(...)`: every image comes once per epoch, or as
+    often as `repeats` says, in an order that depends on (seed, epoch). A batch may hold the end of
+    one epoch and the start of the next, so every batch has `batch_size` images. An error while
+    reading or augmenting an image is raised by the iteration, with a note that names the image.
 
     Args:
         augment: called as `augment(image, target, rng)`, with a generator of its own for every
             image.
         prefetch: how many batches may wait, finished or in progress.
         part: which places of each batch are made, of 0 to batch_size - 1; all by default.
+        repeats: how often each image comes per epoch, at least once each; once by default. Random
+            crops of a large image should come more often than those of a small one.
 
     Raises:
         InputError: the data set is empty.
@@ -56,12 +58,14 @@ class Loader:
         start_step: int = 0,
         prefetch: int = 4,
         part: range | None = None,
+        repeats: Sequence[int] | None = None,
     ):
         if len(dataset) == 0:
             raise InputError("the data set has no images to train on")
         self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
         self.augment, self.start_step, self.prefetch = augment, start_step, max(1, prefetch)
         self.part = range(batch_size) if part is None else part
+        self._places = np.repeat(np.arange(len(dataset)), 1 if repeats is None else repeats)
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))  # the latest epoch
 
     def __iter__(self) -> Iterator[Batch]:
@@ -86,11 +90,11 @@ class Loader:
 
     def index(self, position: int) -> int:
         """The index of the image at a position in the endless sequence of epochs."""
-        epoch, place = divmod(position, len(self.dataset))
+        epoch, place = divmod(position, len(self._places))
         known, order = self._order
         if known != epoch:
             shuffle = np.random.default_rng([self.seed, 0, epoch])
-            order = shuffle.permutation(len(self.dataset))
+            order = self._places[shuffle.permutation(len(self._places))]
             self._order = epoch, order
         return int(order[place])
 

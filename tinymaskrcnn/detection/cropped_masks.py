@@ -173,6 +173,13 @@ class CroppedMasks(NDArrayOperatorsMixin):
         crops, size = [crop.T for crop in self.crops], self.image_size[::-1]
         return CroppedMasks(crops, self.corners[:, ::-1], size, self.dtype)
 
+    def meets(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        """Which of the crops have a pixel inside a window: (G,) bool."""
+        sizes = np.array([crop.shape for crop in self.crops], np.int64).reshape(-1, 2)
+        start = self.corners - (top, left)
+        inside = (start < (height, width)) & (start + sizes > 0) & (sizes > 0)
+        return np.all(inside, axis=1)
+
     def window(self, top: int, left: int, height: int, width: int) -> CroppedMasks:
         """Cut a window out of the masks. Its corner (top, left) may be negative, and it may reach
         past the image.

@@ -20,8 +20,25 @@ from ..detection.sampler import Generators, per_image
 from ..errors import InputError
 from ..gpu import array as gpu_array
 from ..ops.resize_normalize.op import nearest_pixels, resize_normalize
-from ..settings import SCALE, SIDE, number, one_or_several, optional, setting, several, whole
+from ..settings import (
+    SCALE,
+    SIDE,
+    Kind,
+    number,
+    one_or_several,
+    optional,
+    setting,
+    several,
+    whole,
+)
 from .inputs import Target, check_images, check_target, scale_of
+
+_PERCENTILES = several(number(0, 100), 2)
+STRETCH = Kind(
+    lambda v: v in ("auto", "off") if isinstance(v, str) else _PERCENTILES.holds(v) and v[0] < v[1],
+    "auto, off, or two percentiles LOW,HIGH",
+    lambda text: text if text in ("auto", "off") else _PERCENTILES.read(text),
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +65,11 @@ class TransformConfig:
         32, whole(1, 2**12), "both sides of a batch are padded to multiples of this"
     )
 
+    stretch: str | tuple[float, ...] = setting(
+        "off",
+        STRETCH,
+        "how images are read: auto stretches dark grey ones by percentiles",
+    )
     scale: float | None = setting(
         None,
         optional(SCALE),

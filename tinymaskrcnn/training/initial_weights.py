@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +56,12 @@ def initial_model(weights: str | None, recipe: Recipe, classes: Sequence[str]) -
     named = known if "classes" in read_metadata(path) else None
     logger.info("%s: %s", path, load_for_fine_tuning(model, state, str(path), classes, named))
     return model
+
+
+def config_of(weights: str) -> dict[str, Any]:
+    """The config of a trained model. Raises InputError if it cannot be read."""
+    path = weights_path(weights)
+    return describe_weights(path, load_weights(path))[0]
 
 
 def load_for_fine_tuning(

@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from .recipes import Recipe
+from .schedule import progress
 
 _FORMAT = "{n}/{total} {bar:12} {elapsed}<{remaining}{postfix}"
 _SHORT = {
@@ -55,7 +56,7 @@ class ProgressBar:
             sys.stderr.flush()  # as tqdm does when it starts
         except (OSError, ValueError):  # whoever read it has gone
             shown = False
-        self._batch_size, self._smooth = recipe.batch_size, {}  # type: int, dict[str, float]
+        self._recipe, self._smooth = recipe, {}  # type: Recipe, dict[str, float]
         self._bar = tqdm(
             file=Unhindered(),
             total=recipe.steps,
@@ -79,11 +80,14 @@ class ProgressBar:
         for name in ("loss", *_SHORT):
             old = self._smooth.get(name, row.get(name, 0.0))
             self._smooth[name] = old + _SMOOTHING * (row.get(name, 0.0) - old)
+        if "seconds" in row:  # the schedule may follow the clock
+            steps = self._bar.n + 1
+            self._bar.total = round(steps / progress(self._recipe, steps, row["seconds"]))
         self._bar.set_postfix_str(self._text(), refresh=False)
         self._bar.update()
 
     def _text(self) -> str:
         done, elapsed = self._bar.n + 1 - self._bar.initial, self._bar.format_dict["elapsed"]
-        rate = done * self._batch_size / max(elapsed, 1e-6)
+        rate = done * self._recipe.batch_size / max(elapsed, 1e-6)
         terms = " ".join(f"{short} {self._smooth[name]:.2f}" for name, short in _SHORT.items())
         return f"{rate:.1f} img/s loss {self._smooth['loss']:.3f} ({terms})"

@@ -78,6 +78,14 @@ class Recipe:
         0.0, number(0, 0.9), "0.3 crops each side to a random share of it from 0.7 to 1"
     )
     copy_paste: float = setting(0.0, SHARE, "probability of pasting in objects of another image")
+    crop_size: int = setting(
+        0,
+        whole(0, 2**16),
+        "side in image pixels of the random square crops to train on, 0 for whole images",
+    )
+    crop_on_object: float = setting(
+        0.8, SHARE, "probability that such a crop is placed on an object and not anywhere"
+    )
 
     optimizer: str = setting("sgd", one_of("sgd", "muon"), "how gradients change the weights")
     steps: int = setting(1000, POSITIVE, "steps of training")
@@ -111,6 +119,11 @@ class Recipe:
     sample_every: int = setting(500, STEPS, "steps between sample predictions, 0 for the end only")
     evaluate_every: int = setting(0, STEPS, "steps between evaluations, 0 for the end only")
     eval_images: int = setting(0, STEPS, "validation images per evaluation, 0 for all")
+    image_memory: float = setting(
+        1.0,
+        number(0, 2**20),
+        "GiB for images that are kept in memory; the others are read again each time",
+    )
     explain_pages: int = setting(
         8, whole(0, 1000), "how often to write the page of every stage of one image, 0 for never"
     )
@@ -131,8 +144,13 @@ MODEL_SETTINGS = {
 
 # Settings that decide what is written on the way, not what is learnt: a resumed run may change
 # them.
-REPORTING = ("checkpoint_every", "sample_every", "evaluate_every", "eval_images", "explain_pages")
+REPORTING = (
+    *("checkpoint_every", "sample_every", "evaluate_every", "eval_images", "explain_pages"),
+    "image_memory",
+)
 RENAMED = {"moments": "explain_pages"}  # names of earlier versions, still read
+# Settings that earlier versions did not have: their runs are those with the defaults.
+ADDED = ("crop_size", "crop_on_object")
 
 RECIPES: dict[str, Recipe] = {
     "shapes": Recipe(
@@ -155,6 +173,24 @@ RECIPES: dict[str, Recipe] = {
         ema=0.995,
         scale_jitter=0.2,
         colour_jitter=0.2,
+    ),
+    "cells": Recipe(  # microscope images: crops, all orientations, an hour
+        batch_size=4,
+        optimizer="muon",
+        steps=100_000,
+        time_budget=3600,
+        lr=0.05,
+        weight_decay=1e-3,
+        warmup_steps=100,
+        ema=0.998,
+        vertical_flip=0.5,
+        transpose=0.5,
+        scale_jitter=0.3,
+        colour_jitter=0.2,
+        crop_size=256,
+        checkpoint_every=500,
+        sample_every=2000,
+        explain_pages=0,
     ),
 }
 

@@ -23,7 +23,7 @@ from typing import IO, Any
 from ..errors import InputError
 from ..files import file_problem, naming, write_atomic
 from .identity import hash_of
-from .recipes import RENAMED, REPORTING
+from .recipes import ADDED, RENAMED, REPORTING, SETTINGS
 
 try:
     import fcntl
@@ -357,6 +357,10 @@ def _wrong_in(result: Mapping[str, Any]) -> str | None:
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings by name, without ADDED ones that have their defaults."""
     recipe = settings.get("recipe")
     own = {k: v for k, v in settings.items() if k != "recipe"}
-    return own | recipe if isinstance(recipe, dict) else own
+    if not isinstance(recipe, dict):
+        return own
+    older = {k for k in ADDED if recipe.get(k) == SETTINGS[k].default}
+    return own | {k: v for k, v in recipe.items() if k not in older}

@@ -25,6 +25,8 @@ import numpy as np
 
 from .. import parallel
 from ..datasets.augment import Augmentation
+from ..datasets.coco import CocoDataset
+from ..datasets.kept import KeptImages
 from ..datasets.loader import Batch, Loader
 from ..datasets.named_dataset import named_datasets
 from ..errors import InputError, NonFiniteError
@@ -162,7 +164,7 @@ class Trainer:
 
     def _batches(self) -> Generator[Batch, None, None]:
         """The batches from the present step to the last."""
-        recipe = self.recipe
+        recipe, images = self.recipe, self._images()
         augment = Augmentation(
             recipe.flip,
             recipe.vertical_flip,
@@ -171,15 +173,43 @@ class Trainer:
             recipe.colour_jitter,
             recipe.crop,
             recipe.copy_paste,
-            self.dataset,
+            images,
+            recipe.crop_size,
+            recipe.crop_on_object,
         )
         loader = Loader(
-            self.dataset, recipe.batch_size, recipe.seed, augment, self.step, part=self._part
+            images,
+            recipe.batch_size,
+            recipe.seed,
+            augment,
+            self.step,
+            part=self._part,
+            repeats=self._repeats(),
         )
         batches: Any = iter(loader)
         with closing(batches):
             while progress(recipe, self.step, self._time()) < 1:
                 yield next(batches)
+
+    def _images(self) -> Any:
+        """The training set; images from files are kept as the model sees them."""
+        if not isinstance(self.dataset.pictures, CocoDataset) or not isinstance(
+            self.model, MaskRCNN
+        ):
+            return self.dataset
+        recipe = self.recipe
+        margin = 1 / (1 - recipe.crop)
+        memory = recipe.image_memory * 2**30
+        config = self.model.transform.config
+        return KeptImages(self.dataset, config, margin, bool(recipe.crop_size), memory)
+
+    def _repeats(self) -> list[int] | None:
+        """How many crops it takes to cover each image, if training takes crops of known images."""
+        if not (self.recipe.crop_size and isinstance(self.dataset.pictures, CocoDataset)):
+            return None
+        sizes = [(entry["height"], entry["width"]) for entry in self.dataset.pictures.images]
+        side = self.recipe.crop_size
+        return [round(max(h / side, 1) * max(w / side, 1)) for h, w in sizes]
 
     def _train_on(self, batch: Batch) -> dict[str, float]:
         """Take one step; returns its row of metrics."""
