@@ -8,7 +8,7 @@ import pytest
 
 import tinymaskrcnn as tm
 from tests.test_cli import run, small_weights
-from tinymaskrcnn.errors import InputError, NonFiniteError
+from tinymaskrcnn.errors import NonFiniteError
 from tinymaskrcnn.play.pack import folded_layers, pack_model, panels
 from tinymaskrcnn.viz.report.pack import Pack
 from tinymaskrcnn.weights import save_weights
@@ -66,11 +66,6 @@ def test_weights_that_are_not_finite_are_refused():
     model.rpn.head.cls_logits.weight.data[0, 0, 0, 0] = np.nan
     with pytest.raises(NonFiniteError, match=r"rpn.head.cls_logits has weights that are not"):
         pack_model(Pack(), model)
-
-
-def test_a_model_with_a_scale_is_refused():
-    with pytest.raises(InputError, match="the model has scale 2"):
-        pack_model(Pack(), tm.maskrcnn_tiny(scale=2.0))
 
 
 @pytest.mark.parametrize(("largest", "dtype"), [(6e4, "f2"), (7e4, "f4")])

@@ -215,6 +215,7 @@ VARIANTS = {
     "odd channels": {"fpn_channels": 30, "widths": (8, 12, 20, 36), "representation": 50},
     "grey, many classes": {"in_channels": 1, "num_classes": 12},
     "anchors, one NMS": {"aspect_ratios": (0.4, 1.0, 1.7, 2.5), "box_class_agnostic_nms": True},
+    "a scale": {"scale": 1.5, "min_size": 64, "max_size": 64, "box_detections_per_img": 5},
     "other sizes": {"min_size": 150, "max_size": 300, "size_divisor": 8, "canonical_scale": 100},
 }
 

@@ -31,7 +31,7 @@ box_class_agnostic_nms
 
 seed trainable_backbone_layers rpn_pre_nms_top_n_train rpn_post_nms_top_n_train
 rpn_fg_iou_thresh rpn_bg_iou_thresh rpn_batch_size_per_image rpn_positive_fraction
-box_fg_iou_thresh box_bg_iou_thresh box_batch_size_per_image box_positive_fraction
+box_fg_iou_thresh box_bg_iou_thresh box_batch_size_per_image box_positive_fraction stretch
 """
 
 

@@ -58,11 +58,6 @@ def check(model: MaskRCNN) -> None:
         raise InputError(
             f"the page runs models of {BUILDER}, this one is a {model.config['builder']}"
         )
-    if model.transform.config.scale is not None:
-        raise InputError(
-            f"the page resizes by min_size and max_size, the model has scale "
-            f"{model.transform.config.scale:g}"
-        )
     if model.in_channels not in (1, 3):
         raise InputError(
             f"the page draws in grey (1 channel) or RGB (3), the model has {model.in_channels}"

@@ -38,10 +38,11 @@ class MaskRCNN {
   }
 
   transform(t, image) {
-    const { min_size, max_size, size_divisor, image_mean, image_std } = this.config.transform;
-    const original = [image.height, image.width];
-    const scale = Math.min(min_size / Math.min(...original), max_size / Math.max(...original));
-    const size = original.map((side) => Math.max(Math.trunc(side * scale), 1));
+    const { scale, min_size, max_size, size_divisor, image_mean, image_std } = this.config.transform;
+    const original = [image.height, image.width], whole = scale ? roundHalfToEven : Math.trunc;
+    const factor = scale || Math.min(min_size / Math.min(...original), max_size / Math.max(...original));
+    const size = original.map((side) => Math.max(whole(side * factor), 1));
+    t.room = Math.max(1, (size[0] * size[1]) / (min_size * max_size)); // how many times more may be found
     const padded = size.map((side) => Math.ceil(side / size_divisor) * size_divisor);
     const batch = this.ops.map(1, ...padded, image.channels);
     this.ops.resize_normalize(image, size, image_mean, image_std, batch);
@@ -90,7 +91,7 @@ class MaskRCNN {
       const hidden = this.numbered("rpn.head.conv", ".0").reduce((x, conv) => this.ops.conv2d(x, conv, { relu: true }), feature);
       const objectness = this.ops.conv2d(hidden, this.layer("rpn.head.cls_logits")), deltas = this.ops.conv2d(hidden, this.layer("rpn.head.bbox_pred"));
       logits.push(this.ops.numbers(objectness).slice());
-      for (const a of topK(logits[l], rpn.pre_nms_top_n_test)) {
+      for (const a of topK(logits[l], Math.ceil(t.room * rpn.pre_nms_top_n_test))) {
         top.push(first + a);
         level.push(l);
         scores.push(stableSigmoid(logits[l][a]));
@@ -152,7 +153,7 @@ class MaskRCNN {
     const keep = kept.map((i) => large[i]);
     Object.assign(t, {
       "detect.box_pool.levels": levels, "detect.scores": scores, "detect.box_deltas": deltas, "detect.candidates.rows": rows, "detect.candidates.labels": labels,
-      "detect.candidates.scores": own, "detect.candidates.clipped": clipped, "detect.candidates.keep": keep, "detect.kept": keep.slice(0, roi.detections_per_img),
+      "detect.candidates.scores": own, "detect.candidates.clipped": clipped, "detect.candidates.keep": keep, "detect.kept": keep.slice(0, Math.ceil(t.room * roi.detections_per_img)),
     });
   }
 
@@ -188,11 +189,17 @@ class MaskRCNN {
   }
 }
 
+// As Python rounds: a half goes to the even neighbour.
+function roundHalfToEven(x) {
+  const whole = Math.round(x);
+  return whole - x === 0.5 && whole % 2 ? whole - 1 : whole;
+}
+
 // Which of the moved anchors become proposals: rows by falling score, and what dropped each other one.
 function selectProposals(t, { nms_thresh, score_thresh, post_nms_top_n_test, min_size }) {
   const boxes = t["rpn.clipped"], scores = t["rpn.scores"], levels = t["rpn.top_k_levels"];
   const fit = [...boxes.keys()].filter((i) => largeEnough(boxes[i], min_size) && scores[i] >= f(score_thresh));
   const pick = (values) => fit.map((i) => values[i]), { kept, by } = suppressGroups(pick(boxes), pick(scores), pick(levels), nms_thresh);
   const keep = kept.map((i) => fit[i]);
-  return { keep, rows: keep.slice(0, post_nms_top_n_test), by: new Map([...by].map(([i, winner]) => [fit[i], fit[winner]])) };
+  return { keep, rows: keep.slice(0, Math.ceil(t.room * post_nms_top_n_test)), by: new Map([...by].map(([i, winner]) => [fit[i], fit[winner]])) };
 }
