@@ -82,6 +82,7 @@ NEVER = {
     r"tinymaskrcnn train --device cuda": "it needs a GPU",
     r"python -m tests\.parity( .*)?": "an hour, with torch; `pytest -m peer` does it in small",
     r"python -m tests\.benchmarks\.ranks": "it is a measurement, and needs MPI",
+    r"python -m tests\.benchmarks\.loading": "it is a measurement, of minutes",
     r"python -m tests\.benchmarks\.labelling( .*)?": "its test does it in small",
     r"python -m tests\.golden\.record": "it needs torch, and records what tests compare with",
 }
