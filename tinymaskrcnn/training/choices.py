@@ -236,12 +236,18 @@ def anchors(model: MaskRCNN, found: Measures) -> list[Choice]:
 
 
 def limits(model: MaskRCNN, found: Measures, crop: int) -> list[Choice]:
-    """Proposals, samples and detections, each raised if the model has too few for the data."""
+    """Proposals, samples and detections, each raised if the model has too few for the data.
+
+    Limits at inference grow with the image (`Transform.room`): they are for a part of it.
+    """
     areas = found.images.prod(axis=1)
     part = np.minimum(np.minimum(found.images, crop).prod(axis=1) / areas, 1) if crop else 1.0
     most, seen = int(found.counts.max()), float(np.percentile(found.counts * part, 90))
+    sizes = [model.transform.resized_size(size) for size in pairs(found.images)]
+    each_room = np.array([model.transform.room([size]) for size in sizes])
+    densest = float((found.counts / each_room).max())
     rpn, roi = model.rpn.config, model.roi_heads.config
-    wanted = {"box_detections_per_img": (roi.detections_per_img, upward(ROOM * most, 50))}
+    wanted = {"box_detections_per_img": (roi.detections_per_img, upward(ROOM * densest, 50))}
     detections = max(wanted["box_detections_per_img"])
     proposals = max(rpn.post_nms_top_n_test, upward(ROOM * detections, 50))
     trained = max(rpn.post_nms_top_n_train, upward(4 * seen, 50))
