@@ -21,7 +21,6 @@ pytestmark = pytest.mark.browser
 
 ROUNDING = 2e-5  # scores so near to each other have no order: the package's own kernels differ too
 PIXELS, SCORE, MASK = 1e-3, 1e-4, 1e-3
-NMS, PER_LEVEL, PROPOSALS = 0.7, 300, 100  # of all models here
 SEE = """
 const [width, height, text, done] = arguments;
 const rgba = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
@@ -116,17 +115,22 @@ def stages(t):
     yield "detections", who[t["detect.kept"].astype(int)], t["detections.scores"], numbers
 
 
-def check_choices(page):
+def check_choices(page, config):
     """What the page chooses is to the last row what the package chooses of the page's numbers."""
     logits = np.split(np.float32(page["rpn.objectness"]), [v["first"] for v in page["levels"]][1:])
     starts = [level["first"] for level in page["levels"]]
-    best = [s + top_k(v[None], PER_LEVEL)[0] for s, v in zip(starts, logits, strict=True)]
+    best = [
+        s + top_k(v[None], config["pre_nms_top_n_test"])[0]
+        for s, v in zip(starts, logits, strict=True)
+    ]
     assert page["rpn.top_k"] == np.concatenate(best).tolist()
     boxes, scores = np.float32(page["rpn.clipped"]), np.float32(page["rpn.scores"])
-    fit = np.flatnonzero((boxes[:, 2:] - boxes[:, :2] >= np.float32(1e-3)).all(axis=1))
-    kept = batched_nms(boxes[fit], scores[fit], np.array(page["rpn.top_k_levels"])[fit], NMS)
+    large = (boxes[:, 2:] - boxes[:, :2] >= np.float32(1e-3)).all(axis=1)
+    fit = np.flatnonzero(large & (scores >= np.float32(config["score_thresh"])))
+    levels = np.array(page["rpn.top_k_levels"])[fit]
+    kept = batched_nms(boxes[fit], scores[fit], levels, config["nms_thresh"])
     assert page["rpn.keep"] == fit[kept].tolist()
-    assert page["rpn.proposal_rows"] == page["rpn.keep"][:PROPOSALS]
+    assert page["rpn.proposal_rows"] == page["rpn.keep"][: config["post_nms_top_n_test"]]
     assert page["rpn.proposals"] == [page["rpn.clipped"][i] for i in page["rpn.proposal_rows"]]
 
 
@@ -135,7 +139,7 @@ def compare(page, t):
     assert [page["transform.sizes"]] == [list(size) for size in t["transform.sizes"]]
     expected = of_one_image(t)
     shown = {name: np.asarray(page[name]) for name in expected}
-    check_choices(page)
+    check_choices(page, t["rpn.config"])
     np.testing.assert_allclose(
         shown["rpn.objectness"], expected["rpn.objectness"], rtol=1e-4, atol=1e-3
     )

@@ -203,7 +203,10 @@ class RegionProposalNetwork(Module):
         """
         limits = self.limits(room)
         top = self._top_anchors(output, limits[0])
-        tracing.record("rpn", top, config=vars(self.config))
+        mode = "train" if self.training else "test"
+        names = f"pre_nms_top_n_{mode}", f"post_nms_top_n_{mode}"
+        used = dict(zip(names, limits, strict=True))
+        tracing.record("rpn", top, config={**vars(self.config), **used})
         images = zip(top.moved, top.scores, output.image_sizes, strict=True)
         selected = [self._select_proposals(*image, top.top_k_levels, limits[1]) for image in images]
         tracing.record("rpn", selected)
