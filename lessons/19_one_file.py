@@ -5,7 +5,7 @@
 # lines of NumPy. Nothing is imported from the package.**
 #
 # `python 19_one_file.py` detects with the course's weights, `overfit` learns four images by heart,
-# `train` starts from random weights: AP50 0.34 in four minutes. Maps are (N, H, W, C): images,
+# `train` starts from random weights: AP50 0.80 in 15 minutes. Maps are (N, H, W, C): images,
 # rows, columns, channels. R regions; K classes, 0 is background. Boxes are x1, y1, x2, y2.
 
 # %%
