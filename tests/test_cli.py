@@ -337,7 +337,7 @@ def test_predict_says_what_is_wrong_with_every_kind_of_bad_file(capsys, folder):
         "in/cut.png: cannot read the image: ",
         "in/empty.jpg: the file is empty",
         "in/foreign.heic: not an image of a known kind",
-        "in/large.png: 12000 x 9000 = 108000000 pixels, more than the limit of 64000000; "
+        "in/large.png: 12000 x 9000 = 108000000 pixels, more than the limit of 67108864; "
         "allow it with --max-pixels 108000000",
         "4 of 4 images could not be read",
     ]
@@ -350,7 +350,9 @@ def test_predict_takes_pictures_of_odd_shapes(capsys, folder, size):
     weights = small_weights(folder / "w.safetensors", box_score_thresh=0.0)
     picture(folder / "odd.png", size)
     status, _, err = run(capsys, "predict", "odd.png", "--weights", weights, "--score", "0")
-    assert (status, err) == (0, "")
+    assert status == 0
+    lost = ("at the limit of objects", "small objects may be lost")  # which is true of these
+    assert all(line.startswith(lost) for line in err.splitlines()), err
     with Image.open(folder / "predictions/odd_predicted.png") as drawn:
         assert max(drawn.size) <= 9000
 

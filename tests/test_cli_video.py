@@ -170,6 +170,12 @@ def test_a_progress_bar_counts_frames(monkeypatch, weights):
     assert "a.mp4: " in shown and "/12 [" in shown and "frame/s" in shown
 
 
+def without_limits(err):
+    """What is said beside the lines about images in which there are as many objects as may be."""
+    lines = err.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("at the limit of objects"))
+
+
 def test_clips_among_images_and_in_folders(capsys, weights):
     Path("in").mkdir()
     picture(Path("in/a.png"))
@@ -178,7 +184,7 @@ def test_clips_among_images_and_in_folders(capsys, weights):
     Path("in/notes.txt").write_text("no video")
     make_clip("a.mov", pictures(2))
     status, out, err = run(capsys, *small("in", "a.mov", "--json", weights=weights))
-    assert (status, err) == (0, "")
+    assert (status, without_limits(err)) == (0, "")
     names = ["B_predicted", "a_predicted", "a_predicted-2"]
     assert {line.split(" -> ")[1] for line in out.splitlines()} == {
         "out/a_predicted.png",
@@ -200,7 +206,7 @@ def test_videos_in_a_folder_of_images_are_left_out_without_pyav(capsys, monkeypa
     monkeypatch.setitem(sys.modules, "av", None)
     status, out, err = run(capsys, *small("in", weights=weights))
     assert status == 0 and out.startswith("in/a.png: ") and out.count("\n") == 1
-    assert err == "in: left out, 1 video: pip install 'tinymaskrcnn[video]'\n"
+    assert without_limits(err) == "in: left out, 1 video: pip install 'tinymaskrcnn[video]'\n"
     os.remove("in/a.png")
     for given, wanted in (("in", 1), ("in/b.mp4", 2)):
         status, _, err = run(capsys, *small(given, weights=weights))

@@ -373,7 +373,7 @@ def test_the_commands_options(folder, capsys):
     status, out, _ = run(capsys, "export", "nuclei", "--out", "b.onnx", *words)
     assert status == 0 and "1 class, images of 50x70" in out
     opened = session("b.onnx")
-    assert [tuple(o.shape) for o in opened.get_outputs()][3] == (50, 28, 28)
+    assert [tuple(o.shape) for o in opened.get_outputs()][3] == (100, 28, 28)
     assert (
         json.loads(opened.get_modelmeta().custom_metadata_map["config"])["box_score_thresh"] == 0.5
     )

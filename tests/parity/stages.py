@@ -49,7 +49,9 @@ def rpn_head(model: MaskRCNN, given: Values) -> Values:
 
 def top_k(model: MaskRCNN, given: Values) -> Values:
     output = rpn_output(model, given)
-    best, _ = model.rpn._best_anchors(output.objectness.data, output.level_sizes)
+    best, _ = model.rpn._best_anchors(
+        output.objectness.data, output.level_sizes, model.rpn.limits()[0]
+    )
     return {"best": best}
 
 
