@@ -31,7 +31,7 @@ from ..detection.detections import Detections
 from ..errors import InputError, one_line
 from ..exports import FORMATS, PredictedImage, Source, chosen
 from ..files import check_output, identities, identity, mark, write_picture
-from ..models.any_size import detect_in, lost, view_of
+from ..models.any_size import View, detect_in, lost, view_of
 from ..models.mask_rcnn import MaskRCNN
 from ..models.pretrained import weights_path
 from ..training.distributed import end_together, world
@@ -253,24 +253,25 @@ class Work:
         image = self.stretch.picture(image, source)
         more = unread(source.path, page=source.page, max_pixels=limit)
         self.unread.extend(Issue(ODD, kind, str(source), detail) for kind, detail in more)
-        view = view_of(self.model, image.shape[1:], self.options.tile, self.options.max_objects)
-        detections = detect_in(self.model, image, view, progress=sys.stderr.isatty())
-        detections = detections[detections.scores >= self.options.score]
+        view = self._view(image)
+        detections = self._detected(image, view, progress=sys.stderr.isatty())
         reasons = lost(self.model, view, len(detections))
         self.unread.extend(Issue(ODD, kind, str(source), detail) for kind, detail in reasons)
         picture = draw_detections(image.as_bytes(), detections, self.classes, 0.0)
         write_picture(target, picture, mark("predict"), compress_level=3)
-        pixels: Any = np.asarray(image) if self.outputs.joint or self.outputs.single else image
-        found = PredictedImage(source, pixels, detections, self.classes, limit)
+        found = PredictedImage(source, image, detections, self.classes, limit)
         self.outputs.add(found)
         missing = dict.fromkeys(found.lost)
         self.unread.extend(Issue(ODD, kind, str(source), detail) for kind, detail in missing)
         return detections
 
-    def _detected(self, image: np.ndarray) -> Detections:
-        """The objects of an image that have the wanted score."""
-        (detections,) = self.model.detect([image])
-        return detections[detections.scores >= self.options.score]
+    def _view(self, image: Any) -> View:
+        return view_of(self.model, image.shape[1:], self.options.tile, self.options.max_objects)
+
+    def _detected(self, image: Any, view: View | None = None, progress: bool = False) -> Detections:
+        """The objects of an image, or of a video's frame, that have the wanted score."""
+        found = detect_in(self.model, image, view or self._view(image), progress)
+        return found[found.scores >= self.options.score]
 
 
 def check_video_options(

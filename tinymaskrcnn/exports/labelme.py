@@ -61,7 +61,7 @@ def _image(found: PredictedImage, path: Path) -> tuple[str, str | None]:
     """
     source = found.source
     if (source.page or 1) > 1:
-        pixels = np.round(found.image * 255).astype(np.uint8).transpose(1, 2, 0)
+        pixels = np.round(np.asarray(found.image) * 255).astype(np.uint8).transpose(1, 2, 0)
         buffer = io.BytesIO()
         Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0]).save(buffer, "PNG")
         return f"{path.stem}.png", base64.b64encode(buffer.getvalue()).decode()

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from ..datasets.outlines import Part, parts_of
 from ..datasets.run_lengths import masks_from_rles
@@ -32,7 +30,7 @@ class PredictedImage:
     same in all formats.
 
     Attributes:
-        image: (C, H, W) float32 in 0..1, as the model saw it.
+        image: (C, H, W) float32 in 0..1, as the model saw it; or a Picture, an array on request.
         detections: its objects.
         classes: names in label order.
         max_pixels: the limit for reading the file again.
@@ -40,7 +38,7 @@ class PredictedImage:
     """
 
     source: Source
-    image: np.ndarray
+    image: Any
     detections: Found
     classes: Sequence[str]
     max_pixels: int
