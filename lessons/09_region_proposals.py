@@ -24,7 +24,7 @@ from lessons.figures.diagrams import ANCHOR, DETECTION, GROUND_TRUTH, PROPOSAL, 
 from lessons.figures.plots import curves
 from lessons.figures.proposals import filter_panels, score_maps
 from lessons.figures.show import show
-from lessons.samples import sample_set
+from lessons.samples import A_HUNDRED_PROPOSALS, sample_set
 from tinymaskrcnn import functional as F
 from tinymaskrcnn.datasets.shapes import ToyShapes
 from tinymaskrcnn.detection.box_coder import BoxCoder
@@ -50,7 +50,7 @@ from tinymaskrcnn.tensor import Tensor
 maps = [(64, 64), (32, 32), (16, 16), (8, 8), (4, 4)]
 pictures, truths, traces = {}, {}, {}
 for name, number in (("shapes", 0), ("nuclei", 2)):
-    model = tm.load_model(name)
+    model = tm.load_model(name, **A_HUNDRED_PROPOSALS)
     image, target = sample_set(name)[number]
     with tm.trace() as t:  # keeps everything that happens on the way
         model.evaluate_losses([image], [target], np.random.default_rng(0))

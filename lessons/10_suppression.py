@@ -33,7 +33,7 @@ from lessons.figures.plots import curves
 from lessons.figures.proposals import suppression_panels
 from lessons.figures.show import show
 from lessons.plain_kernels import kernels_of
-from lessons.samples import sample_set
+from lessons.samples import A_HUNDRED_PROPOSALS, sample_set
 from tinymaskrcnn import functional as F
 from tinymaskrcnn.datasets.shapes import ToyShapes
 from tinymaskrcnn.functional import box_iou
@@ -52,7 +52,7 @@ from tinymaskrcnn.viz.derived import Outcome
 # %%
 pictures, truths, traces = {}, {}, {}
 for name, number in (("shapes", 0), ("nuclei", 2)):
-    model = tm.load_model(name)
+    model = tm.load_model(name, **A_HUNDRED_PROPOSALS)
     image, target = sample_set(name)[number]
     with tm.trace() as t:
         model.detect([image])

@@ -26,7 +26,7 @@ from lessons.figures.plots import curves, picture_row
 from lessons.figures.regions import regions_by_level, two_poolings
 from lessons.figures.show import show
 from lessons.plain_kernels import kernels_of
-from lessons.samples import sample_set
+from lessons.samples import A_HUNDRED_PROPOSALS, sample_set
 from lessons.timing import milliseconds
 from tinymaskrcnn.functional import box_iou, roi_align, roi_pool
 from tinymaskrcnn.gradcheck import gradcheck
@@ -286,7 +286,7 @@ assert [(round(g.sum(), 5), (g > 0).sum()) for g in received.values()] == [(1, 9
 
 # %%
 show(MultiScaleRoIAlign.level_of)
-model = tm.load_model("nuclei")
+model = tm.load_model("nuclei", **A_HUNDRED_PROPOSALS)
 with tm.trace() as t:
     model.detect([photo])
 proposals = t["detect.box_pool.rois"][:, 1:]

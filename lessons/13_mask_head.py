@@ -27,7 +27,7 @@ from lessons.figures.figure import as_picture
 from lessons.figures.plots import curves, picture_row
 from lessons.figures.show import show
 from lessons.plain_kernels import kernels_of
-from lessons.samples import sample_set
+from lessons.samples import A_HUNDRED_PROPOSALS, sample_set
 from lessons.timing import milliseconds
 from tinymaskrcnn.datasets.shapes import ToyShapes
 from tinymaskrcnn.functional import (
@@ -52,7 +52,7 @@ from tinymaskrcnn.viz.draw import draw_detections
 # pixels, or cuts things out, needs to know for each pixel of the box whether it is the object.
 
 # %%
-model = tm.load_model("nuclei")
+model = tm.load_model("nuclei", **A_HUNDRED_PROPOSALS)
 classes = model.classes
 photo, truth = sample_set("nuclei")[2]
 with tm.trace() as t:

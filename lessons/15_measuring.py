@@ -21,7 +21,7 @@ import numpy as np
 from lessons.figures.diagrams import DETECTION, GROUND_TRUTH, boxes_on_picture, number_tables
 from lessons.figures.plots import curves
 from lessons.figures.show import show
-from lessons.samples import sample_set
+from lessons.samples import A_HUNDRED_PROPOSALS, sample_set
 from tinymaskrcnn import load_model
 from tinymaskrcnn.evaluation import detection_errors, evaluate
 from tinymaskrcnn.evaluation.coco_metrics import compare
@@ -38,7 +38,7 @@ from tinymaskrcnn.functional import box_iou
 # program does with it? And how many points does a box lose that is off by two pixels?
 
 # %%
-model = load_model("nuclei")
+model = load_model("nuclei", **A_HUNDRED_PROPOSALS)
 pictures = [sample_set("nuclei")[i] for i in range(6)]
 detections = [model.detect([image])[0] for image, _ in pictures]
 image, truth = pictures[3]

@@ -17,6 +17,13 @@ PHOTOS = {  # sources: data/coco_demo/README.md
     "baseball": "000000000544.jpg",
 }
 SETS = ("shapes", "nuclei")
+# the limits of the shapes model: fewer proposals are easier to follow, and enough for small images
+A_HUNDRED_PROPOSALS = {
+    "rpn_pre_nms_top_n_test": 300,
+    "rpn_post_nms_top_n_test": 100,
+    "rpn_score_thresh": 0.0,
+    "box_detections_per_img": 50,
+}
 
 
 def sample_set(name: str) -> CocoDataset:
