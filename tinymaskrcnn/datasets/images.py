@@ -312,15 +312,14 @@ class Picture:
         return whole if dtype is None else whole.astype(dtype, copy=False)
 
     def as_bytes(self) -> np.ndarray:
-        """The image as (H, W, 3) uint8."""
+        """The image as (H, W, 3) or (H, W) uint8, read-only."""
         if self.low is None:
-            values = self.values
-            return values if values.ndim == 3 else np.repeat(values[:, :, None], 3, axis=2)
-        out = np.empty((*self.values.shape, 3), np.uint8)
+            return self.values
+        out = np.empty(self.values.shape, np.uint8)
         strip = max(1, STRIP_PIXELS // self.values.shape[1])
         for top in range(0, len(out), strip):
             grey = self._stretched(self.values[top : top + strip]).astype(np.float32)
-            out[top : top + strip] = (grey * 255 + 0.5)[:, :, None]
+            out[top : top + strip] = grey * 255 + 0.5
         return out
 
     def _stretched(self, values: np.ndarray) -> np.ndarray:

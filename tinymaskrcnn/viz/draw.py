@@ -61,8 +61,8 @@ def draw_detections(
     score, or left out.
 
     Args:
-        image: (C, H, W) float32 in 0..1, or (H, W, 3) uint8. One channel is shown as grey; of more
-            than three channels, the first three are shown.
+        image: (C, H, W) float32 in 0..1, or (H, W, 3) or (H, W) uint8. One channel is shown as
+            grey; of more than three channels, the first three are shown.
         classes: label k is called classes[k - 1].
         score_threshold: detections with lower scores are left out.
     """
@@ -83,8 +83,7 @@ def draw_detections(
         )
         for i in reversed(range(len(shown)))  # highest scores on top
     ]
-    whole = scale == 1 and image.dtype == np.uint8  # a large image is copied as seldom as can be
-    return _draw(image if whole else enlarged(image, scale), instances)
+    return _draw(enlarged(image, scale), instances)
 
 
 def draw_tracks(
@@ -218,7 +217,7 @@ def enlarged(image: np.ndarray, scale: int) -> Image.Image:
     """An array as a PIL image, enlarged `scale` times.
 
     Args:
-        image: (C, H, W) float in 0..1, or (H, W, 3) uint8.
+        image: (C, H, W) float in 0..1, or (H, W, 3) or (H, W) uint8.
     """
     if image.dtype != np.uint8:
         image = as_bytes(image[:3] if len(image) >= 3 else image[[0, 0, 0]])
@@ -249,25 +248,21 @@ def _scaled(box: np.ndarray, scale: int) -> Box:
     return x1, y1, x2, y2
 
 
-def _draw(
-    picture: Image.Image | np.ndarray, drawn: Sequence[_Instance], outlines: bool = True
-) -> Image.Image:
+def _draw(picture: Image.Image, drawn: Sequence[_Instance], outlines: bool = True) -> Image.Image:
     """Draw masks, then boxes (`outlines`), then labels, so that no label is covered. Lines and
     letters suit the picture; in a still, which has outlines, they are finer where its objects are
     small.
     """
-    canvas = np.array(picture if isinstance(picture, np.ndarray) else picture.convert("RGB"))
+    picture = picture.convert("RGB")  # a copy
     boxes = np.array([one.box for one in drawn]).reshape(-1, 4)
     sides = np.sqrt(np.maximum(boxes[:, 2:] - boxes[:, :2], 1).prod(axis=1))
     side, usual = (
-        min(canvas.shape[:2]),
+        min(picture.size),
         float(np.median(sides)) if outlines and len(sides) else np.inf,
     )
     thickness = max(1, round(min(side / 200, usual / 12)))
     for instance in drawn:
-        _blend(canvas, instance, thickness)
-    picture = Image.fromarray(canvas)
-    del canvas  # frees its memory
+        _blend(picture, instance, thickness)
     draw = ImageDraw.Draw(picture)
     width = max(1, round(min(side / 300, usual / 20)))
     for instance in drawn if outlines else ():
@@ -281,12 +276,15 @@ def _draw(
     return picture
 
 
-def _blend(canvas: np.ndarray, instance: _Instance, thickness: int) -> None:
-    """Fill the mask with a translucent colour, and draw its contour in the full one."""
-    mask = instance.mask
-    height, width = mask.shape
-    view = canvas[instance.top : instance.top + height, instance.left : instance.left + width]
-    mask = mask[: view.shape[0], : view.shape[1]]
+def _blend(picture: Image.Image, instance: _Instance, thickness: int) -> None:
+    """Fill the mask with a translucent colour, and draw its contour in the full one. Only this part
+    of the image becomes an array: a large one has no room for two.
+    """
+    left, top = instance.left, instance.top
+    mask = instance.mask[: picture.height - top, : picture.width - left]
+    if not mask.size:
+        return
+    view = np.array(picture.crop((left, top, left + mask.shape[1], top + mask.shape[0])))
     inside = _eroded(mask, thickness)
     for channel, value in enumerate(instance.colour):  # a lookup table: images may be large
         table = (np.arange(256) * (1 - FILL) + value * FILL).astype(np.uint8)
@@ -294,6 +292,7 @@ def _blend(canvas: np.ndarray, instance: _Instance, thickness: int) -> None:
         np.copyto(plane, table[plane], where=inside)
     view[_eroded(~mask, 1) ^ ~mask] = INK  # a dark hairline keeps every colour visible
     view[mask & ~inside] = instance.colour
+    picture.paste(Image.fromarray(view), (left, top))
 
 
 def _eroded(mask: np.ndarray, pixels: int) -> np.ndarray:
