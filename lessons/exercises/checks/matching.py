@@ -856,7 +856,7 @@ DECODE = Task(
     specification=decode,
     cases=deltas_of_boxes(),
     examples=[(np.float32([[0.5, 0, 0, 0]]), np.float32([[0, 0, 4, 4]]))],
-    after="Every box that a detector reports has gone through this function twice: an anchor "
+    after="Every box that a detector reports has gone through this function twice. An anchor "
     "becomes a proposal, and a proposal becomes a detection.",
     link="BoxCoder.decode in tinymaskrcnn/detection/box_coder.py",
     wrong=[
