@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tinymaskrcnn.errors import InputError
-from tinymaskrcnn.files import check_output, identities, mark, write_atomic, write_picture
+from tinymaskrcnn.files import check_output, identities, mark, write_atomic, write_image
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8))
 
@@ -45,7 +45,7 @@ def test_files_that_are_not_ours_need_force(tmp_path):
 def test_our_own_of_the_same_kind_may_be_replaced(tmp_path, name):
     path = tmp_path / name
     noise = np.random.default_rng(0).integers(0, 255, (400, 500, 3), np.uint8)
-    write_picture(path, Image.fromarray(noise), mark("predict"))
+    write_image(path, Image.fromarray(noise), mark("predict"))
     check_output(path, set(), mark("predict"))
     with pytest.raises(InputError, match="this command did not write that file"):
         check_output(path, set(), mark("check-data"))
@@ -95,6 +95,6 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match=r"No space left on device: .*a\.png"):
-        write_picture(path, PICTURE, mark("predict"))
+        write_image(path, PICTURE, mark("predict"))
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

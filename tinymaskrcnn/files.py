@@ -87,7 +87,7 @@ def _ends(path: Path) -> bytes:
         return first + file.read(ENDS)
 
 
-def write_picture(path: Path, picture: Image.Image, mark: str, **settings: Any) -> None:
+def write_image(path: Path, picture: Image.Image, mark: str, **settings: Any) -> None:
     """Write an image, whole or not at all, in the format that its name gives.
 
     Args:

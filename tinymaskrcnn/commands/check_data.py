@@ -22,7 +22,7 @@ from ..detection.anchor_fit import best_overlaps
 from ..detection.anchors import AnchorGenerator
 from ..detection.boxes import scale_boxes
 from ..errors import InputError
-from ..files import check_output, identities, mark, write_picture
+from ..files import check_output, identities, mark, write_image
 from ..models.builders import build
 from ..models.mask_rcnn import MaskRCNN
 from ..training import choices
@@ -243,7 +243,7 @@ def save_sheet(checked: CheckedSet, fit: AnchorFit, path: Path, max_pixels: int)
         overlaps=fit.overlaps,
     )
     cells = [cell_of(checked, entry, max_pixels) for entry in shown_images(checked)]
-    write_picture(path, data_sheet(summary, cells), mark("check-data"))
+    write_image(path, data_sheet(summary, cells), mark("check-data"))
 
 
 def mask_sides(checked: CheckedSet) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..datasets.formats import (
     UNREADABLE,
-    AnnotatedPicture,
+    AnnotatedImage,
     Annotations,
     Options,
     as_coco_json,
@@ -118,7 +118,7 @@ def with_images_placed(
         InputError: there is such a file with another content, or it is an input.
     """
     folder = out.parent / f"{out.stem}_pictures"
-    pictures: list[AnnotatedPicture] = []
+    pictures: list[AnnotatedImage] = []
     taken: set[Path] = set()
     for picture in annotations.pictures:
         if picture.content is None:

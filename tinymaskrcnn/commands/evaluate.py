@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..evaluation.detection_errors import ImageErrors
 from ..evaluation.error_counts import by_image, image_errors
 from ..evaluation.evaluator import Findings, detect_all, figures
-from ..files import check_output, identities, mark, write_atomic, write_picture
+from ..files import check_output, identities, mark, write_atomic, write_image
 from ..models.any_size import AnySize
 from ..models.mask_rcnn import MaskRCNN
 from ..models.pretrained import weights_path
@@ -204,7 +204,7 @@ def draw_worst(
     for i in worst:
         name, (truth, results) = Path(dataset.describe(i)).name, pictures[i]
         cells.append(draw_errors(dataset[i][0], name, errors[i], truth, results, classes))
-    write_picture(path, contact_sheet(cells, columns=2, largest=PAIR), mark("evaluate"))
+    write_image(path, contact_sheet(cells, columns=2, largest=PAIR), mark("evaluate"))
 
 
 def error_rows(

@@ -30,7 +30,7 @@ from ..datasets.stretch import Stretch
 from ..detection.detections import Detections
 from ..errors import InputError, one_line
 from ..exports import FORMATS, PredictedImage, Source, chosen
-from ..files import check_output, identities, identity, mark, write_picture
+from ..files import check_output, identities, identity, mark, write_image
 from ..models.any_size import View, detect_in, lost, view_of
 from ..models.mask_rcnn import MaskRCNN
 from ..models.pretrained import weights_path
@@ -258,7 +258,7 @@ class Work:
         reasons = lost(self.model, view, len(detections))
         self.unread.extend(Issue(ODD, kind, str(source), detail) for kind, detail in reasons)
         picture = draw_detections(image.as_bytes(), detections, self.classes, 0.0)
-        write_picture(target, picture, mark("predict"), compress_level=3)
+        write_image(target, picture, mark("predict"), compress_level=3)
         found = PredictedImage(source, image, detections, self.classes, limit)
         self.outputs.add(found)
         missing = dict.fromkeys(found.lost)

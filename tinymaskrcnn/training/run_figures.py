@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import reason
-from ..files import mark, write_picture
+from ..files import mark, write_image
 from ..viz.curves import training_curve
 from ..viz.draw import PAIR, contact_sheet, draw_detections, draw_target, side_by_side
 from .run_folder import read_rows
@@ -45,4 +45,4 @@ def draw_samples(model: Any, dataset: Any, classes: list[str], path: Path) -> No
         (detections,) = model.detect([image])
         truth = draw_target(image, target, classes)
         pairs.append(side_by_side(truth, draw_detections(image, detections, classes)))
-    write_picture(path, contact_sheet(pairs, columns=2, largest=PAIR), mark("train"))
+    write_image(path, contact_sheet(pairs, columns=2, largest=PAIR), mark("train"))

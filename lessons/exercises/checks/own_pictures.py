@@ -112,7 +112,7 @@ MASKS_OF_IDS = Task(
     picture=ids_picture,
     after="One comparison of (H, W) with (N, 1, 1) makes all masks. For colours as ids, make one "
     "number of the three channels first; `convert` does both.",
-    link="tinymaskrcnn/datasets/formats/mask_pictures.py",
+    link="tinymaskrcnn/datasets/formats/mask_images.py",
     wrong=[
         Wrong(with_background, "The background has become an object: 0 is no value of one."),
         Wrong(
@@ -271,7 +271,7 @@ SEPARATE_PIECES = Task(
     picture=tables,
     after="scipy.ndimage.label does it in C. `tinymaskrcnn convert --split` uses it, where one "
     "value stands for several objects; touching objects stay one, and need another look.",
-    link="tinymaskrcnn/datasets/formats/mask_pictures.py",
+    link="tinymaskrcnn/datasets/formats/mask_images.py",
     wrong=[
         Wrong(over_corners, "Pixels that touch at a corner only are not connected here."),
         Wrong(

@@ -10,14 +10,14 @@ from ...errors import InputError
 from ..coco_file import parse_json
 from ..images import SUFFIXES, unread
 from ..issues import ODD, Issue
-from . import coco_json, labelme, mask_pictures, via
-from .annotations import UNREADABLE, AnnotatedPicture, Annotations, Options
+from . import coco_json, labelme, mask_images, via
+from .annotations import UNREADABLE, AnnotatedImage, Annotations, Options
 from .writer import coco_json as as_coco_json
 
 __all__ = [
     "FORMATS",
     "UNREADABLE",
-    "AnnotatedPicture",
+    "AnnotatedImage",
     "Annotations",
     "Options",
     "as_coco_json",
@@ -29,7 +29,7 @@ FORMATS: dict[str, Callable[[Path, Options], Annotations]] = {
     "coco": coco_json.read,
     "via": via.read,
     "labelme": labelme.read,
-    "masks": mask_pictures.read,
+    "masks": mask_images.read,
 }
 KNOWN = {"coco": coco_json.is_coco, "via": via.is_via, "labelme": labelme.is_labelme}
 
@@ -90,7 +90,7 @@ def detect(source: Path, options: Options) -> tuple[Path, str]:
         raise InputError(f"{source}: several json files ({names}); name the one to convert")
     for file, format in known.items():
         return file, format
-    if options.images_dir or mask_pictures.is_masks(source):
+    if options.images_dir or mask_images.is_masks(source):
         return source, "masks"
     raise InputError(
         f"{source}: no annotations found; expected COCO, VIA or labelme json, or masks: ID/masks/ "

@@ -1,6 +1,6 @@
 """The result of every reader of annotations: images with named, outlined objects.
 
-Not here: the readers (via.py, labelme.py, mask_pictures.py, coco_json.py), and writing the result
+Not here: the readers (via.py, labelme.py, mask_images.py, coco_json.py), and writing the result
 as COCO json (writer.py).
 """
 
@@ -58,7 +58,7 @@ class AnnotatedObject:
 
 
 @dataclass(frozen=True)
-class AnnotatedPicture:
+class AnnotatedImage:
     """One image file, its size as it is read, and its objects.
 
     Attributes:
@@ -86,7 +86,7 @@ class Annotations:
         read: the files that were read besides the images.
     """
 
-    pictures: Sequence[AnnotatedPicture]
+    pictures: Sequence[AnnotatedImage]
     issues: list[Issue]
     categories: Sequence[dict[str, Any]] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)

@@ -16,8 +16,8 @@ from ..run_lengths import as_text
 from ..segmentation import is_numbers
 from .annotations import (
     UNREADABLE,
+    AnnotatedImage,
     AnnotatedObject,
-    AnnotatedPicture,
     Annotations,
     Options,
     unreadable,
@@ -104,7 +104,7 @@ def not_in(id_: Any, ids: set) -> bool:
     return not is_id(id_) or id_ not in ids
 
 
-def picture_of(file: CocoFile, entry: dict[str, Any], names: dict[Any, str]) -> AnnotatedPicture:
+def picture_of(file: CocoFile, entry: dict[str, Any], names: dict[Any, str]) -> AnnotatedImage:
     """An image and its usable objects."""
     objects = []
     for thing in file.objects[entry["id"]]:
@@ -121,6 +121,4 @@ def picture_of(file: CocoFile, entry: dict[str, Any], names: dict[Any, str]) -> 
             )
         )
     path = file.files[entry["id"]]
-    return AnnotatedPicture(
-        path, entry["height"], entry["width"], objects, None, entry["id"], entry
-    )
+    return AnnotatedImage(path, entry["height"], entry["width"], objects, None, entry["id"], entry)

@@ -26,8 +26,8 @@ from ..run_lengths import as_text
 from ..segmentation import UnusableObject, read_segmentation
 from .annotations import (
     UNREADABLE,
+    AnnotatedImage,
     AnnotatedObject,
-    AnnotatedPicture,
     Annotations,
     Options,
     check_found,
@@ -93,7 +93,7 @@ def read(source: Path, options: Options) -> Annotations:
     for (path, shapes, file, inside), one, turning in zip(found, canvases, stored, strict=True):
         size = one.stored if turning else one.size
         objects = list(read_shapes(path.name, shapes, size, issues))
-        picture = AnnotatedPicture(file, *size, objects, inside)
+        picture = AnnotatedImage(file, *size, objects, inside)
         pictures.append(upright(picture, one) if turning else picture)
     return Annotations(pictures, issues, read=[path for path, *_ in found])
 

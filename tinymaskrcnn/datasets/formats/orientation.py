@@ -18,7 +18,7 @@ from ..coco_objects import OUTSIDE
 from ..images import SWAPPED, UPRIGHT, orientation_of, picture_size
 from ..issues import EXAMPLES, ODD, Issue, brief
 from ..run_lengths import as_text
-from .annotations import AnnotatedPicture
+from .annotations import AnnotatedImage
 
 Size = tuple[int, int]
 EITHER_WAY = "photos with an EXIF orientation whose outlines fit either way, taken as upright"
@@ -116,10 +116,10 @@ def on_stored(source: Path, canvases: Sequence[Canvas], issues: list[Issue]) -> 
 
 def on_upright(
     source: Path,
-    pictures: Sequence[AnnotatedPicture],
+    pictures: Sequence[AnnotatedImage],
     canvases: Sequence[Canvas],
     issues: list[Issue],
-) -> list[AnnotatedPicture]:
+) -> list[AnnotatedImage]:
     """The images; outlines on stored images, as `on_stored` decides, are turned upright."""
     turning = on_stored(source, canvases, issues)
     return [
@@ -134,7 +134,7 @@ def corner_of(polygons: Iterable[Sequence[float]]) -> tuple[float, float] | None
     return (max(x for x, _ in corners), max(y for _, y in corners)) if corners else None
 
 
-def upright(picture: AnnotatedPicture, canvas: Canvas) -> AnnotatedPicture:
+def upright(picture: AnnotatedImage, canvas: Canvas) -> AnnotatedImage:
     """An image with the outlines of the stored one, turned upright."""
     objects = [
         replace(thing, segmentation=turned(thing.segmentation, canvas.stored, canvas.orientation))

@@ -20,8 +20,8 @@ from ..issues import Issue, brief
 from ..polygons import ellipse, rectangle
 from .annotations import (
     DEFAULT_CLASS,
+    AnnotatedImage,
     AnnotatedObject,
-    AnnotatedPicture,
     Annotations,
     Options,
     check_found,
@@ -88,7 +88,7 @@ def read(source: Path, options: Options) -> Annotations:
     finder = ImageFinder(
         [options.images_dir] if options.images_dir else [source.parent / "images", source.parent]
     )
-    pictures: list[AnnotatedPicture] = []
+    pictures: list[AnnotatedImage] = []
     canvases: list[Canvas] = []
     issues: list[Issue] = []
     missing: list[str] = []
@@ -108,7 +108,7 @@ def read(source: Path, options: Options) -> Annotations:
         except InputError as problem:
             issues.append(unreadable(problem))
             continue
-        pictures.append(AnnotatedPicture(file, *canvases[-1].size, objects, bytes_inside))
+        pictures.append(AnnotatedImage(file, *canvases[-1].size, objects, bytes_inside))
     check_found(source, missing, finder)
     return Annotations(on_upright(source, pictures, canvases, issues), issues, read=[source])
 

@@ -12,7 +12,7 @@ from pycocotools import mask as rle_tools
 from ...errors import InputError
 from ...files import identity
 from ..segmentation import UnusableObject, read_segmentation
-from .annotations import AnnotatedObject, AnnotatedPicture, Annotations, left_out
+from .annotations import AnnotatedImage, AnnotatedObject, Annotations, left_out
 
 
 def coco_json(annotations: Annotations, folder: Path) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def coco_json(annotations: Annotations, folder: Path) -> dict[str, Any]:
     }
 
 
-def named(pictures: Sequence[AnnotatedPicture]) -> list[dict[str, Any]]:
+def named(pictures: Sequence[AnnotatedImage]) -> list[dict[str, Any]]:
     """The categories of all objects, sorted by name, with ids from 1."""
     names = sorted({thing.label for picture in pictures for thing in picture.objects})
     if not names:

@@ -29,8 +29,8 @@ from ..issues import ODD, Issue
 from ..run_lengths import as_text
 from .annotations import (
     DEFAULT_CLASS,
+    AnnotatedImage,
     AnnotatedObject,
-    AnnotatedPicture,
     Annotations,
     Options,
     left_out,
@@ -100,7 +100,7 @@ def read_all(
     for (file, masks), one, turning in zip(known, canvases, stored, strict=True):
         size = one.stored if turning else one.size
         try:
-            annotated = AnnotatedPicture(file, *size, reader(masks, size, options, issues))
+            annotated = AnnotatedImage(file, *size, reader(masks, size, options, issues))
             pictures.append(upright(annotated, one) if turning else annotated)
         except InputError as problem:
             problems.append(problem)

@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from scipy import ndimage
 
-from tinymaskrcnn.datasets.formats.mask_pictures import instances
+from tinymaskrcnn.datasets.formats.mask_images import instances
 from tinymaskrcnn.errors import InputError
 
 from .tools import Converted, box_mask, decode, picture
