@@ -1,9 +1,13 @@
 """commands/options.py: --scale, --tile, --max-objects and --set of the commands that look."""
 
+import argparse
+
 import pytest
 from PIL import Image
 
+from tinymaskrcnn import load_model, read_image
 from tinymaskrcnn.cli import main
+from tinymaskrcnn.commands.options import model_of
 from tinymaskrcnn.viz.draw import contact_sheet
 
 
@@ -23,6 +27,14 @@ def test_a_model_is_shown_images_as_the_options_say(tmp_path, capsys):
     for wrong in (["--scale", "0"], ["--scale", "x"], ["--tile", "0"], ["--max-objects", "0"]):
         with pytest.raises(SystemExit):
             main([*call, *wrong])
+
+
+def test_the_limit_of_objects_is_that_of_every_command(tmp_path, capsys):
+    words = ["explain", "data/nuclei/2ad489c11ed8_092_014.png", "--weights", "nuclei"]
+    assert main([*words, "--out", str(tmp_path / "a.html"), "--max-objects", "2"]) == 0
+    options = argparse.Namespace(settings=[], weights="nuclei", scale=None, max_objects=2)
+    model, image = model_of(options), read_image("data/nuclei/2ad489c11ed8_092_014.png")
+    assert len(model.detect([image])[0]) == 2 < len(load_model("nuclei").detect([image])[0])
 
 
 def test_the_middle_of_a_large_image_is_explained(tmp_path, caplog):

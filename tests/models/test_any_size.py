@@ -13,8 +13,8 @@ from tinymaskrcnn.models.any_size import (
     AnySize,
     View,
     detect_in,
+    limit_objects,
     lost,
-    raise_limits,
     view_of,
 )
 
@@ -98,10 +98,11 @@ def test_the_limit_keeps_the_best(model, tile):
 
 def test_a_higher_limit_brings_more_proposals_too():
     model = tm.load_model("shapes")
-    raise_limits(model, 20)
-    assert model.roi_heads.config.detections_per_img == 50
-    raise_limits(model, 200)
-    assert model.roi_heads.config.detections_per_img == 200
+    limit_objects(model, 20)
+    assert model.roi_heads.limit() == model.roi_heads.limit(7.5) == 20
+    assert model.rpn.limits() == (300, 100)
+    limit_objects(model, 200)
+    assert model.roi_heads.limit() == 200
     assert model.rpn.limits() == (1200, 400)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..datasets.images import MAX_PIXELS
 from ..errors import InputError
-from ..models.any_size import raise_limits
+from ..models.any_size import limit_objects
 from ..models.mask_rcnn import MaskRCNN
 from ..models.pretrained import load_model
 from ..models.transform import STRETCH
@@ -42,12 +42,12 @@ def add_view(parser: argparse.ArgumentParser, tiles: bool = True) -> None:
             help="cut images into overlapping tiles of about N pixels, or never, with off "
             "(default: where an image is large after scaling)",
         )
-        parser.add_argument(
-            "--max-objects",
-            type=positive,
-            metavar="N",
-            help="limit of the objects per image (default: grows with the image's area)",
-        )
+    parser.add_argument(
+        "--max-objects",
+        type=positive,
+        metavar="N",
+        help="limit of the objects per image (default: grows with the image's area)",
+    )
     add_settings(
         parser,
         "any setting of the model, as model.NAME=VALUE; `--set help` lists them; may be repeated",
@@ -80,7 +80,7 @@ def model_of(options: argparse.Namespace) -> MaskRCNN:
         changes["scale"] = options.scale
     model = load_model(options.weights, **changes)
     if getattr(options, "max_objects", None):
-        raise_limits(model, options.max_objects)
+        limit_objects(model, options.max_objects)
     return model
 
 

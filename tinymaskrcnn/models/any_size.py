@@ -127,13 +127,11 @@ def lost(model: MaskRCNN, view: View, found: int) -> list[tuple[str, str]]:
     return reasons
 
 
-def raise_limits(model: MaskRCNN, most: int) -> None:
-    """Let a model find at least this many objects per image; proposals grow in proportion."""
+def limit_objects(model: MaskRCNN, most: int) -> None:
+    """Let a model find this many objects per image, of any size; proposals grow in proportion."""
     rpn, roi = model.rpn.config, model.roi_heads.config
     factor = max(most / max(roi.detections_per_img, 1), 1.0)
-    model.roi_heads.config = replace(
-        roi, detections_per_img=math.ceil(roi.detections_per_img * factor)
-    )
+    model.roi_heads.most = most
     model.rpn.config = replace(
         rpn,
         pre_nms_top_n_test=math.ceil(rpn.pre_nms_top_n_test * factor),

@@ -128,6 +128,7 @@ class RoIHeads(Module):
         self.box_pool, self.box_head, self.box_predictor = box_pool, box_head, box_predictor
         self.mask_pool, self.mask_head, self.mask_predictor = mask_pool, mask_head, mask_predictor
         self.config = config
+        self.most: int | None = None  # detections per image of whatever size, if somebody says so
         self.box_coder = BoxCoder(config.reg_weights)
         self.matcher = Matcher(config.fg_iou_thresh, config.bg_iou_thresh)
         self.sampler = BalancedSampler(config.batch_size_per_image, config.positive_fraction)
@@ -202,7 +203,7 @@ class RoIHeads(Module):
 
     def limit(self, room: float = 1.0) -> int:
         """How many detections are kept per image."""
-        return ceil(room * self.config.detections_per_img)
+        return ceil(room * self.config.detections_per_img) if self.most is None else self.most
 
     def _predict_boxes(
         self,
