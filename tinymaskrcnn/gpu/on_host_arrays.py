@@ -6,6 +6,7 @@ with the other backends.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -41,17 +42,19 @@ class OnHostArrays:
 def _over(value: Any) -> Any:
     if isinstance(value, np.ndarray) and value.dtype == np.float32:
         return to_device(value)
-    if isinstance(value, tuple | list):
-        return type(value)(_over(part) for part in value)
-    return value
+    return _each(_over, value) if isinstance(value, tuple | list) else value
 
 
 def _back(value: Any) -> Any:
     if isinstance(value, GpuArray):
         return value.numpy()
-    if isinstance(value, tuple | list):
-        return type(value)(_back(part) for part in value)
-    return value
+    return _each(_back, value) if isinstance(value, tuple | list) else value
+
+
+def _each(change: Callable[[Any], Any], parts: Any) -> Any:
+    """A list, tuple or named tuple of the changed parts."""
+    changed = map(change, parts)
+    return type(parts)(*changed) if hasattr(parts, "_fields") else type(parts)(changed)
 
 
 def _write_back(host: np.ndarray, there: GpuArray) -> None:
