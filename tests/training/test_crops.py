@@ -8,25 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.test_cli import SMALL
 from tinymaskrcnn.cli import main
 from tinymaskrcnn.datasets import CocoDataset
 from tinymaskrcnn.models.builders import build
 from tinymaskrcnn.training import Recipe, Trainer, TrainingStopped
+from tinymaskrcnn.training.batches import crops_to_cover
 from tinymaskrcnn.training.run_folder import read_json, read_rows
 from tinymaskrcnn.weights import read_metadata
 
-MODEL = {
-    "widths": (8, 8, 8, 8),
-    "fpn_channels": 8,
-    "box_channels": (8,),
-    "representation": 16,
-    "mask_channels": (8,),
-    "min_size": 64,
-    "max_size": 64,
-}
-SETTINGS = [f"--set=model.{name}={value}" for name, value in MODEL.items() if "size" not in name]
+SETTINGS = [f"--set=model.{name}={value}" for name, value in SMALL.items() if "size" not in name]
 RECIPE = Recipe(
-    model_settings={**MODEL, "scale": 2.0, "anchor_sizes": (12, 24, 48, 96, 192)},
+    model_settings={**SMALL, "scale": 2.0, "anchor_sizes": (12, 24, 48, 96, 192)},
     crop_size=32,
     batch_size=2,
     steps=6,
@@ -106,7 +99,8 @@ def test_a_resumed_run_sees_the_crops_that_it_would_have_seen(monkeypatch):
 
 
 def test_large_images_come_as_often_as_they_have_crops():
-    assert trainer("run")._repeats() == [18] * 4  # 150 x 120 in crops of 32 x 32
+    run = trainer("run")
+    assert crops_to_cover(run.dataset, run.recipe) == [18] * 4  # 150 x 120 in crops of 32 x 32
 
 
 def test_what_is_chosen_is_said_stored_and_kept(capsys):

@@ -5,8 +5,9 @@ All randomness is derived from (seed, step), so a resumed run continues, bit for
 never stopped. Under MPI every rank does all of this with its share of each batch, and only the
 first one reads and writes the run folder.
 
-Not here: the files of the run folder (run_folder.py, checkpoint.py), its figures (run_figures.py),
-the causes of NaN (diagnosis.py), and how ranks communicate (distributed.py).
+Not here: the batches (batches.py), the files of the run folder (run_folder.py, checkpoint.py), its
+figures (run_figures.py), the causes of NaN (diagnosis.py), and how ranks communicate
+(distributed.py).
 """
 
 from __future__ import annotations
@@ -24,10 +25,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .. import parallel
-from ..datasets.augment import Augmentation
-from ..datasets.coco import CocoDataset
-from ..datasets.kept import KeptImages
-from ..datasets.loader import Batch, Loader
+from ..datasets.loader import Batch
 from ..datasets.named_dataset import named_datasets
 from ..errors import InputError, NonFiniteError
 from ..gpu.array import to_host
@@ -35,6 +33,7 @@ from ..models.mask_rcnn import MaskRCNN
 from ..models.pretrained import FINAL
 from ..optim import clip_scale, grad_norm
 from . import diagnosis, run_figures
+from .batches import loader_for
 from .checkpoint import Checkpoint, load_newest, save_checkpoint
 from .distributed import check_group, end_together, gradient_sums, require_same_weights, world
 from .ema import MovingAverage
@@ -164,52 +163,11 @@ class Trainer:
 
     def _batches(self) -> Generator[Batch, None, None]:
         """The batches from the present step to the last."""
-        recipe, images = self.recipe, self._images()
-        augment = Augmentation(
-            recipe.flip,
-            recipe.vertical_flip,
-            recipe.transpose,
-            recipe.scale_jitter,
-            recipe.colour_jitter,
-            recipe.crop,
-            recipe.copy_paste,
-            images,
-            recipe.crop_size,
-            recipe.crop_on_object,
-        )
-        loader = Loader(
-            images,
-            recipe.batch_size,
-            recipe.seed,
-            augment,
-            self.step,
-            part=self._part,
-            repeats=self._repeats(),
-        )
+        loader = loader_for(self.dataset, self.model, self.recipe, self.step, self._part)
         batches: Any = iter(loader)
         with closing(batches):
-            while progress(recipe, self.step, self._time()) < 1:
+            while progress(self.recipe, self.step, self._time()) < 1:
                 yield next(batches)
-
-    def _images(self) -> Any:
-        """The training set; images from files are kept as the model sees them."""
-        if not isinstance(self.dataset.pictures, CocoDataset) or not isinstance(
-            self.model, MaskRCNN
-        ):
-            return self.dataset
-        recipe = self.recipe
-        margin = 1 / (1 - recipe.crop)
-        memory = recipe.image_memory * 2**30
-        config = self.model.transform.config
-        return KeptImages(self.dataset, config, margin, bool(recipe.crop_size), memory)
-
-    def _repeats(self) -> list[int] | None:
-        """How many crops it takes to cover each image, if training takes crops of known images."""
-        if not (self.recipe.crop_size and isinstance(self.dataset.pictures, CocoDataset)):
-            return None
-        sizes = [(entry["height"], entry["width"]) for entry in self.dataset.pictures.images]
-        side = self.recipe.crop_size
-        return [round(max(h / side, 1) * max(w / side, 1)) for h, w in sizes]
 
     def _train_on(self, batch: Batch) -> dict[str, float]:
         """Take one step; returns its row of metrics."""
