@@ -231,6 +231,22 @@ def test_broken_clips_do_not_end_the_others(capsys, weights):
     assert sorted(os.listdir("out")) == kept
 
 
+@pytest.mark.parametrize(("how", "brightest"), [("auto", 1.0), ("off", 0.2)])
+def test_dark_frames_are_stretched_as_images_are(capsys, monkeypatch, weights, how, brightest):
+    seen = []
+
+    def noting(model, image, *more):
+        seen.append(float(image.max()))
+        return detect_in(model, image, *more)
+
+    detect_in = predict.detect_in
+    monkeypatch.setattr(predict, "detect_in", noting)
+    ramp = np.linspace(10, 50, 64 * 96).reshape(64, 96, 1).repeat(3, axis=2).astype(np.uint8)
+    make_clip("dark.mp4", [ramp] * 2)
+    status, _, _ = run(capsys, *small("dark.mp4", "--stretch", how, weights=weights))
+    assert status == 0 and seen == pytest.approx([brightest] * 2, abs=0.03)
+
+
 @pytest.mark.parametrize(("option", "value"), [("--every", ["2"]), ("--no-track", [])])
 def test_options_for_videos_need_one(capsys, weights, option, value):
     picture(Path("a.png"))

@@ -216,7 +216,7 @@ class Work:
         options = self.options
         formats = formats_of(options)
         work = ClipWork(
-            self._detected,
+            lambda frame: self._detected(self.stretch(frame, path)),
             self.model.in_channels,
             self.classes,
             self.read,
