@@ -53,3 +53,14 @@ def _device():
     from tinymaskrcnn.gpu.device import NumbaDevice
 
     return NumbaDevice()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """File names that are no UTF-8 stand in some logs; pytest-xdist could not send them."""
+    report = yield
+    report.sections = [
+        (title, text.encode("utf-8", "backslashreplace").decode())
+        for title, text in report.sections
+    ]
+    return report
