@@ -490,6 +490,9 @@ def test_evaluate_counts_errors_and_draws_the_worst(capsys, monkeypatch, folder)
     with Image.open(folder / "why/worst.png") as sheet:
         assert min(sheet.size) > 384
     assert run(capsys, "evaluate", "--score", "2")[0] == 2
+    status, out, _ = run(capsys, "evaluate", "--weights", weights, "--labels")
+    assert status == 0 and "\nlabel images, score 0.5 or more\n" in out
+    assert "\nbest of the scores 0.1 to 0.9: 0." in out
 
 
 def test_every_dash_has_its_reason():

@@ -37,7 +37,7 @@ def test_the_better_object_is_on_top():
 def test_what_nobody_sees_is_said():
     masks = [boxed(0, 0, 5, 5), boxed(1, 1, 4, 4), boxed(9, 9, 9, 9), boxed(7, 7, 9, 9)]
     found = predicted(masks)
-    assert np.unique(label_images.label_image(found)).tolist() == [0, 1, 4]
+    assert np.unique(found.masks.label_image()).tolist() == [0, 1, 4]
     label_images.content(found, PNG)
     assert found.lost == [("objects wholly under better ones in the label image", "2, 3")]
 
@@ -59,7 +59,7 @@ def pixels(count):
 
 @pytest.mark.parametrize("count", [MANY, MANY + 1])
 def test_more_objects_than_16_bits_hold(count):
-    labels = label_images.label_image(pixels(count))
+    labels = pixels(count).masks.label_image()
     assert labels.dtype == (np.uint16 if count == MANY else np.uint32)
     np.testing.assert_array_equal(labels.ravel()[:count], np.arange(1, count + 1))
 
@@ -68,9 +68,7 @@ def test_tiff_of_16_and_32_bits():
     tifffile = pytest.importorskip("tifffile")
     found = predicted([ring(), two_parts()])
     content = label_images.content(found, TIFF)
-    np.testing.assert_array_equal(
-        tifffile.imread(io.BytesIO(content)), label_images.label_image(found)
-    )
+    np.testing.assert_array_equal(tifffile.imread(io.BytesIO(content)), found.masks.label_image())
     assert b"written by tinymaskrcnn predict" in content
     crowd = pixels(MANY + 1)
     content = label_images.content(crowd, TIFF)

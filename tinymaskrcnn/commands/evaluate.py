@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..evaluation.detection_errors import ImageErrors
 from ..evaluation.error_counts import by_image, image_errors
 from ..evaluation.evaluator import Findings, detect_all, figures
+from ..evaluation.label_scores import label_figures
 from ..files import check_output, identities, mark, write_atomic, write_image
 from ..models.any_size import AnySize
 from ..models.mask_rcnn import MaskRCNN
@@ -40,7 +41,7 @@ from .options import (
     output_folder,
     settings_help,
 )
-from .tables import counted, errors_table, figures_table, say
+from .tables import counted, errors_table, figures_table, labels_table, say
 
 WORST = 8  # images on the sheet
 ERRORS_BEGIN = '[\n {\n  "picture": '  # how an errors.json begins
@@ -71,6 +72,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder for worst.png, the images with most errors, and errors.json with all errors",
     )
+    parser.add_argument(
+        "--labels",
+        action="store_true",
+        help="also compare label images, where the best score is on top and classes do not matter, "
+        "as StarDist and the Data Science Bowl of 2018 do: TP / (TP + FP + FN) per IoU",
+    )
     add_agnostic_nms(parser)
     add_stretch(parser, "as the model was trained")
     add_force(parser)
@@ -95,11 +102,15 @@ def run(options: argparse.Namespace) -> int:
     if not group.leads:
         return 0
     result = figures(found, classes, options.score)
+    if options.labels:
+        result["labels"] = label_figures(found, options.score)
     result["seconds"] = time.perf_counter() - start
     if options.json:
         print(json.dumps(result, indent=2))
     else:
         print(figures_table(result, classes), errors_table(result["errors"], "segm"), sep="\n\n")
+        if options.labels:
+            print("", labels_table(result["labels"]), sep="\n")
         for line in limits(shown, found):
             print(f"\n{line}")
     if folder:

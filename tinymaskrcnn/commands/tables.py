@@ -61,6 +61,29 @@ def errors_table(errors: Mapping[str, Any], kind: str) -> str:
     return "\n".join(lines)
 
 
+def labels_table(labels: Mapping[str, Any]) -> str:
+    """TP / (TP + FP + FN) per IoU, and their mean as the Bowl counts it.
+
+    Args:
+        labels: as `label_figures` returns it.
+    """
+    low, high = labels["interval"]
+    best, mean = max(labels["per_score"].items(), key=lambda pair: pair[1])
+    pooled = [_number(value) for value in labels["pooled"].values()]
+    return "\n".join(
+        [
+            f"label images, score {labels['score']:g} or more",
+            "",
+            _row("IoU", list(labels["pooled"]), 7),
+            _row("TP / (TP + FP + FN)", pooled, 7),
+            "",
+            f"mean over IoU, then over images: {labels['mean']:.3f} (95 % interval {low:.3f} to "
+            f"{high:.3f}, if other images were drawn)",
+            f"best of the scores 0.1 to 0.9: {best}, {mean:.3f}",
+        ]
+    )
+
+
 def _undefined(result: Mapping[str, Any], per_class: Mapping[str, Any]) -> list[str]:
     """A line per dash."""
     reasons = {f: why for f, why in result.get("undefined", {}).items() if f in FIGURES}

@@ -115,6 +115,17 @@ class CroppedMasks(NDArrayOperatorsMixin):
 
     # ---- without whole masks
 
+    def label_image(self) -> np.ndarray:
+        """An image (H, W) of object numbers from 1, 0 where there is none: uint16, or uint32 if
+        there are too many objects. Where they overlap, the first one is on top.
+        """
+        labels = np.zeros(self.image_size, np.uint16 if len(self) < 2**16 else np.uint32)
+        pairs = list(zip(self.windows(), self.crops, strict=True))
+        for number in range(len(pairs), 0, -1):
+            window, crop = pairs[number - 1]
+            labels[window][crop != 0] = number
+        return labels
+
     def paint(self, out: np.ndarray) -> None:
         """Write every crop into its place in `out` (G, H, W), of any dtype; the rest stays."""
         for one, (rows, columns), crop in zip(out, self.windows(), self.crops, strict=True):

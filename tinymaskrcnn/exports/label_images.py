@@ -17,7 +17,7 @@ from .predicted import PredictedImage
 
 def content(found: PredictedImage, path: Path) -> bytes:
     """The label image of one image, PNG or TIFF as the path says."""
-    labels, buffer = label_image(found), io.BytesIO()
+    labels, buffer = found.masks.label_image(), io.BytesIO()
     hidden = set(range(1, len(found) + 1)) - set(np.unique(labels).tolist())
     if hidden:
         numbers = ", ".join(map(str, sorted(hidden)[:3])) + (", ..." if len(hidden) > 3 else "")
@@ -44,13 +44,3 @@ def content(found: PredictedImage, path: Path) -> bytes:
         software=mark("predict"),
     )
     return buffer.getvalue()
-
-
-def label_image(found: PredictedImage) -> np.ndarray:
-    """(H, W) uint16, or uint32 if the objects are too many."""
-    labels = np.zeros(found.size, np.uint16 if len(found) < 2**16 else np.uint32)
-    pairs = list(zip(found.masks.windows(), found.masks.crops, strict=True))
-    for number in range(len(pairs), 0, -1):
-        window, crop = pairs[number - 1]
-        labels[window][crop != 0] = number
-    return labels
