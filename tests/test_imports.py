@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[1]
 # which know plain arrays only. Tensor's operators are made of the operations in ops.basic.op.
 ORDER = """
 __init__
-errors  launcher  threads
-files  kernel_cache  settings
+bars  errors  launcher  plain_rle  threads
+files  kernel_cache  rle_tools  settings
 jit  weights
 gpu
 backend  memory

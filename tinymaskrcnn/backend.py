@@ -1,9 +1,10 @@
 """Choose the kernels that run: "reference" (NumPy), "cpu" (Numba) or "cuda".
 
 Arrays on the device go to `cuda`, float32 arrays on the host to `cpu`, and float64 arrays to
-`reference`: compiled kernels are float32 only, and float64 is for checking. With NUMBA_DISABLE_JIT
-set, `reference` serves both. `with use("reference"):` overrides this for host arrays. Within
-`use("cuda")` each operation copies them to the device and back, which is slow and for checking.
+`reference`: compiled kernels are float32 only, and float64 is for checking. Without Numba, or with
+NUMBA_DISABLE_JIT set, `reference` serves both. `with use("reference"):` overrides this for host
+arrays. Within `use("cuda")` each operation copies them to the device and back, which is slow and
+for checking.
 
 Nothing with a gradient moves by itself: an operation on Tensors of both host and device is an
 error. Labels, indices, rois and targets are made on the host and copied to the device when used.
@@ -12,6 +13,8 @@ error. Labels, indices, rois and targets are made on the host and copied to the 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,8 +30,15 @@ from .gpu.on_host_arrays import OnHostArrays
 
 BACKENDS = ("reference", "cpu", "cuda")
 DEVICES = ("cpu", "cuda")
-# The backend of float32 arrays on the host; Numba may have been told not to compile
-HOST = "cpu" if os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0") else "reference"
+# Why nothing can be compiled; "" if it can
+NOT_COMPILED = ""
+if importlib.util.find_spec("numba") is None:
+    NOT_COMPILED = "Numba is not installed"
+elif os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+    NOT_COMPILED = "NUMBA_DISABLE_JIT is set"
+HOST = "reference" if NOT_COMPILED else "cpu"  # the backend of float32 arrays on the host
+if NOT_COMPILED:
+    logging.getLogger(__name__).warning("%s: NumPy does all the work, slowly", NOT_COMPILED)
 _forced: ContextVar[str | None] = ContextVar("forced", default=None)
 
 
@@ -41,12 +51,12 @@ def use(name: str) -> Iterator[None]:
 
     Raises:
         ValueError: there is no such backend.
-        InputError: it is "cpu", and the environment variable NUMBA_DISABLE_JIT is set.
+        InputError: it is "cpu", and nothing can be compiled.
     """
     if name not in BACKENDS:
         raise ValueError(f"no backend {name!r}: expected one of {', '.join(BACKENDS)}")
     if name == "cpu" != HOST:
-        raise InputError('use("cpu"): NUMBA_DISABLE_JIT is set, so nothing can be compiled')
+        raise InputError(f'use("cpu"): {NOT_COMPILED}, so nothing can be compiled')
     before = _forced.set(name)
     try:
         yield

@@ -152,7 +152,7 @@ class _BarFriendlyHandler(logging.Handler):
     """Log lines on standard error, above the progress bar where there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        from tqdm import tqdm
+        from .bars import tqdm
 
         with contextlib.suppress(OSError, ValueError):  # nobody reads it any more: work goes on
             tqdm.write(printable(self.format(record)), file=sys.stderr)

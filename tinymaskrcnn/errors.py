@@ -11,6 +11,8 @@ LONGEST = 1000  # characters in a message: a damaged file can put megabytes into
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+# Packages that are installed with this one, but that someone may have left out
+NEEDED = ("llvmlite", "matplotlib", "numba", "pycocotools", "scipy")
 
 
 class InputError(ValueError):
@@ -45,11 +47,19 @@ def outcome(problem: BaseException) -> tuple[int, str] | None:
         status = 1
         if problem.filename:
             text = f"{problem.filename}: {problem.strerror}"
+    elif isinstance(problem, ModuleNotFoundError) and package_of(problem) in NEEDED:
+        name = package_of(problem)
+        status, text = 2, f"this needs the package {name}: pip install {name}"
     elif isinstance(problem, MemoryError):
         status, text = 1, "not enough memory; try smaller images or a smaller --batch-size"
     else:
         return None
     return status, one_line(text)
+
+
+def package_of(problem: ModuleNotFoundError) -> str:
+    """The package that is missing."""
+    return (problem.name or "").partition(".")[0]
 
 
 def reason(problem: BaseException) -> str:

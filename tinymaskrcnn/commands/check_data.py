@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as rle_tools
-from tqdm import tqdm
 
+from .. import rle_tools
+from ..bars import tqdm
 from ..datasets.checking import CheckedSet, check_set, leaks
 from ..datasets.images import read_image
 from ..datasets.issues import ERRORS, ODD, Issue, by_kind, examples

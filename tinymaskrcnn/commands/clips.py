@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as rle_tools
-from tqdm import tqdm
 
+from .. import rle_tools
+from ..bars import tqdm
 from ..datasets.images import to_array
 from ..detection.detections import Detections
 from ..evaluation.results import coco_results

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import logging
 
-from .. import jit
 from ..backend import HOST, check_device
 from ..training.distributed import MPIGroup, world
 from .compiling import compile_everything
@@ -36,12 +35,14 @@ def prepare(options: argparse.Namespace) -> None:
     """
     check_device(options.device)
     group = world()
+    if HOST == "reference" and options.device == "cpu":
+        return  # NumPy has threads of its own
+    from .. import jit  # late: it needs Numba
+
     if options.threads is not None:
         jit.set_threads(options.threads)
     elif isinstance(group, MPIGroup):
         jit.set_threads(max(1, jit.max_threads() // group.local.size))
-    if HOST == "reference":
-        logger.info("NUMBA_DISABLE_JIT is set: plain NumPy does the work, which is slow")
     cold = HOST == "cpu" and jit.kernel_cache.is_cold()
     if cold and jit.kernel_cache.is_writable():
         logger.info("compiling the kernels for this machine, once; this takes about a minute")

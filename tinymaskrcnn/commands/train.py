@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import jit
+from ..backend import HOST
 from ..datasets import CocoDataset, ToyShapes
 from ..datasets.checking import same_files
 from ..datasets.shapes import HELD_BACK
@@ -95,10 +95,18 @@ def run(options: argparse.Namespace) -> int:
         return stopped("stopped at once; the last checkpoint stays", signal.SIGINT)
     if group.leads:
         print(figures_table(result, trainer.classes))
-        used = counted(jit.threads_used(), "thread")
         steps, seconds = result["steps"], result["seconds"]
-        say(f"{steps} steps, {seconds:.0f} s ({used} at the end); everything is in {trainer.out}")
+        say(f"{steps} steps, {seconds:.0f} s{threads_used()}; everything is in {trainer.out}")
     return 0
+
+
+def threads_used() -> str:
+    """How many threads ran kernels at the end, in words."""
+    if HOST == "reference":
+        return ""
+    from .. import jit  # late: it needs Numba
+
+    return f" ({counted(jit.threads_used(), 'thread')} at the end)"
 
 
 def make_trainer(options: argparse.Namespace) -> Trainer:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from time import perf_counter
 
-from .. import jit
+from ..backend import HOST, NOT_COMPILED
+from ..errors import InputError
 from .compiling import compile_everything
 from .machine import add_machine, prepare
 
@@ -22,6 +23,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    if HOST == "reference":
+        raise InputError(f"warmup: {NOT_COMPILED}, so nothing can be compiled")
+    from .. import jit  # late: it needs Numba
+
     if options.clear:
         count, folder = jit.kernel_cache.clear()
         print(f"removed {count} compiled kernels from {folder}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as rle_tools
 
+from .. import rle_tools
 from ..detection.boxes import paired_iou
 from ..errors import InputError
 from . import polygons

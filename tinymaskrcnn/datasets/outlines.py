@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from pycocotools import mask as rle_tools
-from scipy import ndimage
+
+from .. import rle_tools
 
 MARGIN = 0.15  # pixels between a simpler outline and the centre of any pixel; less confuses COCO's
 TRIED = 50  # corners of an outline from which to look for the nearest of another
@@ -39,6 +39,8 @@ def parts_of(mask: np.ndarray, corner: tuple[int, int], simple: bool = False) ->
     """
     if not np.any(mask):
         return []
+    from scipy import ndimage  # late: it is slow to load
+
     labelled, _ = ndimage.label(mask)
     found = []
     for number, window in enumerate(ndimage.find_objects(labelled), start=1):

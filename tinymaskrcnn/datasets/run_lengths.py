@@ -15,13 +15,14 @@ import numpy as np
 
 from ..detection.boxes import Size
 from ..detection.cropped_masks import CroppedMasks
+from ..plain_rle import runs_of
 
 Rle = dict[str, Any]  # size [H, W], counts as bytes or text
 
 
 def masks_from_rles(rles: Sequence[Rle], image_size: Size) -> CroppedMasks:
     """The masks of G compressed RLE, all from images of this height and width."""
-    pairs = [_crop(_runs(rle["counts"]), image_size[0]) for rle in rles]
+    pairs = [_crop(runs_of(rle["counts"]), image_size[0]) for rle in rles]
     return CroppedMasks([crop for crop, _ in pairs], [corner for _, corner in pairs], image_size)
 
 
@@ -35,21 +36,6 @@ def as_text(rle: Rle) -> Rle:
     counts = rle["counts"]
     text = counts.decode("ascii") if isinstance(counts, bytes) else counts
     return {"size": [int(side) for side in rle["size"]], "counts": text}
-
-
-def _runs(counts: bytes | str) -> np.ndarray:
-    """The run lengths of compressed RLE; `segmentation.decode_runs` explains the format."""
-    text = counts.encode("ascii") if isinstance(counts, str) else counts
-    codes = np.frombuffer(text, np.uint8).astype(np.int64) - ord("0")
-    last = np.flatnonzero(codes < 32)  # the last character of each number
-    first = np.concatenate([[0], last[:-1] + 1])
-    lengths = last + 1 - first
-    shifts = 5 * (np.arange(len(codes)) - np.repeat(first, lengths))
-    values = np.add.reduceat((codes & 31) << shifts, first)
-    values -= (codes[last] >> 4 & 1) << 5 * lengths
-    values[1::2] = np.cumsum(values[1::2])
-    values[2::2] = np.cumsum(values[2::2])
-    return values
 
 
 def _crop(runs: np.ndarray, height: int) -> tuple[np.ndarray, tuple[int, int]]:

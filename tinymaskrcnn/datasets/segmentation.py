@@ -8,8 +8,8 @@ does not describe a mask of the image's size stops here.
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as rle_tools
 
+from .. import rle_tools
 from ..errors import InputError
 from .polygons import clipped, length
 

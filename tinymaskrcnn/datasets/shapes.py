@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from scipy import ndimage
 
 from ..detection.cropped_masks import CroppedMasks
 from ..errors import InputError
@@ -77,12 +76,10 @@ class ToyShapes:
 
     def visible_objects(self, owner: np.ndarray, labels: np.ndarray, index: int) -> Target:
         """The target: one mask per object that still shows enough pixels."""
-        windows = ndimage.find_objects(owner, len(labels))  # None for a hidden shape
-        shown = [k for k, window in enumerate(windows) if window]
-        crops = [(owner[windows[k]] == k + 1).view(np.uint8) for k in shown]
-        corners = [(rows.start, columns.start) for rows, columns in (windows[k] for k in shown)]
-        masks = CroppedMasks(crops, corners, owner.shape)
-        target = target_from_masks(masks, labels[shown], image_id=index)
+        numbers = np.arange(1, len(labels) + 1, dtype=np.uint8)
+        masks = CroppedMasks.of((owner == numbers[:, None, None]).view(np.uint8))
+        shown = [k for k, crop in enumerate(masks.crops) if crop.size]
+        target = target_from_masks(masks[shown], labels[shown], image_id=index)
         hidden = HIDDEN_PIXELS * (self.size / REFERENCE_SIZE) ** 2
         return select_objects(target, target["area"] > hidden)
 

@@ -229,7 +229,7 @@ class CroppedMasks(NDArrayOperatorsMixin):
         """The pixels that are not zero as COCO run lengths for pycocotools: dicts of `size` [H, W]
         and `counts` (bytes).
         """
-        from pycocotools.mask import frPyObjects  # late: only those who evaluate or save need it
+        from ..rle_tools import frPyObjects  # late: only those who evaluate or save need it
 
         height, width = self.image_size
         rles = []

@@ -6,15 +6,19 @@ masks of the detections are compared separately (a result with both would use it
 mask metrics).
 """
 
+from __future__ import annotations
+
 import contextlib
 import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+
+if TYPE_CHECKING:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
 
 FIGURES = (
     *("AP", "AP50", "AP75", "APs", "APm", "APl"),
@@ -60,6 +64,8 @@ def index(
     images: Sequence[dict[str, Any]], annotations: Sequence[dict[str, Any]], classes: Sequence[str]
 ) -> COCO:
     """The annotations in the form that pycocotools wants."""
+    from pycocotools.coco import COCO  # late, as below: predicting needs neither
+
     coco = COCO()
     coco.dataset = {
         "images": list(images),
@@ -80,6 +86,8 @@ def compare(
         most: how many detections count per image and class, for objects of any size. By default
             COCO's own limits and size ranges apply, and the twelve metrics are computed.
     """
+    from pycocotools.cocoeval import COCOeval
+
     fields = ("image_id", "category_id", "score", KINDS[kind])
     found = [{field: result[field] for field in fields} for result in results]
     with quiet():

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as rle_tools
 
+from .. import rle_tools
 from .detection_errors import MISSED, WRONG, ImageErrors, judge
 
 SCORE = 0.5  # detections with lower scores do not count, as in `predict`

@@ -9,9 +9,9 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from .. import parallel
+from ..bars import tqdm
 from ..errors import InputError
 from ..models.inputs import Target
 from .coco_metrics import coco_metrics

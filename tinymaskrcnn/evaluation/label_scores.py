@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from ..datasets.run_lengths import masks_from_rles
 from ..detection.boxes import Size
@@ -109,6 +108,8 @@ def label_overlaps(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 def matches(allowed: np.ndarray) -> int:
     """How many pairs one-to-one matching makes of the allowed ones, (G, D) bool."""
+    from scipy.optimize import linear_sum_assignment  # late: it is slow to load
+
     rows, columns = linear_sum_assignment(allowed, maximize=True)
     return int(allowed[rows, columns].sum())
 

@@ -6,8 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from pycocotools import mask as rle_tools
-
+from .. import rle_tools
 from ..evaluation.results import coco_results
 from ..files import mark
 from .predicted import PredictedImage, Source

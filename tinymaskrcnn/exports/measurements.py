@@ -19,7 +19,6 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-from scipy import ndimage
 
 from ..datasets.images import read_values
 from ..errors import one_line
@@ -98,6 +97,8 @@ def measures(mask: np.ndarray, corner: Sequence[int], values: np.ndarray) -> lis
 
 def perimeter(mask: np.ndarray) -> float:
     """The length of a mask's border."""
+    from scipy import ndimage  # late: it is slow to load
+
     padded = np.pad(mask, 1)
     border = padded & ~ndimage.binary_erosion(padded)
     sums = ndimage.convolve(border.astype(np.uint8), NEIGHBOURS.astype(np.uint8), mode="constant")

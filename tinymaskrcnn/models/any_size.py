@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from .. import memory
+from ..bars import tqdm
 from ..detection.boxes import Size, scale_boxes
 from ..detection.detections import Detections
 from ..detection.tiles import STEP, Tile, cut, detect_in_tiles, suppression

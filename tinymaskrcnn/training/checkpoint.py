@@ -21,12 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from ..errors import InputError
 from ..files import write_atomic
-from ..weights.safetensors_files import METADATA
+from ..weights.safetensors_files import METADATA, SafetensorError, load, save
 
 logger = logging.getLogger(__name__)
 KEPT = 2

@@ -16,8 +16,8 @@ from math import ceil, log2
 from typing import Any, NamedTuple
 
 import numpy as np
-from pycocotools import mask as rle_tools
 
+from .. import rle_tools
 from ..datasets import CocoDataset
 from ..datasets.coco_file import CocoFile
 from ..detection.anchor_fit import best_overlaps, coverage, suggested_sizes

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from tqdm import tqdm
-
+from ..bars import tqdm
 from .recipes import Recipe
 from .schedule import progress
 

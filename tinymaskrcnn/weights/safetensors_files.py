@@ -15,13 +15,18 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from ..errors import WeightsError
 from ..files import replacing
 from .tensors import check_shape, read_array, widen
 
+try:
+    from safetensors import SafetensorError, safe_open
+    from safetensors.numpy import load, save, save_file
+except ModuleNotFoundError:
+    from .plain_safetensors import SafetensorError, load, safe_open, save, save_file
+
+__all__ = ["SafetensorError", "load", "save"]  # for checkpoints
 METADATA = "tinymaskrcnn"  # all metadata as one JSON string: the library orders several at random
 DTYPES = {
     "F64": "float64",

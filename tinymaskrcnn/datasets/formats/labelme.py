@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as rle_tools
 
+from ... import rle_tools
 from ...errors import InputError
 from ..coco_file import parse_json
 from ..image_finder import ImageFinder

@@ -20,9 +20,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from pycocotools import mask as rle_tools
-from scipy import ndimage
 
+from ... import rle_tools
 from ...errors import InputError
 from ..images import opened
 from ..issues import ODD, Issue
@@ -215,7 +214,7 @@ def read_ids(
             objects += [AnnotatedObject(label, part, where) for part in parts]
         else:
             objects.append(AnnotatedObject(label, rle, where))
-    if len(objects) == 1 and ndimage.label(values, np.ones((3, 3)))[1] > 1:
+    if len(objects) == 1 and components(values)[1] > 1:
         kind = "masks with one value in several pieces, taken as one object (--split splits them)"
         issues.append(Issue(ODD, kind, name))
     return objects
@@ -279,8 +278,14 @@ def instances(file: Path, values: np.ndarray) -> dict[int, dict]:
 
 def pieces(mask: np.ndarray) -> list[dict]:
     """The RLE of every connected piece of a mask (H, W); corners connect."""
-    labelled, _ = ndimage.label(mask, np.ones((3, 3)))
-    return list(instances(Path(), labelled).values())
+    return list(instances(Path(), components(mask)[0]).values())
+
+
+def components(mask: np.ndarray) -> tuple[np.ndarray, int]:
+    """The connected pieces of what is not zero, numbered from 1, and how many there are."""
+    from scipy import ndimage  # late: it is slow to load
+
+    return ndimage.label(mask, np.ones((3, 3)))
 
 
 def encode(mask: np.ndarray) -> dict:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as rle_tools
 
+from ... import rle_tools
 from ...errors import InputError
 from ..coco_objects import OUTSIDE
 from ..images import SWAPPED, UPRIGHT, orientation_of, picture_size

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pycocotools import mask as rle_tools
-
+from ... import rle_tools
 from ...errors import InputError
 from ...files import identity
 from ..segmentation import UnusableObject, read_segmentation
