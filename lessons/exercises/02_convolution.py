@@ -6,14 +6,14 @@ import numpy as np
 
 
 def convolve(x, weight, bias, stride, padding):
-    """Build. The lesson's convolution for all pictures, positions and channels at once. Loops over
-    the kernel's taps are fine; loops over pixels would take minutes in a model.
+    """Build. The lesson's convolution, for all images, positions and channels at once. You may loop
+    over the kernel's taps; loops over pixels would take minutes in a model.
 
     Budget: 12 lines.
 
     Args:
-        x: (N, H, W, C) float32. weight: (O, C, K, K). bias: (O,). stride: a whole number, the same
-            both ways. padding: how many rows and columns of zeros to put on each side.
+        x: (N, H, W, C) float32. weight: (O, C, K, K). bias: (O,). stride: an int, the same in both
+            directions. padding: how many rows and columns of zeros to add on each side.
 
     Returns:
         (N, H', W', O).
@@ -22,7 +22,7 @@ def convolve(x, weight, bias, stride, padding):
 
 
 def output_size(size, kernel, stride, padding, dilation):
-    """Fill. How many positions a kernel has along one side of a picture.
+    """Fill. How many positions a kernel has along one side of an image.
 
     Budget: 3 lines.
 
@@ -36,13 +36,13 @@ def output_size(size, kernel, stride, padding, dilation):
 
 
 def receptive_field(layers):
-    """Fill. How many pixels of the picture, along one side, one number after these layers depends
-    on. After no layer it is 1: the pixel itself.
+    """Fill. How many pixels of the image, along one side, a single number after these layers
+    depends on. Before the first layer it is 1: the pixel itself.
 
-    Budget: 6 lines. How far apart in the picture do neighbouring numbers of a layer lie?
+    Budget: 6 lines. How far apart in the image are two neighbouring numbers of a layer?
 
     Args:
-        layers: a list of (kernel, stride) pairs of ints, in the order in which they are applied.
+        layers: a list of (kernel, stride) pairs of ints, in the order in which they run.
 
     Returns:
         an int.
@@ -51,7 +51,7 @@ def receptive_field(layers):
 
 
 def window_columns_loops(x, kernel):
-    """What `window_columns` shall compute, with loops."""
+    """What `window_columns` has to compute, with loops."""
     height, width = x.shape[0] - kernel + 1, x.shape[1] - kernel + 1
     rows = []
     for i in range(height):
@@ -61,8 +61,8 @@ def window_columns_loops(x, kernel):
 
 
 def window_columns(x, kernel):
-    """Vectorise. Every window of a picture as one row of a matrix. With it a convolution is one
-    matrix product, which is how many libraries do it; the price is that each pixel is copied
+    """Vectorise. Every window of an image as one row of a matrix. This turns a convolution into one
+    matrix product, which is how many libraries do it. The price: each pixel is copied
     kernel * kernel times.
 
     Budget: 4 lines, no loops. NumPy has a view of all windows (numpy.lib.stride_tricks).
@@ -77,10 +77,10 @@ def window_columns(x, kernel):
 
 
 def depthwise(x, weight):
-    """Vectorise. A 3x3 convolution with padding 1 in which channel c of the result is made of
-    channel c of the picture alone (groups = C), as small networks for phones use it.
+    """Vectorise. A 3x3 convolution with padding 1 in which channel c of the result depends only on
+    channel c of the input (groups = C), as small networks for phones use it.
 
-    Budget: 5 lines, no loops and no conv2d. One einsum over all windows does it.
+    Budget: 5 lines, no loops and no conv2d. One einsum over all windows is enough.
 
     Args:
         x: (H, W, C) float32. weight: (C, 3, 3) float32.
@@ -92,11 +92,11 @@ def depthwise(x, weight):
 
 
 def input_gradient(grad, weight):
-    """Extend. The gradient of the picture in a convolution with stride 1 and no padding, written
-    as a convolution itself: each result sends its gradient back to all pixels under its kernel.
+    """Extend. The gradient of the input of a convolution with stride 1 and no padding, written as a
+    convolution itself: each output sends its gradient back to all pixels under its kernel.
 
-    Budget: 6 lines. Call `tinymaskrcnn.functional.conv2d`, once: what must be done with the weight,
-    and how much padding brings back the picture's size?
+    Budget: 6 lines. Call `tinymaskrcnn.functional.conv2d` once. What must you do to the weight
+    first, and how much padding brings back the input's size?
 
     Args:
         grad: (1, H', W', O) float32. weight: (O, C, K, K) float32.

@@ -8,6 +8,7 @@ import pytest
 from lessons import FOLDER, lesson_files
 
 PARTS = [
+    "Before you read",
     "The question",
     "By hand",
     "The maths",
@@ -17,6 +18,7 @@ PARTS = [
     "The GPU kernel",
     "The gradient",
     "In the model",
+    "Going deeper",
     "Exercises",
     "Recap",
 ]
