@@ -4,15 +4,14 @@
 
 
 def max_pool(x, size, stride, padding):
-    """Build. The largest number of each window, for all pictures and channels at once. Outside the
-    picture there is nothing, which is not the same as zero. Loops over the places in a window are
-    fine.
+    """Build. The largest number of each window, for all images and channels at once. Outside the
+    image there is nothing, which is not the same as zero. You may loop over the cells of a window.
 
     Budget: 8 lines.
 
     Args:
-        x: (N, H, W, C) float32. size: of the window, the same both ways. stride: from one window
-            to the next. padding: how far windows reach over each edge, at most size / 2.
+        x: (N, H, W, C) float32. size: of the window, the same in both directions. stride: from one
+            window to the next. padding: how far windows reach over each edge, at most size / 2.
 
     Returns:
         (N, H', W', C) float32.
@@ -21,14 +20,14 @@ def max_pool(x, size, stride, padding):
 
 
 def fold_norm(weight, gamma, beta, mean, var, eps):
-    """Build. A convolution without bias, followed by a norm with fixed statistics, is a convolution
-    with other weights and a bias. Which?
+    """Build. A convolution without bias, followed by batch normalisation with fixed statistics, is
+    the same as one convolution with other weights and a bias. Which?
 
     Budget: 4 lines.
 
     Args:
-        weight: (O, C, K, K). gamma, beta, mean, var: (O,), the norm's scale, shift and statistics.
-        eps: a number.
+        weight: (O, C, K, K). gamma, beta, mean, var: (O,), scale, shift and statistics of the
+            normalisation. eps: a number.
 
     Returns:
         (weight (O, C, K, K), bias (O,)).
@@ -37,14 +36,14 @@ def fold_norm(weight, gamma, beta, mean, var, eps):
 
 
 def running_statistics(mean, var, batch, momentum):
-    """Fill. What a norm remembers after a batch: the old statistics moved towards the batch's by
-    `momentum`. The variance that is remembered is the one over n - 1, because it stands for
-    pictures that are not in the batch.
+    """Fill. What batch normalisation remembers after a batch: the old statistics, moved towards the
+    batch's by `momentum`. The remembered variance is the one over n - 1, because it has to stand
+    for images that are not in the batch.
 
-    Budget: 5 lines. Leave mean and var as they are.
+    Budget: 5 lines. Do not change the arrays mean and var themselves.
 
     Args:
-        mean, var: (C,), what is remembered so far. batch: (N, H, W, C), more than one value a
+        mean, var: (C,), what is remembered so far. batch: (N, H, W, C), more than one value per
             channel. momentum: 0 to 1, the weight of the batch.
 
     Returns:
@@ -56,8 +55,8 @@ def running_statistics(mean, var, batch, momentum):
 def max_pool_halves(x):
     """Vectorise. The largest of each 2x2 window, windows side by side.
 
-    Budget: 4 lines, no loops. A last row or column without a partner is left out. What shape has a
-    map whose axes are cut into pairs?
+    Budget: 4 lines, no loops. Leave out a last row or column that has no partner. What shape does a
+    map have once its axes are cut into pairs?
 
     Args:
         x: (H, W, C) float32, H and W at least 2.
@@ -69,8 +68,8 @@ def max_pool_halves(x):
 
 
 def group_normalise(x, groups, eps):
-    """Vectorise. Each picture and each group of neighbouring channels to mean 0 and variance 1:
-    the first C / groups channels are the first group, and so on.
+    """Vectorise. Group normalisation: bring each image and each group of neighbouring channels to
+    mean 0 and variance 1. The first C / groups channels are the first group, and so on.
 
     Budget: 5 lines, no loops.
 
@@ -84,13 +83,13 @@ def group_normalise(x, groups, eps):
 
 
 def norm_gradient(x, grad, eps):
-    """Extend. What x receives where y = (x - mean) / sqrt(variance + eps) along the first axis. A
-    value moves its own result, and through the mean and the variance all others of its channel.
+    """Extend. The gradient of x, where y = (x - mean) / sqrt(variance + eps) along the first axis.
+    A value changes its own output and, through mean and variance, all others of its channel.
 
     Budget: 8 lines. Derive it on paper; two means are subtracted.
 
     Args:
-        x: (n, C) float64, n values a channel. grad: (n, C), what y receives. eps: above 0.
+        x: (n, C) float64, n values per channel. grad: (n, C), the gradient of y. eps: above 0.
 
     Returns:
         (n, C).
