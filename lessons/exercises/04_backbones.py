@@ -4,9 +4,9 @@
 
 
 def stage_sizes(height, width):
-    """Fill. The sizes of the four maps that a ResNet makes of a picture. Stem and pooling halve it
-    to stage 1, and stages 2, 3 and 4 halve again. Each of these layers has kernel 7 and padding 3,
-    or kernel 3 and padding 1, with stride 2.
+    """Fill. The sizes of the four maps that a ResNet makes of an image. The stem halves the image,
+    the pooling halves it again (that is stage 1), and stages 2, 3 and 4 halve it once each. Each
+    of these layers has kernel 7 and padding 3, or kernel 3 and padding 1, with stride 2.
 
     Budget: 6 lines.
 
@@ -20,15 +20,15 @@ def stage_sizes(height, width):
 
 
 def block_parameters(in_channels, width, stride):
-    """Fill. How many numbers a basic block has to learn: two 3x3 convolutions without bias, a norm
-    after each (a scale and a shift for each channel), and where the block changes the map's shape
-    a 1x1 convolution in the shortcut, with a norm.
+    """Fill. How many parameters a basic block has: two 3x3 convolutions without bias, each followed
+    by a normalisation layer (a scale and a shift per channel). Where the block changes the map's
+    shape there is also a 1x1 convolution in the shortcut, with a normalisation layer of its own.
 
     Budget: 6 lines.
 
     Args:
-        in_channels: of what comes in. width: channels inside and of what comes out. stride: of the
-            first convolution, 1 or 2.
+        in_channels: channels of the input. width: channels inside the block and of its output.
+            stride: of the first convolution, 1 or 2.
 
     Returns:
         an int.
@@ -44,17 +44,17 @@ def multiply_adds(layers, height, width):
 
     Args:
         layers: a list of (in_channels, out_channels, kernel, stride), ints; kernels are odd.
-        height, width: of the picture.
+        height, width: of the image.
 
     Returns:
-        an int: multiplications over all layers. What falls on the padding counts, too.
+        an int: the multiplications of all layers. Those that fall on the padding count, too.
     """
     raise NotImplementedError
 
 
 def padded_shortcut(x, channels):
-    """Vectorise. The shortcut of He et al.'s option A, which has nothing to learn: take every
-    second row and column, beginning with the first, and put zeros behind the channels.
+    """Vectorise. A shortcut without parameters (option A in He et al.): take every second row and
+    column, beginning with the first, and append channels of zeros.
 
     Budget: 4 lines, no loops.
 
@@ -68,10 +68,10 @@ def padded_shortcut(x, channels):
 
 
 def bottleneck_block(x, down, middle, up):
-    """Extend. A bottleneck without norms, on a shortcut that changes nothing: 1x1 down, ReLU, 3x3,
-    ReLU, 1x1 up, plus what came in, ReLU.
+    """Extend. A bottleneck without normalisation, whose shortcut is the input itself: 1x1 down,
+    ReLU, 3x3, ReLU, 1x1 up, plus the input, ReLU.
 
-    Budget: 7 lines. `tinymaskrcnn.functional.conv2d` and `relu` may be used.
+    Budget: 7 lines. You may use `tinymaskrcnn.functional.conv2d` and `relu`.
 
     Args:
         x: (1, H, W, C) float32. down: (M, C, 1, 1). middle: (M, M, 3, 3), with padding 1.
