@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 05 · The feature pyramid
 #
-# **Deep maps know what, shallow maps know where; a second path, from deep to shallow, makes maps
+# **Deep maps know what, shallow maps know where. A second path, from deep to shallow, makes maps
 # that know both.**
 #
 # | needs | minutes | exercises |
@@ -15,10 +15,10 @@
 # - write the top-down path in four lines, and its gradient;
 # - say what each of the two paths is worth, with numbers.
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 
-from lessons.ablations import with_span
+from lessons.ablations import of_runs, with_span
 from lessons.figures.diagrams import number_tables
 from lessons.figures.plots import graph, picture_row
 from lessons.figures.show import show
@@ -30,20 +30,37 @@ from tinymaskrcnn.functional import box_iou, conv2d, interpolate, max_pool2d, up
 from tinymaskrcnn.models.fpn import FeaturePyramid
 from tinymaskrcnn.ops.interpolate import cpu, reference
 from tinymaskrcnn.tensor import Tensor
+from tinymaskrcnn.training.recipes import named
 
 # %% [markdown]
-# ## The question
+# ## Before you read
 #
-# Below are the four maps that the trained backbone makes of one picture of shapes: how strongly
-# each place reacts. The first still has every outline, but it has seen only a few pixels around
-# each place, and cannot know what it is an outline *of*. The last has seen everything and has 8x8
-# places left: a small object is a fraction of one cell.
+# So far: a backbone turns an image into four maps, each half as large as the one before.
 #
-# A detector could look for small objects in the first map and for large ones in the last. Then
-# the small ones would be judged by a map that hardly understands anything. How do we get a *fine*
-# map that *understands*?
+# 1. What happens to the number of channels when a map is halved, and why?
+# 2. The coarsest of the four maps has stride 32. What does one of its cells stand for?
+# 3. A value is copied into four places. What is its gradient?
+#
+# <details><summary>Answers</summary>
+#
+# 1. It doubles: a quarter of the positions, four times the work at each, so stages cost the same.
+# 2. A square of 32x32 pixels; what it can see is a good deal more.
+# 3. The sum of the four gradients.
+#
+# </details>
+#
+# ## The question: can one map know both what and where?
+#
+# Below are the four maps that the trained backbone makes of an image of shapes: how strongly each
+# place reacts. The first still has every outline, but each of its numbers has seen only a few
+# pixels, and cannot know what it is an outline *of*. The last has seen almost everything but has
+# only 8x8 cells: a small object is a fraction of one.
+#
+# A detector could look for small objects in the first map and for large ones in the last. But then
+# the map that looks for small objects would be the one that understands least. How do we get a
+# *fine* map that *understands*?
 
-# %%
+# %% tags=["hide-input"]
 model = load_model("shapes")
 body, pyramid = model.backbone.body, model.backbone.fpn
 image, _ = sample_set("shapes")[3]
@@ -59,23 +76,26 @@ def strength(values):
 
 stages = {f"stage {i + 1}: {m.shape[1]}x{m.shape[2]}": strength(m) for i, m in enumerate(bottom_up)}
 show(
-    picture_row({"picture": image} | stages, columns=5, side=2),
-    "A picture and four maps, each half as large",
+    picture_row({"image": image} | stages, columns=5, side=2),
+    "An image and four maps, each half as large as the one before",
 )
 assert [m.shape[1:] for m in bottom_up] == [(64, 64, 16), (32, 32, 32), (16, 16, 64), (8, 8, 96)]
 
 # %% [markdown]
-# ## By hand
+# ## By hand: enlarge and add
 #
 # A coarse map has 2x2 numbers: 1, 2, 3, 4. A fine one has 4x4. Enlarge the coarse map to 4x4 by
-# writing each number into a square of four (*nearest*), and add the two. Where both say
-# something, both are in the sum.
+# copying each number into a square of four, and add the two. What either of them says is in the
+# sum. Enlarging a map is called *upsampling*, and this way of doing it *nearest-neighbour
+# interpolation*.
 #
-# The other way of enlarging, *bilinear*, blends. Take a row of two numbers, 0 and 4, and make
-# four of them. Pixel centres lie at half numbers: those of the old row at 0.5 and 1.5, those of
-# the new one, measured in old pixels, at 0.25, 0.75, 1.25 and 1.75. The first lies before the
-# first old centre, so it takes its value: 0. The second lies a quarter of the way from 0.5 to
-# 1.5: 1. Then 3, and 4.
+# The other way, *bilinear interpolation*, blends. Take a row of two numbers, 0 and 4, and make four
+# of them. Pixel centres are at half numbers: in the old row at 0.5 and 1.5. Measured in old pixels,
+# the new centres are at 0.25, 0.75, 1.25 and 1.75. The first lies before the first old centre, so
+# it takes that one's value: 0. The second lies a quarter of the way from 0.5 to 1.5, so it gets a
+# quarter of 4: 1.
+#
+# **Predict.** What are the other two?
 
 # %%
 coarse = np.float32([[1, 2], [3, 4]])
@@ -88,23 +108,28 @@ blended = interpolate(np.float32([0, 4]).reshape(1, 1, 2, 1), (1, 4), "bilinear"
 assert blended.tolist() == [0, 1, 3, 4]
 
 # %% [markdown]
+# They are 3 and 4.
+#
 # ## The maths
 #
-# From the coarsest level down:
+# What we are building is a *feature pyramid network* (FPN). From the coarsest level down:
 #
 # $$ M_5 = L_5(C_5) \qquad M_l = \mathrm{enlarge}(M_{l+1}) + L_l(C_l) \qquad P_l = S_l(M_l) $$
 #
 # | symbol | variable | what |
 # |---|---|---|
-# | C₂ ... C₅ | `maps` | the backbone's maps, with 16, 32, 64 and 96 channels here |
-# | L | `inner_blocks` | *laterals*: 1x1 convolutions that bring all to one depth, 48 here |
-# | M | `merged` | sums |
-# | S | `layer_blocks` | 3x3 convolutions that smooth the squares of the enlarging |
+# | l | `level` | 2 to 5: a map of level l has stride 2 to the power of l |
+# | C₂ ... C₅ | `maps` | the backbone's maps, here with 16, 32, 64 and 96 channels |
+# | L | `inner_blocks` | *lateral connections*: 1x1 convolutions; all give one depth, here 48 |
+# | M | `merged` | the sums |
+# | S | `layer_blocks` | 3x3 convolutions that smooth the blocks left by the enlarging |
 # | P₂ ... P₅, P₆ | `levels` | the pyramid; P₆ is every second pixel of P₅ |
+#
+# C is the *bottom-up path*, M the *top-down path*.
 
-# %%
-nodes = {"picture": (0, 4.2, "picture")}
-edges = [("picture", "c2", "")]
+# %% tags=["hide-input"]
+nodes = {"image": (0, 4.2, "image")}
+edges = [("image", "c2", "")]
 for row, level in enumerate((5, 4, 3, 2)):
     nodes |= {
         f"c{level}": (0, row, f"C{level}"),
@@ -116,7 +141,7 @@ for row, level in enumerate((5, 4, 3, 2)):
         edges += [(f"c{level}", f"c{level + 1}", ""), (f"m{level + 1}", f"m{level}", "enlarge")]
 show(
     graph(nodes, edges, (7.0, 4.6)),
-    "Up on the left, across through the laterals, down in the middle",
+    "Bottom-up on the left, across through the laterals, top-down in the middle",
 )
 
 # %% [markdown]
@@ -125,15 +150,14 @@ show(
 
 # %%
 def nearest_pixel(image, i, j, size):
-    """Pixel (i, j) of an image (H, W, ...) resized to `size`: the pixel in which its corner
-    falls."""
+    """Pixel (i, j) of an image (H, W, ...) resized to `size`: the one that its corner falls in."""
     height, width = image.shape[:2]
     return image[int(i * height / size[0]), int(j * width / size[1])]
 
 
 def bilinear_pixel(image, i, j, size):
-    """Pixel (i, j) of an image (H, W, ...) resized to `size`: its centre, between the four pixel
-    centres around it. Outside all centres the outermost counts.
+    """Pixel (i, j) of an image (H, W, ...) resized to `size`: read at its centre, between the
+    four pixel centres around it. Beyond the outermost centres their value counts.
     """
     height, width = image.shape[:2]
     y = min(max((i + 0.5) * height / size[0] - 0.5, 0), height - 1)
@@ -149,17 +173,17 @@ assert [bilinear_pixel(np.array([[0.0, 4.0]]), 0, j, (1, 4)) for j in range(4)] 
 assert nearest_pixel(coarse, 3, 1, (4, 4)) == 3
 
 # %% [markdown]
-# ## All items, in NumPy
+# ## All items, in NumPy: the formula as code
 #
-# For the nearest pixel an index for each row and one for each column is enough: two lookups
-# enlarge the whole batch. The pyramid itself is then the formula, read aloud.
+# To copy the nearest pixel, one index per row and one per column are enough: two lookups enlarge
+# the whole batch. The pyramid itself reads like the formula.
 
 # %%
 show(reference.nearest)
 show(reference.upsample_add)
 show(FeaturePyramid.forward)
 
-# %%
+# %% tags=["hide-input"]
 rng = np.random.default_rng(5)
 x = rng.normal(size=(2, 3, 5, 4)).astype(np.float32)
 for name, one in (("nearest", nearest_pixel), ("bilinear", bilinear_pixel)):
@@ -169,12 +193,12 @@ for name, one in (("nearest", nearest_pixel), ("bilinear", bilinear_pixel)):
         assert np.allclose(resized[n, i, j], one(x[n], i, j, (7, 8)), atol=1e-6)
 
 # %% [markdown]
-# And the same in plain steps, from the trained model's own weights:
+# And here are the same steps in the open, with the trained model's own weights:
 
 
 # %%
 def plain(block, values, padding=0):
-    """The convolution that is in a block of the pyramid."""
+    """The convolution inside a block of the pyramid."""
     state = block.state_dict()
     return conv2d(values, state["0.weight"], state["0.bias"], padding=padding)
 
@@ -189,42 +213,33 @@ for ours, theirs in zip(levels, pyramid(bottom_up), strict=True):
     assert np.allclose(ours.data, theirs.data, atol=1e-4)
 
 # %% [markdown]
-# ## The CPU kernel
-#
-# Enlarging and adding are one pass: each thread takes rows of the fine map, reads the coarse
-# pixel above, adds the lateral, writes. The enlarged map never exists.
-
-# %%
-show(cpu._copy_rows)
-
-# %% [markdown]
-# ## The gradient
+# ## The gradient: sums of squares of four
 #
 # A coarse pixel was copied into four places, so by lesson 01 it receives the **sum** of what the
-# four receive. The lateral receives the gradient as it is. So every coarse number learns from all
-# objects in its square, and the fine maps' errors reach the deepest layers of the backbone
+# four receive. The lateral receives the gradient unchanged. So each coarse number learns from all
+# objects in its square, and the errors of the fine maps reach the deepest layers of the backbone
 # directly.
 
 # %%
 top, lateral_map = Tensor(coarse[None, :, :, None], True), Tensor(fine[None, :, :, None], True)
 slope = np.arange(16, dtype=np.float32).reshape(4, 4)
 upsample_add(top, lateral_map).backward(slope[None, :, :, None])
-passed = {"received": slope, "the coarse map's": top.grad[0, :, :, 0]}
-show(number_tables(passed, "{:.0f}"), "Each coarse pixel gets the sum of its square")
+passed = {"received": slope, "passed to the coarse map": top.grad[0, :, :, 0]}
+show(number_tables(passed, "{:.0f}"), "Each coarse pixel receives the sum of its square")
 assert top.grad[0, :, :, 0].tolist() == [[0 + 1 + 4 + 5, 18], [42, 50]]
 assert (lateral_map.grad[0, :, :, 0] == slope).all()
 
 # %% [markdown]
-# ## In the model
+# ## In the model: what does each path bring?
 #
-# Each row below is one level: what the lateral brings (where, and little of what), what comes
-# down from above (what, and roughly where), and their sum. First shapes, then cell nuclei with
-# their own model.
+# Each row below is one level: what the lateral brings (where, and little of what), what comes down
+# from above (what, and roughly where), and their sum. First shapes, then cell nuclei with their own
+# model. (The same maps, cell by cell: <a href="explain_shapes.html">the page of every stage</a>.)
 
 
-# %%
+# %% tags=["hide-input"]
 def paths(backbone, tensor):
-    """Of each level but the coarsest: lateral, what comes from above, merged."""
+    """For each level but the coarsest: the lateral, what comes from above, and their sum."""
     maps = backbone.body(Tensor(tensor))
     across = [block(m) for block, m in zip(backbone.fpn.inner_blocks, maps, strict=True)]
     down, shown = across[-1], {}
@@ -240,29 +255,34 @@ def paths(backbone, tensor):
 
 show(
     picture_row(paths(model.backbone, batch.tensor), columns=3, side=2.2),
-    "Shapes: laterals, from above, sums",
+    "Shapes: laterals, what comes from above, sums",
 )
 nuclei_model = load_model("nuclei")
 photo, _ = sample_set("nuclei")[4]
 nuclei_batch, _ = nuclei_model.transform([photo])
 show(
     picture_row(paths(nuclei_model.backbone, nuclei_batch.tensor), columns=3, side=2.2),
-    "Nuclei: laterals, from above, sums",
+    "Nuclei: laterals, what comes from above, sums",
 )
 
 # %% [markdown]
-# Are both needed? Cut one of them out of the trained model and count how many objects of ten
-# pictures are still found by its 100 proposals, at an IoU of 0.7 (both are the subject of the
-# next lessons; here it is enough that more is better).
+# Are both needed? To find out we cut one of them, which is called an *ablation*. We need two terms
+# that later lessons explain. A *proposal* is a box in which the model suspects an object (lesson
+# 09); *recall* is the share of the objects that are found. "Found" means here that one of 100
+# proposals fits the object with an intersection over union (IoU) of at least 0.7, where 1 is a
+# perfect fit (lesson 06).
+#
+# **Predict.** The complete model finds more than 90 percent of the objects of ten images. Which cut
+# hurts more: no way down, or no laterals?
 
 
 # %%
 def recall(keep_lateral=True, keep_above=True):
-    """Share of the objects of ten pictures that a proposal covers with IoU 0.7 or more."""
+    """Share of the objects of ten images that a proposal overlaps with an IoU of 0.7 or more."""
     hits = total = 0
     for index in range(10):
-        picture, target = validation[index]
-        cut_batch, _ = model.transform([picture])
+        drawn, target = validation[index]
+        cut_batch, _ = model.transform([drawn])
         maps = body(Tensor(cut_batch.tensor))
         across = [block(m) for block, m in zip(pyramid.inner_blocks, maps, strict=True)]
         sums = across[-1:]
@@ -274,6 +294,7 @@ def recall(keep_lateral=True, keep_above=True):
         (proposals,) = model.rpn.proposals(output)
         hits += int((box_iou(target["boxes"] * 2, proposals).max(axis=1) >= 0.7).sum())
         total += len(target["boxes"])
+        assert len(proposals) <= 100
     return hits / total
 
 
@@ -290,27 +311,31 @@ assert shares["no way down"] < shares["both"] - 0.05
 assert shares["no laterals"] < 0.5
 
 # %% [markdown]
-# Both are needed; without laterals more than half of the objects are lost. Our cut is crude: the
-# model was not trained anew without the path. Lin et al. (2017) did that on COCO, with 1000
-# proposals of a ResNet-50: average recall 56.3 with both, 49.5 without the way down, 46.1 without
-# laterals. Recorded runs do it on toy shapes: 300 steps for each of two models, from three seeds
-# (other first weights, other pictures). What counts here is box AP, of at most 100 (lesson 15): the
-# mean of three runs, the lowest and the highest.
+# Both are needed, and without laterals more than half of the objects are lost. But our cut is
+# crude: the model was never trained without the path. Lin et al. (2017) did train it so, on COCO
+# (Common Objects in Context), the collection of everyday photos on which detectors are compared.
+# With 1000 proposals of a ResNet-50, recall (averaged over several IoU) was 56.3 percent with both,
+# 49.5 without the way down, 46.1 without laterals.
 #
-# | | COCO, published | toy shapes | | toy shapes, boxes that need not fit well (AP50) | |
-# |---|---|---|---|---|---|
-# | both paths | 33.9 | 18.0 | 17.0 to 18.6 | 31.7 | 30.6 to 32.2 |
-# | no laterals | 31.3 | 5.5 | 4.6 to 6.1 | 14.1 | 12.2 to 16.0 |
+# We can train too, on toy shapes: three runs of 300 steps for each of two models. A run starts from
+# its own random weights and sees its own images. The table shows the boxes' average precision (AP),
+# from 0 to 100: it is high if all objects are found, with few false alarms and boxes that fit. AP50
+# does not mind a loose fit. Lesson 06 begins to measure AP, lesson 15 completes it. For toy shapes
+# you see the mean of the three runs, then the lowest and the highest.
 #
-# Our difference is much larger than theirs. They compared models that were trained to the end, with
-# the same proposals for both. Ours have had a seventh of the usual steps, make their own proposals,
-# and look for shapes of 18 to 64 pixels in pictures of 128, of which the coarsest map has only 4 by
-# 4 places left. The worst run with laterals is far above the best one without: that they help, the
-# seeds agree. How much they are worth in the end, such short runs do not show.
-# (`python -m lessons.ablations no_laterals --steps 300 --seeds 0 1 2 --threads 1`; `whole` for both
-# paths)
+# | | COCO, published: AP | toy shapes: AP | toy shapes: AP50 |
+# |---|---|---|---|
+# | both paths | 33.9 | 18.0 (17.0 to 18.6) | 31.7 (30.6 to 32.2) |
+# | no laterals | 31.3 | 5.5 (4.6 to 6.1) | 14.1 (12.2 to 16.0) |
+#
+# Our difference is far larger than theirs. They trained both models to the end and gave them the
+# same proposals. Ours have had a seventh of the usual steps and make their own proposals; and they
+# look for shapes of 18 to 64 pixels in images of 128, where the coarsest map has only 4 by 4 cells
+# left. Even so, the worst run with laterals is far above the best one without: the runs agree that
+# laterals help. How much they are worth in the end, such short runs cannot tell. (`python -m
+# lessons.ablations no_laterals --steps 300 --seeds 0 1 2 --threads 1`; `whole` for both paths)
 
-# %%
+# %% tags=["hide-input"]
 both, without = (
     [with_span(name, "bbox", figure) for figure in ("AP", "AP50")]
     for name in ("whole", "no_laterals")
@@ -318,6 +343,18 @@ both, without = (
 np.testing.assert_allclose(both, [(18.0, 17.0, 18.6), (31.7, 30.6, 32.2)], atol=0.06)
 np.testing.assert_allclose(without, [(5.5, 4.6, 6.1), (14.1, 12.2, 16.0)], atol=0.06)
 assert all(a[1] > b[2] + 10 for a, b in zip(both, without, strict=True))
+assert len(of_runs("no_laterals", "bbox", "AP")) == 3 and round(named("shapes").steps / 300) == 7
+
+# %% [markdown]
+# ## Going deeper: the compiled kernels
+#
+# Skip this at first reading: nothing later needs it.
+#
+# **On a CPU.** Enlarging and adding are one pass: each thread takes some rows of the fine map,
+# reads the coarse pixel above, adds the lateral, and writes. The enlarged map never exists.
+
+# %% tags=["hide-input"]
+show(cpu._copy_rows)
 
 # %% [markdown]
 # ## Exercises
@@ -327,7 +364,7 @@ assert all(a[1] > b[2] + 10 for a, b in zip(both, without, strict=True))
 #
 # | exercise | kind | what |
 # |---|---|---|
-# | `top_down` | build | the way down, on laterals |
+# | `top_down` | build | the top-down path, from the laterals |
 # | `nearest_index` | fill | which old pixel each new one copies |
 # | `double` | vectorise | a map enlarged to twice its size |
 # | `double_gradient` | vectorise | what the small map receives |
@@ -335,8 +372,8 @@ assert all(a[1] > b[2] + 10 for a, b in zip(both, without, strict=True))
 #
 # ## Recap
 #
-# You now own a backbone with a pyramid: five maps of one depth, from fine to coarse, each of
-# which knows what and where. Everything that follows looks at these maps only.
+# You now own a backbone with a pyramid: five maps of one depth, from fine to coarse, each of which
+# knows what and where. Everything that follows looks only at these maps.
 #
 # **Common mistakes.** Enlarging to twice the size where the finer map has an odd side: enlarge to
 # *its* size. Adding before the 1x1: the depths differ. A ReLU in the pyramid: there is none.

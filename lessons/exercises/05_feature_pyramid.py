@@ -4,13 +4,14 @@
 
 
 def top_down(laterals):
-    """Build. The way down: each level is its lateral plus the level above, enlarged. `np.repeat`
-    enlarges along one axis.
+    """Build. The top-down path: each level is its lateral plus the next coarser level, enlarged.
+    `np.repeat` enlarges along one axis.
 
     Budget: 7 lines.
 
     Args:
-        laterals: a list of (H, W) arrays, finest first; each is twice as high and wide as the next.
+        laterals: a list of (H, W) arrays, finest first; each has twice the height and width
+            of the next.
 
     Returns:
         a list of arrays of the same sizes, finest first.
@@ -19,10 +20,9 @@ def top_down(laterals):
 
 
 def nearest_index(in_size, out_size):
-    """Fill. Which old pixel each pixel of a resized row copies: the one in which its left edge
-    falls.
+    """Fill. Which old pixel each pixel of a resized row copies: the one where its left edge is.
 
-    Budget: 2 lines. Works for shrinking as well as for enlarging.
+    Budget: 2 lines. It has to work for shrinking as well as for enlarging.
 
     Args:
         in_size, out_size: ints, at least 1: pixels of the old row and of the new one.
@@ -34,7 +34,7 @@ def nearest_index(in_size, out_size):
 
 
 def double(x):
-    """Vectorise. A map enlarged to twice its size: each number fills a square of four.
+    """Vectorise. A map enlarged to twice its size: each number fills a square of four cells.
 
     Budget: 2 lines, no loops.
 
@@ -48,12 +48,12 @@ def double(x):
 
 
 def double_gradient(grad):
-    """Vectorise. What the small map of `double` receives.
+    """Vectorise. The gradient that the small map of `double` receives.
 
     Budget: 3 lines, no loops.
 
     Args:
-        grad: (2 * H, 2 * W, C), what the large map receives.
+        grad: (2 * H, 2 * W, C), the gradient of the large map.
 
     Returns:
         (H, W, C).
@@ -62,11 +62,10 @@ def double_gradient(grad):
 
 
 def bilinear_resize(image, height, width):
-    """Extend. An image resized by blending. The centre of each new pixel lies somewhere between
-    four old centres; pixel centres are at half numbers. Outside the outermost centres their value
-    counts.
+    """Extend. An image resized by blending. The centre of each new pixel lies between four old
+    centres; pixel centres are at half numbers. Beyond the outermost centres their value counts.
 
-    Budget: 12 lines. Do rows and columns one after the other; no loops are needed.
+    Budget: 12 lines. Do the rows first and then the columns; you need no loops.
 
     Args:
         image: (H, W) float. height, width: the new size.
