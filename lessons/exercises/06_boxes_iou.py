@@ -7,8 +7,8 @@ import numpy as np
 
 
 def iou_table(a, b):
-    """Build. The IoU of each box of a with each box of b, all at once. Two boxes that have no area
-    have IoU 0.
+    """Build. The IoU of each box of a with each box of b, all at once. Two boxes without area have
+    IoU 0.
 
     Budget: 8 lines.
 
@@ -22,7 +22,7 @@ def iou_table(a, b):
 
 
 def box_from_mask(mask):
-    """Fill. The tight box around an object's pixels, as data sets need it.
+    """Fill. The tightest box around an object's pixels, as data sets need it.
 
     Budget: 5 lines.
 
@@ -36,7 +36,7 @@ def box_from_mask(mask):
 
 
 def iou_xywh(a, b):
-    """Fill. Intersection over union of two boxes in the form of COCO's files.
+    """Fill. Intersection over union of two boxes, given as COCO's files give them.
 
     Budget: 8 lines.
 
@@ -50,7 +50,7 @@ def iou_xywh(a, b):
 
 
 def covered_by_loops(a, b):
-    """What `covered_by` shall compute, with loops: it is right, and slow."""
+    """What `covered_by` has to compute, with loops: right, but slow."""
     shares = np.zeros((len(a), len(b)), np.float32)
     for i in range(len(a)):
         for j in range(len(b)):
@@ -62,8 +62,8 @@ def covered_by_loops(a, b):
 
 
 def covered_by(a, b):
-    """Vectorise. Which share of box a[i] lies inside box b[j]. Training asks this about regions
-    that are marked as crowds: what lies in one is neither an object nor background.
+    """Vectorise. What share of box a[i] lies inside box b[j]. Training asks this about regions that
+    are marked as crowds: whatever lies in one counts neither as an object nor as background.
 
     Budget: 6 lines, no loops.
 
@@ -79,8 +79,8 @@ def covered_by(a, b):
 def mask_iou(a, b):
     """Vectorise. Intersection over union of every mask of one set with every mask of another.
 
-    Budget: 5 lines, no loops. A mask is a row of H * W zeros and ones: what does the product of two
-    such rows count?
+    Budget: 5 lines, no loops. Flatten a mask and it is a row of H * W zeros and ones. What does the
+    product of two such rows count?
 
     Args:
         a: (N, H, W) bool. b: (M, H, W) bool.
@@ -92,12 +92,12 @@ def mask_iou(a, b):
 
 
 def giou(a, b):
-    """Extend. Generalised IoU (Rezatofighi et al. 2019, https://arxiv.org/abs/1902.09630). The IoU
-    of boxes that do not touch is 0, however far apart they are, so nothing tells a detector which
-    way to move. GIoU takes the smallest box C that encloses both, and subtracts from the IoU the
-    share of C that neither of the two covers.
+    """Extend. Generalised IoU (Rezatofighi et al. 2019, https://arxiv.org/abs/1902.09630). Boxes
+    that do not touch have IoU 0, however far apart they are, so nothing tells a detector which way
+    to move. GIoU takes the smallest box C that encloses both, and subtracts from the IoU the share
+    of C that neither of them covers.
 
-    Budget: 10 lines, no loops needed. `tinymaskrcnn.functional.box_iou` may be used.
+    Budget: 10 lines; you need no loops. You may use `tinymaskrcnn.functional.box_iou`.
 
     Args:
         a: (N, 4) float32. b: (M, 4) float32. All have an area.
