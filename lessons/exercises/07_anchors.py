@@ -7,9 +7,9 @@ import numpy as np
 
 
 def lay_anchors(height, width, stride, size, ratios):
-    """Build. The anchors of one level of the pyramid: at each cell of its map one for each ratio,
-    as the lesson's `anchor_one` has them. Half the width and half the height are each rounded to
-    whole pixels (`np.round`).
+    """Build. The anchors of one level of the pyramid: at each cell of its map one per ratio, as the
+    lesson's `anchor_one` makes them. Round half the width and half the height to whole pixels
+    (`np.round`).
 
     Budget: 8 lines.
 
@@ -18,14 +18,14 @@ def lay_anchors(height, width, stride, size, ratios):
             anchors. ratios: (A,), each height over width.
 
     Returns:
-        (height * width * A, 4): row by row, in a row cell by cell, in a cell ratio by ratio.
+        (height * width * A, 4): row by row, within a row cell by cell, at a cell ratio by ratio.
     """
     raise NotImplementedError
 
 
 def form_of_box(box):
     """Fill. The size and the aspect ratio that an anchor would need to have exactly the sides of a
-    box: what one looks at before anchors are chosen for a data set.
+    box. Look at these before you choose anchors for a data set.
 
     Budget: 3 lines.
 
@@ -39,23 +39,23 @@ def form_of_box(box):
 
 
 def anchor_place(number, shapes, per_cell):
-    """Fill. Where the anchor with a number stands. The network's anchors are counted through: level
-    by level, in a level row by row, in a row cell by cell, in a cell form by form.
+    """Fill. Where the anchor with a given index is. The network's anchors are counted from 0: level
+    by level, within a level row by row, within a row cell by cell, at a cell form by form.
 
     Budget: 6 lines.
 
     Args:
-        number: from 0, below the count of all anchors. shapes: (rows, columns) of each level's
-            map. per_cell: anchors at each cell, on all levels the same.
+        number: the index, from 0 to below the count of all anchors. shapes: (rows, columns) of each
+            level's map. per_cell: anchors at each cell, the same on all levels.
 
     Returns:
-        level, row, column, form: four whole numbers from 0.
+        level, row, column, form: four ints, each counted from 0.
     """
     raise NotImplementedError
 
 
 def middle_anchors_loops(shape, stride, forms):
-    """What `middle_anchors` shall compute, with loops: it is right, and slow."""
+    """What `middle_anchors` has to compute, with loops: right, but slow."""
     anchors = []
     for row in range(shape[0]):
         for column in range(shape[1]):
@@ -67,13 +67,13 @@ def middle_anchors_loops(shape, stride, forms):
 
 def middle_anchors(shape, stride, forms):
     """Vectorise. The anchors of one level, centred on the *middle* of their cells, as mmdetection
-    can have them and detectron2 with an offset of 0.5.
+    can place them, and detectron2 with an offset of 0.5.
 
     Budget: 5 lines, no loops.
 
     Args:
-        shape: (rows, columns) of the map. stride: in pixels, the same both ways.
-        forms: (A, 4) float32, the anchors of one cell about the origin.
+        shape: (rows, columns) of the map. stride: in pixels, the same in both
+            directions. forms: (A, 4) float32, the anchors of one cell around the origin.
 
     Returns:
         (rows * columns * A, 4) float32, in the lesson's order.
@@ -82,7 +82,7 @@ def middle_anchors(shape, stride, forms):
 
 
 def inside_picture_loops(anchors, size, border):
-    """What `inside_picture` shall compute, with loops: it is right, and slow."""
+    """What `inside_picture` has to compute, with loops: right, but slow."""
     inside = []
     for x1, y1, x2, y2 in anchors:
         low_enough = x1 >= -border and y1 >= -border
@@ -91,13 +91,13 @@ def inside_picture_loops(anchors, size, border):
 
 
 def inside_picture(anchors, size, border):
-    """Vectorise. Which anchors lie inside the picture. Faster R-CNN trained on no others ("else it
-    diverges"); FPN's authors keep all.
+    """Vectorise. Which anchors lie inside the image. Faster R-CNN trains on these only, because
+    training did not converge with the others; FPN's authors keep all.
 
     Budget: 4 lines, no loops.
 
     Args:
-        anchors: (N, 4) float32. size: (height, width) of the picture.
+        anchors: (N, 4) float32. size: (height, width) of the image.
         border: how many pixels an anchor may reach over the edge.
 
     Returns:
@@ -107,18 +107,18 @@ def inside_picture(anchors, size, border):
 
 
 def fitted_forms(sides, forms, rounds):
-    """Extend. Forms of anchors that suit a data set: k-means, with IoU for the distance (Redmon and
-    Farhadi 2017, section 2, https://arxiv.org/abs/1612.08242).
+    """Extend. Forms of anchors that suit a data set: k-means clustering, with IoU in place of the
+    distance (Redmon and Farhadi 2017, section 2, https://arxiv.org/abs/1612.08242).
 
-    In each round every box joins the form that it overlaps most when both have the same centre, the
-    first of equals. Then each form becomes the mean width and height of the boxes that joined it; a
-    form that none joined stays as it is.
+    In each round every box joins the form that it overlaps most when both have the same centre (the
+    first one, if several are equal). Then each form becomes the mean width and height of the boxes
+    that joined it; a form that no box joined stays as it is.
 
     Budget: 14 lines.
 
     Args:
         sides: (N, 2) float32, widths and heights of the data set's boxes, all above 0.
-        forms: (K, 2) float32, widths and heights to begin with. rounds: how many, 0 or more.
+        forms: (K, 2) float32, widths and heights to begin with. rounds: how many, at least 0.
 
     Returns:
         (K, 2) float, the forms after these rounds, in their order.
