@@ -35,13 +35,13 @@ from tinymaskrcnn.tensor import Tensor
 #
 # So far: gradients flow back through a graph, and a small network learned from crops with them.
 #
-# 1. A value is used in two places of an expression. What is its gradient?
+# 1. An output is a sum of products w · x. What is its derivative with respect to one w?
 # 2. Why is there a ReLU between two linear layers?
 # 3. What does one step of gradient descent do to a weight?
 #
 # <details><summary>Answers</summary>
 #
-# 1. The sum of the gradients that arrive from the two places.
+# 1. The x that this w is multiplied with.
 # 2. Without it, the two layers together are only one linear layer.
 # 3. It subtracts the learning rate times the weight's gradient.
 #
@@ -353,8 +353,8 @@ assert gather.threads == (16, 16) and 64 * 64 // (16 * 16) == 16
 # %% [markdown]
 # ## Exercises
 #
-# Write them in [lessons/exercises/02_convolution.py](exercises/02_convolution.py); `tinymaskrcnn
-# learn 02` checks.
+# Write them in [lessons/exercises/02_convolution.py](exercises/02_convolution.py);
+# `tinymaskrcnn learn 02` checks.
 #
 # | exercise | kind | what |
 # |---|---|---|

@@ -273,8 +273,8 @@ gradcheck(
 #
 # Here is one residual block of the trained model: what goes in, what its two convolutions add, and
 # what comes out. Add the first two, cut off below 0, and you have the third. The block does not
-# make a new map; it *corrects* the one that it is given. (All blocks are on <a
-# href="explain_shapes.html">the page of every stage</a>.)
+# make a new map; it *corrects* the one that it is given. (All blocks are on
+# <a href="explain_shapes.html">the page of every stage</a>.)
 
 # %% tags=["hide-input"]
 model = load_model("shapes")

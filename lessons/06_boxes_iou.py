@@ -40,15 +40,15 @@ from tinymaskrcnn.ops.box_iou import cpu, reference
 #
 # So far: the feature pyramid gives five maps that know what is where. Now for what we lay on them.
 #
-# 1. A map of stride 8 covers an image of 256x256. How many cells has it?
+# 1. A map of stride 8 covers an image of 256x256. How many cells does it have?
 # 2. What does the top-down path of the pyramid add to the fine maps?
-# 3. In what order are the axes of an image in this course, (N, H, W, C): which is x?
+# 3. A batch has the axes (N, H, W, C). Along which of them does x run?
 #
 # <details><summary>Answers</summary>
 #
 # 1. 32x32, which is 1024.
 # 2. What the deep maps have understood; the lateral connections bring where it is.
-# 3. W, the third: x counts columns, to the right. H is y and counts rows, downwards.
+# 3. W: x counts columns, to the right. H is y and counts rows, downwards.
 #
 # </details>
 #
@@ -77,7 +77,7 @@ show(boxes_on_picture(bus, *groups), "A bus with its ground truth box and two gu
 # %% [markdown]
 # ## By hand: two pairs of boxes
 #
-# A *bounding box* is four numbers, `x1 y1 x2 y2`: its left, upper, right and lower **edge**. `x`
+# A bounding box is four numbers, `x1 y1 x2 y2`: its left, upper, right and lower **edge**. `x`
 # grows to the right, `y` grows downwards. Coordinates are continuous: the first pixel of a row
 # covers 0 to 1, and its centre is at 0.5. So a box from 0 to 4 is exactly 4 wide, and no formula
 # ever adds one.
@@ -127,7 +127,7 @@ show(boxes_on_grid(panels, titles, [(2, 1, 4, 3), None]), "Two boxes that overla
 #
 # IoU is 1 where two boxes are equal and 0 where they share nothing. It does not change when both
 # are shifted or scaled together: in metres or in pixels, the agreement is the same. It is also
-# strict. Slide a box sideways off a copy of itself, and look how the number falls.
+# strict. Slide a box sideways off a copy of itself, and watch the number fall.
 #
 # **Predict.** When the box is half its width off, what is the IoU: one half, more, or less?
 
@@ -141,7 +141,6 @@ show(
 assert np.isclose(falls["16 pixels wide"][1][4], 0.6)
 assert np.isclose(falls["128 pixels wide"][1][4], 0.939, atol=5e-4)
 assert falls["16 pixels wide"][1][6] < 0.5 < falls["16 pixels wide"][1][5]
-
 assert np.isclose((16 - 8) / (16 + 8), 1 / 3)
 
 # %% [markdown]
@@ -214,11 +213,6 @@ one_by_one = np.array([[iou_one(a, b) for b in some] for a in some[:4]])
 np.testing.assert_allclose(table, one_by_one, atol=1e-6)
 assert table.shape == (4, 7)
 assert (np.diagonal(table) == 1).all()
-names = [str(i) for i in range(7)]
-show(
-    number_tables({"IoU of boxes 0 to 3 with boxes 0 to 6": table}, rows=names[:4], columns=names),
-    "A table of IoU: four boxes down, seven across; each of the four meets itself once",
-)
 
 # %% [markdown]
 # ## In the model: who asks for this table?
@@ -231,8 +225,8 @@ show(
 # | evaluation | detections | ground truth | hit or miss, at ten thresholds | 15 |
 #
 # Here is the last of them, with the model that ships with this project, on an image that it has
-# never seen. Ground truth is green, detections are orange. (The other three are on <a
-# href="explain_shapes.html">the page of every stage</a>.)
+# never seen. Ground truth is green, detections are orange. (The other three are on
+# <a href="explain_shapes.html">the page of every stage</a>.)
 
 # %% tags=["hide-input"]
 model = load_model("shapes")
@@ -275,7 +269,8 @@ nuclei_model = load_model("nuclei")
 photo, nuclei = sample_set("nuclei")[2]
 (seen,) = nuclei_model.detect([photo])
 cells = seen.above(0.5)
-agreement = box_iou(cells.boxes, nuclei["boxes"]).max(axis=1)
+cell_overlap = box_iou(cells.boxes, nuclei["boxes"])
+agreement = cell_overlap.max(axis=1)
 shown_cells = boxes_on_picture(
     photo,
     (nuclei["boxes"], GROUND_TRUTH, [""] * len(nuclei["boxes"])),
@@ -317,14 +312,16 @@ show(
     curves({"this list": (recall, precision)}, "recall", "precision", marks=True),
     "Precision and recall while the list grows: each hit adds recall, each false alarm costs",
 )
-assert agreement.shape == (7,) and (agreement >= 0.5).sum() == 6
+assert len(agreement) == 7 and (agreement >= 0.5).sum() == 6  # hits, each on another nucleus:
+assert len(set(cell_overlap.argmax(axis=1)[agreement >= 0.5])) == 6
 
 # %% [markdown]
-# Recall only rises; precision drops at each false alarm. *Average precision* (AP) makes one number
-# of it: for each object, the precision at the moment it was found, or 0 if it never was, averaged
-# over all objects. Here it is (1 + 1 + 3/4 + 4/6 + 0) / 5 = 0.683. AP rewards finding everything,
-# and putting false alarms at the end. This is AP50, for IoU 0.5, up to a detail: papers smooth the
-# curve first. Lesson 15 does that, and the averaging over thresholds, classes and images.
+# That is the *precision-recall curve*. Recall only rises; precision drops at each false alarm.
+# *Average precision* (AP) makes one number of it: for each object, the precision at the moment it
+# was found, or 0 if it never was, averaged over all objects. Here it is (1 + 1 + 3/4 + 4/6 + 0) / 5
+# = 0.683. AP rewards finding everything, and putting false alarms at the end. This is AP50, for IoU
+# 0.5, up to a detail: papers smooth the curve first. Lesson 15 does that, and the averaging over
+# thresholds, classes and images.
 #
 # ## Going deeper: the compiled kernels
 #
@@ -381,8 +378,8 @@ assert pairs._table.threads == (16, 16)
 # table of IoU that decides everything from matching to AP.
 #
 # **Common mistakes.** Adding one to widths (a habit from the days when coordinates were pixel
-# indices). Multiplying two negative sides. Clamping the product and not the sides. Mixing up `x1 y1
-# x2 y2` with COCO's `x y width height`. Swapping the table's axes: rows are the first set.
+# indices). Multiplying two negative sides. Clamping the product and not the sides. Mixing up
+# `x1 y1 x2 y2` with COCO's `x y width height`. Swapping the table's axes: rows are the first set.
 #
 # **Read next.** `tinymaskrcnn/ops/box_iou/op.py`, which chooses between the forms, and
 # `tests/ops/test_box_iou.py`, which compares them. COCO's definition of its measure:

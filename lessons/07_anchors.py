@@ -150,9 +150,9 @@ show(cell_anchors)
 show(level_anchors)
 
 # %% [markdown]
-# Shapes again. `cell_anchors` gives (A, 4): A anchors, one per ratio and size. `centres` is (H * W,
-# 1, 4), with each centre twice in a row, so that one addition moves all four edges. The sum
-# broadcasts to (H * W, A, 4), every anchor at every cell, and is flattened.
+# Shapes again. `cell_anchors` gives (A, 4): A anchors, one per ratio and size. `centres` is
+# `(H * W, 1, 4)`, with each centre twice in a row, so that one addition moves all four edges. The
+# sum broadcasts to `(H * W, A, 4)`, every anchor at every cell, and is flattened.
 #
 # The order matters more than it seems: row by row; within a row cell by cell; at a cell ratio by
 # ratio, and for each ratio size by size. The network's outputs come in the same order (its last
