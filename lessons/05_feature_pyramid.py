@@ -213,7 +213,7 @@ for ours, theirs in zip(levels, pyramid(bottom_up), strict=True):
     assert np.allclose(ours.data, theirs.data, atol=1e-4)
 
 # %% [markdown]
-# ## The gradient: sums of squares of four
+# ## The gradient: four become one
 #
 # A coarse pixel was copied into four places, so by lesson 01 it receives the **sum** of what the
 # four receive. The lateral receives the gradient unchanged. So each coarse number learns from all
@@ -266,11 +266,11 @@ show(
 )
 
 # %% [markdown]
-# Are both needed? To find out we cut one of them, which is called an *ablation*. We need two terms
-# that later lessons explain. A *proposal* is a box in which the model suspects an object (lesson
-# 09); *recall* is the share of the objects that are found. "Found" means here that one of 100
-# proposals fits the object with an intersection over union (IoU) of at least 0.7, where 1 is a
-# perfect fit (lesson 06).
+# Are both needed? To find out, we cut one of them; such an experiment is called an *ablation*. We
+# need two terms that later lessons explain. A *proposal* is a box in which the model suspects an
+# object (lesson 09); *recall* is the share of the objects that are found. "Found" means here that
+# one of 100 proposals fits the object with an intersection over union (IoU) of at least 0.7, where
+# 1 is a perfect fit (lesson 06).
 #
 # **Predict.** The complete model finds more than 90 percent of the objects of ten images. Which cut
 # hurts more: no way down, or no laterals?
@@ -332,8 +332,10 @@ assert shares["no laterals"] < 0.5
 # same proposals. Ours have had a seventh of the usual steps and make their own proposals; and they
 # look for shapes of 18 to 64 pixels in images of 128, where the coarsest map has only 4 by 4 cells
 # left. Even so, the worst run with laterals is far above the best one without: the runs agree that
-# laterals help. How much they are worth in the end, such short runs cannot tell. (`python -m
-# lessons.ablations no_laterals --steps 300 --seeds 0 1 2 --threads 1`; `whole` for both paths)
+# laterals help. How much they are worth in the end, such short runs cannot tell.
+#
+# The runs: `python -m lessons.ablations no_laterals --steps 300 --seeds 0 1 2 --threads 1`, and
+# `whole` for both paths.
 
 # %% tags=["hide-input"]
 both, without = (
