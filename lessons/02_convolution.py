@@ -353,8 +353,8 @@ assert gather.threads == (16, 16) and 64 * 64 // (16 * 16) == 16
 # %% [markdown]
 # ## Exercises
 #
-# Write them in [lessons/exercises/02_convolution.py](exercises/02_convolution.py);
-# `tinymaskrcnn learn 02` checks.
+# Write them in [lessons/exercises/02_convolution.py](exercises/02_convolution.py); `tinymaskrcnn
+# learn 02` checks.
 #
 # | exercise | kind | what |
 # |---|---|---|

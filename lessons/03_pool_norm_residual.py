@@ -58,7 +58,7 @@ from tinymaskrcnn.tensor import Tensor
 rng = np.random.default_rng(3)
 one_kernel, other_kernel = rng.normal(size=(2, 1, 1, 3, 3)).astype(np.float32)
 dot, noise = np.zeros((1, 9, 9, 1), np.float32), rng.normal(size=(1, 9, 9, 1)).astype(np.float32)
-dot[0, 4, 4] = 1
+dot[0, 4, 4] = 1  # what both layers answer to a single dot is their common kernel, flipped
 together = conv2d(conv2d(dot, one_kernel), other_kernel).data[:, ::-1, ::-1, 0].copy()  # (1, 5, 5)
 both = conv2d(conv2d(noise, one_kernel), other_kernel).data
 assert np.allclose(both, conv2d(noise, together[None]).data, atol=1e-4)
@@ -71,7 +71,7 @@ assert together.shape == (1, 5, 5)
 # on average, is known: He et al. (2015) derived it.
 #
 # **Predict.** Make all weights 0.7 times that size. What is left after thirty layers: half the
-# signal, a hundredth, or less than a thousandth? And with weights 1.4 times too large?
+# signal, a hundredth, or less than a thousandth? And with weights 1.4 times that size?
 
 # %%
 CHANNELS, DEPTH = 16, 30
@@ -120,9 +120,9 @@ assert sizes["large weights"][-1] > 1e3 * sizes["large weights"][0]
 assert 0.3 < sizes["normalised"][-1] < 2
 
 # %% [markdown]
-# Less than a thousandth is left of the small one, and the large one has grown more than a
-# thousandfold. The gradient goes back through the same weights and suffers the same: that is a
-# *vanishing gradient* or an *exploding gradient*. A *normalisation layer* after each convolution
+# With small weights less than a thousandth of the signal is left; with large ones it has grown more
+# than a thousandfold. The gradient goes back through the same weights and suffers the same: that is
+# a *vanishing gradient* or an *exploding gradient*. A *normalisation layer* after each convolution
 # keeps the size. Even so, after thirty layers the *image* is gone: each layer has stirred it once
 # more. Only the last row still knows where the shapes are. There, each layer has a *residual
 # connection* (or shortcut): its input is added to its output.

@@ -301,7 +301,7 @@ assert [m.shape for m in list(seen.values())[3::4]] == [(64, 64), (32, 32), (16,
 # layer that tells squares, circles and triangles apart from these averages. On objects of new
 # images, a guess gets about a third right.
 #
-# **Predict.** How does the share grow from the raw pixels over stages 1, 2, 3 and 4?
+# **Predict.** How does that share change from the raw pixels to stages 1, 2, 3 and 4?
 
 
 # %%
@@ -338,8 +338,8 @@ assert shares[0] < 0.37 < shares[1] < shares[2] < shares[3] and shares[4] < shar
 #
 # ## Exercises
 #
-# Write them in [lessons/exercises/04_backbones.py](exercises/04_backbones.py);
-# `tinymaskrcnn learn 04` checks.
+# Write them in [lessons/exercises/04_backbones.py](exercises/04_backbones.py); `tinymaskrcnn learn
+# 04` checks.
 #
 # | exercise | kind | what |
 # |---|---|---|

@@ -378,8 +378,8 @@ assert pairs._table.threads == (16, 16)
 # table of IoU that decides everything from matching to AP.
 #
 # **Common mistakes.** Adding one to widths (a habit from the days when coordinates were pixel
-# indices). Multiplying two negative sides. Clamping the product and not the sides. Mixing up
-# `x1 y1 x2 y2` with COCO's `x y width height`. Swapping the table's axes: rows are the first set.
+# indices). Multiplying two negative sides. Clamping the product and not the sides. Mixing up `x1 y1
+# x2 y2` with COCO's `x y width height`. Swapping the table's axes: rows are the first set.
 #
 # **Read next.** `tinymaskrcnn/ops/box_iou/op.py`, which chooses between the forms, and
 # `tests/ops/test_box_iou.py`, which compares them. COCO's definition of its measure:

@@ -150,9 +150,9 @@ show(cell_anchors)
 show(level_anchors)
 
 # %% [markdown]
-# Shapes again. `cell_anchors` gives (A, 4): A anchors, one per ratio and size. `centres` is
-# `(H * W, 1, 4)`, with each centre twice in a row, so that one addition moves all four edges. The
-# sum broadcasts to `(H * W, A, 4)`, every anchor at every cell, and is flattened.
+# Shapes again. `cell_anchors` gives (A, 4): A anchors, one per ratio and size. `centres` is `(H *
+# W, 1, 4)`, with each centre twice in a row, so that one addition moves all four edges. The sum
+# broadcasts to `(H * W, A, 4)`, every anchor at every cell, and is flattened.
 #
 # The order matters more than it seems: row by row; within a row cell by cell; at a cell ratio by
 # ratio, and for each ratio size by size. The network's outputs come in the same order (its last
@@ -177,7 +177,7 @@ assert len(in_loops) == 4 * 5 * 6 == 120
 # to P6, after the power of two of their stride. (<a href="explain_shapes.html">The page of every
 # stage</a> shows them all.)
 #
-# **Predict.** There are 16 368 anchors in all. Which share of them is on P2, the finest level?
+# **Predict.** There are 16 368 anchors in all. What share of them is on P2, the finest level?
 
 # %% tags=["hide-input"]
 model = load_model("shapes")
@@ -242,8 +242,8 @@ assert np.allclose(tables["toy shapes"].max(axis=1), [0.83, 0.75, 0.56, 0.85, 0.
 # nuclei belong to P3. P5 and P6 have nothing to do here.
 #
 # Two shapes get no more than 0.56 and 0.53, although 16 368 boxes were tried. That is no accident.
-# Let a square grow through all sizes, among torchvision's anchors (32 to 512): once centred on a
-# cell of every level, and once 8 pixels off, which is half a stride of P4.
+# Try a square of every size against torchvision's anchors (32 to 512): once centred on a cell of
+# every level, and once 8 pixels off, which is half a stride of P4.
 #
 # **Predict.** At which sizes will the best IoU be 1, and how low will it go between them?
 
