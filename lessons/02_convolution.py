@@ -315,8 +315,8 @@ assert responses.shape == (64, 64, 16) and image.shape == (3, 128, 128)
 # keeps a *tile* of the result, some pixels by some channels, in the processor's registers, runs
 # through all taps and channels, and writes each number once. That is in
 # `tinymaskrcnn/ops/conv2d/cpu_direct.py` and in lesson 17; the function shown here only chooses
-# between three such kernels. Blocks of output pixels go to the threads. Each thread writes only its
-# own pixels, and the order of every sum is fixed, so the result is the same for any number of
+# between several such kernels. Blocks of output pixels go to the threads. Each thread writes only
+# its own pixels, and the order of every sum is fixed, so the result is the same for any number of
 # threads.
 #
 # *Winograd*'s form of a 3x3 convolution with stride 1 makes a 4x4 tile of the result with 36

@@ -327,7 +327,7 @@ assert len(set(cell_overlap.argmax(axis=1)[agreement >= 0.5])) == 6
 #
 # Skip this at first reading: nothing later needs it.
 #
-# **On a CPU.** The NumPy form makes seven arrays of N times M on its way to the answer. A tiny
+# **On a CPU.** The NumPy form makes several arrays of N times M on its way to the answer. A tiny
 # model compares 16 000 boxes with a handful of objects in every training step, and most of that
 # time is traffic to memory and back. A compiled loop keeps everything in registers and writes each
 # cell once. `prange` hands out tasks to the threads; each cell is written by exactly one task, so
