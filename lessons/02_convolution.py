@@ -18,6 +18,7 @@
 # %% tags=["hide-input"]
 import numpy as np
 
+from lessons.compiled import cpu_kernels
 from lessons.figures.diagrams import number_tables
 from lessons.figures.plots import picture_row
 from lessons.figures.show import show
@@ -27,8 +28,10 @@ from lessons.timing import milliseconds
 from tinymaskrcnn import load_model
 from tinymaskrcnn.functional import conv2d
 from tinymaskrcnn.gradcheck import gradcheck
-from tinymaskrcnn.ops.conv2d import cpu, reference
+from tinymaskrcnn.ops.conv2d import reference
 from tinymaskrcnn.tensor import Tensor
+
+cpu = cpu_kernels("conv2d")
 
 # %% [markdown]
 # ## Before you read

@@ -17,6 +17,7 @@
 # %% tags=["hide-input"]
 import numpy as np
 
+from lessons.compiled import cpu_kernels
 from lessons.figures.diagrams import number_tables
 from lessons.figures.plots import curves, picture_row
 from lessons.figures.show import show
@@ -26,11 +27,11 @@ from tinymaskrcnn import load_model
 from tinymaskrcnn.functional import batch_norm, conv2d, max_pool2d, relu
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.nn.layers import conv_norm
-from tinymaskrcnn.ops.batch_norm import cpu as norm_cpu
 from tinymaskrcnn.ops.batch_norm import reference as norm_reference
-from tinymaskrcnn.ops.max_pool2d import cpu as pool_cpu
 from tinymaskrcnn.ops.max_pool2d import reference as pool_reference
 from tinymaskrcnn.tensor import Tensor
+
+norm_cpu, pool_cpu = cpu_kernels("batch_norm"), cpu_kernels("max_pool2d")
 
 # %% [markdown]
 # ## Before you read

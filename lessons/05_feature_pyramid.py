@@ -19,6 +19,7 @@
 import numpy as np
 
 from lessons.ablations import of_runs, with_span
+from lessons.compiled import cpu_kernels
 from lessons.figures.diagrams import number_tables
 from lessons.figures.plots import graph, picture_row
 from lessons.figures.show import show
@@ -28,9 +29,11 @@ from tinymaskrcnn.autograd import no_grad
 from tinymaskrcnn.datasets import ToyShapes
 from tinymaskrcnn.functional import box_iou, conv2d, interpolate, max_pool2d, upsample_add
 from tinymaskrcnn.models.fpn import FeaturePyramid
-from tinymaskrcnn.ops.interpolate import cpu, reference
+from tinymaskrcnn.ops.interpolate import reference
 from tinymaskrcnn.tensor import Tensor
 from tinymaskrcnn.training.recipes import named
+
+cpu = cpu_kernels("interpolate")
 
 # %% [markdown]
 # ## Before you read

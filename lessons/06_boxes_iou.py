@@ -18,6 +18,7 @@
 # %% tags=["hide-input"]
 import numpy as np
 
+from lessons.compiled import cpu_kernels
 from lessons.figures.diagrams import (
     DETECTION,
     GROUND_TRUTH,
@@ -33,7 +34,9 @@ from lessons.samples import sample_photo, sample_set
 from lessons.timing import milliseconds
 from tinymaskrcnn import load_model
 from tinymaskrcnn.functional import box_iou
-from tinymaskrcnn.ops.box_iou import cpu, reference
+from tinymaskrcnn.ops.box_iou import reference
+
+cpu = cpu_kernels("box_iou")
 
 # %% [markdown]
 # ## Before you read

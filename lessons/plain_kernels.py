@@ -17,9 +17,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 import tinymaskrcnn
 
 _PACKAGE = Path(tinymaskrcnn.__file__).parent
+_NUMBA = importlib.util.find_spec("numba") is not None  # else its scalars are NumPy's
 _FUTURE = importlib.import_module("__future__").annotations.compiler_flag
 
 
@@ -52,6 +55,8 @@ def _definitions(module: str, without_barrier: int | None = None) -> dict[str, A
             _run(node.body, path, names)
         elif imported and all(alias.name.startswith("cuda") for alias in node.names):
             names |= {a.name: kernels_of(f"{imported}.{a.name}") for a in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "numba" and not _NUMBA:
+            names |= {alias.name: getattr(np, alias.name) for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level:
             node.module, node.level = f"tinymaskrcnn.{imported}", 0
             _run([node], path, names)
