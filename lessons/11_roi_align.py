@@ -219,7 +219,6 @@ show(reference.roi_align)
 show(reference._axis_weights)
 along_x = reference._axis_weights(np.float32(1.4), np.float32(4), 2, 2, 8)
 np.testing.assert_allclose(along_x @ np.arange(8), [2.4, 4.4], atol=1e-6)
-print(np.round(along_x, 3))
 
 # %% tags=["hide-input"]
 rng = np.random.default_rng(11)
@@ -274,22 +273,19 @@ levels = MultiScaleRoIAlign(7, 2, canonical_scale=56).level_of(likely, [1 / s fo
 by_level = regions_by_level(photo, likely / 2, levels, ["stride 4", "stride 8", "stride 16"])
 show(by_level, "Small regions are cropped from the finest map, large ones from coarser maps")
 assert (t["detect.box_pool.levels"] == 0).all() and len(proposals) == 100
-
-# %% [markdown]
-# For this figure a region of 56 pixels goes to stride 16. The small models in this project keep the
-# rule at 224 and enlarge images from 128 to 256 pixels instead, so all 100 proposals of this photo
-# come from the finest map, stride 4. This is where the model reads it for its first proposal:
-
-# %% tags=["hide-input"]
 show(as_picture(figures.sampling_points(t, 0)), "A proposal's 14 by 14 points, and its crop")
 
 # %% [markdown]
+# For the first figure a region of 56 pixels goes to stride 16. The small models in this project
+# keep the rule at 224 and enlarge images from 128 to 256 pixels instead, so all 100 proposals of
+# this photo come from the finest map, stride 4. The second figure is where the model reads that map
+# for its first proposal.
+#
 # **How much does rounding lose?** RoIPool answers for whole cells. How well do these agree with the
 # proposal that we asked about? We measure it by the IoU, for the model's 100 proposals, on maps of
 # each stride.
 #
-# **Predict.** The nuclei are small, about 50 pixels for the model. What mean IoU is left at stride
-# 4? At stride 32?
+# **Predict.** The nuclei are small. What mean IoU is left at stride 4? And at stride 32?
 
 # %%
 agreement = {}
@@ -297,7 +293,6 @@ for stride in (4, 8, 16, 32):
     whole = np.floor(proposals / stride + 0.5)
     answered = np.hstack([whole[:, :2], whole[:, 2:] + 1]) * np.float32(stride)
     agreement[stride] = np.diagonal(box_iou(proposals, answered)).mean()
-    print(f"stride {stride}: mean IoU {agreement[stride]:.2f}")
 np.testing.assert_allclose(list(agreement.values()), [0.73, 0.58, 0.38, 0.21], atol=0.005)
 
 # %% [markdown]
