@@ -40,9 +40,9 @@ def roi_crop(features, box, size, samples):
 
 
 def pyramid_level(boxes, finest, coarsest):
-    """Build. Choose the level of the pyramid that each box is cropped from. A box with the area of a
-    square of 224 pixels gets level 4. Each doubling of the side adds one, each halving takes one
-    away, rounded down; never finer than `finest` and never coarser than `coarsest`.
+    """Build. Choose the level of the pyramid that each box is cropped from. A square of 224 pixels,
+    or any box of that area, gets level 4. Each doubling of the side adds one, each halving takes
+    one away, rounded down; never finer than `finest` and never coarser than `coarsest`.
 
     Budget: 5 lines.
 
