@@ -66,9 +66,10 @@ def own_boxes(deltas, proposals, labels):
 
 
 def box_branch_loss(deltas, goals, labels):
-    """Fill. Compute the box loss of one sample of proposals: smooth L1 (beta 1/9) of the four deltas
-    of the true class, for objects only, divided by the number of all proposals in the sample.
-    Smooth L1 of a difference d is d * d / (2 beta) if |d| is below beta, else |d| - beta / 2.
+    """Fill. Compute the box loss of one sample of proposals: smooth L1 (beta 1/9) of the four
+    deltas of the true class, for objects only, divided by the number of all proposals in the
+    sample. Smooth L1 of a difference d is d * d / (2 beta) if |d| is below beta, else |d| - beta /
+    2.
 
     Budget: 8 lines.
 
