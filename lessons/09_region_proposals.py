@@ -240,7 +240,7 @@ assert (answer.grad[order[:6]] < 0).all() and (answer.grad[order[-6:]] > 0).all(
 # shapes, two at a time, with the optimiser of lesson 14. We measure *recall*: which share of the
 # ground-truth boxes has a proposal with an IoU of 0.7 or more? We count on a dozen other images.
 #
-# **Predict.** 21 519 random numbers and 100 steps, about two seconds. Will the RPN find a tenth of
+# **Predict.** 21 519 random numbers and 100 steps, a few seconds. Will the RPN find a tenth of
 # the objects, a half, or nearly all?
 
 # %%
@@ -291,7 +291,7 @@ assert growth[0] < 0.1 and growth[-1] > 0.7 and np.isclose(trained, 0.96, atol=0
 
 # %% [markdown]
 # Most of them: recall starts below 0.1 and ends above 0.7; the fully trained RPN has 0.96. So
-# little training is enough because the backbone's features already tell objects from background.
+# few steps are enough because the backbone's features already tell objects from background.
 #
 # ## In the model: one proposal through every filter
 #
