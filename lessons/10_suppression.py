@@ -293,7 +293,7 @@ assert crossing == 5
 # answers for 1000 boxes take 128 kB. Which boxes stay is then decided on the host, one row of bits
 # at a time. Lesson 18 explains how threads run.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 show(cpu._suppress_group)
 show(cpu._count_overlaps)
 crowded = np.tile(many, (10, 1)) + rng.normal(0, 1, (2000, 4)).astype(np.float32)
@@ -307,7 +307,7 @@ for implementation in (reference, cpu):
     print(f"{kind:<10} {milliseconds:6.2f} ms, {len(kept)} kept")
 np.testing.assert_array_equal(kept, reference.nms(crowded, crowded_scores, 0.5))
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 compare = kernels_of("ops.nms.cuda")
 show(compare._suppressions)
 show(compare._kept)

@@ -354,7 +354,7 @@ assert [aligned[1] > pooled[2] for pooled, aligned in worth] == [True, False, Tr
 # owns one number of the map and asks each region for its share. No two threads add to the same
 # number, so each run gives the same bits.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 show(cpu._find_taps)
 show(cpu._pool)
 on_card = kernels_of("ops.roi_align.cuda")

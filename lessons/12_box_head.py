@@ -57,8 +57,8 @@ from tinymaskrcnn.viz.draw import COLOURS
 #
 # The first stage has looked at an image of toy shapes and proposes regions of interest (RoIs). Here
 # are twenty of a hundred. They lie on objects, more or less. They do not say *what* is in them,
-# many lie on the same object, and few fit as well as they could. The *head* that answers works on
-# one crop at a time.
+# many lie on the same object, and few fit as well as they could. A *head* is a small network that
+# answers such questions about one crop.
 
 # %%
 model = tm.load_model("shapes")
@@ -76,8 +76,8 @@ assert classes == ["square", "circle", "triangle"] and proposals.shape == (100, 
 # %% [markdown]
 # ## By hand: from logits to a loss
 #
-# The head gives each class a logit, and so it does the *background*, which is class 0. For
-# background and two classes these may be 0, 1 and 3. The exponential makes them positive: 1, 2.72
+# The head gives a logit to each class, and one to the *background*, which is class 0. For the
+# background and two classes they may be 0, 1 and 3. The exponential makes them positive: 1, 2.72
 # and 20.09. Divided by their sum, 23.80, they become probabilities: 0.04, 0.11 and 0.84. That is
 # *softmax*.
 #

@@ -365,7 +365,7 @@ assert round(((back & truth["masks"]).sum(axis=(1, 2)) / union).mean(), 3) == 0.
 # zero outside the box. Neighbouring threads own neighbouring pixels, so their writes lie side by
 # side.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 show(cpu._paste)
 show(cpu._paste_binary)
 on_card = kernels_of("ops.paste_masks.cuda")
