@@ -392,6 +392,6 @@ assert np.allclose([*at_100, recall["whole"][0]], [0.91, 0.40, 0.11, 0.62], atol
 # another order than the anchors' (lesson 07). Dividing the box loss by the number of objects
 # instead of the whole sample: it is divided by 128 even if there are only two objects.
 #
-# **Read next.** `tinymaskrcnn/models/rpn.py` from top to bottom; it is short, and you have now seen
-# all of it. Faster R-CNN, section 3 (https://arxiv.org/abs/1506.01497). Then lesson 10: how the
-# best of many boxes on one object is kept.
+# **Read next.** `tinymaskrcnn/models/rpn.py` from top to bottom; it is short, and you now know what
+# each part of it does. Faster R-CNN, section 3 (https://arxiv.org/abs/1506.01497). Then lesson 10:
+# how the best of many boxes on one object is kept.
