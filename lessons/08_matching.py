@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 08 · Matching and box deltas
 #
-# **Before an anchor can learn, someone has to say what it should have answered: which object, or
-# none, and by how much it would have to move.**
+# **Before an anchor can learn, someone has to tell it the right answer: which object it stands for,
+# if any, and how far it has to move.**
 #
 # | needs | minutes | exercises |
 # |---|---|---|
@@ -14,14 +14,15 @@
 #   out;
 # - say why the two rules for "object" are both needed;
 # - turn a pair of boxes into four numbers that a network can learn, and back;
-# - tell why a loss that looked at all anchors would learn to say "nothing here".
+# - show what a network learns when its loss looks at all anchors: to say "nothing here".
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 
 from lessons.figures.anchors import decision_table, matching_panels
 from lessons.figures.box_panels import Layer, box_panels
 from lessons.figures.diagrams import ANCHOR, GROUND_TRUTH, boxes_on_grid, number_tables
+from lessons.figures.plots import curves
 from lessons.figures.show import show
 from lessons.samples import sample_photo, sample_set
 from tinymaskrcnn.datasets.shapes import ToyShapes
@@ -33,14 +34,32 @@ from tinymaskrcnn.detection.sampler import BalancedSampler
 from tinymaskrcnn.functional import box_iou
 
 # %% [markdown]
-# ## The question
+# ## Before you read
 #
-# The tiny model lays 16 368 anchors over a picture. The picture's ground truth has five boxes.
+# Last time we covered the image with anchors: boxes of fixed sizes, three at every cell.
+#
+# 1. Two boxes of 4 by 4 overlap in a strip of 2 by 4. What is their IoU (lesson 06)?
+# 2. Why does a coarse feature map carry the large anchors (lesson 07)?
+# 3. An object's size lies halfway between two anchor sizes. About how good is its best IoU at worst
+#    (lesson 07)?
+#
+# <details><summary>Answers</summary>
+#
+# 1. 8 / (16 + 16 - 8) = 1/3.
+# 2. Its cells see a large part of the image, and a large object needs few positions.
+# 3. About one half.
+#
+# </details>
+#
+# ## The question: what should each anchor answer?
+#
+# The tiny model lays 16 368 anchors over an image. The image's ground truth has five boxes.
 # Training needs a right answer for every anchor, and no file contains one.
 #
-# A first idea: an anchor is "object" where its IoU with a true box is 0.7 or more. On the left are
-# the anchors for which that holds on a picture of toy shapes, on the right those of a photo of cell
-# nuclei.
+# A first idea: an anchor is an object if its IoU with a ground-truth box is 0.7 or more.
+#
+# **Predict.** Ground truth: five toy shapes in one image, six cell nuclei in another. How many of
+# these eleven objects get at least one anchor by this rule?
 
 # %%
 maps = [(64, 64), (32, 32), (16, 16), (8, 8), (4, 4)]
@@ -50,24 +69,26 @@ pairs = {"shapes": sample_set("shapes")[0], "nuclei": sample_set("nuclei")[2]}
 pictures = {name: image.repeat(2, 1).repeat(2, 2) for name, (image, _) in pairs.items()}
 truths = {name: 2 * target["boxes"] for name, (_, target) in pairs.items()}  # the model sees them
 tables = {name: box_iou(boxes, anchors) for name, boxes in truths.items()}  # at twice their size
+
+# %% tags=["hide-input"]
 strict = {}
 for name, overlap in tables.items():
     good = overlap.max(axis=0) >= 0.7
     layers = [Layer(truths[name], GROUND_TRUTH, width=2.5), Layer(anchors[good], ANCHOR, width=1.3)]
     strict[f"{name}: {good.sum()} anchors of IoU 0.7 or more"] = pictures[name], layers
-show(box_panels(strict, 2, 4.2), "True boxes in green, a few blue anchors; some boxes have none")
-assert tables["shapes"].shape == (5, 16_368)
+show(box_panels(strict, 2, 4.2), "Ground truth in green, IoU of 0.7 or more in blue")
+assert tables["shapes"].shape == (5, 16_368) and tables["nuclei"].shape[0] == 6
 assert [title.split()[1] for title in strict] == ["6", "9"]
 assert [(t.max(axis=1) < 0.7).sum() for t in tables.values()] == [2, 3]
 
 # %% [markdown]
-# Two of the five shapes and three of the six nuclei have no such anchor. As it is, nothing would
-# ever learn them: the network would be told that there is background. Lesson 07 showed why that is
-# normal: between two sizes of anchors the best IoU falls to one half.
+# Only six of the eleven. Two shapes and three nuclei have no such anchor. With this rule alone no
+# anchor would learn them; worse, the network would be told that they are background. This is no bad
+# luck: lesson 07 showed that between two anchor sizes the best IoU falls to about one half.
 #
-# ## By hand
+# ## By hand: six anchors, three objects
 #
-# Three objects, six anchors, and their IoU:
+# Here is their IoU:
 
 # %%
 overlaps = np.zeros((3, 6), np.float32)
@@ -76,19 +97,19 @@ overlaps[1, :3] = 0.20, 0.55, 0.25
 overlaps[2, 3:] = 0.20, 0.20, 0.05
 rows, columns = [f"object {letter}" for letter in "ABC"], [f"anchor {i}" for i in range(6)]
 small = number_tables({"IoU": overlaps}, rows=rows, columns=columns)
-show(small, "A table of IoU: A and anchor 0 agree by 0.75, B and 1 by 0.55, C with 3 and 4 by 0.20")
+show(small, "A table of IoU: A and anchor 0 have 0.75, B and 1 have 0.55, C has 0.20 with 3 and 4")
 
 # %% [markdown]
-# Go down each column and take its largest number.
+# **Rule 1.** Go down each column and take its largest number.
 #
-# 1. 0.7 or more: the anchor is an **object**. That is anchor 0, for A.
-# 2. Below 0.3: it is **background**. Those are 2, 3, 4 and 5.
-# 3. Between the two: it is **left out**. A network that says "object" there is half right, and one
-#    that says "background" is, too; neither is punished. That is anchor 1, with 0.55.
+# - 0.7 or more: the anchor is a *positive*. It learns that object. That is anchor 0, for A.
+# - Below 0.3: it is a *negative*. It learns "background". Those are 2, 3, 4 and 5.
+# - In between: it is *ignored*; the loss leaves it out. A network that says "object" here is half
+#   right, and so is one that says "background", so neither is punished. That is anchor 1, at 0.55.
 #
-# Now go along the rows. B and C have no anchor. The second rule helps them: *the anchors that
-# overlap an object most get it, however little that is.* B gets anchor 1. C gets anchors 3 and 4
-# alike, since both have the row's largest number, and all ties count.
+# B and C have no anchor yet. **Rule 2.** Go along each row. The anchors that overlap an object most
+# become positive too, however small that overlap is. B gets anchor 1. C gets both 3 and 4, because
+# both have the row's largest number: ties all count.
 #
 # | anchor | 0 | 1 | 2 | 3 | 4 | 5 |
 # |---|---|---|---|---|---|---|
@@ -100,14 +121,15 @@ assert decided.tolist() == [0, 1, matcher.BELOW, 2, 2, matcher.BELOW]
 assert Matcher(0.7, 0.3).match(overlaps).tolist() == [0, matcher.BETWEEN, -1, -1, -1, -1]
 
 # %% [markdown]
-# And how far is it from an anchor to its object? The anchor below is 4 wide and 8 high, centred on
-# (4, 6). The object is 8 wide and 4 high, centred on (9, 5). So the centre must go 5 to the right,
-# which is 5/4 = 1.25 of the anchor's width, and 1 up, 1/8 of its height. The width doubles; the
+# Now, how does an anchor get to its object? The anchor below is 4 wide and 8 high, centred on
+# (4, 6). The object is 8 wide and 4 high, centred on (9, 5). The centre has to go 5 to the right,
+# which is 5/4 = 1.25 anchor widths, and 1 up, which is 1/8 of its height. The width doubles; the
 # height halves.
 #
-# The four numbers are these, except that doubling and halving are written as logarithms: 0.69 and
-# -0.69. Twice and half are then equally far from "as it is", which is 0, and no number that a
-# network may give makes a side negative.
+# These four numbers are the *box delta*, except that the last two are written as logarithms: 0.69
+# and -0.69. That way doubling and halving are equally far from "leave it as it is", which is 0, and
+# whatever the network answers, no side becomes negative. A delta that the network *should* give is
+# its *regression target*; other books call both of them offsets.
 
 # %%
 anchor, goal = (2, 2, 6, 10), (5, 3, 13, 7)
@@ -117,31 +139,29 @@ by_hand = [5 / 4, -1 / 8, np.log(8 / 4), np.log(4 / 8)]
 assert np.allclose(by_hand, [1.25, -0.125, 0.69, -0.69], atol=5e-3)
 
 # %% [markdown]
-# ## The maths
+# ## The maths: from two boxes to four numbers
 #
 # $$ t_x = \frac{x^g - x^a}{w^a} \qquad t_y = \frac{y^g - y^a}{h^a} \qquad
 #    t_w = \log \frac{w^g}{w^a} \qquad t_h = \log \frac{h^g}{h^a} $$
 #
 # | symbol | variable | meaning |
 # |---|---|---|
-# | a, g | `anchor`, `goal` | the box we have, and the one it should become |
+# | a, g | `anchor`, `goal` | the box we have, and the box it should become |
 # | x, y, w, h | | centre and sides of a box |
 # | t | `delta` | what the network learns: (4,) |
-# | | `weights` | (4,) factors on t: 1, 1, 1, 1 for anchors; 10, 10, 5, 5 for the second stage |
+# | | `weights` | (4,) factors on t: 1, 1, 1, 1 for anchors; 10, 10, 5, 5 in the second stage |
 #
-# The way back: centre plus t times the side, side times exp(t). `exp` grows fast, and an untrained
-# network may say anything, so that tw and th are cut off at log(1000/16): no box grows more than
-# 62.5 times.
+# To go back, add t times the side to the centre, and multiply the side by exp(t). `exp` grows fast
+# and an untrained network may say anything, so tw and th are clipped at log(1000/16): no side grows
+# to more than 62.5 times its length.
 #
 # ## One item, in loops
-#
-# Matching, one anchor at a time, and then one object at a time:
 
 
 # %%
 def match_in_loops(iou, high, low, allow_low_quality):
-    """For each column of iou (G, n), G > 0, the index of its ground truth, -1 for background or -2
-    for left out: a list of n."""
+    """For each column of iou (G, n), G > 0, the index of its ground truth, or -1 for background, or
+    -2 for ignored: a list of n."""
     favourites = [list(column).index(max(column)) for column in iou.T]  # the first of equals
     result = []
     for n, favourite in enumerate(favourites):
@@ -166,7 +186,7 @@ def encode_one(goal, anchor, weights=(1, 1, 1, 1)):
 
 
 def decode_one(delta, anchor, weights=(1, 1, 1, 1)):
-    """The box that deltas make of the box `anchor`."""
+    """The box that the deltas make of the box `anchor`."""
     dx, dy, dw, dh = (float(d) / weight for d, weight in zip(delta, weights, strict=True))
     width, height = float(anchor[2]) - float(anchor[0]), float(anchor[3]) - float(anchor[1])
     x, y = float(anchor[0]) + (0.5 + dx) * width, float(anchor[1]) + (0.5 + dy) * height
@@ -180,10 +200,9 @@ assert np.allclose(encode_one(goal, anchor), by_hand) and 1000 / 16 == 62.5
 assert np.allclose(decode_one(by_hand, anchor), goal)
 
 # %% [markdown]
-# One line deserves a second look: `result[n] = favourites[n]`. An anchor that is saved by the
-# second rule learns the object that *it* overlaps most, which may be another one than that which
-# saved it. Then an object may still go without. It happens where two objects share their best
-# anchor, and it is what torchvision and detectron2 do.
+# Look twice at `result[n] = favourites[n]`. An anchor rescued by rule 2 learns the object that *it*
+# overlaps most, which need not be the object that rescued it. So an object can still end up with no
+# anchor, when two objects share their best one. torchvision and detectron2 do the same.
 #
 # ## All items, in NumPy
 
@@ -192,13 +211,14 @@ show(Matcher.match)
 show(BoxCoder)
 
 # %% [markdown]
-# Matching reduces the table (G, n) along each axis once: down the columns for the first rule, along
-# the rows for the second (`keepdims=True` leaves (G, 1), to be compared with the whole table).
+# Matching reduces the table (G, n) once along each axis: down the columns for rule 1, along the
+# rows for rule 2. (`keepdims=True` keeps the shape (G, 1), so that it can be compared with the
+# whole table.)
 #
-# `decode` takes K deltas a box, (n, 4K): later a head gives one for each class. It makes (n, K, 4)
-# of them, and sets the boxes against that as (n, 1).
+# `decode` takes K deltas per box, (n, 4K), because a later head gives one delta per class. It
+# reshapes them to (n, K, 4) and broadcasts the boxes against them as (n, 1).
 
-# %%
+# %% tags=["hide-input"]
 noise = np.random.default_rng(8)
 rough = np.round(noise.random((4, 30), np.float32), 1)  # one digit, so that there are ties
 for low_quality in (False, True):
@@ -213,59 +233,100 @@ np.testing.assert_allclose(encoded, one_by_one, atol=1e-9)
 np.testing.assert_allclose(coder.decode(encoded, some)[:, 0], others, atol=1e-9)
 
 # %% [markdown]
-# ## In the model
+# ## In the model: who learns what?
 #
-# Both pictures, matched by both rules. Left: the anchors that learn an object. Middle: anchors that
-# are left out, every twelfth of them. Right: background, a random sample.
+# Here are both images, matched by both rules. Left: the positives. Middle: one in twelve of the
+# ignored anchors, a cloud around each object. Right: a random sample of the background. (All that
+# happens to an image is on <a href="explain_shapes.html">the page of every stage</a>.)
 
 # %%
 matching = Matcher(0.7, 0.3, allow_low_quality=True)
 decisions = {name: matching.match_boxes(anchors, truths[name]) for name in truths}
 sampler, rng = BalancedSampler(128, 0.5), np.random.default_rng(8)
-labels = {name: np.minimum(m + 1, 1) for name, m in decisions.items()}  # 1 object, 0, -1 left out
+labels = {name: np.minimum(m + 1, 1) for name, m in decisions.items()}  # 1 object, 0, -1 ignored
 sampled = {name: sampler.sample(part, rng) for name, part in labels.items()}
+
+# %% tags=["hide-input"]
 drawn = {name: background for name, (_, background) in sampled.items()}
 panels = matching_panels(pictures, truths, anchors, decisions, drawn)
-show(panels, "A row a picture: anchors that learn an object, are left out, are background")
+show(panels, "One row per image: anchors that learn an object, are ignored, are background")
 counts = [[int((part == kind).sum()) for kind in (1, -1, 0)] for part in labels.values()]
 assert counts == [[16, 527, 15_825], [19, 672, 15_677]]
 assert all(set(range(len(truths[name]))) <= set(decisions[name]) for name in truths)
+objects = unmatched = lost = 0
+for _, target in ToyShapes(100, min_objects=2):
+    table = box_iou(2 * target["boxes"], anchors)
+    objects, unmatched = objects + len(table), unmatched + (table.max(axis=1) < 0.7).sum()
+    lost += len(table) - len(set(matching.match(table)) - {-1, -2})
+assert (objects, unmatched, lost) == (399, 178, 1)
 
 # %% [markdown]
-# With the second rule no object goes without: 16 anchors learn the five shapes, 19 the six nuclei.
-# The ones left out form a cloud around each object.
+# Now no object goes without: 16 anchors learn the five shapes, 19 the six nuclei. And these two
+# images are typical. In a hundred others, rule 1 alone leaves 178 of 399 objects without an anchor;
+# with rule 2 it is one.
 #
-# Now the table itself, with its columns sorted by what was decided: the best anchors of each kind
-# on the picture of shapes.
+# Here is the table itself: for the shapes, the best anchors of each kind.
+
+# %% tags=["hide-input"]
+heat = decision_table(tables["shapes"], decisions["shapes"])
+show(heat, "IoU of five objects with anchors that learn them, are ignored, or are background")
+assert np.allclose(tables["shapes"].max(axis=1)[[2, 4]], [0.56, 0.53], atol=5e-3)
+assert 0.6 < tables["shapes"][:, decisions["shapes"] == matcher.BETWEEN].max() < 0.7
+assert tables["shapes"][:, decisions["shapes"] == matcher.BELOW].max() < 0.3
+
+# %% [markdown]
+# Objects 2 and 4 are learnt from anchors of IoU 0.56 and 0.53, thanks to rule 2, while other
+# anchors above 0.6 are ignored, because their objects have better ones. (The ignored 0.70 and the
+# background's 0.30 are rounded: both lie just below the threshold.)
+#
+# **What if the loss looks at every anchor?** Of 16 368 anchors 16 are positive: one in a thousand.
+# Let us train the smallest network there is on them: one bias that gives all anchors the same
+# logit, by gradient descent from 0.
+#
+# **Predict.** Which probability of "object" will it learn from all positives and negatives? And
+# which from a sample of 128 anchors that holds all 16 positives?
+
 
 # %%
-table = tables["shapes"]
-heat = decision_table(table, decisions["shapes"])
-show(heat, "IoU of five objects with anchors that learn them, are left out, or are background")
-best = table.max(axis=1)
-assert np.allclose(best[[2, 4]], [0.56, 0.53], atol=5e-3)
-assert 0.6 < table[:, decisions["shapes"] == matcher.BETWEEN].max() < 0.7
-assert table[:, decisions["shapes"] == matcher.BELOW].max() < 0.3
+def learn_one_bias(positives, negatives, steps=1000):
+    """The probability after each step of a bias that learns by cross-entropy."""
+    bias, course = 0.0, []
+    for _ in range(steps):
+        p = 1 / (1 + np.exp(-bias))
+        course.append(p)
+        gradient = (positives * (p - 1) + negatives * p) / (positives + negatives)
+        bias -= 10 * gradient
+    return np.array(course)
+
+
+runs = {"all anchors": learn_one_bias(16, 15_825), "a sample of 128": learn_one_bias(16, 112)}
+
+# %% tags=["hide-input"]
+ways = {name: (np.arange(1, 1001), course) for name, course in runs.items()}
+learnt = curves(ways, "step", "probability of an object", log="xy")
+show(learnt, "From all anchors one bias learns 0.001; from the sample it learns 0.125")
+ends = [course[-1] for course in runs.values()]
+assert np.allclose(ends, [0.001, 0.125], atol=2e-5)
+share = 16 / (16 + 15_825)
+assert np.isclose(-share * np.log(ends[0]) - (1 - share) * np.log(1 - ends[0]), 0.008, atol=1e-4)
+assert np.isclose(1 - 16 / 16_368, 0.999, atol=1e-4) and len(anchors) == 16_368
+assert [len(part) for part in sampled["shapes"]] == [16, 112]
 
 # %% [markdown]
-# Objects 2 and 4 are learnt from anchors of IoU 0.56 and 0.53, thanks to the second rule, while
-# other anchors of more than 0.6 are left out: these belong to objects that have better ones. (A
-# 0.70 that is left out, and a 0.30 of the background, are rounded: both lie just below.)
+# From all anchors it learns 0.001, "nothing here", and its loss is down to 0.008 without its having
+# seen a single feature. It is right 99.9 times out of 100, and has hardly any loss left to learn
+# from. From the sample it learns 0.125, and still has every reason to look at the image.
 #
-# **Sampling.** Of 16 368 anchors 16 are objects, one in a thousand. A network that always said
-# "background" would be right 99.9 times of 100, and a loss over all anchors would pull there with
-# nearly all its force. So the loss looks at 128 anchors of a picture, at most half of them objects,
-# and fills up with background drawn at random: here 16 and 112.
+# So the loss looks at a random *sample* of 128 anchors per image: at most half of them positives,
+# the rest background. Here that is 16 and 112.
 
 # %%
 show(BalancedSampler.sample)
-assert [len(part) for part in sampled["shapes"]] == [16, 112]
-assert np.isclose(1 - 16 / 16_368, 0.999, atol=1e-4)
 
 # %% [markdown]
-# **A real photo.** The bus again, with torchvision's anchors. None reaches 0.7. Three share the
-# largest IoU, 0.69, and all three learn it; 183 are left out. All that the three have to learn is a
-# small shift, and to grow by a tenth to a quarter.
+# **A real photo.** Here is the bus again, with torchvision's anchors. None of them reaches 0.7.
+# Three share the largest IoU, 0.69, so all three learn the bus; 183 are ignored. The three only
+# have to learn a small shift, and to grow by a tenth to a quarter.
 
 # %%
 bus = np.pad(sample_photo("bus"), ((0, 0), (0, 21), (0, 0)))
@@ -277,14 +338,14 @@ three = bus_anchors[bus_matches == 0]
 deltas = BoxCoder().encode(bus_truth.repeat(3, 0), three)
 bus_layers = [Layer(three, ANCHOR, width=2), Layer(bus_truth, GROUND_TRUTH, width=2.5)]
 bus_panel = box_panels({"3 anchors learn the bus": (bus, bus_layers)}, 1, 5, 0.2)
-show(bus_panel, "Three boxes of one size side by side, and a slightly larger true one")
+show(bus_panel, "Three anchors of one size side by side, and a slightly larger ground-truth box")
 assert np.allclose(box_iou(bus_truth, three), 0.69, atol=5e-3)
 assert [(bus_matches == k).sum() for k in (0, matcher.BETWEEN)] == [3, 183]
 assert (abs(deltas[:, :2]) < 0.11).all() and np.allclose(np.exp(deltas[:, 2:]), 1.2, atol=0.08)
 
 # %% [markdown]
-# **How large are these numbers?** Take a hundred pictures of shapes and all anchors that overlap an
-# object by one half or more:
+# **How large are deltas?** Take the hundred images again, and all anchors that overlap an object by
+# one half or more:
 
 # %%
 goals = []
@@ -298,9 +359,9 @@ assert np.allclose(spread, [0.14, 0.14, 0.29, 0.29], atol=0.01)
 assert np.allclose(spread * [10, 10, 5, 5], 1.4, atol=0.1)
 
 # %% [markdown]
-# Shifts spread by 0.14, logarithms by 0.29. Times 10, 10, 5, 5 all four spread by about 1.4: that
-# is where the second stage's weights come from (Fast R-CNN divided by 0.1 and 0.2). They make the
-# four numbers equally important, and about as large as the other things that a head has to say.
+# The shifts have a standard deviation of 0.14, the logarithms 0.29. Multiplied by 10, 10, 5 and 5,
+# all four come to about 1.4. That is where the second stage's weights come from (Fast R-CNN divided
+# by 0.1 and 0.2): the four numbers then count equally, and are as large as a head's other outputs.
 #
 # ## Exercises
 #
@@ -312,22 +373,22 @@ assert np.allclose(spread * [10, 10, 5, 5], 1.4, atol=0.1)
 # | `match_anchors` | build | which object each anchor learns |
 # | `encode` | build | boxes as deltas |
 # | `decode` | build | and back |
-# | `sample_counts` | build | how many objects and how much background are drawn |
+# | `sample_counts` | build | how many objects and how much background to sample |
 # | `ltrb_offsets` | fill | deltas without anchors, as FCOS has them |
-# | `encode_table` | vectorise | the deltas of every anchor to every object |
+# | `encode_table` | vectorise | the deltas from every anchor to every object |
 # | `proposal_labels` | vectorise | the class that each proposal should get |
 # | `atss` | extend | a threshold for each object, from its own statistics |
 #
 # ## Recap
 #
-# You now own what a region proposal network is asked: for each anchor yes, no or nothing, and four
-# numbers for each yes.
+# You now own what training asks of each anchor: positive, negative or ignored, and four numbers for
+# each positive.
 #
-# **Common mistakes.** Treating "left out" as background. Taking the object that saved an anchor
-# instead of the one it overlaps most. Dividing the shift by the goal's side instead of the
-# anchor's. Forgetting the half in one of the two centres. Pictures without objects: then there is
-# no table, and every anchor is background.
+# **Common mistakes.** Treating "ignored" as background. Taking the object that rescued an anchor
+# instead of the one it overlaps most. Dividing the shift by the object's side instead of the
+# anchor's. Forgetting the half in one of the two centres. Images without objects: there is no
+# table, and every anchor is background.
 #
-# **Read next.** `tinymaskrcnn/detection/matcher.py` (crowds are in it, too), `box_coder.py`,
+# **Read next.** `tinymaskrcnn/detection/matcher.py` (it handles crowds too), `box_coder.py`,
 # `sampler.py`. Faster R-CNN, section 3.1.2 (https://arxiv.org/abs/1506.01497); the deltas are from
 # R-CNN, appendix C (https://arxiv.org/abs/1311.2524). Then lesson 09: a network that answers.

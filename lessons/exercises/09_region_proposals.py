@@ -1,29 +1,29 @@
-"""Exercises of lesson 09, region proposals. Replace each `raise NotImplementedError` and ask
-`tinymaskrcnn learn NAME` whether it is right. Boxes are x1 y1 x2 y2 in continuous pixels;
-`tinymaskrcnn.functional.box_iou` may be used everywhere.
+"""Exercises for lesson 09, region proposals. Replace each `raise NotImplementedError`, then run
+`tinymaskrcnn learn NAME` to check it. Boxes are x1 y1 x2 y2 in continuous pixels. You may use
+`tinymaskrcnn.functional.box_iou` everywhere.
 """
 
 import numpy as np
 
 
 def best_anchors(scores, k):
-    """Build. The k anchors with the highest scores, best first; of equal ones the first comes
-    first. If there are fewer than k, all of them.
+    """Build. Find the k anchors with the highest scores, best first; among equals the earlier one
+    comes first. If there are fewer than k, return all of them.
 
     Budget: 2 lines.
 
     Args:
-        scores: (n,) float32. k: a whole number.
+        scores: (n,) float32. k: an integer.
 
     Returns:
-        their indices, at most k.
+        their indices, at most k of them.
     """
     raise NotImplementedError
 
 
 def binary_cross_entropy(logits, targets):
-    """Build. What each logit costs: -log of the probability that it gives to the truth. Logits may
-    be as large as 1000 or as low as -1000, and nothing overflows.
+    """Build. Compute what each logit costs: -log of the probability that it gives to the target.
+    Logits may be as large as 1000 or as low as -1000, and nothing may overflow.
 
     Budget: 3 lines.
 
@@ -37,8 +37,8 @@ def binary_cross_entropy(logits, targets):
 
 
 def smooth_l1(difference, beta):
-    """Build. What each delta costs that is off by `difference`: a parabola where it is off by less
-    than beta, a straight line beyond.
+    """Build. Compute what each delta costs, given how far it is off: a parabola below beta, a
+    straight line beyond.
 
     Budget: 3 lines.
 
@@ -52,8 +52,8 @@ def smooth_l1(difference, beta):
 
 
 def proposal_recall(truth, proposals, threshold):
-    """Fill. Recall: which share of the true boxes is found, that is, has a proposal that overlaps
-    it by the threshold or more.
+    """Fill. Compute the recall: the share of ground-truth boxes that are found. A box is found if a
+    proposal overlaps it by the threshold or more.
 
     Budget: 5 lines.
 
@@ -67,24 +67,24 @@ def proposal_recall(truth, proposals, threshold):
 
 
 def focal_term(logit, is_object, gamma):
-    """Fill. The cost of one answer in RetinaNet's focal loss (Lin et al. 2017,
-    https://arxiv.org/abs/1708.02002, without its alpha): the cross-entropy times the gamma-th power
-    of how far the network was from being sure of the right answer. What is easily right then costs
-    next to nothing, and all anchors can be judged; nothing needs to be sampled.
+    """Fill. Compute the cost of one answer in RetinaNet's focal loss (Lin et al. 2017,
+    https://arxiv.org/abs/1708.02002, without its alpha): the cross-entropy, times the gamma-th
+    power of how far the network was from being sure of the right answer. Easy answers then cost
+    next to nothing, so the loss can look at all anchors and needs no sampling.
 
-    Budget: 5 lines. It must be right for logits of 500 and -500, too.
+    Budget: 5 lines. It must also be right for logits of 500 and -500.
 
     Args:
         logit: a float. is_object: bool. gamma: 0 or more.
 
     Returns:
-        a float: -(1 - q)**gamma * log(q), where q is the probability given to the right answer.
+        a float: -(1 - q)**gamma * log(q), where q is the probability of the right answer.
     """
     raise NotImplementedError
 
 
 def objectness_map_loops(logits, shape):
-    """What `objectness_map` shall compute, with loops: it is right, and slow."""
+    """What `objectness_map` should compute, in loops: correct, but slow."""
     per_cell = len(logits) // (shape[0] * shape[1])
     best = np.zeros(shape, np.float32)
     for i, logit in enumerate(logits):
@@ -95,14 +95,14 @@ def objectness_map_loops(logits, shape):
 
 
 def objectness_map(logits, shape):
-    """Vectorise. The best probability of any anchor of each cell, as the lesson's first figure
-    shows it for every level.
+    """Vectorise. Find the best probability among each cell's anchors, as in the lesson's first
+    figure.
 
     Budget: 3 lines, no loops.
 
     Args:
-        logits: (rows * columns * A,) float32, one level's, in the order of its anchors.
-        shape: (rows, columns) of its map.
+        logits: (rows * columns * A,) float32 of one level, in the order of its anchors.
+        shape: (rows, columns) of that level's map.
 
     Returns:
         (rows, columns) float32.
@@ -111,7 +111,7 @@ def objectness_map(logits, shape):
 
 
 def smooth_l1_slope_loops(predicted, goals, beta):
-    """What `smooth_l1_slope` shall compute, with loops: it is right, and slow."""
+    """What `smooth_l1_slope` should compute, in loops: correct, but slow."""
     slope = np.zeros(predicted.shape, np.float32)
     for i in range(predicted.shape[0]):
         for j in range(predicted.shape[1]):
@@ -124,7 +124,8 @@ def smooth_l1_slope_loops(predicted, goals, beta):
 
 
 def smooth_l1_slope(predicted, goals, beta):
-    """Vectorise. The gradient of the smooth L1 loss, summed over everything, by the predictions.
+    """Vectorise. Compute the gradient of the smooth L1 loss, summed over everything, with respect
+    to the predictions.
 
     Budget: 3 lines, no loops.
 
@@ -138,14 +139,14 @@ def smooth_l1_slope(predicted, goals, beta):
 
 
 def recall_over_ious(truth, proposals, count):
-    """Extend. Recall over all thresholds from 0.5 to 1 in one number (Hosang et al. 2015,
-    https://arxiv.org/abs/1502.05082), with the first `count` proposals, and no proposal counted for
-    two true boxes.
+    """Extend. Put recall over all thresholds from 0.5 to 1 into one number (Hosang et al. 2015,
+    https://arxiv.org/abs/1502.05082). Use the first `count` proposals, and count none of them for
+    two ground-truth boxes.
 
-    Pairs are made greedily: the pair of a true box and a proposal that overlap most, of all, is
-    taken, and both are out; then of the others the pair that overlaps most; until one side is used
-    up. An IoU o counts max(o - 0.5, 0) * 2, a true box without a proposal counts 0, and the mean
-    over the true boxes is the result.
+    Pair them greedily. Of all pairs of a ground-truth box and a proposal, take the one that
+    overlaps most, and remove both; then do the same with the rest, until one side is used up. A
+    pair with IoU o counts max(o - 0.5, 0) * 2; a ground-truth box without a proposal counts 0. The
+    result is the mean over the ground-truth boxes.
 
     Budget: 12 lines.
 

@@ -1,16 +1,16 @@
-"""Exercises of lesson 10, suppression. Replace each `raise NotImplementedError` and ask
-`tinymaskrcnn learn NAME` whether it is right. Boxes are x1 y1 x2 y2 in continuous pixels;
-`box_iou` and `nms` of `tinymaskrcnn.functional` may be used everywhere.
+"""Exercises for lesson 10, suppression. Replace each `raise NotImplementedError`, then run
+`tinymaskrcnn learn NAME` to check it. Boxes are x1 y1 x2 y2 in continuous pixels. You may use
+`box_iou` and `nms` from `tinymaskrcnn.functional` everywhere.
 """
 
 import numpy as np
 
 
 def suppress(boxes, scores, threshold):
-    """Build. Non-maximum suppression: take the best box, drop all that overlap it too much, and so
-    on with what is left.
+    """Build. Non-maximum suppression: take the best box, drop all that overlap it too much, and
+    repeat with what is left.
 
-    Budget: 9 lines. One loop is needed; a second is not.
+    Budget: 9 lines. You need one loop, but not a second.
 
     Args:
         boxes: (N, 4) float32. scores: (N,), no two equal. threshold: an IoU above it is too much.
@@ -22,7 +22,7 @@ def suppress(boxes, scores, threshold):
 
 
 def suppressed_by(boxes, scores, threshold):
-    """Fill. Which box drops which: for looking into a detector that has lost an object.
+    """Fill. Find out which box drops which. This helps when a detector has lost an object.
 
     Budget: 10 lines.
 
@@ -30,29 +30,29 @@ def suppressed_by(boxes, scores, threshold):
         boxes: (N, 4) float32. scores: (N,), no two equal. threshold: an IoU above it is too much.
 
     Returns:
-        (N,) whole numbers: for a box that stays -1; for one that goes the number of the first kept
-        box, in the order of the scores, that overlaps it too much.
+        (N,) integers: -1 for a box that stays; for one that goes, the index of the first kept box,
+        in the order of the scores, that overlaps it too much.
     """
     raise NotImplementedError
 
 
 def per_class_nms(boxes, scores, labels, threshold):
-    """Fill. Suppression within each class, class by class, without moving boxes apart.
+    """Fill. Suppress within each class, one class at a time, without moving boxes apart.
 
     Budget: 6 lines.
 
     Args:
-        boxes: (N, 4) float32. scores: (N,), no two equal. labels: (N,) whole numbers.
+        boxes: (N, 4) float32. scores: (N,), no two equal. labels: (N,) integers.
         threshold: as for `nms`.
 
     Returns:
-        numbers of the boxes that stay, of all classes together, best score first.
+        indices of the boxes that stay, all classes together, best score first.
     """
     raise NotImplementedError
 
 
 def fast_nms_loops(boxes, scores, threshold):
-    """What `fast_nms` shall compute, with loops: it is right, and slow."""
+    """What `fast_nms` should compute, in loops: correct, but slow."""
     kept = []
     for i in sorted(range(len(boxes)), key=lambda i: -scores[i]):
         width = np.minimum(boxes[:, 2], boxes[i, 2]) - np.maximum(boxes[:, 0], boxes[i, 0])
@@ -66,24 +66,24 @@ def fast_nms_loops(boxes, scores, threshold):
 
 
 def fast_nms(boxes, scores, threshold):
-    """Vectorise. Fast NMS of YOLACT (Bolya et al. 2019, https://arxiv.org/abs/1904.02689): a box
-    goes if *any* better one overlaps it too much, kept or not. It drops a little more, and there is
-    no chain any more: every box can be asked at the same time.
+    """Vectorise. Fast NMS, from YOLACT (Bolya et al. 2019, https://arxiv.org/abs/1904.02689): a box
+    goes if *any* better one overlaps it too much, kept or not. This drops a few more boxes, but
+    breaks the chain: all boxes can be asked at the same time.
 
-    Budget: 5 lines, no loops. Which part of a table of IoU, in the order of the scores, compares
-    boxes with better ones?
+    Budget: 5 lines, no loops. If a table of IoU is sorted by score, which part of it compares boxes
+    with better ones?
 
     Args:
         boxes: (N, 4) float32, N > 0. scores: (N,), no two equal. threshold: above it is too much.
 
     Returns:
-        numbers of the boxes that stay, best score first.
+        indices of the boxes that stay, best score first.
     """
     raise NotImplementedError
 
 
 def box_voting_loops(kept, boxes, scores, threshold):
-    """What `box_voting` shall compute, with loops: it is right, and slow."""
+    """What `box_voting` should compute, in loops: correct, but slow."""
     moved = []
     for box in kept:
         total, weight = np.zeros(4), 0.0
@@ -100,13 +100,13 @@ def box_voting_loops(kept, boxes, scores, threshold):
 
 def box_voting(kept, boxes, scores, threshold):
     """Vectorise. Box voting (Gidaris and Komodakis 2015, https://arxiv.org/abs/1505.01749): the box
-    with the best score does not always lie best. A box that stayed moves to the mean of all boxes
-    that overlap it by the threshold or more, itself included, weighted by their scores.
+    with the best score is not always the one that fits best. Move each kept box to the mean of all
+    boxes that overlap it by the threshold or more, itself included, weighted by their scores.
 
     Budget: 4 lines, no loops. A weighted sum of rows is a matrix product.
 
     Args:
-        kept: (K, 4) float32, boxes that stayed. boxes: (N, 4) float32, all boxes, these included.
+        kept: (K, 4) float32, the kept boxes. boxes: (N, 4) float32, all boxes, these included.
         scores: (N,) float32, above 0. threshold: 0 to 1.
 
     Returns:
@@ -117,9 +117,9 @@ def box_voting(kept, boxes, scores, threshold):
 
 def soft_nms(boxes, scores, sigma):
     """Extend. Soft-NMS (Bodla et al. 2017, https://arxiv.org/abs/1704.04503): no box is dropped. In
-    each round the box with the largest score of those left is taken out, the first of equals; then
-    the score of every box that is left is multiplied by exp(-iou**2 / sigma), iou being its overlap
-    with the box just taken.
+    each round take out the box with the largest score, the first of equals. Then multiply the score
+    of each box that is left by exp(-iou**2 / sigma), where iou is its overlap with the box just
+    taken.
 
     Budget: 12 lines.
 

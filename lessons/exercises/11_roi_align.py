@@ -1,15 +1,15 @@
-"""Exercises of lesson 11, RoIAlign. Replace each `raise NotImplementedError` and ask `tinymaskrcnn
-learn NAME` whether it is right. In this file the value of cell (r, c) of a map stands at y = r, x =
-c, and regions are given in cells: x1 y1 x2 y2.
+"""Exercises for lesson 11, RoIAlign. Replace each `raise NotImplementedError`, then run
+`tinymaskrcnn learn NAME` to check it. In this file the value of cell (r, c) of a map is at y = r,
+x = c, and regions are given in cells: x1 y1 x2 y2.
 """
 
 import numpy as np
 
 
 def bilinear(features, y, x):
-    """Build. Read a map at any points, between cells too: each value is a mean of the four cells
-    around, the nearer ones counting more. A point more than one cell outside reads 0; one that is
-    less far outside is first moved to the edge.
+    """Build. Read a map at any points, also between its cells. Each value is a weighted mean of the
+    four cells around the point; nearer cells count more. A point more than one cell outside reads
+    0; a point closer to the map than that is first moved to its edge.
 
     Budget: 10 lines, no loop over points.
 
@@ -24,8 +24,8 @@ def bilinear(features, y, x):
 
 def roi_crop(features, box, size, samples):
     """Build. RoIAlign of one region: cut it into size x size bins, read each bin at samples x
-    samples evenly spaced points (the lesson's `sample_points`), and take their mean. A side shorter
-    than one cell counts as one cell. Your `bilinear` reads all points at once.
+    samples evenly spaced points (the lesson's `sample_points`), and take their mean. Treat a side
+    shorter than one cell as one cell long. Your `bilinear` can read all points at once.
 
     Budget: 8 lines, no loop over points.
 
@@ -40,57 +40,58 @@ def roi_crop(features, box, size, samples):
 
 
 def pyramid_level(boxes, finest, coarsest):
-    """Build. Which level of the pyramid each box is cropped from: level 4 from the area of a square
-    of 224 pixels on, one more for each doubling of the side, one less for each halving; never finer
-    than `finest`, never coarser than `coarsest`.
+    """Build. Choose the level of the pyramid that each box is cropped from. A square of 224 pixels,
+    or any box of that area, gets level 4. Each doubling of the side adds one, each halving takes
+    one away, rounded down; never finer than `finest` and never coarser than `coarsest`.
 
     Budget: 5 lines.
 
     Args:
-        boxes: (R, 4) in pixels, each with an area. finest, coarsest: whole numbers.
+        boxes: (R, 4) in pixels; none has an empty area. finest, coarsest: integers.
 
     Returns:
-        (R,) whole numbers.
+        (R,) integers.
     """
     raise NotImplementedError
 
 
 def level_by_cells(boxes, cells):
-    """Fill. Another rule for the level, in the manner of detectors without anchors: the finest map
-    on which the longer side of the box is at most `cells` cells long. Level 2 has stride 4, level
-    3 stride 8, up to level 5 with stride 32; what is too large for all goes to level 5.
+    """Fill. Try another rule for the level, like that of detectors without anchors: take the finest
+    map on which the longer side of the box is at most `cells` cells long. Level 2 has stride 4,
+    level 3 has stride 8, and so on to level 5 with stride 32. A box too large for all of them goes
+    to level 5.
 
     Budget: 5 lines.
 
     Args:
-        boxes: (N, 4) float32 x1 y1 x2 y2 in pixels of the picture, all with an area.
-        cells: how many, a whole number.
+        boxes: (N, 4) float32 x1 y1 x2 y2 in image pixels; none has an empty area.
+        cells: an integer.
 
     Returns:
-        (N,) whole numbers, 2 to 5.
+        (N,) integers, 2 to 5.
     """
     raise NotImplementedError
 
 
 def spread(shape, y, x, slope):
-    """Fill. The backward pass of one bilinear sample: the gradient of the map, where the gradient
-    of the value read at (y, x) is `slope`.
+    """Fill. Write the backward pass of one bilinear sample: the gradient with respect to the map if
+    the gradient with respect to the value read at (y, x) is `slope`.
 
     Budget: 9 lines.
 
     Args:
-        shape: (H, W) of the map. y, x: floats with 0 <= y <= H - 1 and 0 <= x <= W - 1: also on the
-            last row and column.
+        shape: (H, W) of the map. y, x: floats with 0 <= y <= H - 1 and 0 <= x <= W - 1; the point
+            may be on the last row or column.
         slope: a float.
 
     Returns:
-        (H, W) float; all of it adds up to `slope`.
+        (H, W) float, which adds up to `slope`.
     """
     raise NotImplementedError
 
 
 def align_max_loops(features, box, bins, samples):
-    """What `align_max` shall compute, with loops: it is right, and slow."""
+    """What `align_max` should compute, in loops: correct, but slow."""
     x1, y1, x2, y2 = box
     out = np.full((bins, bins), -np.inf)
     for i, j, s, t in np.ndindex(bins, bins, samples, samples):
@@ -104,14 +105,14 @@ def align_max_loops(features, box, bins, samples):
 
 
 def align_max(features, box, bins, samples):
-    """Vectorise. RoIAlign whose bins are the maximum of their samples. The paper tried both, and it
-    made no difference: 30.2 and 30.3 points of mask AP.
+    """Vectorise. RoIAlign with the maximum of each bin's samples instead of their mean. The paper
+    tried both, and it made no difference: 30.2 and 30.3 points of mask AP.
 
     Budget: 12 lines, no loops.
 
     Args:
-        features: (H, W) float32. box: (4,) in cells, such that every sample has a cell above,
-            below, left and right of it. bins: of each side. samples: per bin and axis.
+        features: (H, W) float32. box: (4,) in cells, so far inside that each sample has a cell
+            above, below, left and right of it. bins: along each side. samples: per bin and axis.
 
     Returns:
         (bins, bins) float.
@@ -120,17 +121,17 @@ def align_max(features, box, bins, samples):
 
 
 def align_rotated(features, box, bins, samples):
-    """Extend. Crops of turned boxes, as for lines of text or ships in aerial photos (Ma et al.
-    2018, https://arxiv.org/abs/1703.01086). The crop is upright: its right is the box's right.
+    """Extend. Crop rotated boxes, as for lines of text or ships in aerial photos (Ma et al. 2018,
+    https://arxiv.org/abs/1703.01086). The crop is upright: its right side is the box's right side.
 
-    Budget: 20 lines. The grid of samples is laid out as in RoIAlign, around the centre of a box
-    that is not turned, and then turned about that centre.
+    Budget: 20 lines. Lay out the grid of samples as in RoIAlign, for a box that is not rotated,
+    then rotate it about the box's centre.
 
     Args:
         features: (H, W) float32.
-        box: (5,) centre x, centre y, width, height in cells, and the angle in radians. An angle of
-            pi / 2 makes the box's right point down in the picture (y grows downwards).
-        bins: of each side. samples: per bin and axis.
+        box: (5,) centre x, centre y, width, height in cells, and the angle in radians. With an
+            angle of pi / 2 the box's right side points down in the image (y grows downwards).
+        bins: along each side. samples: per bin and axis.
 
     Returns:
         (bins, bins) float: means of the bilinear samples. A sample outside 0..H - 1, 0..W - 1

@@ -1,20 +1,21 @@
-"""Exercises of lesson 13, masks. Replace each `raise NotImplementedError` and ask `tinymaskrcnn
-learn NAME` whether it is right. The pixel in row r and column c covers r to r + 1 and c to c + 1,
-its centre is at y = r + 0.5, x = c + 0.5.
+"""Exercises for lesson 13, masks. Replace each `raise NotImplementedError`, then run
+`tinymaskrcnn learn NAME` to check it. The pixel in row r and column c covers r to r + 1 and c to
+c + 1; its centre is at y = r + 0.5, x = c + 0.5.
 """
 
 import numpy as np
 
 
 def paste_mask(mask, box, height, width):
-    """Build. The whole picture of the lesson's `paste_one`: the mask, framed with one cell of
-    zeros, is stretched over the box, grown to match and cut to whole pixels.
+    """Build. Do what the lesson's `paste_one` does, for all pixels of the image. Put a frame of
+    zeros one cell wide around the mask, grow the box to match, cut its corners to whole pixels, and
+    stretch the mask over it.
 
-    Budget: 14 lines, no loop over pixels. Along each axis the pixels read the framed mask at some
-    places between its cells: what matrix does that?
+    Budget: 14 lines, no loop over pixels. Along each axis the pixels read the framed mask at points
+    between its cells: which matrix does that?
 
     Args:
-        mask: (M, M) float32. box: x1 y1 x2 y2, float32 (4,). height, width: of the picture.
+        mask: (M, M) float32. box: x1 y1 x2 y2, float32 (4,). height, width: of the image.
 
     Returns:
         (height, width).
@@ -23,15 +24,15 @@ def paste_mask(mask, box, height, width):
 
 
 def crop_goal(mask, box, size):
-    """Fill. What a mask of `size` by `size` should be, without interpolation: cell (i, j) is the
-    pixel of the true mask in which the middle of the cell lies.
+    """Fill. Make the target for a mask of `size` by `size`, without interpolation: cell (i, j) gets
+    the pixel of the ground-truth mask in which the cell's middle lies.
 
     Budget: 9 lines.
 
     Args:
-        mask: (H, W) bool. box: (4,) float, x1 y1 x2 y2 with an area; it may reach out of the
-            picture, where there is no object.
-        size: of each side.
+        mask: (H, W) bool. box: (4,) float, x1 y1 x2 y2, not empty; it may reach outside the image,
+            where there is no object.
+        size: cells along each side.
 
     Returns:
         (size, size) bool.
@@ -40,10 +41,10 @@ def crop_goal(mask, box, size):
 
 
 def mask_quality(masks):
-    """Fill. How sure a mask is of itself: the mean probability of the pixels that are above 0.5.
-    Some detectors multiply the class's score by it, so that a blurred mask ranks lower.
+    """Fill. Say how sure a mask is of itself: the mean probability of its pixels above 0.5. Some
+    detectors multiply the class's score by it, so that a blurred mask ranks lower.
 
-    Budget: 5 lines, no loops needed.
+    Budget: 5 lines; you need no loop.
 
     Args:
         masks: (N, M, M) float, probabilities.
@@ -55,7 +56,7 @@ def mask_quality(masks):
 
 
 def paste_exact_loops(mask, box, height, width):
-    """What `paste_exact` shall compute, with loops: it is right, and slow."""
+    """What `paste_exact` should compute, in loops: correct, but slow."""
     x1, y1, x2, y2 = box
     size = len(mask)
     framed = np.pad(mask, 1)
@@ -72,13 +73,13 @@ def paste_exact_loops(mask, box, height, width):
 
 
 def paste_exact(mask, box, height, width):
-    """Vectorise. Pasting that cuts no corners to whole pixels: the centre of each pixel is looked
-    up in the mask, with the frame of zeros around it. Newer systems paste like this.
+    """Vectorise. Paste without cutting corners to whole pixels: look up the centre of each pixel in
+    the mask, with the frame of zeros around it. Newer systems paste like this.
 
     Budget: 12 lines, no loops.
 
     Args:
-        mask: (M, M) float. box: (4,) float, with an area. height, width: of the picture.
+        mask: (M, M) float. box: (4,) float, not empty. height, width: of the image.
 
     Returns:
         (height, width) float.
@@ -87,10 +88,10 @@ def paste_exact(mask, box, height, width):
 
 
 def one_owner(masks, scores):
-    """Extend. Instances overlap, but a map of a scene has one owner for each pixel (panoptic
+    """Extend. Instances overlap, but a map of a scene has one owner per pixel (panoptic
     segmentation, Kirillov et al. 2019, https://arxiv.org/abs/1801.00868). Go through the
-    detections, the surest first. Each gets those of its pixels that no one owns yet. If that is
-    less than half of its mask, or nothing, it is dropped and owns none.
+    detections, highest score first. Each gets those of its pixels that nobody owns yet. If that is
+    less than half of its mask, or nothing, drop it: it owns no pixel.
 
     Budget: 10 lines.
 
@@ -98,6 +99,6 @@ def one_owner(masks, scores):
         masks: (N, H, W) bool. scores: (N,) float, no two the same.
 
     Returns:
-        (H, W) whole numbers: n + 1 where detection n owns the pixel, 0 where no one does.
+        (H, W) integers: n + 1 where detection n owns the pixel, 0 where nobody does.
     """
     raise NotImplementedError

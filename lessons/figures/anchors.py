@@ -38,8 +38,8 @@ def matching_panels(
         between = np.flatnonzero(matches == BETWEEN)
         kinds = {
             f"{(matches >= 0).sum()} objects": (np.flatnonzero(matches >= 0), ANCHOR, 1.5),
-            f"{len(between)} left out, some of them": (between[::EVERY], DROPPED, 1.0),
-            f"{(matches == BELOW).sum()} background, drawn": (drawn[name], DROPPED, 1.0),
+            f"{len(between)} ignored, some of them": (between[::EVERY], DROPPED, 1.0),
+            f"{(matches == BELOW).sum()} background, a sample": (drawn[name], DROPPED, 1.0),
         }
         for title, (which, colour, width) in kinds.items():
             truth = Layer(truths[name], GROUND_TRUTH, width=2)
@@ -66,6 +66,6 @@ def decision_table(iou: np.ndarray, decisions: np.ndarray) -> Image.Image:
     """
     columns = decision_columns(iou, decisions)
     rows = [f"object {g}" for g in range(len(iou))]
-    names = {BETWEEN: "left out", BELOW: "background"} | dict(enumerate(rows))
+    names = {BETWEEN: "ignored", BELOW: "background"} | dict(enumerate(rows))
     headings = [names[int(m)] for m in decisions[columns]]
     return number_tables({"IoU": iou[:, columns]}, rows=rows, columns=headings)
