@@ -45,6 +45,8 @@ LINE_OF = {part: line for line, row in enumerate(ORDER.split("\n")) for part in 
 # What the command `learn` looks for beside the package, when it is called in a clone
 LESSONS = "lessons.checking.console"
 MINE = "lessons.checking.mine"
+WATCH = "lessons.checking.watch"
+WATCH = "lessons.checking.watch"
 
 
 def modules(folder: Path) -> dict[str, Path]:
@@ -156,7 +158,7 @@ def test_the_package_needs_no_lessons_and_lessons_no_tests(folder, never):
         for source, _ in imports(name, path)
         if source.split(".")[0] in never
     }
-    asked = {("tinymaskrcnn.commands.learn", module) for module in (LESSONS, MINE)}
+    asked = {("tinymaskrcnn.commands.learn", module) for module in (LESSONS, MINE, WATCH)}
     assert found - asked == set()
 
 

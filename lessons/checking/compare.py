@@ -49,7 +49,7 @@ def _differing_sequence(got: Any, expected: Any, tolerance: float) -> str | None
         return f"it returns {count}, expected {len(expected)} values"
     for i, pair in enumerate(zip(got, expected, strict=True)):
         if reason := difference(*pair, tolerance):
-            return f"number {i}: {reason}"
+            return f"index {i}: {reason}"
     return None
 
 

@@ -1,7 +1,7 @@
 """`tinymaskrcnn learn`: show what comes next, and check answers.
 
-Progress is read from the exercise files: a task is done when its answer there is right. Nothing
-else is stored, and exercise files are never written to. Pictures of faults go to the clone's
+Progress is read from the exercise files: a task is done when its answer there is right. Exercise
+files are never written to. Pictures of faults, and which hints have been seen, go to the clone's
 runs/learn/.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from lessons import FOLDER
 from tinymaskrcnn.errors import InputError
 
+from . import ladder
 from .files import ExerciseFile, Topic, shown, topics
 from .report import wrapped
 from .runner import Result, check, check_all
@@ -53,11 +54,44 @@ def check_named(name: str) -> int:
         _print_result(topic, task, result, file)
         if result.status != "done":
             return 1
+        ladder.solved(task)
     results, problems = progress()
     here = sum(results[task.name].status == "done" for task in topic.tasks)
     print(f"{here} of {len(topic.tasks)} in this lesson.")
-    print("\n".join([*_count_lines(results), *_next_lines(results, problems)]))
+    print("\n".join([*_count_lines(results), *_next_lines(results, problems, tasks[-1])]))
     return 0
+
+
+def hint(name: str | None) -> int:
+    """Print one more hint of a task, of a topic's next task or, without a name, of the next of all;
+    return the exit status.
+
+    Raises:
+        InputError: there is no such task or topic, or its file is not Python.
+    """
+    if name is None:
+        found = next_task()
+    else:
+        topic, tasks = find(name)
+        ExerciseFile(topic.file)
+        found = (topic, tasks[0]) if len(tasks) == 1 else _first_open(topic)
+    if found is None:
+        print("Nothing is left to hint at: these answers are right.")
+        return 0
+    topic, task = found
+    print(f"{task.name}: {shown(topic.file)}, line {ExerciseFile(topic.file).line(task.name)}")
+    print("\n".join(ladder.asked(topic, task)))
+    return 0
+
+
+def _first_open(topic: Topic) -> tuple[Topic, Task] | None:
+    results = check(topic, [task.name for task in topic.tasks])
+    return next(((topic, t) for t in topic.tasks if results[t.name].status != "done"), None)
+
+
+def next_task() -> tuple[Topic, Task] | None:
+    """The first task, in reading order, that is not done."""
+    return _following(*progress(), None)
 
 
 def find(name: str) -> tuple[Topic, Sequence[Task]]:
@@ -104,9 +138,10 @@ def _print_result(topic: Topic, task: Task, result: Result, file: ExerciseFile) 
         return
     if result.status == "untouched":
         print(f"{task.name}: not written yet ({task.kind}, {KINDS[task.kind]}); {place}")
+        print(f"  {ladder.OFFER.format(task.name)}")
         return
     print(f"{task.name}: not right yet; {place}")
-    print("\n".join(result.lines))
+    print("\n".join([*result.lines, *ladder.failed(topic, task, result.is_named)]))
     if result.picture is not None:
         _write_picture(picture, result.picture)
 
@@ -126,15 +161,34 @@ def _count_lines(results: dict[str, Result]) -> list[str]:
     return [f"{done} of {len(results)} exercises done in all."]
 
 
-def _next_lines(results: dict[str, Result], problems: dict[str, str]) -> list[str]:
-    """Lines about the first task, in reading order, that is not done."""
-    for topic in topics():
-        for task in topic.tasks:
-            if results[task.name].status != "done" and topic.name not in problems:
-                line = ExerciseFile(topic.file).line(task.name)
-                return [
-                    f"Next: {task.name} ({task.kind}, {KINDS[task.kind]}), "
-                    f"{shown(topic.file)}, line {line}",
-                    f"      when it is written: tinymaskrcnn learn {task.name}",
-                ]
-    return [] if problems else ["All of them: the model is yours."]
+def _next_lines(
+    results: dict[str, Result], problems: dict[str, str], after: Task | None = None
+) -> list[str]:
+    """Lines about the next task that is not done."""
+    found = _following(results, problems, after)
+    if found is None:
+        return [] if problems else ["All of them: the model is yours."]
+    topic, task = found
+    return [
+        f"Next: {task.name} ({task.kind}, {KINDS[task.kind]}), "
+        f"{shown(topic.file)}, line {ExerciseFile(topic.file).line(task.name)}",
+        f"      when it is written: tinymaskrcnn learn {task.name}",
+    ]
+
+
+def _following(
+    results: dict[str, Result], problems: dict[str, str], after: Task | None
+) -> tuple[Topic, Task] | None:
+    """The next task that is not done: of the lesson of `after`, then of the lessons that follow it,
+    then of those before it; None if there is none. Without `after`, the first of all.
+    """
+    order = [(topic, task) for topic in topics() for task in topic.tasks]
+    if after is not None:
+        place = next(i for i, (_, task) in enumerate(order) if task.name == after.name)
+        here = order[place][0]
+        order = order[place + 1 :] + order[: place + 1]
+        order.sort(key=lambda pair: pair[0] != here)  # stable: the lesson's own come first
+    for topic, task in order:
+        if results[task.name].status != "done" and topic.name not in problems:
+            return topic, task
+    return None

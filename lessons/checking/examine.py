@@ -8,7 +8,7 @@ import inspect
 import io
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from hypothesis.errors import Flaky
 
 from .compare import difference
 from .task import Answer, Task
+from .usual import usual_mistake
 
 Arguments = tuple[Any, ...]
 Announce = Callable[[Arguments], contextlib.AbstractContextManager[None]]
@@ -190,8 +191,9 @@ def _settings(count: int) -> Any:
 
 
 def _recognised(trial: _Trial, fault: Fault) -> Verdict:
-    """Find the listed mistake that agrees with the answer on every input tried. If none does,
-    guess: the one that agrees on the fault, nearly everywhere, and more often than any other.
+    """Find the listed mistake that agrees with the answer on every input tried; if none does, one
+    of the usual ones with NumPy. Else guess: the one that agrees on the fault, nearly everywhere,
+    and more often than any other.
     """
     probes = [fault.arguments, *trial.task.examples, *_samples(trial.task)]
     mine = [_outcome(trial.answer, probe, trial.announce) for probe in probes]
@@ -211,10 +213,35 @@ def _recognised(trial: _Trial, fault: Fault) -> Verdict:
             return Verdict(fault, wrong.hint)
         if sum(agreed) >= _NEARLY * len(agreed):
             likely.append((sum(agreed), wrong.hint))
+    if hint := usual_mistake(fault.reason, _wrong_pairs(trial.task, mine, probes)):
+        return Verdict(fault, hint)
     nearest = [hint for count, hint in likely if count == max(likely)[0]]
     if len(nearest) == 1 and fault.has_got:
         return Verdict(fault, nearest[0], certain=False)
     return Verdict(fault)
+
+
+def _wrong_pairs(
+    task: Task, mine: Sequence[tuple[str, Any]], probes: Sequence[Arguments]
+) -> list[tuple[Any, Any]]:
+    """(what the answer gave, what is right) for each input on which they differ; empty if the
+    answer raised anywhere.
+    """
+    pairs: list[tuple[Any, Any]] = []
+    if task.specification is None:
+        return pairs
+    for (kind, value), arguments in zip(mine, probes, strict=True):
+        if kind == "raises":
+            return []
+        with _quiet(io.StringIO()):
+            expected = task.specification(*copy.deepcopy(arguments))
+        try:
+            differs = task.same(value[0], expected) is not None
+        except Exception:  # the task's own comparison may need a result of the right form
+            differs = True
+        if differs:
+            pairs.append((value[0], expected))
+    return pairs
 
 
 def _outcome(

@@ -85,6 +85,7 @@ class ExerciseFile:
             ) from problem
         except (OSError, ValueError) as problem:
             raise InputError(f"{shown(path)}: {problem}") from problem
+        self.text = source
         self.functions = {n.name: n for n in self.tree.body if isinstance(n, ast.FunctionDef)}
 
     def line(self, name: str) -> int:
@@ -96,6 +97,15 @@ class ExerciseFile:
         if name not in self.functions:
             raise InputError(f"{shown(self.path)}: there is no function {name} any more")
         return self.functions[name].lineno
+
+    def source(self, name: str) -> str:
+        """The function's text.
+
+        Raises:
+            InputError: the file has no function of that name.
+        """
+        self.line(name)
+        return ast.get_source_segment(self.text, self.functions[name]) or ""
 
     def is_untouched(self, name: str) -> bool:
         """Whether the function does nothing but raise NotImplementedError."""

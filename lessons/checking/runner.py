@@ -27,11 +27,13 @@ class Result:
     Args:
         status: "done", "untouched" or "wrong".
         lines: what is wrong.
+        is_named: whether the lines say which mistake it is.
         picture: a picture of the fault, as PNG bytes.
     """
 
     status: str
     lines: list[str] = field(default_factory=list)
+    is_named: bool = False
     picture: bytes | None = None
 
 
@@ -76,9 +78,8 @@ def _run(topic: Topic, names: Sequence[str], folder: Path, seconds: float) -> di
 
 def _result(row: dict) -> Result:
     picture = row.get("picture")
-    return Result(
-        row["status"], row.get("lines", []), Path(picture).read_bytes() if picture else None
-    )
+    content = Path(picture).read_bytes() if picture else None
+    return Result(row["status"], row.get("lines", []), row.get("is_named", False), content)
 
 
 def _ended(

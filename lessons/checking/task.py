@@ -57,6 +57,7 @@ class Task:
         cases: draws tuples of arguments, small ones first, since learners see the failing ones.
         after: two sentences to print after a right answer.
         link: what to read next, and where.
+        hints: a nudge, a plan, and almost the answer, to be shown one after another.
         wrong: mistakes with their hints; if two agree on every input tried, the first is named.
         specification: takes the arguments, returns the right answer; None if only laws decide.
         laws: what else must hold.
@@ -71,6 +72,7 @@ class Task:
     cases: SearchStrategy[tuple[Any, ...]]
     after: str
     link: str
+    hints: tuple[str, str, str]
     wrong: Sequence[Wrong]
     specification: Answer | None = None
     laws: Sequence[Law] = ()

@@ -71,9 +71,11 @@ class Checked:
             self.problem = f"{place}{type(problem).__name__}: {problem}"
 
     def result(self, name: str, folder: Path) -> dict[str, Any]:
-        """status: "done", "untouched" or "wrong"; if wrong, also lines and a picture's path."""
+        """status: "done", "untouched" or "wrong"; if wrong, also the other fields of `Result`, with
+        a picture's path.
+        """
         if self.problem:
-            return _wrong([f"  the file cannot be run: {self.problem}"])
+            return _wrong([f"  the file cannot be run: {self.problem}"]) | {"is_named": True}
         task = self.topic.task(name)
         if self.file.is_untouched(name):
             return {"status": "untouched"}
@@ -92,7 +94,9 @@ class Checked:
         if verdict.fault is None:
             return {"status": "done"}
         lines = verdict_lines(task, self.watch.names, verdict)
-        return _wrong(lines) | {"picture": _picture(task, verdict, verdict.fault, folder)}
+        named = bool(verdict.hint) and verdict.certain
+        picture = _picture(task, verdict, verdict.fault, folder)
+        return _wrong(lines) | {"is_named": named, "picture": picture}
 
 
 def _wrong(lines: list[str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ DOUBLE = Task(
     cases=st.tuples(arrays(st.tuples(st.integers(1, 6)))),
     after="",
     link="",
+    hints=("", "", ""),
     wrong=[
         Wrong(lambda x: x + 2, "You add two."),
         Wrong(lambda x: x**2, "You square."),
@@ -132,6 +133,7 @@ def test_laws_alone_can_decide():
         laws=[Law("f(-x) is f(x)", lambda f, x: np.array_equal(f(x), f(-x)))],
         after="",
         link="",
+        hints=("", "", ""),
         wrong=[],
     )
     assert examine(task, np.abs).fault is None
@@ -152,7 +154,7 @@ def test_laws_alone_can_decide():
         ([1, 2], (1, 2), None),
         (3, 4, "3, expected 4"),
         ((1,), (1, 2), "it returns 1, expected 2 values"),
-        ((1, 3), (1, 2), "number 1: 3, expected 2"),
+        ((1, 3), (1, 2), "index 1: 3, expected 2"),
         ({"a": 1}, {"a": 2}, "['a']: 1, expected 2"),
         ({"b": 1}, {"a": 1}, "it returns ['b'], expected a dict of ['a']"),
         (0, None, "it returns 0, expected None"),

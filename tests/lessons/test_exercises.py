@@ -59,6 +59,16 @@ def test_the_stub_is_empty_and_says_what_to_do(topic, task):
 
 
 @EVERY
+def test_there_are_three_hints(topic, task):
+    assert len(set(task.hints)) == 3
+    solution = ast.unparse(ExerciseFile(solution_file(topic)).functions[task.name].body)
+    for hint in task.hints:
+        assert hint == hint.strip() and hint[-1] in ".?" and 20 < len(hint) < 400
+        assert hint not in [wrong.hint for wrong in task.wrong]
+        assert solution not in hint
+
+
+@EVERY
 def test_the_solution_is_right_and_within_its_budget(topic, task):
     path = solution_file(topic)
     assert examine(task, getattr(module(path), task.name)).fault is None

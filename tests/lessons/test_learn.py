@@ -1,11 +1,14 @@
 """tinymaskrcnn learn, as a learner meets it."""
 
 import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
 
 from lessons import FOLDER
-from lessons.checking import runner
+from lessons.checking import runner, watch
 from lessons.checking.files import topics
 from tinymaskrcnn.cli import main
 from tinymaskrcnn.commands import learn
@@ -24,6 +27,7 @@ def answers(tmp_path, monkeypatch):
         shutil.copy(path, folder)
     monkeypatch.setenv("TINYMASKRCNN_EXERCISES", str(folder))
     monkeypatch.setattr("lessons.checking.console.PICTURES", tmp_path / "pictures")
+    monkeypatch.setattr("lessons.checking.ladder.STATE", tmp_path / "state" / "hints.json")
     monkeypatch.chdir(tmp_path)
     return folder
 
@@ -189,3 +193,190 @@ def test_outside_a_clone_it_says_so(tmp_path, capsys, monkeypatch):
     status, _, err = call(capsys)
     assert status == 2
     assert "works from a clone of the repository" in err
+
+
+HINTS = next(t for topic in topics() for t in topic.tasks if t.name == "box_from_mask").hints
+RIGHT = """    y, x = np.nonzero(mask)
+    return np.array([x.min(), y.min(), x.max() + 1, y.max() + 1], np.float32)
+"""
+
+
+def flat(text):
+    return " ".join(text.split())
+
+
+def rewrite(folder, body):
+    """The learner writes box_from_mask anew."""
+    shutil.copy(FOLDER / "exercises" / FILE, folder)
+    write(folder, "box_from_mask", body)
+
+
+def test_each_time_a_hint_is_asked_for_there_is_one_more(answers, capsys):
+    before = (answers / FILE).read_bytes()
+    for count in (1, 2, 3, 3):
+        status, out, _ = call(capsys, "box_from_mask", "--hint")
+        assert status == 0
+        assert [hint in flat(out) for hint in HINTS] == [i < count for i in range(3)]
+        assert ("lessons/solutions/06_boxes_iou.py, line " in out) == (count == 3)
+    assert (answers / FILE).read_bytes() == before
+
+
+def test_each_answer_that_fails_gets_one_more_hint_until_one_is_right(answers, capsys):
+    for number, hint in enumerate(HINTS):
+        rewrite(answers, f"    return np.float32([0, 0, 1, {number + 50}])\n")
+        for _ in range(2):  # to check the same answer again is no new attempt
+            status, out, _ = call(capsys, "box_from_mask")
+            assert status == 1
+            assert f"Hint {number + 1} of 3: {hint}" in flat(out)
+    assert "An answer stands in" in out
+    rewrite(answers, RIGHT)
+    assert call(capsys, "box_from_mask")[0] == 0
+    assert f"Hint 1 of 3: {HINTS[0]}" in flat(call(capsys, "box_from_mask", "--hint")[1])
+
+
+def test_asking_and_failing_share_the_ladder(answers, capsys):
+    call(capsys, "box_from_mask", "--hint")
+    rewrite(answers, "    return np.float32([0, 0, 1, 50])\n")
+    assert f"Hint 2 of 3: {HINTS[1]}" in flat(call(capsys, "box_from_mask")[1])
+    assert f"Hint 3 of 3: {HINTS[2]}" in flat(call(capsys, "box_from_mask", "--hint")[1])
+
+
+def test_a_mistake_that_has_a_name_costs_no_hint(answers, capsys):
+    rewrite(answers, "    mask.any(axis=0)\n")
+    out = flat(call(capsys, "box_from_mask")[1])
+    assert "Hint: A function that reaches its end without `return` gives None" in out
+    assert "of 3" not in out and "tinymaskrcnn learn box_from_mask --hint" in out
+    assert "Hint 1 of 3" in call(capsys, "box_from_mask", "--hint")[1]
+
+
+def test_a_hint_for_a_lesson_is_one_for_its_next_task(answers, capsys):
+    tasks = next(topic.tasks for topic in topics() if topic.name == "boxes_iou")
+    shutil.copy(FOLDER / "solutions" / FILE, answers)
+    source = (answers / FILE).read_text()
+    (answers / FILE).write_text(source.replace("columns.max() + 1", "columns.max()"))
+    assert call(capsys, "06", "--hint")[1].startswith("box_from_mask: answers/06_boxes_iou.py")
+    first = topics()[0].tasks[0].name
+    assert call(capsys, "--hint")[1].startswith(f"{first}: ")
+    shutil.copy(FOLDER / "solutions" / FILE, answers)
+    assert "these answers are right" in call(capsys, "06", "--hint")[1]
+    assert len(tasks) > 1
+
+
+def test_a_state_that_cannot_be_kept_takes_no_hint_away(answers, capsys, tmp_path):
+    (tmp_path / "state").write_text("a file where the folder should be")
+    status, out, _ = call(capsys, "box_from_mask", "--hint")
+    assert status == 0 and HINTS[0] in flat(out) and "is not kept: " in out
+    (tmp_path / "state").unlink()
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "hints.json").write_text('{"giou": [')
+    assert HINTS[0] in flat(call(capsys, "box_from_mask", "--hint")[1])
+    assert "Hint 2" in call(capsys, "box_from_mask", "--hint")[1]
+
+
+def test_next_stays_in_the_lesson(answers, capsys):
+    names = [task.name for topic in topics() if topic.name == "boxes_iou" for task in topic.tasks]
+    write(answers, "box_from_mask", RIGHT)
+    after = names[names.index("box_from_mask") + 1]
+    assert f"Next: {after} (" in call(capsys, "box_from_mask")[1]
+    source = (FOLDER / "solutions" / FILE).read_text()
+    missing = source.replace(
+        "    corner = np.maximum", "    raise NotImplementedError\n    corner = "
+    )
+    (answers / FILE).write_text(missing)
+    assert "Next: iou_table (" in call(capsys, "giou")[1]  # the lesson's first is open still
+    (answers / FILE).write_text(source)
+    following = topics()[[topic.name for topic in topics()].index("boxes_iou") + 1]
+    assert f"Next: {following.tasks[0].name} (" in call(capsys, "06")[1]
+
+
+@pytest.mark.parametrize(
+    "modes", [["--hint", "--watch"], ["--mine", "--hint"], ["--mine", "--watch"]]
+)
+def test_two_modes_are_refused(answers, capsys, modes):
+    status, _, err = call(capsys, *modes)
+    assert status == 2
+    assert f"{' and '.join(sorted(modes, key=['--hint', '--watch', '--mine'].index))} do not" in err
+
+
+@pytest.mark.parametrize("modes", [["--hint"], ["--watch"]])
+def test_hint_and_watch_refuse_an_unknown_name(answers, capsys, modes):
+    status, _, err = call(capsys, "goiu", *modes)
+    assert status == 2
+    assert "did you mean giou" in err
+
+
+class Typing:
+    """What happens while `learn --watch` sleeps: one step after the other, then Ctrl-C."""
+
+    def __init__(self, *steps):
+        self.steps = list(steps)
+
+    def __call__(self, seconds):
+        if not self.steps:
+            raise KeyboardInterrupt
+        if step := self.steps.pop(0):
+            step()
+
+
+@pytest.fixture
+def typing(monkeypatch):
+    def install(*steps):
+        monkeypatch.setattr(watch, "sleep", Typing(*steps))
+
+    return install
+
+
+def test_watch_checks_after_each_save(answers, capsys, typing):
+    typing(
+        None,
+        lambda: rewrite(answers, "    return np.float32([0, 0, 1, 50])\n"),
+        None,
+        lambda: rewrite(answers, "    return (\n"),
+        lambda: rewrite(answers, RIGHT),
+    )
+    status, out, err = call(capsys, "box_from_mask", "--watch")
+    assert (status, err) == (0, "")
+    assert "\x1b" not in out  # this is no terminal
+    written, wrong, broken, right = out.split("Watching answers/06_boxes_iou.py")[:4]
+    assert "not written yet" in written
+    assert "not right yet" in wrong and "Hint 1 of 3" in wrong
+    assert "was never closed" in broken
+    assert "box_from_mask: right." in right
+    assert out.count("Watching") == 4
+
+
+def test_watch_sees_a_file_that_an_editor_replaces(answers, capsys, typing):
+    def begin():
+        write(answers, "box_from_mask", RIGHT)
+        (answers / FILE).rename(answers / "backup~")
+
+    typing(begin, None, lambda: (answers / "backup~").rename(answers / FILE), None)
+    status, out, _ = call(capsys, "box_from_mask", "--watch")
+    assert status == 0
+    assert out.count("Watching") == 2 and "box_from_mask: right." in out
+
+
+def test_watch_without_a_name_checks_the_lesson_that_is_saved(answers, capsys, typing):
+    typing(lambda: write(answers, "iou_table", "    return a\n"))
+    status, out, _ = call(capsys, "--watch")
+    assert status == 0
+    first, second = out.split("Watching")[:2]
+    assert f"{topics()[0].tasks[0].name}: not written yet" in first
+    assert "iou_table: not right yet" in second
+
+
+def test_watch_clears_a_terminal(answers, capsys, typing, monkeypatch):
+    typing()
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    status, out, _ = call(capsys, "box_from_mask", "--watch")
+    assert status == 0 and out.startswith(watch.CLEAR)
+
+
+def test_ctrl_c_leaves_a_watch_at_once(answers):
+    command = [sys.executable, "-m", "tinymaskrcnn", "learn", "box_from_mask", "--watch"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while "Watching" not in (process.stdout.readline() or "Watching"):
+        pass
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert (process.returncode, err) == (0, "")

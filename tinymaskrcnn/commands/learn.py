@@ -17,11 +17,19 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Without a name, lists all exercises and shows the next one. With a lesson's topic "
         "(boxes_iou, or 06) or an exercise's name, checks the answers in lessons/exercises/ and "
-        "shows the smallest input on which an answer is wrong; the status is then 1. With --mine, "
+        "shows the smallest input on which an answer is wrong; the status is then 1. Each exercise "
+        "has three hints: a nudge, a plan, and almost the answer. A changed answer that fails for "
+        "an unknown reason gets one more, and --hint gives one more without checking; after the "
+        "third it says where the solution stands, and a right answer starts them again. --watch "
+        "checks each time the file is saved, until Ctrl-C. With --mine, "
         "runs the model on a picture with the answers that are parts of it, and shows what a "
         "wrong one spoils. Needs a clone of the repository."
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="a topic or an exercise")
+    parser.add_argument("--hint", action="store_true", help="show one more hint; check nothing")
+    parser.add_argument(
+        "--watch", action="store_true", help="check again each time the file is saved"
+    )
     parser.add_argument(
         "--mine",
         action="store_true",
@@ -38,6 +46,9 @@ def run(options: argparse.Namespace) -> int:
         raise InputError("learn --train: expected --mine with it")
     if options.train and options.name:
         raise InputError(f"learn --mine --train: takes no image, got {options.name}")
+    modes = [f"--{mode}" for mode in ("hint", "watch", "mine") if getattr(options, mode)]
+    if len(modes) > 1:
+        raise InputError(f"learn: {' and '.join(modes)} do not go together; take one")
     if not (ROOT / "lessons" / "exercises").is_dir():
         raise InputError(
             f"learn: the lessons are not beside this package ({ROOT / 'lessons'}): it works from a "
@@ -49,5 +60,9 @@ def run(options: argparse.Namespace) -> int:
     if options.mine:
         mine = importlib.import_module("lessons.checking.mine")
         return mine.run_mine(options.name, options.train)
+    if options.watch:
+        return importlib.import_module("lessons.checking.watch").watch(options.name)
     console = importlib.import_module("lessons.checking.console")
+    if options.hint:
+        return console.hint(options.name)
     return console.check_named(options.name) if options.name else console.overview()

@@ -43,6 +43,12 @@ FORM_OF_BOX = Task(
     after="A histogram of these two numbers over a data set says which sizes its anchors should "
     "have. Ratios outside 0.5 to 2 are rare in photos, and common among text lines and ships.",
     link="suggested_sizes in tinymaskrcnn/detection/anchor_fit.py",
+    hints=(
+        "The size is the side of the square that has the same area.",
+        "Get the width and the height. The size is the square root of their product, and the "
+        "ratio is height over width.",
+        "(width * height) ** 0.5 and height / width, in this order.",
+    ),
     wrong=[
         Wrong(
             lambda b: (form_of_box(b)[0], 1 / form_of_box(b)[1]),
@@ -156,6 +162,14 @@ ANCHOR_PLACE = Task(
     after="Whoever debugs a detector asks this all day: a wrong proposal has a number, and the "
     "number leads to the cell that made it. Flat order is a promise, and this is how to use it.",
     link="the docstring of AnchorGenerator in tinymaskrcnn/detection/anchors.py",
+    hints=(
+        "How many anchors does the first level have? If the number is smaller, it stands there.",
+        "While the number is at least the level's count, take the count away and go to the "
+        "next level. Then split what is left, from the last digit on: form, then column, then "
+        "row.",
+        "A level has rows * columns * per_cell anchors. divmod(number, per_cell) gives cell "
+        "and form; divmod(cell, columns) gives row and column.",
+    ),
     wrong=[
         Wrong(
             lambda n, shapes, a: split_up(n, shapes, a, divisor=0),
@@ -254,6 +268,14 @@ MIDDLE_ANCHORS = Task(
     after="Half a stride is all that differs from the lesson's anchors, and it is enough to ruin "
     "the boxes of weights trained the other way. Such settings belong beside the weights.",
     link="level_anchors in tinymaskrcnn/detection/anchors.py",
+    hints=(
+        "The middle of cell 0 is half a stride from the edge.",
+        "Make the y of each row and the x of each column: (index + 0.5) * stride. Bring them "
+        "to one table of (x, y, x, y) per cell, add the forms with an extra axis, and "
+        "flatten.",
+        "np.broadcast_arrays or np.meshgrid, np.stack([x, y, x, y], axis=2)[:, :, None] + "
+        "forms, reshape to (-1, 4).",
+    ),
     wrong=[
         Wrong(
             lambda shape, stride, forms: middle_anchors(shape, stride, forms, 0),
@@ -339,6 +361,13 @@ INSIDE_PICTURE = Task(
     after="Of the 20000 anchors of a photo Faster R-CNN's authors were left with 6000. With a "
     "pyramid most anchors are small and lie inside; this package keeps all, as torchvision does.",
     link="section 3.3 of Faster R-CNN, https://arxiv.org/abs/1506.01497",
+    hints=(
+        "Two questions for each axis: does it begin late enough, and does it end early enough?",
+        "Compare the first two columns with -border, and the last two with the image's width "
+        "and height plus the border. An anchor is inside if all four hold.",
+        "size is (height, width), while boxes have x first: turn it round. (...).all(axis=1) "
+        "joins the two axes, & the two questions.",
+    ),
     wrong=[
         Wrong(
             inside_of_two,
@@ -478,6 +507,16 @@ FITTED_FORMS = Task(
     after="YOLOv2 chose its anchors so and got with five of them what nine chosen by hand gave. "
     "With a pyramid one seldom clusters: a size a level is fitted instead.",
     link="climb in tinymaskrcnn/detection/anchor_fit.py",
+    hints=(
+        "With the same centre, the shared part of two boxes is as wide as the narrower one "
+        "and as high as the lower one.",
+        "Each round has two steps. The IoU of all boxes with all forms, a table (N, K), and "
+        "its argmax along the forms. Then the mean of the sides of those that joined, for "
+        "each form that has any.",
+        "np.minimum(sides[:, None], forms).prod(axis=2) is the shared area; the union is both "
+        "areas minus it. For k in np.unique(joined): forms[k] = sides[joined == "
+        "k].mean(axis=0). Work on a float copy.",
+    ),
     wrong=[
         Wrong(
             clustered(nearness),
@@ -552,6 +591,16 @@ LAY_ANCHORS = Task(
     after="The network's channels are read in just this order, so a swapped pair of loops gives "
     "every cell the answer of another. A picture of 800 x 1066 pixels has over 200,000 anchors.",
     link="level_anchors in tinymaskrcnn/detection/anchors.py",
+    hints=(
+        "An anchor of ratio r has area size * size and height r * width. What are its width "
+        "and its height?",
+        "width = size / sqrt(r), height = size * sqrt(r). Round the halves. Make all the "
+        "cells' places (x, y) in pixels, give them an extra axis for the ratios, and take the "
+        "halves away and add them.",
+        "np.mgrid gives row and column; places has shape (height, width, 1, 2) and the halves "
+        "(A, 2). Concatenate places - half and places + half on the last axis, reshape to "
+        "(-1, 4).",
+    ),
     wrong=[
         Wrong(
             lambda h, w, stride, size, ratios: lay_anchors(

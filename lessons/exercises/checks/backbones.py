@@ -36,6 +36,15 @@ STAGE_SIZES = Task(
     after="Pictures whose sides are no multiples of 32 give maps whose sizes are no exact halves. "
     "That is why a detector pads its batches to multiples of 32.",
     link="tinymaskrcnn/models/transform.py",
+    hints=(
+        "What does one of these layers make of an odd side, such as 7? Use the formula of "
+        "lesson 02.",
+        "With this padding each layer halves and rounds up. Two halvings lead to stage 1 (the "
+        "stem and the pooling), and one more to each of the others: five in all, of which the "
+        "first is not reported.",
+        "Halving that rounds up is (side + 1) // 2. Repeat it five times for both sides and "
+        "keep the last four pairs.",
+    ),
     wrong=[
         Wrong(
             lambda h, w: repeated(h, w, lambda side: side // 2),
@@ -95,6 +104,14 @@ BLOCK_PARAMETERS = Task(
     "numbers of norms. What norms remember (means and variances) is saved with the weights, and "
     "not learnt.",
     link="BasicBlock in tinymaskrcnn/models/resnet.py",
+    hints=(
+        "Count layer by layer. A 3x3 convolution from a to b channels has 9 * a * b weights; "
+        "a norm of b channels has 2 * b.",
+        "The main path: in_channels to width, width to width, two norms. The shortcut has "
+        "weights only if the stride is not 1 or the number of channels changes.",
+        "That is 9 * in * width + 9 * width * width + 4 * width, and where the shape changes "
+        "also in * width + 2 * width.",
+    ),
     wrong=[
         Wrong(
             shortcut_if(lambda i, w, s: False),
@@ -177,6 +194,14 @@ MULTIPLY_ADDS = Task(
     after="Divided by what a processor can do in a second this gives the least time a network "
     "needs. This package's benchmarks print both, and how near they are.",
     link="tests/benchmarks/layers.py",
+    hints=(
+        "The work of one layer is the work of one output number times how many there are.",
+        "Go through the layers and keep the size of the map. Each layer first changes the "
+        "size; then every output pixel and output channel costs kernel * kernel * "
+        "in_channels.",
+        "With padding kernel // 2, the new side is (side - 1) // stride + 1. Sum kernel ** 2 "
+        "* ins * outs * height * width.",
+    ),
     wrong=[
         Wrong(
             at_the_size_before,
@@ -241,6 +266,13 @@ PADDED_SHORTCUT = Task(
     after="ResNets for CIFAR-10 use it, and lose little: the shortcut is there for the "
     "gradient, not for its weights. Detectors use the 1x1 convolution.",
     link="He et al. 2015, section 3.3, https://arxiv.org/abs/1512.03385",
+    hints=(
+        "Two independent steps: fewer pixels, then more channels.",
+        "A slice with a step takes every second row and column. Then put channels - C zeros "
+        "behind the last axis, and none anywhere else.",
+        "x[:, ::2, ::2], then np.pad with (0, 0) for the first three axes and (0, channels - "
+        "C) for the last.",
+    ),
     wrong=[
         Wrong(
             lambda x, channels: np.roll(padded_shortcut(x, channels), channels - x.shape[3], 3),
@@ -326,6 +358,13 @@ BOTTLENECK = Task(
     after="Sixteen of these, with norms, are ResNet-50. Training often starts the last norm's "
     "scale at 0, so that every block is the identity at first, as in the law that was checked.",
     link="Bottleneck in tinymaskrcnn/models/resnet.py",
+    hints=(
+        "The ReLU after the third convolution comes only when the input has been added.",
+        "Three convolutions in a row: the first two are each followed by a ReLU, the last is "
+        "not. Add x. Then one more ReLU.",
+        "conv2d(x, weight, padding=...): only the 3x3 needs padding 1. The end is "
+        "relu(conv2d(y, up) + x).",
+    ),
     wrong=[
         Wrong(
             variant(skip=0),

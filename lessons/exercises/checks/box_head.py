@@ -76,6 +76,13 @@ SURPRISE = Task(
     "The logarithm of the sum is then taken as it is: the small probability itself is never "
     "formed.",
     link="cross_entropy in tinymaskrcnn/ops/losses/reference.py",
+    hints=(
+        "Softmax does not change if the same number is subtracted from a whole row. Which "
+        "number makes exp safe?",
+        "Subtract the row's largest logit. The cost is the logarithm of the sum of exp over "
+        "the row, minus the (shifted) logit of the right class.",
+        "logits.max(axis=1, keepdims=True); shifted[np.arange(R), labels] picks one per row.",
+    ),
     wrong=[
         Wrong(
             naive,
@@ -188,6 +195,15 @@ OWN_BOXES = Task(
     after="A pair of index arrays picks one class from each row; a slice would take all rows of "
     "some classes. Detection does the same for every class whose score is high enough.",
     link="_candidates in tinymaskrcnn/models/roi_heads.py",
+    hints=(
+        "First get four deltas per proposal: those of its own class. The rest is lesson 08's "
+        "decode, with weights.",
+        "Reshape the deltas to (R, K, 4) and pick by row and label. Divide the shifts by 10 "
+        "and the logarithms by 5. Then centre plus shift times side, side times exp, and back "
+        "to corners.",
+        "deltas.reshape(R, -1, 4)[np.arange(R), labels]; np.hstack([centre - half, centre + "
+        "half]).",
+    ),
     wrong=[
         Wrong(
             lambda *given: decoded(*given, weights=(1, 1, 1, 1)),
@@ -285,6 +301,14 @@ BOX_BRANCH_LOSS = Task(
     after="Divided by all that are judged, a picture with one object does not pull as hard on "
     "boxes as one with twenty. That keeps the two losses of the branch in proportion.",
     link="_box_losses in tinymaskrcnn/models/roi_heads.py",
+    hints=(
+        "Who pays? Only objects, and only with the four deltas of their own class.",
+        "Find the rows with a label above 0. Pick their own deltas, take the differences to "
+        "the goals, apply smooth L1 to each, sum. Divide by the number of all proposals, "
+        "background included.",
+        "deltas.reshape(R, -1, 4)[objects, labels[objects]]; np.where(distance < beta, "
+        "distance ** 2 / (2 * beta), distance - beta / 2).sum() / len(labels).",
+    ),
     wrong=[
         Wrong(
             lambda *given: branch_loss(*given, divisor=lambda u: max((u > 0).sum(), 1)),
@@ -400,6 +424,14 @@ VOTE = Task(
     after="It costs one table of IoU and one matrix product, and was worth half a point to a point "
     "of AP in its day. It helps most where the score says little about how well a box fits.",
     link="lesson 10, and tinymaskrcnn/ops/nms/",
+    hints=(
+        "`kept` holds indices. Which boxes do they stand for?",
+        "The IoU of the kept boxes with all candidates, compared with the threshold, is a "
+        "table of who votes. Multiply by the scores. The mean of the voters' boxes is a "
+        "matrix product divided by the sum of the weights.",
+        "box_iou(boxes[kept], boxes) >= threshold; weights @ boxes / weights.sum(axis=1, "
+        "keepdims=True).",
+    ),
     wrong=[
         Wrong(
             lambda *given: voted(*given, weight=lambda score, overlap: 1.0),
@@ -471,6 +503,16 @@ KEEP_DETECTIONS = Task(
     after="One proposal may become two detections, of two classes, and the better one need not "
     "win. What is left here is what the mask head gets to see.",
     link="_candidates in tinymaskrcnn/models/roi_heads.py",
+    hints=(
+        "A candidate is a pair: proposal and class. First find all pairs whose score is high "
+        "enough.",
+        "np.nonzero of the comparison gives rows and classes; drop class 0. For each class, "
+        "run nms on its own boxes and scores. Join what is left, sort by score, cut at the "
+        "limit.",
+        "members = np.flatnonzero(classes == k); members[nms(...)] are indices into the "
+        "candidates. Start the list with an empty array of ints, for np.concatenate of "
+        "nothing fails. Return rows[kept], classes[kept].",
+    ),
     wrong=[
         Wrong(
             lambda *given: keep_with(*given, first=0),

@@ -40,6 +40,13 @@ BOX_FROM_MASK = Task(
     after="That is how this package's readers make boxes of masks, so that the two never disagree. "
     "An object of one pixel has a box with sides of 1, and so an area.",
     link="tinymaskrcnn/datasets/targets.py",
+    hints=(
+        "In which rows and columns is there a True? You need the outermost ones.",
+        "np.nonzero gives the rows and the columns of all True pixels. The smallest are the "
+        "left and the upper edge. The pixel in column c ends at c + 1.",
+        "[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] as a float32 array: x "
+        "comes first.",
+    ),
     wrong=[
         Wrong(
             lambda mask: box_from_mask(mask) - np.float32([0, 0, 1, 1]),
@@ -166,6 +173,14 @@ IOU_XYWH = Task(
     after="COCO's files and its evaluation (pycocotools) write boxes this way, this package by "
     "their edges. Converting once, where files are read, is cheaper than being careful everywhere.",
     link="tinymaskrcnn/datasets/coco_objects.py, where the conversion is made",
+    hints=(
+        "These boxes end with a width and a height. Where are their right and lower edges?",
+        "The right edge is x + width. The shared width is the smaller right edge minus the "
+        "larger left edge, and the shared height likewise; neither is below 0. Then shared "
+        "area over union.",
+        "min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0]), cut at 0 with max(..., 0). The "
+        "union is both areas minus the shared one.",
+    ),
     wrong=[
         Wrong(
             lambda a, b: float(iou_one(a, b)),
@@ -271,6 +286,12 @@ COVERED_BY = Task(
     after="A box inside a crowd has 1 here, however large the crowd is; its IoU would be nearly 0. "
     "You wrote what COCO's evaluation calls the overlap with `iscrowd`.",
     link="covered_share in tinymaskrcnn/detection/boxes.py",
+    hints=(
+        "It is the shared area again, but divided by something other than the union.",
+        "Tables (N, M, 2) of the shared corners, by giving a an extra axis; clip the sides at "
+        "0 and multiply them. Divide each row by the area of its own box of a.",
+        "The areas of a have shape (N,): they need [:, None] to divide rows, not columns.",
+    ),
     wrong=[
         Wrong(
             covered_unclamped,
@@ -387,6 +408,14 @@ MASK_IOU = Task(
     after="This is the overlap of mask AP, and one matrix product computes it for all pairs. "
     "Evaluation works on run lengths instead, for a thousand masks of a photo would not fit.",
     link="tinymaskrcnn/evaluation/coco_metrics.py",
+    hints=(
+        "Make each mask one row of zeros and ones. What does the product of two rows count?",
+        "One matrix product gives all the intersections. The area of a mask is the sum of its "
+        "row. The union is both areas minus the intersection. Two empty masks need a divisor "
+        "that is not 0.",
+        "reshape(len(a), -1).astype(np.float32), a @ b.T, areas with [:, None] for a, and "
+        "np.maximum(union, 1).",
+    ),
     wrong=[
         Wrong(
             mask_iou_overflowing,
@@ -484,6 +513,15 @@ GIOU = Task(
     after="One minus this is a loss that pulls boxes together even before they touch. DIoU and "
     "CIoU add the distance of the centres and the difference of the shapes.",
     link="Rezatofighi et al. 2019, section 3: https://arxiv.org/abs/1902.09630",
+    hints=(
+        "Three areas are enough: the shared one, the union, and that of the smallest box "
+        "around both.",
+        "The enclosing box takes the smaller left and upper edges and the larger right and "
+        "lower ones: the opposite of the intersection. What neither covers is its area minus "
+        "the union.",
+        "IoU minus (hull - union) / hull, where the hull's corners are np.minimum(a[:, None, "
+        ":2], b[:, :2]) and np.maximum(a[:, None, 2:], b[:, 2:]).",
+    ),
     wrong=[
         Wrong(
             pairwise(iou_one),
@@ -585,6 +623,15 @@ IOU_TABLE = Task(
     after="Matching, suppression and measuring all start from this table. The new axis in the "
     "middle of the shape is what makes pairs out of two lists.",
     link="box_iou in tinymaskrcnn/ops/box_iou/reference.py",
+    hints=(
+        "The shared part of two boxes is a box: its left edge is the larger of the two left "
+        "edges. What about the other three edges?",
+        "Make tables (N, M, 2) of the shared corner and the opposite one, by giving a an "
+        "extra axis. Their difference is width and height; negative ones mean that the boxes "
+        "do not touch. Divide the shared area by both areas together minus the shared one.",
+        "np.maximum(a[:, None, :2], b[:, :2]) and np.minimum(a[:, None, 2:], b[:, 2:]); clip "
+        "the difference at 0; .prod(axis=2). Where the union is 0, divide by 1.",
+    ),
     wrong=[
         Wrong(
             table_with(iou_of_negative_sides),

@@ -41,6 +41,12 @@ OUTPUT_SIZE = Task(
     "ResNet. Kernel 3 with padding 1 keeps the size, which is why nearly all others look like "
     "that.",
     link="_output_shape in tinymaskrcnn/ops/conv2d/reference.py",
+    hints=(
+        "How many pixels does a kernel with gaps span from its first tap to its last?",
+        "The span is dilation * (kernel - 1) + 1. On the padded side, count how many whole "
+        "strides fit behind the first position; the first position itself counts, too.",
+        "(padded size - span) // stride + 1, where padding is added at both ends.",
+    ),
     wrong=[
         Wrong(
             lambda size, k, s, p, d: (size + 2 * p - d * (k - 1) - 1) // s,
@@ -130,6 +136,14 @@ RECEPTIVE_FIELD = Task(
     "VGG's idea. Each stride doubles what all later layers add, so deep layers see the whole "
     "picture.",
     link="Luo et al. 2016, https://arxiv.org/abs/1701.04128",
+    hints=(
+        "A kernel of size k adds k - 1 neighbours. How far apart are these neighbours in the "
+        "image?",
+        "Go through the layers in their order, with two numbers: the field so far, and the "
+        "distance in the image between two neighbours of this layer's input.",
+        "Both start at 1. For each layer, add (kernel - 1) * distance to the field; then "
+        "multiply the distance by the stride.",
+    ),
     wrong=[
         Wrong(
             lambda layers: 1 + sum(k - 1 for k, _ in layers),
@@ -216,6 +230,12 @@ WINDOW_COLUMNS = Task(
     after="`window_columns(x, 3) @ kernel.ravel()` is a convolution. The view of all windows costs "
     "nothing, the copy into rows does: for a 3x3 kernel nine times the picture's memory.",
     link="Chetlur et al. 2014 on how cuDNN avoids the copy: https://arxiv.org/abs/1410.0759",
+    hints=(
+        "There is a view that shows all windows without copying. What shape does it have?",
+        "sliding_window_view gives four axes: two for where the window is, two for the place "
+        "inside it. The result wants the first two as rows and the last two as columns.",
+        "sliding_window_view(x, (kernel, kernel)) followed by a reshape to (-1, kernel * kernel).",
+    ),
     wrong=[
         Wrong(
             by_columns,
@@ -303,6 +323,14 @@ DEPTHWISE = Task(
     after="MobileNet alternates this with 1x1 convolutions that mix the channels: an eighth of the "
     "work. This package has it as `groups`, though Mask R-CNN does not use it.",
     link="Howard et al. 2017, https://arxiv.org/abs/1704.04861",
+    hints=(
+        "Channels do not mix: the sum runs over the nine taps of a window and over nothing else.",
+        "Pad rows and columns with one zero on each side, but not the channels. Take all the "
+        "3x3 windows, which is an array of five axes. Multiply with the weight and sum over "
+        "the two tap axes.",
+        "np.pad with ((1, 1), (1, 1), (0, 0)); sliding_window_view over axis=(0, 1) puts the "
+        "taps last; then an einsum like 'ijcrs,crs->ijc'.",
+    ),
     wrong=[
         Wrong(
             mixed,
@@ -395,6 +423,15 @@ INPUT_GRADIENT = Task(
     "runs both through the same code. With stride 2 the gradient has holes of zeros, and is "
     "what the mask head uses to enlarge its maps: the transposed convolution.",
     link="backward in tinymaskrcnn/ops/conv2d/cpu_direct.py",
+    hints=(
+        "Pixel p was used by result q through tap p - q. Seen from the pixel, the kernel runs "
+        "the other way.",
+        "It is a convolution of the gradient with the kernel turned by 180 degrees, whose "
+        "input and output channels are exchanged. Enough padding makes the result larger than "
+        "the gradient.",
+        "Reverse both tap axes with ::-1, transpose axes 0 and 1, padding = K - 1. Take .data "
+        "of what conv2d returns.",
+    ),
     wrong=[
         Wrong(
             lambda grad, weight: input_gradient(grad, weight[:, :, ::-1, ::-1]),
@@ -469,6 +506,15 @@ CONVOLVE = Task(
     after="Each tap is one matrix product over all positions: that is how libraries got fast. Half "
     "of the model's time is spent in this function.",
     link="conv2d in tinymaskrcnn/ops/conv2d/reference.py",
+    hints=(
+        "Do not go from pixel to pixel. Ask instead: what does one tap of the kernel add, to "
+        "all the outputs at once?",
+        "Pad the image with zeros. For each tap (r, s), cut out the part of the padded image "
+        "that this tap meets, one pixel per output. Multiply its channels with the tap's "
+        "weights and add it to the result. The bias comes once.",
+        "The cut is x[:, r : ... : stride, s : ... : stride], with as many rows and columns "
+        "as the output has. `cut @ weight[:, :, r, s].T` turns C channels into O.",
+    ),
     wrong=[
         Wrong(
             lambda x, w, b, stride, padding: convolve(x, w[:, :, ::-1, ::-1], b, stride, padding),

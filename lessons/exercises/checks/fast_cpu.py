@@ -62,6 +62,15 @@ CONV_OPERATIONS = Task(
     after="The 3x3 convolution of a 200x272 level with 256 channels is 64 thousand million. "
     "Divide by the seconds it took, and you know how far from the machine's peak you are.",
     link="tests/benchmarks/layers.py",
+    hints=(
+        "One output number is a sum over all taps and input channels. How many output numbers "
+        "are there?",
+        "The output's rows and columns come from the formula of lesson 02, with k for the "
+        "rows and l for the columns. Multiply: images, rows, columns, output channels, and "
+        "for each of them C * k * l multiply-adds, each counted twice.",
+        "(H + 2 * padding - k) // stride + 1 for the rows; the weight's shape is (O, C, k, "
+        "l); the factor 2 is for multiplication and addition.",
+    ),
     wrong=[
         Wrong(
             lambda *a: conv_operations(*a, each=1),
@@ -106,6 +115,12 @@ ATTAINABLE = Task(
     after="ReLU does one operation for every eight bytes: no skill makes it fast, only doing it "
     "while the value is still in a register. So the kernels here fuse it into what made it.",
     link="Williams, Waterman and Patterson 2009: https://doi.org/10.1145/1498765.1498785",
+    hints=(
+        "How long does the arithmetic take alone? How long do the bytes take alone?",
+        "Two times: operations / peak, and moved / bandwidth. The kernel takes the longer of "
+        "the two. The rate is operations per second.",
+        "operations / max(operations / peak, moved / bandwidth).",
+    ),
     wrong=[
         Wrong(
             lambda operations, moved, peak, bandwidth: operations / moved * bandwidth,
@@ -186,6 +201,12 @@ THREAD_RANGES = Task(
     after="The slowest thread decides. Where rows cost differently, as with boxes of all sizes, "
     "even fair ranges are not enough, and many small tasks are handed out one by one.",
     link="the lines with `first, last` in tinymaskrcnn/ops/linear/cpu.py",
+    hints=(
+        "Where should range t begin, if rows could be divided exactly?",
+        "At t / threads of all rows. Round down: then neighbouring edges never differ by more "
+        "than one from each other's distance. Range t goes from edge t to edge t + 1.",
+        "t * rows // threads for t in range(threads + 1), and then pairs of neighbours.",
+    ),
     wrong=[
         Wrong(floored, "Rows are left over: the division has a rest, and nobody computes it."),
         Wrong(
@@ -256,6 +277,14 @@ BOX_MEANS = Task(
     after="The table of sums from the border is called an integral image; Viola and Jones found "
     "faces with it in 2001. A better algorithm beats any kernel, so look for one first.",
     link="Viola and Jones 2001: https://doi.org/10.1109/CVPR.2001.990517",
+    hints=(
+        "The sum of a stretch is the difference of two running sums. Do this once per axis.",
+        "Running sums down the columns with a row of zeros in front; differences of rows that "
+        "are `side` apart. The same along the rows. Divide by the number of pixels of a "
+        "window.",
+        "np.cumsum(np.pad(image, ((1, 0), (0, 0))), axis=0), then down[side:] - down[:-side]; "
+        "again along axis 1; divide by side ** 2.",
+    ),
     wrong=[
         Wrong(box_sums, "Those are sums. Divide by the number of pixels in a window."),
         Wrong(by_one_side, "You divide by the side once. A window has side times side pixels."),
@@ -365,6 +394,14 @@ WINOGRAD_PAIR = Task(
     after="In two dimensions the savings multiply: 16 products instead of 36 for four outputs. The "
     "package's 3x3 convolutions use the next larger one, 36 instead of 144 for sixteen.",
     link="tinymaskrcnn/ops/conv2d/winograd.py",
+    hints=(
+        "u[1] + u[2] is g0 + g2, and u[1] - u[2] is g1. Which sums of d must meet them?",
+        "The first product takes d0 - d2 with u[0], the last d1 - d3 with u[3]. The middle "
+        "two take the sum and the difference of d1 and d2. The first output adds three of the "
+        "products, the second uses the last three.",
+        "With a, b, c, e the four products, b from d1 + d2 and c from d2 - d1: the outputs "
+        "are a + b + c and b - c - e.",
+    ),
     wrong=[
         Wrong(
             winograd_pair,

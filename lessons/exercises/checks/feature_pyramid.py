@@ -37,6 +37,13 @@ NEAREST_INDEX = Task(
     after="The package works in single precision here, because torch does, and that decides ties. "
     "For sizes that double there are none.",
     link="_nearest_index in tinymaskrcnn/ops/interpolate/reference.py",
+    hints=(
+        "New pixel i begins at which place of the old row? Measure the row from 0 to 1.",
+        "The left edge of new pixel i is at the share i / out_size of the row, which is old "
+        "place i * in_size / out_size. Take the old pixel that contains it.",
+        "Multiply first and divide with // then: no float can round wrongly. One list "
+        "comprehension over range(out_size).",
+    ),
     wrong=[
         Wrong(
             by_rule(lambda i, m, n: floor(i * m / n + 0.5)),
@@ -123,6 +130,14 @@ TOP_DOWN = Task(
     after="Four lines of the model, and the reason why small objects are found: what the coarsest "
     "map knows reaches every level. In the real one each lateral is a 1x1 convolution first.",
     link="FeaturePyramid in tinymaskrcnn/models/fpn.py",
+    hints=(
+        "The coarsest level has nothing above it. Begin there.",
+        "The coarsest level is its lateral. Go down from it: enlarge the level that you made "
+        "last to twice its size, add the lateral of this level. Put the results in the order "
+        "finest first.",
+        "level.repeat(2, axis=0).repeat(2, axis=1) enlarges. Walk through laterals[-2::-1] "
+        "and insert each result at the front of the list.",
+    ),
     wrong=[
         Wrong(
             only_the_next,
@@ -164,6 +179,13 @@ DOUBLE = Task(
     after="Copies cost memory traffic and nothing else. The package never makes them: it adds "
     "while it reads.",
     link="upsample_add in tinymaskrcnn/ops/interpolate/op.py",
+    hints=(
+        "Each row comes twice, and then each column.",
+        "NumPy has a function that repeats elements along one axis. Use it once per axis, and "
+        "leave the channels alone.",
+        "x.repeat(2, axis=0) and then .repeat(2, axis=1). np.tile would repeat the whole map "
+        "instead.",
+    ),
     wrong=[
         Wrong(
             lambda x: np.tile(x, (2, 2, 1)),
@@ -230,6 +252,11 @@ DOUBLE_GRADIENT = Task(
     after="A copy forward is a sum backward, always. The other way round holds as well: a sum's "
     "gradient is copied to all that were summed.",
     link="nearest_grad in tinymaskrcnn/ops/interpolate/reference.py",
+    hints=(
+        "Each number of the small map was copied to four places. What it receives is a sum.",
+        "Cut both axes into pairs, as in lesson 03's max_pool_halves, and sum inside the pairs.",
+        "grad.reshape(H, 2, W, 2, C).sum over axes 1 and 3, with H and W the half sides.",
+    ),
     wrong=[
         Wrong(
             lambda grad: double_gradient(grad) / 4,
@@ -325,6 +352,15 @@ BILINEAR = Task(
     after="The half pixel is the reason why two libraries resize the same picture differently. "
     "RoIAlign, in lesson 11, is this rule inside a box.",
     link="tinymaskrcnn/ops/interpolate/reference.py",
+    hints=(
+        "Do one axis at a time: write a function that resizes the first axis, and use it twice.",
+        "Where is the centre of new pixel i, in old pixels? (i + 0.5) * old / new - 0.5, kept "
+        "between the first and the last centre. It lies between two old pixels; blend them by "
+        "how near they are.",
+        "below = centre.astype(int), above = np.minimum(below + 1, size - 1), share = centre "
+        "- below; the result is image[below] * (1 - share) + image[above] * share. Transpose "
+        "for the other axis.",
+    ),
     wrong=[
         Wrong(
             with_centres(lambda i, m, n: i * m / n),

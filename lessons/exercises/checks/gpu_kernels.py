@@ -80,6 +80,13 @@ CELLS_OF_THREAD = Task(
     "cuda.gridsize(1))`. Any number of blocks gives the same result, so it may be what suits the "
     "card.",
     link="the docstring of blocks in tinymaskrcnn/gpu/launch.py",
+    hints=(
+        "What is the thread's own place in the whole grid, and how many threads does the grid "
+        "have?",
+        "The first number is block * threads + thread. From there go on in steps of blocks * "
+        "threads, as long as there are cells.",
+        "list(range(first, cells, step)).",
+    ),
     wrong=[
         Wrong(no_guard, "The last numbers lie beyond the result. A thread stops before its end."),
         Wrong(one_too_far, "The result ends before number `cells`: they are counted from 0."),
@@ -212,6 +219,15 @@ PATCH_PIXEL = Task(
     after="That is what the threads of `_gather` work out before they load anything. Nobody ever "
     "stores the matrix: its numbers exist for as long as a tile does.",
     link="_gather in tinymaskrcnn/ops/conv2d/cuda.py",
+    hints=(
+        "Take both numbers apart: m into image, row, column of the output, and k into tap "
+        "row, tap column, channel.",
+        "You need the output's rows and columns first. divmod splits m twice and k twice. The "
+        "pixel of the map is output place times stride, plus tap, minus padding. If it is "
+        "outside, return None.",
+        "divmod(m, rows * columns), divmod(place, columns), divmod(k, channels), divmod(tap, "
+        "side); h = i * stride + r - padding, and 0 <= h < H.",
+    ),
     wrong=[
         Wrong(
             mistake(input_pixels=True),
@@ -341,6 +357,14 @@ RESIDENT_BLOCKS = Task(
     after="The product's tiled kernel may take 128 registers in 256 threads: two blocks, 512 of "
     "2048 threads. That is on purpose: what a thread keeps in registers it need not read again.",
     link="the budgets `registers=` in tinymaskrcnn/ops/cuda_gemm.py; `python -m tests.cuda`",
+    hints=(
+        "Each resource allows a number of blocks. The scarcest one decides.",
+        "Round the threads up to whole warps. Then four quotients: by threads, by registers "
+        "(each of the rounded threads takes them), by shared memory if the block takes any, "
+        "and the limit of blocks itself. The smallest is the answer.",
+        "-(-threads // 32) * 32 rounds up; // for each quotient; min of all, without the "
+        "shared memory where it is 0.",
+    ),
     wrong=[
         Wrong(
             divided_by_zero,
@@ -395,6 +419,12 @@ BANK_TURNS = Task(
     after="A tile whose rows are 64 words long has each column in one bank. So the package's tiles "
     "have rows of 65 words, one of them unused: `PITCH = WIDE + 1`.",
     link="PITCH in tinymaskrcnn/ops/cuda_gemm.py",
+    hints=(
+        "The same word asked for twice costs nothing more. Different words in the same bank do.",
+        "Leave each word once. Find the bank of each. Count how many there are per bank. The "
+        "fullest bank decides.",
+        "np.unique(words), % 32, np.bincount(...).max(), as an int.",
+    ),
     wrong=[
         Wrong(
             lambda words: int(np.bincount(words % 32).max()),
@@ -579,6 +609,15 @@ TREE_SUM = Task(
     after="Eight steps for 256 numbers, added in the same order in every run. The package "
     "sums 16 times 16 instead: two barriers and a little more work for each thread.",
     link="_rows in tinymaskrcnn/ops/cuda_sums.py",
+    hints=(
+        "If n numbers are left, let the first half add the second half. What if n is odd?",
+        "Load your number into shared memory, then the barrier. While more than one is left: "
+        "half = n / 2 rounded up; a thread adds the number `half` places further on if there "
+        "is one; half are left; barrier. At the end thread 0 writes.",
+        "half = -(-left // 2); `if t + half < left: shared[t] = shared[t] + shared[t + "
+        "half]`; `yield` outside the if, so that every thread reaches it. Then "
+        "run_grid(kernel, (1,), (n,), values, out).",
+    ),
     wrong=[
         Wrong(
             halving(early=False),

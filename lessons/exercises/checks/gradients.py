@@ -44,6 +44,12 @@ DIVIDE_GRADIENT = Task(
     after="With a rule for each operation, any formula can be differentiated. Only one of the two "
     "results needs the other operand squared, so this package saves both operands.",
     link="Divide in tinymaskrcnn/ops/basic/op.py",
+    hints=(
+        "You need two derivatives of a / b: one by a with b fixed, one by b with a fixed.",
+        "The derivative by a is 1 / b. Write a / b as a times b to the power -1 to get the "
+        "other one. Then apply the chain rule: each is multiplied by what y receives.",
+        "a receives grad / b. b receives grad times minus a over b squared, element by element.",
+    ),
     wrong=[
         Wrong(
             lambda a, b, grad: (grad / b, grad * a / b**2),
@@ -127,6 +133,15 @@ CENTRAL_DIFFERENCE = Task(
     after="Both sides instead of one: the error falls with the square of the step. In double "
     "precision a step of a millionth leaves about nine digits, in single precision three.",
     link="tinymaskrcnn/gradcheck.py",
+    hints=(
+        "The slope by one element: move only that element, to both sides, and see how much "
+        "the result changes.",
+        "Loop over the elements. In each round make two copies of x, add the step to one "
+        "element of the first and subtract it from the second. Divide the difference of the "
+        "results by the distance between the two points.",
+        "That distance is 2 * step. Use x.copy() in each round, so that x and the other "
+        "elements stay as they were.",
+    ),
     wrong=[
         Wrong(
             one_sided,
@@ -210,6 +225,14 @@ SUM_TO_SHAPE = Task(
     after="A layer's bias receives the sum over all pictures and pixels this way. Every operation "
     "that stretches its inputs needs it, so it is written once.",
     link="_unbroadcast in tinymaskrcnn/ops/basic/op.py",
+    hints=(
+        "Each element was used in several places. Its gradient is the sum over these places: "
+        "so sum along every axis that broadcasting made or stretched.",
+        "Two stages. First sum away the axes in front that `shape` does not have. Then sum "
+        "along each axis where `shape` has size 1, and keep that axis.",
+        "grad.ndim - len(shape) axes are extra: .sum(axis=tuple(range(...))). For the others, "
+        ".sum(axis=a tuple of axes, keepdims=True).",
+    ),
     wrong=[
         Wrong(
             averaged,
@@ -265,6 +288,13 @@ SOFTMAX_GRADIENT = Task(
     after="The result of each row sums to 0: what one class wins, the others lose. Together with "
     "the logarithm in the cross-entropy it shrinks to `y - goal`, so the package fuses the two.",
     link="tinymaskrcnn/ops/losses/op.py",
+    hints=(
+        "Write out what one input j receives: a sum over all outputs i of grad[i] times d "
+        "y[i] / d x[j]. Which terms are the same for every j?",
+        "The case i = j contributes grad[j] y[j]. All terms together contribute minus y[j] "
+        "times the sum of grad[i] y[i]. That sum is one number per row.",
+        "y times (grad minus that sum), where the sum is along axis 1 with keepdims=True.",
+    ),
     wrong=[
         Wrong(
             lambda y, grad: y * (1 - y) * grad,
@@ -401,6 +431,15 @@ WALK_ORDER = Task(
     after="You wrote the heart of every deep-learning library: a topological sort. Any order that "
     "fits gives the same gradients, but for rounding.",
     link="_reverse_topological in tinymaskrcnn/autograd.py",
+    hints=(
+        "A value may come only when everything that was made of it has come. Which value can "
+        "certainly come last?",
+        "Use a stack of your own. Put a name on the finished list only after all the names "
+        "that it was made of are on it; at the end, turn the list round.",
+        "Push (name, False). When you pop it for the first time, push (name, True) and then "
+        "(other, False) for each name in made_of.get(name, []). When you pop it with True, it "
+        "is finished. A set remembers what you have seen.",
+    ),
     wrong=[
         Wrong(
             breadth_first,

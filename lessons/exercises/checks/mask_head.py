@@ -70,6 +70,14 @@ CROP_GOAL = Task(
     after="The package reads the mask between its pixels, with RoIAlign, so that goals are not "
     "only 0 and 1. Where an edge runs through a cell, the goal says how much of it is object.",
     link="mask_goals in tinymaskrcnn/models/roi_heads.py",
+    hints=(
+        "The middle of cell i lies at the share (i + 0.5) / size of the box's side. In which "
+        "pixel is that?",
+        "Compute the rows and the columns of the middles and round down. Note which are "
+        "outside the image. Read the mask with both, and set what is outside to False.",
+        "np.floor(...).astype(int); read mask[rows][:, columns] at safe indices "
+        "(np.where(inside, rows, 0)), then & inside_y[:, None] & inside_x.",
+    ),
     wrong=[
         Wrong(
             lambda *given: goal_with(*given, middle=0.0),
@@ -136,6 +144,12 @@ MASK_QUALITY = Task(
     "mask is, since the class's score does not know. This mean is the cheap form, and SOLO uses "
     "it.",
     link="https://arxiv.org/abs/1903.00241",
+    hints=(
+        "A mean over some of the pixels is a sum over them divided by how many they are.",
+        "Mark the pixels above 0.5. Per mask, sum the probabilities of the marked pixels, and "
+        "count them. Where there are none, the sum is 0: divide by 1.",
+        "np.where(above, masks, 0).sum(axis=(1, 2)) / np.maximum(above.sum(axis=(1, 2)), 1).",
+    ),
     wrong=[
         Wrong(
             lambda m: m.mean(axis=(1, 2)),
@@ -218,6 +232,14 @@ PASTE_EXACT = Task(
     after="Detectron2 pastes so. With goals read by `aligned=True` beside it, the true outlines "
     "of the lesson's nuclei come through 28 by 28 with an IoU of 1.000, in place of 0.920.",
     link="https://github.com/facebookresearch/detectron2/blob/main/detectron2/layers/mask_ops.py",
+    hints=(
+        "Go from the image to the mask: where in the framed mask does the centre of each "
+        "pixel lie?",
+        "One place per row and one per column: (pixel + 0.5 - edge) / side * M + 0.5, clipped "
+        "to the frame. Cut to whole cells, and blend the four neighbours, as in align_max.",
+        "np.clip(v, 0, M + 1); r = np.minimum(v.astype(int), M), so that r + 1 exists; "
+        "framed[r][:, c], down with [:, None].",
+    ),
     wrong=[
         Wrong(
             lambda *given: pasted(*given, centre=0.0),
@@ -310,6 +332,14 @@ ONE_OWNER = Task(
     after="That is the first half of merging instances and background to one map of a scene. It "
     "also removes repetitions that suppression by boxes let through, for their boxes differ.",
     link="Kirillov et al. 2019, section 6: https://arxiv.org/abs/1801.00868",
+    hints=(
+        "Take the detections in the order of their scores, and keep one map of owners.",
+        "For each: its free pixels are those of its mask that hold 0. If there is none, or "
+        "fewer than half of the whole mask, go on to the next. Else write its number plus "
+        "one.",
+        "np.argsort(-scores); free = masks[n] & (owner == 0); compare 2 * free.sum() with "
+        "masks[n].sum().",
+    ),
     wrong=[
         Wrong(
             lambda m, s: owners(m, s, ascending=True),
@@ -374,6 +404,17 @@ PASTE_MASK = Task(
     after="Stretching along y and along x are two small matrices, and the picture is one product "
     "from each side. Cutting at one half makes the silhouette.",
     link="paste_masks in tinymaskrcnn/ops/paste_masks/reference.py",
+    hints=(
+        "Rows and columns are independent: the image is (matrix for rows) @ framed mask @ "
+        "(matrix for columns) transposed.",
+        "For one axis: grow the box by (M + 2) / M about its middle, cut both edges to whole "
+        "pixels. Each pixel between them (both included) reads the framed mask at a place; it "
+        "takes two neighbouring cells with weights that add up to 1. Pixels outside have a "
+        "row of zeros.",
+        "place = (pixel - first + 0.5) * cells / (last - first + 1) - 0.5, clipped to the "
+        "cells. A row of the matrix is np.clip(1 - np.abs(place[:, None] - cells), 0, None). "
+        "Do the growing in float32, as the lesson does.",
+    ),
     wrong=[
         Wrong(
             ungrown,

@@ -66,6 +66,12 @@ LTRB_OFFSETS = Task(
     after="Detectors without anchors learn these four, and the cells inside an object take the "
     "place of matching. Dividing by the stride makes one network fit all levels.",
     link="section 3.1 of FCOS, https://arxiv.org/abs/1904.01355",
+    hints=(
+        "Four distances: two are the point minus an edge, two are an edge minus the point.",
+        "Left and upper: x - x1 and y - y1. Right and lower: x2 - x and y2 - y. Count in "
+        "strides, not in pixels.",
+        "np.array of the four in the order left, upper, right, lower, divided by the stride.",
+    ),
     wrong=[
         Wrong(
             of_offsets(lambda t, s: t * s),
@@ -178,6 +184,13 @@ SAMPLE_COUNTS = Task(
     after="The first stage draws 256 at one half, the second 512 at one quarter. Where there are "
     "few objects the sample is mostly background, and the loss is still divided by its full size.",
     link="tinymaskrcnn/detection/sampler.py",
+    hints=(
+        "Decide the objects first. The background takes what is left.",
+        "Objects have two limits: how many there are, and the whole part of size times "
+        "fraction. Background has two limits, too: how many there are, and the room that the "
+        "drawn objects leave.",
+        "min(objects, int(size * fraction)), then min(background, size - drawn).",
+    ),
     wrong=[
         Wrong(
             without_filling_up,
@@ -311,6 +324,15 @@ ENCODE_TABLE = Task(
     after="The shapes did it: (G, 1, 2) against (n, 2). DETR matches by a cost of such a table, "
     "and solves for the cheapest way to give every object one box.",
     link="tinymaskrcnn/detection/box_coder.py, the same for pairs",
+    hints=(
+        "It is encode, for every pair. Where does an extra axis have to go so that each goal "
+        "meets each anchor?",
+        "Centres and sides of both, of shapes (G, 2) and (n, 2). Give the goals an axis in "
+        "the middle: then differences and ratios have shape (G, n, 2). Join shifts and "
+        "logarithms.",
+        "goal_middles[:, None] - middles, divided by the anchors' sides; np.log(goal_sides[:, "
+        "None] / sides); np.concatenate along axis 2.",
+    ),
     wrong=[
         Wrong(
             lambda goals, anchors: encode_table(anchors, goals).transpose(1, 0, 2),
@@ -451,6 +473,14 @@ PROPOSAL_LABELS = Task(
     after="The same matcher serves both stages, only with other numbers: 0.5 and 0.5, so that "
     "nothing is left out, and no rescue: there will be better proposals as training goes on.",
     link="RoIHeads in tinymaskrcnn/models/roi_heads.py",
+    hints=(
+        "For each proposal: which object does it overlap most, and how much?",
+        "Best IoU and its index along the objects. Look up the labels with the indices. Where "
+        "the best is below the threshold, write 0. With no objects there is no best: "
+        "everything is background.",
+        "np.where(iou.max(axis=0) >= threshold, labels[iou.argmax(axis=0)], 0); for G = 0 "
+        "return zeros of length iou.shape[1] before that.",
+    ),
     wrong=[
         Wrong(
             no_objects_forgotten,
@@ -622,6 +652,17 @@ ATSS = Task(
     after="With this rule RetinaNet, with anchors, and FCOS, without, came out equal: how boxes "
     "are chosen for training mattered more than anchors did. It has one number, k.",
     link="Zhang et al. 2020, section 4, https://arxiv.org/abs/1912.02424",
+    hints=(
+        "Do one object at a time. Keep, for each anchor, the object it has learned so far and "
+        "the IoU of it.",
+        "For an object: the k nearest anchors by a stable sort of the distances. The "
+        "threshold is mean plus standard deviation of their IoU. Of the candidates, those "
+        "above it and inside want the object. One takes it only if its IoU is larger than "
+        "what it has.",
+        "np.argsort(distances[g], kind='stable')[:k]; row[near].mean() + row[near].std(); "
+        "start with best = -1 and value = -1 for all, and replace where row[takes] > "
+        "value[takes].",
+    ),
     wrong=[
         Wrong(
             lambda iou, d, inside, k: atss(iou, d, inside, k, deviation=lambda row: 0.0),
@@ -726,6 +767,15 @@ MATCH_ANCHORS = Task(
     after="With this one function and two other numbers the second stage decides which proposals "
     "are objects. Every loss of the model rests on it.",
     link="Matcher in tinymaskrcnn/detection/matcher.py",
+    hints=(
+        "Each anchor needs two numbers: its best IoU and which object has it. Both are taken "
+        "along the objects.",
+        "From these, three cases: at least high, below low, between. Then the rescue: find "
+        "all the anchors that are the best of some object, and give them the object that they "
+        "overlap most themselves.",
+        "iou.max(axis=0), iou.argmax(axis=0), a nested np.where. An anchor is rescued where "
+        "(iou == iou.max(axis=1, keepdims=True)).any(axis=0).",
+    ),
     wrong=[
         Wrong(
             lambda iou, high, low, rescue: match_anchors(iou, high, low, False),
@@ -792,6 +842,13 @@ ENCODE = Task(
     after="Because shifts are measured in the anchor's sides, a large and a small object ask for "
     "the same numbers. These are the goals that both box losses compare with.",
     link="BoxCoder.encode in tinymaskrcnn/detection/box_coder.py",
+    hints=(
+        "First turn both boxes into centre and sides. The rest is one line.",
+        "The shift of the centre divided by the anchor's sides gives dx and dy. The logarithm "
+        "of the goal's sides over the anchor's gives dw and dh.",
+        "np.hstack([(goal_centre - centre) / sides, np.log(goal_sides / sides)]), each of "
+        "shape (n, 2).",
+    ),
     wrong=[
         Wrong(
             from_corners,
@@ -859,6 +916,13 @@ DECODE = Task(
     after="Every box that a detector reports has gone through this function twice. An anchor "
     "becomes a proposal, and a proposal becomes a detection.",
     link="BoxCoder.decode in tinymaskrcnn/detection/box_coder.py",
+    hints=(
+        "Undo encode step by step: solve its two lines for the goal's centre and the goal's sides.",
+        "New centre: the anchor's centre plus delta times its sides. New sides: its sides "
+        "times exp of the delta, which is limited first. Then back to corners.",
+        "np.exp(np.minimum(deltas[:, 2:], np.log(1000 / 16))); the corners are centre - half "
+        "and centre + half, joined with np.hstack.",
+    ),
     wrong=[
         Wrong(
             lambda deltas, anchors: decode_with(deltas, anchors, limit=np.inf),

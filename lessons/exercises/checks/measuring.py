@@ -118,6 +118,15 @@ BEST_F1_SCORE = Task(
     after="Find it on pictures that are not those you report on. Each class has its own: a class "
     "with few examples is rarely sure of itself, and one cut for all drops most of it.",
     link="tinymaskrcnn predict --threshold, and tinymaskrcnn/commands/predict.py",
+    hints=(
+        "Sort by score. Cutting after the n-th detection gives one precision and one recall, "
+        "so one F1.",
+        "Order by falling score, running count of hits. Precision divides by the rank, recall "
+        "by the number of objects. Take the first place where F1 is largest, and return the "
+        "score of that detection.",
+        "np.cumsum(hits[order]), np.argmax takes the first of equals; make sure that 0 / 0 "
+        "does not become NaN where there is no hit.",
+    ),
     wrong=[
         Wrong(
             unsorted_f1,
@@ -227,6 +236,14 @@ ELEVEN_POINTS = Task(
     after="Numbers of VOC 2007 and of later years differ by this rule, so papers say which they "
     "used. COCO has the same rule with 101 points, and so nearly the area under the curve.",
     link="Everingham et al. 2010, section 4.2: https://doi.org/10.1007/s11263-009-0275-4",
+    hints=(
+        "Eleven questions: at recall k / 10, what is the best precision at this recall or a "
+        "higher one?",
+        "For each k, pick the precisions whose recall is at least k / 10 (with the "
+        "hundred-millionth to spare), take the largest, or 0 if there is none. Mean of the "
+        "eleven.",
+        "precision[recall >= k / 10 - 1e-8].max(initial=0.0) covers the empty case.",
+    ),
     wrong=[
         Wrong(
             lambda r, p: float(np.mean(points(r, p, envelope=False))),
@@ -320,6 +337,12 @@ AVERAGE_RECALL = Task(
     after="Papers about proposals report it as AR at 100, 300 or 1000 proposals. The pyramid's "
     "paper has 56.3 at 1000 with a pyramid and 48.3 with one level only.",
     link="Lin et al. 2017, table 1: https://arxiv.org/abs/1612.03144",
+    hints=(
+        "An object asks only for its best proposal.",
+        "The best IoU of each object. Compare each with all ten thresholds, a table (G, 10). "
+        "The result is the share of True in it.",
+        "iou.max(axis=1)[:, None] >= THRESHOLDS, then .mean().",
+    ),
     wrong=[
         Wrong(
             of_proposals,
@@ -420,6 +443,12 @@ PANOPTIC_QUALITY = Task(
     after="It is the product of two numbers: how well the pairs agree (the mean of their IoU), and "
     "an F1 of finding them. No score is in it, so a model has to say where it cuts off.",
     link="Kirillov et al. 2019, section 4: https://arxiv.org/abs/1801.00868",
+    hints=(
+        "Above 0.5 nobody can have two partners, so a comparison finds all the pairs.",
+        "Sum the IoU of the pairs, and count them. Segments without a partner: all segments "
+        "on both sides minus two for each pair. Divide the sum by pairs plus half of those.",
+        "paired = iou > 0.5; iou[paired].sum() / (pairs + (n + G - 2 * pairs) / 2).",
+    ),
     wrong=[
         Wrong(
             quality(lambda total, pairs, n, g: total / max(pairs, 1)),
@@ -565,6 +594,14 @@ MATCH_WITH_CROWDS = Task(
     after="Without this rule a model would be punished for finding people that nobody had the "
     "patience to outline. pycocotools does the same, in C, for ten thresholds at once.",
     link="judge in tinymaskrcnn/evaluation/detection_errors.py",
+    hints=(
+        "A detection looks for an object first. Crowds come only if it has found none.",
+        "Keep which columns are no longer free: the crowds never are. For each row: the best "
+        "of the free columns, if at least the threshold, is taken. Otherwise, if some crowd's "
+        "column reaches the threshold, -2. Otherwise -1.",
+        "np.where(taken, -1.0, row), .max(initial=-1), .argmax(); `taken` starts as "
+        "crowd.copy(); (row[crowd] >= threshold).any().",
+    ),
     wrong=[
         Wrong(
             crowds_are_objects,
@@ -651,6 +688,15 @@ AVERAGE_PRECISION = Task(
     after="COCO's AP is the mean of this number over ten IoU thresholds and all classes. A wrong "
     "detection behind the last right one costs nothing.",
     link="tinymaskrcnn/evaluation/coco_metrics.py",
+    hints=(
+        "After each detection there is a recall and a precision. For each of the 101 recalls, "
+        "which detections reach it?",
+        "Running count of hits; precision = count / rank; recall = count / objects. Make each "
+        "precision the best from there on. For each of the 101 recalls find the first "
+        "detection that reaches it, and read the precision there; 0 if none does.",
+        "np.maximum.accumulate on the reversed array, reversed back. np.searchsorted(recall, "
+        "np.arange(101) / 100 - 1e-12) gives the first; append a 0 for 'never'.",
+    ),
     wrong=[
         Wrong(
             raw_precision,

@@ -49,6 +49,13 @@ POLYGON_AREA = Task(
     after="COCO's `area` decides whether an object counts as small, medium or large. Files of many "
     "tools state the box's area there, which moves objects from one table to another.",
     link="tinymaskrcnn/datasets/polygons.py",
+    hints=(
+        "Each side joins a corner to the next one, and the last corner to the first.",
+        "Sum x1 * y2 - x2 * y1 over all sides. The sum is negative if the outline runs the "
+        "other way round. Half of its absolute value is the area.",
+        "np.roll(x, -1) is the next corner's x. abs((x * np.roll(y, -1) - np.roll(x, -1) * "
+        "y).sum()) / 2.",
+    ),
     wrong=[
         Wrong(crossed, "Twice too much: the products of corners are areas of parallelograms."),
         Wrong(
@@ -113,6 +120,12 @@ MASKS_OF_IDS = Task(
     after="One comparison of (H, W) with (N, 1, 1) makes all masks. For colours as ids, make one "
     "number of the three channels first; `convert` does both.",
     link="tinymaskrcnn/datasets/formats/mask_images.py",
+    hints=(
+        "Which values are there? Not: which values could there be?",
+        "Find the different values, in order, without the 0. Compare the image with each of "
+        "them, all at once, by giving the values two more axes.",
+        "np.unique sorts; ids == values[:, None, None] broadcasts to (N, H, W), also for N = 0.",
+    ),
     wrong=[
         Wrong(with_background, "The background has become an object: 0 is no value of one."),
         Wrong(
@@ -177,6 +190,13 @@ MASK_OF_COUNTS = Task(
     after="Run lengths of a mask grow with its outline, not its area: a thousand masks of a photo "
     "fit where a few arrays would. COCO's compressed form is the same numbers as text.",
     link="tinymaskrcnn/datasets/coco_objects.py",
+    hints=(
+        "The values of the runs alternate: False, True, False, ...",
+        "Make one value per run, repeat each as often as its count says, and lay the result "
+        "out column by column.",
+        "np.repeat(np.arange(len(counts)) % 2 == 1, counts), then reshape(width, height).T: "
+        "reshape fills rows, so it makes the transposed image.",
+    ),
     wrong=[
         Wrong(
             row_by_row,
@@ -272,6 +292,15 @@ SEPARATE_PIECES = Task(
     after="scipy.ndimage.label does it in C. `tinymaskrcnn convert --split` uses it, where one "
     "value stands for several objects; touching objects stay one, and need another look.",
     link="tinymaskrcnn/datasets/formats/mask_images.py",
+    hints=(
+        "Pick a pixel without a piece, and give its number to all that can be reached from it.",
+        "Go through the pixels row by row. At one that is in the mask and has no number, "
+        "count up and put it on a list of waiting pixels. Take one from the list: if it is "
+        "inside, in the mask, and has no number yet, number it and put its four neighbours on "
+        "the list.",
+        "zip(*np.nonzero(mask)) gives the pixels row by row. `while waiting: y, x = "
+        "waiting.pop()`, and test 0 <= y < H and 0 <= x < W before you read the mask.",
+    ),
     wrong=[
         Wrong(over_corners, "Pixels that touch at a corner only are not connected here."),
         Wrong(

@@ -59,6 +59,13 @@ RUNNING = Task(
     "arrays are saved with the weights; forgetting them is a classic reason why a reloaded "
     "model is bad.",
     link="batch_norm in tinymaskrcnn/ops/batch_norm/op.py",
+    hints=(
+        "The batch's mean and variance are taken over everything except the channels.",
+        "Compute the mean and the variance per channel, the variance over n - 1. Then go from "
+        "the old value a share `momentum` of the way to the new one. Make new arrays.",
+        "batch.reshape(-1, C), .mean(axis=0), .var(axis=0, ddof=1); then old + momentum * "
+        "(new - old).",
+    ),
     wrong=[
         Wrong(
             with_ddof,
@@ -120,6 +127,14 @@ FOLD = Task(
     after="This makes the norms of a trained network free. A frozen norm can be folded in "
     "training, too: the gradient then flows through the multiplied weights.",
     link="conv_norm in tinymaskrcnn/nn/layers.py",
+    hints=(
+        "Write the norm as: scale times what comes in, plus a shift. Both are fixed, one "
+        "number per channel.",
+        "The norm is gamma * (y - mean) / sqrt(var + eps) + beta. Multiplying y is the same "
+        "as multiplying the weights that made it. All that does not contain y is the bias.",
+        "scale = gamma / sqrt(var + eps). It multiplies the weight along its first axis, so "
+        "it needs three more axes; the bias is beta - scale * mean.",
+    ),
     wrong=[
         Wrong(
             lambda w, g, b, m, v, e: (fold_norm(w, g, b, m, v, e)[0], b),
@@ -192,6 +207,13 @@ MAX_POOL = Task(
     after="VGG halves its maps like this, five times. ResNets let a stride do it, and keep one "
     "pooling, of 3x3 windows that overlap.",
     link="tinymaskrcnn/ops/max_pool2d/reference.py, which takes any window",
+    hints=(
+        "Cut each of the two axes into pairs: H rows are H // 2 pairs of rows.",
+        "Leave out a last row or column that has no partner. Reshape to five axes: pair of "
+        "rows, row in the pair, pair of columns, column in the pair, channel. Take the "
+        "maximum over the two 'in the pair' axes.",
+        "x[: 2 * h, : 2 * w].reshape(h, 2, w, 2, -1).max over axes 1 and 3.",
+    ),
     wrong=[
         Wrong(
             regrouped,
@@ -254,6 +276,14 @@ GROUP = Task(
     after="One group is layer norm, as many groups as channels is instance norm. A picture's "
     "result no longer depends on what else is in the batch, in training either.",
     link="Wu and He 2018, https://arxiv.org/abs/1803.08494",
+    hints=(
+        "A group is a stretch of the channel axis. Cut that axis in two: group, and channel "
+        "in the group.",
+        "Each image and each group has its own mean and variance, taken over all pixels and "
+        "over the channels of that group. Normalise, and go back to the old shape.",
+        "reshape to (N, H * W, groups, C // groups); mean and var over axes (1, 3) with "
+        "keepdims=True; eps goes under the root; reshape to x.shape.",
+    ),
     wrong=[
         Wrong(
             of_batch,
@@ -349,6 +379,14 @@ NORM_GRADIENT = Task(
     after="The two means are why batch norm couples the pictures of a batch in the backward pass, "
     "and why distributed training has to exchange them. With frozen statistics both terms vanish.",
     link="batch_norm_grad in tinymaskrcnn/ops/batch_norm/reference.py",
+    hints=(
+        "x reaches y on three ways: directly, through the mean, and through the variance. "
+        "Each gives one term.",
+        "All three are divided by the deviation. The direct term is grad itself. The mean "
+        "takes away the mean of grad. The variance takes away y times the mean of grad * y.",
+        "(grad - mean of grad - y * mean of (grad * y)) / sqrt(var + eps), all means along "
+        "axis 0; y is the normalised x.",
+    ),
     wrong=[
         Wrong(
             fixed_statistics,
@@ -417,6 +455,14 @@ MAX_POOL_WHOLE = Task(
     after="With size 1 and stride 2 it only leaves out rows and columns: that is how the pyramid "
     "gets its coarsest level. Between stem and first stage it halves the map.",
     link="max_pool2d in tinymaskrcnn/ops/max_pool2d/reference.py",
+    hints=(
+        "Outside the image there must be a value that never wins a maximum.",
+        "Pad with minus infinity. For each place (r, s) in a window, cut out the array of the "
+        "elements that stand there, one per window. The result is the largest of these "
+        "arrays, element by element.",
+        "np.pad(..., constant_values=-np.inf); slices x[:, r : r + high : stride, s : s + "
+        "wide : stride]; np.max of the list with axis=0.",
+    ),
     wrong=[
         Wrong(
             zero_padded_pool,

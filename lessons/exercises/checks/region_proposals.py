@@ -77,6 +77,13 @@ PROPOSAL_RECALL = Task(
     after="Recall is a ceiling: what has no proposal can never be detected. It says nothing of "
     "false alarms, which are the second stage's business.",
     link="recalls in tinymaskrcnn/viz/figures/proposals.py",
+    hints=(
+        "Each true box asks only for its best proposal.",
+        "Make the table of IoU, truth by proposals. Take the best of each row, compare with "
+        "the threshold, and take the share that passes. Without proposals nothing is found.",
+        "(box_iou(truth, proposals).max(axis=1) >= threshold).mean(), after `if "
+        "len(proposals) == 0`.",
+    ),
     wrong=[
         Wrong(
             without_proposals_an_error,
@@ -159,6 +166,14 @@ FOCAL_TERM = Task(
     after="With gamma 2 an anchor that is right with probability 0.9 counts a hundredth of what it "
     "did. That is the other way round the thousand to one of background, beside drawing a sample.",
     link="Lin et al. 2017, section 3, https://arxiv.org/abs/1708.02002",
+    hints=(
+        "Turn the question round: with the sign of the logit changed, background is an "
+        "object. So there is one case only.",
+        "The cross-entropy of the right answer is log(1 + exp(-z)) in its safe form. Its q is "
+        "exp(-cross-entropy). Multiply by (1 - q) to the power gamma.",
+        "right = logit or -logit; cost = max(-right, 0) + np.log1p(np.exp(-abs(right))); (1 - "
+        "np.exp(-cost)) ** gamma * cost.",
+    ),
     wrong=[
         Wrong(
             overflowing,
@@ -236,6 +251,13 @@ OBJECTNESS_MAP = Task(
     after="One reshape, because the flat order puts the forms of a cell next to each other. Since "
     "the sigmoid rises, the best logit may be taken before it or after it.",
     link="best_of_cells in lessons/figures/proposals.py",
+    hints=(
+        "The logits of one cell stand side by side. What shape does the flat array really have?",
+        "Reshape to rows, columns, anchors. Take the largest of each cell. Turn it into a "
+        "probability with the sigmoid; it rises, so the order of the two steps does not "
+        "matter.",
+        "logits.reshape(*shape, -1).max(axis=2), then 1 / (1 + np.exp(-best)).",
+    ),
     wrong=[
         Wrong(
             forms_first,
@@ -326,6 +348,12 @@ SMOOTH_L1_SLOPE = Task(
     after="The gradient is the difference, cut off: from beta on every error pulls with force one. "
     "Gradient clipping for single numbers, one could say, built into the loss.",
     link="smooth_l1_grad in tinymaskrcnn/ops/losses/reference.py",
+    hints=(
+        "Take the derivative of both parts: of d squared over (2 beta), and of |d| - beta / 2.",
+        "It is d / beta near zero, and 1 or -1 further out, where d is predicted minus goal. "
+        "At d = beta both are 1: so it is one line that is cut off.",
+        "np.clip((predicted - goals) / beta, -1, 1).",
+    ),
     wrong=[
         Wrong(
             lambda p, g, beta: (p - g) / beta,
@@ -463,6 +491,14 @@ AVERAGE_RECALL = Task(
     after="COCO's AR does this at ten thresholds, and FPN's table 1 is made of it. It goes along "
     "with how well a detector built on the proposals will do, better than recall at 0.5 does.",
     link="Hosang et al. 2015, https://arxiv.org/abs/1502.05082",
+    hints=(
+        "Always take the best pair of the whole table, then strike out its row and its column.",
+        "Make the IoU of truth with the first `count` proposals. As often as the shorter side "
+        "is long: find the largest entry, add its value, make its row and column so small "
+        "that they never win again. Divide by the number of true boxes.",
+        "np.unravel_index(overlaps.argmax(), overlaps.shape) gives row and column; set both "
+        "to -1; add max(overlap - 0.5, 0) * 2.",
+    ),
     wrong=[
         Wrong(
             shared_proposals,
@@ -533,6 +569,12 @@ BEST_ANCHORS = Task(
     after="The model does this on each level by itself, so that a level with few anchors also "
     "gets its turn. Only the few hundred anchors that are left are ever turned into boxes.",
     link="tinymaskrcnn/detection/top_k.py",
+    hints=(
+        "NumPy can tell you the order of an array, from the smallest to the largest.",
+        "Sort by the negative scores, so that the best come first. Ties must keep their "
+        "order, which an ordinary sort does not promise. Then cut after k.",
+        "np.argsort(-scores, kind='stable')[:k]. A slice that is too long does no harm.",
+    ),
     wrong=[
         Wrong(
             lambda scores, k: best_anchors(-scores, k),
@@ -586,6 +628,13 @@ BINARY_CROSS_ENTROPY = Task(
     after="Objectness and masks are both learned with it. At logit 0 it costs log 2, whatever the "
     "truth is: the first number to look for in a fresh run.",
     link="binary_cross_entropy in tinymaskrcnn/ops/losses/reference.py",
+    hints=(
+        "exp overflows for large positive numbers only. Write the formula so that exp sees "
+        "only negative ones.",
+        "log(1 + exp(z)) is the whole difficulty: it is max(z, 0) + log(1 + exp(-|z|)). The "
+        "cost is that minus z times the target.",
+        "np.maximum(logits, 0) - logits * targets + np.log1p of exp of minus the absolute value.",
+    ),
     wrong=[
         Wrong(
             by_the_definition,
@@ -641,6 +690,12 @@ SMOOTH_L1 = Task(
     after="Its slope is never more than 1, so one box that is far off cannot upset a whole step. "
     "Near the goal the parabola lets the slope die away, and the boxes settle.",
     link="smooth_l1 in tinymaskrcnn/ops/losses/reference.py",
+    hints=(
+        "Only the size of the difference matters, not its sign.",
+        "Two formulas, chosen element by element: d squared over (2 beta) where d is below "
+        "beta, d - beta / 2 elsewhere. At d = beta they meet.",
+        "np.where(distance < beta, ..., ...) with distance = np.abs(difference).",
+    ),
     wrong=[
         Wrong(
             unjoined,

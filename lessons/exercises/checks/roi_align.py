@@ -52,6 +52,12 @@ LEVEL_BY_CELLS = Task(
     after="FCOS (Tian et al. 2019) sorts its objects to levels in this manner. The rule of FPN "
     "takes the root of the area instead, so that a long thin box goes to a finer map than here.",
     link="Lin et al. 2017, equation 1: https://arxiv.org/abs/1612.03144",
+    hints=(
+        "On level k a cell is 2 ** k pixels. When do `cells` cells hold the longer side?",
+        "You want the smallest k with longer / 2 ** k <= cells. Solve that for k with a "
+        "logarithm to base 2, round so that the box still fits, and keep k between 2 and 5.",
+        "np.ceil(np.log2(longer / cells)), np.clip(..., 2, 5), .astype(int).",
+    ),
     wrong=[
         Wrong(
             level_with(lambda w, h, cells: up(min(w, h), cells)),
@@ -142,6 +148,15 @@ SPREAD = Task(
     after="Do that for each sample of each region, and you have RoIAlign's backward pass. The sum "
     "of the shares is 1, so nothing of a gradient is lost and nothing is made.",
     link="roi_align_grad in tinymaskrcnn/ops/roi_align/reference.py",
+    hints=(
+        "Backward, the four weights are the same as forward: each of the four cells receives "
+        "slope times its own weight.",
+        "Find the upper left cell and the two shares. Give each of the four cells its product "
+        "of shares. On the last row or column a share is 0, and the cell beyond does not "
+        "exist.",
+        "r = int(y), down = y - r. Rows r and r + 1 take 1 - down and down, columns likewise. "
+        "Skip cells whose weight is 0, and add with +=.",
+    ),
     wrong=[
         Wrong(
             spread_with(lambda down, across: shares(across, down)),
@@ -246,6 +261,15 @@ ALIGN_MAX = Task(
     "matrix products. This one can take any function of the samples, also those that are not "
     "linear.",
     link="He et al. 2017, table 2c: https://arxiv.org/abs/1703.06870",
+    hints=(
+        "The samples form a grid: the rows have their places, the columns theirs. No list of "
+        "points is needed.",
+        "Place the bins * samples rows and columns, evenly spaced. Read the map with two "
+        "indices, features[r][:, c], for the four neighbours, and blend. Then cut both axes "
+        "into bins and samples and take the maximum.",
+        "down needs [:, None], across does not. values.reshape(bins, samples, bins, "
+        "samples).max(axis=(1, 3)).",
+    ),
     wrong=[
         Wrong(
             lambda *given: pooled(*given, reduce=np.mean),
@@ -365,6 +389,15 @@ ALIGN_ROTATED = Task(
     after="Detectron2 has this as ROIAlignRotated, with kernels of its own for one more number a "
     "box. The head behind it need not know that anything was turned.",
     link="https://detectron2.readthedocs.io/en/latest/modules/layers.html",
+    hints=(
+        "Lay the grid around the origin first, unturned. Then turn it, then move it to the centre.",
+        "Offsets along the width and the height, from minus a half to a half of the side. x "
+        "takes along * cos - across * sin, y takes along * sin + across * cos, plus the "
+        "centre. Samples outside count as 0 before the mean.",
+        "np.meshgrid(inside * width, inside * height) gives along and across. Replace the "
+        "places of outside samples by 0 to read safely, and np.where sets their values to 0; "
+        "reshape and mean over axes (1, 3).",
+    ),
     wrong=[
         Wrong(
             lambda *given: rotated(*given, turn=not_turned),
@@ -445,6 +478,15 @@ BILINEAR = Task(
     after="It has a slope by every cell that it reads, and so a loss on a crop can teach the map. "
     "Rounding to a cell, as RoIPool did, is what it replaced.",
     link="_axis_weights in tinymaskrcnn/ops/roi_align/reference.py",
+    hints=(
+        "A point between four cells: how far is it below the upper two, and how far right of "
+        "the left two? These shares are the weights.",
+        "Remember which points are more than one cell outside. Clip the others to the map. "
+        "Round down to get the upper left cell, take one more for the other side, but not "
+        "beyond the last. Blend along x, then along y; outside is 0.",
+        "np.clip, np.floor(...).astype(int), np.minimum(r + 1, height - 1). features[r, c] "
+        "has shape (n, C), so the shares need [:, None]. Multiply by the mask at the end.",
+    ),
     wrong=[
         Wrong(
             weights_swapped,
@@ -517,6 +559,14 @@ ROI_CROP = Task(
     after="Both heads see nothing but such crops, 7 x 7 for the class and 14 x 14 for the mask. "
     "It is the layer that Mask R-CNN added.",
     link="roi_align in tinymaskrcnn/ops/roi_align/reference.py",
+    hints=(
+        "Lay out the points along one axis first: size * samples of them, evenly spaced.",
+        "Along an axis, point i is at (i + 0.5) / (size * samples) of the side, where the "
+        "side is at least 1. Make the grid of all points, read them with your bilinear, cut "
+        "both axes into bins and samples, and take the mean over the samples.",
+        "np.meshgrid(rows, columns, indexing='ij'), .ravel() for bilinear, reshape(size, "
+        "samples, size, samples, -1), mean over axes 1 and 3.",
+    ),
     wrong=[
         Wrong(
             of_a_rounded_box,
@@ -590,6 +640,13 @@ PYRAMID_LEVEL = Task(
     after="224 is the side of the pictures on which backbones are trained, and level 4 was the map "
     "that detectors used before there were pyramids. Most objects are smaller: they go to level 2.",
     link="level_of in tinymaskrcnn/models/roi_pooling.py",
+    hints=(
+        "What matters is the side of the square that has the same area, compared with 224.",
+        "The number of doublings from 224 is a logarithm to base 2. Add it to 4, round down, "
+        "and keep it between the finest and the coarsest level.",
+        "np.floor(4 + np.log2(np.sqrt(areas) / 224)), np.clip, .astype(int). Round before you "
+        "convert: astype rounds towards zero.",
+    ),
     wrong=[
         Wrong(
             by_sides(lambda s: np.round(4 + np.log2(np.sqrt(s.prod(axis=1)) / 224))),

@@ -158,6 +158,14 @@ SUPPRESSED_BY = Task(
     after="This is how the trace of this package explains where a detection went. An object that "
     "is lost to its neighbour shows at once: its box was dropped by one of another object.",
     link="suppressors in tinymaskrcnn/viz/derived.py",
+    hints=(
+        "It is suppression again, which also writes down who drops whom.",
+        "Go through the boxes in the order of the scores. A box that nobody has dropped is "
+        "kept: it drops all boxes behind it that are not dropped yet and overlap it too much; "
+        "write its index there.",
+        "Start with np.full(N, -1). Only boxes that come later in the order and still hold -1 "
+        "may be written to.",
+    ),
     wrong=[
         Wrong(
             by_anyone,
@@ -271,6 +279,13 @@ PER_CLASS_NMS = Task(
     after="Moving the classes apart costs one pass instead of a loop, and a little precision: far "
     "from 0, float32 has fewer digits after the point. torchvision goes over to the loop at 1000.",
     link="batched_nms in tinymaskrcnn/ops/nms/reference.py",
+    hints=(
+        "One class alone is an ordinary nms. What does it give: indices into what?",
+        "For each label: the indices of its boxes, nms of these boxes and scores, and back to "
+        "the indices of the whole. At the end join all classes and sort by score.",
+        "members = np.flatnonzero(labels == label); members[nms(boxes[members], "
+        "scores[members], threshold)]; np.concatenate, then order by -scores.",
+    ),
     wrong=[
         Wrong(
             lambda b, s, labels, t: np.array(greedy(b, s, t)),
@@ -368,6 +383,15 @@ FAST_NMS = Task(
     after="The chain is gone, and with it the one box that greedy suppression would have saved. "
     "YOLACT lost 0.1 AP by it and won twelve milliseconds.",
     link="YOLACT, on Fast NMS, https://arxiv.org/abs/1904.02689",
+    hints=(
+        "Sort the boxes by score first. In the table of IoU, on which side of the diagonal "
+        "are the better boxes?",
+        "In the order of the scores, entry (i, j) with i < j compares box j with a better "
+        "one. Keep only that part of the table. A box stays if the largest entry of its "
+        "column is not too much.",
+        "np.triu(table, 1) sets the rest to 0; .max(axis=0) <= threshold; and order[...] goes "
+        "back to the boxes' own indices.",
+    ),
     wrong=[
         Wrong(
             lambda b, s, t: np.array(greedy(b, s, t)),
@@ -474,6 +498,14 @@ BOX_VOTING = Task(
     after="The mean of many guesses is often better than the surest one, as long as they mean the "
     "same object. A threshold too low mixes neighbours into it.",
     link="Gidaris and Komodakis 2015, https://arxiv.org/abs/1505.01749",
+    hints=(
+        "Who may vote for which box, and with what weight? That is a table (K, N).",
+        "The weight is the score where the overlap reaches the threshold, and else 0. The "
+        "weighted sum of all boxes, for each kept box, is a matrix product. Divide by the sum "
+        "of the weights.",
+        "(box_iou(kept, boxes) >= threshold) * scores, then votes @ boxes / votes.sum(axis=1, "
+        "keepdims=True).",
+    ),
     wrong=[
         Wrong(
             lambda k, b, s, t: box_voting(k, b, np.ones_like(s), t),
@@ -618,6 +650,14 @@ SOFT_NMS = Task(
     after="Two people behind each other may now both be found, the second with a lower score. It "
     "brought about one point of AP on COCO without any training; the price is sorting anew.",
     link="Bodla et al. 2017, section 3, https://arxiv.org/abs/1704.04503",
+    hints=(
+        "Every box is taken once. Only the scores of those that are left change.",
+        "N rounds. In each: find the largest score among those left; mark it as taken, its "
+        "score is now final; multiply the scores of the others by the decay of their overlap "
+        "with it.",
+        "Compute np.exp(-iou ** 2 / sigma) once. np.where(left, scores, -np.inf).argmax() "
+        "finds the best; then scores[left] *= decay[best, left], on a float copy.",
+    ),
     wrong=[
         Wrong(
             at_once,
@@ -705,6 +745,14 @@ SUPPRESS = Task(
     after="The model runs it on each level's proposals and again on each class's detections. "
     "Without it every object would be reported a dozen times.",
     link="nms in tinymaskrcnn/ops/nms/reference.py",
+    hints=(
+        "Keep a list of the boxes that are left, best first. Each round takes the first and "
+        "shortens the list.",
+        "Sort the indices by falling score. While some are left: keep the first; of the rest "
+        "keep only those whose overlap with it is at most the threshold.",
+        "overlap = box_iou(boxes, boxes), left = np.argsort(-scores), and in the loop left = "
+        "rest[overlap[best, rest] <= threshold].",
+    ),
     wrong=[
         Wrong(
             dropped_ones_drop,

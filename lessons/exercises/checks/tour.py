@@ -50,6 +50,14 @@ COUNT = Task(
     after="Label 0 is kept for the background, which is never an object; so names start at 1. "
     "`tinymaskrcnn predict` prints such a count for each picture.",
     link="summary in tinymaskrcnn/commands/predict.py",
+    hints=(
+        "Two things decide whether an object counts: its score, and then its label. Deal with "
+        "the score first.",
+        "Keep the labels of the objects whose score is at least `least`. Then go through the "
+        "classes and count, for each name, how often its label is among them.",
+        "Labels start at 1 and a list at 0: enumerate(classes, start=1) gives each name with "
+        "its label, and a dict comprehension with list.count makes the result.",
+    ),
     wrong=[
         Wrong(
             shifted,
@@ -98,6 +106,14 @@ OBJECTS_AT = Task(
     after="Edges that belong to one side only: the same rule makes pixels tile a picture. "
     "Lesson 06 says what a coordinate is, to the half pixel.",
     link="lessons/06_boxes_iou.py",
+    hints=(
+        "A point is in a box if x fits between its left and right edge, and y between its "
+        "upper and lower edge.",
+        "Make four comparisons with columns of `boxes`, each for all boxes at once. Two of "
+        "them include the edge, two do not. Combine them, and ask where the result is True.",
+        "(left <= x) & (x < right) and the same for y, each in brackets. "
+        "np.flatnonzero(mask).tolist() turns the mask into indices.",
+    ),
     wrong=[
         Wrong(
             lambda boxes, x, y: objects_at(boxes, y, x),
@@ -145,6 +161,13 @@ COVERED = Task(
     "masks at all NumPy's `any` over an axis of length 0 is False everywhere, which is just "
     "right.",
     link="binary_masks in tinymaskrcnn/detection/detections.py",
+    hints=(
+        "A pixel that three masks cover is still one pixel.",
+        "First make a mask of every probability map. Then ask, for each pixel, whether any of "
+        "the masks has it. Count at the end.",
+        "(masks >= threshold), then .any along the axis of the masks, then .sum(); int(...) "
+        "makes it a plain number.",
+    ),
     wrong=[
         Wrong(
             lambda masks, threshold: int((masks >= threshold).sum()),
@@ -220,6 +243,13 @@ OVERLAY = Task(
     after="The package's figures are drawn like this, with a dark line around each mask. "
     "Painting in order of falling depth is the painter's algorithm.",
     link="tinymaskrcnn/viz/draw.py",
+    hints=(
+        "What is painted last lies on top. The first mask is the surest.",
+        "Copy the image. Go through masks and colours together from the last to the first, "
+        "and replace the covered pixels by the mix of what is there now and the colour.",
+        "out[mask] picks the covered pixels as rows of three numbers. Assign (1 - opacity) "
+        "times those plus opacity times the colour.",
+    ),
     wrong=[
         Wrong(
             last_on_top,

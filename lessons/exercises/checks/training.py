@@ -63,6 +63,13 @@ MILESTONE_RATE = Task(
     after="The paper's run has lr 0.02, and milestones at 120 000 and 160 000 of 180 000 steps in "
     "this form. A cosine has no milestones to choose, which is why the recipes here use it.",
     link="tinymaskrcnn/training/schedule.py",
+    hints=(
+        "Two factors that have nothing to do with each other: the warm-up, and the tenths.",
+        "The warm-up factor goes in a straight line from 0.001 at step 0 to 1 at step "
+        "`warmup`, and stays 1. The other is 0.1 to the power of how many milestones have "
+        "been reached.",
+        "0.001 + 0.999 * step / warmup while step < warmup; sum(step >= m for m in milestones).",
+    ),
     wrong=[
         Wrong(
             lambda *a: milestone_rate(*a, late=1),
@@ -170,6 +177,14 @@ CLIP_TOGETHER = Task(
     after="One scale for all keeps the direction of the step; only its length is limited. The "
     "package never multiplies the gradients: it hands the scale to the kernel that reads them.",
     link="clip_scale in tinymaskrcnn/optim.py",
+    hints=(
+        "One norm for everything, so one factor for everything.",
+        "Square all the elements of all the arrays, sum, take the root. If that is larger "
+        "than max_norm, multiply each array by max_norm / norm; otherwise by 1. A norm of 0 "
+        "needs no division.",
+        "min(1, max_norm / norm) if norm > 0, applied in a list comprehension that makes new "
+        "arrays.",
+    ),
     wrong=[
         Wrong(
             clip_each,
@@ -278,6 +293,14 @@ SMOOTHED_CURVE = Task(
     after="The training curve of every run is drawn this way. It looks back only: a mean around "
     "each step would show a fall before it happened.",
     link="smoothed in tinymaskrcnn/viz/curves.py",
+    hints=(
+        "The sum of values i to j is (sum of the first j) minus (sum of the first i).",
+        "Make the running sums with a 0 in front. For step t the window ends at t + 1 and "
+        "starts at max(t + 1 - window, 0). The mean is the difference of two sums over the "
+        "number of values.",
+        "np.concatenate([[0.0], np.cumsum(values)]), stop = np.arange(1, T + 1), start = "
+        "np.maximum(stop - window, 0).",
+    ),
     wrong=[
         Wrong(
             always_by_window,
@@ -405,6 +428,14 @@ ADAMW_STEP = Task(
     after="Each number gets a step of about lr, whatever the size of its gradient. Muon, which the "
     "recipes here use, does the same for whole matrices: each direction gets the same step.",
     link="Loshchilov and Hutter 2019, algorithm 2: https://arxiv.org/abs/1711.05101",
+    hints=(
+        "Four things in order: two averages, two corrections, the move, the decay.",
+        "mean becomes 0.9 of itself plus 0.1 of the gradient; square likewise with 0.999 and "
+        "0.001 and the squared gradient. Divide copies of both by 1 - beta ** step. Return "
+        "the uncorrected averages.",
+        "weight - lr * (full_mean / (np.sqrt(full_square) + 1e-8) + decay * weight); the 1e-8 "
+        "is outside the root.",
+    ),
     wrong=[
         Wrong(
             form(coupled=True),
@@ -497,6 +528,13 @@ SGD_STEP = Task(
     after="With momentum 0.9 a steady gradient ends up pushing ten times as hard. The published "
     "Mask R-CNN was trained with nothing more than this line and a schedule.",
     link="sgd_step in tinymaskrcnn/ops/sgd/reference.py",
+    hints=(
+        "Two lines: first the new velocity, then the weight, which already uses the new velocity.",
+        "velocity = momentum times the old one, plus the gradient, plus decay times weight. "
+        "Then the weight minus lr times that. No += on the arguments.",
+        "momentum * velocity + gradient + decay * weight makes a new array; return (weight - "
+        "lr * new, new).",
+    ),
     wrong=[
         Wrong(
             lambda w, g, v, lr, momentum, decay: sgd_step(w, g, v, lr, momentum, 0.0),
