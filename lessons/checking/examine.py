@@ -199,20 +199,20 @@ def _recognised(trial: _Trial, fault: Fault) -> Verdict:
     mine = [_outcome(trial.answer, probe, trial.announce) for probe in probes]
     never_gives = all(kind == "raises" for kind, _ in mine)
     likely = []
-    for wrong in trial.task.wrong:
-        known = _outcome(wrong.answer, probes[0])
+    for wrong, hint in trial.task.mistakes():
+        known = _outcome(wrong, probes[0])
         if not _same_outcome(trial.task, mine[0], known):
             continue
         if never_gives and mine[0] != known:  # another reason for the same kind of error
             continue
         agreed = [
-            _same_outcome(trial.task, got, _outcome(wrong.answer, probe))
+            _same_outcome(trial.task, got, _outcome(wrong, probe))
             for got, probe in zip(mine, probes, strict=True)
         ]
         if all(agreed):
-            return Verdict(fault, wrong.hint)
+            return Verdict(fault, hint)
         if sum(agreed) >= _NEARLY * len(agreed):
-            likely.append((sum(agreed), wrong.hint))
+            likely.append((sum(agreed), hint))
     if hint := usual_mistake(fault.reason, _wrong_pairs(trial.task, mine, probes)):
         return Verdict(fault, hint)
     nearest = [hint for count, hint in likely if count == max(likely)[0]]

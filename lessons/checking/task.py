@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hypothesis.strategies import SearchStrategy
 
 from .compare import difference
+from .solutions import changed
 
 Answer = Callable[..., Any]
 KINDS = {
@@ -21,15 +22,16 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Wrong:
-    """A common mistake, as a complete answer, and the hint that leads out of it.
+    """A common mistake, and the hint that leads out of it.
 
     Args:
-        answer: takes the task's arguments.
+        answer: takes the task's arguments; or what makes the mistake of the solution: a dict of
+            lines (or parts of lines) of it and those that take their place.
         hint: one or two sentences that say what the answer computes and what to look at, but never
             the code.
     """
 
-    answer: Answer
+    answer: Answer | Mapping[str, str]
     hint: str
 
 
@@ -80,3 +82,10 @@ class Task:
     picture: Callable[[tuple[Any, ...], Any, Any], Any] | None = None
     same: Callable[[Any, Any], str | None] = difference
     max_cases: int = 100
+
+    def mistakes(self) -> list[tuple[Answer, str]]:
+        """Each mistake as a whole answer, with its hint."""
+        return [
+            (w.answer if callable(w.answer) else changed(self.name, w.answer), w.hint)
+            for w in self.wrong
+        ]

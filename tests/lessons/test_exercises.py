@@ -86,10 +86,10 @@ def test_the_solution_is_right_and_within_its_budget(topic, task):
 @EVERY
 def test_every_listed_mistake_is_rejected_and_named(topic, task):
     assert len(task.wrong) >= 2
-    for wrong in task.wrong:
-        verdict = examine(task, wrong.answer)
-        assert verdict.fault is not None, wrong.hint
-        assert (verdict.hint, verdict.certain) == (wrong.hint, True)
+    for answer, hint in task.mistakes():
+        verdict = examine(task, answer)
+        assert verdict.fault is not None, hint
+        assert (verdict.hint, verdict.certain) == (hint, True)
 
 
 @TOPICS

@@ -22,21 +22,6 @@ def ltrb_offsets(point, b, stride):
     return np.array([x - x1, y - y1, x2 - x, y2 - y]) / stride
 
 
-def of_offsets(change):
-    """The offsets with something done to them."""
-    return lambda point, b, stride: change(ltrb_offsets(point, b, stride), stride)
-
-
-def from_the_middle(point, b, stride):
-    """Shift of the centre and the sides, in strides, as anchors have them."""
-    middle, sides = (b[:2] + b[2:]) / 2, b[2:] - b[:2]
-    return np.concatenate([middle - point, sides]).astype(float) / stride
-
-
-def shares(point, b, stride):
-    return ltrb_offsets(point, b, 1) / np.tile(b[2:] - b[:2], 2)
-
-
 def offsets_picture(arguments, expected, got):
     """The box, and the one that the answer's offsets lead to."""
     (x, y), right, stride = arguments
@@ -74,51 +59,57 @@ LTRB_OFFSETS = Task(
     ),
     wrong=[
         Wrong(
-            of_offsets(lambda t, s: t * s),
+            {" / stride": ""},
             "These are pixels. The distances are asked for in strides.",
         ),
         Wrong(
-            of_offsets(lambda t, s: -t),
+            {"return np": "return -np"},
             "All four are negative. A distance from a point inside to an edge is not below 0.",
         ),
         Wrong(
-            of_offsets(lambda t, s: t * [-1, -1, 1, 1]),
+            {"x - box[0], y - box[1]": "box[0] - x, box[1] - y"},
             "That is each edge minus the point: left and up come out negative. Distances are asked "
             "for.",
         ),
         Wrong(
-            of_offsets(lambda t, s: t * [1, 1, -1, -1]),
+            {"box[2] - x, box[3] - y": "x - box[2], y - box[3]"},
             "Right and down come out negative: there the edge is the larger number, not the point.",
         ),
         Wrong(
-            of_offsets(lambda t, s: np.floor(t)),
+            {"/ stride": "// stride"},
             "You round. Offsets are not whole numbers of strides.",
         ),
         Wrong(
-            shares,
+            {"/ stride": "/ np.tile(box[2:] - box[:2], 2)"},
             "You divide by the sides of the box. It is not known when the offsets are used; the "
             "stride is.",
         ),
         Wrong(
-            lambda point, b, s: ltrb_offsets(np.asarray(point, float) / s, b, 1),
+            {" / stride": "", "= point": "= point / stride"},
             "You divide the point by the stride and leave the box in pixels. Take the distances "
             "first, all in pixels.",
         ),
         Wrong(
-            lambda point, b, s: ltrb_offsets(point, [*b[:2], b[0] + b[2], b[1] + b[3]], s),
+            {"box[2] - x, box[3] - y": "box[0] + box[2] - x, box[1] + box[3] - y"},
             "You read the last two numbers of the box as its sides. They are its right and lower "
             "edge.",
         ),
         Wrong(
-            of_offsets(lambda t, s: t[[0, 2, 1, 3]]),
+            {"y - box[1], box[2] - x": "box[2] - x, y - box[1]"},
             "The order is left, right, up, down. Left, up, right, down is asked for, as in a box.",
         ),
         Wrong(
-            of_offsets(lambda t, s: t[[1, 0, 3, 2]]),
+            {
+                "[x - box[0], y - box[1], box[2] - x, box[3] - y]": "[y - box[1], x - box[0], "
+                "box[3] - y, box[2] - x]"
+            },
             "x and y are exchanged: the left edge belongs to x.",
         ),
         Wrong(
-            from_the_middle,
+            {
+                "[x - box[0], y - box[1], box[2] - x, box[3] - y]": "[*((box[:2] + box[2:]) / 2 - "
+                "point), *(box[2:] - box[:2])]"
+            },
             "That is how far the box's middle is, and how large the box is. Measure to its edges.",
         ),
     ],
@@ -135,32 +126,6 @@ def sample_counts(objects, background, size, fraction):
     while rest < background and drawn + rest < size:
         rest += 1
     return drawn, rest
-
-
-def without_filling_up(objects, background, size, fraction):
-    limit = int(size * fraction)
-    return min(objects, limit), min(background, size - limit)
-
-
-def in_proportion(objects, background, size, fraction):
-    drawn = min(objects, int(size * fraction))
-    return drawn, min(background, int(drawn * (1 - fraction) / fraction) if fraction else size)
-
-
-def fraction_of_the_objects(objects, background, size, fraction):
-    drawn = int(min(objects, size) * fraction)
-    return drawn, min(background, size - drawn)
-
-
-def objects_fill_up(objects, background, size, fraction):
-    rest = min(background, int(size * (1 - fraction)))
-    return min(objects, size - rest), rest
-
-
-def of_what_there_is(objects, background, size, fraction):
-    total = min(objects + background, size)
-    drawn = min(objects, int(total * fraction))
-    return drawn, min(background, total - drawn)
 
 
 SAMPLE_COUNTS = Task(
@@ -193,52 +158,50 @@ SAMPLE_COUNTS = Task(
     ),
     wrong=[
         Wrong(
-            without_filling_up,
+            {"size - drawn": "size - int(size * fraction)"},
             "You draw at most the other fraction of background. It fills up whatever the objects "
             "leave: with no objects at all the whole sample is background.",
         ),
         Wrong(
-            in_proportion,
+            {"size - drawn": "int(drawn * (1 - fraction) / fraction) if fraction else size"},
             "You keep the two in proportion. A picture with one object would give a sample of two.",
         ),
         Wrong(
-            lambda o, b, size, f: (min(o, size), min(b, size - min(o, size))),
+            {"int(size * fraction)": "size"},
             "The limit on objects is missing: they may fill the whole sample.",
         ),
         Wrong(
-            lambda o, b, size, f: (
-                min(o, int(np.ceil(size * f))),
-                min(b, size - min(o, int(np.ceil(size * f)))),
-            ),
+            {"int(size * fraction)": "int(np.ceil(size * fraction))"},
             "You round up: where half of 7 are allowed, 4 are more than that.",
         ),
         Wrong(
-            lambda o, b, size, f: (
-                min(o, round(size * f)),
-                min(b, size - min(o, round(size * f))),
-            ),
+            {"int(": "round("},
             "You round to the nearest: where half of 7 are allowed, 4 are more than that.",
         ),
         Wrong(
-            lambda o, b, size, f: (min(o, size * f), min(b, size - min(o, size * f))),
+            {"int(size * fraction)": "size * fraction"},
             "Half an object cannot be drawn. Round down.",
         ),
         Wrong(
-            fraction_of_the_objects,
+            {"min(objects, int(size * fraction))": "int(min(objects, size) * fraction)"},
             "You draw the fraction of the objects. It is a fraction of `size`, and a limit: where "
             "there are fewer objects than that, all of them are drawn.",
         ),
         Wrong(
-            objects_fill_up,
+            {
+                "drawn = min(objects, int(size * fraction))": "rest = min(background, int(size * "
+                "(1 - fraction)))",
+                "drawn, min(background, size - drawn)": "min(objects, size - rest), rest",
+            },
             "You limit the background and let objects fill up. It is the other way round: objects "
             "have a limit, and background takes what they leave.",
         ),
         Wrong(
-            of_what_there_is,
+            {"drawn = ": "size = min(objects + background, size)\n    drawn = "},
             "You take the fraction of what there is. It is a fraction of `size`.",
         ),
         Wrong(
-            lambda o, b, size, f: (min(o, int(size * f)), size - min(o, int(size * f))),
+            {"min(background, size - drawn)": "size - drawn"},
             "There may be less background than the sample has room for.",
         ),
     ],
@@ -250,58 +213,6 @@ SAMPLE_COUNTS = Task(
 def encode_table(goals, anchors, encode=encode_one):
     table = [[encode(g, a) for a in anchors.astype(float)] for g in goals.astype(float)]
     return np.array(table, np.float32)
-
-
-def by_the_goal(goal, anchor):
-    """The shifts in units of the goal's sides."""
-    delta = encode_one(goal, anchor)
-    sides = (goal[2:] - goal[:2]) / (anchor[2:] - anchor[:2])
-    return [delta[0] / sides[0], delta[1] / sides[1], *delta[2:]]
-
-
-def of_corners(goal, anchor):
-    """The shift of the upper left corner instead of the centre's."""
-    shift = (goal[:2] - anchor[:2]) / (anchor[2:] - anchor[:2])
-    return [*shift, *encode_one(goal, anchor)[2:]]
-
-
-def without_logarithm(goal, anchor):
-    return [*encode_one(goal, anchor)[:2], *np.exp(encode_one(goal, anchor)[2:])]
-
-
-def in_pixels(goal, anchor):
-    delta, sides = encode_one(goal, anchor), anchor[2:] - anchor[:2]
-    return [delta[0] * sides[0], delta[1] * sides[1], *delta[2:]]
-
-
-def exchanged(goal, anchor):
-    return [encode_one(goal, anchor)[i] for i in (1, 0, 3, 2)]
-
-
-def quotient_of_logarithms(goal, anchor):
-    sides = np.log(goal[2:] - goal[:2]) / np.log(anchor[2:] - anchor[:2])
-    return [*encode_one(goal, anchor)[:2], *sides]
-
-
-def whole_middles(goals, anchors):
-    """Half sides rounded down on the way to the middle."""
-    sides, goal_sides = anchors[:, 2:] - anchors[:, :2], goals[:, 2:] - goals[:, :2]
-    shift = goals[:, None, :2] + goal_sides[:, None] // 2 - anchors[:, :2] - sides // 2
-    return np.concatenate([shift / sides, np.log(goal_sides[:, None] / sides)], axis=2)
-
-
-def on_an_axis_of_their_own(goals, anchors):
-    return encode_table(goals, anchors).reshape(len(goals), len(anchors), 2, 2)
-
-
-def only_pairs(goals, anchors):
-    sides, goal_sides = anchors[:, 2:] - anchors[:, :2], goals[:, 2:] - goals[:, :2]
-    shift = (goals[:, :2] + goal_sides / 2 - anchors[:, :2] - sides / 2) / sides
-    return np.concatenate([shift, np.log(goal_sides / sides)], axis=1)
-
-
-def with_wrong(encode):
-    return lambda goals, anchors: encode_table(goals, anchors, encode)
 
 
 def table_of_deltas(arguments, expected, got):
@@ -335,52 +246,63 @@ ENCODE_TABLE = Task(
     ),
     wrong=[
         Wrong(
-            lambda goals, anchors: encode_table(anchors, goals).transpose(1, 0, 2),
+            {
+                "(goal_middles[:, None] - middles) / sides": "(middles - goal_middles[:, None]) / "
+                "goal_sides[:, None]",
+                "goal_sides[:, None] / sides": "sides / goal_sides[:, None]",
+            },
             "The two sets are exchanged: that is how objects would move to the anchors. Divide by "
             "the sides of the anchor.",
         ),
         Wrong(
-            lambda goals, anchors: encode_table(goals, anchors).transpose(1, 0, 2),
+            {"axis=2)": "axis=2).transpose(1, 0, 2)"},
             "Your table is turned over: the first axis is that of the objects.",
         ),
         Wrong(
-            with_wrong(by_the_goal),
+            {"- middles) / sides": "- middles) / goal_sides[:, None]"},
             "You divide the shift by the object's side. When the box is decoded the object is not "
             "known yet; the anchor's side is.",
         ),
         Wrong(
-            with_wrong(of_corners),
+            {"goal_middles[:, None] - middles": "goals[:, None, :2] - anchors[:, :2]"},
             "You compare upper left corners. The shift is that of the centres.",
         ),
         Wrong(
-            with_wrong(without_logarithm),
+            {"np.log(goal_sides[:, None] / sides)": "goal_sides[:, None] / sides"},
             "The last two are plain ratios. What is their logarithm?",
         ),
         Wrong(
-            lambda goals, anchors: np.moveaxis(encode_table(goals, anchors), 2, 0),
+            {"axis=2)": "axis=2).transpose(2, 0, 1)"},
             "The four numbers stand on the first axis. They belong on the last.",
         ),
         Wrong(
-            with_wrong(quotient_of_logarithms),
+            {"np.log(goal_sides[:, None] / sides)": "np.log(goal_sides[:, None]) / np.log(sides)"},
             "You divide the logarithms. Divide the sides, and take the logarithm of that.",
         ),
         Wrong(
-            only_pairs,
+            {
+                "goal_middles[:, None]": "goal_middles",
+                "goal_sides[:, None]": "goal_sides",
+                "axis=2": "axis=1",
+            },
             "You encode pair by pair. Every object meets every anchor: where must an empty axis "
             "go, so that (G, 1, 2) meets (n, 2)?",
         ),
         Wrong(
-            whole_middles,
+            {"sides / 2, goals": "sides // 2, goals", "goal_sides / 2": "goal_sides // 2"},
             "Your middles are rounded down: `//` is a division without a remainder. A box may be "
             "1 wide, and its middle lies at a half.",
         ),
         Wrong(
-            on_an_axis_of_their_own,
+            {"np.concatenate": "np.stack"},
             "The shifts and the logarithms lie on top of each other, along an axis of their own: "
             "np.stack makes a new one. Put them behind each other on the last.",
         ),
-        Wrong(with_wrong(in_pixels), "The shifts are in pixels, not in sides of the anchor."),
-        Wrong(with_wrong(exchanged), "x and y are exchanged."),
+        Wrong(
+            {"- middles) / sides": "- middles)"},
+            "The shifts are in pixels, not in sides of the anchor.",
+        ),
+        Wrong({"axis=2)": "axis=2)[..., [1, 0, 3, 2]]"}, "x and y are exchanged."),
     ],
 )
 
@@ -393,59 +315,6 @@ def proposal_labels(iou, labels, threshold):
         best = max(range(len(column)), key=lambda g, c=column: c[g], default=-1)
         found.append(labels[best] if best >= 0 and column[best] >= threshold else 0)
     return np.array(found, np.int64)
-
-
-def no_background(iou, labels, threshold):
-    return labels[iou.argmax(axis=0)]
-
-
-def strictly_above(iou, labels, threshold):
-    if len(labels) == 0:
-        return np.zeros(iou.shape[1], np.int64)
-    return np.where(iou.max(axis=0) > threshold, labels[iou.argmax(axis=0)], 0)
-
-
-def instead(value):
-    """What is done where no object is near enough."""
-
-    def answer(iou, labels, threshold):
-        if len(labels) == 0:
-            return np.full(iou.shape[1], value, np.int64)
-        return np.where(iou.max(axis=0) >= threshold, labels[iou.argmax(axis=0)], value)
-
-    return answer
-
-
-def number_of_the_object(iou, labels, threshold):
-    if len(labels) == 0:
-        return np.zeros(iou.shape[1], np.int64)
-    return np.where(iou.max(axis=0) >= threshold, iou.argmax(axis=0), 0)
-
-
-def no_objects_forgotten(iou, labels, threshold):
-    """Right, but for pictures without objects."""
-    return np.where(iou.max(axis=0) >= threshold, labels[iou.argmax(axis=0)], 0)
-
-
-def first_good_one(iou, labels, threshold):
-    if len(labels) == 0:
-        return np.zeros(iou.shape[1], np.int64)
-    good = iou >= threshold
-    return np.where(good.any(axis=0), labels[good.argmax(axis=0)], 0)
-
-
-def nothing_for_nothing(iou, labels, threshold):
-    return proposal_labels(iou, labels, threshold)[: iou.shape[1] if len(labels) else 0]
-
-
-def without_objects_and_along_them(iou, labels, threshold):
-    return np.where(iou.max(axis=1) >= threshold, labels[iou.argmax(axis=1)], 0)
-
-
-def along_the_objects(iou, labels, threshold):
-    if len(labels) == 0:
-        return np.zeros(iou.shape[1], np.int64)
-    return np.where(iou.max(axis=1) >= threshold, labels[iou.argmax(axis=1)], 0)
 
 
 EIGHTHS = st.integers(0, 8).map(lambda i: i / 8)
@@ -483,42 +352,51 @@ PROPOSAL_LABELS = Task(
     ),
     wrong=[
         Wrong(
-            no_objects_forgotten,
+            {"len(labels) == 0": "False"},
             "Right, except for a picture without objects: the largest of no numbers is an error. "
             "Every proposal is background there.",
         ),
         Wrong(
-            nothing_for_nothing,
+            {"iou.shape[1]": "0"},
             "A picture without objects still has proposals, and each needs a label.",
         ),
         Wrong(
-            along_the_objects,
+            {"iou.max(axis=0)": "iou.max(axis=1)", "iou.argmax(axis=0)": "iou.argmax(axis=1)"},
             "You look along the rows: that gives the best proposal of each object. For each "
             "proposal the best object is asked for.",
         ),
         Wrong(
-            without_objects_and_along_them,
+            {
+                "len(labels) == 0": "False",
+                "iou.max(axis=0)": "iou.max(axis=1)",
+                "iou.argmax(axis=0)": "iou.argmax(axis=1)",
+            },
             "You look along the rows: that gives the number of the best proposal of each object, "
             "and there may be no such label. For each proposal the best object is asked for.",
         ),
         Wrong(
-            no_background,
+            {
+                "len(labels) == 0": "False",
+                "np.where(iou.max(axis=0) >= threshold, "
+                "labels[iou.argmax(axis=0)], 0)": "labels[iou.argmax(axis=0)]",
+            },
             "Every proposal gets a class, however little it overlaps. And what if there are no "
             "objects?",
         ),
         Wrong(
-            strictly_above,
+            {">= threshold": "> threshold"},
             "A proposal that overlaps by exactly the threshold is an object.",
         ),
         Wrong(
-            instead(-1), "Background is class 0 here, not -1: the classifier has a place for it."
+            {"np.zeros(iou.shape[1], np.int64)": "np.full(iou.shape[1], -1)", "], 0)": "], -1)"},
+            "Background is class 0 here, not -1: the classifier has a place for it.",
         ),
         Wrong(
-            number_of_the_object,
+            {"labels[iou.argmax(axis=0)]": "iou.argmax(axis=0)"},
             "You give the object's number. Its class is asked for.",
         ),
         Wrong(
-            first_good_one,
+            {"labels[iou.argmax(axis=0)]": "labels[(iou >= threshold).argmax(axis=0)]"},
             "You take the first object that overlaps enough, not the one that overlaps most.",
         ),
     ],
@@ -540,64 +418,6 @@ def atss(iou, distances, inside, k, deviation=np.std, strict=False, last=False):
             if fits and inside[g, n] and (iou[g, n] > value[n] or last):
                 best[n], value[n] = g, iou[g, n]
     return np.array(best, np.int64)
-
-
-def nearest_by_overlap(iou, distances, inside, k):
-    return atss(iou, -iou, inside, k)
-
-
-def all_above_threshold(iou, distances, inside, k):
-    """The threshold is right, but anchors that are no candidates may be above it, too."""
-    best, value = [-1] * iou.shape[1], [-1.0] * iou.shape[1]
-    for g in range(len(iou)):
-        row = iou[g, np.argsort(distances[g], kind="stable")[:k]].astype(float)
-        for n in range(iou.shape[1]):
-            fits = iou[g, n] >= row.mean() + row.std() and inside[g, n]
-            if fits and iou[g, n] > value[n]:
-                best[n], value[n] = g, iou[g, n]
-    return np.array(best, np.int64)
-
-
-def wanted(iou, distances, inside, k, threshold_of_all=False):
-    """(G, n) bool: which object would take which anchor."""
-    want = np.zeros(iou.shape, bool)
-    for g, row in enumerate(iou.astype(float)):
-        near = np.argsort(distances[g], kind="stable")[:k]
-        some = row if threshold_of_all else row[near]
-        want[g, near] = (row[near] >= some.mean() + some.std()) & inside[g, near]
-    return want
-
-
-def first_inside(iou, distances, inside, k):
-    """Candidates outside are thrown away before the threshold is made."""
-    best, value = [-1] * iou.shape[1], [-1.0] * iou.shape[1]
-    for g in range(len(iou)):
-        near = np.argsort(distances[g], kind="stable")[:k]
-        near = near[inside[g, near]]
-        row = iou[g, near].astype(float)
-        for n in near:
-            if iou[g, n] >= row.mean() + row.std() and iou[g, n] > value[n]:
-                best[n], value[n] = g, iou[g, n]
-    return np.array(best, np.int64)
-
-
-def with_one_less(row):
-    return np.std(row, ddof=1)
-
-
-def first_come(iou, distances, inside, k):
-    want = wanted(iou, distances, inside, k)
-    return np.where(want.any(axis=0), want.argmax(axis=0), -1)
-
-
-def of_all_anchors(iou, distances, inside, k):
-    want = wanted(iou, distances, inside, k, threshold_of_all=True)
-    return np.where(want.any(axis=0), np.where(want, iou, -1).argmax(axis=0), -1)
-
-
-def only_its_favourite(iou, distances, inside, k):
-    want, best = wanted(iou, distances, inside, k), iou.argmax(axis=0)
-    return np.where(want[best, np.arange(iou.shape[1])], best, -1)
 
 
 @st.composite
@@ -665,57 +485,60 @@ ATSS = Task(
     ),
     wrong=[
         Wrong(
-            lambda iou, d, inside, k: atss(iou, d, inside, k, deviation=lambda row: 0.0),
+            {" + row[near].std()": ""},
             "Your threshold is the mean alone; the standard deviation is to be added.",
         ),
         Wrong(
-            lambda iou, d, inside, k: atss(iou, d, np.ones_like(inside), k),
+            {" & inside[g, near]": ""},
             "Anchors whose centres lie outside the object are not ruled out.",
         ),
         Wrong(
-            nearest_by_overlap,
+            {"distances[g]": "-row"},
             "Your candidates are the k that overlap most, not the k whose centres are nearest.",
         ),
         Wrong(
-            all_above_threshold,
+            {
+                "near[(row[near] >= threshold) & inside[g, near]]": "np.flatnonzero((row >= "
+                "threshold) & inside[g])"
+            },
             "Anchors that are no candidates learn, too. Only the k nearest may.",
         ),
         Wrong(
-            lambda iou, d, inside, k: atss(iou, d, inside, k, strict=True),
+            {">= threshold": "> threshold"},
             "An IoU of exactly the threshold is enough. With two candidates the better one always "
             "sits on it.",
         ),
         Wrong(
-            lambda iou, d, inside, k: atss(iou, d, inside, k, last=True),
+            {"takes[row[takes] > value[takes]]": "takes"},
             "Where two objects want an anchor, yours goes to the later one. Which of the two does "
             "it overlap most?",
         ),
         Wrong(
-            first_inside,
+            {"[:k]": "[:k]\n        near = near[inside[g, near]]"},
             "You throw away the candidates outside before you make the threshold. All k make it; "
             "which of them lie inside is asked afterwards.",
         ),
         Wrong(
-            lambda iou, d, inside, k: atss(iou, d, inside, k, deviation=with_one_less),
+            {".std()": ".std(ddof=1)"},
             "Your deviation is divided by k - 1 (`ddof=1`): with one candidate that is 0 / 0. "
             "NumPy's own divides by k.",
         ),
         Wrong(
-            first_come,
+            {"row[takes] > value[takes]": "best[takes] < 0"},
             "Where two objects want an anchor, yours goes to the first of them. It goes to the one "
             "that it overlaps most.",
         ),
         Wrong(
-            of_all_anchors,
+            {"row[near].mean() + row[near].std()": "row.mean() + row.std()"},
             "You take mean and standard deviation over all anchors. Only the k candidates count.",
         ),
         Wrong(
-            only_its_favourite,
+            {"inside[g, near]": "inside[g, near] & (iou.argmax(axis=0)[near] == g)"},
             "An anchor whose favourite object does not take it is free for another. Compare only "
             "the objects that want it.",
         ),
         Wrong(
-            lambda iou, d, inside, k: atss(iou, -d, inside, k),
+            {"distances[g]": "-distances[g]"},
             "Your candidates are the k farthest.",
         ),
     ],
@@ -726,29 +549,6 @@ ATSS = Task(
 
 def match_anchors(iou, high, low, rescue):
     return np.array(match_in_loops(iou, high, low, rescue))
-
-
-def saved_for_their_saver(iou, high, low, rescue):
-    match = match_anchors(iou, high, low, False)
-    for g, row in enumerate(iou if rescue else []):
-        match[row == row.max()] = g
-    return match
-
-
-def one_saved_each(iou, high, low, rescue):
-    match = match_anchors(iou, high, low, False)
-    for row in iou if rescue else []:
-        match[row.argmax()] = iou[:, row.argmax()].argmax()
-    return match
-
-
-def strictly_above_high(iou, high, low, rescue):
-    return match_anchors(iou, high + 1e-9, low, rescue)
-
-
-def signs_swapped(iou, high, low, rescue):
-    match = match_anchors(iou, high, low, rescue)
-    return np.where(match < 0, -3 - match, match)
 
 
 @st.composite
@@ -778,32 +578,31 @@ MATCH_ANCHORS = Task(
     ),
     wrong=[
         Wrong(
-            lambda iou, high, low, rescue: match_anchors(iou, high, low, False),
+            {"if rescue": "if False"},
             "Nothing is rescued: an object that no anchor overlaps enough would never be learned.",
         ),
         Wrong(
-            signs_swapped,
+            {"-1, -2": "-2, -1"},
             "-1 and -2 are exchanged: -1 is background, -2 is left out.",
         ),
         Wrong(
-            one_saved_each,
+            {"(iou == iou.max(axis=1, keepdims=True)).any(axis=0)": "iou.argmax(axis=1)"},
             "You rescue one anchor for each object. If several overlap it equally, all count.",
         ),
         Wrong(
-            saved_for_their_saver,
+            {
+                "match[saved] = favourite[saved]": "for g, row in enumerate(iou):\n            "
+                "match[row == row.max()] = g"
+            },
             "A rescued anchor learns the object that *it* overlaps most, which may be another one "
             "than the object that rescued it.",
         ),
         Wrong(
-            strictly_above_high,
+            {">= high": "> high"},
             "An overlap of exactly `high` is enough.",
         ),
         Wrong(
-            lambda iou, high, low, rescue: (
-                match_anchors(iou, high, low - 1e-9, rescue)
-                if (iou.max(axis=0) != low).all()
-                else np.where(iou.max(axis=0) == low, -1, match_anchors(iou, high, low, False))
-            ),
+            {"< low": "<= low"},
             "Background is what overlaps by less than `low`; exactly `low` is left out.",
         ),
     ],
@@ -816,15 +615,6 @@ MATCH_ANCHORS = Task(
 def encode(goals, anchors):
     pairs = zip(goals.astype(float), anchors.astype(float), strict=True)
     return np.array([encode_one(*pair) for pair in pairs])
-
-
-def corner_and_sides(b):
-    return b[:, :2].astype(float), (b[:, 2:] - b[:, :2]).astype(float)
-
-
-def from_corners(goals, anchors):
-    (place, sides), (goal_place, goal_sides) = map(corner_and_sides, (anchors, goals))
-    return np.hstack([(goal_place - place) / sides, np.log(goal_sides / sides)])
 
 
 @st.composite
@@ -851,22 +641,23 @@ ENCODE = Task(
     ),
     wrong=[
         Wrong(
-            from_corners,
+            {"goal_centre - centre": "goals[:, :2] - anchors[:, :2]"},
             "You measure the shift from corner to corner; it is from centre to centre.",
         ),
         Wrong(
-            lambda goals, anchors: -encode(anchors, goals),
+            {"- centre) / sides": "- centre) / goal_sides"},
             "The shift is divided by the goal's sides. The goal is unknown when a box is "
             "predicted; divide by the anchor's.",
         ),
         Wrong(
-            lambda goals, anchors: encode(anchors, goals),
+            {
+                "(goal_centre - centre) / sides": "(centre - goal_centre) / goal_sides",
+                "goal_sides / sides": "sides / goal_sides",
+            },
             "The other way round: the deltas lead from the anchor to the goal.",
         ),
         Wrong(
-            lambda goals, anchors: np.hstack(
-                [encode(goals, anchors)[:, :2], np.exp(encode(goals, anchors)[:, 2:])]
-            ),
+            {"np.log(goal_sides / sides)": "goal_sides / sides"},
             "The last two are the logarithms of the ratios: 0 means as large as the anchor.",
         ),
     ],
@@ -879,25 +670,6 @@ ENCODE = Task(
 def decode(deltas, anchors):
     pairs = zip(deltas.astype(float), anchors.astype(float), strict=True)
     return np.array([decode_one(*pair) for pair in pairs])
-
-
-def decode_with(deltas, anchors, scale=np.exp, limit=4.135166556742356):
-    place, sides = corner_and_sides(anchors)
-    centre = place + sides / 2 + deltas[:, :2] * sides
-    half = sides * scale(np.minimum(deltas[:, 2:].astype(float), limit)) / 2
-    return np.hstack([centre - half, centre + half])
-
-
-def about_the_corner(deltas, anchors):
-    _, sides = corner_and_sides(anchors)
-    return decode(deltas, anchors) - np.tile(sides / 2, 2)
-
-
-def shifted_by_new_sides(deltas, anchors):
-    place, sides = corner_and_sides(anchors)
-    new = sides * np.exp(np.minimum(deltas[:, 2:].astype(float), np.log(1000 / 16)))
-    centre = place + sides / 2 + deltas[:, :2] * new
-    return np.hstack([centre - new / 2, centre + new / 2])
 
 
 @st.composite
@@ -925,17 +697,22 @@ DECODE = Task(
     ),
     wrong=[
         Wrong(
-            lambda deltas, anchors: decode_with(deltas, anchors, limit=np.inf),
+            {"np.minimum(deltas[:, 2:], np.log(1000 / 16))": "deltas[:, 2:]"},
             "dw and dh are not limited. A wild answer of 20 would make a box 500 million times as "
             "wide.",
         ),
         Wrong(
-            lambda deltas, anchors: decode_with(deltas, anchors, scale=lambda d: 1 + d),
+            {"np.exp(": "(1 + "},
             "dw and dh are logarithms of ratios; what undoes a logarithm?",
         ),
-        Wrong(about_the_corner, "The shift starts from the anchor's centre, not from its corner."),
         Wrong(
-            shifted_by_new_sides,
+            {"sides / 2 + ": ""}, "The shift starts from the anchor's centre, not from its corner."
+        ),
+        Wrong(
+            {
+                "deltas[:, :2] * sides": "deltas[:, :2] * sides * np.exp(np.minimum(deltas[:, 2:], "
+                "np.log(1000 / 16)))"
+            },
             "The shift is measured in the anchor's sides, not in those of the new box.",
         ),
     ],

@@ -78,67 +78,12 @@ def suppressed_by(boxes, scores, threshold):
     return found
 
 
-def by_anyone(boxes, scores, threshold):
-    """The best better box that overlaps too much, whether it stayed or not."""
-    overlap, found = table_of(boxes, boxes), np.full(len(boxes), -1)
-    for i in range(len(boxes)):
-        better = [j for j in ranked(scores) if scores[j] > scores[i]]
-        found[i] = next((j for j in better if overlap[i, j] > threshold), -1)
-    return found
-
-
 def by_the_nearest(boxes, scores, threshold):
     kept, overlap = greedy(boxes, scores, threshold), table_of(boxes, boxes)
     found = suppressed_by(boxes, scores, threshold)
     for i in np.flatnonzero(found >= 0):
         found[i] = max((j for j in kept if scores[j] > scores[i]), key=lambda j: overlap[i, j])
     return found
-
-
-def among_the_kept(boxes, scores, threshold):
-    kept, found = greedy(boxes, scores, threshold), suppressed_by(boxes, scores, threshold)
-    return np.array([kept.index(j) if j >= 0 else -1 for j in found])
-
-
-def the_last_one(boxes, scores, threshold):
-    overlap, found = table_of(boxes, boxes), np.full(len(boxes), -1)
-    for i in ranked(scores):
-        if found[i] < 0:
-            found[(overlap[i] > threshold) & (scores < scores[i])] = i
-    return found
-
-
-def both_ways(boxes, scores, threshold):
-    overlap, found = table_of(boxes, boxes), np.full(len(boxes), -1)
-    for i in ranked(scores):
-        near = (overlap[i] > threshold) & (found < 0)
-        near[i] = False
-        found[near] = i
-    return found
-
-
-def ranks(boxes, scores, threshold):
-    """Numbers in the order of the scores."""
-    order = np.array(ranked(scores))
-    return suppressed_by(boxes[order], scores[order], threshold)
-
-
-def half_translated(boxes, scores, threshold):
-    """The right numbers, at the places in the order of the scores."""
-    return suppressed_by(boxes, scores, threshold)[np.array(ranked(scores))]
-
-
-def in_given_order(boxes, scores, threshold):
-    return suppressed_by(boxes, np.arange(len(boxes), 0, -1), threshold)
-
-
-def itself(boxes, scores, threshold):
-    found = suppressed_by(boxes, scores, threshold)
-    return np.where(found < 0, np.arange(len(boxes)), found)
-
-
-def from_threshold_on(function):
-    return lambda boxes, scores, threshold: function(boxes, scores, threshold - 1e-6)
 
 
 def by_picture(arguments, expected, got):
@@ -168,7 +113,7 @@ SUPPRESSED_BY = Task(
     ),
     wrong=[
         Wrong(
-            by_anyone,
+            {"not done[i]": "True", "~done &": "(by < 0) & (scores < scores[i]) &"},
             "In yours boxes that are gone drop others. Only one that stayed may: what became of "
             "the dropper itself?",
         ),
@@ -178,37 +123,46 @@ SUPPRESSED_BY = Task(
             "overlaps too much has done it already.",
         ),
         Wrong(
-            ranks,
+            {
+                "by = np": "boxes, scores = boxes[np.argsort(-scores)], np.sort(scores)[::-1]\n    "
+                "by = np"
+            },
             "Your numbers are places in the order of the scores. Both, where they stand and what "
             "they say, must be numbers of the boxes as given.",
         ),
         Wrong(
-            half_translated,
+            {"return by": "return by[np.argsort(-scores)]"},
             "Your list says numbers of boxes, and says them at places in the order of the scores. "
             "Where an answer stands must be the box's number, too.",
         ),
         Wrong(
-            among_the_kept,
+            {
+                "return by": "kept = [i for i in np.argsort(-scores) if by[i] < 0]\n    return "
+                "np.array([kept.index(j) if j >= 0 else -1 for j in by])"
+            },
             "Your numbers are places in the list of kept boxes. Which boxes are they?",
         ),
         Wrong(
-            the_last_one,
+            {"~done &": "(scores < scores[i]) &"},
             "A box that is gone already is dropped again by a later one. The first did it.",
         ),
         Wrong(
-            both_ways,
+            {"not done[i]": "True", "~done &": "(by < 0) & (np.arange(len(boxes)) != i) &"},
             "Two things: a box that is gone must not drop others, and none may drop a better one.",
         ),
         Wrong(
-            in_given_order,
+            {"np.argsort(-scores)": "range(len(boxes))"},
             "You visit the boxes as they come. The best score is first.",
         ),
         Wrong(
-            lambda b, s, t: suppressed_by(b, -s, t),
+            {"-scores": "scores"},
             "You begin with the lowest score.",
         ),
-        Wrong(itself, "A box that stays has -1, not its own number."),
-        Wrong(from_threshold_on(suppressed_by), "An IoU of exactly the threshold may stay."),
+        Wrong(
+            {"np.full(len(boxes), -1)": "np.arange(len(boxes))"},
+            "A box that stays has -1, not its own number.",
+        ),
+        Wrong({"> threshold": ">= threshold"}, "An IoU of exactly the threshold may stay."),
     ],
 )
 
@@ -221,41 +175,6 @@ def per_class_nms(boxes, scores, labels, threshold):
         members = np.flatnonzero(labels == label)
         kept += [int(members[i]) for i in greedy(boxes[members], scores[members], threshold)]
     return np.array(sorted(kept, key=lambda i: -scores[i]))
-
-
-def class_after_class(boxes, scores, labels, threshold):
-    kept = per_class_nms(boxes, scores, labels, threshold)
-    return kept[np.argsort(labels[kept], kind="stable")]
-
-
-def numbers_within_class(boxes, scores, labels, threshold):
-    kept = []
-    for label in sorted(set(labels.tolist())):
-        members = np.flatnonzero(labels == label)
-        kept += greedy(boxes[members], scores[members], threshold)
-    return np.array(sorted(kept, key=lambda i: -scores[i]))
-
-
-def joined(boxes, scores, labels, threshold):
-    """What suppression gives for each class, put one after the other."""
-    members = [np.flatnonzero(labels == label) for label in sorted(set(labels.tolist()))]
-    return np.concatenate([greedy(boxes[m], scores[m], threshold) for m in members])
-
-
-def grouped(boxes, scores, labels, threshold):
-    """Suppressed all together, and sorted by class afterwards."""
-    kept = np.array(greedy(boxes, scores, threshold))
-    return kept[np.argsort(labels[kept], kind="stable")]
-
-
-def places_of_kept(boxes, scores, labels, threshold):
-    kept = class_after_class(boxes, scores, labels, threshold)
-    return np.argsort(-scores[kept])
-
-
-def without_the_last(boxes, scores, labels, threshold):
-    kept = per_class_nms(boxes, scores, labels, threshold)
-    return kept[labels[kept] < labels.max()]
 
 
 @st.composite
@@ -288,41 +207,52 @@ PER_CLASS_NMS = Task(
     ),
     wrong=[
         Wrong(
-            lambda b, s, labels, t: np.array(greedy(b, s, t)),
+            {"set(labels.tolist())": "[0]", "labels == label": "labels >= 0"},
             "Boxes of different classes suppress each other in yours.",
         ),
         Wrong(
-            class_after_class,
+            {"np.array(sorted(kept, key=lambda i: -scores[i]), np.int64)": "np.array(kept)"},
             "Your result comes class by class. Best score first, of all classes together.",
         ),
         Wrong(
-            numbers_within_class,
+            {"(members[nms(": "(nms(", "threshold)])": "threshold))"},
             "Your numbers count within a class. Which box of all was the third of its class?",
         ),
         Wrong(
-            joined,
+            {
+                "(members[nms(": "(nms(",
+                "threshold)])": "threshold))",
+                "np.array(sorted(kept, key=lambda i: -scores[i]), np.int64)": "np.array(kept)",
+            },
             "Two things: your numbers count within a class (which box of all was its third?), and "
             "they come class by class, not best score first.",
         ),
         Wrong(
-            grouped,
+            {
+                "set(labels.tolist())": "[0]",
+                "labels == label": "labels >= 0",
+                "-scores[i]": "labels[i]",
+            },
             "Two things: boxes of different classes suppress each other in yours, and the result "
             "comes class by class.",
         ),
         Wrong(
-            places_of_kept,
+            {
+                "np.array(sorted(kept, key=lambda i: -scores[i]), "
+                "np.int64)": "np.argsort(-scores[kept])"
+            },
             "You give places in the list of kept boxes, sorted by score. Which boxes are they?",
         ),
         Wrong(
-            without_the_last,
+            {"set(labels.tolist())": "range(1, labels.max())"},
             "The last class is missing. `range` ends before its second number.",
         ),
         Wrong(
-            lambda b, s, labels, t: np.sort(per_class_nms(b, s, labels, t)),
+            {", key=lambda i: -scores[i]": ""},
             "Your result is in the order of the boxes. Best score first.",
         ),
         Wrong(
-            lambda b, s, labels, t: per_class_nms(b, s, labels, t)[::-1].copy(),
+            {"-scores[i]": "scores[i]"},
             "Your result has the worst score first.",
         ),
     ],
@@ -338,39 +268,6 @@ def fast_nms(boxes, scores, threshold):
         if not (overlap[i, better] > threshold).any():
             kept.append(i)
     return np.array(kept)
-
-
-def with_itself(boxes, scores, threshold):
-    overlap, order = table_of(boxes, boxes), np.array(ranked(scores))
-    return order[(np.triu(overlap[np.ix_(order, order)]) <= threshold).all(axis=0)]
-
-
-def lower_part(boxes, scores, threshold):
-    overlap, order = table_of(boxes, boxes), np.array(ranked(scores))
-    return order[(np.triu(overlap[np.ix_(order, order)], 1) <= threshold).all(axis=1)]
-
-
-def unsorted(boxes, scores, threshold):
-    keep = (np.triu(table_of(boxes, boxes), 1) <= threshold).all(axis=0)
-    return np.flatnonzero(keep)
-
-
-def half_sorted(boxes, scores, threshold):
-    keep = (np.triu(table_of(boxes, boxes), 1) <= threshold).all(axis=0)
-    return np.array(ranked(scores))[keep]
-
-
-def rows_sorted(boxes, scores, threshold):
-    """Only the table's rows are in the order of the scores."""
-    order = np.array(ranked(scores))
-    keep = (np.triu(table_of(boxes, boxes)[order], 1) <= threshold).all(axis=0)
-    return order[keep]
-
-
-def places(boxes, scores, threshold):
-    order = np.array(ranked(scores))
-    kept = set(fast_nms(boxes, scores, threshold).tolist())
-    return np.flatnonzero([i in kept for i in order])
 
 
 FAST_NMS = Task(
@@ -394,43 +291,49 @@ FAST_NMS = Task(
     ),
     wrong=[
         Wrong(
-            lambda b, s, t: np.array(greedy(b, s, t)),
+            {"order[overlap.max(axis=0) <= threshold]": "nms(boxes, scores, threshold)"},
             "That is greedy suppression: boxes that are gone drop nobody. Here they do.",
         ),
         Wrong(
-            with_itself,
+            {"), 1)": "))"},
             "Every box is compared with itself, and nothing stays. The diagonal must be out.",
         ),
         Wrong(
-            lower_part,
+            {"axis=0": "axis=1"},
             "You ask whether a worse box overlaps: the table is read along its other axis.",
         ),
         Wrong(
-            lambda b, s, t: fast_nms(b, -s, t),
+            {"-scores": "scores"},
             "The lowest score comes first in yours.",
         ),
         Wrong(
-            half_sorted,
+            {"boxes[order], boxes[order]": "boxes, boxes"},
             "The order is by score, and the table is not. Sort the boxes before you make it.",
         ),
         Wrong(
-            rows_sorted,
+            {"boxes[order], boxes[order]": "boxes[order], boxes"},
             "The table's rows are in the order of the scores, its columns are not. Sort the boxes "
             "before you make it.",
         ),
         Wrong(
-            unsorted,
+            {"np.argsort(-scores)": "np.arange(len(scores))"},
             "You take the boxes as they come. Sort them first: then the better ones of a box are "
             "those before it.",
         ),
         Wrong(
-            places,
+            {
+                "order[overlap.max(axis=0) <= threshold]": "np.flatnonzero(overlap.max(axis=0) <= "
+                "threshold)"
+            },
             "Your numbers are places in the order of the scores. Numbers of the boxes are asked "
             "for.",
         ),
-        Wrong(from_threshold_on(fast_nms), "An IoU of exactly the threshold may stay."),
+        Wrong({"<= threshold": "< threshold"}, "An IoU of exactly the threshold may stay."),
         Wrong(
-            lambda b, s, t: np.sort(fast_nms(b, s, t)),
+            {
+                "order[overlap.max(axis=0) <= threshold]": "np.sort(order[overlap.max(axis=0) <= "
+                "threshold])"
+            },
             "Your result is in the order of the boxes. Best score first.",
         ),
     ],
@@ -446,35 +349,6 @@ def box_voting(kept, boxes, scores, threshold, weigh=lambda score, iou: score, s
         weights = [weigh(s, o) for s, o in zip(scores[near], row[near], strict=True)]
         moved.append(np.average(boxes[near].astype(float), axis=0, weights=weights))
     return np.array(moved)
-
-
-def over_all_scores(kept, boxes, scores, threshold):
-    votes = (table_of(kept, boxes) >= threshold) * scores
-    return votes @ boxes / scores.sum()
-
-
-def over_all_votes(kept, boxes, scores, threshold):
-    votes = (table_of(kept, boxes) >= threshold) * scores
-    return votes @ boxes / votes.sum()
-
-
-def without_the_axis(kept, boxes, scores, threshold):
-    votes = (table_of(kept, boxes) >= threshold) * scores
-    return votes @ boxes / votes.sum(axis=1)
-
-
-def count_without_the_axis(kept, boxes, scores, threshold):
-    near = table_of(kept, boxes) >= threshold
-    return (near * scores) @ boxes / near.sum(axis=1)
-
-
-def not_divided(kept, boxes, scores, threshold):
-    return ((table_of(kept, boxes) >= threshold) * scores) @ boxes
-
-
-def over_count(kept, boxes, scores, threshold):
-    near = table_of(kept, boxes) >= threshold
-    return (near * scores) @ boxes / near.sum(axis=1, keepdims=True)
 
 
 @st.composite
@@ -508,45 +382,51 @@ BOX_VOTING = Task(
     ),
     wrong=[
         Wrong(
-            lambda k, b, s, t: box_voting(k, b, np.ones_like(s), t),
+            {" * scores": " * 1.0"},
             "Every box has the same say in yours. The scores are the weights.",
         ),
         Wrong(
-            over_all_scores,
+            {"votes.sum(axis=1, keepdims=True)": "scores.sum()"},
             "You divide by the sum of all scores. Only those of the boxes that vote count.",
         ),
         Wrong(
-            over_all_votes,
+            {"axis=1, keepdims=True": ""},
             "You divide by the votes of all kept boxes together. Each one's votes must add up to "
             "1: along which axis?",
         ),
         Wrong(
-            without_the_axis,
+            {", keepdims=True": ""},
             "(K, 4) cannot be divided by (K,), for shapes are lined up from the right. One sum "
             "for each row is (K, 1).",
         ),
         Wrong(
-            count_without_the_axis,
+            {"votes.sum(axis=1, keepdims=True)": "(votes > 0).sum(axis=1)"},
             "Two things: (K, 4) cannot be divided by (K,), for shapes are lined up from the right; "
             "and a weighted mean divides by the weights, not by how many vote.",
         ),
-        Wrong(not_divided, "The sum is not divided by the weights: it is no mean yet."),
-        Wrong(over_count, "You divide by how many vote. A weighted mean divides by the weights."),
         Wrong(
-            lambda k, b, s, t: box_voting(k, b, s, t, weigh=lambda score, iou: score * iou),
+            {" / votes.sum(axis=1, keepdims=True)": ""},
+            "The sum is not divided by the weights: it is no mean yet.",
+        ),
+        Wrong(
+            {"/ votes.sum": "/ (votes > 0).sum"},
+            "You divide by how many vote. A weighted mean divides by the weights.",
+        ),
+        Wrong(
+            {"* scores": "* scores * box_iou(kept, boxes)"},
             "You weigh by the overlap, too. The score alone is asked for.",
         ),
         Wrong(
-            lambda k, b, s, t: box_voting(k, b, s, t, weigh=lambda score, iou: iou),
+            {"* scores": "* box_iou(kept, boxes)"},
             "Your weights are the overlaps. They are to be the scores.",
         ),
         Wrong(
-            lambda k, b, s, t: box_voting(k, b, s, 0, weigh=lambda score, iou: score * iou),
+            {"(box_iou(kept, boxes) >= threshold) * scores": "box_iou(kept, boxes) * scores"},
             "Every box has a vote, with its overlap in the weight. Those below the threshold have "
             "none, and for the others only the score counts.",
         ),
         Wrong(
-            lambda k, b, s, t: box_voting(k, b, s, t, strict=True),
+            {">= threshold": "> threshold"},
             "An overlap of exactly the threshold has a vote.",
         ),
     ],
@@ -569,15 +449,6 @@ def soft_nms(boxes, scores, sigma, decay=None, resort=True, among_taken=False):
     return scores
 
 
-def at_once(boxes, scores, sigma):
-    """Every box is weakened by all that were better at the beginning: no rounds."""
-    return soft_nms(boxes, scores, sigma, resort=False)
-
-
-def at_once_and_sorted(boxes, scores, sigma):
-    return at_once(boxes, scores, sigma)[np.array(ranked(scores))]
-
-
 def place_among_the_left(boxes, scores, sigma):
     """argmax over the scores that are left, taken for a box's number."""
     overlap, scores, left = table_of(boxes, boxes), scores.astype(float), list(range(len(boxes)))
@@ -585,13 +456,6 @@ def place_among_the_left(boxes, scores, sigma):
         place = int(np.argmax(scores[left]))
         left.remove(left[place])
         scores[left] *= np.exp(-(overlap[place, left] ** 2) / sigma)
-    return scores
-
-
-def as_they_come(boxes, scores, sigma):
-    scores, overlap = scores.astype(float), table_of(boxes, boxes)
-    for i in range(len(boxes)):
-        scores[i + 1 :] *= np.exp(-(overlap[i, i + 1 :] ** 2) / sigma)
     return scores
 
 
@@ -660,12 +524,20 @@ SOFT_NMS = Task(
     ),
     wrong=[
         Wrong(
-            at_once,
+            {
+                "for _ in range(len(boxes)):\n        best = np.where(left, scores, "
+                "-np.inf).argmax()": "for best in np.argsort(-scores):"
+            },
             "You go through the boxes in the order that their scores had at first. After each "
             "round the order may be another: look for the best of those left anew.",
         ),
         Wrong(
-            at_once_and_sorted,
+            {
+                "scores = scores.astype": "order, scores = np.argsort(-scores), scores.astype",
+                "for _ in range(len(boxes)):\n        best = np.where(left, scores, "
+                "-np.inf).argmax()": "for best in order:",
+                "return scores": "return scores[order]",
+            },
             "Two things: you go through the boxes in the order that their scores had at first, "
             "and your result stands in that order. Look for the best of those left in each round, "
             "and answer in the order of `boxes`.",
@@ -676,7 +548,10 @@ SOFT_NMS = Task(
             "box is it?",
         ),
         Wrong(
-            as_they_come,
+            {
+                "for _ in range(len(boxes)):\n        best = np.where(left, scores, "
+                "-np.inf).argmax()": "for best in range(len(boxes)):"
+            },
             "You take the boxes as they stand in the list. The best of those left is next.",
         ),
         Wrong(
@@ -685,28 +560,34 @@ SOFT_NMS = Task(
             "Only those that are left lose.",
         ),
         Wrong(
-            lambda b, s, sigma: soft_nms(b, s, sigma, decay=lambda o: 1 - o),
+            {
+                "np.exp(-(box_iou(boxes, boxes).astype(np.float64) ** 2) / sigma)": "1 - "
+                "box_iou(boxes, boxes)"
+            },
             "You multiply by 1 - IoU, the paper's other form. The Gaussian is asked for.",
         ),
         Wrong(
-            lambda b, s, sigma: soft_nms(b, s, sigma, decay=lambda o: np.exp(-o / sigma)),
+            {" ** 2": ""},
             "The IoU must be squared: a slight overlap should cost next to nothing.",
         ),
         Wrong(
-            lambda b, s, sigma: soft_nms(b, s, sigma, decay=lambda o: np.exp(-(o**2) / sigma**2)),
+            {"/ sigma": "/ sigma**2"},
             "You divide by the square of sigma. It stands there as it is.",
         ),
         Wrong(
-            lambda b, s, sigma: soft_nms(b, s, sigma, decay=lambda o: np.exp(-(o**2) / sigma / 2)),
+            {"/ sigma": "/ (2 * sigma)"},
             "You divide by 2 sigma, as in the bell curve. The formula here has sigma alone.",
         ),
         Wrong(
-            lambda b, s, sigma: soft_nms(b, s, sigma, among_taken=True),
+            {
+                "scores[left] *= decay[best, left]": "others = np.arange(len(boxes)) != best\n     "
+                "   scores[others] *= decay[best, others]"
+            },
             "Boxes that were taken already are weakened, too. Their score is fixed when they are "
             "taken.",
         ),
         Wrong(
-            lambda b, s, sigma: -np.sort(-soft_nms(b, s, sigma)),
+            {"return scores": "return -np.sort(-scores)"},
             "Your scores are sorted. They must stand in the order of the boxes.",
         ),
     ],
@@ -717,22 +598,6 @@ SOFT_NMS = Task(
 
 def suppress(boxes, scores, threshold):
     return np.array(greedy(boxes, scores, threshold), int)
-
-
-def dropped_ones_drop(boxes, scores, threshold):
-    overlap, order = table_of(boxes, boxes), ranked(scores)
-    return np.array(
-        [i for n, i in enumerate(order) if not any(overlap[i, j] > threshold for j in order[:n])],
-        int,
-    )
-
-
-def exactly_is_too_much(boxes, scores, threshold):
-    overlap, kept = table_of(boxes, boxes), []
-    for i in ranked(scores):
-        if not any(overlap[i, j] >= threshold for j in kept):
-            kept.append(i)
-    return np.array(kept, int)
 
 
 SUPPRESS = Task(
@@ -755,25 +620,26 @@ SUPPRESS = Task(
     ),
     wrong=[
         Wrong(
-            dropped_ones_drop,
+            {
+                "return np.array(kept, np.int64)": "order = np.argsort(-scores)\n    return "
+                "order[(np.triu(overlap[np.ix_(order, order)], 1) <= threshold).all(axis=0)]"
+            },
             "A box that has been dropped drops another one. What is gone drops nobody.",
         ),
         Wrong(
-            exactly_is_too_much,
+            {"<= threshold": "< threshold"},
             "A box is dropped where the IoU is above the threshold; exactly the threshold stays.",
         ),
         Wrong(
-            lambda boxes, scores, threshold: suppress(boxes, -scores, threshold),
+            {"-scores": "scores"},
             "You begin with the worst box. NumPy sorts ascending.",
         ),
         Wrong(
-            lambda boxes, scores, threshold: np.sort(suppress(boxes, scores, threshold)),
+            {"np.array(kept, np.int64)": "np.sort(kept)"},
             "They are the right ones; the best one comes first.",
         ),
         Wrong(
-            lambda boxes, scores, threshold: np.isin(
-                np.arange(len(boxes)), suppress(boxes, scores, threshold)
-            ),
+            {"np.array(kept, np.int64)": "np.isin(np.arange(len(boxes)), kept)"},
             "You return a mask. The indices of the boxes are asked for, best first.",
         ),
     ],
