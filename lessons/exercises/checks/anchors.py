@@ -29,10 +29,6 @@ def form_picture(arguments, expected, got):
     return boxes_on_grid([panel], [f"size {got[0]:.3g}, ratio {got[1]:.3g}"])
 
 
-def sides_of(b):
-    return float(b[2] - b[0]), float(b[3] - b[1])
-
-
 FORM_OF_BOX = Task(
     name="form_of_box",
     kind="fill",
@@ -51,36 +47,36 @@ FORM_OF_BOX = Task(
     ),
     wrong=[
         Wrong(
-            lambda b: (form_of_box(b)[0], 1 / form_of_box(b)[1]),
+            {"height / width": "width / height"},
             "Your ratio is upside down: it is how many times as high as wide the anchor is.",
         ),
         Wrong(
-            lambda b: (form_of_box(b)[0] ** 2, form_of_box(b)[1]),
+            {"(width * height) ** 0.5": "width * height"},
             "Your size is the area. It is the side of the square that has this area.",
         ),
         Wrong(
-            lambda b: (form_of_box(b)[0] ** 2, 1 / form_of_box(b)[1]),
+            {"(width * height) ** 0.5": "width * height", "height / width": "width / height"},
             "Two things: the size is a side, not an area; and the ratio is height over width.",
         ),
         Wrong(
-            lambda b: (max(sides_of(b)), form_of_box(b)[1]),
+            {"(width * height) ** 0.5": "max(width, height)"},
             "Your size is the longer side. An anchor of that size and another ratio has a larger "
             "area than the box; which square has just the area of the box?",
         ),
         Wrong(
-            lambda b: (np.hypot(*sides_of(b)), form_of_box(b)[1]),
+            {"(width * height) ** 0.5": "np.hypot(width, height)"},
             "Your size is the diagonal. It is the side of the square of the same area.",
         ),
         Wrong(
-            lambda b: (form_of_box(b)[0], form_of_box(b)[1] ** 0.5),
+            {"height / width": "(height / width) ** 0.5"},
             "Your ratio is a root. Roots make sides of a ratio; the way back has none.",
         ),
         Wrong(
-            lambda b: form_of_box([b[0], b[1], b[2] + 1, b[3] + 1]),
+            {"box[2] - box[0], box[3] - box[1]": "box[2] - box[0] + 1, box[3] - box[1] + 1"},
             "You add one to the sides. Coordinates are edges here: right minus left is the width.",
         ),
         Wrong(
-            lambda b: (sum(sides_of(b)) / 2, form_of_box(b)[1]),
+            {"(width * height) ** 0.5": "(width + height) / 2"},
             "Your size is the mean of the two sides. The area must be kept: what counts is their "
             "product.",
         ),
@@ -99,49 +95,6 @@ def anchor_place(number, shapes, per_cell):
                 return level, row, column, form
             place += 1
     raise AssertionError
-
-
-def split_up(number, shapes, per_cell, divisor=1, form_first=False):
-    """The place, with the cell's number divided by rows (0) or columns (1)."""
-    level = 0
-    while number >= (count := shapes[level][0] * shapes[level][1] * per_cell):
-        number, level = number - count, level + 1
-    cells = count // per_cell
-    form, cell = divmod(number, cells) if form_first else divmod(number, per_cell)[::-1]
-    return level, cell // shapes[level][divisor], cell % shapes[level][divisor], form
-
-
-def not_subtracted(number, shapes, per_cell):
-    """Finds the level by running sums, and goes on with the number that counts all levels."""
-    ends = np.cumsum([h * w * per_cell for h, w in shapes])
-    level = int(np.searchsorted(ends, number, side="right"))
-    cell, form = divmod(number, per_cell)
-    return level, cell // shapes[level][1], cell % shapes[level][1], form
-
-
-def left_over(number, counts, late=0):
-    """The level, and the number within it."""
-    level = 0
-    while number >= counts[level] + late and level + 1 < len(counts):
-        number, level = number - counts[level], level + 1
-    return level, number
-
-
-def one_late(number, shapes, per_cell):
-    level, rest = left_over(number, [h * w * per_cell for h, w in shapes], late=1)
-    cell, columns = rest // per_cell, shapes[level][1]
-    return level, cell // columns, cell % columns, rest % per_cell
-
-
-def cells_for_anchors(number, shapes, per_cell):
-    level, rest = left_over(number, [h * w for h, w in shapes])
-    return level, rest // shapes[level][1], rest % shapes[level][1], rest % per_cell
-
-
-def columns_first(number, shapes, per_cell):
-    level, rest = left_over(number, [h * w * per_cell for h, w in shapes])
-    row, rest = divmod(rest, shapes[level][1])
-    return level, row, *divmod(rest, per_cell)
 
 
 @st.composite
@@ -172,39 +125,61 @@ ANCHOR_PLACE = Task(
     ),
     wrong=[
         Wrong(
-            lambda n, shapes, a: split_up(n, shapes, a, divisor=0),
+            {
+                "cell // shapes[level][1], cell % shapes[level][1]": "cell // shapes[level][0], "
+                "cell % shapes[level][0]"
+            },
             "You divide the cell's number by the number of rows. How many cells come before the "
             "next row begins?",
         ),
         Wrong(
-            lambda n, shapes, a: [anchor_place(n, shapes, a)[i] for i in (0, 2, 1, 3)],
+            {
+                "cell // shapes[level][1], cell % shapes[level][1]": "cell % shapes[level][1], "
+                "cell // shapes[level][1]"
+            },
             "Row and column are exchanged.",
         ),
         Wrong(
-            lambda n, shapes, a: split_up(n, shapes, a, form_first=True),
+            {
+                "cell, form = divmod(number, per_cell)": "form, cell = divmod(number, "
+                "np.prod(shapes[level]))"
+            },
             "You count all cells of the first form, then all of the second. The forms of one cell "
             "come right after each other.",
         ),
         Wrong(
-            not_subtracted,
+            {
+                "level = 0": "level, given = 0, number",
+                "cell, form = divmod(number, per_cell)": "cell, form = divmod(given, per_cell)",
+            },
             "The level is right. Within it, counting starts at 0 again: what of the number belongs "
             "to the levels before?",
         ),
         Wrong(
-            one_late,
+            {">=": ">"},
             "Numbers begin at 0: with n anchors on a level, number n is the first of the next one.",
         ),
         Wrong(
-            cells_for_anchors,
+            {
+                ">= np.prod(shapes[level]) * per_cell": ">= np.prod(shapes[level]) and level + 1 "
+                "< len(shapes)",
+                "-= np.prod(shapes[level]) * per_cell": "-= np.prod(shapes[level])",
+                "cell, form = divmod(number, per_cell)": "cell, form = number, number % per_cell",
+            },
             "You count the cells of a level. Every cell has `per_cell` anchors.",
         ),
         Wrong(
-            columns_first,
+            {
+                "cell, form = divmod(number, per_cell)": "row, rest = divmod(number, "
+                "shapes[level][1])",
+                "cell // shapes[level][1], cell % shapes[level][1], form": "row, *divmod(rest, "
+                "per_cell)",
+            },
             "You divide by the columns first. What changes from one number to the next is the "
             "form, so it must be split off first.",
         ),
         Wrong(
-            lambda n, shapes, a: (*anchor_place(n, shapes, a)[:3], n),
+            {"level = 0": "level, given = 0, number", "[1], form": "[1], given"},
             "The last number is the form at its cell, from 0 up to `per_cell` - 1.",
         ),
     ],
@@ -222,26 +197,6 @@ def middle_anchors(shape, stride, forms, offset=0.5):
         for left, top, right, below in forms
     ]  # fmt: skip
     return np.array(anchors, np.float32).reshape(-1, 4)
-
-
-def reordered(axes):
-    """The anchors with the axes rows, columns, forms in another order."""
-
-    def answer(shape, stride, forms):
-        anchors = middle_anchors(shape, stride, forms)
-        return anchors.reshape(*shape, len(forms), 4).transpose(*axes, 3).reshape(-1, 4)
-
-    return answer
-
-
-def exchanged(shape, stride, forms):
-    """The row's number used for x, the column's for y."""
-    centre = [
-        [(r + 0.5) * stride, (c + 0.5) * stride] * 2
-        for r in range(shape[0])
-        for c in range(shape[1])
-    ]
-    return (np.float32(centre)[:, None] + forms).reshape(-1, 4)
 
 
 def centres_picture(arguments, expected, got):
@@ -278,31 +233,38 @@ MIDDLE_ANCHORS = Task(
     ),
     wrong=[
         Wrong(
-            lambda shape, stride, forms: middle_anchors(shape, stride, forms, 0),
+            {
+                "[:, None] + 0.5) * stride": "[:, None]) * stride",
+                "np.float32) + 0.5) * stride": "np.float32)) * stride",
+            },
             "Your anchors are centred on the corners of the cells. The middle is half a stride on.",
         ),
         Wrong(
-            lambda shape, stride, forms: middle_anchors(shape, stride, forms, 0) + np.float32(0.5),
+            {
+                "[:, None] + 0.5) * stride": "[:, None]) * stride + 0.5",
+                "np.float32) + 0.5) * stride": "np.float32)) * stride + 0.5",
+            },
             "You add half a pixel; it must be half a cell. When is the half added, before or after "
             "the stride is multiplied?",
         ),
         Wrong(
-            lambda shape, stride, forms: middle_anchors(shape, stride, forms, stride // 2 / stride),
+            {
+                "[:, None] + 0.5) * stride": "[:, None]) * stride + stride // 2",
+                "np.float32) + 0.5) * stride": "np.float32)) * stride + stride // 2",
+            },
             "Half of an odd stride is not a whole number: you round it.",
         ),
         Wrong(
-            lambda shape, stride, forms: middle_anchors(shape, stride, forms).reshape(
-                -1, len(forms), 4
-            ),
+            {"reshape(-1, 4)": "reshape(-1, len(forms), 4)"},
             "One axis too many: a cell's forms must stand in the same list as all others.",
         ),
-        Wrong(exchanged, "x and y are exchanged: x grows with the column."),
+        Wrong({"[x, y, x, y]": "[y, x, y, x]"}, "x and y are exchanged: x grows with the column."),
         Wrong(
-            reordered((1, 0, 2)),
+            {".reshape(-1, 4)": ".transpose(1, 0, 2, 3).reshape(-1, 4)"},
             "The cells come column by column. The lesson's order goes along the rows.",
         ),
         Wrong(
-            reordered((2, 0, 1)),
+            {".reshape(-1, 4)": ".transpose(2, 0, 1, 3).reshape(-1, 4)"},
             "All cells of the first form come first. The forms of a cell must stand next to each "
             "other: which axis has to be last before you flatten?",
         ),
@@ -322,20 +284,11 @@ def inside_picture(anchors, size, border):
     )
 
 
-def strictly(anchors, size, border):
-    high = np.array([size[1], size[0]]) + border
-    return ((anchors[:, :2] > -border) & (anchors[:, 2:] < high)).all(axis=1)
-
-
 @st.composite
 def anchors_near_a_picture(draw):
     size = draw(st.tuples(st.integers(2, 9), st.integers(2, 9)))
     anchors = draw(boxes(1, 5, extent=12)) - np.float32(draw(st.sampled_from([0, 2])))
     return anchors, size, draw(st.sampled_from([0, 1, 2]))
-
-
-def inside_of_two(anchors, size, border):
-    return inside_picture(anchors, size[::-1], border)
 
 
 def border_picture(arguments, expected, got):
@@ -370,51 +323,34 @@ INSIDE_PICTURE = Task(
     ),
     wrong=[
         Wrong(
-            inside_of_two,
+            {"[size[1], size[0]]": "[size[0], size[1]]"},
             "`size` is height, width, in this order. x must be compared with the width.",
         ),
         Wrong(
-            strictly,
+            {">=": ">", "<=": "<"},
             "An anchor that just touches the border is inside: its edge is where the picture ends.",
         ),
+        Wrong({"-border": "0", " + border": ""}, "The border is not taken into account."),
         Wrong(
-            lambda a, size, border: inside_picture(a, size, 0),
-            "The border is not taken into account.",
-        ),
-        Wrong(
-            lambda a, size, border: inside_picture(a, size, -border),
+            {"-border": "border", "+ border": "- border"},
             "You shrink the picture by the border. It says how far an anchor may reach *over* the "
             "edge.",
         ),
         Wrong(
-            lambda a, size, border: inside_picture(
-                a, (size[0] - 2 * border, size[1] - 2 * border), border
-            ),
+            {"+ border": "- border"},
             "Left and above it is right. On the other side you subtract the border, too; which way "
             "is over the edge there?",
         ),
         Wrong(
-            lambda a, size, border: (
-                (a[:, :2] >= -border).any(axis=1)
-                | (a[:, 2:] <= np.array([size[1], size[0]]) + border).any(axis=1)
-            ),
+            {"-border).all": "-border).any", "low & high.all": "low | high.any"},
             "One edge that is inside is enough in yours. All four must be.",
         ),
         Wrong(
-            lambda a, size, border: np.flatnonzero(inside_picture(a, size, border)),
+            {"low & high.all(axis=1)": "np.flatnonzero(low & high.all(axis=1))"},
             "Those are numbers of anchors. True or False for each is asked for.",
         ),
-        Wrong(
-            lambda a, size, border: (a[:, :2] >= -border).all(axis=1),
-            "You look at the left and upper edges only.",
-        ),
-        Wrong(
-            lambda a, size, border: (
-                (a[:, :2] >= -border).all(axis=1)
-                & (a[:, 2:] <= np.array([size[1], size[0]])).all(axis=1)
-            ),
-            "On the right and below the anchor may reach over the edge, too.",
-        ),
+        Wrong({" & high.all(axis=1)": ""}, "You look at the left and upper edges only."),
+        Wrong({" + border": ""}, "On the right and below the anchor may reach over the edge, too."),
     ],
 )
 
@@ -425,14 +361,6 @@ def overlap_of_sides(a, b):
     """IoU of two boxes with these sides and the same centre."""
     shared = min(a[0], b[0]) * min(a[1], b[1])
     return shared / max(a[0] * a[1] + b[0] * b[1] - shared, 1e-12)
-
-
-def nearness(a, b):
-    return -((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2)
-
-
-def shared_area(a, b):
-    return min(a[0], b[0]) * min(a[1], b[1])
 
 
 def clustered(closeness=overlap_of_sides, average=np.mean, fixed_rounds=None, in_turn=False):
@@ -451,22 +379,6 @@ def clustered(closeness=overlap_of_sides, average=np.mean, fixed_rounds=None, in
         return forms
 
     return answer
-
-
-def nan_where_none(sides, forms, rounds):
-    forms = forms.astype(float)
-    for _ in range(rounds):
-        joined = np.argmax([[overlap_of_sides(s, f) for f in forms] for s in sides], axis=1)
-        forms = np.array([sides[joined == k].mean(axis=0) for k in range(len(forms))])
-    return forms
-
-
-def nothing_where_none(sides, forms, rounds):
-    for _ in range(rounds):
-        joined = np.argmax([[overlap_of_sides(s, f) for f in forms] for s in sides], axis=1)
-        groups = [sides[joined == k] for k in range(len(forms))]
-        forms = np.array([g.mean(axis=0) if len(g) else np.zeros(2) for g in groups])
-    return forms
 
 
 def positive(shape):
@@ -519,31 +431,40 @@ FITTED_FORMS = Task(
     ),
     wrong=[
         Wrong(
-            clustered(nearness),
+            {
+                "(shared / (areas + np.prod(forms, axis=1) - shared))": "(-((sides[:, None] - "
+                "forms) ** 2).sum(axis=2))"
+            },
             "You measure the plain distance of the sides. Then large boxes pull harder than small "
             "ones; the IoU of boxes with the same centre does not care how large they are.",
         ),
         Wrong(
-            clustered(shared_area),
+            {"(shared / (areas + np.prod(forms, axis=1) - shared))": "shared"},
             "You join by the shared area. A huge form shares most with every box; what is it "
             "divided by in an IoU?",
         ),
         Wrong(
-            nan_where_none,
+            {"np.unique(joined)": "range(len(forms))"},
             "A form that no box joined becomes NaN, the mean of nothing. It must stay as it is.",
         ),
         Wrong(
-            clustered(
-                lambda a, b: shared_area(a, b) / (np.prod(a) * np.prod(b) - shared_area(a, b))
-            ),
+            {"areas + np.prod": "areas * np.prod"},
             "You multiply the two areas. Their sum, less what is shared, is the union.",
         ),
         Wrong(
-            nothing_where_none,
+            {
+                "np.unique(joined)": "range(len(forms))",
+                ".mean(axis=0)": ".mean(axis=0) if k in joined else 0",
+            },
             "A form that no box joined becomes 0. It must stay as it is.",
         ),
-        Wrong(clustered(fixed_rounds=1), "You do one round, whatever `rounds` says."),
-        Wrong(clustered(average=np.median), "You take the median; the mean is asked for."),
+        Wrong(
+            {"range(rounds)": "range(min(rounds, 1))"}, "You do one round, whatever `rounds` says."
+        ),
+        Wrong(
+            {"sides[joined == k].mean(axis=0)": "np.median(sides[joined == k], axis=0)"},
+            "You take the median; the mean is asked for.",
+        ),
         Wrong(
             clustered(in_turn=True),
             "You change a form and then let boxes choose again before the next form is changed. In "
@@ -558,21 +479,6 @@ FITTED_FORMS = Task(
 def lay_anchors(height, width, stride, size, ratios):
     cells = [(row, column) for row in range(height) for column in range(width)]
     return np.array([anchor_one(*cell, stride, size, r) for cell in cells for r in ratios], float)
-
-
-def shifted_to_middles(height, width, stride, size, ratios):
-    middle = np.array([stride[1], stride[0]] * 2) / 2
-    return lay_anchors(height, width, stride, size, ratios) + middle
-
-
-def ratio_by_ratio(height, width, stride, size, ratios):
-    rows = lay_anchors(height, width, stride, size, ratios)
-    return rows.reshape(-1, len(ratios), 4).swapaxes(0, 1).reshape(-1, 4)
-
-
-def column_by_column(height, width, stride, size, ratios):
-    rows = lay_anchors(height, width, stride, size, ratios)
-    return rows.reshape(height, width, -1).swapaxes(0, 1).reshape(-1, 4)
 
 
 @st.composite
@@ -603,32 +509,28 @@ LAY_ANCHORS = Task(
     ),
     wrong=[
         Wrong(
-            lambda h, w, stride, size, ratios: lay_anchors(
-                h, w, stride, size, [1 / r for r in ratios]
-            ),
+            {"[size / root, size * root]": "[size * root, size / root]"},
             "Your ratios are upside down: a ratio of 2 is twice as high as wide.",
         ),
         Wrong(
-            shifted_to_middles,
+            {"x * stride[1], y * stride[0]": "(x + 0.5) * stride[1], (y + 0.5) * stride[0]"},
             "Your anchors lie about the middle of each cell. These, like torchvision's, lie about "
             "its upper left corner.",
         ),
         Wrong(
-            ratio_by_ratio,
+            {".reshape(-1, 4)": ".transpose(2, 0, 1, 3).reshape(-1, 4)"},
             "All boxes are there, in another order: the ratio changes fastest, then the column.",
         ),
         Wrong(
-            column_by_column,
+            {".reshape(-1, 4)": ".transpose(1, 0, 2, 3).reshape(-1, 4)"},
             "All boxes are there, in another order: finish a row before the next one begins.",
         ),
         Wrong(
-            lambda h, w, stride, size, ratios: lay_anchors(h, w, stride[::-1], size, ratios),
+            {"stride[1], y * stride[0]": "stride[0], y * stride[1]"},
             "The strides are swapped: the first is from row to row.",
         ),
         Wrong(
-            lambda h, w, stride, size, ratios: lay_anchors(h, w, stride, size, ratios)[
-                :, [1, 0, 3, 2]
-            ],
+            {".reshape(-1, 4)": ".reshape(-1, 4)[:, [1, 0, 3, 2]]"},
             "x and y are swapped: a box is x1 y1 x2 y2, and columns run along x.",
         ),
     ],

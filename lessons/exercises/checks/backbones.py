@@ -61,13 +61,9 @@ STAGE_SIZES = Task(
             "Stage 1 does not halve; it keeps what stem and pooling leave.",
         ),
         Wrong(
-            lambda h, w: stage_sizes(h, w)[::-1],
-            "The order is wrong: the largest map comes first.",
+            lambda h, w: stage_sizes(h, w)[::-1], "The order is wrong: the largest map comes first."
         ),
-        Wrong(
-            lambda h, w: stage_sizes(w, h),
-            "Height and width are swapped.",
-        ),
+        Wrong(lambda h, w: stage_sizes(w, h), "Height and width are swapped."),
     ],
 )
 
@@ -131,14 +127,8 @@ BLOCK_PARAMETERS = Task(
             shortcut_if(changes, norms=0),
             "The norms are missing: a scale and a shift for each channel.",
         ),
-        Wrong(
-            shortcut_if(changes, with_norm=False),
-            "The shortcut's convolution has a norm, too.",
-        ),
-        Wrong(
-            shortcut_if(changes, kernel=3),
-            "The shortcut's convolution is 1x1.",
-        ),
+        Wrong(shortcut_if(changes, with_norm=False), "The shortcut's convolution has a norm, too."),
+        Wrong(shortcut_if(changes, kernel=3), "The shortcut's convolution is 1x1."),
         Wrong(
             shortcut_if(changes, norms=4),
             "Means and variances are measured, not learnt. They do not count.",
@@ -208,10 +198,7 @@ MULTIPLY_ADDS = Task(
             "You count each layer at the size of its input. There is one sum for each number of "
             "the result, which a stride makes fewer.",
         ),
-        Wrong(
-            rounded_down,
-            "You round the size down. With this padding a side of 5 becomes 3.",
-        ),
+        Wrong(rounded_down, "You round the size down. With this padding a side of 5 becomes 3."),
         Wrong(
             lambda layers, h, w: multiply_adds([(1, o, k, s) for _, o, k, s in layers], h, w),
             "Each number of the result is a sum over all input channels.",
@@ -367,8 +354,7 @@ BOTTLENECK = Task(
     ),
     wrong=[
         Wrong(
-            variant(skip=0),
-            "The shortcut is missing: what came in is added before the last ReLU.",
+            variant(skip=0), "The shortcut is missing: what came in is added before the last ReLU."
         ),
         Wrong(
             variant(before=positive, last=as_it_is),

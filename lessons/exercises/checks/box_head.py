@@ -30,31 +30,6 @@ def surprise(logits, labels):
     return np.array(rows)
 
 
-def naive(logits, labels):
-    raised = np.exp(logits.astype(float))
-    return -np.log(raised[np.arange(len(labels)), labels] / raised.sum(axis=1))
-
-
-def log_of_small(logits, labels):
-    shifted = np.exp(logits.astype(float) - logits.max(axis=1, keepdims=True))
-    return -np.log(shifted[np.arange(len(labels)), labels] / shifted.sum(axis=1))
-
-
-def shifted_by(logits, labels, largest, late=False):
-    """With `largest` taken off the logits; `late` forms the probability before its logarithm."""
-    z = logits - largest
-    right = z[np.arange(len(labels)), labels]
-    if late:
-        return -np.log(np.exp(right) / np.exp(z).sum(axis=1))
-    return np.log(np.exp(z).sum(axis=1)) - right
-
-
-def every_label(logits, labels):
-    """A slice in place of the rows' numbers: (R, R)."""
-    z = logits - logits.max(axis=1, keepdims=True)
-    return np.log(np.exp(z).sum(axis=1)) - z[:, labels]
-
-
 @st.composite
 def rows_with_labels(draw):
     count, classes = draw(st.integers(1, 3)), draw(st.integers(1, 4))
@@ -85,50 +60,74 @@ SURPRISE = Task(
     ),
     wrong=[
         Wrong(
-            naive,
+            {
+                "logits - logits.max(axis=1, keepdims=True)": "logits.astype(float)",
+                "np.log(np.exp(shifted).sum(axis=1)) - right": "-np.log(np.exp(right) / "
+                "np.exp(shifted).sum(axis=1))",
+            },
             "The exponential of 1000 is too large for any float. What can be subtracted from all "
             "logits of a row without changing the probabilities?",
         ),
         Wrong(
-            log_of_small,
+            {
+                "shifted = logits": "shifted = logits.astype(float)",
+                "np.log(np.exp(shifted).sum(axis=1)) - right": "-np.log(np.exp(right) / "
+                "np.exp(shifted).sum(axis=1))",
+            },
             "Your exponentials no longer overflow, but a very small probability becomes 0, and its "
             "logarithm infinite. Write the logarithm of the quotient as a difference first.",
         ),
         Wrong(
-            lambda z, u: shifted_by(z, u, z.max()),
+            {"logits.max(axis=1, keepdims=True)": "logits.max()"},
             "You take the largest of all rows off. A row that lies far below it is left with "
             "exponentials of 0: every row needs its own.",
         ),
         Wrong(
-            lambda z, u: shifted_by(z, u, z.max(), late=True),
+            {
+                "logits.max(axis=1, keepdims=True)": "logits.max()",
+                "np.log(np.exp(shifted).sum(axis=1)) - right": "-np.log(np.exp(right) / "
+                "np.exp(shifted).sum(axis=1))",
+            },
             "Two things: the largest of all rows is taken off, where every row needs its own; and "
             "a very small probability becomes 0 before its logarithm is taken.",
         ),
         Wrong(
-            lambda z, u: shifted_by(z, u, z.max(axis=0)),
+            {"logits.max(axis=1, keepdims=True)": "logits.max(axis=0)"},
             "You take each column's largest off, which is another number for each class, and that "
             "changes the probabilities. Take a row's largest off that row.",
         ),
         Wrong(
-            every_label,
+            {"np.arange(len(labels)), labels": ":, labels"},
             "Yours is (R, R), for a slice takes all rows for each label. The row's number has to "
             "go with its label.",
         ),
         Wrong(
-            lambda z, u: surprise(z, u) / np.log(2),
+            {
+                "np.log(np.exp(shifted).sum(axis=1)) - "
+                "right": "(np.log(np.exp(shifted).sum(axis=1)) - right) / np.log(2)"
+            },
             "That is in bits, the logarithm to base 2. The field uses the natural one.",
         ),
         Wrong(
-            lambda z, u: np.mean(surprise(z, u)),
+            {
+                "np.log(np.exp(shifted).sum(axis=1)) "
+                "- right": "np.mean(np.log(np.exp(shifted).sum(axis=1)) - right)"
+            },
             "That is the mean over all rows. Each row's own loss is asked for.",
         ),
         Wrong(
-            lambda z, u: -surprise(z, u),
+            {
+                "np.log(np.exp(shifted).sum(axis=1)) - right": "right - "
+                "np.log(np.exp(shifted).sum(axis=1))"
+            },
             "The sign is wrong: a loss is 0 where the right class is certain, and grows from "
             "there.",
         ),
         Wrong(
-            lambda z, u: np.exp(-surprise(z, u)),
+            {
+                "np.log(np.exp(shifted).sum(axis=1)) - right": "np.exp(right) / "
+                "np.exp(shifted).sum(axis=1)"
+            },
             "That is the probability of the right class. The loss is its negative logarithm.",
         ),
     ],
@@ -148,30 +147,6 @@ def decoded(deltas, proposals, labels, weights=(10, 10, 5, 5), pick=None, centre
         w, h = w * np.exp(dw), h * np.exp(dh)
         found.append((x - w / 2, y - h / 2, x + w / 2, y + h / 2))
     return np.array(found).reshape(-1, 4)
-
-
-def by_offset_first(row, k):
-    return row.reshape(4, -1)[:, k]
-
-
-def class_before(row, k):
-    return row[4 * (k - 1) : 4 * (k - 1) + 4] if k else row[-4:]
-
-
-def everyones_class(deltas, proposals, labels):
-    """A slice instead of the rows' numbers: (R, R, 4), which meets no (R, 2)."""
-    own = deltas.reshape(len(deltas), -1, 4)[:, labels]
-    sides = proposals[:, 2:] - proposals[:, :2]
-    return proposals[:, :2] + sides / 2 + own[:, :2] / 10 * sides
-
-
-def added_sides(deltas, proposals, labels):
-    """Sides grow by a share in place of the exponential of it."""
-    own = np.array([row[4 * k : 4 * k + 4] for row, k in zip(deltas, labels, strict=True)], float)
-    sides = proposals[:, 2:] - proposals[:, :2]
-    centre = (proposals[:, 2:] + proposals[:, :2]) / 2 + own[:, :2] / 10 * sides
-    half = sides * (1 + own[:, 2:] / 5) / 2
-    return np.hstack([centre - half, centre + half])
 
 
 @st.composite
@@ -206,37 +181,37 @@ OWN_BOXES = Task(
     ),
     wrong=[
         Wrong(
-            lambda *given: decoded(*given, weights=(1, 1, 1, 1)),
+            {" / 10": "", " / 5": ""},
             "The weights are missing: what the head says is 10 or 5 times the offset.",
         ),
         Wrong(
-            lambda *given: decoded(*given, weights=(0.1, 0.1, 0.2, 0.2)),
+            {"/ 10": "* 10", "/ 5": "* 5"},
             "You multiply by the weights. What the head says is 10 or 5 times the offset: divide.",
         ),
         Wrong(
-            everyones_class,
+            {"np.arange(count), labels": ":, labels"},
             "What you picked has the shape (R, R, 4): of each row the classes of all rows. One of "
             "each row is asked for, so the rows need numbers, too, in place of the slice.",
         ),
+        Wrong({"/ 5": "/ 10"}, "You divide all four by 10. For the sides it is 5."),
         Wrong(
-            lambda *given: decoded(*given, weights=(10, 10, 10, 10)),
-            "You divide all four by 10. For the sides it is 5.",
-        ),
-        Wrong(
-            lambda *given: decoded(*given, pick=by_offset_first),
+            {
+                "deltas.shape[1] // 4, 4)[np.arange(count), labels]": "4, deltas.shape[1] // "
+                "4)[np.arange(count), :, labels]"
+            },
             "You read a row as (4, K). The four offsets of a class stand together: (K, 4).",
         ),
         Wrong(
-            lambda *given: decoded(*given, pick=class_before),
+            {"labels]": "labels - 1]"},
             "You take the class before. The background is class 0 and has four offsets too, which "
             "no one uses.",
         ),
         Wrong(
-            lambda *given: decoded(*given, centre=0.0),
+            {"(proposals[:, :2] + proposals[:, 2:]) / 2": "proposals[:, :2]"},
             "You move the corner. dx and dy move the centre.",
         ),
         Wrong(
-            added_sides,
+            {"np.exp(own[:, 2:] / 5)": "(1 + own[:, 2:] / 5)"},
             "The offsets of sides are logarithms: a side is multiplied by the exponential.",
         ),
     ],
@@ -253,31 +228,6 @@ def branch_loss(deltas, goals, labels, beta=1 / 9, divisor=None, objects_only=Tr
         for d in np.abs(row[4 * label : 4 * label + 4] - goal):
             total += d * d / (2 * beta) if d < beta else d - beta / 2
     return total / (divisor(labels) if divisor else len(labels))
-
-
-def square_without_beta(deltas, goals, labels):
-    total = 0.0
-    for row, goal, label in zip(deltas.astype(float), goals, labels, strict=True):
-        for d in np.abs(row[4 * label : 4 * label + 4] - goal) if label else ():
-            total += d * d / 2 if d < 1 / 9 else d - 1 / 18
-    return total / len(labels)
-
-
-def mean_of_what_counts(deltas, goals, labels):
-    """0 / 0 where the sample has no objects."""
-    objects = np.count_nonzero(labels)
-    return branch_loss(deltas, goals, labels, divisor=lambda u: 4 * objects) if objects else np.nan
-
-
-def class_before_loss(deltas, goals, labels):
-    return branch_loss(np.roll(deltas, 4, axis=1), goals, labels)
-
-
-def every_class(deltas, goals, labels):
-    """As if each class's offsets should be right."""
-    classes = deltas.shape[1] // 4
-    each = [branch_loss(deltas, goals, np.where(labels, k, 0)) for k in range(1, classes)]
-    return float(sum(each))
 
 
 @st.composite
@@ -311,43 +261,44 @@ BOX_BRANCH_LOSS = Task(
     ),
     wrong=[
         Wrong(
-            lambda *given: branch_loss(*given, divisor=lambda u: max((u > 0).sum(), 1)),
+            {"len(labels)": "max(len(objects), 1)"},
             "You divide by the objects. All proposals of the sample are counted, background too.",
         ),
         Wrong(
-            lambda *given: branch_loss(*given, divisor=lambda u: 4 * max((u > 0).sum(), 1)),
+            {"len(labels)": "(4 * max(len(objects), 1))"},
             "That is the mean over the objects' offsets. The four are added up, and the sum is "
             "divided by the number of proposals.",
         ),
         Wrong(
-            mean_of_what_counts,
+            {"terms.sum() / len(labels)": "terms.mean()"},
             "That is the mean over the objects' offsets, and 0 / 0 where there is no object. Add "
             "all up, and divide by the number of proposals.",
         ),
         Wrong(
-            class_before_loss,
+            {"labels[objects]": "labels[objects] - 1"},
             "You take the offsets of the class before. The background is class 0 and has four, "
             "too.",
         ),
         Wrong(
-            lambda *given: branch_loss(*given, divisor=lambda u: 4 * len(u)),
+            {"len(labels)": "(4 * len(labels))"},
             "You take the mean over the four offsets. They are added up.",
         ),
         Wrong(
-            lambda *given: branch_loss(*given, objects_only=False),
+            {"np.flatnonzero(labels)": "np.arange(len(labels))"},
             "Background pays for its offsets in yours. It has no box that it could be right about.",
         ),
         Wrong(
-            square_without_beta,
+            {"/ (2 * beta)": "/ 2"},
             "Near 0 your smooth L1 is d * d / 2. Beta stands below the line there too, or the two "
             "parts do not meet.",
         ),
+        Wrong({"1 / 9": "1.0"}, "Your smooth L1 bends at 1. Beta is 1/9."),
         Wrong(
-            lambda *given: branch_loss(*given, beta=1.0),
-            "Your smooth L1 bends at 1. Beta is 1/9.",
-        ),
-        Wrong(
-            every_class,
+            {
+                "reshape(-1, 4)[objects * classes + labels[objects]]": "reshape(-1, classes, "
+                "4)[objects, 1:]",
+                "goals[objects]": "goals[objects, None]",
+            },
             "You compare the offsets of every class with the goal. Only those of the true class "
             "are asked to be right.",
         ),
@@ -370,25 +321,6 @@ def voted(boxes, scores, kept, threshold, weight=None, voters=None):
                 sum_of_weights += weight(float(scores[n]), overlap)
         out.append(total / sum_of_weights)
     return np.array(out).reshape(-1, 4)
-
-
-def without_norm(boxes, scores, kept, threshold):
-    """The weighted sum divided by the number of voters."""
-    means = voted(boxes, scores, kept, threshold)
-    for m, k in enumerate(kept):
-        own = [n for n in range(len(boxes)) if iou_one(boxes[k], boxes[n]) >= threshold]
-        means[m] *= scores[own].sum() / len(own)
-    return means
-
-
-def norm_of_all(boxes, scores, kept, threshold):
-    """All detections' weights divided by their common sum."""
-    means = voted(boxes, scores, kept, threshold)
-    sums = [
-        sum(s for s, b in zip(scores, boxes, strict=True) if iou_one(boxes[k], b) >= threshold)
-        for k in kept
-    ]
-    return means * (np.array(sums, float) / sum(sums))[:, None]
 
 
 @st.composite
@@ -434,24 +366,24 @@ VOTE = Task(
     ),
     wrong=[
         Wrong(
-            lambda *given: voted(*given, weight=lambda score, overlap: 1.0),
+            {"* scores": "* 1.0"},
             "All votes count the same. A candidate that the head believes in counts more: by what?",
         ),
         Wrong(
-            lambda *given: voted(*given, weight=lambda score, overlap: score * overlap),
+            {"* scores": "* scores * box_iou(boxes[kept], boxes)"},
             "You weight by score times overlap. Overlap only decides who may vote.",
         ),
         Wrong(
-            norm_of_all,
+            {"axis=1, keepdims=True": ""},
             "The weights of all detections together add up to 1 in yours, so that boxes shrink "
             "toward the corner. Each detection's weights must.",
         ),
         Wrong(
-            without_norm,
+            {"weights.sum(": "voters.sum("},
             "You divide by the number of voters. In a weighted mean the weights' sum stands below.",
         ),
         Wrong(
-            lambda *given: voted(*given, voters=lambda n, k, kept: n in kept),
+            {"* scores": "* scores * np.isin(np.arange(len(boxes)), kept)"},
             "Only boxes that were kept vote in yours. Those that were suppressed are the point of "
             "it.",
         ),
@@ -474,11 +406,6 @@ def keep_with(scores, boxes, score_threshold, iou_threshold, limit, first=1, apa
             kept.append((r, k))
     kept = np.array(kept[:limit], int).reshape(-1, 2)
     return kept[:, 0], kept[:, 1]
-
-
-def best_class_only(scores, boxes, score_threshold, iou_threshold, limit):
-    most = np.where(scores == scores.max(axis=1, keepdims=True), scores, -1)
-    return keep_with(most, boxes, score_threshold, iou_threshold, limit)
 
 
 @st.composite
@@ -515,27 +442,30 @@ KEEP_DETECTIONS = Task(
     ),
     wrong=[
         Wrong(
-            lambda *given: keep_with(*given, first=0),
+            {"rows[classes > 0], classes[classes > 0]": "rows, classes", "range(1, ": "range("},
             "The background is among your detections. Class 0 is no object.",
         ),
         Wrong(
-            lambda *given: keep_with(*given, apart=False),
+            {"range(1, scores.shape[1])": "[0]", "classes == k": "classes > k"},
             "Classes suppress each other. A dog on a sofa overlaps it, and both stay.",
         ),
         Wrong(
-            best_class_only,
+            {
+                "scores > score_threshold": "(scores > score_threshold) & (scores == "
+                "scores.max(axis=1, keepdims=True))"
+            },
             "You keep only the best class of each proposal. Every class above the threshold "
             "counts.",
         ),
         Wrong(
-            lambda *given: keep_with(*given, early=1),
+            {
+                "own_scores, own =": "first = np.argsort(-scores[rows, classes])[:limit]\n    "
+                "rows, classes = rows[first], classes[first]\n    own_scores, own ="
+            },
             "You cut at the limit before suppression, and some of the places go to boxes that are "
             "dropped later.",
         ),
-        Wrong(
-            lambda s, b, t, iou, limit: keep_with(s, b, t, iou, s.size),
-            "There are more than `limit`.",
-        ),
+        Wrong({"[:limit]": ""}, "There are more than `limit`."),
     ],
 )
 

@@ -49,21 +49,24 @@ BOX_FROM_MASK = Task(
     ),
     wrong=[
         Wrong(
-            lambda mask: box_from_mask(mask) - np.float32([0, 0, 1, 1]),
+            {"columns.max() + 1, rows.max() + 1": "columns.max(), rows.max()"},
             "Your right and lower edges are the numbers of the last column and row. A pixel has a "
             "width: where does the last one end?",
         ),
         Wrong(
-            lambda mask: box_from_mask(mask)[[1, 0, 3, 2]],
+            {"rows, columns =": "columns, rows ="},
             "x and y are swapped. The first axis of an array is the row, and that is y.",
         ),
         Wrong(
-            lambda mask: (box_from_mask(mask) - np.float32([0, 0, 1, 1]))[[1, 0, 3, 2]],
+            {
+                "rows, columns =": "columns, rows =",
+                "columns.max() + 1, rows.max() + 1": "columns.max(), rows.max()",
+            },
             "Two things: x and y are swapped (the first axis of an array is y), and the last pixel "
             "ends one further than its number.",
         ),
         Wrong(
-            lambda mask: xywh(box_from_mask(mask)),
+            {"columns.max() + 1, rows.max() + 1": "np.ptp(columns) + 1, np.ptp(rows) + 1"},
             "Your last two numbers are width and height. Here they are the right and lower edge.",
         ),
         Wrong(
@@ -93,66 +96,10 @@ def iou_xywh(a, b):
     return float(iou_one(corners(a), corners(b)))
 
 
-def unclamped(a, b):
-    p, q = corners(a), corners(b)
-    inter = (min(p[2], q[2]) - max(p[0], q[0])) * (min(p[3], q[3]) - max(p[1], q[1]))
-    return float(inter / (a[2] * a[3] + b[2] * b[3] - inter))
-
-
-def clamped_product(a, b):
-    p, q = corners(a), corners(b)
-    inter = (min(p[2], q[2]) - max(p[0], q[0])) * (min(p[3], q[3]) - max(p[1], q[1]))
-    return float(max(inter, 0) / (a[2] * a[3] + b[2] * b[3] - max(inter, 0)))
-
-
-def widths_for_heights(a, b):
-    inter = shared([*a[:3], a[2]], [*b[:3], b[2]])
-    return float(inter / (a[2] * a[3] + b[2] * b[3] - inter))
-
-
-def around_centres(a, b):
-    return iou_xywh(*([x - w / 2, y - h / 2, w, h] for x, y, w, h in (a, b)))
-
-
-def plus_one(a, b):
-    p, q = corners(a), corners(b)
-    width = max(0, min(p[2], q[2]) - max(p[0], q[0]) + 1)
-    height = max(0, min(p[3], q[3]) - max(p[1], q[1]) + 1)
-    inter = width * height
-    return float(inter / ((a[2] + 1) * (a[3] + 1) + (b[2] + 1) * (b[3] + 1) - inter))
-
-
-def over_sum(a, b):
-    inter = shared(a, b)
-    return float(inter / (a[2] * a[3] + b[2] * b[3]))
-
-
-def over_smaller(a, b):
-    return float(shared(a, b) / min(a[2] * a[3], b[2] * b[3]))
-
-
 def shared(a, b):
     p, q = corners(a), corners(b)
     width = max(0, min(p[2], q[2]) - max(p[0], q[0]))
     return width * max(0, min(p[3], q[3]) - max(p[1], q[1]))
-
-
-def over_plus(a, b):
-    inter = shared(a, b)
-    return float(inter / (a[2] * a[3] + b[2] * b[3] + inter))
-
-
-def earliest_edges(a, b):
-    p, q = corners(a), corners(b)
-    width = max(0, min(p[2], q[2]) - min(p[0], q[0]))
-    inter = width * max(0, min(p[3], q[3]) - min(p[1], q[1]))
-    return float(inter / (a[2] * a[3] + b[2] * b[3] - inter))
-
-
-def absolute(a, b):
-    p, q = corners(a), corners(b)
-    inter = abs(min(p[2], q[2]) - max(p[0], q[0])) * abs(min(p[3], q[3]) - max(p[1], q[1]))
-    return float(inter / (a[2] * a[3] + b[2] * b[3] - inter))
 
 
 def xywh(corner_box):
@@ -188,49 +135,55 @@ IOU_XYWH = Task(
             "and height.",
         ),
         Wrong(
-            unclamped,
+            {"max(w, 0) * max(h, 0)": "w * h"},
             "Boxes that lie apart get a number. Where they do not meet, a side of the shared part "
             "comes out negative: what must it be instead, before the sides are multiplied?",
         ),
         Wrong(
-            clamped_product,
+            {"max(w, 0) * max(h, 0)": "max(w * h, 0)"},
             "You clamp the product of the sides. Where both are negative it is positive already: "
             "clamp each side before they are multiplied.",
         ),
         Wrong(
-            widths_for_heights,
+            {"a[1] + a[3], b[1] + b[3]": "a[1] + a[2], b[1] + b[2]"},
             "Your lower edges are the upper ones plus the width. The height is the fourth number.",
         ),
         Wrong(
-            around_centres,
+            {
+                "w = min": "a, b = ([c[0] - c[2] / 2, c[1] - c[3] / 2, *c[2:]] for c in (a, b))\n  "
+                "  w = min"
+            },
             "You take the first two numbers for the centre. They are the left and upper edge.",
         ),
         Wrong(
-            over_plus,
+            {"- shared": "+ shared"},
             "You add the shared part to the two areas. It is in both of them already: take it off "
             "once.",
         ),
         Wrong(
-            earliest_edges,
+            {"max(a[0], b[0])": "min(a[0], b[0])", "max(a[1], b[1])": "min(a[1], b[1])"},
             "Your shared part begins at the first of the two left (or upper) edges. It begins "
             "where both boxes have begun.",
         ),
         Wrong(
-            absolute,
+            {"max(w, 0) * max(h, 0)": "abs(w) * abs(h)"},
             "You take the absolute value where a side comes out negative. Negative means that the "
             "boxes do not meet: the side is 0.",
         ),
         Wrong(
-            plus_one,
+            {
+                "max(w, 0) * max(h, 0)": "max(w + 1, 0) * max(h + 1, 0)",
+                "a[2] * a[3] + b[2] * b[3]": "(a[2] + 1) * (a[3] + 1) + (b[2] + 1) * (b[3] + 1)",
+            },
             "You add one to widths and heights. That is right where coordinates are pixel numbers; "
             "here they are edges, and right minus left is the width.",
         ),
         Wrong(
-            over_sum,
+            {" - shared": ""},
             "You divide by the sum of the two areas. The shared part is counted twice in it.",
         ),
         Wrong(
-            over_smaller,
+            {"(a[2] * a[3] + b[2] * b[3] - shared)": "min(a[2] * a[3], b[2] * b[3])"},
             "You divide by the smaller area: any box that contains the other gets 1. The union is "
             "what at least one of them covers.",
         ),
@@ -245,36 +198,8 @@ def covered_by(a, b):
     return np.array(shares, np.float32).reshape(len(a), len(b))
 
 
-def covered_unclamped(a, b):
-    low, high = np.maximum(a[:, None, :2], b[:, :2]), np.minimum(a[:, None, 2:], b[:, 2:])
-    return np.prod(high - low, axis=2) / np.prod(a[:, 2:] - a[:, :2], axis=1)[:, None]
-
-
-def clamped_late(a, b):
-    return np.maximum(covered_unclamped(a, b), 0)
-
-
-def at_most_one_pixel(a, b):
-    low, high = np.maximum(a[:, None, :2], b[:, :2]), np.minimum(a[:, None, 2:], b[:, 2:])
-    areas = np.prod(a[:, 2:] - a[:, :2], axis=1)
-    return np.prod(np.clip(high - low, 0, 1), axis=2) / areas[:, None]
-
-
-def of_the_other(a, b):
-    return np.ascontiguousarray(covered_by(b, a).T)
-
-
-def of_the_smaller(a, b):
-    return np.maximum(covered_by(a, b), of_the_other(a, b))
-
-
 def as_iou(a, b):
     return np.array([[iou_one(p, q) for q in b] for p in a], np.float32).reshape(len(a), len(b))
-
-
-def area_along_columns(a, b):
-    inter = covered_by(a, b) * np.prod(a[:, 2:] - a[:, :2], axis=1)[:, None]
-    return inter / np.prod(a[:, 2:] - a[:, :2], axis=1)
 
 
 COVERED_BY = Task(
@@ -294,36 +219,36 @@ COVERED_BY = Task(
     ),
     wrong=[
         Wrong(
-            covered_unclamped,
+            {"np.maximum(high - low, 0)": "high - low"},
             "Two negative sides multiply to a positive area. Boxes that do not meet share nothing.",
         ),
         Wrong(
-            clamped_late,
+            {
+                "np.prod(np.maximum(high - low, 0), axis=2)": "np.maximum(np.prod(high - low, "
+                "axis=2), 0)"
+            },
             "You clamp the product. When both sides are negative it is positive already; clamp the "
             "sides before they are multiplied.",
         ),
         Wrong(
-            at_most_one_pixel,
+            {"np.maximum(high - low, 0)": "np.clip(high - low, 0, 1)"},
             "You cut the shared sides off at 1. They are lengths in pixels, not shares yet.",
         ),
         Wrong(
-            of_the_smaller,
+            {"area[:, None]": "np.minimum(area[:, None], np.prod(b[:, 2:] - b[:, :2], axis=1))"},
             "You divide by the smaller of the two areas. Here it is always that of `a[i]`.",
         ),
         Wrong(
-            lambda a, b: np.ascontiguousarray(covered_by(a, b).T),
+            {"return ": "return (", "area[:, None]": "area[:, None]).T"},
             "The table is transposed: rows are the boxes of `a`, columns those of `b`.",
         ),
         Wrong(
-            of_the_other,
+            {"a[:, 2:] - a[:, :2]": "b[:, 2:] - b[:, :2]", "area[:, None]": "area"},
             "You divide by the areas of `b`. The question is which share of `a[i]` is covered.",
         ),
+        Wrong(as_iou, "That is the IoU. Here only the area of `a[i]` stands below the line."),
         Wrong(
-            as_iou,
-            "That is the IoU. Here only the area of `a[i]` stands below the line.",
-        ),
-        Wrong(
-            area_along_columns,
+            {"area[:, None]": "area"},
             "The areas of `a` run along the wrong axis. They belong to the rows of an (N, M) "
             "table, so their shape must be (N, 1).",
         ),
@@ -341,46 +266,11 @@ def mask_iou(a, b):
     return out
 
 
-def mask_iou_overflowing(a, b):
-    a, b = (m.reshape(len(m), -1).astype(np.uint8) for m in (a, b))
-    both = (a @ b.T).astype(float)
-    either = a.sum(axis=1, dtype=float)[:, None] + b.sum(axis=1, dtype=float) - both
-    return both / np.maximum(either, 1)
-
-
-def mask_iou_of_bools(a, b):
-    a, b = (m.reshape(len(m), -1) for m in (a, b))
-    both = (a @ b.T).astype(float)
-    either = a.sum(axis=1)[:, None] + b.sum(axis=1) - both
-    return both / np.maximum(either, 1)
-
-
 def summed_over_masks(a, b):
     """(N, M, pixels), summed along the middle axis."""
     a, b = (m.reshape(len(m), -1) for m in (a, b))
     both, either = (a[:, None] & b).sum(axis=1), (a[:, None] | b).sum(axis=1)
     return both / np.maximum(either, 1)
-
-
-def over_the_larger(a, b):
-    both = np.array([[(p & q).sum() for q in b] for p in a], float)
-    return both / np.maximum(np.maximum(a.sum(axis=(1, 2))[:, None], b.sum(axis=(1, 2))), 1)
-
-
-def mask_iou_nan(a, b):
-    out = mask_iou(a, b)
-    empty = ~a.any(axis=(1, 2))[:, None] & ~b.any(axis=(1, 2))
-    return np.where(empty, np.nan, out)
-
-
-def mask_iou_over_sum(a, b):
-    iou = mask_iou(a, b)
-    return iou / (1 + iou)  # both / (|a| + |b|)
-
-
-def dice(a, b):
-    iou = mask_iou(a, b)
-    return 2 * iou / (1 + iou)
 
 
 @st.composite
@@ -418,24 +308,28 @@ MASK_IOU = Task(
     ),
     wrong=[
         Wrong(
-            mask_iou_overflowing,
+            {
+                "len(a), -1).astype(np.float32)": "len(a), -1).astype(np.uint8)",
+                "len(b), -1).astype(np.float32)": "len(b), -1).astype(np.uint8)",
+            },
             "Your counts wrap around at 256: a product of uint8 arrays is uint8. Count in a wider "
             "type.",
         ),
         Wrong(
-            mask_iou_of_bools,
+            {
+                "len(a), -1).astype(np.float32)": "len(a), -1)",
+                "len(b), -1).astype(np.float32)": "len(b), -1)",
+                "a @ b.T": "(a @ b.T).astype(float)",
+            },
             "The product of two bool arrays is bool: it says whether the masks meet, and does not "
             "count where.",
         ),
         Wrong(
-            mask_iou_over_sum,
+            {" - both": ""},
             "You divide by the sum of the two areas. The shared pixels are in it twice.",
         ),
         Wrong(
-            lambda a, b: (
-                np.array([[(p & q).sum() for q in b] for p in a], float)
-                / np.maximum(a.sum(axis=(1, 2)), 1)[:, None]
-            ),
+            {"a.sum(axis=1)[:, None] + b.sum(axis=1) - both": "a.sum(axis=1)[:, None]"},
             "You divide by the area of the first mask alone. The union also has what only the "
             "second covers.",
         ),
@@ -445,17 +339,20 @@ MASK_IOU = Task(
             "last is to go.",
         ),
         Wrong(
-            over_the_larger,
+            {
+                "a.sum(axis=1)[:, None] + b.sum(axis=1) - both": "np.maximum(a.sum(axis=1)[:, "
+                "None], b.sum(axis=1))"
+            },
             "You divide by the larger of the two areas. The union also has what only the smaller "
             "one covers.",
         ),
         Wrong(
-            dice,
+            {" - both": "", "return both": "return 2 * both"},
             "That is the Dice coefficient: twice the shared pixels over the sum of the areas. IoU "
             "divides the shared pixels by those of the union.",
         ),
         Wrong(
-            mask_iou_nan,
+            {"np.maximum(either, 1)": "either"},
             "Two empty masks give 0 / 0. Say 0 there: what is not there agrees with nothing.",
         ),
     ],
@@ -476,16 +373,6 @@ def union_of(p, q):
 def pairwise(one):
     """The table of a function of two boxes."""
     return lambda a, b: np.array([[float(one(p, q)) for q in b] for p in a]).reshape(len(a), len(b))
-
-
-def common(p, q):
-    """The shared area without a clamp."""
-    return (min(p[2], q[2]) - max(p[0], q[0])) * (min(p[3], q[3]) - max(p[1], q[1]))
-
-
-def giou_unclamped(p, q):
-    union = np.prod(p[2:] - p[:2]) + np.prod(q[2:] - q[:2]) - common(p, q)
-    return common(p, q) / union - (hull(p, q) - union) / hull(p, q)
 
 
 def giou_one(p, q):
@@ -524,49 +411,43 @@ GIOU = Task(
     ),
     wrong=[
         Wrong(
-            pairwise(iou_one),
+            {" - (hull - union) / hull": ""},
             "That is the plain IoU: it is 0 for all boxes that do not touch. The part about the "
             "enclosing box is missing.",
         ),
         Wrong(
-            pairwise(lambda p, q: iou_one(p, q) - (common(p, q) - union_of(p, q)) / common(p, q)),
+            {"opposite - corner": "high - low"},
             "Your enclosing box is the shared part. The one that encloses both begins at the "
             "smaller of two edges and ends at the larger.",
         ),
         Wrong(
-            pairwise(giou_unclamped),
+            {"np.maximum(high - low, 0)": "high - low"},
             "The shared part is not clamped: boxes that lie apart share a negative area in yours, "
             "or, in both directions apart, a positive one.",
         ),
         Wrong(
-            pairwise(lambda p, q: iou_one(p, q) - (hull(p, q) - union_of(p, q)) / union_of(p, q)),
+            {"/ hull": "/ union"},
             "You divide what neither covers by the union. It is a share of the enclosing box.",
         ),
         Wrong(
-            pairwise(lambda p, q: iou_one(p, q) + union_of(p, q) / hull(p, q)),
+            {"- (hull - union) / hull": "+ union / hull"},
             "You are nearly there: the share that neither covers is 1 minus the covered share, and "
             "it is taken off. A box with itself must come out as 1.",
         ),
         Wrong(
-            pairwise(lambda p, q: -(hull(p, q) - union_of(p, q)) / hull(p, q)),
-            "The IoU itself is missing: the empty share is taken off it.",
+            {"both / union - ": "-"}, "The IoU itself is missing: the empty share is taken off it."
         ),
         Wrong(
-            pairwise(lambda p, q: iou_one(p, q) - union_of(p, q) / hull(p, q)),
+            {"(hull - union)": "union"},
             "You subtract the share of the enclosing box that is covered. Subtract the share that "
             "is not: a box with itself must come out as 1.",
         ),
         Wrong(
-            pairwise(lambda p, q: iou_one(p, q) + (hull(p, q) - union_of(p, q)) / hull(p, q)),
+            {"- (hull": "+ (hull"},
             "The empty part of the enclosing box is added. Boxes further apart must get less.",
         ),
         Wrong(
-            pairwise(
-                lambda p, q: (
-                    iou_one(p, q)
-                    - (hull(p, q) - np.prod(p[2:] - p[:2]) - np.prod(q[2:] - q[:2])) / hull(p, q)
-                )
-            ),
+            {"hull - union": "hull - union - both"},
             "You subtract both areas from the enclosing box: what they share leaves twice. "
             "Subtract the union.",
         ),
@@ -583,35 +464,6 @@ def table_with(one):
         return np.array([[one(p, q) for q in b.astype(float)] for p in a.astype(float)])
 
     return answer
-
-
-def sides_shared(p, q):
-    return min(p[2], q[2]) - max(p[0], q[0]), min(p[3], q[3]) - max(p[1], q[1])
-
-
-def area_of(p):
-    return (p[2] - p[0]) * (p[3] - p[1])
-
-
-def iou_of_negative_sides(p, q):
-    width, height = sides_shared(p, q)
-    union = area_of(p) + area_of(q) - width * height
-    return width * height / union if union else 0.0
-
-
-def shared_counted_twice(p, q):
-    width, height = (max(side, 0) for side in sides_shared(p, q))
-    return width * height / max(area_of(p) + area_of(q), 1e-9)
-
-
-def over_the_smaller(p, q):
-    width, height = (max(side, 0) for side in sides_shared(p, q))
-    return width * height / max(min(area_of(p), area_of(q)), 1e-9)
-
-
-def pixels_counted(p, q):
-    grown = [np.array([*c[:2], c[2] + 1, c[3] + 1]) for c in (p, q)]
-    return float(iou_one(*grown))
 
 
 IOU_TABLE = Task(
@@ -634,26 +486,29 @@ IOU_TABLE = Task(
     ),
     wrong=[
         Wrong(
-            table_with(iou_of_negative_sides),
+            {"np.maximum(opposite - corner, 0)": "(opposite - corner)", "union > 0": "union != 0"},
             "Boxes that lie apart in both directions have two negative sides, and their product is "
             "positive. A side that they share is never less than 0.",
         ),
         Wrong(
-            table_with(shared_counted_twice),
+            {" - shared": ""},
             "The sum of both areas counts the shared part twice: take it off once.",
         ),
         Wrong(
-            table_with(over_the_smaller),
+            {"areas_a[:, None] + areas_b - shared": "np.minimum(areas_a[:, None], areas_b)"},
             "You divide by the smaller area. Two boxes of which one lies in the other would then "
             "always agree: divide by the union.",
         ),
         Wrong(
-            table_with(pixels_counted),
+            {
+                "corner = np": "a, b = a + np.float32([0, 0, 1, 1]), b + np.float32([0, 0, 1, "
+                "1])\n    corner = np"
+            },
             "You add 1 to the sides, as old code does. Here x2 is where the box ends, so its width "
             "is x2 - x1.",
         ),
         Wrong(
-            lambda a, b: table_with(lambda p, q: float(iou_one(p, q)))(b, a),
+            {"return shared": "return (shared", "union, 1)": "union, 1)).T"},
             "Rows and columns are swapped: one row for each box of a.",
         ),
     ],

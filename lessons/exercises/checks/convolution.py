@@ -7,7 +7,6 @@ from lessons import load
 from lessons.checking import Law, Task, Wrong
 from lessons.checking.pictures import tables
 from lessons.checking.strategies import arrays
-from tinymaskrcnn.functional import conv2d
 
 conv_pixel = load("convolution").conv_pixel
 
@@ -49,42 +48,41 @@ OUTPUT_SIZE = Task(
     ),
     wrong=[
         Wrong(
-            lambda size, k, s, p, d: (size + 2 * p - d * (k - 1) - 1) // s,
+            {"stride + 1": "stride"},
             "One position is missing. A kernel as large as the picture fits once, not zero times.",
         ),
         Wrong(
-            lambda size, k, s, p, d: (size + 2 * p - d * (k - 1)) // s,
+            {"- reach) // stride + 1": "- reach + 1) // stride"},
             "You divide the number of places by the stride. With a stride of 2 three places hold "
             "two positions: count the steps from the first to the last, and add the first.",
         ),
         Wrong(
-            lambda size, k, s, p, d: (size - 2 * p - d * (k - 1) - 1) // s + 1,
-            "Padding makes the picture larger. You take it off.",
+            {"+ 2 * padding": "- 2 * padding"}, "Padding makes the picture larger. You take it off."
         ),
         Wrong(
-            lambda size, k, s, p, d: (size - d * (k - 1) - 1) // s + 1,
+            {" + 2 * padding": ""},
             "The padding is missing. It makes the picture larger before the kernel is laid on it.",
         ),
         Wrong(
-            lambda size, k, s, p, d: round((size + 2 * p - d * (k - 1) - 1) / s) + 1,
+            {
+                "(size + 2 * padding - reach) // stride": "round((size + 2 * padding - reach) / "
+                "stride)"
+            },
             "You round to the nearest. A last step for which the picture has no room is not made: "
             "round down.",
         ),
+        Wrong({"2 * padding": "padding"}, "Padding is put on both sides of the picture."),
         Wrong(
-            lambda size, k, s, p, d: (size + p - d * (k - 1) - 1) // s + 1,
-            "Padding is put on both sides of the picture.",
-        ),
-        Wrong(
-            lambda size, k, s, p, d: (size + 2 * p - k) // s + 1,
+            {"dilation * (kernel - 1) + 1": "kernel"},
             "Dilation pulls the kernel's cells apart: how far does it reach then?",
         ),
         Wrong(
-            lambda size, k, s, p, d: (size + 2 * p - d * k) // s + 1,
+            {"(kernel - 1) + 1": "kernel"},
             "Between k cells there are k - 1 gaps. A dilated kernel does not reach past its last "
             "cell.",
         ),
         Wrong(
-            lambda size, k, s, p, d: -((d * (k - 1) + 1 - size - 2 * p) // s) + 1,
+            {"(size + 2 * padding - reach) // stride": "-((reach - size - 2 * padding) // stride)"},
             "You round up. A last step for which the picture has no room is not made.",
         ),
     ],
@@ -99,29 +97,6 @@ def receptive_field(layers):
     for kernel, stride in reversed(layers):
         first, last = first * stride, last * stride + kernel - 1
     return last - first + 1
-
-
-def forwards(layers):
-    field = 1
-    for kernel, stride in layers:
-        field = field * stride + kernel - 1
-    return field
-
-
-def strides_of_all(layers):
-    """Backwards, with as many strides as numbers."""
-    field = 1
-    for kernel, stride in reversed(layers):
-        field = field * stride + kernel - 1
-    return field
-
-
-def spans(layers):
-    """The sum of the distances between neighbours before each layer."""
-    total, distance = 0, 1
-    for _, stride in layers:
-        total, distance = total + distance, distance * stride
-    return total
 
 
 RECEPTIVE_FIELD = Task(
@@ -146,41 +121,44 @@ RECEPTIVE_FIELD = Task(
     ),
     wrong=[
         Wrong(
-            lambda layers: 1 + sum(k - 1 for k, _ in layers),
+            {" * distance": ""},
             "You leave the strides out. After a stride of 2, neighbouring numbers lie two pixels "
             "apart, and a kernel on them reaches twice as far.",
         ),
         Wrong(
-            lambda layers: sum(k for k, _ in layers) if layers else 1,
+            {
+                "field, distance = 1, 1": "field, distance = 0 if layers else 1, 1",
+                "field += (kernel - 1) * distance": "field += kernel",
+            },
             "Kernels overlap: a second one of 3 adds only 2 pixels to what the first has seen.",
         ),
         Wrong(
-            lambda layers: (
-                1
-                + sum(
-                    (k - 1) * int(np.prod([s for _, s in layers[: i + 1]]))
-                    for i, (k, _) in enumerate(layers)
-                )
-            ),
+            {
+                "field += (kernel - 1) * distance\n        distance *= stride": "distance *= "
+                "stride\n        field += (kernel - 1) * distance"
+            },
             "A layer's own stride moves its results apart; it does not widen its own kernel. "
             "Multiply the distance after the layer has been counted.",
         ),
         Wrong(
-            forwards,
+            {"field += (kernel - 1) * distance": "field = field * stride + kernel - 1"},
             "You let later strides widen what earlier layers have seen. Going forward, the "
             "field grows by (kernel - 1) times the distance of neighbours so far; only from the "
             "last layer backwards is it multiplied.",
         ),
         Wrong(
-            strides_of_all,
+            {
+                "in layers": "in reversed(layers)",
+                "field += (kernel - 1) * distance": "field = field * stride + kernel - 1",
+            },
             "Between n neighbouring numbers there are n - 1 strides. Yours counts n of them.",
         ),
         Wrong(
-            lambda layers: receptive_field(layers) + spans(layers),
+            {"(kernel - 1)": "kernel"},
             "You add a whole kernel for each layer. One of its pixels was there already.",
         ),
         Wrong(
-            lambda layers: int(np.prod([k for k, _ in layers])) if layers else 1,
+            {"field += (kernel - 1) * distance": "field *= kernel"},
             "You multiply the kernels. Each adds to the field.",
         ),
     ],
@@ -202,24 +180,6 @@ def picture_and_kernel(draw):
     return draw(arrays(shape)), kernel
 
 
-def by_columns(x, kernel):
-    """Windows column by column."""
-    return np.concatenate(
-        [
-            x[i : i + kernel, j : j + kernel].reshape(1, -1)
-            for j in range(x.shape[1] - kernel + 1)
-            for i in range(x.shape[0] - kernel + 1)
-        ]
-    )
-
-
-def tiles(x, kernel):
-    """Windows that do not overlap."""
-    h, w = x.shape[0] // kernel, x.shape[1] // kernel
-    cut = x[: h * kernel, : w * kernel].reshape(h, kernel, w, kernel)
-    return cut.transpose(0, 2, 1, 3).reshape(h * w, kernel * kernel)
-
-
 WINDOW_COLUMNS = Task(
     name="window_columns",
     kind="vectorise",
@@ -238,38 +198,34 @@ WINDOW_COLUMNS = Task(
     ),
     wrong=[
         Wrong(
-            by_columns,
+            {"windows.reshape": "windows.swapaxes(0, 1).reshape"},
             "Your windows come column by column. The position (0, 1) is the second row of the "
             "matrix.",
         ),
         Wrong(
-            lambda x, kernel: np.concatenate(
-                [w.reshape(kernel, kernel).T.reshape(1, -1) for w in window_columns(x, kernel)]
-            ),
+            {"windows.reshape": "windows.swapaxes(2, 3).reshape"},
             "Each window is turned: within a row of the matrix, a window's first row comes first.",
         ),
         Wrong(
-            lambda x, kernel: np.ascontiguousarray(window_columns(x, kernel).T),
+            {"kernel * kernel)": "kernel * kernel).T"},
             "That is the transposed matrix: windows are rows, the cells of a window its columns.",
         ),
         Wrong(
-            lambda x, kernel: np.ascontiguousarray(
-                window_columns(x, kernel).reshape(kernel * kernel, -1).T
-            ),
+            {"kernel * kernel)": "kernel * kernel).reshape(kernel * kernel, -1).T"},
             "A reshape does not reorder numbers: give the windows' axes first, then those of the "
             "kernel, and reshape without a transpose.",
         ),
         Wrong(
-            lambda x, kernel: window_columns(x, kernel).reshape(-1, kernel, kernel),
+            {"kernel * kernel": "kernel, kernel"},
             "Each window is still a square. Lay its rows one after the other.",
         ),
         Wrong(
-            lambda x, kernel: np.lib.stride_tricks.sliding_window_view(x, kernel),
+            {"(kernel, kernel))  #": "kernel)  #", ".reshape(-1, kernel * kernel)": ""},
             "A window has two sides, and the view wants both. It gives four axes then: two of "
             "places, two of a window's cells.",
         ),
         Wrong(
-            tiles,
+            {"(kernel, kernel))  #": "(kernel, kernel))[::kernel, ::kernel]  #"},
             "Your windows do not overlap. They start at every pixel, not at every kernel's width.",
         ),
     ],
@@ -293,27 +249,6 @@ def map_and_kernels(draw):
     return draw(arrays((height, width, channels))), draw(arrays((channels, 3, 3), -4, 4))
 
 
-def depthwise_of_edges(x, weight):
-    """Padding repeats the edge."""
-    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)), mode="edge")
-    return depthwise(padded, weight)[1:-1, 1:-1]
-
-
-def windows_of(padded):
-    """(H, W, C, 3, 3)"""
-    return np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))
-
-
-def all_sides_padded(x, weight):
-    """The channels get a ring of zeros, too."""
-    return np.einsum("hwcrs,crs->hwc", windows_of(np.pad(x, 1)), weight)
-
-
-def mixed(x, weight):
-    """A convolution that sums over all channels."""
-    return np.repeat(depthwise(x, weight).sum(axis=2, keepdims=True), x.shape[2], axis=2)
-
-
 DEPTHWISE = Task(
     name="depthwise",
     kind="vectorise",
@@ -333,38 +268,40 @@ DEPTHWISE = Task(
     ),
     wrong=[
         Wrong(
-            mixed,
+            {
+                '->ijc", windows, weight)': '->ij", windows, weight)[..., None].repeat(x.shape[2], axis=2)'
+            },
             "You sum over the channels. Channel c of the result is made of channel c alone.",
         ),
         Wrong(
-            lambda x, weight: depthwise(x, weight).sum(axis=2),
+            {"->ijc": "->ij"},
             "You sum over the channels, and their axis is gone. Channel c of the result is made of "
             "channel c alone.",
         ),
         Wrong(
-            all_sides_padded,
+            {"(0, 0)": "(1, 1)"},
             "You pad the channels, too: np.pad with one number pads every axis. Rows and columns "
             "alone have zeros around them.",
         ),
         Wrong(
-            lambda x, weight: depthwise(x, weight[:, ::-1, ::-1]),
+            {"windows, weight": "windows, weight[:, ::-1, ::-1]"},
             "Your kernel is turned by half a circle. In a network's convolution it is laid on "
             "as it is.",
         ),
         Wrong(
-            lambda x, weight: depthwise(x, weight[:, ::-1]),
+            {"windows, weight": "windows, weight[:, ::-1]"},
             "Your kernel stands on its head: its first row is laid on the pixels above.",
         ),
         Wrong(
-            lambda x, weight: depthwise(x, weight.transpose(0, 2, 1)),
+            {"windows, weight": "windows, weight.transpose(0, 2, 1)"},
             "Rows and columns of the kernel are swapped.",
         ),
         Wrong(
-            depthwise_of_edges,
+            {"(0, 0)))": "(0, 0)), mode='edge')"},
             "You repeat the edge's pixels. Padding is zeros here.",
         ),
         Wrong(
-            lambda x, weight: depthwise(x, weight)[1:-1, 1:-1],
+            {"windows, weight)": "windows, weight)[1:-1, 1:-1]"},
             "The padding is missing: the result must be as large as the picture.",
         ),
     ],
@@ -396,18 +333,6 @@ def valid_only(grad, weight):
     return full[:, kernel - 1 : full.shape[1] - kernel + 1, kernel - 1 : full.shape[2] - kernel + 1]
 
 
-def whole_convolution(grad, weight, missing=0):
-    """With the weight's first two axes as they are."""
-    return conv2d(grad, weight, padding=weight.shape[2] - 1 - missing).data
-
-
-def same_size(grad, weight):
-    """Padding kernel // 2."""
-    cut = weight.shape[2] - 1 - weight.shape[2] // 2
-    full = input_gradient(grad, weight)
-    return full[:, cut : full.shape[1] - cut, cut : full.shape[2] - cut]
-
-
 INPUT_GRADIENT = Task(
     name="input_gradient",
     kind="extend",
@@ -434,37 +359,35 @@ INPUT_GRADIENT = Task(
     ),
     wrong=[
         Wrong(
-            lambda grad, weight: input_gradient(grad, weight[:, :, ::-1, ::-1]),
+            {"[:, :, ::-1, ::-1]": ""},
             "The kernel is not turned. A pixel above a result was multiplied with an upper cell of "
             "the kernel, and seen from the pixel that result lies below.",
         ),
         Wrong(
-            lambda grad, weight: whole_convolution(grad, weight[:, :, ::-1, ::-1]),
+            {".transpose(1, 0, 2, 3)": ""},
             "The gradient has O channels, and the result C. This convolution goes the other way: "
             "what does that mean for the weight's first two axes?",
         ),
         Wrong(
-            lambda grad, weight: whole_convolution(
-                grad, weight[:, :, ::-1, ::-1], missing=(weight.shape[2] - 1) // 2
-            ),
+            {".transpose(1, 0, 2, 3)": "", "weight.shape[2] - 1": "weight.shape[2] // 2"},
             "Two things. The gradient has O channels, and the result C: what does that mean for "
             "the weight's first two axes? And the picture was larger than the result.",
         ),
         Wrong(
-            whole_convolution,
+            {"[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)": ""},
             "Two things. The gradient has O channels, and the result C: what does that mean for "
             "the weight's first two axes? And the kernel must be turned.",
         ),
         Wrong(
-            lambda grad, weight: input_gradient(grad, weight.transpose(0, 1, 3, 2)),
+            {"weight[:": "weight.transpose(0, 1, 3, 2)[:"},
             "You swap the kernel's rows and columns. Half a turn reverses both axes instead.",
         ),
         Wrong(
-            lambda grad, weight: input_gradient(grad, weight[:, :, ::-1]),
+            {"[:, :, ::-1, ::-1]": "[:, :, :, ::-1]"},
             "Only one of the kernel's two axes ends up reversed.",
         ),
         Wrong(
-            same_size,
+            {"weight.shape[2] - 1": "weight.shape[2] // 2"},
             "The result is as large as the gradient. The picture was larger: pixels at the border "
             "count, too. How much padding does that take?",
         ),
@@ -517,29 +440,28 @@ CONVOLVE = Task(
     ),
     wrong=[
         Wrong(
-            lambda x, w, b, stride, padding: convolve(x, w[:, :, ::-1, ::-1], b, stride, padding),
+            {"weight[:, :, r, s]": "weight[:, :, size - 1 - r, size - 1 - s]"},
             "Your kernel is turned by 180 degrees. That is the convolution of mathematics; "
             "networks lay the kernel on the picture as it is.",
         ),
         Wrong(
-            lambda x, w, b, stride, padding: convolve(x, w, 0 * b, stride, padding),
-            "The bias is missing. It is added to every position of its channel.",
+            {" + bias": ""}, "The bias is missing. It is added to every position of its channel."
         ),
         Wrong(
-            lambda x, w, b, stride, padding: convolve(x, w.swapaxes(2, 3), b, stride, padding),
+            {"weight[:, :, r, s]": "weight[:, :, s, r]"},
             "Rows and columns of the kernel are swapped: weight[o, c, r, s] belongs r rows down "
             "and s columns to the right.",
         ),
         Wrong(
-            lambda x, w, b, stride, padding: convolve(x, w, b, stride, 0),
+            {"size = weight": "padding, size = 0, weight"},
             "The padding is missing: put zeros around the picture first.",
         ),
         Wrong(
-            lambda x, w, b, stride, padding: convolve(x, w, b, 1, padding),
+            {"size = weight": "stride, size = 1, weight"},
             "The stride is missing. With stride 2 only every second row and column is computed.",
         ),
         Wrong(
-            lambda x, w, b, stride, padding: convolve(x, w, b * w[0].size, stride, padding),
+            {"+ bias": "+ bias * weight[0].size"},
             "The bias is added once for each product. It belongs to each result once.",
         ),
     ],

@@ -80,10 +80,7 @@ CONV_OPERATIONS = Task(
             by_inputs,
             "You count the pixels of the input. Sums are made for the pixels of the output.",
         ),
-        Wrong(
-            without_padding,
-            "The padding is missing: it makes the output larger.",
-        ),
+        Wrong(without_padding, "The padding is missing: it makes the output larger."),
         Wrong(
             every_pixel,
             "The stride is missing: with stride 2 only every second row and column is computed.",
@@ -288,10 +285,7 @@ BOX_MEANS = Task(
     wrong=[
         Wrong(box_sums, "Those are sums. Divide by the number of pixels in a window."),
         Wrong(by_one_side, "You divide by the side once. A window has side times side pixels."),
-        Wrong(
-            along_rows_only,
-            "You sum along one axis only. Windows have rows and columns.",
-        ),
+        Wrong(along_rows_only, "You sum along one axis only. Windows have rows and columns."),
         Wrong(
             first_missing,
             "The first row and column of windows are missing. A running sum needs a 0 before its "
@@ -387,8 +381,7 @@ WINOGRAD_PAIR = Task(
     examples=[with_filter(np.float32([1, 2, 4, 7]), np.float32([1, 3, 5]))],
     laws=[
         Law(
-            "there are four multiplications at most",
-            lambda f, d, u: multiplications(f, d, u) <= 4,
+            "there are four multiplications at most", lambda f, d, u: multiplications(f, d, u) <= 4
         ),
     ],
     after="In two dimensions the savings multiply: 16 products instead of 36 for four outputs. The "
@@ -412,14 +405,8 @@ WINOGRAD_PAIR = Task(
             signs_of_second,
             "The first output is right. In the second, look at the sign of the last product.",
         ),
-        Wrong(
-            third_turned,
-            "The difference of d1 and d2 in the third product has the wrong sign.",
-        ),
-        Wrong(
-            convolved,
-            "Your filter runs backwards: the first tap belongs to the first input.",
-        ),
+        Wrong(third_turned, "The difference of d1 and d2 in the third product has the wrong sign."),
+        Wrong(convolved, "Your filter runs backwards: the first tap belongs to the first input."),
     ],
 )
 

@@ -64,10 +64,7 @@ NEAREST_INDEX = Task(
             by_rule(lambda i, m, n: i % m),
             "You repeat the row as a whole. Each pixel is repeated in its place.",
         ),
-        Wrong(
-            by_rule(lambda i, m, n: ceil(i * m / n)),
-            "You round up.",
-        ),
+        Wrong(by_rule(lambda i, m, n: ceil(i * m / n)), "You round up."),
     ],
 )
 
@@ -191,14 +188,8 @@ DOUBLE = Task(
             lambda x: np.tile(x, (2, 2, 1)),
             "You put the whole map beside itself. Each number must be repeated in its place.",
         ),
-        Wrong(
-            lambda x: x.repeat(2, axis=0),
-            "Only the rows are doubled.",
-        ),
-        Wrong(
-            lambda x: x.repeat(2, axis=1),
-            "Only the columns are doubled.",
-        ),
+        Wrong(lambda x: x.repeat(2, axis=0), "Only the rows are doubled."),
+        Wrong(lambda x: x.repeat(2, axis=1), "Only the columns are doubled."),
         Wrong(
             lambda x: x.repeat(4, axis=1).reshape(2 * x.shape[0], 2 * x.shape[1], x.shape[2]),
             "Your reshape puts the copies into one row and breaks it in two. Repeat along each "
@@ -262,10 +253,7 @@ DOUBLE_GRADIENT = Task(
             lambda grad: double_gradient(grad) / 4,
             "You take the mean. The number was used four times, so all four gradients add up.",
         ),
-        Wrong(
-            lambda grad: grad[::2, ::2] * 1.0,
-            "You take one of the four. The others are lost.",
-        ),
+        Wrong(lambda grad: grad[::2, ::2] * 1.0, "You take one of the four. The others are lost."),
         Wrong(
             halves,
             "You add pixels that lie half a map apart. Those of one square lie side by side.",

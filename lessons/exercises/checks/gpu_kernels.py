@@ -29,38 +29,10 @@ def no_guard(block, thread, blocks, threads, cells):
     return [first + i * step for i in range(max(-(-cells // step), 1))]
 
 
-def one_too_far(block, thread, blocks, threads, cells):
-    return cells_of_thread(block, thread, blocks, threads, cells + 1)
-
-
-def first_only(block, thread, blocks, threads, cells):
-    return cells_of_thread(block, thread, blocks, threads, cells)[:1]
-
-
-def steps_of_a_block(block, thread, blocks, threads, cells):
-    return list(range(block * threads + thread, cells, threads))
-
-
-def steps_of_blocks(block, thread, blocks, threads, cells):
-    return list(range(block * threads + thread, cells, blocks))
-
-
-def by_blocks(block, thread, blocks, threads, cells):
-    return list(range(block * blocks + thread, cells, blocks * threads))
-
-
-def thread_first(block, thread, blocks, threads, cells):
-    return list(range(thread * blocks + block, cells, blocks * threads))
-
-
 def in_one_piece(block, thread, blocks, threads, cells):
     each = -(-cells // (blocks * threads))
     first = (block * threads + thread) * each
     return list(range(first, min(first + each, cells)))
-
-
-def without_block(block, thread, blocks, threads, cells):
-    return list(range(thread, cells, blocks * threads))
 
 
 @st.composite
@@ -89,26 +61,29 @@ CELLS_OF_THREAD = Task(
     ),
     wrong=[
         Wrong(no_guard, "The last numbers lie beyond the result. A thread stops before its end."),
-        Wrong(one_too_far, "The result ends before number `cells`: they are counted from 0."),
         Wrong(
-            first_only,
+            {", cells,": ", cells + 1,"},
+            "The result ends before number `cells`: they are counted from 0.",
+        ),
+        Wrong(
+            {"blocks * threads))": "blocks * threads))[:1]"},
             "You give the first number only. The thread goes on while there are numbers left.",
         ),
         Wrong(
-            steps_of_a_block,
+            {", blocks * threads": ", threads"},
             "Your step is a block. Where there are several blocks, they then do each other's work: "
             "how many threads has the whole grid?",
         ),
         Wrong(
-            steps_of_blocks,
+            {", blocks * threads": ", blocks"},
             "Your step is the number of blocks. The grid is larger: each of them has threads.",
         ),
         Wrong(
-            by_blocks,
+            {"block * threads": "block * blocks"},
             "The first number is off: how many threads stand in the blocks before this one?",
         ),
         Wrong(
-            thread_first,
+            {"block * threads + thread": "thread * blocks + block"},
             "You count across the blocks first. Then neighbouring threads have numbers that lie "
             "`blocks` apart, and a warp's read is scattered.",
         ),
@@ -118,7 +93,8 @@ CELLS_OF_THREAD = Task(
             "*threads* should have neighbouring numbers in each step.",
         ),
         Wrong(
-            without_block, "Threads of different blocks begin at the same number. Add the block."
+            {"block * threads + thread": "thread"},
+            "Threads of different blocks begin at the same number. Add the block.",
         ),
     ],
 )
@@ -144,43 +120,6 @@ def patch_pixel(m, k, shape, side, stride, padding):
                     return (where[0], h, w, c) if inside else None
                 column += 1
     return None
-
-
-def gathered(m, k, shape, side, stride, padding, **changes):
-    """A right answer, in parts that mistakes exchange."""
-    _, height, width, channels = shape
-    rows, columns = ((size + 2 * padding - side) // stride + 1 for size in (height, width))
-    if changes.get("input_pixels"):
-        rows, columns = height, width
-    if changes.get("small_output"):
-        rows, columns = max(rows - 1, 1), max(columns - 1, 1)
-    n, place = divmod(m, rows * columns)
-    i, j = divmod(place, rows if changes.get("by_rows") else columns)
-    if changes.get("one_picture"):
-        n, i, j = 0, *divmod(m, columns)
-    tap, c = divmod(k, channels)
-    if changes.get("channels_first"):
-        c, tap = divmod(k, side**2)
-    r, s = divmod(tap, side)
-    if changes.get("turned"):
-        r, s = s, r
-    stride = 1 if changes.get("no_stride") else stride
-    padding = 0 if changes.get("no_padding") else padding
-    h, w = i * stride + r - padding, j * stride + s - padding
-    if changes.get("padding_strided"):
-        h, w = (i + r - padding) * stride, (j + s - padding) * stride
-    inside = h < height and w < width
-    if changes.get("border"):
-        inside = h <= height and w <= width
-    if not changes.get("negative"):
-        inside = inside and h >= 0 and w >= 0
-    if changes.get("anywhere"):
-        inside = True
-    return (n, h, w, c) if inside else None
-
-
-def mistake(**changes):
-    return lambda *arguments: gathered(*arguments, **changes)
 
 
 def same_place(got, expected):
@@ -230,45 +169,57 @@ PATCH_PIXEL = Task(
     ),
     wrong=[
         Wrong(
-            mistake(input_pixels=True),
+            {"picture, place": "rows, columns = height, width\n    picture, place"},
             "You count rows of the matrix by the map's pixels. They are the output's, and its size "
             "depends on stride and padding.",
         ),
         Wrong(
-            mistake(small_output=True),
+            {
+                "picture, place": "rows, columns = max(rows - 1, 1), max(columns - 1, 1)\n    "
+                "picture, place"
+            },
             "Your output is a row and a column too small: a window that fits exactly fits once.",
         ),
         Wrong(
-            mistake(by_rows=True),
+            {"divmod(place, columns)": "divmod(place, rows)"},
             "You cut the pixels of a picture into rows. How long is a row: rows or columns?",
         ),
         Wrong(
-            mistake(padding_strided=True),
+            {
+                "i * stride + r - padding, j * stride + s - padding": "(i + r - padding) * stride, "
+                "(j + s - padding) * stride"
+            },
             "The stride moves the window. Inside it taps lie one pixel apart, and padding is in "
             "pixels, too.",
         ),
         Wrong(
-            mistake(border=True),
+            {"< height": "<= height", "< width": "<= width"},
             "A row or column with the number H or W is outside: the map's last are one less.",
         ),
-        Wrong(mistake(one_picture=True), "After the last pixel of a picture the next one begins."),
         Wrong(
-            mistake(channels_first=True),
+            {"divmod(m, rows * columns)": "0, m"},
+            "After the last pixel of a picture the next one begins.",
+        ),
+        Wrong(
+            {"tap, channel = divmod(k, channels)": "channel, tap = divmod(k, side**2)"},
             "You let the tap change fastest. Within a tap all channels come first.",
         ),
-        Wrong(mistake(turned=True), "Taps go row by row; yours go column by column."),
-        Wrong(mistake(no_stride=True), "The stride is missing: windows begin that far apart."),
+        Wrong({"r, s =": "s, r ="}, "Taps go row by row; yours go column by column."),
         Wrong(
-            mistake(no_padding=True),
+            {"i * stride": "i", "j * stride": "j"},
+            "The stride is missing: windows begin that far apart.",
+        ),
+        Wrong(
+            {"r - padding": "r", "s - padding": "s"},
             "The padding is missing: the first window begins before the map does.",
         ),
         Wrong(
-            mistake(negative=True),
+            {"0 <= h": "h", "0 <= w": "w"},
             "Above and to the left of the map is padding, too: NumPy would take a negative index "
             "from the other end.",
         ),
         Wrong(
-            mistake(anywhere=True),
+            {"0 <= h < height and 0 <= w < width": "True"},
             "Your index may lie outside the map. There is only padding, and the answer is None.",
         ),
     ],
@@ -284,49 +235,6 @@ def resident_blocks(threads, registers, shared, limits):
         if all(need <= has for need, has in zip(needed, limits[:3], strict=True)):
             return count
     return 0
-
-
-def without_warps(threads, registers, shared, limits):
-    needs = threads, threads * registers, shared
-    return min(
-        [limits[3]] + [has // need for need, has in zip(needs, limits, strict=False) if need]
-    )
-
-
-def leaving_out(which):
-    def answer(threads, registers, shared, limits):
-        roomy = [
-            (10**9, 10**9, 10**9, 99)[i] if i == which else has for i, has in enumerate(limits)
-        ]
-        return resident_blocks(threads, registers, shared, roomy)
-
-    return answer
-
-
-def rounded_down(threads, registers, shared, limits):
-    lanes = threads // 32 * 32
-    least = min(limits[3], limits[0] // lanes, limits[1] // (registers * lanes))
-    return min(least, limits[2] // shared) if shared else least
-
-
-def in_fractions(threads, registers, shared, limits):
-    lanes = 32 * ceil(threads / 32)
-    needs = zip((lanes, registers * lanes, shared), limits, strict=False)
-    return min([limits[3]] + [has / need for need, has in needs if need])
-
-
-def shared_of_threads(threads, registers, shared, limits):
-    return resident_blocks(threads, registers, shared * 32 * ceil(threads / 32), limits)
-
-
-def one_fits(threads, registers, shared, limits):
-    return max(resident_blocks(threads, registers, shared, limits), 1)
-
-
-def divided_by_zero(threads, registers, shared, limits):
-    lanes = 32 * ceil(threads / 32)
-    least = min(limits[3], limits[0] // lanes, limits[1] // (registers * lanes))
-    return min(least, limits[2] // shared)
 
 
 SMALL = 512, 8192, 4096, 6
@@ -367,26 +275,45 @@ RESIDENT_BLOCKS = Task(
     ),
     wrong=[
         Wrong(
-            divided_by_zero,
+            {"if shared": "if True"},
             "A block without shared memory is not limited by it, and cannot be divided by.",
         ),
         Wrong(
-            leaving_out(1),
+            {", all_registers // (registers * lanes)": ""},
             "The registers do not limit anything in your answer. Each thread of a block takes its "
             "own, and they are often what runs out first.",
         ),
-        Wrong(leaving_out(0), "You leave the limit of threads out."),
-        Wrong(leaving_out(2), "You leave the shared memory out."),
-        Wrong(leaving_out(3), "Small blocks: the processor holds only so many, however small."),
+        Wrong({"most_threads // lanes, ": ""}, "You leave the limit of threads out."),
+        Wrong({"if shared": "if False"}, "You leave the shared memory out."),
         Wrong(
-            without_warps,
+            {"[most_blocks, ": "["},
+            "Small blocks: the processor holds only so many, however small.",
+        ),
+        Wrong(
+            {"-(-threads // 32) * 32": "threads"},
             "You count single threads. They come in warps: 40 threads occupy 64 places and take "
             "registers for 64.",
         ),
-        Wrong(rounded_down, "40 threads are two warps, not one: the second is there, if not full."),
-        Wrong(in_fractions, "There are only whole blocks."),
-        Wrong(shared_of_threads, "`shared` is what a block takes, not what a thread does."),
-        Wrong(one_fits, "Where one block is too large none fits, and the launch fails: 0."),
+        Wrong(
+            {"-(-threads // 32) * 32": "threads // 32 * 32"},
+            "40 threads are two warps, not one: the second is there, if not full.",
+        ),
+        Wrong(
+            {
+                "threads // lanes": "threads / lanes",
+                "registers //": "registers /",
+                "all_shared //": "all_shared /",
+            },
+            "There are only whole blocks.",
+        ),
+        Wrong(
+            {"// shared": "// (shared * lanes)"},
+            "`shared` is what a block takes, not what a thread does.",
+        ),
+        Wrong(
+            {"min(fitting)": "max(min(fitting), 1)"},
+            "Where one block is too large none fits, and the launch fails: 0.",
+        ),
     ],
 )
 
@@ -427,33 +354,30 @@ BANK_TURNS = Task(
     ),
     wrong=[
         Wrong(
-            lambda words: int(np.bincount(words % 32).max()),
+            {"np.unique(words)": "words"},
             "You count threads. Threads that want the same word are served together: count the "
             "different words of a bank.",
         ),
         Wrong(
-            lambda words: len(np.unique(words)),
+            {"int(np.bincount(different % 32).max())": "len(different)"},
             "Those are all the different words. The banks work at the same time: which of them has "
             "most to do?",
         ),
         Wrong(
-            lambda words: 32 // len(np.unique(words % 32)),
+            {"int(np.bincount(different % 32).max())": "32 // len(np.unique(words % 32))"},
             "You take for granted that all banks that are used have the same to do, and that every "
             "thread wants another word.",
         ),
         Wrong(
-            lambda words: len(np.unique(words % 32)),
+            {"int(np.bincount(different % 32).max())": "len(np.unique(words % 32))"},
             "Those are the banks that have something to do. The question is how much the busiest "
             "one has.",
         ),
         Wrong(
-            lambda words: len(np.unique(words // 32)),
+            {"int(np.bincount(different % 32).max())": "len(np.unique(words // 32))"},
             "You cut memory into stretches of 32 words. A bank is what has the same *rest*.",
         ),
-        Wrong(
-            lambda words: int(np.bincount(np.unique(words) // 4 % 32).max()),
-            "The words are counted in words already, not in bytes.",
-        ),
+        Wrong({"% 32": "// 4 % 32"}, "The words are counted in words already, not in bytes."),
     ],
 )
 
@@ -620,25 +544,31 @@ TREE_SUM = Task(
     ),
     wrong=[
         Wrong(
-            halving(early=False),
+            {"shared[t] = x[t]\n        yield\n": "shared[t] = x[t]\n"},
             "There is no barrier between what the threads put into shared memory and the first "
             "addition.",
         ),
         Wrong(
-            halving(late=False),
+            {"left = half\n            yield": "left = half"},
             "There is a barrier before the additions, and none between one step and the next.",
         ),
         Wrong(
-            halving(early=False, late=False),
+            {
+                "shared[t] = x[t]\n        yield\n": "shared[t] = x[t]\n",
+                "left = half\n            yield": "left = half",
+            },
             "There is no barrier at all. What a thread reads may not have been written.",
         ),
         Wrong(
-            halving(everyone=False),
+            {
+                "left = half\n            yield": "adds, left = t + half < left, half\n            "
+                "if adds:\n                yield"
+            },
             "Only the threads that add come to your barrier; it waits for all. Take it out of the "
             "condition.",
         ),
         Wrong(
-            halving(rounding=False),
+            {"-(-left // 2)": "left // 2", "t + half < left": "t < half"},
             "With an odd count the middle number gets lost: 3 numbers leave 2 after a step, not 1.",
         ),
         Wrong(

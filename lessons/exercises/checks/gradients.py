@@ -69,10 +69,7 @@ DIVIDE_GRADIENT = Task(
             lambda a, b, grad: (grad / b, -grad / b**2),
             "1 / b has the slope -1 / b², and the quotient is a times that.",
         ),
-        Wrong(
-            lambda a, b, grad: (grad * b, grad * a),
-            "That is the rule of the product.",
-        ),
+        Wrong(lambda a, b, grad: (grad * b, grad * a), "That is the rule of the product."),
         Wrong(
             lambda a, b, grad: (-grad * a / b**2, grad / b),
             "The two results are in the wrong order: first what a receives.",
@@ -162,8 +159,7 @@ CENTRAL_DIFFERENCE = Task(
             "You move all elements at once. Each has a slope of its own: move one, leave the rest.",
         ),
         Wrong(
-            lambda f, x, step: -central_difference(f, x, step),
-            "The sign is wrong: up minus down.",
+            lambda f, x, step: -central_difference(f, x, step), "The sign is wrong: up minus down."
         ),
     ],
 )
@@ -240,22 +236,15 @@ SUM_TO_SHAPE = Task(
             "adds up.",
         ),
         Wrong(
-            only_in_front,
-            "New axes in front are summed; axes that were stretched from 1 are not.",
+            only_in_front, "New axes in front are summed; axes that were stretched from 1 are not."
         ),
-        Wrong(
-            only_ones,
-            "Stretched axes are summed; the new axes in front are still there.",
-        ),
+        Wrong(only_ones, "Stretched axes are summed; the new axes in front are still there."),
         Wrong(
             lambda grad, shape: grad.sum(axis=0) if grad.ndim > len(shape) else grad,
             "You sum one axis at most. There may be several new axes in front, and axes that were "
             "stretched from 1.",
         ),
-        Wrong(
-            without_keeping,
-            "The values are right, the shape is not: axes of size 1 must stay.",
-        ),
+        Wrong(without_keeping, "The values are right, the shape is not: axes of size 1 must stay."),
         Wrong(first_of, "You take the gradient of one of the copies, and lose the others."),
     ],
 )

@@ -58,10 +58,7 @@ LTRB_OFFSETS = Task(
         "np.array of the four in the order left, upper, right, lower, divided by the stride.",
     ),
     wrong=[
-        Wrong(
-            {" / stride": ""},
-            "These are pixels. The distances are asked for in strides.",
-        ),
+        Wrong({" / stride": ""}, "These are pixels. The distances are asked for in strides."),
         Wrong(
             {"return np": "return -np"},
             "All four are negative. A distance from a point inside to an edge is not below 0.",
@@ -75,10 +72,7 @@ LTRB_OFFSETS = Task(
             {"box[2] - x, box[3] - y": "x - box[2], y - box[3]"},
             "Right and down come out negative: there the edge is the larger number, not the point.",
         ),
-        Wrong(
-            {"/ stride": "// stride"},
-            "You round. Offsets are not whole numbers of strides.",
-        ),
+        Wrong({"/ stride": "// stride"}, "You round. Offsets are not whole numbers of strides."),
         Wrong(
             {"/ stride": "/ np.tile(box[2:] - box[:2], 2)"},
             "You divide by the sides of the box. It is not known when the offsets are used; the "
@@ -537,10 +531,7 @@ ATSS = Task(
             "An anchor whose favourite object does not take it is free for another. Compare only "
             "the objects that want it.",
         ),
-        Wrong(
-            {"distances[g]": "-distances[g]"},
-            "Your candidates are the k farthest.",
-        ),
+        Wrong({"distances[g]": "-distances[g]"}, "Your candidates are the k farthest."),
     ],
 )
 
@@ -581,10 +572,7 @@ MATCH_ANCHORS = Task(
             {"if rescue": "if False"},
             "Nothing is rescued: an object that no anchor overlaps enough would never be learned.",
         ),
-        Wrong(
-            {"-1, -2": "-2, -1"},
-            "-1 and -2 are exchanged: -1 is background, -2 is left out.",
-        ),
+        Wrong({"-1, -2": "-2, -1"}, "-1 and -2 are exchanged: -1 is background, -2 is left out."),
         Wrong(
             {"(iou == iou.max(axis=1, keepdims=True)).any(axis=0)": "iou.argmax(axis=1)"},
             "You rescue one anchor for each object. If several overlap it equally, all count.",
@@ -597,10 +585,7 @@ MATCH_ANCHORS = Task(
             "A rescued anchor learns the object that *it* overlaps most, which may be another one "
             "than the object that rescued it.",
         ),
-        Wrong(
-            {">= high": "> high"},
-            "An overlap of exactly `high` is enough.",
-        ),
+        Wrong({">= high": "> high"}, "An overlap of exactly `high` is enough."),
         Wrong(
             {"< low": "<= low"},
             "Background is what overlaps by less than `low`; exactly `low` is left out.",
@@ -701,10 +686,7 @@ DECODE = Task(
             "dw and dh are not limited. A wild answer of 20 would make a box 500 million times as "
             "wide.",
         ),
-        Wrong(
-            {"np.exp(": "(1 + "},
-            "dw and dh are logarithms of ratios; what undoes a logarithm?",
-        ),
+        Wrong({"np.exp(": "(1 + "}, "dw and dh are logarithms of ratios; what undoes a logarithm?"),
         Wrong(
             {"sides / 2 + ": ""}, "The shift starts from the anchor's centre, not from its corner."
         ),

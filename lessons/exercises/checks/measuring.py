@@ -33,71 +33,6 @@ def best_f1_score(scores, hits, objects):
     return float(where)
 
 
-def place_of(quality):
-    """The score where a quality of (found, count, objects) is largest, the first such place."""
-
-    def answer(scores, hits, objects):
-        rows = ranked(scores, hits, objects)
-        values = [quality(found, count, objects) for _, found, count in rows]
-        return float(rows[int(np.argmax(values))][0])
-
-    return answer
-
-
-def unsorted_f1(scores, hits, objects):
-    found = np.cumsum(hits)
-    return float(scores[np.argmax(2 * found / (np.arange(1, len(hits) + 1) + objects))])
-
-
-def numbers_of(scores, hits, objects):
-    """Precision and recall after 1, 2, ... detections in the order given."""
-    found = np.cumsum(hits)
-    return found / np.arange(1, len(hits) + 1), found / objects
-
-
-def ascending_f1(scores, hits, objects):
-    order = np.argsort(scores)
-    precision, recall = numbers_of(scores[order], hits[order], objects)
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-    return float(scores[order][np.argmax(f1)])
-
-
-def looked_up_unsorted(scores, hits, objects):
-    order = np.argsort(-scores)
-    precision, recall = numbers_of(scores[order], hits[order], objects)
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-    return float(scores[np.argmax(f1)])
-
-
-def only_scores_sorted(scores, hits, objects):
-    precision, recall = numbers_of(scores, hits, objects)
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-    return float(np.sort(scores)[::-1][np.argmax(f1)])
-
-
-def nan_left_out(scores, hits, objects):
-    order = np.argsort(-scores)
-    precision, recall = numbers_of(scores[order], hits[order], objects)
-    return float(scores[order][np.nanargmax(2 * precision * recall / (precision + recall))])
-
-
-def zero_over_zero(scores, hits, objects):
-    order = np.argsort(-scores)
-    precision, recall = numbers_of(scores[order], hits[order], objects)
-    return float(scores[order][np.argmax(2 * precision * recall / (precision + recall))])
-
-
-def f1_itself(scores, hits, objects):
-    rows = ranked(scores, hits, objects)
-    return float(max(2 * found / (count + objects) for _, found, count in rows))
-
-
-def last_of_equal(scores, hits, objects):
-    rows = ranked(scores, hits, objects)
-    values = np.round([2 * found / (count + objects) for _, found, count in rows], 12)
-    return float(rows[len(rows) - 1 - int(np.argmax(values[::-1]))][0])
-
-
 @st.composite
 def judged(draw):
     n = draw(st.integers(1, 6))
@@ -129,44 +64,49 @@ BEST_F1_SCORE = Task(
     ),
     wrong=[
         Wrong(
-            unsorted_f1,
+            {"np.argsort(-scores)": "np.arange(len(scores))"},
             "You count through the detections in the order in which they came. Best score first.",
         ),
         Wrong(
-            place_of(lambda found, count, objects: found / count),
+            {"2 * precision * recall / np.maximum(precision + recall, 1e-12)": "precision"},
             "That is where precision is largest, mostly at the very first detection. F1 also asks "
             "how many of the objects were found.",
         ),
         Wrong(
-            place_of(lambda found, count, objects: found / objects),
+            {"2 * precision * recall / np.maximum(precision + recall, 1e-12)": "recall"},
             "That is where recall is largest. F1 also asks how many of the kept are right.",
         ),
         Wrong(
-            ascending_f1,
+            {"-scores": "scores"},
             "Your list begins with the least sure detection: np.argsort sorts upwards.",
         ),
         Wrong(
-            looked_up_unsorted,
+            {"scores[order][": "scores["},
             "You found the right place in the sorted list, and then looked it up in the unsorted "
             "scores.",
         ),
         Wrong(
-            only_scores_sorted,
-            "You sorted the scores, and not the hits that belong to them.",
+            {"hits[order]": "hits"}, "You sorted the scores, and not the hits that belong to them."
         ),
         Wrong(
-            nan_left_out,
+            {
+                "np.maximum(precision + recall, 1e-12)": "(precision + recall)",
+                "argmax": "nanargmax",
+            },
             "Leaving NaN out fails where nothing is a hit at all: then every F1 is 0 / 0. It is "
             "0 there, and the place is the highest score.",
         ),
         Wrong(
-            zero_over_zero,
+            {"np.maximum(precision + recall, 1e-12)": "(precision + recall)"},
             "As long as nothing is found, P and R are both 0, and 0 / 0 is NaN, which argmax takes "
             "for the largest. F1 is 0 there.",
         ),
-        Wrong(f1_itself, "You return F1 itself. What is asked for is the score to cut at."),
         Wrong(
-            last_of_equal,
+            {"scores[order][np.argmax(f1)]": "f1.max()"},
+            "You return F1 itself. What is asked for is the score to cut at.",
+        ),
+        Wrong(
+            {"np.argmax(f1)": "len(f1) - 1 - np.argmax(np.round(f1[::-1], 12))"},
             "Of several places with the same F1 you take the last. Take the highest score.",
         ),
     ],
@@ -188,21 +128,8 @@ def eleven_points(recall, precision):
     return float(np.mean(points(recall, precision)))
 
 
-def ten_points(recall, precision):
-    return float(np.mean(points(recall, precision)[1:]))
-
-
 def area_below(recall, precision):
     return float(np.trapezoid(precision, recall)) if len(recall) else 0.0
-
-
-def nothing_reached(recall, precision):
-    return float(np.mean([precision[recall >= k / 10 - 1e-8].max() for k in range(11)]))
-
-
-def without_to_spare(recall, precision):
-    reached = [precision[recall >= point] for point in np.arange(0, 1.1, 0.1)]
-    return float(np.mean([p.max(initial=0.0) for p in reached]))
 
 
 def only_reached(recall, precision):
@@ -246,20 +173,22 @@ ELEVEN_POINTS = Task(
     ),
     wrong=[
         Wrong(
-            lambda r, p: float(np.mean(points(r, p, envelope=False))),
+            {"reached.max(initial=0.0)": "reached[0] if len(reached) else 0.0"},
             "You take the precision where the recall is first reached. A later place of the curve "
             "may have a better one: take the best from there on.",
         ),
         Wrong(
-            lambda r, p: float(np.mean(points(r, p, least=2e-8))),
-            "You ask for a recall above each point. Reaching it is enough.",
+            {"- 1e-8": "+ 1e-8"}, "You ask for a recall above each point. Reaching it is enough."
         ),
         Wrong(
-            without_to_spare,
+            {"k / 10 - 1e-8": "np.arange(0, 1.1, 0.1)[k]"},
             "Your tenths are a rounding too high: 3 times 0.1 is 0.30000000000000004, so that a "
             "recall of 0.3 does not reach it. Compare with something to spare.",
         ),
-        Wrong(ten_points, "The point at recall 0 is missing: from 0 to 1 in tenths there are 11."),
+        Wrong(
+            {"range(11)": "range(1, 11)", "/ 11": "/ 10"},
+            "The point at recall 0 is missing: from 0 to 1 in tenths there are 11.",
+        ),
         Wrong(
             only_reached,
             "You average over the recalls that were reached. Those that never are count as 0: that "
@@ -271,12 +200,12 @@ ELEVEN_POINTS = Task(
             "at each the best precision from there on.",
         ),
         Wrong(
-            nothing_reached,
+            {"initial=0.0": ""},
             "Some recalls are never reached, and the largest of no numbers is an error. They count "
             "as 0.",
         ),
         Wrong(
-            lambda r, p: float(np.mean(points(r, p, count=101))),
+            {"range(11)": "range(101)", "k / 10": "k / 100", "/ 11": "/ 101"},
             "Those are COCO's 101 points. Here there are 11.",
         ),
     ],
@@ -289,33 +218,6 @@ TEN = [k / 20 for k in range(10, 20)]
 
 def average_recall(iou):
     return float(np.mean([[max(row) >= t for row in iou.tolist()] for t in TEN]))
-
-
-def of_proposals(iou):
-    return average_recall(iou.T)
-
-
-def mean_best(iou):
-    return float(iou.max(axis=1).mean())
-
-
-def strictly_above(iou):
-    return float(np.mean([[max(row) > t for row in iou.tolist()] for t in TEN]))
-
-
-ADDED_UP = np.arange(0.5, 1.0, 0.05)  # 0.6000000000000001 is among them
-
-
-def added_up(iou):
-    return float(np.mean(iou.max(axis=1)[:, None] >= ADDED_UP))
-
-
-def all_pairs(iou):
-    return float(np.mean([iou >= t for t in TEN]))
-
-
-def only_half(iou):
-    return float((iou.max(axis=1) >= 0.5).mean())
 
 
 @st.composite
@@ -345,33 +247,33 @@ AVERAGE_RECALL = Task(
     ),
     wrong=[
         Wrong(
-            of_proposals,
+            {"axis=1": "axis=0"},
             "That is the share of proposals that hit something. Recall asks about objects: the "
             "rows of the table.",
         ),
         Wrong(
-            mean_best,
+            {"(best[:, None] >= THRESHOLDS)": "best"},
             "That is the mean of the best overlaps. A threshold makes each of them a yes or a no.",
         ),
         Wrong(
-            added_up,
+            {"THRESHOLDS": "np.arange(0.5, 1.0, 0.05)"},
             "Your thresholds are not quite the ten: np.arange(0.5, 1, 0.05) adds roundings up and "
             "has 0.6000000000000001, which 0.6 does not reach. `THRESHOLDS` stands in the file.",
         ),
         Wrong(
-            lambda iou: added_up(iou.T),
+            {"axis=1": "axis=0", "THRESHOLDS": "np.arange(0.5, 1.0, 0.05)"},
             "Two things: recall asks about objects, the rows of the table; and np.arange(0.5, 1, "
             "0.05) has 0.6000000000000001, which 0.6 does not reach. Take `THRESHOLDS`.",
         ),
+        Wrong({">=": ">"}, "An overlap equal to the threshold counts."),
         Wrong(
-            strictly_above,
-            "An overlap equal to the threshold counts.",
-        ),
-        Wrong(
-            all_pairs,
+            {"best[:, None]": "iou[..., None]"},
             "You count pairs. An object is found when its best proposal is good enough.",
         ),
-        Wrong(only_half, "That is the recall at 0.5 alone, the first of the ten thresholds."),
+        Wrong(
+            {"THRESHOLDS": "0.5"},
+            "That is the recall at 0.5 alone, the first of the ten thresholds.",
+        ),
     ],
 )
 
@@ -386,32 +288,6 @@ def panoptic_quality(iou):
                 total, pairs = total + value, pairs + 1
     alone = (iou.shape[0] - pairs) + (iou.shape[1] - pairs)
     return total / (pairs + alone / 2)
-
-
-def quality(form):
-    """A function of the sum of the pairs' IoU, the pairs, and the two numbers of segments."""
-
-    def answer(iou):
-        with np.errstate(all="ignore"):
-            above = np.where(iou > 0.5, iou, 0)
-            pairs = np.float64((iou > 0.5).sum())
-            return float(form(above.sum(), pairs, *map(np.float64, iou.shape)))
-
-    return answer
-
-
-def largest_of_none(iou):
-    """Segments left over are those whose best overlap is no more than 0.5."""
-    left = (iou.max(axis=1) <= 0.5).sum() + (iou.max(axis=0) <= 0.5).sum()
-    return float(iou[iou > 0.5].sum() / ((iou > 0.5).sum() + left / 2))
-
-
-def mean_of_none(iou):
-    with np.errstate(all="ignore"):
-        paired = iou > 0.5
-        pairs = np.float64(paired.sum())
-        mean = iou[paired].sum() / pairs
-        return float(mean * pairs / (pairs + (sum(iou.shape) - 2 * pairs) / 2))
 
 
 @st.composite
@@ -451,43 +327,43 @@ PANOPTIC_QUALITY = Task(
     ),
     wrong=[
         Wrong(
-            quality(lambda total, pairs, n, g: total / max(pairs, 1)),
+            {"(pairs + alone / 2)": "max(pairs, 1)"},
             "That is the mean IoU of the pairs alone: what was missed or made up costs nothing.",
         ),
         Wrong(
-            quality(lambda total, pairs, n, g: 2 * pairs / (n + g)),
+            {"iou[paired].sum()": "pairs"},
             "That is how many were paired. How well they agree is missing: sum their IoU.",
         ),
         Wrong(
-            quality(lambda total, pairs, n, g: total / (n + g - pairs)),
-            "Segments without a partner count whole. Each counts as a half.",
+            {"alone / 2": "alone"}, "Segments without a partner count whole. Each counts as a half."
         ),
         Wrong(
-            quality(lambda total, pairs, n, g: total / (n + g)),
+            {"(pairs + alone / 2)": "sum(iou.shape)"},
             "You divide by all segments of both sides, so that a perfect answer gets a half. A "
             "pair is two segments and counts as one.",
         ),
         Wrong(
-            quality(lambda total, pairs, n, g: total / (pairs + (n - pairs) / 2)),
+            {"sum(iou.shape) - 2 * pairs": "len(iou) - pairs"},
             "Only segments that were made up count against it. Those that were missed do, too.",
         ),
         Wrong(
-            largest_of_none,
+            {
+                "sum(iou.shape) - 2 * pairs": "(iou.max(axis=1) <= 0.5).sum() + (iou.max(axis=0) "
+                "<= 0.5).sum()"
+            },
             "One of the two sides may have no segments, and the largest of no numbers is an error. "
             "How many are left over also follows from how many there are and how many are paired.",
         ),
         Wrong(
-            mean_of_none,
+            {"iou[paired].sum()": "iou[paired].mean() * pairs"},
             "Where nothing is paired, your mean is 0 / 0. Sum the IoU, and divide once.",
         ),
         Wrong(
-            lambda iou: float(iou.sum() / max((iou > 0.5).sum() + sum(iou.shape), 1)),
+            {"iou[paired]": "iou", "alone / 2": "sum(iou.shape)"},
             "Pairs that agree by 0.5 or less are in your sum. They are no pairs.",
         ),
         Wrong(
-            lambda iou: float(
-                iou.sum() / ((iou > 0.5).sum() + (sum(iou.shape) - 2 * (iou > 0.5).sum()) / 2)
-            ),
+            {"iou[paired]": "iou"},
             "Pairs that agree by 0.5 or less are in your sum. They are no pairs.",
         ),
     ],
@@ -519,25 +395,6 @@ def match_with_crowds(iou, crowd, threshold, greedy=True, reusable=True, absorbs
     return np.array(result, np.int64)
 
 
-def crowds_are_objects(iou, crowd, threshold):
-    return match_with_crowds(iou, np.zeros_like(crowd), threshold)
-
-
-def no_crowd_forgotten(iou, crowd, threshold):
-    """Right, but for a false alarm in a picture without crowds."""
-    result = match_with_crowds(iou, crowd, threshold)
-    if (result < 0).any():
-        iou[:, crowd].max(axis=1)
-    return result
-
-
-def crowds_first(iou, crowd, threshold):
-    inside = (np.where(crowd, iou, 0) >= threshold).any(axis=1)
-    result = np.full(len(iou), -2, np.int64)
-    result[~inside] = match_with_crowds(iou[~inside], crowd, threshold)
-    return result
-
-
 def objects_first(iou, crowd, threshold):
     """Each object takes the free detection that fits it best."""
     result = np.full(len(iou), -1, np.int64)
@@ -547,21 +404,6 @@ def objects_first(iou, crowd, threshold):
             result[free.argmax()] = j
     inside = (np.where(crowd, iou, 0) >= threshold).any(axis=1)
     return np.where((result < 0) & inside, -2, result)
-
-
-def any_touch(iou, crowd, threshold):
-    result = match_with_crowds(iou, crowd, threshold)
-    touches = (np.where(crowd, iou, 0) > 0).any(axis=1)
-    return np.where((result < 0) & touches, -2, result)
-
-
-def shared_objects(iou, crowd, threshold):
-    result = [match_with_crowds(row[None], crowd, threshold)[0] for row in iou]
-    return np.array(result, np.int64)
-
-
-def strictly_over(iou, crowd, threshold):
-    return match_with_crowds(iou, crowd, threshold + 1e-9)
 
 
 @st.composite
@@ -604,31 +446,41 @@ MATCH_WITH_CROWDS = Task(
     ),
     wrong=[
         Wrong(
-            crowds_are_objects,
+            {"taken = crowd.copy()": "crowd = np.zeros_like(crowd)\n    taken = crowd.copy()"},
             "A crowd is found like an object. It never is one: skip its column in the search.",
         ),
         Wrong(
-            lambda *a: match_with_crowds(*a, absorbs=False),
+            {"= -2": "= -1"},
             "What lies in a crowd comes out as a false alarm. It is not judged: -2.",
         ),
         Wrong(
-            no_crowd_forgotten,
+            {"(row[crowd] >= threshold).any()": "row[crowd].max() >= threshold"},
             "Right, but for pictures without a crowd: the largest of no numbers is an error.",
         ),
         Wrong(
-            crowds_first,
+            {
+                "if free.max(": "if (row[crowd] >= threshold).any():\n            result[i] = -2\n "
+                "       elif free.max("
+            },
             "You look for a crowd first. An object that is free comes before any crowd.",
         ),
         Wrong(
-            lambda *a: match_with_crowds(*a, reusable=False),
+            {
+                "taken = crowd.copy()": "taken, crowd = crowd.copy(), crowd.copy()",
+                "result[i] = -2": "result[i] = -2\n            crowd[np.argmax(crowd & (row >= "
+                "threshold))] = False",
+            },
             "A crowd is used up by the first detection in it. Any number may lie in one.",
         ),
         Wrong(
-            shared_objects,
+            {"taken[result[i]] = True": "pass"},
             "An object is found several times. Once it is taken, later detections cannot have it.",
         ),
         Wrong(
-            lambda *a: match_with_crowds(*a, greedy=False),
+            {
+                "np.where(taken": "np.where(crowd",
+                "-1) >= threshold": "-1) >= threshold and not taken[free.argmax()]",
+            },
             "Where the best object is taken already, you give up. The next best free one counts.",
         ),
         Wrong(
@@ -637,10 +489,16 @@ MATCH_WITH_CROWDS = Task(
             "through the detections: a surer one chooses first, even if a later one fits better.",
         ),
         Wrong(
-            any_touch,
+            {"row[crowd] >= threshold": "row[crowd] > 0"},
             "Touching a crowd is not enough: the overlap with it must reach the threshold too.",
         ),
-        Wrong(strictly_over, "An overlap equal to the threshold counts."),
+        Wrong(
+            {
+                "-1) >= threshold": "-1) > threshold",
+                "row[crowd] >= threshold": "row[crowd] > threshold",
+            },
+            "An overlap equal to the threshold counts.",
+        ),
     ],
 )
 
@@ -649,28 +507,6 @@ MATCH_WITH_CROWDS = Task(
 
 def average_precision(hits, objects):
     return float(ap_one([bool(h) for h in hits], objects))
-
-
-def raw_precision(hits, objects):
-    """At each recall the precision where it is first reached."""
-    found, values = np.cumsum(hits), []
-    for point in range(101):
-        places = np.flatnonzero(found / objects >= point / 100 - 1e-12)
-        values.append(found[places[0]] / (places[0] + 1) if len(places) else 0.0)
-    return float(np.mean(values))
-
-
-def mean_at_the_hits(hits, objects):
-    found = np.cumsum(hits)
-    precision = found / np.arange(1, len(hits) + 1)
-    return float(precision[hits].sum() / objects)
-
-
-def of_eleven(hits, objects):
-    found = np.cumsum(hits)
-    precision, recall = found / np.arange(1, len(hits) + 1), found / objects
-    points = [precision[recall >= p / 10 - 1e-12].max(initial=0) for p in range(11)]
-    return float(np.mean(points))
 
 
 @st.composite
@@ -699,17 +535,20 @@ AVERAGE_PRECISION = Task(
     ),
     wrong=[
         Wrong(
-            raw_precision,
+            {"np.maximum.accumulate(precision[::-1])[::-1]": "precision"},
             "You take the precision where the recall is reached. COCO takes the best one from "
             "there on.",
         ),
         Wrong(
-            mean_at_the_hits,
+            {"np.append(best, 0)[first].mean()": "precision[hits].sum() / objects"},
             "You average over the right detections. COCO reads the curve at 101 recalls.",
         ),
-        Wrong(of_eleven, "Those are 11 recalls, as in Pascal VOC; COCO has 101."),
         Wrong(
-            lambda hits, objects: average_precision(hits, max(1, int(np.sum(hits)))),
+            {"np.arange(101) / 100": "np.arange(11) / 10"},
+            "Those are 11 recalls, as in Pascal VOC; COCO has 101.",
+        ),
+        Wrong(
+            {"found / objects": "found / max(1, hits.sum())"},
             "Objects that were never found are forgotten: recall is hits over all objects.",
         ),
     ],

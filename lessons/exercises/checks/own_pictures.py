@@ -207,10 +207,7 @@ MASK_OF_COUNTS = Task(
             turned,
             "The pixels are right, and the picture lies on its side: its shape is (height, width).",
         ),
-        Wrong(
-            both_wrong,
-            "Two things: the first count is of zeros, and runs go down the columns.",
-        ),
+        Wrong(both_wrong, "Two things: the first count is of zeros, and runs go down the columns."),
     ],
 )
 

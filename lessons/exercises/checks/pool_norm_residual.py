@@ -149,10 +149,7 @@ FOLD = Task(
             lambda w, g, b, m, v, e: fold_norm(w, g, b, m, (v + e) ** 2, 0.0),
             "You divide by the variance. The norm divides by its root.",
         ),
-        Wrong(
-            lambda w, g, b, m, v, e: fold_norm(w, g, b, m, v, 0.0),
-            "eps is missing.",
-        ),
+        Wrong(lambda w, g, b, m, v, e: fold_norm(w, g, b, m, v, 0.0), "eps is missing."),
         Wrong(
             lambda w, g, b, m, v, e: fold_norm(w, g, b, m, (np.sqrt(v) + e) ** 2, 0.0),
             "eps is added to the variance, inside the root.",
@@ -225,10 +222,7 @@ MAX_POOL = Task(
             lambda x: max_pool_halves(x[::2, ::2].repeat(2, 0).repeat(2, 1)[: len(x)]),
             "You take every second pixel. That one may not be the largest of its window.",
         ),
-        Wrong(
-            rounded_up,
-            "A last row or column without a partner is left out; you keep it.",
-        ),
+        Wrong(rounded_up, "A last row or column without a partner is left out; you keep it."),
     ],
 )
 
@@ -285,13 +279,9 @@ GROUP = Task(
         "keepdims=True; eps goes under the root; reshape to x.shape.",
     ),
     wrong=[
+        Wrong(of_batch, "Your statistics run over all pictures. Each picture has its own."),
         Wrong(
-            of_batch,
-            "Your statistics run over all pictures. Each picture has its own.",
-        ),
-        Wrong(
-            of_pixel,
-            "Your statistics are of one pixel. They run over all pixels of the picture.",
+            of_pixel, "Your statistics are of one pixel. They run over all pixels of the picture."
         ),
         Wrong(
             interleaved,
@@ -389,18 +379,14 @@ NORM_GRADIENT = Task(
     ),
     wrong=[
         Wrong(
-            fixed_statistics,
-            "You treat mean and variance as constants. They are made of x, too.",
+            fixed_statistics, "You treat mean and variance as constants. They are made of x, too."
         ),
         Wrong(
             fixed_variance,
             "The mean is taken care of. The variance is made of x as well: each value also "
             "moves the common divisor.",
         ),
-        Wrong(
-            fixed_mean,
-            "The variance is taken care of. The mean is made of x as well.",
-        ),
+        Wrong(fixed_mean, "The variance is taken care of. The mean is made of x as well."),
         Wrong(
             with_sums,
             "You subtract sums. Each value has the share 1/n in mean and variance, so they are "

@@ -36,29 +36,6 @@ def proposal_recall(truth, proposals, threshold):
     return float(np.mean([any(row >= threshold) for row in overlaps_of(truth, proposals)]))
 
 
-def precision(truth, proposals, threshold):
-    """Which share of the proposals overlaps a true box."""
-    if len(proposals) == 0:
-        return 0.0
-    return float((overlaps_of(truth, proposals).max(axis=0) >= threshold).mean())
-
-
-def counted_pairs(truth, proposals, threshold):
-    return float((overlaps_of(truth, proposals) >= threshold).sum() / len(truth))
-
-
-def strictly_above(truth, proposals, threshold):
-    return float((overlaps_of(truth, proposals).max(axis=1, initial=0) > threshold).mean())
-
-
-def mean_overlap(truth, proposals, threshold):
-    return float(overlaps_of(truth, proposals).max(axis=1, initial=0).mean())
-
-
-def without_proposals_an_error(truth, proposals, threshold):
-    return float((overlaps_of(truth, proposals).max(axis=1) >= threshold).mean())
-
-
 THRESHOLDS = st.sampled_from([0.25, 0.5, 0.75])
 SCENES = [
     (np.float32([[0, 0, 4, 4], [6, 6, 8, 8]]), np.float32([[0, 0, 4, 3], [0, 1, 4, 4]]), 0.5),
@@ -86,35 +63,38 @@ PROPOSAL_RECALL = Task(
     ),
     wrong=[
         Wrong(
-            without_proposals_an_error,
+            {"len(proposals) == 0": "False"},
             "Right, unless there are no proposals: then nothing is found, and the largest of no "
             "numbers is an error.",
         ),
         Wrong(
-            precision,
+            {"axis=1": "axis=0"},
             "You count the proposals that overlap an object: that is precision. Count the objects "
             "that are overlapped.",
         ),
         Wrong(
-            lambda t, p, threshold: np.mean(overlaps_of(t, p).max(axis=0) >= threshold),
+            {"len(proposals) == 0": "False", "axis=1": "axis=0"},
             "You count the proposals that overlap an object: that is precision, and nothing over "
             "nothing where there are none. Count the objects that are overlapped.",
         ),
         Wrong(
-            lambda t, p, threshold: np.mean(overlaps_of(t, p) >= threshold),
+            {"len(proposals) == 0": "False", ".max(axis=1)": ""},
             "You average over all pairs. An object is found once, by whichever proposal.",
         ),
         Wrong(
-            lambda t, p, threshold: round(proposal_recall(t, p, threshold) * len(t)),
+            {".mean()": ".sum()"},
             "You count the objects that are found. Which share of them is it?",
         ),
         Wrong(
-            counted_pairs,
+            {".max(axis=1) >= threshold).mean()": " >= threshold).sum() / len(truth)"},
             "An object that several proposals find counts several times. Found is found.",
         ),
-        Wrong(strictly_above, "An overlap of exactly the threshold is enough."),
+        Wrong({">= threshold": "> threshold"}, "An overlap of exactly the threshold is enough."),
         Wrong(
-            mean_overlap,
+            {
+                "(box_iou(truth, proposals).max(axis=1) >= threshold)": "box_iou(truth, "
+                "proposals).max(axis=1)"
+            },
             "You average the best overlaps. Only whether each reaches the threshold counts.",
         ),
     ],
@@ -131,26 +111,6 @@ def focal_term(logit, is_object, gamma):
 
 def probability(logit):
     return 1 / (1 + np.exp(-float(logit)))
-
-
-def of_given(weight):
-    """Focal term with a weight from (probability of an object, whether it is one)."""
-
-    def answer(logit, is_object, gamma):
-        return float(weight(probability(logit), is_object, gamma) * focal_term(logit, is_object, 0))
-
-    return answer
-
-
-def overflowing(logit, is_object, gamma):
-    p = probability(logit)
-    q = p if is_object else 1 - p
-    return float(-((1 - q) ** gamma) * np.log(q))
-
-
-def clipped(logit, is_object, gamma):
-    q = np.clip(probability(logit if is_object else -logit), 1e-7, 1 - 1e-7)
-    return float(-((1 - q) ** gamma) * np.log(q))
 
 
 FOCAL_TERM = Task(
@@ -176,40 +136,40 @@ FOCAL_TERM = Task(
     ),
     wrong=[
         Wrong(
-            overflowing,
+            {
+                "right = logit if is_object else -logit": "p = 1 / (1 + np.exp(-logit))",
+                "max(-right, 0) + np.log1p(np.exp(-abs(right)))": "-np.log(p if is_object else 1 "
+                "- p)",
+            },
             "Right for small logits. For -500 the probability is 0 to the last digit, and its "
             "logarithm is infinite; how does the lesson avoid it?",
         ),
         Wrong(
-            of_given(lambda p, o, g: (p if o else 1 - p) ** g),
+            {"1 - np.exp(-cost)": "np.exp(-cost)"},
             "You weigh by how sure the right answer was, so that easy anchors count most. Weigh by "
             "how far it was from sure.",
         ),
         Wrong(
-            of_given(lambda p, o, g: (1 - p) ** g),
+            {"(1 - np.exp(-cost))": "(1 / (1 + np.exp(logit)))"},
             "For background the right answer has probability 1 - p, and what it lacks is p.",
         ),
         Wrong(
-            clipped,
+            {
+                "max(-right, 0) + np.log1p(np.exp(-abs(right)))": "-np.log(np.clip(1 / (1 + "
+                "np.exp(-right)), 1e-7, 1 - 1e-7))"
+            },
             "You keep the probability away from 0 by force: a cost of 500 comes out as 16, and its "
             "gradient is gone. The lesson's form needs no such limit.",
         ),
         Wrong(
-            lambda logit, o, g: focal_term(logit, o, 0) ** (1 + g),
+            {"(1 - np.exp(-cost)) ** gamma": "cost**gamma"},
             "You weigh by the cost itself. Weigh by what the right answer's probability lacks.",
         ),
         Wrong(
-            of_given(lambda p, o, g: 1.0),
-            "That is the cross-entropy, without the power.",
+            {"(1 - np.exp(-cost)) ** gamma * ": ""}, "That is the cross-entropy, without the power."
         ),
-        Wrong(
-            of_given(lambda p, o, g: g * (1 - (p if o else 1 - p))),
-            "You multiply by gamma. It is the exponent.",
-        ),
-        Wrong(
-            lambda logit, o, g: -focal_term(logit, o, g),
-            "The sign is turned round: a loss is not below 0.",
-        ),
+        Wrong({"** gamma": "* gamma"}, "You multiply by gamma. It is the exponent."),
+        Wrong({"return (": "return -("}, "The sign is turned round: a loss is not below 0."),
     ],
 )
 
@@ -220,16 +180,6 @@ def objectness_map(logits, shape, reduce=max):
     per_cell = len(logits) // (shape[0] * shape[1])
     cells = [logits[i : i + per_cell].tolist() for i in range(0, len(logits), per_cell)]
     return np.float32([probability(reduce(cell)) for cell in cells]).reshape(shape)
-
-
-def forms_first(logits, shape):
-    best = logits.reshape(-1, *shape).max(axis=0)
-    return 1 / (1 + np.exp(-best))
-
-
-def turned(logits, shape):
-    best = logits.reshape(shape[1], shape[0], -1).max(axis=2).T
-    return 1 / (1 + np.exp(-best))
 
 
 @st.composite
@@ -260,42 +210,36 @@ OBJECTNESS_MAP = Task(
     ),
     wrong=[
         Wrong(
-            forms_first,
+            {"reshape(*shape, -1).max(axis=2)": "reshape(-1, *shape).max(axis=0)"},
             "You read all cells of the first form, then all of the second. The forms of one cell "
             "stand next to each other, so theirs is the last axis.",
         ),
         Wrong(
-            turned,
+            {"reshape(*shape, -1).max(axis=2)": "reshape(*shape[::-1], -1).max(axis=2).T"},
             "The map is turned over: rows come first.",
         ),
+        Wrong({".max(": ".mean("}, "You average the anchors of a cell. The best is asked for."),
         Wrong(
-            lambda logits, shape: objectness_map(logits, shape, np.mean),
-            "You average the anchors of a cell. The best is asked for.",
+            {"1 / (1 + np.exp(-best))": "best"}, "These are logits. Probabilities are asked for."
         ),
         Wrong(
-            lambda logits, shape: np.log(
-                objectness_map(logits, shape) / (1 - objectness_map(logits, shape))
-            ),
-            "These are logits. Probabilities are asked for.",
-        ),
-        Wrong(
-            lambda logits, shape: 1 / (1 + np.exp(-logits.reshape(*shape, -1))),
+            {".max(axis=2)": ""},
             "You give every anchor of a cell. Only the best one's probability is asked for.",
         ),
         Wrong(
-            lambda logits, shape: 1 / (1 + np.exp(-logits.reshape(*shape, 3).max(axis=2))),
+            {"-1)": "3)"},
             "There are not always three anchors at a cell. NumPy can work their number out.",
         ),
         Wrong(
-            lambda logits, shape: 1 / (1 + np.exp(logits.reshape(*shape, -1).min(axis=2))),
+            {".max(": ".min(", "-best": "best"},
             "The sign of the logit is lost: a large logit must give a large probability.",
         ),
         Wrong(
-            lambda logits, shape: 1 / (1 + np.exp(logits.reshape(*shape, -1).max(axis=2))),
+            {"-best": "best"},
             "The sign of the logit is lost: a large logit must give a probability near 1.",
         ),
         Wrong(
-            lambda logits, shape: logits.reshape(*shape, -1).argmax(axis=2),
+            {".max(": ".argmax(", "1 / (1 + np.exp(-best))": "best"},
             "That says *which* anchor is the best. How probable is it?",
         ),
     ],
@@ -311,19 +255,6 @@ def smooth_l1_slope(predicted, goals, beta):
         higher, lower = smooth_l1_one(d + 1e-7, beta), smooth_l1_one(d - 1e-7, beta)
         slopes.append((higher - lower) / 2e-7)
     return np.float32(slopes).reshape(predicted.shape)
-
-
-def slope(predicted, goals, beta):
-    return np.clip((predicted - goals) / beta, -1, 1)
-
-
-def without_beta(predicted, goals, beta):
-    d = predicted - goals
-    return np.where(abs(d) < beta, d, np.sign(d))
-
-
-def never_negative(predicted, goals, beta):
-    return abs(slope(predicted, goals, beta))
 
 
 def same_slope(got, expected):
@@ -356,28 +287,37 @@ SMOOTH_L1_SLOPE = Task(
     ),
     wrong=[
         Wrong(
-            lambda p, g, beta: (p - g) / beta,
+            {"np.clip((predicted - goals) / beta, -1, 1)": "(predicted - goals) / beta"},
             "That is the slope of the parabola everywhere. From beta on the loss is straight.",
         ),
         Wrong(
-            lambda p, g, beta: np.sign(p - g),
+            {"np.clip((predicted - goals) / beta, -1, 1)": "np.sign(predicted - goals)"},
             "That is the slope of the plain distance. Below beta it is gentler.",
         ),
         Wrong(
-            without_beta,
+            {
+                "np.clip((predicted - goals) / beta, -1, 1)": "np.where(abs(d := predicted - "
+                "goals) < beta, d, np.sign(d))"
+            },
             "Below beta the loss is d * d / (2 * beta). What does its slope keep of beta?",
         ),
         Wrong(
-            lambda p, g, beta: slope(g, p, beta),
+            {"predicted - goals": "goals - predicted"},
             "All signs are turned round: a prediction that is too large must have a positive "
             "slope, so that it goes down.",
         ),
         Wrong(
-            lambda p, g, beta: np.where(abs(p - g) < beta, (p - g) / beta, 1),
+            {
+                "np.clip((predicted - goals) / beta, -1, 1)": "np.where(abs(d := predicted - "
+                "goals) < beta, d / beta, 1)"
+            },
             "From beta on the slope is 1 or -1, as the difference is above or below 0.",
         ),
         Wrong(
-            lambda p, g, beta: np.where(abs(p - g) < beta, 2 * (p - g) / beta, np.sign(p - g)),
+            {
+                "np.clip((predicted - goals) / beta, -1, 1)": "np.where(abs(d := predicted - "
+                "goals) < beta, 2 * d / beta, np.sign(d))"
+            },
             "The loss below beta is the square over *twice* beta. The two of the slope goes away.",
         ),
         Wrong(
@@ -385,11 +325,14 @@ SMOOTH_L1_SLOPE = Task(
             "That is the loss. Its slope is asked for.",
         ),
         Wrong(
-            never_negative,
+            {
+                "np.clip((predicted - goals) / beta, -1, 1)": "abs(np.clip((predicted - goals) / "
+                "beta, -1, 1))"
+            },
             "A slope has a sign: where the prediction is too small it is negative.",
         ),
         Wrong(
-            lambda p, g, beta: slope(p, g, beta) / p.size,
+            {"-1, 1)": "-1, 1) / goals.size"},
             "You divide by how many there are. The loss is summed, not averaged.",
         ),
     ],
@@ -409,47 +352,9 @@ def recall_over_ious(truth, proposals, count, reward=lambda o: max(o - 0.5, 0) *
     return float(total / len(truth))
 
 
-def shared_proposals(truth, proposals, count):
-    best = overlaps_of(truth, proposals[:count]).max(axis=1, initial=0)
-    return float(np.maximum(best - 0.5, 0).mean() * 2)
-
-
-def in_turn(truth, proposals, count):
-    """Each true box, in order, takes the best proposal that is left."""
-    table, total = overlaps_of(truth, proposals[:count]), 0.0
-    for row in range(min(table.shape)):
-        n = table[row].argmax()
-        total += max(table[row, n] - 0.5, 0) * 2
-        table[:, n] = -1
-    return float(total / len(truth))
-
-
 def over_thresholds(truth, proposals, count):
     best = overlaps_of(truth, proposals[:count]).max(axis=1)
     return float(np.mean([(best >= threshold).mean() for threshold in np.arange(0.5, 1, 0.05)]))
-
-
-def proposals_in_turn(truth, proposals, count):
-    table, total = overlaps_of(truth, proposals[:count]), 0.0
-    for n in range(table.shape[1]):
-        g = table[:, n].argmax()
-        total += max(table[g, n] - 0.5, 0) * 2
-        table[g] = 0
-    return float(total / len(truth))
-
-
-def proposals_stay(truth, proposals, count):
-    table, total = overlaps_of(truth, proposals[:count]), 0.0
-    for _ in range(min(table.shape)):
-        g, n = np.unravel_index(table.argmax(), table.shape)
-        total += max(table[g, n] - 0.5, 0) * 2
-        table[g] = 0
-    return float(total / len(truth))
-
-
-def over_pairs(truth, proposals, count):
-    pairs = min(len(truth), len(proposals), count)
-    return recall_over_ious(truth, proposals, count) * len(truth) / max(pairs, 1)
 
 
 def all_different(case):
@@ -501,28 +406,30 @@ AVERAGE_RECALL = Task(
     ),
     wrong=[
         Wrong(
-            shared_proposals,
+            {
+                "min(overlaps.shape)": "len(truth)",
+                "overlaps[g], overlaps[:, n] = -1, -1": "overlaps[g] = -1",
+            },
             "One proposal may serve several true boxes in yours. Once it is taken it is out.",
         ),
         Wrong(
-            in_turn,
+            {
+                "for _ in": "for g in",
+                "g, n = np.unravel_index(overlaps.argmax(), overlaps.shape)": "n = "
+                "overlaps[g].argmax()",
+                "overlaps[g], overlaps[:, n] = -1, -1": "overlaps[:, n] = -1",
+            },
             "Your true boxes choose in their order. The best pair of all is taken first, so that "
             "nobody takes what is another's perfect match.",
         ),
+        Wrong({"[:count]": ""}, "You use all proposals. Only the first `count` exist here."),
+        Wrong({" * 2": ""}, "The factor of 2 is missing: perfect boxes must give 1."),
         Wrong(
-            lambda t, p, count: recall_over_ious(t, p, len(p)),
-            "You use all proposals. Only the first `count` exist here.",
-        ),
-        Wrong(
-            lambda t, p, count: recall_over_ious(t, p, count, lambda o: max(o - 0.5, 0)),
-            "The factor of 2 is missing: perfect boxes must give 1.",
-        ),
-        Wrong(
-            lambda t, p, count: recall_over_ious(t, p, count, lambda o: (o - 0.5) * 2),
+            {"max(overlaps[g, n] - 0.5, 0)": "(overlaps[g, n] - 0.5)"},
             "An IoU below one half takes something away in yours. It counts 0.",
         ),
         Wrong(
-            lambda t, p, count: recall_over_ious(t, p, count, lambda o: float(o >= 0.5)),
+            {"max(overlaps[g, n] - 0.5, 0) * 2": "overlaps[g, n] >= 0.5"},
             "That is recall at 0.5. A closer box must count more.",
         ),
         Wrong(
@@ -531,15 +438,20 @@ AVERAGE_RECALL = Task(
             "thresholds is simpler: each pair counts by how far it is above 0.5.",
         ),
         Wrong(
-            proposals_in_turn,
+            {
+                "for _ in range(min(overlaps.shape))": "for n in range(overlaps.shape[1])",
+                "g, n = np.unravel_index(overlaps.argmax(), overlaps.shape)": "g = overlaps[:, "
+                "n].argmax()",
+                "overlaps[g], overlaps[:, n] = -1, -1": "overlaps[g] = 0",
+            },
             "Your proposals choose in their order. The best pair of all is taken first.",
         ),
         Wrong(
-            proposals_stay,
+            {"overlaps[g], overlaps[:, n] = -1, -1": "overlaps[g] = 0"},
             "The true box is out, its proposal is not: it serves again.",
         ),
         Wrong(
-            over_pairs,
+            {"/ len(truth)": "/ min(overlaps.shape)"},
             "You average over the pairs. True boxes without a proposal belong into the mean, as 0.",
         ),
     ],
@@ -550,10 +462,6 @@ AVERAGE_RECALL = Task(
 
 def best_anchors(scores, k):
     return np.array(sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:k], int)
-
-
-def last_of_equals(scores, k):
-    return np.array(sorted(range(len(scores)), key=lambda i: (-scores[i], -i))[:k], int)
 
 
 def few_scores():
@@ -576,21 +484,22 @@ BEST_ANCHORS = Task(
         "np.argsort(-scores, kind='stable')[:k]. A slice that is too long does no harm.",
     ),
     wrong=[
+        Wrong({"-scores": "scores"}, "Those are the lowest scores. NumPy sorts ascending."),
         Wrong(
-            lambda scores, k: best_anchors(-scores, k),
-            "Those are the lowest scores. NumPy sorts ascending.",
-        ),
-        Wrong(
-            last_of_equals,
+            {'np.argsort(-scores, kind="stable")': 'np.argsort(scores, kind="stable")[::-1]'},
             "Of equal scores the first anchor comes first; reversing a sorted list turns equals "
             "round, too.",
         ),
         Wrong(
-            lambda scores, k: np.sort(best_anchors(scores, k)),
+            {
+                'np.argsort(-scores, kind="stable")[:k]': 'np.sort(np.argsort(-scores, kind="stable")[:k])'
+            },
             "They are the right ones in the order of the anchors. The best one comes first.",
         ),
         Wrong(
-            lambda scores, k: scores[best_anchors(scores, k)],
+            {
+                'np.argsort(-scores, kind="stable")[:k]': 'scores[np.argsort(-scores, kind="stable")[:k]]'
+            },
             "Those are scores. Which anchors have them?",
         ),
     ],
@@ -642,15 +551,15 @@ BINARY_CROSS_ENTROPY = Task(
             "infinity: write max(z, 0), z t and log(1 + exp(-|z|)) instead.",
         ),
         Wrong(
-            lambda z, t: binary_cross_entropy(z, 1 - t),
+            {"logits * targets": "logits * (1 - targets)"},
             "A sure and right answer is expensive with yours. The targets are turned round.",
         ),
         Wrong(
-            lambda z, t: np.mean(binary_cross_entropy(z, t)),
+            {"return ": "return np.mean(", "abs(logits)))": "abs(logits))))"},
             "That is the mean; what each logit costs is asked for.",
         ),
         Wrong(
-            lambda z, t: binary_cross_entropy(z, t) + z * t - np.maximum(z, 0) * t,
+            {"logits * targets": "np.maximum(logits, 0) * targets"},
             "Where the truth is 1 and the logit negative, a term is missing: it is z t, not "
             "max(z, 0) t.",
         ),
@@ -663,20 +572,6 @@ BINARY_CROSS_ENTROPY = Task(
 
 def smooth_l1(difference, beta):
     return np.vectorize(lambda d: float(smooth_l1_one(float(d), beta)))(difference)
-
-
-def unjoined(difference, beta):
-    d = np.abs(difference)
-    return np.where(d < beta, d**2 / (2 * beta), d)
-
-
-def never_as_steep(difference, beta):
-    d = np.abs(difference)
-    return np.where(d < beta, d**2 / 2, d - beta / 2)
-
-
-def of_signed(difference, beta):
-    return np.where(difference < beta, difference**2 / (2 * beta), difference - beta / 2)
 
 
 SMOOTH_L1 = Task(
@@ -698,20 +593,23 @@ SMOOTH_L1 = Task(
     ),
     wrong=[
         Wrong(
-            unjoined,
+            {" - beta / 2": ""},
             "The two pieces do not meet: at beta the parabola has reached beta / 2.",
         ),
         Wrong(
-            never_as_steep,
+            {"/ (2 * beta)": "/ 2"},
             "The two pieces do not meet: the parabola is d² / (2 beta), so that at beta it is as "
             "steep as the line.",
         ),
         Wrong(
-            of_signed,
+            {"np.abs(difference)": "difference"},
             "A large negative difference falls on the parabola. What counts is the distance.",
         ),
         Wrong(
-            lambda d, beta: np.abs(d) + 0.0,
+            {
+                "np.where(distance < beta, distance**2 / (2 * beta), distance - beta / "
+                "2)": "distance"
+            },
             "That is the plain distance (L1): it is as steep near the goal as far away.",
         ),
     ],

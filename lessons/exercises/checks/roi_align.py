@@ -31,15 +31,6 @@ def finest_that_fits(w, h, cells):
     return 5
 
 
-def unclipped(given, cells):
-    longer = np.maximum(given[:, 2] - given[:, 0], given[:, 3] - given[:, 1])
-    return np.ceil(np.log2(longer / cells)).astype(int)
-
-
-def up(side, cells):
-    return int(np.ceil(np.log2(side / cells)))
-
-
 LEVEL_BY_CELLS = Task(
     name="level_by_cells",
     kind="fill",
@@ -60,38 +51,44 @@ LEVEL_BY_CELLS = Task(
     ),
     wrong=[
         Wrong(
-            level_with(lambda w, h, cells: up(min(w, h), cells)),
+            {"np.maximum": "np.minimum"},
             "You take the shorter side. The longer one must fit into that many cells.",
         ),
         Wrong(
-            level_with(lambda w, h, cells: up(np.sqrt(w * h), cells)),
+            {
+                "np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - "
+                "boxes[:, 1])": "np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))"
+            },
             "You take the root of the area, as FPN does. Here the longer side decides.",
         ),
         Wrong(
-            unclipped,
+            {"np.clip(level, 2, 5)": "level"},
             "There is no level below 2 or above 5: what is smaller or larger goes to the nearest "
             "one that there is.",
         ),
         Wrong(
-            level_with(lambda w, h, cells: int(np.floor(np.log2(max(w, h) / cells)))),
+            {"np.ceil": "np.floor"},
             "You round down: the side is then longer than the cells allow. Which way must a level "
             "that is not whole be rounded, so that the box fits?",
         ),
         Wrong(
-            level_with(lambda w, h, cells: int(np.round(np.log2(max(w, h) / cells)))),
+            {"np.ceil": "np.round"},
             "You round to the nearest level. A box that is a little too long for a level would "
             "stay on it: which way must you round so that it always fits?",
         ),
         Wrong(
-            level_with(lambda w, h, cells: up(w, cells)),
+            {
+                "np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])": "boxes[:, 2] - "
+                "boxes[:, 0]"
+            },
             "You look at the width alone. The longer of the two sides decides.",
         ),
         Wrong(
-            level_with(lambda w, h, cells: int(np.ceil(np.log(max(w, h) / cells)))),
+            {"log2": "log"},
             "That is the natural logarithm. From level to level the stride doubles.",
         ),
         Wrong(
-            lambda b, cells: level_with(finest_that_fits)(b, cells) - 2,
+            {"astype(int)": "astype(int) - 2"},
             "You count levels from 0. The finest map is called 2, for its stride is 2 ** 2.",
         ),
     ],
@@ -114,15 +111,6 @@ def spread_with(weights):
 
 def shares(down, across):
     return np.outer([1 - down, down], [1 - across, across])
-
-
-def overwritten(shape, y, x, slope):
-    """The right answer but for the last row and column, where cells are clamped and overwritten."""
-    out = np.zeros(shape)
-    r, c = int(y), int(x)
-    for (i, j), share in np.ndenumerate(shares(y - r, x - c)):
-        out[min(r + i, shape[0] - 1), min(c + j, shape[1] - 1)] = slope * share
-    return out
 
 
 def nearest(shape, y, x, slope):
@@ -159,12 +147,19 @@ SPREAD = Task(
     ),
     wrong=[
         Wrong(
-            spread_with(lambda down, across: shares(across, down)),
+            {
+                "down, across = y": "across, down = y",
+                "if part * share > 0": "if row < shape[0] and column < shape[1]",
+            },
             "The two fractions are swapped: how far the point is below its cell mixes rows, how "
             "far right of it mixes columns.",
         ),
         Wrong(
-            spread_with(lambda down, across: shares(1 - down, 1 - across)),
+            {
+                "1 - down), (r + 1, down": "down), (r + 1, 1 - down",
+                "1 - across), (c + 1, across": "across), (c + 1, 1 - across",
+                "if part * share > 0": "if row < shape[0] and column < shape[1]",
+            },
             "The shares are the wrong way round: the nearer a cell, the more it gets.",
         ),
         Wrong(
@@ -172,21 +167,28 @@ SPREAD = Task(
             "You give all to the nearest cell. Everyone who was read gets as much as it counted.",
         ),
         Wrong(
-            spread_with(lambda down, across: np.array([1, 0, 0, 0])),
+            {"= y - r, x - c": "= 0, 0"},
             "You give all to the cell above and left of the point. The value was a mix of four "
             "cells, and each gets as much as it counted in it.",
         ),
         Wrong(
-            lambda shape, y, x, slope: spread_with(shares)(shape, y, x, 1.0),
+            {"slope * ": ""},
             "These are the weights alone. By what is the gradient of the value multiplied?",
         ),
         Wrong(
-            spread_with(lambda down, across: np.full((2, 2), 0.25)),
+            {
+                "if part * share > 0": "if row < shape[0] and column < shape[1]",
+                "slope * part * share": "slope / 4",
+            },
             "You give a quarter to each of the four. How much each counted depends on where the "
             "point lies between them.",
         ),
         Wrong(
-            overwritten,
+            {
+                "if part * share > 0": "if True",
+                "gradient[row, column] +=": "gradient[min(row, shape[0] - 1), min(column, "
+                "shape[1] - 1)] =",
+            },
             "On the last row or column two of your four cells are the same one, and the second, "
             "whose share is 0, overwrites the first.",
         ),
@@ -205,38 +207,6 @@ def pooled(features, box, bins, samples, reduce=np.max, edge=0.5, read=bilinear_
         xs = [x1 + (j + (s + edge) / samples) * (x2 - x1) / bins for s in range(samples)]
         out[i, j] = reduce([float(read(features[..., None], y, x)[0]) for y in ys for x in xs])
     return out
-
-
-def of_cells(image, y, x):
-    """The largest of the four cells around a point."""
-    r, c = int(y), int(x)
-    return image[r : r + 2, c : c + 2].max(axis=(0, 1))
-
-
-def rounded_reading(image, y, x):
-    return image[int(y + 0.5), int(x + 0.5)]
-
-
-def edge_to_edge(features, box, bins, samples):
-    """Samples at the ends of the box, too."""
-    count = bins * samples
-    x1, y1, x2, y2 = (float(v) for v in box)
-    ys, xs = np.linspace(y1, y2, count), np.linspace(x1, x2, count)
-    grid = [[float(bilinear_at(features[..., None], y, x)[0]) for x in xs] for y in ys]
-    return np.reshape(grid, (bins, samples, bins, samples)).max(axis=(1, 3))
-
-
-def cut_in_fours(features, box, bins, samples):
-    """As if the grid of samples could be seen as bins by bins of samples by samples."""
-    grid = pooled(features, box, bins * samples, 1)
-    return grid.reshape(bins, bins, samples, samples).max(axis=(2, 3))
-
-
-def bins_and_samples_mixed(features, box, bins, samples):
-    """As if the grid of samples had shape (samples, bins) along each axis."""
-    count = bins * samples
-    grid = pooled(features, box, count, 1)
-    return grid.reshape(samples, bins, samples, bins).max(axis=(0, 2))
 
 
 @st.composite
@@ -272,40 +242,52 @@ ALIGN_MAX = Task(
     ),
     wrong=[
         Wrong(
-            lambda *given: pooled(*given, reduce=np.mean),
+            {".max(": ".mean("},
             "That is the mean, RoIAlign as the model has it. Here the largest sample counts.",
         ),
         Wrong(
-            lambda *given: pooled(*given, edge=0.0),
+            {" + 0.5)": ")"},
             "Your samples begin on the bins' edges. They are spread evenly inside: half a step "
             "from either edge.",
         ),
         Wrong(
-            edge_to_edge,
+            {
+                "(np.arange(bins * samples) + 0.5) / (bins * samples)": "np.linspace(0, 1, bins * "
+                "samples)"
+            },
             "Your samples reach from edge to edge of the box. The first lies half a step inside, "
             "and so does the last.",
         ),
         Wrong(
-            lambda *given: pooled(*given, read=of_cells),
+            {
+                "(1 - down) * upper + down * lower": "np.max([features[r + i][:, c + j] for i in "
+                "(0, 1) for j in (0, 1)], axis=0)"
+            },
             "You take the maximum of the cells. First a value is read between the cells, then the "
             "largest of these is taken.",
         ),
         Wrong(
-            lambda *given: pooled(*given, read=rounded_reading),
+            {"r, c = y": "y, x = np.floor(y + 0.5), np.floor(x + 0.5)\n    r, c = y"},
             "You read the nearest cell. That rounds, which is what RoIAlign was made to avoid.",
         ),
         Wrong(
-            lambda *given: pooled(*given).T,
+            {"(1, 3))": "(1, 3)).T"},
             "Rows and columns are swapped: the first axis of the result goes down.",
         ),
         Wrong(
-            cut_in_fours,
+            {
+                "reshape(bins, samples, bins, samples).max(axis=(1, 3))": "reshape(bins, bins, "
+                "samples, samples).max(axis=(2, 3))"
+            },
             "You cut the grid of points into (bins, bins, samples, samples). Its first axis runs "
             "over bins and their samples along y, its second likewise along x: name the four "
             "lengths in that order.",
         ),
         Wrong(
-            bins_and_samples_mixed,
+            {
+                "reshape(bins, samples, bins, samples).max(axis=(1, 3))": "reshape(samples, bins, "
+                "samples, bins).max(axis=(0, 2))"
+            },
             "Your bins are made of samples that lie far apart. Of the points along one axis the "
             "first `samples` belong to the first bin: which of the two numbers comes first in the "
             "shape?",
@@ -337,18 +319,6 @@ def rotated(features, box, bins, samples, turn=None, border="zero", mean_of="all
         count = samples**2 if mean_of == "all" else max(len(values), 1)
         out[i, j] = sum(values) / count
     return out
-
-
-def not_turned(u, v, cosine, sine):
-    return u, v
-
-
-def other_way(u, v, cosine, sine):
-    return u * cosine + v * sine, -u * sine + v * cosine
-
-
-def in_degrees(features, box, bins, samples):
-    return rotated(features, np.append(box[:4], np.deg2rad(box[4])), bins, samples)
 
 
 ANGLES = [0.0, np.pi / 2, np.pi, 0.5, -1.2]
@@ -400,29 +370,35 @@ ALIGN_ROTATED = Task(
     ),
     wrong=[
         Wrong(
-            lambda *given: rotated(*given, turn=not_turned),
+            {"angle = box": "angle = [*box[:4], 0]"},
             "The angle does nothing. Where does a point of the upright box go when the box is "
             "turned about its centre?",
         ),
         Wrong(
-            in_degrees,
+            {"angle = box": "angle = [*box[:4], np.deg2rad(box[4])]"},
             "The angle hardly does anything in yours. It is in radians.",
         ),
         Wrong(
-            lambda *given: rotated(*given, turn=other_way),
+            {"- across": "+ across", "centre_y + along": "centre_y - along"},
             "You turn the other way. With y downwards a quarter turn takes the box's right to the "
             "picture's down: what does the sine do to y for a point on the right?",
         ),
         Wrong(
-            lambda *given: rotated(*given, border="clamp"),
+            {
+                "y, x = np.where(within, y, 0), np.where(within, x, 0)": "y, x = np.clip(y, 0, "
+                "features.shape[0] - 1), np.clip(x, 0, features.shape[1] - 1)\n    within = True"
+            },
             "Samples outside the map are held to its border. Here they count as 0.",
         ),
         Wrong(
-            lambda *given: rotated(*given, mean_of="inside"),
+            {
+                ".mean(axis=(1, 3))": ".sum(axis=(1, 3)) / np.maximum(within.reshape(bins, "
+                "samples, bins, samples).sum(axis=(1, 3)), 1)"
+            },
             "You divide by the samples inside the map. The mean is over all of them.",
         ),
         Wrong(
-            lambda *given: rotated(*given).T,
+            {"(1, 3))": "(1, 3)).T"},
             "Rows and columns are swapped: the first axis of the crop goes along the box's height.",
         ),
     ],
@@ -434,27 +410,6 @@ ALIGN_ROTATED = Task(
 def bilinear(features, y, x):
     points = [bilinear_at(features, float(r), float(c)) for r, c in zip(y, x, strict=True)]
     return np.array(points).reshape(len(y), features.shape[2])
-
-
-def nearest_cell(features, y, x):
-    r = np.clip(np.floor(np.clip(y, 0, None) + 0.5).astype(int), 0, features.shape[0] - 1)
-    c = np.clip(np.floor(np.clip(x, 0, None) + 0.5).astype(int), 0, features.shape[1] - 1)
-    far = (y < -1) | (y > features.shape[0]) | (x < -1) | (x > features.shape[1])
-    return features[r, c] * ~far[:, None]
-
-
-def weights_swapped(features, y, x):
-    """Each cell gets the weight of the one opposite."""
-    height, width, _ = features.shape
-    cy, cx = np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)
-    turned_y, turned_x = (2 * np.floor(v) + 1 - v for v in (cy, cx))
-    far = (y < -1) | (y > height) | (x < -1) | (x > width)
-    return bilinear(features, turned_y, turned_x) * ~far[:, None]
-
-
-def held_to_the_edge(features, y, x):
-    height, width, _ = features.shape
-    return bilinear(features, np.clip(y, 0, height - 1), np.clip(x, 0, width - 1))
 
 
 @st.composite
@@ -489,17 +444,23 @@ BILINEAR = Task(
     ),
     wrong=[
         Wrong(
-            weights_swapped,
+            {"(y - r)[:, None], (x - c)[:, None]": "1 - (y - r)[:, None], 1 - (x - c)[:, None]"},
             "The nearer cell counts less with yours: the weight of a cell is one minus its "
             "distance.",
         ),
-        Wrong(nearest_cell, "You read the nearest cell. Mix the four around the point."),
         Wrong(
-            held_to_the_edge,
+            {
+                "(y - r)[:, None], (x - c)[:, None]": "(y - r >= 0.5)[:, None], (x - c >= 0.5)[:, "
+                "None]"
+            },
+            "You read the nearest cell. Mix the four around the point.",
+        ),
+        Wrong(
+            {" * inside[:, None]": ""},
             "A point more than a cell outside reads 0, and not the edge.",
         ),
         Wrong(
-            lambda features, y, x: bilinear(features, x, y),
+            {"height, width, _ =": "y, x = x, y\n    height, width, _ ="},
             "x and y are swapped: the first axis of the map is y.",
         ),
     ],
@@ -514,31 +475,6 @@ def roi_crop(features, box, size, samples):
     for i, j in np.ndindex(size, size):
         crop[i, j] = align_one(features, box, i, j, (size, size), 1.0, samples, False)
     return crop
-
-
-def of_a_rounded_box(features, box, size, samples):
-    return roi_crop(features, np.floor(box), size, samples)
-
-
-def on_the_edges(features, box, size, samples):
-    """Samples from the first edge of each bin on."""
-    x1, y1, x2, y2 = (float(v) for v in box)
-    wide, high = max(x2 - x1, 1), max(y2 - y1, 1)
-    back = np.array([wide, high] * 2) / (2 * size * samples)
-    moved = np.array([x1, y1, x1 + wide, y1 + high]) - back
-    return roi_crop(features, moved, size, samples)
-
-
-def without_a_least_side(features, box, size, samples):
-    box = np.asarray(box, float)
-    grid = (np.arange(size * samples) + 0.5) / (size * samples)
-    y, x = box[1] + grid * (box[3] - box[1]), box[0] + grid * (box[2] - box[0])
-    points = np.array([[bilinear_at(features, r, c) for c in x] for r in y])
-    return points.reshape(size, samples, size, samples, -1).mean(axis=(1, 3))
-
-
-def shifted_by_half(features, box, size, samples):
-    return roi_crop(features, np.asarray(box, float) - 0.5, size, samples)
 
 
 @st.composite
@@ -569,27 +505,25 @@ ROI_CROP = Task(
     ),
     wrong=[
         Wrong(
-            of_a_rounded_box,
+            {"= box": "= np.floor(box)"},
             "The box is rounded to whole cells: that was RoIPool's mistake. Keep its fractions.",
         ),
         Wrong(
-            on_the_edges,
+            {" + 0.5)": ")"},
             "Your points start at the bin's edge. With two points in a bin they lie at a quarter "
             "and at three quarters of it.",
         ),
         Wrong(
-            without_a_least_side,
+            {"max(y2 - y1, 1)": "(y2 - y1)", "max(x2 - x1, 1)": "(x2 - x1)"},
             "A side shorter than one cell counts as one cell.",
         ),
         Wrong(
-            shifted_by_half,
+            {"= box": "= box - 0.5"},
             "You shift by half a cell (`aligned=True` in other systems). Here the corner of the "
             "box is used as it is.",
         ),
         Wrong(
-            lambda features, box, size, samples: roi_crop(features, box, size, samples).swapaxes(
-                0, 1
-            ),
+            {"(1, 3))": "(1, 3)).swapaxes(0, 1)"},
             "Rows and columns are swapped: y runs along the first axis.",
         ),
     ],
@@ -611,14 +545,6 @@ def exact_level(box):
 
 def pyramid_level(boxes, finest, coarsest):
     return np.array([min(max(exact_level(b), finest), coarsest) for b in boxes.astype(float)])
-
-
-def by_sides(rule):
-    def answer(boxes, finest, coarsest):
-        sides = (boxes[:, 2:] - boxes[:, :2]).astype(float)
-        return np.clip(rule(sides), finest, coarsest).astype(int)
-
-    return answer
 
 
 @st.composite
@@ -649,20 +575,20 @@ PYRAMID_LEVEL = Task(
     ),
     wrong=[
         Wrong(
-            by_sides(lambda s: np.round(4 + np.log2(np.sqrt(s.prod(axis=1)) / 224))),
+            {"np.floor": "np.round"},
             "You round. A box keeps its level until its side has doubled: round down.",
         ),
         Wrong(
-            by_sides(lambda s: np.floor(4 + np.log2(s.prod(axis=1) / 224**2))),
+            {"np.sqrt(areas) / 224": "areas / 224**2"},
             "Your level goes by the area. Doubling the side makes the area four times as large, "
             "and is one level.",
         ),
         Wrong(
-            by_sides(lambda s: np.floor(4 + np.log2(s.max(axis=1) / 224))),
+            {".prod(axis=1)": ".max(axis=1) ** 2"},
             "You go by the longer side; it is the square of the same area that counts.",
         ),
         Wrong(
-            lambda boxes, finest, coarsest: np.array([exact_level(b) for b in boxes.astype(float)]),
+            {"np.clip(np.floor(4 + doublings), finest, coarsest)": "np.floor(4 + doublings)"},
             "The level is not held between finest and coarsest: there are no such maps.",
         ),
     ],

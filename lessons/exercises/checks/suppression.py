@@ -154,10 +154,7 @@ SUPPRESSED_BY = Task(
             {"np.argsort(-scores)": "range(len(boxes))"},
             "You visit the boxes as they come. The best score is first.",
         ),
-        Wrong(
-            {"-scores": "scores"},
-            "You begin with the lowest score.",
-        ),
+        Wrong({"-scores": "scores"}, "You begin with the lowest score."),
         Wrong(
             {"np.full(len(boxes), -1)": "np.arange(len(boxes))"},
             "A box that stays has -1, not its own number.",
@@ -251,10 +248,7 @@ PER_CLASS_NMS = Task(
             {", key=lambda i: -scores[i]": ""},
             "Your result is in the order of the boxes. Best score first.",
         ),
-        Wrong(
-            {"-scores[i]": "scores[i]"},
-            "Your result has the worst score first.",
-        ),
+        Wrong({"-scores[i]": "scores[i]"}, "Your result has the worst score first."),
     ],
 )
 
@@ -302,10 +296,7 @@ FAST_NMS = Task(
             {"axis=0": "axis=1"},
             "You ask whether a worse box overlaps: the table is read along its other axis.",
         ),
-        Wrong(
-            {"-scores": "scores"},
-            "The lowest score comes first in yours.",
-        ),
+        Wrong({"-scores": "scores"}, "The lowest score comes first in yours."),
         Wrong(
             {"boxes[order], boxes[order]": "boxes, boxes"},
             "The order is by score, and the table is not. Sort the boxes before you make it.",
@@ -425,10 +416,7 @@ BOX_VOTING = Task(
             "Every box has a vote, with its overlap in the weight. Those below the threshold have "
             "none, and for the others only the score counts.",
         ),
-        Wrong(
-            {">= threshold": "> threshold"},
-            "An overlap of exactly the threshold has a vote.",
-        ),
+        Wrong({">= threshold": "> threshold"}, "An overlap of exactly the threshold has a vote."),
     ],
 )
 
@@ -567,8 +555,7 @@ SOFT_NMS = Task(
             "You multiply by 1 - IoU, the paper's other form. The Gaussian is asked for.",
         ),
         Wrong(
-            {" ** 2": ""},
-            "The IoU must be squared: a slight overlap should cost next to nothing.",
+            {" ** 2": ""}, "The IoU must be squared: a slight overlap should cost next to nothing."
         ),
         Wrong(
             {"/ sigma": "/ sigma**2"},
@@ -630,10 +617,7 @@ SUPPRESS = Task(
             {"<= threshold": "< threshold"},
             "A box is dropped where the IoU is above the threshold; exactly the threshold stays.",
         ),
-        Wrong(
-            {"-scores": "scores"},
-            "You begin with the worst box. NumPy sorts ascending.",
-        ),
+        Wrong({"-scores": "scores"}, "You begin with the worst box. NumPy sorts ascending."),
         Wrong(
             {"np.array(kept, np.int64)": "np.sort(kept)"},
             "They are the right ones; the best one comes first.",

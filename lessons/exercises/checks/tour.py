@@ -59,10 +59,7 @@ COUNT = Task(
         "its label, and a dict comprehension with list.count makes the result.",
     ),
     wrong=[
-        Wrong(
-            shifted,
-            "Your names are off by one: label 1 is the first name of the list.",
-        ),
+        Wrong(shifted, "Your names are off by one: label 1 is the first name of the list."),
         Wrong(
             lambda labels, scores, classes, least: count_by_class(labels, scores, classes, 0.0),
             "You count objects that are not sure enough, too.",
@@ -251,10 +248,7 @@ OVERLAY = Task(
         "times those plus opacity times the colour.",
     ),
     wrong=[
-        Wrong(
-            last_on_top,
-            "The first mask is painted first, and ends up below the others.",
-        ),
+        Wrong(last_on_top, "The first mask is painted first, and ends up below the others."),
         Wrong(
             lambda image, masks, colours, opacity: overlay(image, masks, colours, 1 - opacity),
             "Opacity is the colour's share; you use it as the picture's.",
@@ -268,10 +262,7 @@ OVERLAY = Task(
             lambda image, masks, colours, opacity: overlay(image, masks, colours, 1.0),
             "You replace the pixels. They are mixed with the colour.",
         ),
-        Wrong(
-            in_place,
-            "You paint on the picture that you were given. Paint on a copy.",
-        ),
+        Wrong(in_place, "You paint on the picture that you were given. Paint on a copy."),
     ],
 )
 

@@ -21,31 +21,6 @@ def milestone_rate(step, lr, warmup, milestones, start=0.001, late=0):
     return rate
 
 
-def decayed_once(step, lr, warmup, milestones):
-    return milestone_rate(step, lr, warmup, milestones[:1])
-
-
-def never_warm(step, lr, warmup, milestones):
-    return milestone_rate(step, lr, 0, milestones)
-
-
-def one_too_warm(step, lr, warmup, milestones):
-    share = min(1, (step + 1) / warmup) if warmup else 1
-    return milestone_rate(step, lr, 0, milestones) * (0.001 * (1 - share) + share)
-
-
-def thousandth_added(step, lr, warmup, milestones):
-    share = step / warmup if step < warmup else 1
-    factor = 0.001 + share if step < warmup else 1
-    return milestone_rate(step, lr, 0, milestones) * factor
-
-
-def thousandth_of_one(step, lr, warmup, milestones):
-    if step >= warmup:
-        return milestone_rate(step, lr, warmup, milestones)
-    return 0.001 * lr + (lr - 0.001) * step / warmup
-
-
 @st.composite
 def schedules(draw):
     warmup = draw(st.integers(0, 5))
@@ -72,33 +47,33 @@ MILESTONE_RATE = Task(
     ),
     wrong=[
         Wrong(
-            lambda *a: milestone_rate(*a, late=1),
+            {">= milestone": "> milestone"},
             "At the milestone itself the rate is still the old one. It holds from that step on.",
         ),
         Wrong(
-            lambda *a: milestone_rate(*a, start=0),
+            {"0.001 + (1 - 0.001) * step / warmup": "step / warmup"},
             "Your first step has rate 0, which learns nothing. It starts at a thousandth of lr.",
         ),
         Wrong(
-            decayed_once,
+            {"in milestones)": "in milestones[:1])"},
             "Only the first milestone counts. Each one that is passed divides by ten once more.",
         ),
         Wrong(
-            never_warm,
+            {"if step < warmup": "if False"},
             "The warm-up is missing: before step `warmup` the rate is smaller.",
         ),
         Wrong(
-            one_too_warm,
+            {"* step /": "* (step + 1) /"},
             "Your warm-up is one step ahead: step 0 has the thousandth itself, and step `warmup` "
             "is the first with the full rate.",
         ),
         Wrong(
-            thousandth_added,
+            {"(1 - 0.001) * step": "step"},
             "You add the thousandth to a line from 0 to 1, so that it ends above 1. The line goes "
             "from a thousandth to 1: what must the growing part be multiplied by?",
         ),
         Wrong(
-            thousandth_of_one,
+            {"(1 - 0.001)": "(1 - 0.001 / lr)"},
             "Your line begins at a thousandth of lr, and grows by lr less a thousandth of 1. Both "
             "thousandths are of lr.",
         ),
@@ -127,35 +102,6 @@ def clip_together(grads, max_norm):
 
 def clip_each(grads, max_norm):
     return [clip_together([grad], max_norm)[0] for grad in grads]
-
-
-def clip_numbers(grads, max_norm):
-    return [np.clip(grad, -max_norm, max_norm) for grad in grads]
-
-
-def always_scaled(grads, max_norm):
-    norm = norm_of(grads)
-    return scaled(grads, max_norm / norm if norm else 1)
-
-
-def sum_of_norms(grads, max_norm):
-    norm = sum(norm_of([grad]) for grad in grads)
-    return scaled(grads, min(1, max_norm / norm) if norm else 1)
-
-
-def without_root(grads, max_norm):
-    norm = norm_of(grads) ** 2
-    return scaled(grads, min(1, max_norm / norm) if norm else 1)
-
-
-def root_of_norms(grads, max_norm):
-    norm = sum(norm_of([grad]) for grad in grads) ** 0.5
-    return scaled(grads, min(1, max_norm / norm) if norm else 1)
-
-
-def largest_number(grads, max_norm):
-    largest = max(float(np.abs(grad).max()) for grad in grads)
-    return scaled(grads, min(1, max_norm / largest) if largest else 1)
 
 
 SEVERAL = st.lists(
@@ -192,30 +138,37 @@ CLIP_TOGETHER = Task(
             "gradients lose, others do not. There is one norm, that of all together.",
         ),
         Wrong(
-            clip_numbers,
+            {"g * np.float32(scale)": "np.clip(g, -max_norm, max_norm)"},
             "Each number is cut off on its own, which turns the step. All are multiplied by one "
             "factor.",
         ),
         Wrong(
-            always_scaled,
+            {"min(1.0, max_norm / norm)": "max_norm / norm"},
             "You also lengthen what is short. A gradient below max_norm stays as it is.",
         ),
         Wrong(
-            sum_of_norms,
+            {
+                "np.sqrt(sum(float(np.sum(np.square(g, "
+                "dtype=np.float64))) for g in grads))": "sum(np.linalg.norm(g) for g in grads)"
+            },
             "You add the norms of the arrays. The norm of the whole is the root of the sum of all "
             "squares: 3 and 4 make 5.",
         ),
+        Wrong({"np.sqrt(": "("}, "The root is missing: you divide by the square of the norm."),
         Wrong(
-            without_root,
-            "The root is missing: you divide by the square of the norm.",
-        ),
-        Wrong(
-            root_of_norms,
+            {
+                "np.sqrt(sum(float(np.sum(np.square(g, "
+                "dtype=np.float64))) for g in grads))": "np.sqrt(sum(np.linalg.norm(g) "
+                "for g in grads))"
+            },
             "You add norms, which are roots already, and take the root of their sum. What is added "
             "are squares.",
         ),
         Wrong(
-            largest_number,
+            {
+                "np.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) "
+                "for g in grads))": "max(np.abs(g).max() for g in grads)"
+            },
             "You divide by the largest number. The norm is the length of the whole vector: 3 and 4 "
             "make 5.",
         ),
@@ -230,45 +183,12 @@ def smoothed_curve(values, window):
     return np.array(means, float)
 
 
-def always_by_window(values, window):
-    sums = [np.sum(values[max(0, i + 1 - window) : i + 1]) for i in range(len(values))]
-    return np.array(sums, float) / window
-
-
-def mean_so_far(values, window):
-    return np.cumsum(values) / np.arange(1, len(values) + 1)
-
-
-def next_ones(values, window):
-    return smoothed_curve(values[::-1], window)[::-1]
-
-
 def centred(values, window):
     return np.convolve(values, np.ones(window) / window, "same")
 
 
 def valid_only(values, window):
     return np.convolve(values, np.ones(window) / window, "valid")
-
-
-def one_too_many(values, window):
-    return smoothed_curve(values, window + 1)
-
-
-def without_first(values, window):
-    sums, stop = np.cumsum(values), np.arange(len(values))
-    start = np.maximum(stop - window, 0)
-    return (sums[stop] - sums[start]) / np.maximum(stop - start, 1)
-
-
-def sums_at_the_start(values, window):
-    means = smoothed_curve(values, window)
-    short = np.arange(len(values)) < window - 1
-    return np.where(short, np.cumsum(values), means)
-
-
-def last_one_only(values, window):
-    return values / np.minimum(np.arange(1, len(values) + 1), window)
 
 
 def curve_picture(arguments, expected, got):
@@ -303,12 +223,12 @@ SMOOTHED_CURVE = Task(
     ),
     wrong=[
         Wrong(
-            always_by_window,
+            {"/ (stop - start)": "/ window"},
             "You divide by the window where there are fewer values, so the curve starts too low. "
             "Divide by how many were added.",
         ),
         Wrong(
-            mean_so_far,
+            {"np.maximum(stop - window, 0)": "0 * stop"},
             "That is the mean of everything so far: the window never ends. What must be taken off "
             "the running sum?",
         ),
@@ -322,21 +242,25 @@ SMOOTHED_CURVE = Task(
             "each step.",
         ),
         Wrong(
-            one_too_many,
+            {"stop - window": "stop - window - 1"},
             "Your window has one value too many: the last 2 of 2, 4, 6 are 4 and 6.",
         ),
         Wrong(
-            without_first,
+            {
+                "np.concatenate([[0.0], np.cumsum(values)])": "np.cumsum(values)",
+                "np.arange(1, len(values) + 1)": "np.arange(len(values))",
+                "/ (stop - start)": "/ np.maximum(stop - start, 1)",
+            },
             "The first value is never in a sum. A running sum needs a 0 before it, so that the "
             "sum from the beginning is a difference too.",
         ),
         Wrong(
-            sums_at_the_start,
+            {"/ (stop - start)": "/ np.where(stop < window, 1, window)"},
             "At the start, where fewer values than the window are there, you give their sum. "
             "Divide it by how many they are.",
         ),
         Wrong(
-            last_one_only,
+            {"totals[stop] - totals[start]": "values"},
             "You divide one value by the number of values in the window. The two running sums must "
             "lie a window apart, not one step.",
         ),
@@ -360,38 +284,6 @@ def adamw_one(w, g, m, s, step, lr, decay, unbiased=True, inside=False, first=0,
     mean, square = (m / (1 - 0.9**t), s / (1 - 0.999**t)) if unbiased else (m, s)
     root = (square + 1e-8) ** 0.5 if inside else square**0.5 + 1e-8
     return w - lr * mean / root - (0 if coupled else lr * decay * w), m, s
-
-
-def form(**forms):
-    """The step with one thing done otherwise."""
-    return lambda *arguments: adamw_step(*arguments, **forms)
-
-
-def decay_without_rate(weight, grad, mean, square, step, lr, decay):
-    new, *rest = adamw_step(weight, grad, mean, square, step, lr, 0.0)
-    return (new - decay * weight, *rest)
-
-
-def corrected_kept(weight, grad, mean, square, step, lr, decay):
-    new, m, s = adamw_step(weight, grad, mean, square, step, lr, decay)
-    return new, m / (1 - 0.9**step), s / (1 - 0.999**step)
-
-
-def without_root_of_square(weight, grad, mean, square, step, lr, decay):
-    _, m, s = adamw_step(weight, grad, mean, square, step, lr, decay)
-    move = m / (1 - 0.9**step) / (s / (1 - 0.999**step) + 1e-8)
-    return weight - lr * (move + decay * weight), m, s
-
-
-def decayed_after(weight, grad, mean, square, step, lr, decay):
-    new, *rest = adamw_step(weight, grad, mean, square, step, lr, 0.0)
-    return (new - lr * decay * new, *rest)
-
-
-def shares_swapped(weight, grad, mean, square, step, lr, decay):
-    m, s = 0.1 * mean + 0.9 * grad, 0.001 * square + 0.999 * grad**2
-    move = m / (1 - 0.9**step) / ((s / (1 - 0.999**step)) ** 0.5 + 1e-8)
-    return weight - lr * (move + decay * weight), m, s
 
 
 @st.composite
@@ -438,43 +330,49 @@ ADAMW_STEP = Task(
     ),
     wrong=[
         Wrong(
-            form(coupled=True),
+            {
+                "mean = 0.9": "grad = grad + decay * weight\n    mean = 0.9",
+                " + decay * weight)": ")",
+            },
             "The decay went into the gradient, and so through the averages: that is Adam with L2, "
             "the mistake that AdamW was written about.",
         ),
         Wrong(
-            form(unbiased=False),
+            {"mean / (1 - 0.9**step)": "mean", "square / (1 - 0.999**step)": "square"},
             "The averages start at zero and are too small in the first steps. Divide each by "
             "1 - beta ** step before they are used.",
         ),
         Wrong(
-            form(inside=True),
+            {"(np.sqrt(full_square) + 1e-8)": "np.sqrt(full_square + 1e-8)"},
             "Your 1e-8 stands under the root, where it counts as 1e-4. Add it to the root.",
         ),
         Wrong(
-            form(first=1),
+            {"0.9**step": "0.9 ** (step + 1)", "0.999**step": "0.999 ** (step + 1)"},
             "You count the steps from 0 and add one, but the first step is given as 1.",
         ),
         Wrong(
-            decay_without_rate,
+            {"lr * (move + decay * weight)": "lr * move - decay * weight"},
             "The decay is not multiplied by lr.",
         ),
         Wrong(
-            corrected_kept,
+            {"weight), mean, square": "weight), full_mean, full_square"},
             "You return the corrected averages. The correction is for this step only; what is "
             "carried on are the plain averages.",
         ),
         Wrong(
-            without_root_of_square,
+            {"np.sqrt(full_square)": "full_square"},
             "You divide by the mean square itself. Its root has the gradient's size.",
         ),
         Wrong(
-            decayed_after,
+            {"weight - lr * (move + decay * weight)": "(weight - lr * move) * (1 - lr * decay)"},
             "You let the weight decay after it has moved. Both parts of the step start from the "
             "weight as it was.",
         ),
         Wrong(
-            shares_swapped,
+            {
+                "0.9 * mean + 0.1 * grad": "0.1 * mean + 0.9 * grad",
+                "0.999 * square + 0.001 * grad": "0.001 * square + 0.999 * grad",
+            },
             "Your averages keep a tenth of the old and take nine tenths of the new. Beta is what "
             "is kept: 0.9 and 0.999.",
         ),
@@ -491,25 +389,6 @@ def sgd_step(weight, gradient, velocity, lr, momentum, decay):
         new_velocity[i] = momentum * float(velocity[i]) + push
         new_weight[i] = float(weight[i]) - lr * new_velocity[i]
     return new_weight, new_velocity
-
-
-def rate_in_the_velocity(weight, gradient, velocity, lr, momentum, decay):
-    velocity = momentum * velocity + lr * (gradient + decay * weight)
-    return weight - velocity, velocity
-
-
-def averaged(weight, gradient, velocity, lr, momentum, decay):
-    velocity = momentum * velocity + (1 - momentum) * (gradient + decay * weight)
-    return weight - lr * velocity, velocity
-
-
-def uphill(weight, gradient, velocity, lr, momentum, decay):
-    velocity = momentum * velocity + gradient + decay * weight
-    return weight + lr * velocity, velocity
-
-
-def with_the_old_velocity(weight, gradient, velocity, lr, momentum, decay):
-    return weight - lr * velocity, momentum * velocity + gradient + decay * weight
 
 
 @st.composite
@@ -537,24 +416,36 @@ SGD_STEP = Task(
     ),
     wrong=[
         Wrong(
-            lambda w, g, v, lr, momentum, decay: sgd_step(w, g, v, lr, momentum, 0.0),
+            {" + decay * weight": ""},
             "The weight decay is missing: decay times the weight is added to the gradient.",
         ),
         Wrong(
-            lambda w, g, v, lr, momentum, decay: sgd_step(w, g, 0 * v, lr, momentum, decay),
+            {"momentum * velocity + ": ""},
             "The old velocity is forgotten; it keeps its share `momentum`.",
         ),
         Wrong(
-            rate_in_the_velocity,
+            {
+                "gradient + decay * weight": "lr * (gradient + decay * weight)",
+                "- lr * velocity": "- velocity",
+            },
             "The learning rate is inside the velocity. Then a changed rate would only act later; "
             "multiply when the weight moves.",
         ),
         Wrong(
-            averaged,
+            {"gradient + decay * weight": "(1 - momentum) * (gradient + decay * weight)"},
             "Your velocity is an average. Here the gradient is added whole.",
         ),
-        Wrong(uphill, "The weight moves with the gradient, uphill. Which way does the loss fall?"),
-        Wrong(with_the_old_velocity, "The weight moves by the new velocity, not by the old one."),
+        Wrong(
+            {"weight - lr": "weight + lr"},
+            "The weight moves with the gradient, uphill. Which way does the loss fall?",
+        ),
+        Wrong(
+            {
+                "velocity = momentum": "old, velocity = velocity, momentum",
+                "lr * velocity": "lr * old",
+            },
+            "The weight moves by the new velocity, not by the old one.",
+        ),
     ],
 )
 
