@@ -10,6 +10,7 @@ from lessons.checking import Law, Task, Wrong
 from lessons.checking.compare import difference
 from lessons.checking.examine import NotWritten, examine
 from lessons.checking.report import verdict_lines
+from lessons.checking.solutions import changed, solution
 from lessons.checking.strategies import arrays
 
 DOUBLE = Task(
@@ -162,3 +163,20 @@ def test_laws_alone_can_decide():
 )
 def test_differences(got, expected, reason):
     assert difference(got, expected) == reason
+
+
+def test_a_mistake_may_be_a_change_of_the_solution():
+    assert changed("double", {"axis=0": "axis=1"})(np.ones((1, 1, 1))).shape == (1, 4, 1)
+    task = replace(DOUBLE, name="double", wrong=[Wrong({"repeat(2, axis=0).": ""}, "Rows, too.")])
+    task = replace(task, specification=solution("double"))
+    task = replace(task, cases=st.tuples(arrays(st.tuples(*[st.integers(1, 2)] * 3))))
+    assert examine(task, solution("double")).fault is None
+    assert examine(task, lambda x: np.repeat(x, 2, axis=1)).hint == "Rows, too."
+
+
+@pytest.mark.parametrize(
+    ("old", "count"), [("axis=", "2 times"), ("axis=3", "0 times"), ("def double_", "0 times")]
+)
+def test_a_change_must_fit_the_solution_once(old, count):
+    with pytest.raises(ValueError, match=f"05_feature_pyramid.py, double: .* stands there {count}"):
+        changed("double", {old: ""})

@@ -92,6 +92,12 @@ def test_every_listed_mistake_is_rejected_and_named(topic, task):
         assert (verdict.hint, verdict.certain) == (hint, True)
 
 
+def test_no_mistake_is_lost():
+    mistakes = [wrong for _, task in TASKS for wrong in task.wrong]
+    assert len(mistakes) >= 729
+    assert sum(not callable(wrong.answer) for wrong in mistakes) >= 600
+
+
 @TOPICS
 def test_no_text_of_a_solution_stands_in_the_stub(topic):
     handed_out = {

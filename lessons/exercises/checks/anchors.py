@@ -188,10 +188,10 @@ ANCHOR_PLACE = Task(
 # middle_anchors
 
 
-def middle_anchors(shape, stride, forms, offset=0.5):
+def middle_anchors(shape, stride, forms):
     anchors = [
-        [(c + offset) * stride + left, (r + offset) * stride + top,
-         (c + offset) * stride + right, (r + offset) * stride + below]
+        [(c + 0.5) * stride + left, (r + 0.5) * stride + top,
+         (c + 0.5) * stride + right, (r + 0.5) * stride + below]
         for r in range(shape[0])
         for c in range(shape[1])
         for left, top, right, below in forms
@@ -363,19 +363,22 @@ def overlap_of_sides(a, b):
     return shared / max(a[0] * a[1] + b[0] * b[1] - shared, 1e-12)
 
 
-def clustered(closeness=overlap_of_sides, average=np.mean, fixed_rounds=None, in_turn=False):
-    """k-means with another measure, another mean, or another number of rounds."""
+def joined_by(sides, forms):
+    return np.argmax([[overlap_of_sides(s, f) for f in forms] for s in sides], axis=1)
+
+
+def clustered(in_turn=False):
+    """`in_turn`: boxes choose again before each form is changed."""
 
     def answer(sides, forms, rounds):
         sides, forms = sides.astype(float), forms.astype(float)
-        for _ in range(rounds if fixed_rounds is None else min(rounds, fixed_rounds)):
-            near = [[closeness(s, f) for f in forms] for s in sides]
-            joined = np.argmax(near, axis=1)
+        for _ in range(rounds):
+            joined = joined_by(sides, forms)
             for k in range(len(forms)):
-                if in_turn:  # with the forms as far as they have moved
-                    joined = np.argmax([[closeness(s, f) for f in forms] for s in sides], axis=1)
+                if in_turn:
+                    joined = joined_by(sides, forms)
                 members = sides[joined == k]
-                forms[k] = average(members, axis=0) if len(members) else forms[k]
+                forms[k] = members.mean(axis=0) if len(members) else forms[k]
         return forms
 
     return answer

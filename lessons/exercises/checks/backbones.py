@@ -20,13 +20,6 @@ def stage_sizes(height, width):
     return sizes[2:]
 
 
-def repeated(height, width, halve, skip=2, count=4):
-    sizes = [(height, width)]
-    for _ in range(skip + count - 1):
-        sizes.append(tuple(halve(side) for side in sizes[-1]))
-    return sizes[skip:]
-
-
 STAGE_SIZES = Task(
     name="stage_sizes",
     kind="fill",
@@ -47,23 +40,24 @@ STAGE_SIZES = Task(
     ),
     wrong=[
         Wrong(
-            lambda h, w: repeated(h, w, lambda side: side // 2),
+            {"(height + 1) // 2, (width + 1) // 2": "height // 2, width // 2"},
             "You round down. With padding, a kernel that starts on the last pixel still fits: what "
             "does a side of 5 become?",
         ),
         Wrong(
-            lambda h, w: repeated(h, w, lambda side: (side + 1) // 2, 1),
+            {"range(1, 6)": "range(1, 5)", "halvings > 1": "halvings > 0"},
             "You count the stem's halving alone. The pooling behind it halves again before "
             "stage 1.",
         ),
         Wrong(
-            lambda h, w: repeated(h, w, lambda side: (side + 1) // 2, 3),
+            {"range(1, 6)": "range(1, 7)", "halvings > 1": "halvings > 2"},
             "Stage 1 does not halve; it keeps what stem and pooling leave.",
         ),
         Wrong(
-            lambda h, w: stage_sizes(h, w)[::-1], "The order is wrong: the largest map comes first."
+            {"return sizes": "return sizes[::-1]"},
+            "The order is wrong: the largest map comes first.",
         ),
-        Wrong(lambda h, w: stage_sizes(w, h), "Height and width are swapped."),
+        Wrong({"(height, width))": "(width, height))"}, "Height and width are swapped."),
     ],
 )
 
@@ -75,19 +69,6 @@ def block_parameters(in_channels, width, stride):
     if stride != 1 or in_channels != width:
         convolutions.append((in_channels, width, 1))
     return sum(i * o * k * k + 2 * o for i, o, k in convolutions)
-
-
-def shortcut_if(needed, kernel=1, norms=2, with_norm=True):
-    def answer(in_channels, width, stride):
-        total = 9 * width * (in_channels + width) + 2 * norms * width
-        extra = kernel**2 * in_channels * width + (norms * width if with_norm else 0)
-        return total + (extra if needed(in_channels, width, stride) else 0)
-
-    return answer
-
-
-def changes(i, w, s):
-    return s != 1 or i != w
 
 
 BLOCK_PARAMETERS = Task(
@@ -110,27 +91,29 @@ BLOCK_PARAMETERS = Task(
     ),
     wrong=[
         Wrong(
-            shortcut_if(lambda i, w, s: False),
+            {"main + in_channels * width + 2 * width": "main"},
             "The shortcut is missing where the block changes the map's shape.",
         ),
         Wrong(
-            shortcut_if(lambda i, w, s: i != w),
+            {"stride == 1 and ": ""},
             "A block that halves the map needs a convolution in its shortcut even where the "
             "channels stay.",
         ),
         Wrong(
-            shortcut_if(lambda i, w, s: s != 1),
+            {" and in_channels == width": ""},
             "A block that changes the channels needs a convolution in its shortcut even where the "
             "size stays.",
         ),
         Wrong(
-            shortcut_if(changes, norms=0),
+            {" + 4 * width": "", " + 2 * width": ""},
             "The norms are missing: a scale and a shift for each channel.",
         ),
-        Wrong(shortcut_if(changes, with_norm=False), "The shortcut's convolution has a norm, too."),
-        Wrong(shortcut_if(changes, kernel=3), "The shortcut's convolution is 1x1."),
+        Wrong({" + 2 * width": ""}, "The shortcut's convolution has a norm, too."),
         Wrong(
-            shortcut_if(changes, norms=4),
+            {"main + in_channels": "main + 9 * in_channels"}, "The shortcut's convolution is 1x1."
+        ),
+        Wrong(
+            {"+ 4 * width": "+ 8 * width", "+ 2 * width": "+ 4 * width"},
             "Means and variances are measured, not learnt. They do not count.",
         ),
     ],
@@ -145,22 +128,6 @@ def multiply_adds(layers, height, width):
         height, width = (
             (side + 2 * (kernel // 2) - kernel) // stride + 1 for side in (height, width)
         )
-        total += kernel * kernel * ins * outs * height * width
-    return total
-
-
-def at_the_size_before(layers, height, width):
-    total = 0
-    for ins, outs, kernel, stride in layers:
-        total += kernel * kernel * ins * outs * height * width
-        height, width = -(-height // stride), -(-width // stride)
-    return total
-
-
-def rounded_down(layers, height, width):
-    total = 0
-    for ins, outs, kernel, stride in layers:
-        height, width = height // stride, width // stride
         total += kernel * kernel * ins * outs * height * width
     return total
 
@@ -194,23 +161,29 @@ MULTIPLY_ADDS = Task(
     ),
     wrong=[
         Wrong(
-            at_the_size_before,
+            {
+                "height, width = (height - 1) // stride + 1, (width - 1) // stride + 1": "pass",
+                "total += kernel * kernel * ins * outs * height * width": "total += kernel * "
+                "kernel * ins * outs * height * width\n        height, width = (height - 1) // "
+                "stride + 1, (width - 1) // stride + 1",
+            },
             "You count each layer at the size of its input. There is one sum for each number of "
             "the result, which a stride makes fewer.",
         ),
-        Wrong(rounded_down, "You round the size down. With this padding a side of 5 becomes 3."),
         Wrong(
-            lambda layers, h, w: multiply_adds([(1, o, k, s) for _, o, k, s in layers], h, w),
-            "Each number of the result is a sum over all input channels.",
+            {
+                "(height - 1) // stride + 1, (width - 1) // stride + 1": "height // stride, width "
+                "// stride"
+            },
+            "You round the size down. With this padding a side of 5 becomes 3.",
         ),
+        Wrong({" * ins": ""}, "Each number of the result is a sum over all input channels."),
         Wrong(
-            lambda layers, h, w: sum(
-                k * k * i * o * (-(-h // s)) * (-(-w // s)) for i, o, k, s in layers
-            ),
+            {"height, width = (height": "high, wide = (height", "height * width": "high * wide"},
             "Each layer works on the result of the one before: strides add up.",
         ),
         Wrong(
-            lambda layers, h, w: 2 * multiply_adds(layers, h, w),
+            {"+= kernel": "+= 2 * kernel"},
             "You count multiplications and additions separately. A multiply-add is one.",
         ),
     ],
@@ -231,11 +204,6 @@ def padded_shortcut(x, channels):
 def maps_to_widen(draw):
     count, height, width, channels = (draw(st.integers(1, n)) for n in (2, 4, 4, 2))
     return draw(arrays((count, height, width, channels))), channels + draw(st.integers(0, 3))
-
-
-def zeros_around(x, channels):
-    extra = channels - x.shape[3]
-    return np.roll(padded_shortcut(x, channels), extra // 2, axis=3)
 
 
 def averaged(x, channels):
@@ -262,23 +230,21 @@ PADDED_SHORTCUT = Task(
     ),
     wrong=[
         Wrong(
-            lambda x, channels: np.roll(padded_shortcut(x, channels), channels - x.shape[3], 3),
+            {"(0, channels - x.shape[3])": "(channels - x.shape[3], 0)"},
             "Your zeros stand before the channels. They come behind.",
         ),
-        Wrong(zeros_around, "Your zeros stand on both sides of the channels. They come behind."),
         Wrong(
-            lambda x, channels: padded_shortcut(x[:, 1:, 1:], channels),
-            "You begin with the second row and column.",
+            {
+                "(0, channels - x.shape[3])": "((channels - x.shape[3]) // 2, (channels - "
+                "x.shape[3] + 1) // 2)"
+            },
+            "Your zeros stand on both sides of the channels. They come behind.",
         ),
-        Wrong(
-            lambda x, channels: np.pad(x, ((0, 0), (0, 0), (0, 0), (0, channels - x.shape[3]))),
-            "The map is not halved.",
-        ),
+        Wrong({"::2, ::2": "1::2, 1::2"}, "You begin with the second row and column."),
+        Wrong({"[:, ::2, ::2]": ""}, "The map is not halved."),
         Wrong(averaged, "You average each square. The rule takes one pixel of it."),
         Wrong(
-            lambda x, channels: padded_shortcut(x, channels)[
-                :, : x.shape[1] // 2, : x.shape[2] // 2
-            ],
+            {"::2, ::2]": "::2, ::2][:, : x.shape[1] // 2, : x.shape[2] // 2]"},
             "A last row or column without a partner is kept: ceil, not floor.",
         ),
     ],

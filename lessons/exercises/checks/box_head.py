@@ -136,14 +136,12 @@ SURPRISE = Task(
 # own_boxes
 
 
-def decoded(deltas, proposals, labels, weights=(10, 10, 5, 5), pick=None, centre=0.5):
-    """In loops; `pick` takes (deltas of a row, label) to its four offsets."""
-    pick = pick or (lambda row, k: row[4 * k : 4 * k + 4])
+def decoded(deltas, proposals, labels):
     found = []
     for row, (x1, y1, x2, y2), label in zip(deltas, proposals.astype(float), labels, strict=True):
-        dx, dy, dw, dh = pick(row.astype(float), label) / np.array(weights)
+        dx, dy, dw, dh = row[4 * label : 4 * label + 4].astype(float) / (10, 10, 5, 5)
         w, h = x2 - x1, y2 - y1
-        x, y = x1 + centre * w + dx * w, y1 + centre * h + dy * h
+        x, y = (x1 + x2) / 2 + dx * w, (y1 + y2) / 2 + dy * h
         w, h = w * np.exp(dw), h * np.exp(dh)
         found.append((x - w / 2, y - h / 2, x + w / 2, y + h / 2))
     return np.array(found).reshape(-1, 4)
@@ -220,14 +218,14 @@ OWN_BOXES = Task(
 # box_branch_loss
 
 
-def branch_loss(deltas, goals, labels, beta=1 / 9, divisor=None, objects_only=True):
-    total = 0.0
+def branch_loss(deltas, goals, labels):
+    total, beta = 0.0, 1 / 9
     for row, goal, label in zip(deltas.astype(float), goals, labels, strict=True):
-        if label == 0 and objects_only:
+        if label == 0:
             continue
         for d in np.abs(row[4 * label : 4 * label + 4] - goal):
             total += d * d / (2 * beta) if d < beta else d - beta / 2
-    return total / (divisor(labels) if divisor else len(labels))
+    return total / len(labels)
 
 
 @st.composite
@@ -308,17 +306,15 @@ BOX_BRANCH_LOSS = Task(
 # vote
 
 
-def voted(boxes, scores, kept, threshold, weight=None, voters=None):
-    """In loops; `weight` takes (score, IoU), `voters` which candidates may vote."""
-    weight = weight or (lambda score, overlap: score)
+def voted(boxes, scores, kept, threshold):
     out = []
     for k in kept:
         total, sum_of_weights = np.zeros(4), 0.0
         for n in range(len(boxes)):
             overlap = iou_one(boxes[k].astype(float), boxes[n].astype(float))
-            if (overlap >= threshold or n == k) and (voters is None or voters(n, k, kept)):
-                total += weight(float(scores[n]), overlap) * boxes[n]
-                sum_of_weights += weight(float(scores[n]), overlap)
+            if overlap >= threshold or n == k:
+                total += float(scores[n]) * boxes[n]
+                sum_of_weights += float(scores[n])
         out.append(total / sum_of_weights)
     return np.array(out).reshape(-1, 4)
 
@@ -393,14 +389,12 @@ VOTE = Task(
 # keep_detections
 
 
-def keep_with(scores, boxes, score_threshold, iou_threshold, limit, first=1, apart=True, early=0):
-    """In loops. `first`: the first class that counts. `apart`: classes do not suppress each other.
-    `early`: whether to cut at the limit before suppression."""
-    found = [(-scores[r, k], r, k) for r, k in np.ndindex(scores.shape) if k >= first]
+def keep_with(scores, boxes, score_threshold, iou_threshold, limit):
+    found = [(-scores[r, k], r, k) for r, k in np.ndindex(scores.shape) if k > 0]
     found = sorted(entry for entry in found if -entry[0] > score_threshold)
     kept = []
-    for _, r, k in found[:limit] if early else found:
-        rivals = [(q, c) for q, c in kept if c == k or not apart]
+    for _, r, k in found:
+        rivals = [(q, c) for q, c in kept if c == k]
         overlaps = [float(iou_one(*boxes[[r, q], [k, c]].astype(float))) for q, c in rivals]
         if not any(overlap > iou_threshold for overlap in overlaps):
             kept.append((r, k))

@@ -269,7 +269,8 @@ DEPTHWISE = Task(
     wrong=[
         Wrong(
             {
-                '->ijc", windows, weight)': '->ij", windows, weight)[..., None].repeat(x.shape[2], axis=2)'
+                "crs->ijc": "crs->ij",
+                "windows, weight)": "windows, weight)[..., None].repeat(x.shape[2], axis=2)",
             },
             "You sum over the channels. Channel c of the result is made of channel c alone.",
         ),

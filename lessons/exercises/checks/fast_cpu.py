@@ -10,34 +10,13 @@ from lessons.checking.strategies import arrays
 # conv_operations
 
 
-def conv_operations(shape, weight_shape, stride, padding, each=2):
+def conv_operations(shape, weight_shape, stride, padding):
     total = 0
     for _ in range(shape[0]):
         for _ in range(0, shape[1] + 2 * padding - weight_shape[2] + 1, stride):
             for _ in range(0, shape[2] + 2 * padding - weight_shape[3] + 1, stride):
-                total += each * weight_shape[0] * shape[3] * weight_shape[2] * weight_shape[3]
+                total += 2 * weight_shape[0] * shape[3] * weight_shape[2] * weight_shape[3]
     return total
-
-
-def by_inputs(shape, weight_shape, stride, padding):
-    return 2 * int(np.prod(shape[:3])) * int(np.prod(weight_shape))
-
-
-def without_padding(shape, weight_shape, stride, padding):
-    return conv_operations(shape, weight_shape, stride, 0)
-
-
-def every_pixel(shape, weight_shape, stride, padding):
-    return conv_operations(shape, weight_shape, 1, padding)
-
-
-def one_picture(shape, weight_shape, stride, padding):
-    return conv_operations((1, *shape[1:]), weight_shape, stride, padding)
-
-
-def square_kernel(shape, weight_shape, stride, padding):
-    outs, channels, k, _ = weight_shape
-    return conv_operations(shape, (outs, channels, k, k), stride, padding)
 
 
 @st.composite
@@ -73,21 +52,27 @@ CONV_OPERATIONS = Task(
     ),
     wrong=[
         Wrong(
-            lambda *a: conv_operations(*a, each=1),
+            {"2 * count": "count"},
             "You count multiply-adds. A rate counts both, the multiplication and the addition.",
         ),
         Wrong(
-            by_inputs,
+            {"rows * columns": "height * width"},
             "You count the pixels of the input. Sums are made for the pixels of the output.",
         ),
-        Wrong(without_padding, "The padding is missing: it makes the output larger."),
         Wrong(
-            every_pixel,
+            {"height + 2 * padding": "height", "width + 2 * padding": "width"},
+            "The padding is missing: it makes the output larger.",
+        ),
+        Wrong(
+            {"- k) // stride": "- k)", "taps_across) // stride": "taps_across)"},
             "The stride is missing: with stride 2 only every second row and column is computed.",
         ),
-        Wrong(one_picture, "You count one picture. The first axis says how many there are."),
+        Wrong({"2 * count": "2"}, "You count one picture. The first axis says how many there are."),
         Wrong(
-            square_kernel,
+            {
+                "outs, _, k, taps_across = weight_shape": "outs, _, k, _ = weight_shape\n    "
+                "taps_across = k"
+            },
             "Your kernel is square. It may have another number of columns than of rows.",
         ),
     ],
@@ -120,30 +105,28 @@ ATTAINABLE = Task(
     ),
     wrong=[
         Wrong(
-            lambda operations, moved, peak, bandwidth: operations / moved * bandwidth,
+            {"max(operations / peak, moved / bandwidth)": "moved / bandwidth"},
             "That is what the memory allows. The processor's peak bounds it too.",
         ),
         Wrong(
-            lambda operations, moved, peak, bandwidth: peak,
+            {"max(operations / peak, moved / bandwidth)": "operations / peak"},
             "That is what the processor allows. The memory may be too slow to feed it.",
         ),
         Wrong(
-            lambda operations, moved, peak, bandwidth: min(peak, bandwidth),
+            {"operations / seconds": "min(peak, bandwidth)"},
             "A rate in operations is compared with one in bytes. How many operations does each "
             "byte bring?",
         ),
         Wrong(
-            lambda operations, moved, peak, bandwidth: min(peak, moved / operations * bandwidth),
+            {"operations / seconds": "min(peak, moved / operations * bandwidth)"},
             "Your fraction stands on its head: more operations for each byte make it easier.",
         ),
         Wrong(
-            lambda operations, moved, peak, bandwidth: (
-                operations / (operations / peak + moved / bandwidth)
-            ),
+            {"max(operations / peak, moved / bandwidth)": "operations / peak + moved / bandwidth"},
             "You add the two times. A processor computes while it loads: the longer one counts.",
         ),
         Wrong(
-            lambda operations, moved, peak, bandwidth: max(operations / peak, moved / bandwidth),
+            {"operations / seconds": "seconds"},
             "Those are seconds. What is asked for is a rate: operations in that time.",
         ),
     ],
@@ -234,26 +217,10 @@ def box_means(image, radius):
     )
 
 
-def box_sums(image, radius):
-    return box_means(image, radius) * (2 * radius + 1) ** 2
-
-
-def by_one_side(image, radius):
-    return box_means(image, radius) * (2 * radius + 1)
-
-
 def along_rows_only(image, radius):
     side = 2 * radius + 1
     rows = np.stack([image[:, x : x + side].mean(1) for x in range(image.shape[1] - side + 1)], 1)
     return rows[radius : len(rows) - radius]
-
-
-def first_missing(image, radius):
-    side = 2 * radius + 1
-    down = np.cumsum(image, axis=0)
-    strips = down[side:] - down[:-side]
-    across = np.cumsum(strips, axis=1)
-    return (across[:, side:] - across[:, :-side]) / side**2
 
 
 @st.composite
@@ -283,11 +250,16 @@ BOX_MEANS = Task(
         "again along axis 1; divide by side ** 2.",
     ),
     wrong=[
-        Wrong(box_sums, "Those are sums. Divide by the number of pixels in a window."),
-        Wrong(by_one_side, "You divide by the side once. A window has side times side pixels."),
+        Wrong({" / side**2": ""}, "Those are sums. Divide by the number of pixels in a window."),
+        Wrong(
+            {"side**2": "side"}, "You divide by the side once. A window has side times side pixels."
+        ),
         Wrong(along_rows_only, "You sum along one axis only. Windows have rows and columns."),
         Wrong(
-            first_missing,
+            {
+                "np.pad(image, ((1, 0), (0, 0)))": "image",
+                "np.pad(strips, ((0, 0), (1, 0)))": "strips",
+            },
             "The first row and column of windows are missing. A running sum needs a 0 before its "
             "first value, so that the sum from the border is a difference too.",
         ),
@@ -348,18 +320,6 @@ def multiplications(f, d, u):
     return count[0]
 
 
-def signs_of_second(d, u):
-    first, _ = winograd_pair(d, u)
-    b, c, e = (d[1] + d[2]) * u[1], (d[2] - d[1]) * u[2], (d[1] - d[3]) * u[3]
-    return first, b - c + e
-
-
-def third_turned(d, u):
-    a, b = (d[0] - d[2]) * u[0], (d[1] + d[2]) * u[1]
-    c, e = (d[1] - d[2]) * u[2], (d[1] - d[3]) * u[3]
-    return a + b + c, b - c - e
-
-
 def convolved(d, u):
     g = filter_of(u)[::-1]
     return tuple(sum(d[i + k] * g[k] for k in range(3)) for i in range(2))
@@ -402,10 +362,13 @@ WINOGRAD_PAIR = Task(
             "first output, and one more input with it, which the products of u1 and u2 take away.",
         ),
         Wrong(
-            signs_of_second,
+            {"b - c - e": "b - c + e"},
             "The first output is right. In the second, look at the sign of the last product.",
         ),
-        Wrong(third_turned, "The difference of d1 and d2 in the third product has the wrong sign."),
+        Wrong(
+            {"d[2] - d[1]": "d[1] - d[2]"},
+            "The difference of d1 and d2 in the third product has the wrong sign.",
+        ),
         Wrong(convolved, "Your filter runs backwards: the first tap belongs to the first input."),
     ],
 )

@@ -1,6 +1,5 @@
 """Checks of lesson 05: the feature pyramid."""
 
-from itertools import pairwise
 from math import ceil, floor
 
 import numpy as np
@@ -82,10 +81,6 @@ def top_down(laterals):
     return levels
 
 
-def only_the_next(laterals):
-    return [fine + enlarge(above) for fine, above in pairwise(laterals)] + [laterals[-1]]
-
-
 def coarsest_to_all(laterals):
     levels = []
     for number, lateral in enumerate(laterals):
@@ -94,19 +89,6 @@ def coarsest_to_all(laterals):
             above = enlarge(above)
         levels.append(lateral + above if number < len(laterals) - 1 else lateral)
     return levels
-
-
-def averaged(laterals):
-    levels = [np.array(laterals[-1], float)]
-    for lateral in reversed(laterals[:-1]):
-        levels.insert(0, (lateral + enlarge(levels[0])) / 2)
-    return levels
-
-
-def in_place(laterals):
-    for i in reversed(range(len(laterals) - 1)):
-        laterals[i] += enlarge(laterals[i + 1])
-    return laterals
 
 
 @st.composite
@@ -137,7 +119,7 @@ TOP_DOWN = Task(
     ),
     wrong=[
         Wrong(
-            only_the_next,
+            {"levels[0].repeat": "laterals[len(laterals) - len(levels)].repeat"},
             "Each level gets the lateral above it, and not the sum that was made there: what is "
             "two levels up never arrives.",
         ),
@@ -145,9 +127,18 @@ TOP_DOWN = Task(
             coarsest_to_all,
             "Each level gets the coarsest map only. What the levels between have added is lost.",
         ),
-        Wrong(averaged, "You take the mean of the two. They are added."),
-        Wrong(lambda laterals: top_down(laterals)[::-1], "The order is wrong: the finest first."),
-        Wrong(in_place, "You write into the laterals that you were given. Make new arrays."),
+        Wrong(
+            {"lateral + above": "(lateral + above) / 2"},
+            "You take the mean of the two. They are added.",
+        ),
+        Wrong({"return levels": "return levels[::-1]"}, "The order is wrong: the finest first."),
+        Wrong(
+            {
+                "levels.insert(0, lateral + above)": "lateral += above\n        levels.insert(0, "
+                "lateral)"
+            },
+            "You write into the laterals that you were given. Make new arrays.",
+        ),
     ],
 )
 
@@ -223,16 +214,6 @@ def gradients(draw):
     return (draw(arrays((2 * height, 2 * width, channels))),)
 
 
-def halves(grad):
-    h, w = grad.shape[0] // 2, grad.shape[1] // 2
-    return grad[:h, :w] + grad[h:, :w] + grad[:h, w:] + grad[h:, w:]
-
-
-def regrouped(grad):
-    h, w, c = grad.shape
-    return grad.reshape(h // 2, w // 2, 4, c).sum(axis=2)
-
-
 DOUBLE_GRADIENT = Task(
     name="double_gradient",
     kind="vectorise",
@@ -250,16 +231,22 @@ DOUBLE_GRADIENT = Task(
     ),
     wrong=[
         Wrong(
-            lambda grad: double_gradient(grad) / 4,
+            {".sum(": ".mean("},
             "You take the mean. The number was used four times, so all four gradients add up.",
         ),
         Wrong(lambda grad: grad[::2, ::2] * 1.0, "You take one of the four. The others are lost."),
         Wrong(
-            halves,
+            {
+                "reshape(height // 2, 2, width // 2, 2, channels).sum(axis=(1, 3))": "reshape(2, "
+                "height // 2, 2, width // 2, channels).sum(axis=(0, 2))"
+            },
             "You add pixels that lie half a map apart. Those of one square lie side by side.",
         ),
         Wrong(
-            regrouped,
+            {
+                "reshape(height // 2, 2, width // 2, 2, channels).sum(axis=(1, "
+                "3))": "reshape(height // 2, width // 2, 4, channels).sum(axis=2)"
+            },
             "Your reshape takes four numbers of one row. A square has two of each of two rows: cut "
             "both axes into pairs.",
         ),

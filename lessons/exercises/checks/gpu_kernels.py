@@ -390,28 +390,21 @@ def by_kernel(kernel, values):
     return out[0], faults, stretches
 
 
-def halving(rounding=True, early=True, late=True, everyone=True):
-    """An answer with its mistakes: rounds half down, leaves barriers out, or lets only the threads
-    that add wait.
-    """
-
+def halving(values):
     def kernel(cuda, x, out):
         shared, t, left = cuda.shared.array(len(x), "float32"), cuda.threadIdx.x, len(x)
         shared[t] = x[t]
-        if early:
-            yield
+        yield
         while left > 1:
-            half = -(-left // 2) if rounding else left // 2
-            adds = t + half < left if rounding else t < half
-            if adds:
+            half = -(-left // 2)
+            if t + half < left:
                 shared[t] = shared[t] + shared[t + half]
             left = half
-            if late and (adds or everyone):
-                yield
+            yield
         if t == 0:
             out[0] = shared[0]
 
-    return lambda values: by_kernel(kernel, values)
+    return by_kernel(kernel, values)
 
 
 def alone(values):
@@ -521,7 +514,7 @@ SIZES = st.integers(1, 20).flatmap(lambda n: arrays((n,), -5, 9))
 TREE_SUM = Task(
     name="tree_sum",
     kind="extend",
-    specification=halving(),
+    specification=halving,
     cases=SIZES.map(lambda values: (values,)),
     examples=[
         (np.float32([3, 1, 4, 1]),),

@@ -52,26 +52,22 @@ DIVIDE_GRADIENT = Task(
     ),
     wrong=[
         Wrong(
-            lambda a, b, grad: (grad / b, grad * a / b**2),
+            {"-grad": "grad"},
             "A larger denominator makes the quotient smaller: the sign of what b receives is "
             "wrong.",
         ),
         Wrong(
-            lambda a, b, grad: (1 / b + 0 * grad, -a / b**2 + 0 * grad),
+            {"grad / b, -grad * a / b**2": "1 / b + 0 * grad, -a / b**2 + 0 * grad"},
             "Those are the slopes of the step itself. What y received from behind must be "
             "multiplied in.",
         ),
+        Wrong({"b**2": "b"}, "1 / b has the slope -1 / b²: the power falls by one."),
+        Wrong({" * a": ""}, "1 / b has the slope -1 / b², and the quotient is a times that."),
         Wrong(
-            lambda a, b, grad: (grad / b, -grad * a / b),
-            "1 / b has the slope -1 / b²: the power falls by one.",
+            {"grad / b, -grad * a / b**2": "grad * b, grad * a"}, "That is the rule of the product."
         ),
         Wrong(
-            lambda a, b, grad: (grad / b, -grad / b**2),
-            "1 / b has the slope -1 / b², and the quotient is a times that.",
-        ),
-        Wrong(lambda a, b, grad: (grad * b, grad * a), "That is the rule of the product."),
-        Wrong(
-            lambda a, b, grad: (-grad * a / b**2, grad / b),
+            {"grad / b, -grad * a / b**2": "-grad * a / b**2, grad / b"},
             "The two results are in the wrong order: first what a receives.",
         ),
     ],
@@ -108,16 +104,6 @@ def central_difference(function, x, step):
     return np.array(out)
 
 
-def one_sided(function, x, step):
-    moves = step * np.eye(len(x))
-    return np.array([(function(x + move) - function(x)) / step for move in moves])
-
-
-def all_together(function, x, step):
-    slope = (function(x + step) - function(x - step)) / (2 * step)
-    return np.full(len(x), slope)
-
-
 CENTRAL_DIFFERENCE = Task(
     name="central_difference",
     kind="fill",
@@ -141,25 +127,23 @@ CENTRAL_DIFFERENCE = Task(
     ),
     wrong=[
         Wrong(
-            one_sided,
+            {"down[i] -= step": "pass", "(2 * step)": "step"},
             "You go to one side only. The curve bends, so that is off by about half the step times "
             "the bend; go the same way to the other side, too.",
         ),
+        Wrong({"(2 * step)": "step"}, "The two places are two steps apart."),
         Wrong(
-            lambda f, x, step: 2 * central_difference(f, x, step),
-            "The two places are two steps apart.",
-        ),
-        Wrong(
-            lambda f, x, step: one_sided(f, x, step) / 2,
+            {"down[i] -= step": "pass"},
             "You go to one side only, and divide by two steps. Subtract the value on the other "
             "side.",
         ),
         Wrong(
-            all_together,
+            {"up[i] +=": "up +=", "down[i] -=": "down -="},
             "You move all elements at once. Each has a slope of its own: move one, leave the rest.",
         ),
         Wrong(
-            lambda f, x, step: -central_difference(f, x, step), "The sign is wrong: up minus down."
+            {"function(up) - function(down)": "function(down) - function(up)"},
+            "The sign is wrong: up minus down.",
         ),
     ],
 )
@@ -184,25 +168,11 @@ def stretched(draw):
     return draw(arrays(tuple(full))), shape
 
 
-def averaged(grad, shape):
-    count = grad.size / max(1, int(np.prod(shape)))
-    return sum_to_shape(grad, shape) / count
-
-
-def only_in_front(grad, shape):
-    return grad.sum(axis=tuple(range(grad.ndim - len(shape))))
-
-
 def only_ones(grad, shape):
     """Sums the axes of size 1, and leaves new axes in front."""
     front = grad.ndim - len(shape)
     axes = tuple(front + i for i, size in enumerate(shape) if size == 1)
     return grad.sum(axis=axes, keepdims=True)
-
-
-def without_keeping(grad, shape):
-    grad = only_in_front(grad, shape)
-    return grad.sum(axis=tuple(i for i, size in enumerate(shape) if size == 1))
 
 
 def first_of(grad, shape):
@@ -231,12 +201,13 @@ SUM_TO_SHAPE = Task(
     ),
     wrong=[
         Wrong(
-            averaged,
+            {"grad = grad.sum(": "grad = grad.mean(", "return grad.sum(": "return grad.mean("},
             "You take the mean. The element was used in each of those places, so what they receive "
             "adds up.",
         ),
         Wrong(
-            only_in_front, "New axes in front are summed; axes that were stretched from 1 are not."
+            {".sum(axis=stretched, keepdims=True)": ""},
+            "New axes in front are summed; axes that were stretched from 1 are not.",
         ),
         Wrong(only_ones, "Stretched axes are summed; the new axes in front are still there."),
         Wrong(
@@ -244,7 +215,10 @@ SUM_TO_SHAPE = Task(
             "You sum one axis at most. There may be several new axes in front, and axes that were "
             "stretched from 1.",
         ),
-        Wrong(without_keeping, "The values are right, the shape is not: axes of size 1 must stay."),
+        Wrong(
+            {", keepdims=True": ""},
+            "The values are right, the shape is not: axes of size 1 must stay.",
+        ),
         Wrong(first_of, "You take the gradient of one of the copies, and lose the others."),
     ],
 )
@@ -286,30 +260,23 @@ SOFTMAX_GRADIENT = Task(
     ),
     wrong=[
         Wrong(
-            lambda y, grad: y * (1 - y) * grad,
+            {"y * (grad - (y * grad).sum(axis=1, keepdims=True))": "y * (1 - y) * grad"},
             "That is the sigmoid's rule: it forgets that each input also changes the other outputs "
             "of its row.",
         ),
         Wrong(
-            lambda y, grad: y * (grad - (y * grad).sum()),
+            {"axis=1, keepdims=True": ""},
             "You sum over the whole table. Each row is a softmax of its own.",
         ),
+        Wrong({"axis=1": "axis=0"}, "You sum along the wrong axis: classes run along axis 1."),
         Wrong(
-            lambda y, grad: y * (grad - (y * grad).sum(axis=0, keepdims=True)),
-            "You sum along the wrong axis: classes run along axis 1.",
+            {".sum(": ".mean("}, "You subtract a mean. Each output adds what it passes back: a sum."
         ),
         Wrong(
-            lambda y, grad: y * (grad - (y * grad).mean(axis=1, keepdims=True)),
-            "You subtract a mean. Each output adds what it passes back: a sum.",
-        ),
-        Wrong(
-            lambda y, grad: y * (grad - grad.sum(axis=1, keepdims=True)),
+            {"(y * grad).sum": "grad.sum"},
             "What is subtracted must be weighted: each output counts by its share y.",
         ),
-        Wrong(
-            lambda y, grad: grad - (y * grad).sum(axis=1, keepdims=True),
-            "Everything must be multiplied by y once more.",
-        ),
+        Wrong({"y * (grad -": "(grad -"}, "Everything must be multiplied by y once more."),
     ],
 )
 

@@ -125,10 +125,6 @@ def quality(masks, floor=0.5, of_all=False, empty=0.0):
     return np.array(means)
 
 
-def share_above(masks):
-    return (masks > 0.5).mean(axis=(1, 2))
-
-
 PROBABILITIES = st.tuples(st.integers(1, 3), st.integers(1, 3)).flatmap(
     lambda s: arrays((s[0], s[1], s[1]), 0, 8, 8)
 )
@@ -157,21 +153,18 @@ MASK_QUALITY = Task(
             "Only pixels above one half count.",
         ),
         Wrong(
-            lambda m: quality(m, of_all=True),
+            {"np.maximum(above.sum(axis=(1, 2)), 1)": "masks[0].size"},
             "You divide by all pixels. Divide by those that are counted.",
         ),
         Wrong(
-            share_above,
+            {"total / np.maximum(above.sum(axis=(1, 2)), 1)": "above.mean(axis=(1, 2))"},
             "That is how much of the mask is above one half. How far above is it, in the mean?",
         ),
         Wrong(
-            lambda m: quality(m, empty=np.nan),
+            {"np.maximum(above.sum(axis=(1, 2)), 1)": "above.sum(axis=(1, 2))"},
             "A mask with no pixel above one half gives 0 / 0. It should give 0.",
         ),
-        Wrong(
-            lambda m: quality(m, floor=0.499),
-            "You count pixels of exactly one half. They must be above.",
-        ),
+        Wrong({"> 0.5": ">= 0.5"}, "You count pixels of exactly one half. They must be above."),
         Wrong(
             lambda m: m.max(axis=(1, 2)),
             "That is the largest probability. A single pixel says little about a mask.",
@@ -285,18 +278,6 @@ def owners(masks, scores, ascending=False, share=0.5, blocks_when_dropped=False,
     return out
 
 
-def last_wins(masks, scores):
-    out = np.zeros(masks.shape[1:], int)
-    for n in sorted(range(len(masks)), key=lambda k: -scores[k]):
-        out[masks[n]] = n + 1
-    return out
-
-
-def numbered_by_rank(masks, scores):
-    order = sorted(range(len(masks)), key=lambda k: -scores[k])
-    return owners(masks[order], np.asarray(scores)[order])
-
-
 @st.composite
 def scored_masks(draw):
     count, side = draw(st.integers(1, 4)), draw(st.integers(1, 4))
@@ -342,25 +323,32 @@ ONE_OWNER = Task(
     ),
     wrong=[
         Wrong(
-            lambda m, s: owners(m, s, ascending=True),
+            {"-scores": "scores"},
             "You begin with the least sure detection. The surest has the first choice.",
         ),
         Wrong(
-            last_wins,
+            {" & (owner == 0)": ""},
             "A later detection overwrites an earlier one. Only pixels that no one owns yet are "
             "free.",
         ),
         Wrong(
-            lambda m, s: owners(m, s, share=0.0),
+            {" and 2 * free.sum() >= masks[n].sum()": ""},
             "Detections of which less than half is free stay in yours. They should be dropped.",
         ),
         Wrong(
-            numbered_by_rank,
+            {
+                "for n in np.argsort(-scores)": "for rank, n in enumerate(np.argsort(-scores))",
+                "n + 1": "rank + 1",
+            },
             "Your numbers are ranks by score. A pixel gets the detection's place in the input, "
             "plus one.",
         ),
         Wrong(
-            lambda m, s: owners(m, s, blocks_when_dropped=True),
+            {
+                "owner = np.zeros(masks.shape[1:], int)": "owner, taken = "
+                "np.zeros(masks.shape[1:], int), np.zeros(masks.shape[1:], bool)",
+                "(owner == 0)": "~taken\n        taken |= masks[n]",
+            },
             "Pixels of a detection that was dropped stay blocked. They are free for the next one.",
         ),
         Wrong(

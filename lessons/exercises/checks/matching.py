@@ -204,8 +204,8 @@ SAMPLE_COUNTS = Task(
 # encode_table
 
 
-def encode_table(goals, anchors, encode=encode_one):
-    table = [[encode(g, a) for a in anchors.astype(float)] for g in goals.astype(float)]
+def encode_table(goals, anchors):
+    table = [[encode_one(g, a) for a in anchors.astype(float)] for g in goals.astype(float)]
     return np.array(table, np.float32)
 
 
@@ -399,17 +399,16 @@ PROPOSAL_LABELS = Task(
 # atss
 
 
-def atss(iou, distances, inside, k, deviation=np.std, strict=False, last=False):
+def atss(iou, distances, inside, k):
     """Object by object, as the docstring tells it."""
     count = iou.shape[1]
     best, value = [-1] * count, [-1.0] * count
     for g in range(len(iou)):
         order = sorted(range(count), key=lambda n, g=g: distances[g, n])[:k]
         row = [float(iou[g, n]) for n in order]
-        threshold = np.mean(row) + deviation(row)
+        threshold = np.mean(row) + np.std(row)
         for n in order:
-            fits = iou[g, n] > threshold if strict else iou[g, n] >= threshold
-            if fits and inside[g, n] and (iou[g, n] > value[n] or last):
+            if iou[g, n] >= threshold and inside[g, n] and iou[g, n] > value[n]:
                 best[n], value[n] = g, iou[g, n]
     return np.array(best, np.int64)
 

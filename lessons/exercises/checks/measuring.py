@@ -115,12 +115,11 @@ BEST_F1_SCORE = Task(
 # eleven_points
 
 
-def points(recall, precision, count=11, envelope=True, least=0.0):
+def points(recall, precision):
     values = []
-    for k in range(count):
-        at = k / (count - 1)
-        reached = [p for r, p in zip(recall, precision, strict=True) if r >= at + least - 1e-8]
-        values.append((max(reached) if envelope else reached[0]) if reached else 0.0)
+    for k in range(11):
+        reached = [p for r, p in zip(recall, precision, strict=True) if r >= k / 10 - 1e-8]
+        values.append(max(reached, default=0.0))
     return values
 
 
@@ -372,25 +371,19 @@ PANOPTIC_QUALITY = Task(
 # match_with_crowds
 
 
-def match_with_crowds(iou, crowd, threshold, greedy=True, reusable=True, absorbs=True):
+def match_with_crowds(iou, crowd, threshold):
     taken, result = set(), []
     for row in iou.tolist():
         best, found = -1, -1.0
         for j, value in enumerate(row):
-            if crowd[j] or (greedy and j in taken):
+            if crowd[j] or j in taken:
                 continue
             if value >= threshold and value > found:
                 best, found = j, value
-        if best in taken:
-            best = -1
-        if best == -1 and absorbs:
-            for j, value in enumerate(row):
-                if crowd[j] and value >= threshold and (reusable or j not in taken):
-                    best = -2
-                    taken.add(j)
-                    break
         if best >= 0:
             taken.add(best)
+        elif any(crowd[j] and value >= threshold for j, value in enumerate(row)):
+            best = -2
         result.append(best)
     return np.array(result, np.int64)
 

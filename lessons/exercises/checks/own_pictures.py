@@ -57,13 +57,13 @@ POLYGON_AREA = Task(
         "y).sum()) / 2.",
     ),
     wrong=[
-        Wrong(crossed, "Twice too much: the products of corners are areas of parallelograms."),
+        Wrong({" / 2": ""}, "Twice too much: the products of corners are areas of parallelograms."),
         Wrong(
-            lambda points: crossed(points, absolute=False) / 2,
+            {"abs(crossed.sum())": "crossed.sum()"},
             "The sign says which way round the corners run. An area has none.",
         ),
         Wrong(
-            lambda points: crossed(points, last=False) / 2,
+            {"crossed.sum()": "crossed[:-1].sum()"},
             "The side from the last corner back to the first is missing.",
         ),
         Wrong(box_area, "That is the area of the box around it."),
@@ -76,28 +76,6 @@ POLYGON_AREA = Task(
 def masks_of_ids(ids):
     values = sorted(set(ids.ravel().tolist()) - {0})
     return np.array([ids == value for value in values], bool).reshape(-1, *ids.shape)
-
-
-def with_background(ids):
-    return np.array([ids == value for value in np.unique(ids)])
-
-
-def without_first(ids):
-    return np.array([ids == value for value in np.unique(ids)[1:]], bool).reshape(-1, *ids.shape)
-
-
-def counted_on(ids):
-    values = range(1, int(ids.max()) + 1)
-    return np.array([ids == value for value in values], bool).reshape(-1, *ids.shape)
-
-
-def as_many(ids):
-    values = range(1, len(set(ids.ravel().tolist()) - {0}) + 1)
-    return np.array([ids == value for value in values], bool).reshape(-1, *ids.shape)
-
-
-def as_numbers(ids):
-    return masks_of_ids(ids).astype(np.uint8)
 
 
 def ids_picture(arguments, expected, got):
@@ -127,22 +105,28 @@ MASKS_OF_IDS = Task(
         "np.unique sorts; ids == values[:, None, None] broadcasts to (N, H, W), also for N = 0.",
     ),
     wrong=[
-        Wrong(with_background, "The background has become an object: 0 is no value of one."),
         Wrong(
-            without_first,
+            {"values[values != 0]": "values"},
+            "The background has become an object: 0 is no value of one.",
+        ),
+        Wrong(
+            {"values[values != 0]": "values[1:]"},
             "You drop the smallest value. That is the background only where there is any: an "
             "object may fill the picture.",
         ),
         Wrong(
-            counted_on,
+            {"np.unique(ids)": "np.arange(ids.max() + 1)"},
             "Values have gaps, and every gap becomes an empty mask. Take the values that occur.",
         ),
         Wrong(
-            as_many,
+            {"values[values != 0]": "np.arange(1, np.sum(values != 0) + 1)"},
             "You count the values and then number them from 1. Where there are gaps, the last "
             "objects are lost. Take the values that occur.",
         ),
-        Wrong(as_numbers, "Zeros and ones are right; the masks shall be bool."),
+        Wrong(
+            {"return ids": "return 1 * (ids", "None]": "None])"},
+            "Zeros and ones are right; the masks shall be bool.",
+        ),
     ],
 )
 
@@ -152,22 +136,6 @@ MASKS_OF_IDS = Task(
 def mask_of_counts(counts, height, width):
     pixels = [k % 2 == 1 for k, count in enumerate(counts) for _ in range(count)]
     return np.array(pixels, bool).reshape(width, height).T
-
-
-def row_by_row(counts, height, width):
-    return mask_of_counts(counts, width, height).T
-
-
-def ones_first(counts, height, width):
-    return ~mask_of_counts(counts, height, width)
-
-
-def turned(counts, height, width):
-    return mask_of_counts(counts, height, width).T
-
-
-def both_wrong(counts, height, width):
-    return ~row_by_row(counts, height, width)
 
 
 @st.composite
@@ -199,15 +167,20 @@ MASK_OF_COUNTS = Task(
     ),
     wrong=[
         Wrong(
-            row_by_row,
+            {"(width, height).T": "(height, width)"},
             "You fill the rows. COCO counts down the columns: the second pixel is below the first.",
         ),
-        Wrong(ones_first, "Zeros and ones are exchanged. The first count is of zeros."),
         Wrong(
-            turned,
+            {"% 2 == 1": "% 2 == 0"}, "Zeros and ones are exchanged. The first count is of zeros."
+        ),
+        Wrong(
+            {".T": ""},
             "The pixels are right, and the picture lies on its side: its shape is (height, width).",
         ),
-        Wrong(both_wrong, "Two things: the first count is of zeros, and runs go down the columns."),
+        Wrong(
+            {"% 2 == 1": "% 2 == 0", "(width, height).T": "(height, width)"},
+            "Two things: the first count is of zeros, and runs go down the columns.",
+        ),
     ],
 )
 

@@ -25,12 +25,6 @@ def running_statistics(mean, var, batch, momentum):
     return np.array(new_mean), np.array(new_var)
 
 
-def with_ddof(mean, var, batch, momentum, ddof=0, root=False):
-    values = batch.reshape(-1, batch.shape[-1]).astype(float)
-    spread = values.var(axis=0, ddof=ddof) ** (0.5 if root else 1)
-    return mean + momentum * (values.mean(0) - mean), var + momentum * (spread - var)
-
-
 def over_the_batch_only(mean, var, batch, momentum):
     """Statistics of each pixel over the pictures, then their means."""
     its = batch.astype(float)
@@ -68,21 +62,24 @@ RUNNING = Task(
     ),
     wrong=[
         Wrong(
-            with_ddof,
+            {", ddof=1": ""},
             "Your variance is the mean over n. What is remembered is the sum of squares over n "
             "- 1.",
         ),
         Wrong(
-            lambda mean, var, batch, m: running_statistics(mean, var, batch, 1 - m),
+            {"mean + momentum": "mean + (1 - momentum)", "var + momentum": "var + (1 - momentum)"},
             "The weights are swapped: momentum is the weight of the new batch (as in PyTorch; "
             "elsewhere it is the weight of the old).",
         ),
         Wrong(
-            lambda mean, var, batch, m: with_ddof(mean, var, batch, m, 1, True),
+            {"values.var": "values.std"},
             "That is the standard deviation. The variance is remembered, without a root.",
         ),
         Wrong(
-            lambda mean, var, batch, m: running_statistics(mean, var, batch, 1.0),
+            {
+                "mean + momentum * (its_mean - mean), var + momentum * (its_var - "
+                "var)": "its_mean, its_var"
+            },
             "You forget what was remembered. The batch moves it by a share only.",
         ),
         Wrong(
@@ -137,28 +134,24 @@ FOLD = Task(
     ),
     wrong=[
         Wrong(
-            lambda w, g, b, m, v, e: (fold_norm(w, g, b, m, v, e)[0], b),
+            {" - scale * mean": ""},
             "The mean is not in your bias: it was subtracted before the scale, so it arrives "
             "multiplied by the scale.",
         ),
         Wrong(
-            lambda w, g, b, m, v, e: (fold_norm(w, g, b, m, v, e)[0], b - m),
-            "The mean was subtracted before the scale: multiply it, too.",
+            {"scale * mean": "mean"}, "The mean was subtracted before the scale: multiply it, too."
         ),
         Wrong(
-            lambda w, g, b, m, v, e: fold_norm(w, g, b, m, (v + e) ** 2, 0.0),
+            {"np.sqrt(var + eps)": "(var + eps)"},
             "You divide by the variance. The norm divides by its root.",
         ),
-        Wrong(lambda w, g, b, m, v, e: fold_norm(w, g, b, m, v, 0.0), "eps is missing."),
+        Wrong({" + eps": ""}, "eps is missing."),
         Wrong(
-            lambda w, g, b, m, v, e: fold_norm(w, g, b, m, (np.sqrt(v) + e) ** 2, 0.0),
+            {"np.sqrt(var + eps)": "(np.sqrt(var) + eps)"},
             "eps is added to the variance, inside the root.",
         ),
         Wrong(
-            lambda w, g, b, m, v, e: (
-                w * (g / np.sqrt(v + e)),
-                fold_norm(w, g, b, m, v, e)[1],
-            ),
+            {"[:, None, None, None]": ""},
             "Your scale runs along the last axis of the weight, the kernel's columns. It "
             "belongs to output channels, the first axis.",
         ),
@@ -173,12 +166,6 @@ def max_pool_halves(x):
     for i, j, c in np.ndindex(out.shape):
         out[i, j, c] = LESSON.pool_window(x, i, j, c, (2, 2), (2, 2), (0, 0))[0]
     return out
-
-
-def regrouped(x):
-    """A reshape that does not keep neighbours together."""
-    h, w = x.shape[0] // 2, x.shape[1] // 2
-    return x[: 2 * h, : 2 * w].reshape(h, w, 4, -1).max(axis=2)
 
 
 def overlapping(x):
@@ -213,7 +200,7 @@ MAX_POOL = Task(
     ),
     wrong=[
         Wrong(
-            regrouped,
+            {"height, 2, width, 2, -1": "height, width, 4, -1", "axis=(1, 3)": "axis=2"},
             "Your reshape takes four numbers that follow one another in memory: one row, not a "
             "square. Cut each of the two axes into pairs.",
         ),
@@ -246,21 +233,6 @@ def grouped_maps(draw):
     return draw(arrays((count, height, width, groups * size), -4, 4)), groups, 0.5
 
 
-def interleaved(x, groups, eps):
-    order = np.arange(x.shape[3]).reshape(-1, groups).T.ravel()
-    return group_normalise(x[..., order], groups, eps)[..., np.argsort(order)]
-
-
-def of_batch(x, groups, eps):
-    flat = x.reshape(1, -1, 1, x.shape[3])
-    return group_normalise(flat, groups, eps).reshape(x.shape)
-
-
-def of_pixel(x, groups, eps):
-    flat = x.reshape(-1, 1, 1, x.shape[3])
-    return group_normalise(flat, groups, eps).reshape(x.shape)
-
-
 GROUP = Task(
     name="group_normalise",
     kind="vectorise",
@@ -279,22 +251,30 @@ GROUP = Task(
         "keepdims=True; eps goes under the root; reshape to x.shape.",
     ),
     wrong=[
-        Wrong(of_batch, "Your statistics run over all pictures. Each picture has its own."),
         Wrong(
-            of_pixel, "Your statistics are of one pixel. They run over all pixels of the picture."
+            {"len(x), -1, groups": "1, -1, groups"},
+            "Your statistics run over all pictures. Each picture has its own.",
         ),
         Wrong(
-            interleaved,
+            {"len(x), -1, groups": "x.size // x.shape[3], 1, groups"},
+            "Your statistics are of one pixel. They run over all pixels of the picture.",
+        ),
+        Wrong(
+            {
+                "groups, x.shape[3] // groups)": "x.shape[3] // groups, groups)",
+                "mean(axis=(1, 3)": "mean(axis=(1, 2)",
+                "var(axis=(1, 3)": "var(axis=(1, 2)",
+            },
             "Your groups take every so-manieth channel. A group is neighbouring channels: which of "
             "the two parts of a reshaped channel axis comes first?",
         ),
         Wrong(
-            lambda x, groups, eps: group_normalise(x, x.shape[3], eps),
+            {"grouped = ": "groups = x.shape[3]\n    grouped = "},
             "Each channel is normalised alone (instance norm). Channels of a group share one mean "
             "and one variance.",
         ),
         Wrong(
-            lambda x, groups, eps: group_normalise(x, 1, eps),
+            {"grouped = ": "groups = 1\n    grouped = "},
             "All channels are one group in your answer (layer norm).",
         ),
     ],
@@ -322,29 +302,6 @@ def norm_gradient(x, grad, eps):
 def parts(x, eps):
     deviation = np.sqrt(x.var(axis=0) + eps)
     return (x - x.mean(axis=0)) / deviation, deviation
-
-
-def fixed_statistics(x, grad, eps):
-    return grad / parts(x, eps)[1]
-
-
-def fixed_variance(x, grad, eps):
-    return (grad - grad.mean(axis=0)) / parts(x, eps)[1]
-
-
-def fixed_mean(x, grad, eps):
-    y, deviation = parts(x, eps)
-    return (grad - y * (grad * y).mean(axis=0)) / deviation
-
-
-def with_sums(x, grad, eps):
-    y, deviation = parts(x, eps)
-    return (grad - grad.sum(axis=0) - y * (grad * y).sum(axis=0)) / deviation
-
-
-def undivided(x, grad, eps):
-    y, _ = parts(x, eps)
-    return grad - grad.mean(axis=0) - y * (grad * y).mean(axis=0)
 
 
 @st.composite
@@ -379,20 +336,27 @@ NORM_GRADIENT = Task(
     ),
     wrong=[
         Wrong(
-            fixed_statistics, "You treat mean and variance as constants. They are made of x, too."
+            {"(grad - grad.mean(axis=0) - y * (grad * y).mean(axis=0))": "grad"},
+            "You treat mean and variance as constants. They are made of x, too.",
         ),
         Wrong(
-            fixed_variance,
+            {" - y * (grad * y).mean(axis=0)": ""},
             "The mean is taken care of. The variance is made of x as well: each value also "
             "moves the common divisor.",
         ),
-        Wrong(fixed_mean, "The variance is taken care of. The mean is made of x as well."),
         Wrong(
-            with_sums,
+            {" - grad.mean(axis=0)": ""},
+            "The variance is taken care of. The mean is made of x as well.",
+        ),
+        Wrong(
+            {"grad.mean(": "grad.sum(", "y).mean(": "y).sum("},
             "You subtract sums. Each value has the share 1/n in mean and variance, so they are "
             "means.",
         ),
-        Wrong(undivided, "The division by the deviation at the end is missing."),
+        Wrong(
+            {"y).mean(axis=0)) / deviation": "y).mean(axis=0))"},
+            "The division by the deviation at the end is missing.",
+        ),
     ],
 )
 
@@ -405,23 +369,6 @@ def max_pool(x, size, stride, padding, of_window=None):
     for n, i, j, c in np.ndindex(y.shape):
         window = (size, size), (stride, stride), (padding, padding)
         y[n, i, j, c] = LESSON.pool_window(x[n], i, j, c, *window)[0]
-    return y
-
-
-def zero_padded_pool(x, size, stride, padding):
-    around = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-    return max_pool(np.pad(x, around), size, stride, 0)
-
-
-def mean_pool(x, size, stride, padding):
-    """The mean of each window, of what lies inside the picture."""
-    around = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-    x = np.pad(x.astype(float), around, constant_values=np.nan)
-    height, width = ((side - size) // stride + 1 for side in x.shape[1:3])
-    y = np.zeros((len(x), height, width, x.shape[3]), np.float32)
-    for n, i, j, c in np.ndindex(y.shape):
-        r, s = i * stride, j * stride
-        y[n, i, j, c] = np.nanmean(x[n, r : r + size, s : s + size, c])
     return y
 
 
@@ -451,17 +398,20 @@ MAX_POOL_WHOLE = Task(
     ),
     wrong=[
         Wrong(
-            zero_padded_pool,
+            {", constant_values=-np.inf": ""},
             "Where all numbers of a window at the edge are negative, your zeros win. Put something "
             "around the picture that never wins.",
         ),
-        Wrong(mean_pool, "That is the mean of each window; the largest number is asked for."),
         Wrong(
-            lambda x, size, stride, padding: max_pool(x, size, size, padding),
+            {"-np.inf": "np.nan", "np.max(": "np.nanmean("},
+            "That is the mean of each window; the largest number is asked for.",
+        ),
+        Wrong(
+            {"around = ": "stride = size\n    around = "},
             "Your windows lie side by side. How far it is from one to the next is the stride.",
         ),
         Wrong(
-            lambda x, size, stride, padding: max_pool(x, size, stride, 0),
+            {"around = ": "padding = 0\n    around = "},
             "The padding is missing: windows may reach over the edge.",
         ),
     ],

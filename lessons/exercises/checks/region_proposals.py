@@ -176,10 +176,10 @@ FOCAL_TERM = Task(
 # objectness_map
 
 
-def objectness_map(logits, shape, reduce=max):
+def objectness_map(logits, shape):
     per_cell = len(logits) // (shape[0] * shape[1])
     cells = [logits[i : i + per_cell].tolist() for i in range(0, len(logits), per_cell)]
-    return np.float32([probability(reduce(cell)) for cell in cells]).reshape(shape)
+    return np.float32([probability(max(cell)) for cell in cells]).reshape(shape)
 
 
 @st.composite
@@ -341,13 +341,13 @@ SMOOTH_L1_SLOPE = Task(
 # recall_over_ious
 
 
-def recall_over_ious(truth, proposals, count, reward=lambda o: max(o - 0.5, 0) * 2):
+def recall_over_ious(truth, proposals, count):
     table = overlaps_of(truth, proposals[:count])
     free_truth, free_proposals = set(range(table.shape[0])), set(range(table.shape[1]))
     total = 0.0
     while free_truth and free_proposals:
         g, n = max(((g, n) for g in free_truth for n in free_proposals), key=lambda p: table[p])
-        total += reward(table[g, n])
+        total += max(table[g, n] - 0.5, 0) * 2
         free_truth, free_proposals = free_truth - {g}, free_proposals - {n}
     return float(total / len(truth))
 
@@ -491,15 +491,11 @@ BEST_ANCHORS = Task(
             "round, too.",
         ),
         Wrong(
-            {
-                'np.argsort(-scores, kind="stable")[:k]': 'np.sort(np.argsort(-scores, kind="stable")[:k])'
-            },
+            {"return np.argsort": "return np.sort(np.argsort", "[:k]": "[:k])"},
             "They are the right ones in the order of the anchors. The best one comes first.",
         ),
         Wrong(
-            {
-                'np.argsort(-scores, kind="stable")[:k]': 'scores[np.argsort(-scores, kind="stable")[:k]]'
-            },
+            {"return np.argsort": "return scores[np.argsort", "[:k]": "[:k]]"},
             "Those are scores. Which anchors have them?",
         ),
     ],

@@ -198,14 +198,14 @@ SPREAD = Task(
 # align_max
 
 
-def pooled(features, box, bins, samples, reduce=np.max, edge=0.5, read=bilinear_at):
-    """Bins as a function of their samples, in loops."""
+def pooled(features, box, bins, samples):
+    """The largest sample of each bin, in loops."""
     x1, y1, x2, y2 = (float(v) for v in box)
     out = np.zeros((bins, bins))
     for i, j in np.ndindex(bins, bins):
-        ys = [y1 + (i + (s + edge) / samples) * (y2 - y1) / bins for s in range(samples)]
-        xs = [x1 + (j + (s + edge) / samples) * (x2 - x1) / bins for s in range(samples)]
-        out[i, j] = reduce([float(read(features[..., None], y, x)[0]) for y in ys for x in xs])
+        ys = [y1 + (i + (s + 0.5) / samples) * (y2 - y1) / bins for s in range(samples)]
+        xs = [x1 + (j + (s + 0.5) / samples) * (x2 - x1) / bins for s in range(samples)]
+        out[i, j] = max(float(bilinear_at(features[..., None], y, x)[0]) for y in ys for x in xs)
     return out
 
 
@@ -298,10 +298,9 @@ ALIGN_MAX = Task(
 # align_rotated
 
 
-def rotated(features, box, bins, samples, turn=None, border="zero", mean_of="all"):
-    """In loops; `turn` takes (along, across, cosine, sine) to (dx, dy)."""
+def rotated(features, box, bins, samples):
     cx, cy, width, height, angle = (float(v) for v in box)
-    turn = turn or (lambda u, v, cosine, sine: (u * cosine - v * sine, u * sine + v * cosine))
+    cosine, sine = np.cos(angle), np.sin(angle)
     rows, columns = features.shape
     out = np.zeros((bins, bins))
     for i, j in np.ndindex(bins, bins):
@@ -309,15 +308,10 @@ def rotated(features, box, bins, samples, turn=None, border="zero", mean_of="all
         for s, t in np.ndindex(samples, samples):
             u = ((j + (t + 0.5) / samples) / bins - 0.5) * width
             v = ((i + (s + 0.5) / samples) / bins - 0.5) * height
-            dx, dy = turn(u, v, np.cos(angle), np.sin(angle))
-            x, y = cx + dx, cy + dy
-            inside = 0 <= y <= rows - 1 and 0 <= x <= columns - 1
-            if border == "clamp":
-                x, y, inside = min(max(x, 0), columns - 1), min(max(y, 0), rows - 1), True
-            if inside:
+            x, y = cx + u * cosine - v * sine, cy + u * sine + v * cosine
+            if 0 <= y <= rows - 1 and 0 <= x <= columns - 1:
                 values.append(float(bilinear_at(features[..., None], y, x)[0]))
-        count = samples**2 if mean_of == "all" else max(len(values), 1)
-        out[i, j] = sum(values) / count
+        out[i, j] = sum(values) / samples**2
     return out
 
 

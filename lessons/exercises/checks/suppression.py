@@ -27,10 +27,10 @@ def ranked(scores):
     return sorted(range(len(scores)), key=lambda i: -scores[i])
 
 
-def greedy(boxes, scores, threshold, order=None):
+def greedy(boxes, scores, threshold):
     """Numbers of the boxes that stay, best first."""
     overlap, kept = table_of(boxes, boxes), []
-    for i in ranked(scores) if order is None else order:
+    for i in ranked(scores):
         if not any(overlap[i, j] > threshold for j in kept):
             kept.append(i)
     return kept
@@ -333,12 +333,11 @@ FAST_NMS = Task(
 # box_voting
 
 
-def box_voting(kept, boxes, scores, threshold, weigh=lambda score, iou: score, strict=False):
+def box_voting(kept, boxes, scores, threshold):
     moved = []
     for row in table_of(kept, boxes):
-        near = row > threshold if strict else row >= threshold
-        weights = [weigh(s, o) for s, o in zip(scores[near], row[near], strict=True)]
-        moved.append(np.average(boxes[near].astype(float), axis=0, weights=weights))
+        near = row >= threshold
+        moved.append(np.average(boxes[near].astype(float), axis=0, weights=scores[near]))
     return np.array(moved)
 
 
@@ -423,17 +422,13 @@ BOX_VOTING = Task(
 # soft_nms
 
 
-def soft_nms(boxes, scores, sigma, decay=None, resort=True, among_taken=False):
-    decay = decay or (lambda overlap: np.exp(-(overlap**2) / sigma))
-    overlap, scores, taken = table_of(boxes, boxes), scores.astype(float), []
-    fixed = ranked(scores)
-    for k in range(len(boxes)):
-        left = [i for i in range(len(boxes)) if i not in taken]
-        best = max(left, key=lambda i: scores[i]) if resort else fixed[k]
-        taken.append(best)
-        for i in range(len(boxes)):
-            if i != best and (among_taken or i not in taken):
-                scores[i] *= decay(overlap[best, i])
+def soft_nms(boxes, scores, sigma):
+    overlap, scores, left = table_of(boxes, boxes), scores.astype(float), list(range(len(boxes)))
+    while left:
+        best = max(left, key=lambda i: scores[i])
+        left.remove(best)
+        for i in left:
+            scores[i] *= np.exp(-(overlap[best, i] ** 2) / sigma)
     return scores
 
 

@@ -10,14 +10,14 @@ from lessons.figures.plots import curves
 # milestone_rate
 
 
-def milestone_rate(step, lr, warmup, milestones, start=0.001, late=0):
+def milestone_rate(step, lr, warmup, milestones):
     rate = lr
     for milestone in milestones:
-        if step >= milestone + late:
+        if step >= milestone:
             rate = rate / 10
     if step < warmup:
         share = step / warmup
-        rate = rate * (start * (1 - share) + share)
+        rate = rate * (0.001 * (1 - share) + share)
     return rate
 
 
@@ -270,20 +270,17 @@ SMOOTHED_CURVE = Task(
 # adamw_step
 
 
-def adamw_step(weight, grad, mean, square, step, lr, decay, **forms):
+def adamw_step(weight, grad, mean, square, step, lr, decay):
     results = []
     for w, g, m, s in zip(weight, grad, mean, square, strict=True):
-        results.append(adamw_one(w, g, m, s, step, lr, decay, **forms))
+        results.append(adamw_one(w, g, m, s, step, lr, decay))
     return tuple(np.array(column, float) for column in zip(*results, strict=True))
 
 
-def adamw_one(w, g, m, s, step, lr, decay, unbiased=True, inside=False, first=0, coupled=False):
-    g = g + decay * w if coupled else g
+def adamw_one(w, g, m, s, step, lr, decay):
     m, s = 0.9 * m + 0.1 * g, 0.999 * s + 0.001 * g * g
-    t = step + first
-    mean, square = (m / (1 - 0.9**t), s / (1 - 0.999**t)) if unbiased else (m, s)
-    root = (square + 1e-8) ** 0.5 if inside else square**0.5 + 1e-8
-    return w - lr * mean / root - (0 if coupled else lr * decay * w), m, s
+    mean, square = m / (1 - 0.9**step), s / (1 - 0.999**step)
+    return w - lr * mean / (square**0.5 + 1e-8) - lr * decay * w, m, s
 
 
 @st.composite
