@@ -26,7 +26,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         "wrong one spoils. Needs a clone of the repository."
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="a topic or an exercise")
-    parser.add_argument("--hint", action="store_true", help="show one more hint; check nothing")
+    parser.add_argument(
+        "--hint",
+        action="store_true",
+        help="show one more hint: of an exercise, or of the next one of a lesson or of all",
+    )
     parser.add_argument(
         "--watch", action="store_true", help="check again each time the file is saved"
     )
