@@ -1,8 +1,9 @@
 """The exercise engine: compare a learner's answer with a specification on many small inputs.
 
 task.py says what a check declares; examine.py finds the smallest input on which an answer is wrong,
-and recognises known mistakes; files.py reads exercises without running them; worker.py and
-runner.py run them in a separate process; console.py is `tinymaskrcnn learn`.
+and recognises known mistakes, which solutions.py makes of the solutions, and usual.py those that
+are usual with NumPy; files.py reads exercises without running them; worker.py and runner.py run
+them in a separate process; console.py is `tinymaskrcnn learn`, ladder.py its hints.
 """
 
 from .task import Law, Task, Wrong

@@ -99,13 +99,14 @@ class ExerciseFile:
         return self.functions[name].lineno
 
     def source(self, name: str) -> str:
-        """The function's text.
+        """The text of the function and of the functions of this file that it calls.
 
         Raises:
             InputError: the file has no function of that name.
         """
         self.line(name)
-        return ast.get_source_segment(self.text, self.functions[name]) or ""
+        parts = [ast.get_source_segment(self.text, node) for node in self._reached(name)]
+        return "\n".join(filter(None, parts))
 
     def is_untouched(self, name: str) -> bool:
         """Whether the function does nothing but raise NotImplementedError."""

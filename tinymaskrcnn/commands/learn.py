@@ -19,7 +19,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "(boxes_iou, or 06) or an exercise's name, checks the answers in lessons/exercises/ and "
         "shows the smallest input on which an answer is wrong; the status is then 1. Each exercise "
         "has three hints: a nudge, a plan, and almost the answer. A changed answer that fails for "
-        "an unknown reason gets one more, and --hint gives one more without checking; after the "
+        "an unknown reason gets one more, and --hint gives one more at any time; after the "
         "third it says where the solution stands, and a right answer starts them again. --watch "
         "checks each time the file is saved, until Ctrl-C. With --mine, "
         "runs the model on a picture with the answers that are parts of it, and shows what a "
