@@ -45,7 +45,8 @@ def _differing_dict(got: Any, expected: dict[Any, Any], tolerance: float) -> str
 
 def _differing_sequence(got: Any, expected: Any, tolerance: float) -> str | None:
     if not isinstance(got, (tuple, list, np.ndarray)) or len(got) != len(expected):
-        count = f"{len(got)}" if hasattr(got, "__len__") else f"one {type(got).__name__}"
+        kind = type(got).__name__
+        count = f"a {kind} of {len(got)}" if hasattr(got, "__len__") else f"one {kind}"
         return f"it returns {count}, expected {len(expected)} values"
     for i, pair in enumerate(zip(got, expected, strict=True)):
         if reason := difference(*pair, tolerance):

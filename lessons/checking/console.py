@@ -141,7 +141,7 @@ def _print_result(topic: Topic, task: Task, result: Result, file: ExerciseFile) 
         print(f"  {ladder.OFFER.format(task.name)}")
         return
     print(f"{task.name}: not right yet; {place}")
-    print("\n".join([*result.lines, *ladder.failed(topic, task, result.is_named)]))
+    print("\n".join([*result.lines, "", *ladder.failed(topic, task, result.is_named)]))
     if result.picture is not None:
         _write_picture(picture, result.picture)
 

@@ -154,7 +154,7 @@ def test_laws_alone_can_decide():
         (np.float32([1, np.nan]), np.array([1, np.nan]), None),
         ([1, 2], (1, 2), None),
         (3, 4, "3, expected 4"),
-        ((1,), (1, 2), "it returns 1, expected 2 values"),
+        ((1,), (1, 2), "it returns a tuple of 1, expected 2 values"),
         ((1, 3), (1, 2), "index 1: 3, expected 2"),
         ({"a": 1}, {"a": 2}, "['a']: 1, expected 2"),
         ({"b": 1}, {"a": 1}, "it returns ['b'], expected a dict of ['a']"),
