@@ -27,7 +27,7 @@ def test_both_suppressions_light_up_together():
 
 
 def test_an_unknown_part():
-    with pytest.raises(ValueError, match="no part 'neck': expected one of AP, CPU, .*anchors"):
+    with pytest.raises(ValueError, match=r"no part 'neck': expected one of AP, CPU, .*anchors"):
         architecture("FPN", "neck")
 
 
