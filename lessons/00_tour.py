@@ -116,7 +116,9 @@ assert (corner >= 0.5).sum() == 8
 # %% [markdown]
 # ## In the model
 #
-# Go back to the picture at the top. From left to right:
+# First the name: R-CNN (2014) means "regions with CNN features", and a CNN is a convolutional
+# neural network (lesson 02). Mask R-CNN (2017) finds regions faster and adds the masks. Now go back
+# to the picture at the top:
 #
 # | part | what it does | lessons |
 # |---|---|---|
@@ -131,8 +133,9 @@ assert (corner >= 0.5).sum() == 8
 # While it is being trained, the model also gets the *ground truth*: the true boxes, labels and
 # masks, drawn by people. Matching decides what each part should have said, losses measure how far
 # off it was, and stochastic gradient descent (SGD) corrects the weights. Two measures appear
-# everywhere: intersection over union (IoU) says how well two boxes agree, and average precision
-# (AP) how good all the detections are.
+# everywhere. Intersection over union (IoU) says how well two boxes agree. Average precision (AP;
+# over all classes: mean average precision, mAP) says how good all the detections are, usually on
+# the 80 classes of COCO (Common Objects in Context), a set of photos of everyday things.
 #
 # All of inference fits on one screen. This is the package's own code. Skim it now, and read it
 # again after lesson 13.

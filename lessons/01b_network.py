@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 01b · A network that learns
 #
-# **Nobody can write down in pixels what a triangle is. Show 1 400 examples to two matrices and one
-# bend, and they work it out in two seconds.**
+# **Nobody can write down in pixels what a triangle is. Show 1 400 examples to two matrices with a
+# bend between them, and they work it out.**
 #
 # | needs | minutes | exercises |
 # |---|---|---|
@@ -16,14 +16,13 @@
 # - tell learning from memorising, and do something about the second.
 
 # %% tags=["hide-input"]
-import itertools
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image
 
 from lessons import load
 from lessons.figures.architecture import architecture
-from lessons.figures.diagrams import number_tables
 from lessons.figures.plots import curves, picture_row
 from lessons.figures.show import show
 from tinymaskrcnn import load_model
@@ -54,9 +53,9 @@ show(architecture("layers", "losses", "SGD"), "In Mask R-CNN: layers, losses, SG
 # 16x16 pixels. Most of them you know at once. Now write the rule: what must pixel (3, 7) be in a
 # triangle? A shape may be rotated, partly covered, brighter than its background or darker.
 #
-# We shall not write the rule. We write a function with 8 323 adjustable numbers, its *parameters*,
-# and let gradient descent (lesson 01) find them from examples. How many shapes does it get right
-# that it has never seen? A guess gets a third.
+# We will not write the rule. We write a function with 8 323 adjustable numbers, its *parameters*,
+# and let gradient descent (lesson 01) find them from examples. How many shapes that it has never
+# seen will it get right? Guessing gets a third.
 
 # %% tags=["hide-input"]
 SIDE = 16
@@ -81,24 +80,25 @@ val_x, val_y = shape_crops(200, "val")
 eight = {f"{i}: {CLASSES[train_y[i]]}": train_x[i].reshape(SIDE, SIDE) for i in range(8)}
 show(picture_row(eight, columns=4, side=1.6), "Eight crops of toy shapes, 16x16 grey pixels each")
 assert train_x.shape == (len(train_y), 256) and 1350 < len(train_y) < 1450
-assert all(0.25 < np.mean(val_y == k) < 0.4 for k in range(3))
-assert 256 * 32 + 32 + 32 * 3 + 3 == 8323
+assert all(0.3 < np.mean(val_y == k) < 0.37 for k in range(3))
+assert 256 * 32 + 32 + 32 * 3 + 3 == 8323 == 7552 + 256 * 3 + 3  # two layers, one layer
 
 # %% [markdown]
-# The crops are split in two. The network learns from the *training set*. The *validation set* is
-# what we judge it by while we try things out, and no gradient ever comes from it. (Try enough
-# things, and you fit the validation set too. A final, honest figure needs a third set that was
-# used for nothing else: the *test set*.)
+# The crops are split in two. The network learns from the *training set*. We judge it by the
+# *validation set*, from which no gradient ever comes. (If you try enough things, you end up
+# fitting the validation set too. A final, honest figure needs a third set that was used for
+# nothing else: the *test set*.) We count the *accuracy*: the share of crops that get the
+# right class.
 #
 # ## By hand
 #
-# **A layer.** A *linear layer* multiplies each input by a weight, adds them up, and adds a *bias*:
-# z = w·x + b. A layer has many such outputs, each with weights of its own. The numbers that come
-# out of a layer are its *activations*.
+# **A layer.** A network is made of *layers*. A *linear layer* multiplies each input by a weight,
+# adds them all up, and adds a *bias*: z = w·x + b. A layer has many such outputs, each with weights
+# of its own. The numbers that come out of a layer are its *activations*.
 #
-# **Why a nonlinearity.** Suppose d is the difference between an object and its background. An
-# edge is there if d is far from 0, *either way*. No linear w·d can say so: what is positive for
-# d = 3 is negative for d = -3. Two layers do not help, because a linear function of a linear
+# **Why a nonlinearity.** Suppose d is the difference between an object and its background. There is
+# an edge if d is far from 0, in either direction. No linear w·d can say so: if it is positive for d
+# = 3, it is negative for d = -3. Two layers do not help, because a linear function of a linear
 # function is linear: (x·A)·B = x·(A·B), one layer again. There must be a bend between them, an
 # *activation function*. The usual one is the *ReLU* (rectified linear unit): max(z, 0). With two of
 # them, relu(d) + relu(-d) is 3 for both.
@@ -121,14 +121,11 @@ assert lines["relu(d) + relu(-d)"][1][[0, -1]].tolist() == [3, 3]
 # turns them into probabilities: raise e to each, and divide by the sum. Logits 2, 1, 0 give 7.39,
 # 2.72, 1, and so 0.67, 0.24, 0.09. The *cross-entropy* loss is minus the logarithm of the true
 # class's probability. If the truth is the first class, that is 0.41; if it is the third, 2.41.
-# Whoever guesses, a third for each, pays ln 3 = 1.10.
+# A guess, a third for each class, costs ln 3 = 1.10.
 
 # %%
 powers = np.exp([2.0, 1.0, 0.0])
 probabilities = powers / powers.sum()
-rows = ["logit", "e to the logit", "probability", "loss if true"]
-by_hand = np.stack([[2, 1, 0], powers, probabilities, -np.log(probabilities)])
-show(number_tables({"softmax, cross-entropy": by_hand}, "{:.2f}", rows, list(CLASSES)), "By hand")
 assert powers.round(2).tolist() == [7.39, 2.72, 1]
 assert probabilities.round(2).tolist() == [0.67, 0.24, 0.09]
 assert (-np.log(probabilities)).round(2).tolist() == [0.41, 1.41, 2.41]
@@ -150,8 +147,8 @@ assert round(np.log(3), 2) == 1.10
 #
 # ## One item, in loops
 #
-# These loops run with plain numbers, and just as well with lesson 01's `Scalar`, whose gradients
-# we then compare with those of arrays.
+# These loops run with plain numbers, and just as well with lesson 01's `Scalar`. Below we compare
+# its gradients with those of arrays.
 
 
 # %%
@@ -201,14 +198,12 @@ def cross_entropy(logits, labels):
 
 def new_layers(sizes, rng):
     """Random weights, large enough that activations keep their size through a ReLU; biases of 0."""
-    pairs = itertools.pairwise(sizes)
-    start = [(rng.normal(size=(i, o)) * (2 / i) ** 0.5, np.zeros(o)) for i, o in pairs]
+    start = [(rng.normal(size=s) * (2 / s[0]) ** 0.5, np.zeros(s[1])) for s in pairwise(sizes)]
     return [tuple(Tensor(np.float32(p), requires_grad=True) for p in layer) for layer in start]
 
 
 tensors = [Tensor(m, requires_grad=True) for m in (start_1, start_2)]
-batch_of_one = Tensor(np.float64([crop]))
-logits_of_one = network(batch_of_one, [(tensors[0], 0.0), (tensors[1], 0.0)])
+logits_of_one = network(Tensor(np.float64([crop])), [(tensors[0], 0.0), (tensors[1], 0.0)])
 (logits_of_one**2).sum().backward()
 assert np.allclose(logits_of_one.data[0], [z.value for z in outputs])
 for scalars, tensor in zip((scalars_1, scalars_2), tensors, strict=True):
@@ -240,7 +235,7 @@ def train(x, y, sizes, epochs=20, rate=0.05, between=relu, seed=0):
 
 
 def judge(x, y, layers, between=relu):
-    """The loss, and the *accuracy*: the share of crops whose largest logit is the right one."""
+    """The loss, and the accuracy: the share of crops whose largest logit is the right one."""
     logits = network(Tensor(x), layers, between)
     return cross_entropy(logits, y).item(), np.mean(logits.data.argmax(axis=1) == y)
 
@@ -264,9 +259,9 @@ assert 0.78 < bent[-1, 3] < 0.85
 assert 32 * 44 > len(train_y) > 32 * 43
 
 # %% [markdown]
-# A second linear layer adds 8 thousand parameters and nothing else. The bend makes the difference:
-# about 40 percent become about 80. A shape may be brighter than its background or darker, and you
-# have seen that no linear function can ignore the sign.
+# A second linear layer adds 7 552 parameters and nothing else. The bend makes the difference:
+# about 40 percent become about 80. A shape may be brighter than its background or darker, and as
+# you have seen, no linear function can ignore the sign.
 #
 # ### The learning rate
 #
@@ -305,15 +300,15 @@ assert few[-1, 1] == 1.0 and few[-1, 0] < 0.05
 assert few[-1, 3] < 0.7 and few[-1, 2] > few[:, 2].min() + 0.05
 
 # %% [markdown]
-# It knows all 100 by heart, and gets about 60 percent of the others. This is *overfitting*: it has
-# learned these crops, noise included, in place of squares, circles and triangles. What we want is
-# *generalisation*, to be right about what it has not seen, and only the validation set shows that.
-# The training loss alone looks perfect.
+# It knows all 100 by heart, and gets about 60 percent of the others right. This is *overfitting*:
+# it has learned these crops, noise included, rather than squares, circles and triangles. What we
+# want is *generalisation*: to be right about crops it has not seen. Only the validation set shows
+# that. The training loss alone looks perfect.
 #
-# What helps is called *regularisation*. Stop when the validation loss is lowest (*early
-# stopping*). Keep weights small (weight decay, lesson 14). Best of all: more examples. Even made
-# ones count: a triangle that is mirrored or turned by 90 degrees is still a triangle, and so each
-# crop becomes eight.
+# Whatever helps against it is called *regularisation*. Stop when the validation loss is lowest
+# (*early stopping*). Keep the weights small (weight decay, lesson 14). Best of all, find more
+# examples. You can even make them: a triangle that is mirrored or turned by 90 degrees is still a
+# triangle, so each crop becomes eight.
 
 
 # %%
@@ -350,18 +345,15 @@ first_weights = best[0][0].data.T.reshape(32, SIDE, SIDE)
 strongest = np.argsort(-np.abs(best[1][0].data).sum(axis=1))[:8]
 panels = {f"activation {i}": first_weights[i] for i in strongest}
 show(picture_row(panels, columns=4, side=1.6), "Weights of the first layer as images")
-wrong = np.flatnonzero(network(Tensor(val_x), best).data.argmax(axis=1) != val_y)
-print(f"{len(wrong)} of {len(val_y)} validation crops are wrong")
-assert 0.05 < len(wrong) / len(val_y) < 0.15
 
 # %% [markdown]
 # ## In the model
 #
 # You will meet this network again. Mask R-CNN's box head (lesson 12) ends in the same two linear
-# layers with a ReLU, softmax and cross-entropy; it has four classes because *nothing* is one. But
-# its inputs are no pixels: they are crops of feature maps, made by convolutions (lesson 02). A
-# convolution is a linear layer that looks at a small window, with the same weights at every
-# place, so what it learns in one corner it knows in all.
+# layers with a ReLU between them, softmax and cross-entropy; it has four classes, because *nothing*
+# is one of them. But its inputs are not pixels: they are crops of feature maps, made by
+# convolutions (lesson 02). A convolution is a linear layer that looks at a small window, with the
+# same weights everywhere. What it learns in one corner, it knows in all of them.
 
 # %%
 parameters = dict(load_model("shapes").named_parameters())
@@ -373,24 +365,24 @@ assert shapes["roi_heads.box_predictor.cls_score.weight"] == (4, 128)
 # ## Exercises
 #
 # Write them in [lessons/exercises/01b_network.py](exercises/01b_network.py); `tinymaskrcnn learn
-# 01b` checks.
+# 01b` checks them.
 #
 # | exercise | kind | what |
 # |---|---|---|
-# | `network_logits` | fill | any number of layers, forwards |
-# | `epoch_batches` | fill | a shuffled epoch cut into batches |
+# | `network_logits` | fill | the forward pass, for any number of layers |
+# | `epoch_batches` | fill | a shuffled epoch, cut into batches |
 # | `stop_early` | fill | which epoch's weights to keep |
 # | `train_classifier` | extend | a whole training, with the gradient by hand |
-# | `what_went_wrong` | extend | broken runs, to be told apart by their curves |
+# | `what_went_wrong` | extend | broken runs: find the fault from the curves |
 #
 # ## Recap
 #
 # You now own a network that learns: layers, a bend between them, a loss, and steps against the
-# gradient. The rest of the course exchanges the parts and keeps the loop.
+# gradient. The rest of the course replaces the parts and keeps the loop.
 #
 # **Common mistakes.** No nonlinearity between layers. A ReLU after the last one, so that no logit
-# can be negative. Forgetting to clear gradients. Judging by the training set. Turning up the
-# epochs when examples are missing.
+# can be negative. Forgetting to clear gradients. Judging by the training set. Training for longer
+# when what is missing is examples.
 #
 # **Read next.** Nielsen, "Neural Networks and Deep Learning", chapter 1; Prince, "Understanding
 # Deep Learning", chapters 3 to 9, https://udlbook.github.io/udlbook/. Then lesson 02: a layer for

@@ -262,7 +262,11 @@ STOP_EARLY = Task(
     kind="fill",
     specification=stop_early,
     cases=validations(),
-    examples=[([3.0, 2.0, 2.5, 2.6, 1.0], 2), ([1.0, 1.0, 2.0], 3)],
+    examples=[
+        ([3.0, 2.0, 2.5, 2.6, 1.0], 2),
+        ([1.0, 1.0, 2.0], 3),
+        ([3.0, 3.0, 2.0, 2.0, 1.0], 2),
+    ],
     after="It is the cheapest regularisation there is: it even saves time. Patience is a "
     "hyperparameter, because validation losses are noisy and one bad epoch means nothing.",
     link="lessons/14_training.py",
