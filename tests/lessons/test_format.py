@@ -60,6 +60,19 @@ def test_parts_in_their_order(path):
 
 
 @LESSONS
+def test_it_opens_with_the_architecture_and_asks(path):
+    assert "show(architecture(" in path.read_text(encoding="utf-8")
+    assert re.search(r"\*\*Predict\.\*\* ", prose(path))
+    if number_of(path) != "00":
+        section = prose(path).split("## Before you read\n")[1].split("\n## ")[0]
+        questions, answers = section.split("<details><summary>Answers</summary>\n")
+        answers, _ = answers.split("</details>")
+        for part in questions, answers:
+            assert re.findall(r"(?:^|(?<=\. ))([1-9])[.:] ", part, re.MULTILINE) == ["1", "2", "3"]
+        assert questions.count("?") >= 2
+
+
+@LESSONS
 def test_length(path):
     lines = path.read_text(encoding="utf-8").splitlines()
     tree = ast.parse("\n".join(lines))

@@ -55,7 +55,10 @@ def test_the_glossary_has_a_sentence_for_each_term():
 @pytest.mark.parametrize("path", FORMED, ids=lambda path: path.stem)
 def test_terms_are_in_italics_where_they_are_introduced(path):
     text = re.sub(r"\*\*.+?\*\*", " ", " ".join(paragraphs(path)))
-    italics = {" ".join(found.lower().split()) for found in re.findall(r"\*([^*]+)\*", text)}
+    italics = {
+        " ".join(found.lower().split())
+        for found in re.findall(r"(?<!\w)\*(?=\S)([^*]+)(?<=\S)\*(?!\w)", text)
+    }
     terms = [term for term, _, number, _ in ROWS if number == number_of(path)]
     assert terms
     names = {term: re.sub(r" \(\w+\)$", "", term).lower() for term in terms}
