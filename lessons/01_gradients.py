@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 01 · Gradients
 #
-# **Which way should each of a million numbers move, so that the answer gets better? One walk
-# backwards through the arithmetic tells all of them at once.**
+# **Which way should each of a million numbers move so that the answer gets better? One walk
+# backwards through the computation tells you for all of them at once.**
 #
 # | needs | minutes | exercises |
 # |---|---|---|
@@ -12,12 +12,13 @@
 #
 # - compute the gradient of a small expression on paper, node by node;
 # - write an engine of forty lines that does it for any expression;
-# - say what `Tensor.backward()` does, in which order, and why a value used twice adds up;
+# - say what `Tensor.backward()` does, in which order, and why gradients add up;
 # - check a derivative that somebody gives you.
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 
+from lessons.figures.architecture import architecture
 from lessons.figures.plots import curves, graph, picture_row
 from lessons.figures.show import show
 from lessons.samples import sample_photo, sample_set
@@ -28,17 +29,33 @@ from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.ops.basic import op as basic
 from tinymaskrcnn.tensor import Tensor
 
+show(architecture("autograd"), "In Mask R-CNN: autograd")
+
 # %% [markdown]
+# ## Before you read
+#
+# 1. Which of the four tasks tells two touching nuclei apart, pixel by pixel (lesson 00)?
+# 2. A detection has a label, a score, a box and a mask. Which of them do you need for a threshold?
+# 3. In which order do backbone, mask head and region proposals run?
+#
+# <details><summary>Answers</summary>
+#
+# 1. Instance segmentation.
+# 2. The score.
+# 3. Backbone, region proposals, mask head.
+#
+# </details>
+#
 # ## The question
 #
-# Someone turned two knobs of this photo: contrast and brightness. Which settings bring the
-# original back? We have the original, so we can tell how wrong a setting is: the mean of the
-# squared differences, one number. Trying settings one by one works for two knobs. The model has
-# 860 thousand.
+# Someone turned two knobs of this photo, contrast and brightness. Which settings bring the original
+# back? We have the original, so we can tell how wrong a setting is: the mean of the squared
+# differences, one number, called the *loss*. With two knobs you could try settings one by one. The
+# model has 860 thousand.
 #
-# So the question is: *standing at some setting, in which direction does the error fall fastest?*
-# The answer is the **gradient**: for each knob, how much the error changes when that knob is
-# turned a little.
+# So the question is: *from where we are now, in which direction does the loss fall fastest?* The
+# answer is the *gradient*: for each knob, how much the loss changes when you turn that knob a
+# little.
 
 # %%
 bus = sample_photo("bus")[:, 60:350:3, 60:620:3]
@@ -51,20 +68,19 @@ show(
 # %% [markdown]
 # ## By hand
 #
-# Take one pixel. Its turned value is x = 0.3, the original was 0.5. With contrast a = 2 and
-# brightness b = 0.5 we get a·x + b = 1.1. The difference is 0.6, its square 0.36.
+# Take one pixel. Its turned value is x = 0.3, and the original was 0.5. With contrast a = 2 and
+# brightness b = 0.5 we get a·x + b = 1.1. The difference is 0.6, and its square, the error, 0.36.
 #
-# Now walk back, from the error to the knobs. At each step ask only: if this number grows by a
-# little, by how many times as much does the next one grow?
+# How fast does one number change as another does? That is its *derivative* with respect to the
+# other: the slope of a curve. We want d(error)/da and d(error)/db. Walk back, one step at a time:
 #
-# - the square: 2 times the difference, 1.2;
-# - the difference to the sum a·x + b: 1. So the error's slope by the sum is 1.2;
-# - the sum to b: 1. The slope by b is **1.2**;
-# - the sum to a·x: 1, and a·x to a: x = 0.3. The slope by a is 1.2 · 0.3 = **0.36**.
+# - d(error)/d(difference) is 2 times the difference, 1.2;
+# - d(difference)/d(sum) = 1. So d(error)/d(sum) = 1.2 · 1 = 1.2;
+# - d(sum)/db = 1. So d(error)/db = 1.2 · 1 = **1.2**;
+# - d(sum)/d(a·x) = 1, and d(a·x)/da = x = 0.3. So d(error)/da = 1.2 · 1 · 0.3 = **0.36**.
 #
-# That is all of it: each step has a small slope of its own, and slopes along a path multiply.
-# Turning b down a little lowers the error by 1.2 times as much. Numbers on the arrows below are
-# each step's own slope.
+# This is the *chain rule*: derivatives along a path multiply. Below is the *computational graph*;
+# the number at each arrow is the derivative of that one step.
 
 # %%
 nodes = {
@@ -84,11 +100,14 @@ edges = [
     ("sum", "d", "1"),
     ("d", "e", "1.2"),
 ]
-show(graph(nodes, edges, (9.0, 3.0)), "The expression as a graph; each arrow has its own slope")
+show(
+    graph(nodes, edges, (9.0, 3.0)),
+    "The computational graph; each arrow has a derivative of its own",
+)
 
 
-def error_of(a, b, x=0.3, goal=0.5):
-    return (a * x + b - goal) ** 2
+def error_of(a, b, x=0.3, target=0.5):
+    return (a * x + b - target) ** 2
 
 
 h = 1e-6
@@ -104,18 +123,20 @@ assert np.isclose((error_of(2 + h, 0.5) - error_of(2 - h, 0.5)) / (2 * h), 0.36)
 #
 # | symbol | variable | what |
 # |---|---|---|
-# | e | the last value | one number: the error, or *loss* |
-# | ∂e/∂y | `y.grad` | what y receives from behind |
-# | ∂y/∂x | the rule | a + b: 1 and 1; a·b: b and a; max(a, 0): 1 where a > 0 |
+# | e | the last value | one number: the error, or loss |
+# | ∂e/∂y | `y.grad` | the gradient of y: what has come back to y |
+# | ∂y/∂x | `slopes` | the rule: a + b: 1 and 1; a·b: b and a; max(a, 0): 1 where a > 0 |
 #
-# The sum matters: a value that is used twice influences the error on two paths, and both count.
-# And the order matters: before x may pass on what it received, all its users must have told it.
-# So we walk from the end to the start, each value after everything that was made of it.
+# The ∂ says that there are other inputs, which stay as they are. Two things matter. The *sum*: a
+# value that is used twice influences the error along two paths, and both count. And the *order*:
+# x may pass its gradient on only when all its users have reported. So we walk from the end to the
+# start, each value after everything that was made from it. This walk is *backpropagation*.
 #
 # ## One item, in loops: an engine for single numbers
 #
-# A `Scalar` remembers what it was made of and the slopes of that step. `backward` sorts the graph
-# and walks it. The package's tests compare `Tensor` with this class.
+# A `Scalar` remembers what it was made from, and the derivatives of that step. `backward` sorts the
+# graph and walks it. The package's tests compare `Tensor` with this class. Doing this for any
+# expression is called *automatic differentiation*.
 
 
 # %%
@@ -124,7 +145,7 @@ class Scalar:
 
     def __init__(self, value, parents=(), slopes=()):
         self.value, self.grad = value, 0.0
-        self.parents, self.slopes = parents, slopes  # made of which, and d value / d parent
+        self.parents, self.slopes = parents, slopes  # made from which, and d value / d parent
 
     def __add__(self, other):
         other = other if isinstance(other, Scalar) else Scalar(other)
@@ -144,7 +165,7 @@ class Scalar:
     __radd__, __rmul__ = __add__, __mul__
 
     def backward(self):
-        """Leave d self / d x in x.grad of every x that self was made of."""
+        """Leave d self / d x in x.grad of every x that self was made from."""
         order, seen = [], set()
 
         def visit(node):
@@ -152,7 +173,7 @@ class Scalar:
                 seen.add(node)
                 for parent in node.parents:
                     visit(parent)
-                order.append(node)  # after all that it was made of
+                order.append(node)  # after all that it was made from
 
         visit(self)
         self.grad = 1.0
@@ -171,23 +192,27 @@ twice = Scalar(3.0)
 assert twice.grad == 2 * 3 + 1  # of x² + x: both uses of x in the product count, and the sum's
 
 # %% [markdown]
-# Now turn the knobs. For thirty pixels of the photo, take the mean error, walk back, and move
-# each knob a little *against* its gradient. Repeat. That is training, in full.
+# Now turn the knobs. For thirty pixels of the photo, compute the mean error, walk back, and move
+# each knob a little *against* its gradient: subtract the gradient times a small number, the
+# *learning rate*. Repeat. This is *gradient descent*, and all training is made of it.
+#
+# **Predict.** The photo was made by 0.4·x + 0.1. Where will contrast and brightness end?
 
 # %%
 rng = np.random.default_rng(1)
 chosen = rng.choice(bus.size, 30, replace=False)
 pairs = list(zip(turned.ravel()[chosen].tolist(), bus.ravel()[chosen].tolist(), strict=True))
-contrast, brightness, course = 1.0, 0.0, []
+contrast, brightness, track = 1.0, 0.0, []
+rate_a, rate_b = 1.5, 0.5  # contrast has the smaller gradients, and may take longer steps
 for _ in range(400):
     a_now, b_now = Scalar(contrast), Scalar(brightness)
-    mean_error = sum((a_now * x + b_now + -goal) ** 2 for x, goal in pairs) * (1 / 30)
+    mean_error = sum((a_now * x + b_now + -target) ** 2 for x, target in pairs) * (1 / 30)
     mean_error.backward()
-    course.append((mean_error.value, contrast, brightness))
-    contrast, brightness = contrast - 1.5 * a_now.grad, brightness - 0.5 * b_now.grad
+    track.append((mean_error.value, contrast, brightness))
+    contrast, brightness = contrast - rate_a * a_now.grad, brightness - rate_b * b_now.grad
 
-steps = np.arange(len(course))
-errors, contrasts, brightnesses = np.array(course).T
+steps = np.arange(len(track))
+errors, contrasts, brightnesses = np.array(track).T
 lines = {
     "contrast": (steps, contrasts),
     "brightness": (steps, brightnesses),
@@ -206,18 +231,19 @@ assert abs(contrast - 2.5) < 0.1 and abs(brightness + 0.25) < 0.05
 assert errors[-1] < errors[0] / 100
 
 # %% [markdown]
-# The right knobs are contrast 2.5 and brightness -0.25, because (x - 0.1) / 0.4 is 2.5·x - 0.25.
-# Nobody told the loop.
+# Contrast 2.5 and brightness -0.25 are right, because (x - 0.1) / 0.4 is 2.5·x - 0.25. Nobody told
+# the loop. The two knobs have learning rates of their own, 1.5 and 0.5; with one rate for both, the
+# larger gradient would dictate it. Lesson 01b looks at that number closely.
 #
 # ## All items, in NumPy
 #
-# An object for each number would take minutes for a photo. `Tensor` wraps a whole array and does
-# the same bookkeeping once an *operation*. An operation is a `Function`: `forward` computes
-# arrays, `backward` takes the gradient of its output and gives one for each input.
+# One object per number would take minutes for a photo. `Tensor` wraps a whole array and keeps the
+# same record once per *operation*. An operation is a `Function`: `forward` computes arrays, and
+# `backward` takes the gradient of its output and returns one for each input.
 #
-# So the package's engine, `tinymaskrcnn/autograd.py`, is the one above, for arrays: a Tensor is the
-# Scalar, the Function that made it holds its parents and has the rule in place of the slopes, and
-# `backward` is the same walk. Here is the product's rule, and how the walk finds its order:
+# So the package's engine, `tinymaskrcnn/autograd.py`, is the one above, for arrays. A Tensor is the
+# Scalar. The Function that made it holds its parents, and has a rule in place of the slopes.
+# `backward` is the same walk. Here are the product's rule, and how the walk finds its order:
 
 # %%
 show(basic.Multiply)
@@ -225,12 +251,12 @@ show(basic._unbroadcast)
 show(_reverse_topological)
 
 # %% [markdown]
-# Two things are new. Shapes may be stretched (*broadcast*): a bias of shape (C,) that is added to
-# a map of shape (N, H, W, C) was used N·H·W times, so its gradient is the sum over those axes.
-# And the sorting has no recursion, for the graphs of a network are thousands deep.
+# Two things are new. First, *broadcasting* stretches shapes: an array of shape (C,) that is added
+# to one of shape (N, H, W, C) is used N·H·W times, so its gradient is the sum over those axes.
+# Second, the sorting needs no recursion, because a network's graph is thousands of steps deep.
 #
-# Values that are not needed are not kept: once a node's `backward` has run, what it saved is
-# freed. A second `backward()` through the same graph is an error that says so.
+# Nothing is kept longer than needed: once a node's `backward` has run, what it saved is freed. A
+# second `backward()` through the same graph raises an error that says so.
 
 # %%
 knob_a, knob_b = Tensor(2.0, requires_grad=True), Tensor(0.5, requires_grad=True)
@@ -254,10 +280,10 @@ for seed in range(5):
 # %% [markdown]
 # ## The gradient: is it right?
 #
-# A wrong derivative does not crash. It trains, a little worse. So every operation of this package
-# is compared with *central differences* in double precision: turn one input up and down by a
-# millionth, and see how the output changes. `gradcheck` does that for each element, and names the
-# worst.
+# A wrong derivative does not crash. The model still trains, only a little worse. So this package
+# compares each operation with *central differences* in double precision: move one input up and
+# down by a millionth, and see how the output changes. `gradcheck` does that for every element and
+# names the worst.
 
 # %%
 gradcheck(lambda m, n: relu(m @ n).sum(axis=0), rng.normal(size=(3, 4)), rng.normal(size=(4, 2)))
@@ -280,10 +306,12 @@ assert caught
 # %% [markdown]
 # ## In the model
 #
-# The same walk, through the whole trained model. Take its surest guess "here is an object" for a
-# picture of shapes, walk back, and do not stop at the weights: go on to the *pixels*. Each pixel
-# then says how much it would change that guess. (How the guess comes about is lessons 02 to 09;
-# the walk does not care.)
+# Now the same walk through the whole trained model. Take the most confident guess "here is an
+# object" in an image of shapes, walk back, and do not stop at the weights: go on to the *pixels*.
+# Each pixel then says how much it would change that guess. (Lessons 02 to 09 explain where the
+# guess comes from; the walk does not care.)
+#
+# **Predict.** Which pixels have the largest gradients?
 
 # %%
 model = load_model("shapes")
@@ -295,7 +323,7 @@ guesses.max().backward()
 influence = np.abs(pixels.grad[0]).max(axis=2)
 seen = np.clip(influence / np.quantile(influence, 0.999), 0, 1)
 show(
-    picture_row({"picture": image, "influence of each pixel": seen}, side=3.6),
+    picture_row({"image": image, "influence of each pixel": seen}, side=3.6),
     "The pixels that matter lie around one object",
 )
 parameters = [param for _, param in model.named_parameters()]
@@ -306,32 +334,32 @@ assert sum(param.size for param in parameters) // 10_000 == 86  # 860 thousand
 assert sum(param.grad is not None for param in parameters) > 20
 
 # %% [markdown]
-# One number was asked about, and one walk answered for 196 608 pixel values and for all weights
-# in front of it at once. It costs about twice as much as computing the guess. That is why
-# networks can be trained at all.
+# We asked about one number, and one walk answered for 196 608 pixel values, and for all the weights
+# on the way, at once. It costs about twice as much as computing the guess. That is why networks
+# can be trained at all.
 #
 # ## Exercises
 #
 # Write them in [lessons/exercises/01_gradients.py](exercises/01_gradients.py); `tinymaskrcnn
-# learn 01` checks.
+# learn 01` checks them.
 #
 # | exercise | kind | what |
 # |---|---|---|
 # | `walk_order` | build | the order of the walk, for any graph |
 # | `divide_gradient` | fill | what numerator and denominator receive |
-# | `central_difference` | fill | the slope of any function, measured |
-# | `sum_to_shape` | fill | a gradient brought back to the shape before broadcasting |
-# | `softmax_gradient` | vectorise | the rule where everything depends on everything |
+# | `central_difference` | fill | the derivative of any function, measured |
+# | `sum_to_shape` | fill | a gradient in the shape before broadcasting |
+# | `softmax_gradient` | vectorise | the rule where each output depends on each input |
 #
 # ## Recap
 #
-# You now own the engine: values that remember, rules for single steps, one walk in the right
+# You now own the engine: values that remember, a rule for each step, and one walk in the right
 # order. Everything that follows only adds rules.
 #
-# **Common mistakes.** Writing over a gradient where it must be added. Walking before all users
+# **Common mistakes.** Overwriting a gradient where it must be added. Walking on before all users
 # have reported. Forgetting to set gradients to zero between steps. Checking derivatives in single
 # precision, or at a kink.
 #
 # **Read next.** `tinymaskrcnn/autograd.py`; Baydin et al. 2018, "Automatic differentiation in
 # machine learning: a survey", https://arxiv.org/abs/1502.05767; Karpathy's micrograd. Then lesson
-# 02: the operation that does nine tenths of the work.
+# 01b: a network that learns.

@@ -18,13 +18,18 @@ _DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
 
 
 def lesson_files() -> list[Path]:
-    """The lessons in reading order."""
-    return sorted(FOLDER.glob("[0-9][0-9]_*.py"))
+    """The lessons in reading order: 00, 01, 01b, 02, ..."""
+    return sorted(FOLDER.glob("[0-9][0-9]*_*.py"))
 
 
 def topic_of(path: Path) -> str:
     """ "boxes_iou" of 06_boxes_iou.py."""
-    return path.stem[3:]
+    return path.stem.partition("_")[2]
+
+
+def number_of(path: Path) -> str:
+    """ "06" of 06_boxes_iou.py, "01b" of 01b_network.py."""
+    return path.stem.partition("_")[0]
 
 
 @cache

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from lessons import FOLDER
+from lessons import FOLDER, number_of, topic_of
 from tinymaskrcnn.errors import InputError
 
 from .task import Task
@@ -53,8 +53,8 @@ class Topic:
 @cache
 def topics() -> tuple[Topic, ...]:
     """All topics that have checks, in reading order."""
-    files = sorted((FOLDER / "exercises").glob("[0-9][0-9]_*.py"))
-    known = [Topic(file.stem[:2], file.stem[3:]) for file in files]
+    files = sorted((FOLDER / "exercises").glob("[0-9][0-9]*_*.py"))
+    known = [Topic(number_of(file), topic_of(file)) for file in files]
     return tuple(topic for topic in known if (CHECKS / f"{topic.name}.py").exists())
 
 

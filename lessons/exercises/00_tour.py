@@ -1,46 +1,47 @@
-"""Exercises of lesson 00, the tour. Replace each `raise NotImplementedError` and ask
-`tinymaskrcnn learn NAME` whether it is right.
+"""Exercises of lesson 00, the tour. Replace each `raise NotImplementedError`, then ask
+`tinymaskrcnn learn NAME` whether your answer is right.
 """
 
 
 def count_by_class(labels, scores, classes, least):
-    """Fill. How many objects of each class a model has found, counting those that are sure enough.
+    """Fill. Count the objects of each class that a model has found. Only those with a high enough
+    score count.
 
     Budget: 5 lines.
 
     Args:
         labels: (N,) int, 1 and above; label k is called classes[k - 1]. scores: (N,) float.
-        classes: a list of names. least: a score; an object with exactly this score counts.
+        classes: a list of names. least: the lowest score that still counts.
 
     Returns:
-        a dict: each name's count, 0 where there is none.
+        a dict with the count for each name, 0 if there is none.
     """
     raise NotImplementedError
 
 
 def objects_at(boxes, x, y):
-    """Fill. Which boxes cover a point: somebody has clicked into the picture.
+    """Fill. Someone has clicked on the image: which boxes cover that point?
 
-    Budget: 4 lines. A box covers its left and upper edge, and not its right and lower one, so that
-    two boxes side by side never cover the same point.
+    Budget: 4 lines. A box includes its left and top edges, but not its right and bottom ones, so
+    that two boxes side by side never cover the same point.
 
     Args:
         boxes: (N, 4) float, x1 y1 x2 y2. x, y: numbers.
 
     Returns:
-        a list of ints, the boxes' numbers, rising.
+        a list of ints, the indices of the boxes, in rising order.
     """
     raise NotImplementedError
 
 
 def covered_area(masks, threshold):
-    """Vectorise. How many pixels of the picture belong to at least one object.
+    """Vectorise. How many pixels of the image belong to at least one object?
 
     Budget: 2 lines, no loops.
 
     Args:
-        masks: (N, H, W) float, probabilities; N may be 0. threshold: from which on a pixel is
-            counted in.
+        masks: (N, H, W) float, probabilities; N may be 0. threshold: the lowest probability at
+            which a pixel counts.
 
     Returns:
         an int.
@@ -49,16 +50,16 @@ def covered_area(masks, threshold):
 
 
 def overlay(image, masks, colours, opacity):
-    """Extend. Masks drawn over a picture: each covered pixel is mixed with the mask's colour. Where
-    masks overlap, the one that comes first is the surest, and lies on top: paint it last.
+    """Extend. Draw masks over an image: mix each covered pixel with the mask's colour. Masks are
+    sorted by score, and where they overlap, the first one lies on top: paint it last.
 
-    Budget: 7 lines. Leave the picture as it is.
+    Budget: 7 lines. Leave the given image unchanged.
 
     Args:
         image: (H, W, 3) float, 0 to 1. masks: (N, H, W) bool. colours: (N, 3) float, 0 to 1.
-        opacity: 0 (nothing to see) to 1 (only the colour).
+        opacity: 0 (the masks are invisible) to 1 (they hide the image).
 
     Returns:
-        (H, W, 3) float: a new picture.
+        (H, W, 3) float, a new image.
     """
     raise NotImplementedError

@@ -40,6 +40,8 @@ def curves(
     places = np.unique(np.concatenate([x for x, _ in lines.values()]))
     if len(places) <= 10 and (places == places.astype(int)).all():
         axis.set_xticks(places)
+    elif (places == places.astype(int)).all() and "x" not in log:
+        axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set(xlabel=x_label, ylabel=y_label)
     for side in log:
         axis.set(**{f"{side}scale": "log"})

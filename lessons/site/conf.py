@@ -12,7 +12,12 @@ project = "tinymaskrcnn: the course"
 html_title = "Mask R-CNN from scratch"
 extensions = ["myst_nb", "sphinx_copybutton", "formulas"]
 root_doc = "index"
-include_patterns = ["index.md", "[0-9][0-9]_*.py", "exercises/[0-9][0-9]_*.py"]
+include_patterns = [
+    "index.md",
+    "glossary.md",
+    "[0-9][0-9]*_*.py",
+    "exercises/[0-9][0-9]*_*.py",
+]
 
 html_theme = "sphinx_book_theme"
 html_theme_options = {"show_navbar_depth": 1, "use_download_button": False}

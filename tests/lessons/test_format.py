@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from lessons import FOLDER, lesson_files
+from lessons import FOLDER, lesson_files, number_of
 
 PARTS = [
     "Before you read",
@@ -41,7 +41,7 @@ def prose(path):
 def test_header(path):
     text = prose(path)
     assert path.read_text(encoding="utf-8").startswith("# %% [markdown]\n# # ")
-    assert re.match(rf"# {path.stem[:2]} · \S.*\n\n\*\*.+?\*\*\n", text, re.DOTALL)
+    assert re.match(rf"# {number_of(path)} · \S.*\n\n\*\*.+?\*\*\n", text, re.DOTALL)
     assert re.search(r"^\| needs \| minutes \| exercises \|$", text, re.MULTILINE)
     header = text.split("\n## ")[0]
     assert "Afterwards you can" in header
@@ -57,6 +57,19 @@ def test_parts_in_their_order(path):
         places = [PARTS.index(heading) for heading in headings]
         assert places == sorted(set(places))
     assert set().union(*found) >= REQUIRED
+
+
+@LESSONS
+def test_it_opens_with_the_architecture_and_asks(path):
+    assert "show(architecture(" in path.read_text(encoding="utf-8")
+    assert re.search(r"\*\*Predict\.\*\* ", prose(path))
+    if number_of(path) != "00":
+        section = prose(path).split("## Before you read\n")[1].split("\n## ")[0]
+        questions, answers = section.split("<details><summary>Answers</summary>\n")
+        answers, _ = answers.split("</details>")
+        for part in questions, answers:
+            assert re.findall(r"(?:^|(?<=\. ))([1-9])[.:] ", part, re.MULTILINE) == ["1", "2", "3"]
+        assert questions.count("?") >= 2
 
 
 @LESSONS
@@ -101,7 +114,7 @@ def test_figures_and_checks(path):
 def test_the_exercises_that_it_names_are_there(path):
     from lessons.checking.files import topics
 
-    (topic,) = [t for t in topics() if t.number == path.stem[:2]]
+    (topic,) = [t for t in topics() if t.number == number_of(path)]
     section = prose(path).split("\n## Exercises")[1]
     assert f"[lessons/exercises/{path.name}](exercises/{path.name})" in " ".join(section.split())
     named = re.findall(r"^\| `(\w+)` \| (\w+) \|", section, re.MULTILINE)
@@ -112,7 +125,7 @@ def test_the_exercises_that_it_names_are_there(path):
 
 @LESSONS
 def test_the_readme_has_its_row(path):
-    title = re.match(r"# (\d\d) · (.+)", prose(path))
+    title = re.match(r"# (\w+) · (.+)", prose(path))
     minutes = re.search(r"^\| .+ \| (\d+) \| (\d+) \|$", prose(path), re.MULTILINE)
     bullets = prose(path).split("Afterwards you can")[1].split("\n## ")[0]
     first = " ".join(re.split(r"^- ", bullets, flags=re.MULTILINE)[1].split()).rstrip(";.")

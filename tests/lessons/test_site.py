@@ -78,7 +78,7 @@ def test_from_the_first_page_to_the_last(page, site):
         following.click()
     lessons = [path.with_suffix(".html").name for path in lesson_files()]
     exercises = [path.with_suffix(".html").name for path in WITH_EXERCISES]
-    assert visited == ["index.html", *lessons, *exercises]
+    assert visited == ["index.html", *lessons, *exercises, "glossary.html"]
 
 
 def test_lessons_have_figures_and_link_their_exercises(page, site):

@@ -1,0 +1,548 @@
+"""Checks of lesson 01b: a network that learns."""
+
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import strategies as st
+
+from lessons import load
+from lessons.checking import Task, Wrong
+from lessons.checking.compare import difference
+from lessons.checking.pictures import tables
+from lessons.checking.strategies import arrays
+from lessons.figures.plots import curves
+
+layer_one = load("network").layer_one
+Scalar = load("gradients").Scalar
+
+# network_logits
+
+
+def network_logits(x, layers):
+    """Each input by the lesson's loops."""
+    rows = []
+    for row in x:
+        for weights, bias in layers[:-1]:
+            row = [max(z, 0) for z in layer_one(row, weights, bias)]
+        rows.append(layer_one(row, *layers[-1]))
+    return np.array(rows, np.float32)
+
+
+@st.composite
+def networks(draw):
+    sizes = draw(st.lists(st.integers(1, 3), min_size=2, max_size=4))
+    pairs = pairwise(sizes)
+    layers = [(draw(arrays((i, o), -3, 3)), draw(arrays((o,), -3, 3))) for i, o in pairs]
+    return draw(arrays((draw(st.integers(1, 3)), sizes[0]), -3, 3)), layers
+
+
+def relu_after_all(x, layers):
+    return np.maximum(network_logits(x, layers), 0)
+
+
+def no_relu(x, layers):
+    for weights, bias in layers:
+        x = x @ weights + bias
+    return x
+
+
+def without_biases(x, layers):
+    return network_logits(x, [(weights, 0 * bias) for weights, bias in layers])
+
+
+def relu_before_the_bias(x, layers):
+    for weights, bias in layers[:-1]:
+        x = np.maximum(x @ weights, 0) + bias
+    return network_logits(x, layers[-1:])
+
+
+def absolute(x, layers):
+    for weights, bias in layers[:-1]:
+        x = np.abs(x @ weights + bias)
+    return network_logits(x, layers[-1:])
+
+
+def all_but_the_last(x, layers):
+    for weights, bias in layers[:-1]:
+        x = np.maximum(x @ weights + bias, 0)
+    return x
+
+
+NETWORK_LOGITS = Task(
+    name="network_logits",
+    kind="fill",
+    specification=network_logits,
+    cases=networks(),
+    examples=[
+        (np.float32([[1, 2]]), [(np.float32([[1], [-1]]), np.float32([0.5]))]),
+        (
+            np.float32([[1, 2]]),
+            [
+                (np.float32([[1, 1], [-1, 1]]), np.float32([0, 0])),
+                (np.float32([[2], [-1]]), np.float32([1])),
+            ],
+        ),
+    ],
+    picture=tables,
+    after="Three such layers were the state of the art for handwritten digits for years. In this "
+    "package a layer and its ReLU are one kernel, so the activations are written once.",
+    link="linear_fused in tinymaskrcnn/ops/linear/op.py",
+    wrong=[
+        Wrong(
+            relu_after_all,
+            "There is a ReLU after the last layer as well. Logits may be negative: a class that is "
+            "out of the question needs one far below 0.",
+        ),
+        Wrong(
+            no_relu,
+            "There is no ReLU anywhere, so all your layers together are one linear layer.",
+        ),
+        Wrong(without_biases, "The biases are missing."),
+        Wrong(
+            relu_before_the_bias,
+            "The ReLU comes before the bias is added. The bias moves the point of the bend, so it "
+            "must come first.",
+        ),
+        Wrong(
+            absolute,
+            "Negative values are turned round. A ReLU replaces them by 0.",
+        ),
+        Wrong(
+            all_but_the_last,
+            "The last layer is missing. It has no ReLU, but it is a layer all the same.",
+        ),
+    ],
+)
+
+# epoch_batches
+
+
+def epoch_batches(order, size):
+    batches = []
+    for place, example in enumerate(order):
+        if place % size == 0:
+            batches.append([])
+        batches[-1].append(example)
+    return [np.array(batch) for batch in batches]
+
+
+@st.composite
+def epochs(draw):
+    return np.array(draw(st.permutations(range(draw(st.integers(0, 7)))))), draw(st.integers(1, 4))
+
+
+def full_ones_only(order, size):
+    return [batch for batch in epoch_batches(order, size) if len(batch) == size]
+
+
+def in_file_order(order, size):
+    return epoch_batches(np.sort(order), size)
+
+
+def that_many_batches(order, size):
+    return list(np.array_split(order, size))
+
+
+def always_split(order, size):
+    return np.split(order, range(size, len(order) + 1, size))
+
+
+def overlapping(order, size):
+    return [order[start : start + size] for start in range(len(order))]
+
+
+EPOCH_BATCHES = Task(
+    name="epoch_batches",
+    kind="fill",
+    specification=epoch_batches,
+    cases=epochs(),
+    examples=[(np.array([2, 0, 1, 3]), 2), (np.array([2, 0, 1]), 2), (np.array([], int), 2)],
+    after="Each example comes once per epoch, each time in other company. Without the shuffling, "
+    "a file that is sorted by class would teach one class at a time, and forget the others.",
+    link="tinymaskrcnn/datasets/loader.py",
+    wrong=[
+        Wrong(
+            full_ones_only,
+            "The last batch is missing where the examples do not divide evenly: some are never "
+            "seen.",
+        ),
+        Wrong(
+            in_file_order,
+            "Your batches ignore the order that is given: it has been shuffled on purpose.",
+        ),
+        Wrong(
+            that_many_batches,
+            "You make `size` batches. `size` is the number of examples in each batch.",
+        ),
+        Wrong(
+            always_split,
+            "There is an empty batch at the end when the examples divide evenly.",
+        ),
+        Wrong(
+            overlapping,
+            "A batch starts at each example, so examples come several times. The next batch starts "
+            "where the last one ended.",
+        ),
+    ],
+)
+
+# stop_early
+
+
+def stop_early(losses, patience):
+    """Try each epoch as the last one, in turn."""
+    for end in range(1, len(losses) + 1):
+        run = losses[:end]
+        best = min(range(end), key=run.__getitem__)
+        if end - 1 - best >= patience:
+            return best
+    return min(range(len(losses)), key=losses.__getitem__)
+
+
+@st.composite
+def validations(draw):
+    whole = draw(st.lists(st.integers(1, 5), min_size=1, max_size=7))
+    return [loss / 2 for loss in whole], draw(st.integers(1, 3))
+
+
+def lowest_of_all(losses, patience):
+    return int(np.argmin(losses))
+
+
+def where_it_stops(losses, patience):
+    best = 0
+    for epoch, loss in enumerate(losses):
+        best = epoch if loss < losses[best] else best
+        if epoch - best >= patience:
+            return epoch
+    return len(losses) - 1
+
+
+def one_too_patient(losses, patience):
+    return stop_early(losses, patience + 1)
+
+
+def last_of_equal(losses, patience):
+    best = 0
+    for epoch, loss in enumerate(losses):
+        best = epoch if loss <= losses[best] else best
+        if epoch - best >= patience:
+            break
+    return best
+
+
+def compares_with_the_last(losses, patience):
+    waited = best = 0
+    for epoch in range(1, len(losses)):
+        if losses[epoch] < losses[epoch - 1]:
+            waited = 0
+            best = epoch if losses[epoch] < losses[best] else best
+        else:
+            waited += 1
+        if waited >= patience:
+            break
+    return best
+
+
+def adds_up(losses, patience):
+    """Counts all epochs without a new minimum, not those in a row."""
+    waited = best = 0
+    for epoch in range(1, len(losses)):
+        if losses[epoch] < losses[best]:
+            best = epoch
+        else:
+            waited += 1
+        if waited >= patience:
+            break
+    return best
+
+
+STOP_EARLY = Task(
+    name="stop_early",
+    kind="fill",
+    specification=stop_early,
+    cases=validations(),
+    examples=[
+        ([3.0, 2.0, 2.5, 2.6, 1.0], 2),
+        ([1.0, 1.0, 2.0], 3),
+        ([3.0, 3.0, 2.0, 2.0, 1.0], 2),
+    ],
+    after="It is the cheapest regularisation there is: it even saves time. Patience is a "
+    "hyperparameter, because validation losses are noisy and one bad epoch means nothing.",
+    link="lessons/14_training.py",
+    wrong=[
+        Wrong(
+            lowest_of_all,
+            "You look at all epochs. Once patience has run out, later ones are never trained, "
+            "however low their loss would be.",
+        ),
+        Wrong(
+            where_it_stops,
+            "That is the epoch at which training stops. The weights to keep are those of the "
+            "minimum before it.",
+        ),
+        Wrong(
+            one_too_patient,
+            "You wait one epoch too long: with a patience of 1, the first epoch without a new "
+            "minimum is the last one.",
+        ),
+        Wrong(
+            last_of_equal,
+            "A loss that only equals the minimum is no new minimum.",
+        ),
+        Wrong(
+            compares_with_the_last,
+            "You compare with the epoch before. What counts is a new minimum: a loss can fall for "
+            "a while and never get down there again.",
+        ),
+        Wrong(
+            adds_up,
+            "You count all epochs without a new minimum. They must be in a row: after each new "
+            "minimum the count starts again.",
+        ),
+    ],
+)
+
+# train_classifier
+
+
+def train_classifier(x, labels, classes, rate, steps):
+    """By lesson 01's engine: one loss for all examples, one walk per step."""
+    weights, bias = np.zeros((x.shape[1], classes)), np.zeros(classes)
+    for _ in range(steps):
+        w = [[Scalar(float(v)) for v in row] for row in weights]
+        b = [Scalar(float(v)) for v in bias]
+        for row, label in zip(x.tolist(), labels.tolist(), strict=True):
+            logits = layer_one(row, w, b)
+            powers = np.exp([z.value for z in logits])
+            for k, z in enumerate(logits):  # the logits' gradients as in the docstring
+                z.grad = (powers[k] / powers.sum() - (k == label)) / len(x)
+                for i, value in enumerate(row):
+                    w[i][k].grad += z.grad * value
+                b[k].grad += z.grad
+        weights = weights - rate * np.array([[v.grad for v in row] for row in w])
+        bias = bias - rate * np.array([v.grad for v in b])
+    return weights, bias
+
+
+@st.composite
+def lessons_of(draw):
+    count, classes = draw(st.integers(1, 4)), draw(st.integers(2, 3))
+    x = draw(arrays((count, draw(st.integers(1, 2))), -3, 3)).astype(np.float64)
+    labels = np.array(draw(st.lists(st.integers(0, classes - 1), min_size=count, max_size=count)))
+    return x, labels, classes, draw(st.sampled_from([0.5, 0.25])), draw(st.integers(0, 3))
+
+
+def trained(grads, sign=-1.0):
+    """A training whose gradients with respect to weights and bias are `grads(x, g)`, where g is
+    the gradient with respect to the logits, summed over the examples.
+    """
+
+    def answer(x, labels, classes, rate, steps):
+        weights, bias = np.zeros((x.shape[1], classes)), np.zeros(classes)
+        for _ in range(steps):
+            powers = np.exp(x @ weights + bias)
+            g = powers / powers.sum(axis=1, keepdims=True) - np.eye(classes)[labels]
+            of_weights, of_bias = grads(x, g)
+            weights, bias = weights + sign * rate * of_weights, bias + sign * rate * of_bias
+        return weights, bias
+
+    return answer
+
+
+def plain(x, g):
+    return x.T @ g / len(x), g.sum(axis=0) / len(x)
+
+
+def never_cleared(x, labels, classes, rate, steps):
+    """Gradients of all earlier steps are added up."""
+    kept = [np.zeros((x.shape[1], classes)), np.zeros(classes)]
+
+    def added(x, g):
+        for total, grad in zip(kept, plain(x, g), strict=True):
+            total += grad
+        return kept[0].copy(), kept[1].copy()
+
+    return trained(added)(x, labels, classes, rate, steps)
+
+
+def one_sum_for_all(x, labels, classes, rate, steps):
+    weights, bias = np.zeros((x.shape[1], classes)), np.zeros(classes)
+    for _ in range(steps):
+        powers = np.exp(x @ weights + bias)
+        g = (powers / powers.sum() - np.eye(classes)[labels]) / len(x)
+        weights, bias = weights - rate * x.T @ g, bias - rate * g.sum(axis=0)
+    return weights, bias
+
+
+def one_step_late(x, labels, classes, rate, steps):
+    return train_classifier(x, labels, classes, rate, max(0, steps - 1))
+
+
+def nested(got, expected):
+    return difference(got, expected, 1e-6)
+
+
+TRAIN_CLASSIFIER = Task(
+    name="train_classifier",
+    kind="extend",
+    specification=train_classifier,
+    cases=lessons_of(),
+    examples=[
+        (np.array([[1.0], [-1.0]]), np.array([0, 1]), 2, 0.5, 1),
+        (np.array([[1.0, 2.0], [0.0, -1.0]]), np.array([0, 1]), 2, 0.5, 3),
+    ],
+    same=nested,
+    after="You have trained a classifier with nothing but matrix products. The gradient "
+    "`probabilities - truth` is the one that lesson 12 derives, and that the box head starts from.",
+    link="tinymaskrcnn/ops/losses/reference.py",
+    wrong=[
+        Wrong(
+            trained(plain, sign=1.0),
+            "The loss rises: you move along the gradient. Go against it.",
+        ),
+        Wrong(
+            trained(lambda x, g: (x.T @ g, g.sum(axis=0))),
+            "You take the sum over the examples. The loss is their mean.",
+        ),
+        Wrong(
+            trained(lambda x, g: (x.T @ g / len(x), 0.0)),
+            "The bias stays 0: it needs a step as well.",
+        ),
+        Wrong(
+            trained(lambda x, g: (x.T @ g / len(x), g.sum(axis=0))),
+            "The weights' gradient is a mean, the bias's is a sum: divide both by the number of "
+            "examples.",
+        ),
+        Wrong(
+            never_cleared,
+            "The gradients of earlier steps are still in there: start each step from 0.",
+        ),
+        Wrong(
+            one_sum_for_all,
+            "Softmax divides by the sum over the classes of one example. You divide by the sum "
+            "over the whole batch.",
+        ),
+        Wrong(one_step_late, "You make one step too few."),
+    ],
+)
+
+# what_went_wrong
+
+
+def what_went_wrong(train_losses, val_losses):
+    """Each rule by itself, in order."""
+    every = [float(v) for v in [*train_losses, *val_losses]]
+    begin, end = every[0], every[len(train_losses) - 1]
+    rules = {
+        "exploded": any(v != v or abs(v) == float("inf") for v in every) or end > begin,
+        "learns nothing": end > 0.9 * begin,
+        "overfits": every[-1] > 1.1 * min(every[len(train_losses) :]),
+        "fine": True,
+    }
+    return next(name for name, holds in rules.items() if holds)
+
+
+@st.composite
+def broken_runs(draw):
+    count = draw(st.integers(1, 5))
+    losses = st.sampled_from([0.5, 1.0, 1.25, 2.0, 2.125, 4.0, float("nan"), float("inf")])
+    finite = st.sampled_from([0.5, 1.0, 1.25, 2.0, 2.125, 4.0])
+    drawn = st.lists(draw(st.sampled_from([losses, finite])), min_size=count, max_size=count)
+    return np.array(draw(drawn)), np.array(draw(drawn))
+
+
+def finite_training(train_losses, val_losses):
+    if np.isfinite(train_losses).all() and not np.isfinite(val_losses).all():
+        val_losses = np.ones(len(val_losses))
+    return what_went_wrong(train_losses, val_losses)
+
+
+def only_nan(train_losses, val_losses):
+    bad = np.isnan([*train_losses, *val_losses]).any()
+    if bad or train_losses[-1] > train_losses[0]:
+        return "exploded"
+    if train_losses[-1] > 0.9 * train_losses[0]:
+        return "learns nothing"
+    return "overfits" if val_losses[-1] > 1.1 * min(val_losses) else "fine"
+
+
+def against_training(train_losses, val_losses):
+    name = what_went_wrong(train_losses, train_losses)
+    if name in ("exploded", "learns nothing") or not np.isfinite(val_losses).all():
+        return what_went_wrong(train_losses, val_losses)
+    return "overfits" if val_losses[-1] > 1.1 * train_losses[-1] else "fine"
+
+
+def against_the_first(train_losses, val_losses):
+    name = what_went_wrong(train_losses, val_losses)
+    if name not in ("overfits", "fine"):
+        return name
+    return "overfits" if val_losses[-1] > 1.1 * val_losses[0] else "fine"
+
+
+def overfits_first(train_losses, val_losses):
+    name = what_went_wrong(train_losses, val_losses)
+    rises = val_losses[-1] > 1.1 * np.min(val_losses)
+    return "overfits" if name == "learns nothing" and rises else name
+
+
+def looks_for_a_rise(train_losses, val_losses):
+    name = what_went_wrong(train_losses, val_losses)
+    return "exploded" if (np.diff(train_losses) > 0).any() else name
+
+
+def both_curves(arguments, expected, got):
+    steps = np.arange(1, len(arguments[0]) + 1)
+    named = zip(("training loss", "validation loss"), arguments, strict=True)
+    return curves({name: (steps, losses) for name, losses in named}, "epoch", "loss", marks=True)
+
+
+WHAT_WENT_WRONG = Task(
+    name="what_went_wrong",
+    kind="extend",
+    specification=what_went_wrong,
+    cases=broken_runs(),
+    examples=[
+        (np.array([2.0, 1.0, 0.5]), np.array([2.0, 1.0, 1.0])),
+        (np.array([2.0, 1.0, 0.5]), np.array([2.0, 1.0, 1.25])),
+        (np.array([2.0, 2.0]), np.array([2.0, 2.0])),
+    ],
+    picture=both_curves,
+    after="Exploded: lower the learning rate. Learns nothing: raise it, then look for a gradient "
+    "that does not arrive. Overfits: stop earlier, or find more examples.",
+    link="lessons/14_training.py",
+    max_cases=300,
+    wrong=[
+        Wrong(
+            finite_training,
+            "You check the training losses only. The validation losses can stop being numbers, "
+            "too.",
+        ),
+        Wrong(
+            only_nan,
+            "You look for `nan` only. An infinite loss is no finite number either.",
+        ),
+        Wrong(
+            against_training,
+            "You compare the validation loss with the training loss. A gap is normal; what counts "
+            "is that it rises above its own minimum.",
+        ),
+        Wrong(
+            against_the_first,
+            "You compare with the first validation loss. It falls before it rises: compare with "
+            "its minimum.",
+        ),
+        Wrong(
+            overfits_first,
+            "The order of the rules matters: a run that learns nothing cannot overfit.",
+        ),
+        Wrong(
+            looks_for_a_rise,
+            "You take any rise of the training loss for an explosion. Losses are noisy: only where "
+            "it ends counts, and where it began.",
+        ),
+    ],
+)
+
+TASKS = [NETWORK_LOGITS, EPOCH_BATCHES, STOP_EARLY, TRAIN_CLASSIFIER, WHAT_WENT_WRONG]
