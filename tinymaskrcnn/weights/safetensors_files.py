@@ -24,7 +24,13 @@ try:
     from safetensors import SafetensorError, safe_open
     from safetensors.numpy import load, save, save_file
 except ModuleNotFoundError:
-    from .plain_safetensors import SafetensorError, load, safe_open, save, save_file
+    from .plain_safetensors import (  # type: ignore[assignment]
+        SafetensorError,
+        load,
+        safe_open,
+        save,
+        save_file,
+    )
 
 __all__ = ["SafetensorError", "load", "save"]  # for checkpoints
 METADATA = "tinymaskrcnn"  # all metadata as one JSON string: the library orders several at random
