@@ -87,6 +87,13 @@ NETWORK_LOGITS = Task(
     after="Three such layers were the state of the art for handwritten digits for years. In this "
     "package a layer and its ReLU are one kernel, so the activations are written once.",
     link="linear_fused in tinymaskrcnn/ops/linear/op.py",
+    hints=(
+        "A layer is x times its weights plus its bias. Only one of the layers has no ReLU.",
+        "Go through all layers but the last: multiply, add the bias, and replace what is "
+        "below 0 by 0. Then the last layer, without the ReLU.",
+        "`for weights, bias in layers[:-1]`: np.maximum(x @ weights + bias, 0); at the end x "
+        "@ weights + bias of layers[-1].",
+    ),
     wrong=[
         Wrong(
             relu_after_all,
@@ -160,6 +167,12 @@ EPOCH_BATCHES = Task(
     after="Each example comes once per epoch, each time in other company. Without the shuffling, "
     "a file that is sorted by class would teach one class at a time, and forget the others.",
     link="tinymaskrcnn/datasets/loader.py",
+    hints=(
+        "Where does each batch start? At 0, at size, at 2 * size, ...",
+        "Step through the starts up to the number of examples, and cut `size` elements out of "
+        "`order` at each. A slice that reaches beyond the end is just shorter.",
+        "order[start : start + size] for start in range(0, len(order), size), as a list.",
+    ),
     wrong=[
         Wrong(
             full_ones_only,
@@ -270,6 +283,14 @@ STOP_EARLY = Task(
     after="It is the cheapest regularisation there is: it even saves time. Patience is a "
     "hyperparameter, because validation losses are noisy and one bad epoch means nothing.",
     link="lessons/14_training.py",
+    hints=(
+        "You need to remember one thing only: the epoch with the lowest loss so far.",
+        "Go through the epochs in order. If a loss is lower than the best so far, that epoch "
+        "is the new best. If the best is `patience` epochs back, stop, and look at nothing "
+        "that comes later.",
+        "Compare with < so that the first of equals stays; break when epoch - best >= "
+        "patience; return best.",
+    ),
     wrong=[
         Wrong(
             lowest_of_all,
@@ -396,6 +417,15 @@ TRAIN_CLASSIFIER = Task(
     after="You have trained a classifier with nothing but matrix products. The gradient "
     "`probabilities - truth` is the one that lesson 12 derives, and that the box head starts from.",
     link="tinymaskrcnn/ops/losses/reference.py",
+    hints=(
+        "Each step is forward, gradient, update. The forward part is softmax of x @ weights + "
+        "bias.",
+        "Probabilities: subtract the row's largest logit, exp, divide by the row's sum. Take "
+        "1 away at each example's true class and divide all by N: that is the gradient of the "
+        "logits. The weights' gradient is a matrix product with x, the bias's a sum.",
+        "grad[np.arange(N), labels] -= 1; grad /= N; weights -= rate * x.T @ grad; bias -= "
+        "rate * grad.sum(axis=0).",
+    ),
     wrong=[
         Wrong(
             trained(plain, sign=1.0),
@@ -512,6 +542,14 @@ WHAT_WENT_WRONG = Task(
     after="Exploded: lower the learning rate. Learns nothing: raise it, then look for a gradient "
     "that does not arrive. Overfits: stop earlier, or find more examples.",
     link="lessons/14_training.py",
+    hints=(
+        "The rules have an order: the first one that fits is the answer.",
+        "Write one `if` per rule, in the order given, each with its own return. The first "
+        "needs all losses of both kinds to be finite; the others compare the first and the "
+        "last training loss, and the last validation loss with its minimum.",
+        "np.isfinite(...).all() on both; last > first; last > 0.9 * first; val_losses[-1] > "
+        "1.1 * min(val_losses).",
+    ),
     max_cases=300,
     wrong=[
         Wrong(
