@@ -65,4 +65,4 @@ def _looked() -> tuple[list[float], np.ndarray, np.ndarray]:
         with opened(driver, path.as_uri()):
             answer: Any = driver.execute_async_script(LOOK, ROUNDS, rgba.ravel().tolist())
     image = np.ascontiguousarray(pixels.transpose(2, 0, 1) / np.float32(255))
-    return answer[0], np.float32(answer[1]), model.detect([image])[0].boxes
+    return answer[0], np.array(answer[1], np.float32), model.detect([image])[0].boxes

@@ -33,7 +33,7 @@ class Panel {
 
 // The package's functions that do what a view shows.
 function codeOf(id) {
-  return el("details", { class: "code" }, el("summary", {}, "Show the code"), CODE[id].map(({ place, text }) => [el("p", {}, place), el("pre", { tabindex: 0, "aria-label": place }, text)]));
+  return el("details", { class: "code", "aria-label": "code of this view" }, el("summary", {}, "Show the code"), CODE[id].map(({ place, text }) => [el("p", {}, place), el("pre", { tabindex: 0, role: "region", "aria-label": place }, text)]));
 }
 
 function outline(stage, scene, object) {

@@ -195,7 +195,7 @@ class App {
   tell() {
     const names = this.findings.shown(this.score).map((d) => d.name), counts = [...new Set(names)].map((n) => some(names.filter((m) => m === n).length, n));
     this.live.textContent = names.length ? `found: ${counts.join(", ")}` : "nothing found";
-    this.panels[4].measure();
+    this.panels[4].measure().catch((problem) => this.fail(problem));
   }
 
   // ---- the address

@@ -56,6 +56,7 @@ class Training {
       Object.assign(report.losses, losses);
       report.norm = Math.hypot(report.norm, head.norm);
     });
+    if (!Number.isFinite(report.norm)) throw new Error("its gradient is no longer finite; learn more slowly");
     const scale = report.norm > CLIP_NORM ? CLIP_NORM / report.norm : 1;
     for (const part of parts) this.heads[part].step(lr, momentum, scale);
     this.model.ops.top = before;
@@ -92,9 +93,9 @@ class Training {
 
   // RoIHeads._box_losses: which class is it, and how does its box move?
   wrongProposals(truth, random) {
-    const { model } = this, { roi, classes } = model.config, candidates = [...model.t["rpn.proposals"], ...truth.boxes];
+    const { model } = this, { roi } = model.config, candidates = [...model.t["rpn.proposals"], ...truth.boxes];
     const matches = matchBoxes(candidates, truth.boxes, roi.fg_iou_thresh, roi.bg_iou_thresh, false), indices = sampled(matches, roi, random);
-    const K = classes.length + 1, boxes = indices.map((i) => candidates[i]), n = Math.max(indices.length, 1), loss = { classes: 0, boxes: 0 }, each = [];
+    const K = this.heads.box.scores.outs, boxes = indices.map((i) => candidates[i]), n = Math.max(indices.length, 1), loss = { classes: 0, boxes: 0 }, each = [];
     const { scores, deltas } = this.heads.box.forward(model.pool(boxes, 7).crops);
     const [logits, dscores] = this.withGradient(scores), [offsets, ddeltas] = this.withGradient(deltas);
     const labels = indices.map((i) => (matches[i] >= 0 ? truth.labels[matches[i]] : 0));
