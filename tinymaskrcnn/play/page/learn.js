@@ -22,7 +22,7 @@ class LearnPanel extends Panel {
     this.parts = el("ol", { class: "phases" });
     this.charts = el("div", { class: "charts" });
     this.wrong = el("div", { class: "names", id: "losses", role: "group", "aria-label": "the five losses of this drawing" });
-    this.below.append(el("div", { class: "choice" }, this.forgets, this.back), el("div", { class: "choice" }, this.play, this.once, this.paces), el("div", { class: "controls" }, this.rates), this.score, this.parts, legend([["an object's", THINGS["ground truth"], "dotted"], ["background", THINGS.dropped, "dotted"]]));
+    this.below.append(el("div", { class: "choice" }, this.forgets, this.back), el("div", { class: "choice" }, this.play, this.once, this.paces), el("div", { class: "controls" }, this.rates), this.score, this.parts, legend([["sampled as object", THINGS["ground truth"], "dotted"], ["as background", THINGS.dropped, "dotted"]]));
     this.below.after(el("div", { class: "curves" }, this.charts, el("div", {}, el("h3", {}, "How wrong it is about this drawing"), this.wrong)));
   }
 
