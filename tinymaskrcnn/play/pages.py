@@ -45,7 +45,12 @@ CODE: dict[str, tuple[Callable[..., Any], ...]] = {  # the functions behind each
     "anchors": (cell_anchors, RPNHead.forward),
     "proposals": (RegionProposalNetwork._select_proposals, nms),
     "region": (MultiScaleRoIAlign.level_of, roi_align, BoxCoder.decode),
-    "learn": (Matcher._match_blocks, BalancedSampler.sample, RegionProposalNetwork.losses, sgd_step),
+    "learn": (
+        Matcher._match_blocks,
+        BalancedSampler.sample,
+        RegionProposalNetwork.losses,
+        sgd_step,
+    ),
 }
 
 
