@@ -24,7 +24,7 @@ from pathlib import Path
 
 from tinymaskrcnn.files import mark, write_atomic
 
-from . import SECTIONS, busy, startup, video
+from . import SECTIONS, busy, playground, startup, video
 from .case import Bound, Mismatch
 from .harness import Row, Settings, Sides, judged, measure
 from .scaling import TRENDS
@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
 def _chosen(parts: list[str]) -> list[str]:
     """The rows to measure, in order; a part may also be a section's whole name."""
     sections = {"peak": [PEAK_ROW], **SECTIONS, "start-up": startup.BOUNDS}
-    sections |= {"busy": busy.BOUNDS, "video": video.BOUNDS}
+    sections |= {"busy": busy.BOUNDS, "video": video.BOUNDS, "play": playground.BOUNDS}
     return [
         name
         for section, rows in sections.items()
@@ -135,7 +135,7 @@ def _measured(names: list[str], settings: Settings) -> Iterator[Row]:
         if {trend.first, trend.second} <= seconds.keys():
             figure = seconds[trend.second] / seconds[trend.first] / trend.work
             yield {"name": name, "figure": figure} | judged(figure, trend.bound, smaller=True)
-    for module in (startup, busy, video):
+    for module in (startup, busy, video, playground):
         yield from module.rows([name for name in module.BOUNDS if name in names])
 
 

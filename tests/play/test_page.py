@@ -230,6 +230,93 @@ def test_one_object_is_followed_through_all_views(driver, file):
             assert near > 0.2
 
 
+# ---- learning
+
+
+def recall(driver):
+    script = "return {...document.getElementById('recall').dataset}"
+    return {name: int(value) for name, value in driver.execute_script(script).items()}
+
+
+def press(driver, button):
+    driver.execute_script("document.getElementById(arguments[0]).click()", button)
+    time.sleep(0.05)
+    settle(driver)
+
+
+@pytest.mark.parametrize(("head", "lost"), [("rpn", "proposed"), ("box", "found")])
+def test_a_head_forgets_and_sixty_steps_bring_recall_back(driver, file, head, lost):
+    with opened(driver, file.as_uri()):
+        settle(driver)
+        before = recall(driver)
+        assert before == {"drawn": 3, "proposed": 3, "found": 3, "steps": 0}
+        press(driver, f"forget-{head}")
+        assert recall(driver)[lost] == 0 and found(driver) == []
+        driver.find_element("id", "play").click()
+        until = time.monotonic() + 280
+        while recall(driver)["steps"] < 60 and time.monotonic() < until:
+            time.sleep(0.1)
+        driver.find_element("id", "play").click()  # pause
+        settle(driver)
+        after = recall(driver)
+        assert after.pop("steps") >= 60 and after == {"drawn": 3, "proposed": 3, "found": 3}
+        assert {d["name"] for d in found(driver)} == {"circle", "square", "triangle"}
+        press(driver, "restore")
+        assert recall(driver) == before
+
+
+def test_it_learns_a_circle_that_it_misses(empty):
+    """Nothing is forgotten: both heads learn what they got wrong."""
+    drag(empty, "image", (64, 64), (120, 64))
+    settle(empty)
+    assert recall(empty)["found"] == 0
+    for _ in range(40):
+        press(empty, "step")
+        if recall(empty)["found"]:
+            break
+    assert recall(empty)["found"] == 1
+    assert text(empty, ".phases li").startswith("sample 128 anchors")
+
+
+def test_slow_motion_shows_each_part_of_a_step(driver, file):
+    with opened(driver, file.as_uri()):
+        settle(driver)
+        driver.execute_script("page.panels[4].paces.querySelectorAll('button')[1].click()")
+        driver.execute_script("document.getElementById('step').click()")
+        seen, until = [], time.monotonic() + 100
+        while "step" not in seen and time.monotonic() < until:
+            now = driver.execute_script("return page.panels[4].phase")
+            if now and now not in seen:
+                seen.append(now)
+        assert seen == ["sample", "loss", "gradient", "step"]
+
+
+def test_without_a_drawing_there_is_nothing_to_learn_from(empty):
+    for button in ("step", "play"):
+        press(empty, button)
+        assert "Draw a shape first" in text(empty, "#learn .phases")
+    assert "losses compare with what is drawn" in text(empty, "#losses")
+    assert recall(empty)["steps"] == 0
+
+
+def test_the_losses_are_small_where_it_is_right(driver, file):
+    with opened(driver, file.as_uri()):
+        settle(driver)
+        time.sleep(0.3)
+        rows = driver.execute_script(
+            "return [...document.querySelectorAll('#losses .bar')].map((b) => b.innerText)"
+        )
+        assert len(rows) == 5 and all(0 <= float(row.split()[-1]) < 1 for row in rows)
+
+
+def test_every_view_shows_its_code(driver, file):
+    with opened(driver, file.as_uri()):
+        settle(driver)
+        for view in ("image", "anchors", "proposals", "region", "learn"):
+            code = text(driver, f"#{view} .code")
+            assert "tinymaskrcnn/" in code and "def " in code and '"""' in code
+
+
 # ---- the address
 
 

@@ -15,8 +15,9 @@ from .tables import say
 def add(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Writes one self-contained HTML file with the model in it. Open it in a browser, draw or "
-        "drop an image, and see anchors, proposals, boxes and masks follow. It needs no network "
-        "and no Python. The model is one of maskrcnn_tiny, for RGB or grey images."
+        "drop an image, and see anchors, proposals, boxes and masks follow. Make a head forget "
+        "and watch it learn again. The page needs no network and no Python. The model is one of "
+        "maskrcnn_tiny, for RGB or grey images."
     )
     parser.add_argument(
         "--out", metavar="HTML", default="play.html", help="the page (default: play.html)"

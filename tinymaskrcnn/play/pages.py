@@ -9,21 +9,49 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Callable
 from importlib.resources import files
+from inspect import getsource
+from textwrap import dedent
+from typing import Any
 
+from ..detection.anchors import cell_anchors
+from ..detection.box_coder import BoxCoder
+from ..detection.matcher import Matcher
+from ..detection.sampler import BalancedSampler
 from ..errors import printable
 from ..models.mask_rcnn import MaskRCNN
+from ..models.roi_pooling import MultiScaleRoIAlign
+from ..models.rpn import RegionProposalNetwork, RPNHead
+from ..ops.nms.reference import nms
+from ..ops.paste_masks.reference import paste_masks
+from ..ops.roi_align.reference import roi_align
+from ..ops.sgd.reference import sgd_step
 from ..viz import colours
 from ..viz.report.pack import Pack
 from ..viz.report.pages import colour_variables, fill, heat_table, page_file
 from .pack import pack_model
 
 SHARED_ENGINE, SHARED_VIEWS = ("data", "boxes"), ("charts", "stage")
-ENGINE = ("detection", "ops", "model", "worker")
+ENGINE = ("detection", "ops", "heads", "training", "model", "worker")
 VIEWS = (
     *("asking", "scene", "findings", "panels"),
-    *("image", "anchors", "proposals", "region", "play"),
+    *("image", "anchors", "proposals", "region", "learn", "play"),
 )
+
+
+CODE: dict[str, tuple[Callable[..., Any], ...]] = {  # the functions behind each view
+    "image": (MaskRCNN.detect, paste_masks),
+    "anchors": (cell_anchors, RPNHead.forward),
+    "proposals": (RegionProposalNetwork._select_proposals, nms),
+    "region": (MultiScaleRoIAlign.level_of, roi_align, BoxCoder.decode),
+    "learn": (
+        Matcher._match_blocks,
+        BalancedSampler.sample,
+        RegionProposalNetwork.losses,
+        sgd_step,
+    ),
+}
 
 
 def play_page(model: MaskRCNN, title: str, dtype: str | None = None) -> str:
@@ -45,6 +73,7 @@ def play_page(model: MaskRCNN, title: str, dtype: str | None = None) -> str:
         "title": title,
         "things": colours.THINGS,
         "levels": colours.LEVELS,
+        "losses": colours.LOSSES,
     }
     parts = {
         "TITLE": html.escape(printable(title)),
@@ -53,7 +82,7 @@ def play_page(model: MaskRCNN, title: str, dtype: str | None = None) -> str:
         "DATA": pack.text(content),
         "ENGINE": _scripts(SHARED_ENGINE, ENGINE),
         "VIEWS": heat_table()
-        + f"const COLOURS = {_json(known)};\n"
+        + f"const COLOURS = {_json(known)};\nconst CODE = {_json(_code())};\n"
         + _scripts(SHARED_VIEWS, VIEWS),
     }
     return fill(_file("play.html"), parts)
@@ -62,6 +91,20 @@ def play_page(model: MaskRCNN, title: str, dtype: str | None = None) -> str:
 def _scripts(shared: tuple[str, ...], own: tuple[str, ...]) -> str:
     texts = [page_file(f"{name}.js") for name in shared] + [_file(f"{name}.js") for name in own]
     return "\n".join(["", *texts])
+
+
+def _code() -> dict[str, list[dict[str, str]]]:
+    """For each view, where its functions stand and their texts."""
+    return {
+        view: [
+            {
+                "place": f"{one.__module__.replace('.', '/')}.py · {one.__qualname__}",
+                "text": dedent(getsource(one)),
+            }
+            for one in functions
+        ]
+        for view, functions in CODE.items()
+    }
 
 
 def _json(value: object) -> str:

@@ -12,6 +12,14 @@ function decode(deltas, at, [x1, y1, x2, y2], weights) {
   return [f(newX - halfWidth), f(newY - halfHeight), f(newX + halfWidth), f(newY + halfHeight)];
 }
 
+// The offsets that take a box to a goal, as BoxCoder.encode.
+function encode([gx1, gy1, gx2, gy2], [x1, y1, x2, y2], weights) {
+  const width = f(x2 - x1), height = f(y2 - y1), goalWidth = f(gx2 - gx1), goalHeight = f(gy2 - gy1);
+  const apart = (low, side, goalLow, goalSide, weight) => f(f(weight * f(f(goalLow + f(0.5 * goalSide)) - f(low + f(0.5 * side)))) / side);
+  const grown = (side, goal, weight) => f(weight * f(Math.log(f(goal / side))));
+  return [apart(x1, width, gx1, goalWidth, weights[0]), apart(y1, height, gy1, goalHeight, weights[1]), grown(width, goalWidth, weights[2]), grown(height, goalHeight, weights[3])];
+}
+
 function clipBox(box, [height, width]) {
   return box.map((v, i) => Math.min(Math.max(v, 0), i % 2 ? height : width));
 }

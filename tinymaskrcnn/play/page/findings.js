@@ -2,6 +2,7 @@
 // name says `resized`.
 
 const SAME = 0.5; // overlap from which a detection is of an object
+const FIRST_PROPOSALS = 10; // among which an object counts as proposed
 
 class Findings {
   constructor(t, scene, config) {
@@ -35,6 +36,28 @@ class Findings {
   of(truth, score) {
     const i = this.truth.indexOf(truth);
     return this.shown(score).find((d) => d.truth === i) || null;
+  }
+
+  // What a head can learn from: the visible objects that have a class.
+  get lesson() {
+    const some = this.truth.filter((x) => x.box && !this.hidden(x) && this.label(x) !== null);
+    return { boxes: some.map((x) => this.toResized(x.box)), labels: some.map((x) => this.label(x)), masks: some.map((x) => x.mask), size: this.size };
+  }
+
+  // Whether an object is among the first proposals, and whether it is found as what it is.
+  proposed({ box }) {
+    const goal = this.toResized(box);
+    return this.t["rpn.proposals"].slice(0, FIRST_PROPOSALS).some((p) => overlap(p, goal) >= SAME);
+  }
+  right(truth, score) {
+    const d = this.of(truth, score), own = this.label(truth);
+    return d !== null && (own === null || d.label === own);
+  }
+
+  // An anchor by its number among all.
+  anchor(i) {
+    const level = this.t.levels.findLast(({ first }) => first <= i);
+    return this.fromResized(anchorBox(level, i - level.first));
   }
 
   get cells() { return this.t.levels.reduce((sum, { rows, columns }) => sum + rows * columns, 0); }

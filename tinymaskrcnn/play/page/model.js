@@ -6,6 +6,7 @@ class MaskRCNN {
     this.ops = new Ops(kernels);
     this.config = config;
     this.layers = new Map(Object.entries(layers).map(([name, layer]) => [name, this.ops.layer(layer)]));
+    this.training = new Training(this);
     this.mark = this.ops.top; // what comes after it belongs to one image
   }
 
@@ -18,19 +19,20 @@ class MaskRCNN {
 
   // image: { data: Float32Array (C, H, W) in 0..1, channels, height, width }.
   see(image) {
-    const t = { seconds: {} };
-    let began = performance.now();
-    const timed = (name, value) => {
-      const now = performance.now();
-      t.seconds[name] = (now - began) / 1000;
-      began = now;
-      return value;
-    };
+    const t = (this.seen = {}), seconds = (t.seconds = {}), timed = stopwatch(seconds);
     this.ops.top = this.mark;
     const batch = timed("transform", this.transform(t, image));
     this.features = timed("backbone", this.pyramid(this.body(batch)));
-    this.scales = this.mapScales(t);
-    const proposals = timed("rpn", this.rpn(t, batch.shape));
+    this.scales = this.mapScales();
+    this.afterMaps = this.ops.top;
+    return this.look();
+  }
+
+  // What the heads, as they are now, make of the last image seen.
+  look() {
+    const t = (this.t = { ...this.seen, seconds: { ...this.seen.seconds } }), timed = stopwatch(t.seconds);
+    this.ops.top = this.afterMaps;
+    const proposals = timed("rpn", this.rpn(t));
     timed("boxes", this.detect(t, proposals));
     timed("masks", this.masks(t));
     t.seconds.total = Object.values(t.seconds).reduce((a, b) => a + b, 0);
@@ -81,8 +83,8 @@ class MaskRCNN {
   }
 
   // Proposals: the best anchors of each level, moved, clipped and thinned out.
-  rpn(t, [, padHeight, padWidth]) {
-    const { rpn, cells } = this.config;
+  rpn(t) {
+    const { rpn, cells } = this.config, [padHeight, padWidth] = t.padded;
     const logits = [], levels = [], top = [], level = [], scores = [], moved = [];
     let first = 0;
     this.features.forEach((feature, l) => {
@@ -168,14 +170,19 @@ class MaskRCNN {
   // For each box the probabilities (28 x 28) that pixels belong to an object of its class.
   maskHead(boxes, labels) {
     if (!boxes.length) return [];
-    const { crops } = this.pool(boxes, 14);
-    const hidden = this.numbered("roi_heads.mask_head", ".0").reduce((x, conv) => this.ops.conv2d(x, conv, { relu: true }), crops);
-    const large = this.ops.conv_transpose2d(hidden, this.numbered("roi_heads.mask_predictor.conv5_mask"), true);
-    const logits = this.ops.conv2d(large, this.layer("roi_heads.mask_predictor.mask_fcn_logits")), K = logits.shape[3];
+    const logits = this.maskLogits(boxes), K = logits.shape[3];
     return boxes.map((_, n) => {
       const all = this.ops.numbers(logits, n);
       return Float32Array.from({ length: all.length / K }, (_, i) => stableSigmoid(all[i * K + labels[n]]));
     });
+  }
+
+  // (R, 28, 28, K)
+  maskLogits(boxes) {
+    const { crops } = this.pool(boxes, 14);
+    const hidden = this.numbered("roi_heads.mask_head", ".0").reduce((x, conv) => this.ops.conv2d(x, conv, { relu: true }), crops);
+    const large = this.ops.conv_transpose2d(hidden, this.numbered("roi_heads.mask_predictor.conv5_mask"), true);
+    return this.ops.conv2d(large, this.layer("roi_heads.mask_predictor.mask_fcn_logits"));
   }
 
   // What the heads make of any box of the resized image, in the maps of the last image seen.
@@ -187,6 +194,17 @@ class MaskRCNN {
     this.ops.top = before;
     return { box, scores, level, label, moved, mask, deltas: [...deltas.slice(4 * label, 4 * label + 4)] };
   }
+}
+
+// Notes in `seconds` how long each part took since the one before it.
+function stopwatch(seconds) {
+  let began = performance.now();
+  return (name, value) => {
+    const now = performance.now();
+    seconds[name] = (now - began) / 1000;
+    began = now;
+    return value;
+  };
 }
 
 // As Python rounds: a half goes to the even neighbour.

@@ -158,9 +158,10 @@ class Ops {
 
   // Crop `box` out of image 0 of x, to bins x bins, into crop r of y. As weights_y @ x @ weights_x:
   // first all rows of a bin are added up, then all columns.
-  roi_align(x, [x1, y1, x2, y2], scale, y, r) {
+  // ratio: samples per bin and axis; 0: as many as a bin has pixels.
+  roi_align(x, [x1, y1, x2, y2], scale, y, r, ratio = SAMPLES) {
     const [, H, W, C] = x.shape, bins = y.shape[1], s = f(scale);
-    const down = samples(f(y1 * s), f(y2 * s), bins, H), across = samples(f(x1 * s), f(x2 * s), bins, W);
+    const down = samples(f(y1 * s), f(y2 * s), bins, H, ratio), across = samples(f(x1 * s), f(x2 * s), bins, W, ratio);
     const low = Math.min(...across.flat().map((t) => t.pixel)), length = (Math.max(...across.flat().map((t) => t.pixel)) + 1 - low) * C;
     const before = this.top, line = this.take(length), out = y.at + 4 * r * bins * bins * C;
     this.f32.fill(0, out / 4, out / 4 + bins * bins * C);
@@ -197,14 +198,14 @@ class Ops {
 }
 
 // Which pixels each bin of RoIAlign reads along one axis, and how much of each.
-function samples(start, end, bins, extent) {
-  const bin = f(Math.max(f(end - start), 1) / bins);
+function samples(start, end, bins, extent, ratio) {
+  const bin = f(Math.max(f(end - start), 1) / bins), count = ratio || Math.ceil(bin);
   return Array.from({ length: bins }, (_, i) => {
     const parts = [];
-    for (let k = 0; k < SAMPLES; k++) {
-      const at = f(f(start + f(i * bin)) + f(f((k + 0.5) * bin) / SAMPLES));
+    for (let k = 0; k < count; k++) {
+      const at = f(f(start + f(i * bin)) + f(f((k + 0.5) * bin) / count));
       const place = Math.min(Math.max(at, 0), extent - 1), low = Math.floor(place), part = f(place - low);
-      const share = at >= -1 && at <= extent ? 1 / SAMPLES : 0;
+      const share = at >= -1 && at <= extent ? 1 / count : 0;
       parts.push({ pixel: low, weight: share * (1 - part) }, { pixel: Math.min(low + 1, extent - 1), weight: share * part });
     }
     return parts;

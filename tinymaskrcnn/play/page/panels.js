@@ -9,7 +9,7 @@ class Panel {
     this.app = app;
     this.holder = el("div", { class: "stage" });
     this.below = el("div", { class: "below" });
-    this.node = el("section", { class: "card", id, "aria-labelledby": `${id}-title`, tabindex: -1 }, el("h2", { id: `${id}-title` }, title), el("p", { class: "hint" }, hint), this.holder, this.below);
+    this.node = el("section", { class: "card", id, "aria-labelledby": `${id}-title`, tabindex: -1 }, el("h2", { id: `${id}-title` }, title), el("p", { class: "hint" }, hint), this.holder, this.below, codeOf(id));
     this.stage = new Stage(this.holder, app.scene.canvas, app.scene.size, app.scene.size);
     this.stage.paint = () => { if (app.findings) this.paint(this.stage); };
     this.say = el("p", { class: "read", id: `${id}-read` });
@@ -29,6 +29,11 @@ class Panel {
   }
 
   update() {}
+}
+
+// The package's functions that do what a view shows.
+function codeOf(id) {
+  return el("details", { class: "code", "aria-label": "code of this view" }, el("summary", {}, "Show the code"), CODE[id].map(({ place, text }) => [el("p", {}, place), el("pre", { tabindex: 0, role: "region", "aria-label": place }, text)]));
 }
 
 function outline(stage, scene, object) {

@@ -9,9 +9,9 @@ class App {
     this.first = toy || config.classes.length > 1 ? FIRST.day : FIRST.night;
     this.scene = new Scene();
     this.recall();
-    this.panels = [new ImagePanel(this), new AnchorPanel(this), new ProposalPanel(this), new RegionPanel(this)];
+    this.panels = [new ImagePanel(this), new AnchorPanel(this), new ProposalPanel(this), new RegionPanel(this), new LearnPanel(this)];
     this.frame(app);
-    if (config.classes.includes("circle")) new Puzzles(this, this.panels[0].node);
+    if (config.classes.includes("circle")) new Puzzles(this, this.panels[0].below);
     addEventListener("hashchange", () => { if (location.hash.slice(1) !== this.told) { this.recall(); this.changed(); } });
     this.changed(false).then(() => this.changed(false)); // again, now that the browser has compiled it well
   }
@@ -139,20 +139,44 @@ class App {
       while (this.dirty) await this.look();
       this.tell();
     } catch (problem) {
-      this.speed.textContent = this.live.textContent = `The model failed on this image: ${problem.message}`;
+      this.fail(problem);
     }
     this.busy = false;
   }
 
   async look() {
     this.dirty = false;
-    const [width, height] = this.scene.size, t = await this.model.ask("see", this.scene.pixels());
-    if (String(this.scene.size) !== String([width, height])) return; // another photo in the meantime
+    const size = String(this.scene.size);
+    await this.take(await this.model.ask("see", this.scene.pixels()), size);
+  }
+
+  async take(t, size) {
+    if (String(this.scene.size) !== size) return; // another photo in the meantime
     this.findings = new Findings(t, this.scene, this.config);
     this.follow();
     this.draw();
     await new Promise(requestAnimationFrame);
   }
+
+  // Ask for something that changes the model, between two looks. `before` may show the answer first.
+  async alter(what, about = () => null, before = null) {
+    while (this.busy) await new Promise((done) => setTimeout(done, 5));
+    this.busy = true;
+    let answer = null;
+    try {
+      const size = String(this.scene.size);
+      answer = await this.model.ask(what, about());
+      await before?.(answer);
+      await this.take(answer.t ?? answer, size);
+    } catch (problem) {
+      this.fail(problem);
+    }
+    this.busy = false;
+    if (this.dirty) this.changed(false);
+    return answer;
+  }
+
+  fail(problem) { this.speed.textContent = this.live.textContent = `The model failed on this image: ${problem.message}`; }
 
   draw() {
     if (!this.findings) return;
@@ -164,13 +188,14 @@ class App {
       step(t["rpn.top_k"].length, "moved", "the surest of each map", "proposals"), step(t["rpn.proposals"].length, "proposals", "after NMS", "proposals"),
       step(shown.length, shown.length === 1 ? "object" : "objects", `with a score above ${fixed(score)}`, "image"));
     this.speed.textContent = `${COLOURS.title} · looked in ${fixed(1000 * t.seconds.total, 0)} ms`;
-    this.watch?.(findings);
+    if (!this.panels[4].altered) this.watch?.(findings); // puzzles are about the model as it came
   }
 
   // For those who listen: what is found, when the drawing rests.
   tell() {
     const names = this.findings.shown(this.score).map((d) => d.name), counts = [...new Set(names)].map((n) => some(names.filter((m) => m === n).length, n));
     this.live.textContent = names.length ? `found: ${counts.join(", ")}` : "nothing found";
+    this.panels[4].measure().catch((problem) => this.fail(problem));
   }
 
   // ---- the address

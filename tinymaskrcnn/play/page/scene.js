@@ -11,16 +11,6 @@ const PAINTS = { day: ["#2f5d8a", "#c8553d", "#588157", "#7d5ba6", "#d9a036", "#
 const GROUNDS = { paper: "#f3efe6", cloth: "#c9c4b6", night: "#14171b" };
 const VISIBLE = 30; // pixels below which an object of a 128 x 128 image counts as hidden, as in training
 
-// Numbers in 0..1 that depend on the seed alone.
-function randomFrom(seed) {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 class Scene {
   constructor(ground = "paper") {
     this.canvas = el("canvas");

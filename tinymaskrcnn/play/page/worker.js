@@ -23,6 +23,11 @@ function serve() {
     },
     see: ({ width, height, rgba }) => model.see(imageOf(width, height, rgba, model.config.transform.image_mean.length)),
     region: (box) => model.region(box),
+    weights: (part) => model.training.weights(part),
+    losses: (truth) => model.training.losses(truth),
+    forget: ({ part, seed }) => { model.training.forget(part, seed); return model.look(); },
+    restore: () => { model.training.restore(); return model.look(); },
+    learn: ({ parts, truth, ...rule }) => ({ report: model.training.step(parts, truth, rule), t: model.look() }),
   };
   self.onmessage = async ({ data: { number, ask, about } }) => {
     try {

@@ -1,0 +1,161 @@
+// It learns in front of you: a head forgets what it knows, and learns again from what is drawn.
+
+const HEADS = { rpn: "proposal head", box: "box head" };
+const TERMS = { loss_objectness: "objectness", loss_rpn_box_reg: "RPN boxes", loss_classifier: "classes", loss_box_reg: "boxes", loss_mask: "masks" };
+const MOMENTUM = 0.9;
+const SLOW = 900; // milliseconds for each part of a step in slow motion
+const LEAST_LOSS = 1e-3; // the foot of the chart
+
+class LearnPanel extends Panel {
+  constructor(app) {
+    super(app, "learn", "It learns in front of you", "Make a head forget all it knows, and press play: from your drawing alone it learns again. Without forgetting, both heads learn what they got wrong.");
+    Object.assign(this, { forgotten: new Set(), rate: 0.02, pace: "fast", seed: 0, phase: null });
+    this.clear();
+    const button = (id, text, onclick) => el("button", { type: "button", class: "plain", id, onclick }, text);
+    this.forgets = Object.keys(HEADS).map((part) => button(`forget-${part}`, `Forget the ${HEADS[part]}`, () => this.forget(part)));
+    this.back = button("restore", "Give all back", () => this.restore());
+    this.play = button("play", "▶ Play", () => this.run());
+    this.once = button("step", "Step", () => this.step());
+    this.paces = choice("pace", [["fast", "fast"], ["slow", "slow motion"]], this.pace, (key) => { this.pace = key; this.draw(); });
+    this.rates = slider("learning rate", "rate", this.rate, [0.005, 0.1, 0.005], (v) => { this.rate = v; }, (v) => fixed(v, 3));
+    this.score = el("p", { class: "score", id: "recall" });
+    this.parts = el("ol", { class: "phases" });
+    this.charts = el("div", { class: "charts" });
+    this.wrong = el("div", { class: "names", id: "losses", role: "group", "aria-label": "the five losses of this drawing" });
+    this.below.append(el("div", { class: "choice" }, this.forgets, this.back), el("div", { class: "choice" }, this.play, this.once, this.paces), el("div", { class: "controls" }, this.rates), this.score, this.parts, legend([["sampled as object", THINGS["ground truth"], "dotted"], ["as background", THINGS.dropped, "dotted"]]));
+    this.below.after(el("div", { class: "curves" }, this.charts, el("div", {}, el("h3", {}, "How wrong it is about this drawing"), this.wrong)));
+  }
+
+  // Whether the model is another than at first.
+  get altered() { return this.learned || this.forgotten.size > 0; }
+
+  clear() { Object.assign(this, { history: [], report: null }); }
+
+  async forget(part) {
+    this.clear();
+    this.forgotten.add(part);
+    await this.app.alter("forget", () => ({ part, seed: ++this.seed }));
+    this.app.tell();
+  }
+
+  async restore() {
+    this.playing = false;
+    this.clear();
+    this.forgotten.clear();
+    this.learned = false;
+    await this.app.alter("restore");
+    this.app.tell();
+  }
+
+  async run() {
+    this.playing = !this.playing;
+    this.draw();
+    if (!this.playing) return;
+    while (this.playing) if (!(await this.step())) this.playing = false;
+    this.draw();
+    if (this.app.findings) this.app.tell();
+  }
+
+  // One step on what is drawn now; false where there is nothing to learn from.
+  async step() {
+    const { app } = this, parts = this.forgotten.size ? [...this.forgotten] : Object.keys(HEADS);
+    if (!app.findings?.lesson.boxes.length) {
+      this.phase = "Draw a shape first: there is nothing to learn from.";
+      this.draw();
+      return false;
+    }
+    const answer = await app.alter("learn", () => ({ parts, truth: app.findings.lesson, lr: this.rate, momentum: MOMENTUM }), (given) => this.show(given.report));
+    return Boolean(answer);
+  }
+
+  // Show a step before its effect is seen; in slow motion part by part.
+  async show(report) {
+    this.report = report;
+    this.losses = { ...this.losses, ...report.losses };
+    this.learned = true;
+    this.history.push({ ...report.losses, norm: report.norm });
+    for (const phase of this.pace === "slow" ? ["sample", "loss", "gradient"] : []) {
+      this.phase = phase;
+      this.draw();
+      const until = performance.now() + SLOW;
+      while (performance.now() < until && !this.app.dirty && this.pace === "slow") await new Promise((done) => setTimeout(done, 30));
+    }
+    this.phase = this.pace === "slow" ? "step" : null;
+  }
+
+  // How wrong the model is now; asked when the drawing rests.
+  async measure() {
+    const { lesson } = this.app.findings;
+    this.losses = lesson.boxes.length ? (await this.app.model.ask("losses", lesson)).losses : null;
+    this.draw();
+  }
+
+  update() {
+    const { findings } = this.app, { truth } = findings, { report } = this, visible = truth.filter((x) => x.box && !findings.hidden(x));
+    const proposed = visible.filter((x) => findings.proposed(x)).length, found = visible.filter((x) => findings.right(x, this.app.score)).length;
+    this.play.textContent = this.playing ? "❚❚ Pause" : "▶ Play";
+    this.once.disabled = Boolean(this.playing);
+    this.back.disabled = !this.altered;
+    this.forgets.forEach((b, i) => b.setAttribute("aria-pressed", String(this.forgotten.has(Object.keys(HEADS)[i]))));
+    this.paces.querySelectorAll("button").forEach((b) => b.setAttribute("aria-pressed", String((b.textContent === "fast") === (this.pace === "fast"))));
+    this.score.replaceChildren(el("b", {}, `step ${this.history.length}`), el("span", {}, `proposed ${proposed} of ${visible.length}`), el("span", {}, `found ${found} of ${visible.length}`));
+    Object.assign(this.score.dataset, { proposed, found, drawn: visible.length, steps: this.history.length });
+    this.name(`what the last step looked at: ${report ? this.sampleText(report) : "no step yet"}`);
+    this.phases();
+    this.chart();
+  }
+
+  sampleText(report) {
+    const part = (sample, what) => sample && `${sample.indices.length} ${what}, ${sample.objects} of them objects`;
+    return [part(report.rpn, "anchors"), part(report.box, "proposals")].filter(Boolean).join("; ");
+  }
+
+  phases() {
+    const { report } = this, total = report && Object.values(report.losses).reduce((a, b) => a + b, 0);
+    const rows = [["sample", report ? this.sampleText(report) : "a balanced few, matched to your drawing"], ["loss", report ? `${tiny(total)}, larger dots are more wrong` : "how wrong the head is about them"],
+      ["gradient", report ? `of size ${fixed(report.norm)}${report.norm > 5 ? ", shortened to 5" : ""}` : "in which direction each weight is wrong"], ["step", "every weight moves a little against it"]];
+    this.parts.replaceChildren(...rows.map(([name, text]) => el("li", name === this.phase ? { "aria-current": "step" } : {}, el("b", {}, name), ` ${text}`)));
+    if (this.phase && !rows.some(([name]) => name === this.phase)) this.parts.prepend(el("p", { class: "quiet", role: "status" }, this.phase));
+  }
+
+  chart() {
+    const { history } = this, names = Object.keys(TERMS).filter((name) => history.some((row) => name in row));
+    this.charts.replaceChildren(rising("loss", history, names.map((name) => [name, COLOURS.losses[name]])), legend(names.map((name) => [TERMS[name], COLOURS.losses[name]])),
+      rising("gradient", history, [["norm", "#1f2328"]], 62));
+    const most = Math.max(0.5, ...Object.values(this.losses || {}));
+    this.wrong.replaceChildren(...(this.losses ? bars(Object.entries(TERMS).map(([name, text]) => [text, this.losses[name], fixed(this.losses[name], 3), COLOURS.losses[name]]), most) : [el("p", { class: "quiet" }, "Draw a shape: losses compare with what is drawn.")]));
+  }
+
+  // Anchors and proposals of the last sample: green for objects, grey for background.
+  paint(stage) {
+    const { findings } = this.app, { report, phase } = this;
+    stage.fade(0.5);
+    if (!report) return;
+    const sized = (loss) => (phase === "sample" ? 2.6 : 1.6 + 5 * Math.min(1, Math.sqrt(loss)));
+    const samples = [[report.rpn, report.rpn?.indices.map((i) => findings.anchor(i)), "dotted"], [report.box, report.box?.boxes.map((b) => findings.fromResized(b)), "dashed"]];
+    for (const [sample, boxes, style] of samples) for (const isObject of sample ? [false, true] : []) sample.matches.forEach((match, k) => {
+      if ((match >= 0) !== isObject) return;
+      const [x1, y1, x2, y2] = boxes[k], colour = isObject ? THINGS["ground truth"] : THINGS.dropped;
+      stage.box(boxes[k], colour, style, isObject ? 1.6 : 1, isObject ? 0.9 : 0.1);
+      stage.dot((x1 + x2) / 2, (y1 + y2) / 2, colour, sized(sample.each[k]));
+    });
+  }
+}
+
+// Curves over the steps, on a logarithmic scale.
+function rising(name, history, series, height = 130) {
+  const width = 300, left = 34, values = history.flatMap((row) => series.map(([key]) => row[key] ?? 0)), top = Math.max(1, ...values) * 1.3;
+  const svg = svgOf(width, height + 16, `${name} over ${some(history.length, "step")}${history.length ? `, now ${series.map(([key]) => tiny(history.at(-1)[key])).join(", ")}` : ""}`);
+  const y = (v) => height - (Math.log(Math.max(v, LEAST_LOSS) / LEAST_LOSS) / Math.log(top / LEAST_LOSS)) * (height - 12), x = (i) => left + (i / Math.max(history.length - 1, 20)) * (width - left - 4);
+  for (const v of [0.001, 0.01, 0.1, 1, 10]) if (v <= top && (height > 100 || v !== 0.001 && v !== 0.1)) {
+    svg.append(shape("line", { x1: left, x2: width - 4, y1: y(v), y2: y(v), stroke: "#e3e0d8" }));
+    label(svg, left - 5, y(v) + 4, String(v), "end");
+  }
+  for (const [key, colour] of series) {
+    const points = history.flatMap((row, i) => (row[key] === undefined ? [] : [`${x(i).toFixed(1)},${y(row[key]).toFixed(1)}`]));
+    svg.append(shape("polyline", { points: points.join(" "), fill: "none", stroke: colour, "stroke-width": 1.8, "stroke-linejoin": "round" }));
+  }
+  label(svg, left, height + 13, `${name} by step`);
+  label(svg, width - 4, height + 13, String(history.length), "end");
+  return svg;
+}
