@@ -239,7 +239,7 @@ def test_every_step_by_keys_and_back(page):
     from selenium.webdriver.common.keys import Keys
 
     steps = steps_of(page)
-    assert len(steps) == 20
+    assert len(steps) == 21
     body = page.find_element("tag name", "body")
     for key, order in ((Keys.ARROW_RIGHT, steps), (Keys.ARROW_LEFT, steps[::-1])):
         for step in order[1:]:

@@ -84,6 +84,7 @@ def _model(model: MaskRCNN, t: Trace, classes: Sequence[str]) -> dict[str, Any]:
             "agnostic": roi.class_agnostic_nms,
             "limit": model.roi_heads.limit(room),
             "foreground": roi.fg_iou_thresh,
+            "weights": list(model.roi_heads.box_coder.weights),
             "minSize": MIN_SIZE,
         },
         "canonicalScale": pool.canonical_scale,
@@ -164,16 +165,12 @@ def levels_of_anchors(
 def _proposals(pack: Pack, t: Trace) -> dict[str, Any]:
     top = t["rpn.top_k"][0]
     deltas = t["rpn.deltas"][0, top]
-    edges = [np.quantile(deltas, q, axis=0) if len(deltas) else np.zeros(4) for q in (0.01, 0.99)]
-    histograms = [histogram(d, 32, *ends)[0] for d, *ends in zip(deltas.T, *edges, strict=True)]
     return {
         "anchors": pack.array(top, "i4"),
         "anchorBoxes": pack.array(t["rpn.anchors"][top], "f4"),
         "levels": pack.array(t["rpn.top_k_levels"], "u1"),
         "scores": pack.array(t["rpn.scores"][0], "f4"),
         "deltas": pack.array(deltas, "f4"),
-        "deltaRanges": [[float(a), float(b)] for a, b in zip(*edges, strict=True)],
-        "deltaHistograms": pack.array(histograms, "i4"),
         "moved": pack.array(t["rpn.moved"][0], "f4"),
         "clipped": pack.array(t["rpn.clipped"][0], "f4"),
         "outcomes": pack.array(t["rpn.outcomes"][0], "u1"),

@@ -17,13 +17,18 @@ from ...models.mask_rcnn import MaskRCNN
 from ...tracing import Trace
 from .. import colours
 from ..derived import trace
+from .code import code_of_steps
 from .collect import collect
 from .learning import collect_learning, collect_weights
 from .pack import Pack
 
 logger = logging.getLogger(__name__)
-SCRIPTS = ("data", "boxes", "charts", "stage", "inference", "learning", "walk")
-TIMELINE_SCRIPTS = ("data", "boxes", "charts", "stage", "timeline")
+SHARED = ("data", "boxes", "charts", "stage", "losses")
+SCRIPTS = (
+    *SHARED,
+    *("sheet", "story", "whatif", "about", "inference", "learning", "overview", "walk"),
+)
+TIMELINE_SCRIPTS = (*SHARED, "timeline")
 
 
 @np.errstate(all="ignore")  # for weights that are too large; `require_finite` reports them
@@ -80,7 +85,7 @@ def explain_page(
             model.zero_grad()
     state = model.state_dict() if weights else {}
     content["weights"] = part("weights", lambda: collect_weights(pack, state)) or []
-    content["missing"] = missing
+    content |= {"missing": missing, "code": code_of_steps()}
     return page("every stage of", title, SCRIPTS, pack.text(content))
 
 
@@ -129,7 +134,7 @@ def page(lead: str, title: str, scripts: Sequence[str], data: str) -> str:
     parts = {
         "LEAD": html.escape(lead),
         "TITLE": html.escape(printable(title)),
-        "STYLE": page_file("style.css"),
+        "STYLE": page_file("style.css") + page_file("walk.css"),
         "VARIABLES": colour_variables(),
         "SCRIPT": f'"use strict";\n{script}',
         "DATA": data,
