@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 SHARED = ("data", "boxes", "charts", "stage", "losses")
 SCRIPTS = (
     *SHARED,
-    *("sheet", "story", "whatif", "about", "inference", "learning", "overview", "walk"),
+    *("sheet", "formulas", "story", "whatif", "about", "inference", "learning", "overview", "walk"),
 )
 TIMELINE_SCRIPTS = (*SHARED, "timeline")
 

@@ -45,7 +45,7 @@ const QUESTIONS = {
     if (a === b) return null;
     return { ask: `Two boxes of ${levelName(c, r.levels.at(p))} overlap by IoU ${fixed(overlap(r.clipped.row(p), r.clipped.row(by)))}; the threshold is ${c.model.rpn.nms}. Their scores are ${b} and ${a}. What stays?`, options: [`the one with ${b}`, `the one with ${a}`, "both"], right: `the one with ${a}`, why: "They overlap by more than the threshold, so only the one with the higher score stays." };
   },
-  levels: (c) => ({ ask: "A box of 300 × 300 pixels: which level is it cropped from?", options: c.regions.strides.map((_, i) => levelName(c, i)), right: levelName(c, levelOf(c, [0, 0, 300, 300])), why: `${levelText(c, [0, 0, 300, 300])}.` }),
+  levels: (c) => ({ ask: "A box of 300 × 300 pixels: which level is it cropped from?", options: pooledStrides(c).map((_, i) => levelName(c, i)), right: levelName(c, levelOf(c, [0, 0, 300, 300])), why: `${levelText(c, [0, 0, 300, 300])}.` }),
   filters: (c) => c.model.classes.length < 2 ? null : ({ ask: `A ${c.model.classes[0]} (0.98) and a ${c.model.classes[1]} (0.95) overlap by IoU 0.9. What does this model keep?`, options: ["both", `only the ${c.model.classes[0]}`], right: c.model.roi.agnostic ? `only the ${c.model.classes[0]}` : "both",
     why: c.model.roi.agnostic ? "This model compares boxes of all classes." : "Suppression compares boxes of one class only: one place can give two classes." }),
   masks: (c) => ({ ask: "The network predicts a mask for every class. Which one is pasted?", options: ["the one with the most pixels", "that of the box's class", "their mean"], right: "that of the box's class", why: "The class head decides; the mask branch only answers “which pixels, if it is that class?”" }),

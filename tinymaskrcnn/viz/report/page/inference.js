@@ -19,7 +19,7 @@ function outlineThread(view, stage, colour = "#ffffff") {
   if (view.thread) stage.box(threadBox(view.content, view.thread), colour, "solid", 2);
 }
 
-const MAPS = { body: "backbone", laterals: "lateral 1×1", merged: "merged", pyramid: "pyramid", hidden: "RPN hidden" };
+const MAPS = { stem: "first layer", body: "stages", laterals: "lateral 1×1", merged: "merged", pyramid: "pyramid", hidden: "RPN hidden" };
 const className = (content, k) => (k === 0 ? "background" : content.model.classes[k - 1] ?? `class ${k}`);
 const levelName = (content, i) => `P${Math.round(Math.log2(content.anchors[i].stride[0]))}`;
 
@@ -29,7 +29,7 @@ const INFERENCE = [
     text: ({ input: i }) => `The image has ${i.original.join(" × ")} pixels and is <b>resized</b> to ${i.resized.join(" × ")}. Its channels are shifted and scaled to about 0 ± 1, and the batch is padded with zeros to ${i.padded.join(" × ")}. Everything that follows happens in these pixels.`,
     build: (view) => pictureStep(view, view.content),
   },
-  mapStep("backbone", "Backbone", ["body"], "The bottom-up network turns pixels into <b>feature maps</b>: each stage halves the size and sees more of the image at once. Bright means active. Choose a map to lay it over the image."),
+  mapStep("backbone", "Backbone", ["stem", "body"], "The bottom-up network turns pixels into <b>feature maps</b>: each stage halves the size and sees more of the image at once. Bright means active. Choose a map to lay it over the image."),
   mapStep("pyramid", "Feature pyramid", ["laterals", "merged", "pyramid", "hidden"], "From the coarsest map down, each level is enlarged and <b>added</b> to the next finer one (a 1×1 convolution first gives both the same number of channels). So every level knows what things are, and the fine levels still know where."),
   {
     id: "anchors", group: "First stage", title: "Anchors", kind: "anchor", arrive: toAnchor,
@@ -54,7 +54,7 @@ const INFERENCE = [
         },
         panel: () => [heading("Levels"), grid(["level", "cells", "stride", "size", "anchors"], levels.map((l, i) => [levelName(content, i), `${l.columns} × ${l.rows}`, l.stride[0], l.sizes.map((s) => fixed(s, 0)).join(" "), (l.rows * l.columns * l.cell.length).toLocaleString("en")])),
           chosen.map((i) => [heading(`${levelName(content, i)}: the anchors of this cell`, COLOUR.anchor),
-            facts(cellAnchors(levels[i], at).map((a, k) => [`ratio ${fixed(levels[i].ratios[k % levels[i].ratios.length], 2)}`, `${boxText(a.box, 0)} · objectness ${fixed(a.score, 3)}`]))])],
+            facts(cellAnchors(levels[i], at).map((a, k) => [`ratio ${fixed(levels[i].ratios[k % levels[i].ratios.length], 2)}`, `${boxText(a.box, 0)} · objectness 1 / (1 + exp(${fixed(-a.logit)})) = ${fixed(a.score, 3)}`]))])],
       };
     },
   },
@@ -302,18 +302,25 @@ function mapStep(id, title, kinds, text) {
   return {
     id, group: "Features", title, text: () => text, arrive: toRegion,
     build: (view) => {
-      const { content, state } = view, kind = kinds.includes(state[id]) ? state[id] : (id === "backbone" ? "body" : "pyramid");
+      const { content, state } = view, offered = kinds.filter((k) => k !== "stem" || content.stem), kind = offered.includes(state[id]) ? state[id] : (id === "backbone" ? "body" : "pyramid");
+      const which = offered.length > 1 && choice("map", offered.map((k) => [k, MAPS[k]]), kind, (v) => view.set(id, v));
+      if (kind === "stem") return firstLayerStep(view, which);
       const maps = content.maps[kind], i = Math.min(Math.max(state.level, 0), maps.length - 1), map = maps[i], channel = Math.min(state.channel || 0, map.planes.length - 1);
       const name = (k) => (id === "backbone" ? `C${k + 2}` : levelName(content, k));
+      const sums = kind === "merged" && channel > 0 && mergedText(content, i, channel, state.cell || content.input.resized.map((side) => side / 2));
       const range = `${tiny(map.low[channel])} to ${tiny(map.high[channel])}`;
       return {
         noChips: true,
-        controls: [kinds.length > 1 && choice("map", kinds.map((k) => [k, MAPS[k]]), kind, (v) => view.set(id, v)), choice("level", maps.map((_, k) => [k, name(k)]), i, (v) => view.set("level", v))],
+        move: kind === "merged" ? (place) => { state.cell = place; view.refresh(); return true; } : null,
+        step: kind === "merged" ? content.anchors[i].stride : null,
+        controls: [which, choice("level", maps.map((_, k) => [k, name(k)]), i, (v) => view.set("level", v))],
         paint: (stage) => {
           stage.overlay(plane(map, channel), [0, 0, ...content.input.padded], 0.86);
           outlineThread(view, stage);
+          if (kind === "merged") stage.dot(...cellCentre(content.anchors[i], state.cell || content.input.resized.map((side) => side / 2)), "#ffffff", 3);
         },
         panel: () => [heading(`${name(i)}: ${map.size[1]} × ${map.size[0]} cells, ${map.size[2]} channels`),
+          sums && [heading("How the number at this cell comes about"), facts(sums), el("p", { class: "fine" }, `${MOVE} for another cell. Maps on this page have 256 shades, so the last digit may be off.`.replace(/<\/?kbd>/g, ""))],
           el("p", { class: "quiet" }, `${channel ? `channel ${channel - 1}` : "mean size of all channels"}: ${range}`),
           el("div", { class: "thumbs" }, [...Array(map.planes.length).keys()].map((k) => el("button", { type: "button", "aria-pressed": String(k === channel), "aria-label": k ? `channel ${k - 1}` : "mean of all channels", onclick: () => view.set("channel", k) }, thumb(plane(map, k), k ? `channel ${k - 1}` : "mean |·|")))),
           heading("All levels"), el("div", { class: "thumbs" }, maps.map((m, k) => thumb(plane(m, Math.min(channel, m.planes.length - 1)), `${name(k)}: ${m.size[1]} × ${m.size[0]}`)))],
@@ -334,7 +341,7 @@ function cellCentre(level, at) {
 }
 function cellAnchors(level, at) {
   const n = level.cell.length, first = cellOf(level, at) * n;
-  return level.cell.map((_, k) => ({ box: anchorBox(level, first + k), score: sigmoid(level.logits.at(first + k)) }));
+  return level.cell.map((_, k) => ({ box: anchorBox(level, first + k), logit: level.logits.at(first + k), score: sigmoid(level.logits.at(first + k)) }));
 }
 // The part of the plane that a map's cells cover: a cell is centred on a multiple of the stride.
 function cellsArea(level) {
@@ -373,8 +380,9 @@ function rpnOutcomes(view) {
 function rpnDetails(view, p, outcome) {
   const { content } = view, r = content.rpn, why = outcome && whyRpn(content, p, outcome);
   return [heading(outcome && outcome.outcome === "kept" ? "Proposal" : "Anchor and its box", COLOUR.proposal), why && el("p", { class: "why", "data-field": "why" }, why),
+    outcome?.outcome === "overlap" && facts([["IoU", iouText(r.clipped.row(p), r.clipped.row(outcome.by)), "iou"]]),
     facts([["anchor", `${r.anchors.at(p)} on ${levelName(content, r.levels.at(p))}`, "anchor"], ["anchor box", boxText(r.anchorBoxes.row(p), 0)], ["objectness", fixed(r.scores.at(p), 4), "objectness"],
-      ["dx  dy  dw  dh", boxText(r.deltas.row(p), 2)], ["moved", boxText(r.moved.row(p))], ["clipped", boxText(r.clipped.row(p))]])];
+      ["dx  dy  dw  dh", boxText(r.deltas.row(p), 2)], ...decodingText(r.anchorBoxes.row(p), r.deltas.row(p)), ["moved", boxText(r.moved.row(p))], ["clipped", boxText(r.clipped.row(p))]])];
 }
 
 function whyRpn(content, p, { outcome, by }) {
@@ -389,6 +397,7 @@ function regionDetails(view, i) {
   return [heading(`Proposal ${i}`, COLOUR.proposal),
     facts([["box", boxText(b)], ["√area", fixed(side, 1)], ["level", `${levelName(content, g.levels.at(i))} = floor(${content.model.canonicalLevel} + log₂(${fixed(side, 1)} / ${content.model.canonicalScale})), kept in range`, "level"], ["stride", String(g.strides[g.levels.at(i)])],
       ["samples", `${g.pointsX.shape[1]} × ${g.pointsY.shape[1]}`], ["first point", `${fixed(g.pointsX.row(i)[0])}, ${fixed(g.pointsY.row(i)[0])}`, "point"]]),
+    binPanel(view, i),
     heading("Its crop"), el("div", { class: "thumbs" }, thumb(cropCanvas(g, i, bins), "mean |·| of all channels"), channelThumbs(g, i))];
 }
 
@@ -407,7 +416,8 @@ function classDetails(view, i) {
   const order = [...scores.keys()].sort((a, b) => scores[b] - scores[a]).slice(0, 8);
   return [heading(`Proposal ${i}`, COLOUR.proposal), bars(order.map((k) => [className(content, k), scores[k], fixed(scores[k], 3), k ? COLOUR.proposal : COLOUR.dropped]), 1),
     heading("Where each class would move it", COLOUR.detection), mine.length ? grid(["class", "dx dy dw dh", "box"], mine.map((k) => [className(content, c.labels.at(k)), boxText(c.deltas.row(k), 2), boxText(c.boxes.row(k), 0)])) : el("p", { class: "quiet" }, "No class is above the lowest score."),
-    facts([["before", boxText(proposalBox(content, i))]])];
+    facts([["before", boxText(proposalBox(content, i))], ...(mine.length ? decodingText(proposalBox(content, i), c.deltas.row(mine[0]), content.model.roi.weights) : [])]),
+    content.model.roi.weights.some((v) => v !== 1) && mine.length > 0 && el("p", { class: "fine" }, `The offsets are first divided by ${content.model.roi.weights.join(", ")}.`)];
 }
 
 function detectionDetails(view, i, outcome) {
@@ -415,6 +425,7 @@ function detectionDetails(view, i, outcome) {
   const scores = g.scores.row(row), order = [...scores.keys()].sort((a, b) => scores[b] - scores[a]).slice(0, 5), why = whyDetection(view, i, outcome);
   const maskRow = c.maskRow.get(i);
   return [heading(`${className(content, label)} ${fixed(c.scores.at(i), 3)}`, outcome.outcome === "kept" ? COLOUR.detection : COLOUR.dropped), why && el("p", { class: "why", "data-field": "why" }, why), verdictOf(view, i),
+    outcome.outcome === "overlap" && facts([["IoU", iouText(c.boxes.row(i), c.boxes.row(outcome.by)), "iou"]]),
     facts([["score", fixed(c.scores.at(i), 4), "score"], ["box in the image", boxText(c.original.row(i)), "box"], ["in the resized image", boxText(c.boxes.row(i))]]),
     bars(order.map((k) => [className(content, k), scores[k], fixed(scores[k], 3), k === label ? COLOUR.detection : COLOUR.dropped]), 1),
     heading(`Proposal ${row}`, COLOUR.proposal), facts([["box", boxText(r.clipped.row(p)), "proposal"], ["level", levelName(content, g.levels.at(row)), "level"], ["class offsets", boxText(c.deltas.row(i), 2)]]),

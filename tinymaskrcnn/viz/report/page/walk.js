@@ -135,7 +135,7 @@ class View {
   }
 
   // How strongly a thing is drawn.
-  strength(h) { return this.focused !== null ? (h.key === this.focused ? 1 : h.strong ? 0.35 : 0.07) : h.strong ? 0.95 : 0.1; }
+  strength(h) { return this.focused !== null ? (h.key === this.focused ? 1 : h.strong ? 0.35 : 0.04) : h.strong ? 0.95 : 0.06; }
 
   focus(key) {
     if (key === this.focused) return;
@@ -199,6 +199,7 @@ class View {
   refresh() {
     this.built = this.step.build(this);
     const hits = this.built.hits || [], ranks = markFew(hits, this.objects, this.step.few ? this.state.few : Infinity, this.followed);
+    this.stage.canvas.classList.toggle("touch", !!this.built.drag);
     this.stage.margin = this.built.margin || 0;
     this.stage.zoomTo = this.built.zoom || (this.state.zoom && this.thread ? around(threadBox(this.content, this.thread), this.content.input.resized) : null);
     this.legend.replaceChildren(...(this.built.legend ? [legend(this.built.legend)] : []));
@@ -255,6 +256,7 @@ class View {
     const content = await unpack(document.getElementById("data").textContent);
     content.candidates.maskRow = new Map(content.candidates.maskOf.map((c, row) => [c, row]));
     const photo = await loadPicture(content.input.photo);
+    if (content.stem) content.pixels = networkPixels(content, await loadPicture(content.input.network)).slice(0, content.stem.weight.shape[1]);
     const view = (window.page = new View(content, photo, app));
     view.open(location.hash.slice(1));
   } catch (problem) {

@@ -42,9 +42,12 @@ function encode(goal, box, weights) {
   return [(x(goal) - x(box)) / w, (y(goal) - y(box)) / h, Math.log(gw / w), Math.log(gh / h)].map((v, i) => v * weights[i]);
 }
 
+// RoIAlign does not crop from the last level, which is the one before it, subsampled.
+const pooledStrides = (content) => content.regions.strides.slice(0, -1);
+
 // As `MultiScaleRoIAlign.level_of`: the index of a box's level.
 function levelOf(content, box) {
-  const { canonicalLevel, canonicalScale } = content.model, exponents = content.regions.strides.map(Math.log2);
+  const { canonicalLevel, canonicalScale } = content.model, exponents = pooledStrides(content).map(Math.log2);
   const level = Math.floor(canonicalLevel + Math.log2(Math.sqrt((box[2] - box[0]) * (box[3] - box[1])) / canonicalScale) + 1e-6);
   return Math.max(exponents[0], Math.min(exponents.at(-1), level)) - exponents[0];
 }
@@ -117,5 +120,5 @@ function regionState(content, iou) {
 }
 
 function whatIfButton(view, start) {
-  return el("button", { type: "button", class: "plain", id: "what-if", "aria-pressed": String(!!view.tried), onclick: () => { view.tried = view.tried ? null : [...start]; view.rebuild(); view.sheet.show(); } }, view.tried ? "back to the model's boxes" : "drag a box: what if?");
+  return el("button", { type: "button", class: "plain", id: "what-if", "aria-pressed": String(!!view.tried), onclick: () => { view.tried = view.tried ? null : [...start]; view.arrive(); view.rebuild(); view.sheet.show(); } }, view.tried ? "back to the model's boxes" : "drag a box: what if?");
 }
