@@ -20,26 +20,31 @@ function firstLayerAt({ stem, pixels, input }, channel, row, column) {
   return { values, weights, size, sum, normed, value: Math.max(0, normed) };
 }
 
-function firstLayer(content, channel) {
-  content.stem.maps ??= new Map();
-  if (!content.stem.maps.has(channel)) {
-    const [w, h] = content.input.resized.map((side) => Math.ceil(side / content.stem.stride)), values = new Float32Array(w * h);
-    for (let i = 0; i < values.length; i++) values[i] = firstLayerAt(content, channel, Math.floor(i / w), i % w).value;
-    content.stem.maps.set(channel, { values, w, h, most: values.reduce((a, b) => Math.max(a, b), 1e-9) });
+// A channel's map, of a large image only every few cells: at most about `most` on a side.
+function firstLayer(content, channel, most) {
+  const { stem } = content, key = `${channel} ${most}`;
+  stem.maps ??= new Map();
+  if (!stem.maps.has(key)) {
+    const [columns, rows] = firstLayerSize(content), each = Math.ceil(Math.max(columns, rows) / most), w = Math.ceil(columns / each), h = Math.ceil(rows / each);
+    const values = Float32Array.from({ length: w * h }, (_, i) => firstLayerAt(content, channel, each * Math.floor(i / w), each * (i % w)).value);
+    const largest = values.reduce((a, b) => Math.max(a, b), 1e-9);
+    stem.maps.set(key, { canvas: mapCanvas(values.map((v) => v / largest), w, h), area: [-0.5, -0.5, w * each * stem.stride - 0.5, h * each * stem.stride - 0.5] });
   }
-  return content.stem.maps.get(channel);
+  return stem.maps.get(key);
 }
+
+const firstLayerSize = ({ input, stem }) => input.resized.map((side) => Math.ceil(side / stem.stride));
 
 // The step of the first layer: a map of one channel, and at the cell that is pointed at the whole sum.
 function firstLayerStep(view, controls) {
-  const { content, state } = view, { stem } = content, shown = stem.weight.length, channel = Math.min(Math.max((state.channel || 1) - 1, 0), shown - 1), map = firstLayer(content, channel);
+  const { content, state } = view, { stem } = content, shown = stem.weight.length, channel = Math.min(Math.max((state.channel || 1) - 1, 0), shown - 1), map = firstLayer(content, channel, 160), [columns, rows] = firstLayerSize(content);
   const at = state.cell || content.input.resized.map((side) => side / 2), limit = (v, n) => Math.max(0, Math.min(n - 1, Math.round(v / stem.stride)));
-  const column = limit(at[0], map.w), row = limit(at[1], map.h), reach = stem.weight.shape[2] >> 1, [x, y] = [column * stem.stride, row * stem.stride];
+  const column = limit(at[0], columns), row = limit(at[1], rows), reach = stem.weight.shape[2] >> 1, [x, y] = [column * stem.stride, row * stem.stride];
   return {
     noChips: true, controls, step: [stem.stride, stem.stride],
     move: (place) => { state.cell = place; view.refresh(); return true; },
     paint: (stage) => {
-      stage.overlay(mapCanvas(map.values.map((v) => v / map.most), map.w, map.h), [-0.5, -0.5, map.w * stem.stride - 0.5, map.h * stem.stride - 0.5], 0.8);
+      stage.overlay(map.canvas, map.area, 0.8);
       stage.box([x - reach, y - reach, x + reach + 1, y + reach + 1], COLOUR.point, "solid", 2);
       outlineThread(view, stage);
     },
@@ -48,7 +53,7 @@ function firstLayerStep(view, controls) {
       return [heading(`Channel ${channel} of ${stem.channels}, row ${row}, column ${column}`), el("p", { class: "quiet" }, `${size} × ${size} pixels of each colour, times the weights of this channel:`),
         values.map((plane, k) => [el("p", { class: "fine" }, names[k]), products(plane, weights.subarray(k * size * size, (k + 1) * size * size), size)]),
         facts([[`sum of ${values.flat().length} products`, fixed(sum, 3), "first-sum"], ["after the norm", `${fixed(sum, 3)} × ${fixed(stem.scale.at(channel), 3)} ${stem.shift.at(channel) < 0 ? "−" : "+"} ${fixed(Math.abs(stem.shift.at(channel)), 3)} = ${fixed(normed, 3)}`], ["ReLU", `max(0, ${fixed(normed, 3)}) = ${fixed(value, 3)}`], ["this cell", fixed(value, 3), "first-value"]]),
-        el("div", { class: "thumbs" }, [...Array(shown).keys()].map((k) => { const m = firstLayer(content, k); return el("button", { type: "button", "aria-pressed": String(k === channel), "aria-label": `channel ${k}`, onclick: () => view.set("channel", k + 1) }, thumb(mapCanvas(m.values.map((v) => v / m.most), m.w, m.h), `channel ${k}`)); }))];
+        el("div", { class: "thumbs" }, [...Array(shown).keys()].map((k) => el("button", { type: "button", "aria-pressed": String(k === channel), "aria-label": `channel ${k}`, onclick: () => view.set("channel", k + 1) }, thumb(firstLayer(content, k, 48).canvas, `channel ${k}`))))];
     },
   };
 }

@@ -26,7 +26,8 @@ class Sheet {
   show() {
     if (!this.floats) return;
     this.set(true);
-    const stage = this.main.querySelector(".stage").getBoundingClientRect(), over = stage.bottom - this.aside.getBoundingClientRect().top;
+    const top = innerHeight - parseFloat(getComputedStyle(this.aside).bottom) - this.aside.offsetHeight; // where it will have risen to
+    const over = this.main.querySelector(".stage").getBoundingClientRect().bottom - top;
     if (over > 0) scrollBy(0, over + 8);
   }
 
