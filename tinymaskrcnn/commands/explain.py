@@ -40,9 +40,10 @@ PAGE = 1024  # pixels after scaling: the sides of the part of a large image that
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Writes one self-contained HTML file: anchors, proposals, crops, classes, masks, and why "
-        "each box was kept or dropped, with sliders for the thresholds. With --targets also "
-        "matching, losses, gradients, and the reason of each error."
+        "Writes one self-contained HTML file that follows any object through every stage: "
+        "anchors, proposals, crops, classes, masks, and why each box was kept or dropped, with "
+        "sliders for the thresholds. With --targets also matching, losses, gradients, and the "
+        "reason of each error."
     )
     parser.add_argument("picture", metavar="IMAGE", help="an image file")
     parser.add_argument(

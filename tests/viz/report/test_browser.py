@@ -8,74 +8,15 @@ import numpy as np
 import pytest
 
 import tinymaskrcnn as tm
-from tests.browsers import chromium, opened
-from tinymaskrcnn.datasets import CocoDataset
+from tests.browsers import opened
+from tests.viz.report.driving import field, go, hover, slide, text
 from tinymaskrcnn.detection.boxes import clip_boxes
 from tinymaskrcnn.evaluation import coco_annotations, coco_results, image_errors
-from tinymaskrcnn.models.pretrained import load_model
 from tinymaskrcnn.ops.nms.reference import batched_nms
 from tinymaskrcnn.ops.paste_masks.reference import paste_masks_binary
-from tinymaskrcnn.viz.report import explain_page, moment, timeline_page, trace_of
+from tinymaskrcnn.viz.report import moment, timeline_page, trace_of
 
 pytestmark = pytest.mark.browser
-SHAPES = "data/shapes/annotations.json"
-
-
-@pytest.fixture(scope="module")
-def subject(pytestconfig):
-    """The shipped model, its classes, and an image with its target."""
-    model = load_model("shapes")
-    classes = model.classes
-    image, target = CocoDataset(pytestconfig.rootpath / SHAPES, classes=classes)[3]
-    return model, classes, image, target
-
-
-@pytest.fixture(scope="module")
-def t(subject):
-    model, _, image, target = subject
-    return trace_of(model, image, target)
-
-
-@pytest.fixture(scope="module")
-def explained(subject, t, tmp_path_factory):
-    model, classes, image, target = subject
-    path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(explain_page(model, image, classes, target, "a picture", t=t))
-    return path
-
-
-@pytest.fixture(scope="module")
-def driver():
-    with chromium() as driver:
-        yield driver
-
-
-@pytest.fixture
-def page(driver, explained):
-    with opened(driver, explained.as_uri()):
-        yield driver
-
-
-def go(page, step):
-    page.execute_script("page.go(arguments[0])", step)
-
-
-def slide(page, slider, value):
-    """Move a slider as a person does: its value changes, and it sends an event."""
-    page.execute_script(
-        "const s = document.getElementById(arguments[0]); s.value = arguments[1];"
-        "s.dispatchEvent(new Event('input', {bubbles: true}))",
-        slider,
-        str(value),
-    )
-
-
-def text(page, selector):
-    return page.execute_script("return document.querySelector(arguments[0]).textContent", selector)
-
-
-def field(page, name):
-    return text(page, f'#details [data-field="{name}"]')
 
 
 # ---- sliders
@@ -129,18 +70,6 @@ def test_mask_threshold_fills_as_many_pixels(page, subject, t, threshold):
 
 
 # ---- hovering
-
-
-def hover(page, box):
-    """Move the pointer over the middle of the box on the image."""
-    page.execute_script(
-        "const s = page.stage, b = arguments[0], r = s.canvas.getBoundingClientRect();"
-        "const [x, y] = s.place((b[0] + b[2]) / 2, (b[1] + b[3]) / 2);"
-        "s.canvas.dispatchEvent(new PointerEvent('pointermove', {bubbles: true,"
-        "clientX: r.left + x * r.width / s.canvas.width,"
-        "clientY: r.top + y * r.height / s.canvas.height}))",
-        [float(v) for v in box],
-    )
 
 
 def test_hovering_a_detection_shows_its_numbers(page, t):
@@ -239,7 +168,7 @@ def test_every_step_by_keys_and_back(page):
     from selenium.webdriver.common.keys import Keys
 
     steps = steps_of(page)
-    assert len(steps) == 20
+    assert len(steps) == 21
     body = page.find_element("tag name", "body")
     for key, order in ((Keys.ARROW_RIGHT, steps), (Keys.ARROW_LEFT, steps[::-1])):
         for step in order[1:]:
@@ -350,12 +279,13 @@ def test_the_timeline_by_keys(driver, subject, tmp_path):
     path = tmp_path / "index.html"
     path.write_text(timeline_page(texts, "run"))
     with opened(driver, path.as_uri()):
+        driver.execute_script("page.stop(); page.move(2)")
         body = driver.find_element("tag name", "body")
         for key, step in ((Keys.ARROW_LEFT, "7"), (Keys.ARROW_LEFT, "0"), (Keys.ARROW_RIGHT, "7")):
             body.send_keys(key)
             assert text(driver, 'output[for="moment"]') == step
         visited = set()
-        for _ in range(14):
+        for _ in range(15):
             driver.switch_to.active_element.send_keys(Keys.TAB)
             visited.add(driver.switch_to.active_element.get_attribute("id"))
         views = {f"go-{name}" for name in ("detections", "proposals", "anchors", "objectness")}

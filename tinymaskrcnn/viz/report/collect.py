@@ -54,6 +54,7 @@ def collect(
                 ("hidden", "rpn.hidden"),
             )
         },
+        "stem": _first_layer(pack, model),
         "anchors": levels_of_anchors(pack, model, t),
         "rpn": _proposals(pack, t),
         "regions": _regions(pack, model, t),
@@ -84,6 +85,7 @@ def _model(model: MaskRCNN, t: Trace, classes: Sequence[str]) -> dict[str, Any]:
             "agnostic": roi.class_agnostic_nms,
             "limit": model.roi_heads.limit(room),
             "foreground": roi.fg_iou_thresh,
+            "weights": list(model.roi_heads.box_coder.weights),
             "minSize": MIN_SIZE,
         },
         "canonicalScale": pool.canonical_scale,
@@ -110,6 +112,26 @@ def _input(pack: Pack, t: Trace, image: np.ndarray) -> dict[str, Any]:
         "std": [float(v) for v in std],
         "range": [low, high],
         "histogram": pack.array(counts, "i4"),
+    }
+
+
+def _first_layer(pack: Pack, model: MaskRCNN) -> dict[str, Any] | None:
+    """The first convolution with its norm as a scale and a shift: the page computes it from the
+    image. None where it has another form.
+    """
+    state, body = model.state_dict(), "backbone.body"
+    weight, spread = state.get(f"{body}.conv1.weight"), state.get(f"{body}.bn1.running_var")
+    if weight is None or spread is None or weight.shape[1] not in (1, 3):
+        return None
+    backbone: Any = model.backbone
+    scale = state[f"{body}.bn1.weight"] / np.sqrt(spread + backbone.body.bn1.eps)
+    shift = state[f"{body}.bn1.bias"] - state[f"{body}.bn1.running_mean"] * scale
+    return {
+        "channels": len(weight),
+        "weight": pack.array(weight[:CHANNELS], "f4"),  # channels, image channels, rows, columns
+        "scale": pack.array(scale[:CHANNELS], "f4"),
+        "shift": pack.array(shift[:CHANNELS], "f4"),
+        "stride": 2,
     }
 
 
@@ -164,16 +186,12 @@ def levels_of_anchors(
 def _proposals(pack: Pack, t: Trace) -> dict[str, Any]:
     top = t["rpn.top_k"][0]
     deltas = t["rpn.deltas"][0, top]
-    edges = [np.quantile(deltas, q, axis=0) if len(deltas) else np.zeros(4) for q in (0.01, 0.99)]
-    histograms = [histogram(d, 32, *ends)[0] for d, *ends in zip(deltas.T, *edges, strict=True)]
     return {
         "anchors": pack.array(top, "i4"),
         "anchorBoxes": pack.array(t["rpn.anchors"][top], "f4"),
         "levels": pack.array(t["rpn.top_k_levels"], "u1"),
         "scores": pack.array(t["rpn.scores"][0], "f4"),
         "deltas": pack.array(deltas, "f4"),
-        "deltaRanges": [[float(a), float(b)] for a, b in zip(*edges, strict=True)],
-        "deltaHistograms": pack.array(histograms, "i4"),
         "moved": pack.array(t["rpn.moved"][0], "f4"),
         "clipped": pack.array(t["rpn.clipped"][0], "f4"),
         "outcomes": pack.array(t["rpn.outcomes"][0], "u1"),

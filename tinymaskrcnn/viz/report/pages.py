@@ -17,13 +17,24 @@ from ...models.mask_rcnn import MaskRCNN
 from ...tracing import Trace
 from .. import colours
 from ..derived import trace
+from .code import code_of_steps
 from .collect import collect
 from .learning import collect_learning, collect_weights
 from .pack import Pack
 
 logger = logging.getLogger(__name__)
-SCRIPTS = ("data", "boxes", "charts", "stage", "inference", "learning", "walk")
-TIMELINE_SCRIPTS = ("data", "boxes", "charts", "stage", "timeline")
+SHARED = ("data", "boxes", "charts", "stage", "losses")
+SCRIPTS = (
+    *SHARED,
+    *("sheet", "formulas", "story", "whatif", "about", "inference", "learning", "overview", "walk"),
+)
+TIMELINE_SCRIPTS = (*SHARED, "timeline")
+ARROWS = "<kbd>←</kbd> <kbd>→</kbd>"
+KEYS = (
+    f"{ARROWS} steps · hover or <kbd>Tab</kbd> for details · click to follow a thing through all "
+    "steps · <kbd>Esc</kbd> lets go"
+)
+TIMELINE_KEYS = f"{ARROWS} moments of training"
 
 
 @np.errstate(all="ignore")  # for weights that are too large; `require_finite` reports them
@@ -80,8 +91,8 @@ def explain_page(
             model.zero_grad()
     state = model.state_dict() if weights else {}
     content["weights"] = part("weights", lambda: collect_weights(pack, state)) or []
-    content["missing"] = missing
-    return page("every stage of", title, SCRIPTS, pack.text(content))
+    content |= {"missing": missing, "code": code_of_steps()}
+    return page("every stage of", title, KEYS, SCRIPTS, pack.text(content))
 
 
 @np.errstate(all="ignore")
@@ -120,16 +131,17 @@ def timeline_page(moments: Sequence[str], title: str) -> str:
         moments: texts of `timeline.moment`, in the order of their steps.
         title: the image's name.
     """
-    return page("learning to see", title, TIMELINE_SCRIPTS, "\n".join(moments))
+    return page("learning to see", title, TIMELINE_KEYS, TIMELINE_SCRIPTS, "\n".join(moments))
 
 
-def page(lead: str, title: str, scripts: Sequence[str], data: str) -> str:
-    """The template, with its style, scripts and data filled in."""
+def page(lead: str, title: str, keys: str, scripts: Sequence[str], data: str) -> str:
+    """The template, with its style, scripts and data filled in; `keys` is HTML."""
     script = heat_table() + "\n".join(page_file(f"{name}.js") for name in scripts)
     parts = {
         "LEAD": html.escape(lead),
+        "KEYS": keys,
         "TITLE": html.escape(printable(title)),
-        "STYLE": page_file("style.css"),
+        "STYLE": page_file("style.css") + page_file("walk.css"),
         "VARIABLES": colour_variables(),
         "SCRIPT": f'"use strict";\n{script}',
         "DATA": data,

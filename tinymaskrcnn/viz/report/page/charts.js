@@ -75,27 +75,46 @@ function thumb(canvas, caption, settings = {}) {
   return el("figure", settings, canvas, el("figcaption", {}, caption));
 }
 
-// A histogram as SVG: counts over a range, one colour per series.
-function histogram(series, range, colours, height = 74) {
-  const width = 300, most = Math.max(1, ...series.flatMap((s) => [...s]));
-  const svg = svgOf(width, height + 16);
+// A histogram as SVG: counts over a range, one colour per series; `unitName` says what the range counts.
+function histogram(series, range, colours, height = 74, unitName = "") {
+  const width = 300, most = Math.max(1, ...series.flatMap((s) => [...s])), left = 34, wide = width - left;
+  const svg = svgOf(width, height + 16, `histogram${unitName && ` of ${unitName}`}, from ${tiny(range[0])} to ${tiny(range[1])}`);
+  svg.append(shape("path", { d: `M${left},2V${height}H${width}`, fill: "none", stroke: "#b9b4a6" }));
+  label(svg, left - 4, 10, most.toLocaleString("en"), "end");
+  label(svg, left - 4, height, "0", "end");
   series.forEach((counts, k) => {
-    const step = width / counts.length;
+    const step = wide / counts.length;
     const points = [...counts].flatMap((n, i) => {
       const y = height - (n / most) * (height - 4);
-      return [`${(i * step).toFixed(1)},${y.toFixed(1)}`, `${((i + 1) * step).toFixed(1)},${y.toFixed(1)}`];
+      return [`${(left + i * step).toFixed(1)},${y.toFixed(1)}`, `${(left + (i + 1) * step).toFixed(1)},${y.toFixed(1)}`];
     });
-    svg.append(shape("polyline", { points: `0,${height} ${points.join(" ")} ${width},${height}`, fill: series.length === 1 ? colours[k] : "none",
+    svg.append(shape("polyline", { points: `${left},${height} ${points.join(" ")} ${width},${height}`, fill: series.length === 1 ? colours[k] : "none",
       stroke: colours[k], "fill-opacity": 0.35, "stroke-width": 1.2 }));
   });
-  label(svg, 0, height + 13, tiny(range[0]));
-  label(svg, width, height + 13, tiny(range[1]), "end");
+  label(svg, left, height + 13, tiny(range[0]));
+  label(svg, width, height + 13, `${tiny(range[1])}${unitName && ` ${unitName}`}`, "end");
   if (range[0] < 0 && range[1] > 0) {
-    const zero = (-range[0] / (range[1] - range[0])) * width;
+    const zero = left - (range[0] / (range[1] - range[0])) * wide;
     svg.append(shape("line", { x1: zero, x2: zero, y1: 0, y2: height, stroke: "#999", "stroke-dasharray": "2 3" }));
-    if (zero > 30 && zero < width - 30) label(svg, zero, height + 13, "0", "middle");
+    if (zero > left + 40 && zero < width - 50 - 5 * unitName.length) label(svg, zero, height + 13, "0", "middle");
   }
   return svg;
+}
+
+// Values as the counts of a histogram over their middle 90 %, and how many lie outside of it.
+function spread(values, bins = 28) {
+  const sorted = [...values].sort((a, b) => a - b), at = (q) => sorted[Math.round(q * (sorted.length - 1))] ?? 0;
+  let range = [at(0.05), at(0.95)];
+  if (range[0] === range[1]) range = [range[0] - 0.5, range[1] + 0.5];
+  const counts = Array(bins).fill(0), inside = sorted.filter((v) => v >= range[0] && v <= range[1]);
+  for (const v of inside) counts[Math.min(bins - 1, Math.floor(((v - range[0]) / (range[1] - range[0])) * bins))]++;
+  return { counts, range, outside: sorted.length - inside.length };
+}
+
+// The colours of a map with their values: [place in 0..1, text].
+function heatScale(name, ticks, more = "") {
+  const colours = [0, 0.25, 0.5, 0.75, 1].map((v) => `rgb(${viridis(v)})`).join(",");
+  return el("div", { class: "heat-scale" }, el("span", {}, name), el("div", { style: { "--heat": `linear-gradient(to right,${colours})` } }, el("i"), ticks.map(([place, text]) => el("b", { style: { left: `${100 * place}%` } }, text))), more && el("span", { class: "fine" }, more));
 }
 
 // A curve over 0..1 in both directions.

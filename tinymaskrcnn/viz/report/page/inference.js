@@ -5,7 +5,21 @@ const COLOUR = (() => {
   return { truth: read("ground-truth"), anchor: read("anchor"), proposal: read("proposal"), detection: read("detection"),
     mask: read("mask"), point: read("sampling-point"), dropped: read("dropped"), missed: read("missed") };
 })();
-const MAPS = { body: "backbone", laterals: "lateral 1×1", merged: "merged", pyramid: "pyramid", hidden: "RPN hidden" };
+// What a step with cells looks at when something is followed: the cell of its anchor, on its level.
+function toAnchor(view, { anchor, truth }) {
+  const { content, state } = view;
+  const b = anchor !== undefined ? content.rpn.anchorBoxes.row(anchor) : truthBox(content, truth);
+  state.cell = [(b[0] + b[2]) / 2, (b[1] + b[3]) / 2];
+  if (anchor !== undefined) state.level = content.rpn.levels.at(anchor);
+}
+function toRegion(view, { region }) {
+  if (region !== undefined) view.state.level = view.content.regions.levels.at(region);
+}
+function outlineThread(view, stage, colour = "#ffffff") {
+  if (view.thread) stage.box(threadBox(view.content, view.thread), colour, "solid", 2);
+}
+
+const MAPS = { stem: "first layer", body: "stages", laterals: "lateral 1×1", merged: "merged", pyramid: "pyramid", hidden: "RPN hidden" };
 const className = (content, k) => (k === 0 ? "background" : content.model.classes[k - 1] ?? `class ${k}`);
 const levelName = (content, i) => `P${Math.round(Math.log2(content.anchors[i].stride[0]))}`;
 
@@ -13,28 +27,19 @@ const INFERENCE = [
   {
     id: "picture", group: "Input", title: "The image",
     text: ({ input: i }) => `The image has ${i.original.join(" × ")} pixels and is <b>resized</b> to ${i.resized.join(" × ")}. Its channels are shifted and scaled to about 0 ± 1, and the batch is padded with zeros to ${i.padded.join(" × ")}. Everything that follows happens in these pixels.`,
-    build: ({ content: { input: i, model, title, version, channelColours } }) => ({
-      paint: () => {},
-      panel: () => [heading("The input"),
-        facts([["file", title], ["original", `${i.original[0]} × ${i.original[1]}`], ["resized", `${i.resized[0]} × ${i.resized[1]}`, "resized"],
-          ["scale", fixed(i.resized[0] / i.original[0], 4)], ["padded", `${i.padded[0]} × ${i.padded[1]}`],
-          ["mean", i.mean.map((v) => fixed(v, 3)).join("  ")], ["deviation", i.std.map((v) => fixed(v, 3)).join("  ")]]),
-        heading("As the network receives it"), thumb(el("img", { src: i.network, alt: "the resized image" }), "normalisation undone"),
-        heading("Normalised values by channel"), histogram([...Array(i.histogram.length).keys()].map((k) => i.histogram.row(k)), i.range, channelColours),
-        heading("The model"), facts([["name", model.name], ["parameters", model.parameters.toLocaleString("en")], ["classes", model.classes.length > 8 ? some(model.classes.length, "class").replace("classs", "classes") : model.classes.join(", ")], ["tinymaskrcnn", version]])],
-    }),
+    build: (view) => pictureStep(view, view.content),
   },
-  mapStep("backbone", "Backbone", ["body"], "The bottom-up network turns pixels into <b>feature maps</b>: each stage halves the size and sees more of the image at once. Bright means active. Choose a map to lay it over the image."),
+  mapStep("backbone", "Backbone", ["stem", "body"], "The bottom-up network turns pixels into <b>feature maps</b>: each stage halves the size and sees more of the image at once. Bright means active. Choose a map to lay it over the image."),
   mapStep("pyramid", "Feature pyramid", ["laterals", "merged", "pyramid", "hidden"], "From the coarsest map down, each level is enlarged and <b>added</b> to the next finer one (a 1×1 convolution first gives both the same number of channels). So every level knows what things are, and the fine levels still know where."),
   {
-    id: "anchors", group: "First stage", title: "Anchors",
-    text: (c) => `Every cell of every level has <b>${c.anchors[0].cell.length} anchors</b>: fixed boxes of one area and several shapes. Move over the image, or use <kbd>Shift</kbd> and the arrow keys: these are the cells' guesses before anything is learned. There are ${c.anchors.reduce((s, l) => s + l.rows * l.columns * l.cell.length, 0).toLocaleString("en")} of them.`,
+    id: "anchors", group: "First stage", title: "Anchors", kind: "anchor", arrive: toAnchor,
+    text: (c) => `Every cell of every level has <b>${c.anchors[0].cell.length} anchors</b>: fixed boxes of one area and several shapes. ${MOVE}: these are the cells' guesses before anything is learned. There are ${c.anchors.reduce((s, l) => s + l.rows * l.columns * l.cell.length, 0).toLocaleString("en")} of them.`,
     build: (view) => {
       const { content, state } = view, levels = content.anchors;
       const at = state.cell || [content.input.resized[0] / 2, content.input.resized[1] / 2];
       const chosen = state.level < 0 ? levels.map((_, i) => i) : [Math.min(state.level, levels.length - 1)];
       return {
-        margin: 0.3, noChips: true,
+        margin: state.level < 0 ? 0.3 : overhang(levels[chosen[0]], content.input.resized), noChips: true,
         controls: choice("level", [...levels.map((_, i) => [i, levelName(content, i)]), [-1, "all"]], state.level, (v) => view.set("level", v)),
         move: (place) => { state.cell = place; view.refresh(); return true; },
         step: levels[chosen[0]].stride,
@@ -45,19 +50,20 @@ const INFERENCE = [
             const [x, y] = cellCentre(levels[i], at);
             if (state.level >= 0) stage.dot(x, y, COLOUR.anchor, 3);
           }
+          outlineThread(view, stage, COLOUR.detection);
         },
         panel: () => [heading("Levels"), grid(["level", "cells", "stride", "size", "anchors"], levels.map((l, i) => [levelName(content, i), `${l.columns} × ${l.rows}`, l.stride[0], l.sizes.map((s) => fixed(s, 0)).join(" "), (l.rows * l.columns * l.cell.length).toLocaleString("en")])),
           chosen.map((i) => [heading(`${levelName(content, i)}: the anchors of this cell`, COLOUR.anchor),
-            facts(cellAnchors(levels[i], at).map((a, k) => [`ratio ${fixed(levels[i].ratios[k % levels[i].ratios.length], 2)}`, `${boxText(a.box, 0)} · objectness ${fixed(a.score, 3)}`]))])],
+            facts(cellAnchors(levels[i], at).map((a, k) => [`ratio ${fixed(levels[i].ratios[k % levels[i].ratios.length], 2)}`, `${boxText(a.box, 0)} · objectness 1 / (1 + exp(${fixed(-a.logit)})) = ${fixed(a.score, 3)}`]))])],
       };
     },
   },
   {
-    id: "objectness", group: "First stage", title: "Objectness",
-    text: () => "A small network slides over every level and scores how much each anchor <b>looks like an object</b> of any class. The map shows the highest score of each cell; move over the cells, or use <kbd>Shift</kbd> and the arrow keys.",
+    id: "objectness", group: "First stage", title: "Objectness", kind: "anchor", arrive: toAnchor,
+    text: () => "A small network slides over every level and scores how much each anchor <b>looks like an object</b> of any class. The map shows the highest score of each cell. " + MOVE + " to read a cell.",
     build: (view) => {
       const { content, state } = view, i = Math.max(0, Math.min(state.level, content.anchors.length - 1)), level = content.anchors[i];
-      const best = bestOfCells(level), r = content.rpn;
+      const best = bestOfCells(level);
       const at = state.cell || [content.input.resized[0] / 2, content.input.resized[1] / 2];
       return {
         noChips: true,
@@ -66,47 +72,53 @@ const INFERENCE = [
         step: level.stride,
         paint: (stage) => {
           stage.fade(0.35);
-          stage.overlay(mapCanvas(best, level.columns, level.rows), cellsArea(level), 0.72);
+          stage.overlay(mapCanvas(best, level.columns, level.rows, viridis, (v) => (v < LEAST_HEAT ? 70 : 215)), cellsArea(level));
           const [x, y] = cellCentre(level, at);
           stage.dot(x, y, "#ffffff", 3);
+          outlineThread(view, stage);
         },
+        wide: [heatScale("objectness", [[0, "0"], [0.25, "0.25"], [0.5, "0.5"], [0.75, "0.75"], [1, "1"]], "the image shows through where all scores are below 0.05")],
         panel: () => [heading(`${levelName(content, i)}: anchors of this cell`, COLOUR.anchor),
           bars(cellAnchors(level, at).map((a, k) => [`ratio ${fixed(level.ratios[k % level.ratios.length], 2)}`, a.score, fixed(a.score, 3), COLOUR.anchor]), 1),
           heading("Cells above one half"), facts(content.anchors.map((l, k) => { const b = bestOfCells(l); return [levelName(content, k), `${b.reduce((s, v) => s + (v > 0.5), 0)} of ${b.length}`]; })),
-          heading("How the best anchors should move"), ["dx", "dy", "dw", "dh"].map((name, k) => [el("p", { class: "fine" }, name), histogram([r.deltaHistograms.row(k)], r.deltaRanges[k], [COLOUR.anchor], 44)])],
+          offsetCharts(content, COLOUR.anchor)],
       };
     },
   },
   {
-    id: "refine", group: "First stage", title: "Anchors move",
+    id: "refine", group: "First stage", title: "Anchors become boxes", kind: "anchor", few: "anchor",
     text: (c) => `Four numbers tell each anchor how to <b>move and stretch</b>, relative to its own size. The best ${c.model.rpn.perLevel} of each level go on. Here are the anchors with the highest scores (dotted) and their boxes (dashed).`,
     build: (view) => {
       const { content, state } = view, r = content.rpn, boxes = state.clipped ? r.clipped : r.moved;
-      const rows = byScore(r.scores).slice(0, state.top);
+      const rows = [...new Set([...byScore(r.scores).slice(0, BEST), ...(view.thread?.anchor === undefined ? [] : [view.thread.anchor])])];
       return {
         margin: state.clipped ? 0 : 0.12,
-        controls: [slider("best", "top", state.top, [1, Math.min(200, r.scores.length), 1], (v) => view.set("top", v, false), String),
-          choice("boxes", [[false, "as moved"], [true, "clipped"]], state.clipped, (v) => view.set("clipped", v)),
+        controls: [choice("boxes", [[false, "as moved"], [true, "clipped"]], state.clipped, (v) => view.set("clipped", v)),
           choice("show", [["boxes", "boxes"], ["corners", "all corners"]], state.corners || "boxes", (v) => view.set("corners", v))],
         legend: [["anchor", COLOUR.anchor, "dotted"], ["its box", COLOUR.proposal, "dashed"]],
-        hits: rows.map((p) => ({ key: p, box: boxes.row(p), text: `${levelName(content, r.levels.at(p))} ${fixed(r.scores.at(p))}`, details: () => rpnDetails(view, p) })),
+        hits: rows.map((p) => anchorHit(view, p, boxes.row(p), () => rpnDetails(view, p))),
         paint: (stage) => {
           stage.fade(0.3);
           if (state.corners === "corners") {
             for (let p = 0; p < boxes.length; p++) { const b = boxes.row(p); stage.dot(b[0], b[1], COLOUR.anchor, 1.6); stage.dot(b[2], b[3], COLOUR.proposal, 1.6); }
             return;
           }
-          const only = view.focused;
-          for (const p of rows) if (only === null || p === only) { stage.box(r.anchorBoxes.row(p), COLOUR.anchor, "dotted", 1.3); stage.box(boxes.row(p), COLOUR.proposal, "dashed", 1.5); }
+          for (const h of byStrength(view)) {
+            const alpha = view.strength(h);
+            stage.box(r.anchorBoxes.row(h.key), COLOUR.anchor, "dotted", 1.6, h.strong || h.key === view.focused ? alpha : alpha / 3);
+            stage.box(h.box, COLOUR.proposal, "dashed", 1.8, alpha);
+            if (h.key === view.focused) stage.arrow(middleOf(r.anchorBoxes.row(h.key)), middleOf(r.moved.row(h.key)), COLOUR.proposal);
+          }
         },
-        panel: () => [heading("Offsets of the best anchors"), ["dx", "dy", "dw", "dh"].map((name, k) => [el("p", { class: "fine" }, name), histogram([r.deltaHistograms.row(k)], r.deltaRanges[k], [COLOUR.proposal], 52)]),
+        panel: () => [offsetCharts(content, COLOUR.proposal),
           el("p", { class: "quiet" }, "dx, dy: the shift of the centre, in units of the anchor's sides. dw, dh: the logarithm of the change in width and height.")],
       };
     },
   },
   {
-    id: "proposals", group: "First stage", title: "Proposals",
-    text: (c) => `If boxes of one level overlap by more than ${c.model.rpn.nms}, <b>only the one with the highest score stays</b> (non-maximum suppression). The best ${c.model.rpn.limit} of those that stay become proposals. Choose a filter to see what it removed; click a box to see why.`,
+    id: "proposals", group: "First stage", title: "Proposals", kind: "anchor", few: "box",
+    arrive: (view, { anchor }) => { if (anchor !== undefined) view.state.outcome = rpnOutcomes(view)[anchor].outcome; },
+    text: (c) => `If boxes of one level overlap by more than ${c.model.rpn.nms}, <b>only the one with the highest score stays</b> (non-maximum suppression). The best ${c.model.rpn.limit} of those that stay become proposals. Choose a filter to see what it removed; ${TAP} a box to see why.`,
     build: (view) => {
       const { content, state } = view, r = content.rpn, outcomes = rpnOutcomes(view);
       const kinds = { kept: [], small: [], lowScore: [], overlap: [], beyondLimit: [] };
@@ -117,11 +129,11 @@ const INFERENCE = [
         controls: slider("NMS threshold", "rpn-nms", state.rpnNms, [0.05, 1, 0.01], (v) => view.set("rpnNms", v, false)),
         legend: [["proposal", COLOUR.proposal, "dashed"], ["removed", COLOUR.dropped, "dotted"], ["the box that stayed instead", COLOUR.detection]],
         count: [el("output", { id: "proposal-count" }, String(kinds.kept.length)), ` proposals${state.rpnNms === content.model.rpn.nms ? "" : " (the next steps use the model's own threshold)"}`],
-        hits: rows.map((p) => ({ key: p, box: r.clipped.row(p), text: `${levelName(content, r.levels.at(p))} ${fixed(r.scores.at(p))}`, details: () => rpnDetails(view, p, outcomes[p]) })),
+        hits: rows.map((p) => anchorHit(view, p, r.clipped.row(p), () => rpnDetails(view, p, outcomes[p]))),
         paint: (stage) => {
           stage.fade(0.3);
           const kept = state.outcome === "kept";
-          for (const p of rows) stage.box(r.clipped.row(p), kept ? COLOUR.proposal : COLOUR.dropped, kept ? "dashed" : "dotted", 1.1, view.focused === null ? 0.9 : 0.25);
+          for (const h of byStrength(view)) stage.box(h.box, kept ? COLOUR.proposal : COLOUR.dropped, kept ? "dashed" : "dotted", h.strong ? 1.8 : 1.1, view.strength(h));
           if (view.hit) {
             stage.box(r.anchorBoxes.row(view.focused), COLOUR.anchor, "dotted", 1.6);
             stage.box(r.clipped.row(view.focused), kept ? COLOUR.proposal : COLOUR.dropped, "solid", 2.6);
@@ -131,46 +143,48 @@ const INFERENCE = [
         },
         panel: () => [heading("What happened to the anchors"),
           facts([["anchors", anchors.toLocaleString("en")], ["best of each level", r.scores.length.toLocaleString("en")]]),
-          bars(Object.entries(OUTCOMES).map(([key, name]) => [name, kinds[key].length, String(kinds[key].length), key === "kept" ? COLOUR.proposal : COLOUR.dropped, key]), r.scores.length, (key) => { view.pinned = null; view.set("outcome", key); }, state.outcome),
+          bars(Object.entries(OUTCOMES).map(([key, name]) => [name, kinds[key].length, String(kinds[key].length), key === "kept" ? COLOUR.proposal : COLOUR.dropped, key]), r.scores.length, (key) => { view.pinned = null; view.focused = null; view.set("outcome", key); }, state.outcome),
           content.learning ? [heading("Objects covered (IoU ≥ 0.7)", COLOUR.truth), facts([["by some anchor", percent(content.learning.anchors.recalls.anchors)], ["by a moved box", percent(content.learning.anchors.recalls.moved)], ["by a proposal", percent(content.learning.anchors.recalls.proposals)]])] : null],
       };
     },
   },
   {
-    id: "levels", group: "Second stage", title: "RoIAlign",
+    id: "levels", group: "Second stage", title: "RoIAlign", kind: "region", few: "proposal",
     text: () => "Each proposal is <b>cropped</b> out of the level that suits its size, to a grid of 7 × 7. Every number is the mean of four bilinear samples (the dots), and no coordinate is rounded.",
     build: (view) => {
       const { content } = view, g = content.regions, r = content.rpn;
-      const hits = [...Array(r.proposals.length).keys()].map((i) => ({ key: i, box: r.clipped.row(r.proposals.at(i)), text: `${i} · ${levelName(content, g.levels.at(i))}`, details: () => regionDetails(view, i) }));
+      const hits = [...Array(r.proposals.length).keys()].map((i) => ({ key: i, box: proposalBox(content, i), text: `proposal ${i} from ${levelName(content, g.levels.at(i))}`, short: `${i} · ${levelName(content, g.levels.at(i))}`, details: () => regionDetails(view, i) }));
+      const controls = hits.length ? whatIfButton(view, proposalBox(content, view.thread?.region ?? 0)) : null, tried = whatIf(view, false);
+      if (tried) return { ...tried, controls };
       return {
-        hits,
+        hits, controls,
         legend: [...content.anchors.slice(0, -1).keys()].map((i) => [`from ${levelName(content, i)}`, content.levelColours[i]]),
         paint: (stage) => {
           stage.fade(0.3);
-          for (const h of hits) stage.box(h.box, content.levelColours[g.levels.at(h.key)], "solid", 1.2, view.focused === null ? 0.85 : 0.15);
+          for (const h of byStrength(view)) stage.box(h.box, content.levelColours[g.levels.at(h.key)], "solid", h.strong ? 1.8 : 1.1, view.strength(h));
           if (view.hit) { stage.box(view.hit.box, COLOUR.proposal, "dashed", 2.2); points(stage, g, view.focused); }
         },
         panel: () => { const counts = content.anchors.slice(0, -1).map(() => 0); g.levels.data.forEach((l) => counts[l]++);
           return [heading("Proposals by level"), bars(counts.map((n, i) => [levelName(content, i), n, String(n), content.levelColours[i]]), Math.max(...counts)),
-            el("p", { class: "quiet" }, `level = floor(${content.model.canonicalLevel} + log₂(√area / ${content.model.canonicalScale}))`), el("p", { class: "quiet" }, "Hover over a proposal to see where RoIAlign samples and what it finds.")]; },
+            el("p", { class: "quiet" }, `level = floor(${content.model.canonicalLevel} + log₂(√area / ${content.model.canonicalScale}))`), el("p", { class: "quiet" }, `${HOVER} a proposal to see where RoIAlign samples and what it finds.`)]; },
       };
     },
   },
   {
-    id: "classes", group: "Second stage", title: "Classes and boxes",
-    text: (c) => `Two layers read each crop. They say <b>what it is</b>, one of ${c.model.classes.length + 1} classes including background, and how its box should move, <b>separately for each class</b>. Hover over a proposal: dashed before, solid after.`,
+    id: "classes", group: "Second stage", title: "Classes and boxes", kind: "region", few: "proposal",
+    text: (c) => `Two layers read each crop. They say <b>what it is</b>, one of ${c.model.classes.length + 1} classes including background, and how its box should move, <b>separately for each class</b>. ${HOVER} a proposal: dashed before, solid after.`,
     build: (view) => {
       const { content } = view, g = content.regions, r = content.rpn;
       const label = [...Array(r.proposals.length).keys()].map((i) => argmax(g.scores.row(i)));
       const order = label.map((_, i) => i).sort((a, b) => (label[a] === 0) - (label[b] === 0) || g.scores.row(b)[label[b]] - g.scores.row(a)[label[a]]);
-      const hits = order.map((i) => ({ key: i, box: r.clipped.row(r.proposals.at(i)), text: `${i} · ${className(content, label[i])} ${fixed(g.scores.row(i)[label[i]])}`, details: () => classDetails(view, i) }));
+      const hits = order.map((i) => ({ key: i, box: r.clipped.row(r.proposals.at(i)), text: `proposal ${i}: ${className(content, label[i])} ${fixed(g.scores.row(i)[label[i]])}`, short: `${className(content, label[i])} ${fixed(g.scores.row(i)[label[i]])}`, details: () => classDetails(view, i) }));
       return {
         hits,
         legend: [["taken for an object", COLOUR.proposal, "dashed"], ["taken for background", COLOUR.dropped, "dotted"], ["moved by its class's offsets", COLOUR.detection]],
         count: `${label.filter((k) => k > 0).length} of ${label.length} proposals are taken for an object`,
         paint: (stage) => {
           stage.fade(0.3);
-          for (const h of hits) stage.box(h.box, label[h.key] ? COLOUR.proposal : COLOUR.dropped, label[h.key] ? "dashed" : "dotted", 1.1, view.focused === null ? 0.9 : 0.15);
+          for (const h of byStrength(view)) stage.box(h.box, label[h.key] ? COLOUR.proposal : COLOUR.dropped, label[h.key] ? "dashed" : "dotted", h.strong ? 1.8 : 1.1, view.strength(h));
           if (!view.hit) return;
           stage.box(view.hit.box, COLOUR.proposal, "dashed", 2);
           for (const c of candidatesOf(content, view.focused)) if (content.candidates.labels.at(c) === label[view.focused]) { stage.box(content.candidates.boxes.row(c), COLOUR.detection, "solid", 2.4); stage.tag(content.candidates.boxes.row(c), className(content, label[view.focused]), COLOUR.detection); }
@@ -181,8 +195,9 @@ const INFERENCE = [
     },
   },
   {
-    id: "filters", group: "Second stage", title: "Which boxes stay",
-    text: (c) => `Every pair of a proposal and a class is a candidate. Three filters drop those <b>below the score threshold</b>, those with no size, and those that <b>overlap one with a higher score${c.model.roi.agnostic ? "" : " in their class"}</b>; the best ${c.model.roi.limit} remain. The sliders run the filters again. Click a box to see why it was dropped.`,
+    id: "filters", group: "Second stage", title: "Which boxes stay", kind: "candidate", few: "box",
+    arrive: (view, { candidate }) => { if (candidate !== undefined) view.state.outcome = selectDetections(view.content, view.state.score, view.state.nms).outcomes.get(candidate).outcome; },
+    text: (c) => `Every pair of a proposal and a class is a candidate. Three filters drop those <b>below the score threshold</b>, those with no size, and those that <b>overlap one with a higher score${c.model.roi.agnostic ? "" : " in their class"}</b>; the best ${c.model.roi.limit} remain. The sliders run the filters again. ${FINGER ? "Tap" : "Click"} a box to see why it was dropped.`,
     build: (view) => {
       const { content, state } = view, c = content.candidates, { shown, outcomes } = selectDetections(content, state.score, state.nms);
       const kinds = { kept: [], small: [], lowScore: [], overlap: [], beyondLimit: [] };
@@ -197,7 +212,7 @@ const INFERENCE = [
         hits: rows.map((i) => ({ key: i, box: c.boxes.row(i), text: `${className(content, c.labels.at(i))} ${fixed(c.scores.at(i))}`, details: () => detectionDetails(view, i, outcomes.get(i)) })),
         paint: (stage) => {
           stage.fade(0.25);
-          for (const i of rows) stage.box(c.boxes.row(i), kept ? COLOUR.detection : COLOUR.dropped, kept ? "solid" : "dotted", 1.4, view.focused === null ? 0.95 : 0.2);
+          for (const h of byStrength(view)) stage.box(h.box, kept ? COLOUR.detection : COLOUR.dropped, kept ? "solid" : "dotted", h.strong ? 1.8 : 1.1, view.strength(h));
           if (!view.hit) return;
           stage.box(proposalBox(content, c.rows.at(view.focused)), COLOUR.proposal, "dashed", 1.6);
           stage.box(c.boxes.row(view.focused), kept ? COLOUR.detection : COLOUR.dropped, "solid", 2.6);
@@ -205,13 +220,14 @@ const INFERENCE = [
           if (winner !== undefined) { stage.box(c.boxes.row(winner), COLOUR.detection, "solid", 2.6); stage.tag(c.boxes.row(winner), `stayed: ${fixed(c.scores.at(winner))}`, COLOUR.detection); }
         },
         panel: () => [heading("Candidates"), facts([["pairs of proposal and class", (content.regions.scores.length * content.model.classes.length).toLocaleString("en")], [`below ${content.model.floor}: not on this page`, below.toLocaleString("en")]]),
-          bars(Object.entries(OUTCOMES).map(([key, name]) => [key === "kept" ? "detection" : name, kinds[key].length, String(kinds[key].length), key === "kept" ? COLOUR.detection : COLOUR.dropped, key]), c.rows.length, (key) => { view.pinned = null; view.set("outcome", key); }, state.outcome),
-          heading("Rows that go on, by class"), facts(indexLists(content, outcomes))],
+          bars(Object.entries(OUTCOMES).map(([key, name]) => [key === "kept" ? "detection" : name, kinds[key].length, String(kinds[key].length), key === "kept" ? COLOUR.detection : COLOUR.dropped, key]), c.rows.length, (key) => { view.pinned = null; view.focused = null; view.set("outcome", key); }, state.outcome),
+          heading("Proposals that suppression compares, by class"), grid(["class", "before", "after"], comparedByClass(content, outcomes))],
       };
     },
   },
   {
-    id: "masks", group: "Second stage", title: "Masks",
+    id: "masks", group: "Second stage", title: "Masks", kind: "candidate",
+    arrive: (view, { candidate }) => { view.state.mine = candidate; },
     text: () => "For each detection the mask branch predicts one mask per class on a grid of <b>28 × 28</b>; the box's class decides which one is used. Pasting enlarges it to the box, which is first grown by the mask's padding and <b>truncated to whole pixels</b>.",
     build: (view) => {
       const { content, state } = view, c = content.candidates, shown = withMasks(view);
@@ -231,15 +247,15 @@ const INFERENCE = [
           stage.box([p[0] * x, p[1] * y, (p[2] + 1) * x, (p[3] + 1) * y], COLOUR.mask, "dashed", 2);
         },
         panel: () => mine === undefined ? [el("p", { class: "quiet" }, "No detection at these thresholds.")] : [
-          heading("Detections"), el("div", { class: "thumbs" }, shown.slice(0, 40).map((i) => el("button", { type: "button", "aria-pressed": String(i === mine), "aria-label": `${className(content, c.labels.at(i))} ${fixed(c.scores.at(i))}`, onclick: () => view.set("mine", i) },
+          heading("Detections"), el("div", { class: "thumbs" }, shown.slice(0, 40).map((i) => el("button", { type: "button", "aria-pressed": String(i === mine), "aria-label": `${className(content, c.labels.at(i))} ${fixed(c.scores.at(i))}`, onclick: () => view.follow({ candidate: i }) },
             thumb(maskOf(content, i), `${className(content, c.labels.at(i))} ${fixed(c.scores.at(i))}`)))),
           maskPanel(view, mine), allClassMasks(content, mine)],
       };
     },
   },
   {
-    id: "result", group: "Result", title: "The result",
-    text: () => "What remains. Move the thresholds, and the page decides again as the model would. <b>Hover over a detection</b> to see its anchor, its proposal, its sampling points, its mask and every number that led to it.",
+    id: "result", group: "Result", title: "The result", kind: "candidate",
+    text: () => "What remains. Move the thresholds, and the page decides again as the model would. <b>" + HOVER + " a detection</b> to see its anchor, its proposal, its sampling points, its mask and every number that led to it.",
     build: (view) => {
       const { content, state } = view, c = content.candidates, { shown, outcomes } = selectDetections(content, state.score, state.nms);
       return {
@@ -265,23 +281,46 @@ const INFERENCE = [
   },
 ];
 
+const BEST = 100; // anchors that the page moves; what is followed comes on top
+const LEAST_HEAT = 0.05; // below it a cell of the objectness map is see-through
+
 const OUTCOMES = { kept: "proposal", small: "too small", lowScore: "score too low", overlap: "overlaps one with a higher score", beyondLimit: "beyond the limit" };
+
+function pictureStep(view, { input: i, model, title, version, channelColours }) {
+  return {
+    paint: (stage) => outlineThread(view, stage, COLOUR.detection),
+    panel: () => [heading("The input"),
+      facts([["file", title], ["original", `${i.original[0]} × ${i.original[1]}`], ["resized", `${i.resized[0]} × ${i.resized[1]}`, "resized"],
+        ["scale", fixed(i.resized[0] / i.original[0], 4)], ["padded", `${i.padded[0]} × ${i.padded[1]}`],
+        ["mean", i.mean.map((v) => fixed(v, 3)).join("  ")], ["deviation", i.std.map((v) => fixed(v, 3)).join("  ")]]),
+      heading("Normalised values by channel"), histogram([...Array(i.histogram.length).keys()].map((k) => i.histogram.row(k)), i.range, channelColours, 74, "value"),
+      heading("The model"), facts([["name", model.name], ["parameters", model.parameters.toLocaleString("en")], ["classes", model.classes.length > 8 ? some(model.classes.length, "class").replace("classs", "classes") : model.classes.join(", ")], ["tinymaskrcnn", version]])],
+  };
+}
 
 function mapStep(id, title, kinds, text) {
   return {
-    id, group: "Features", title, text: () => text,
+    id, group: "Features", title, text: () => text, arrive: toRegion,
     build: (view) => {
-      const { content, state } = view, kind = kinds.includes(state[id]) ? state[id] : (id === "backbone" ? "body" : "pyramid");
+      const { content, state } = view, offered = kinds.filter((k) => k !== "stem" || content.stem), kind = offered.includes(state[id]) ? state[id] : (id === "backbone" ? "body" : "pyramid");
+      const which = offered.length > 1 && choice("map", offered.map((k) => [k, MAPS[k]]), kind, (v) => view.set(id, v));
+      if (kind === "stem") return firstLayerStep(view, which);
       const maps = content.maps[kind], i = Math.min(Math.max(state.level, 0), maps.length - 1), map = maps[i], channel = Math.min(state.channel || 0, map.planes.length - 1);
       const name = (k) => (id === "backbone" ? `C${k + 2}` : levelName(content, k));
+      const sums = kind === "merged" && channel > 0 && mergedText(content, i, channel, state.cell || content.input.resized.map((side) => side / 2));
       const range = `${tiny(map.low[channel])} to ${tiny(map.high[channel])}`;
       return {
         noChips: true,
-        controls: [kinds.length > 1 && choice("map", kinds.map((k) => [k, MAPS[k]]), kind, (v) => view.set(id, v)), choice("level", maps.map((_, k) => [k, name(k)]), i, (v) => view.set("level", v))],
+        move: kind === "merged" ? (place) => { state.cell = place; view.refresh(); return true; } : null,
+        step: kind === "merged" ? content.anchors[i].stride : null,
+        controls: [which, choice("level", maps.map((_, k) => [k, name(k)]), i, (v) => view.set("level", v))],
         paint: (stage) => {
           stage.overlay(plane(map, channel), [0, 0, ...content.input.padded], 0.86);
+          outlineThread(view, stage);
+          if (kind === "merged") stage.dot(...cellCentre(content.anchors[i], state.cell || content.input.resized.map((side) => side / 2)), "#ffffff", 3);
         },
         panel: () => [heading(`${name(i)}: ${map.size[1]} × ${map.size[0]} cells, ${map.size[2]} channels`),
+          sums && [heading("How the number at this cell comes about"), facts(sums), el("p", { class: "fine" }, `${MOVE} for another cell. Maps on this page have 256 shades, so the last digit may be off.`.replace(/<\/?kbd>/g, ""))],
           el("p", { class: "quiet" }, `${channel ? `channel ${channel - 1}` : "mean size of all channels"}: ${range}`),
           el("div", { class: "thumbs" }, [...Array(map.planes.length).keys()].map((k) => el("button", { type: "button", "aria-pressed": String(k === channel), "aria-label": k ? `channel ${k - 1}` : "mean of all channels", onclick: () => view.set("channel", k) }, thumb(plane(map, k), k ? `channel ${k - 1}` : "mean |·|")))),
           heading("All levels"), el("div", { class: "thumbs" }, maps.map((m, k) => thumb(plane(m, Math.min(channel, m.planes.length - 1)), `${name(k)}: ${m.size[1]} × ${m.size[0]}`)))],
@@ -302,7 +341,7 @@ function cellCentre(level, at) {
 }
 function cellAnchors(level, at) {
   const n = level.cell.length, first = cellOf(level, at) * n;
-  return level.cell.map((_, k) => ({ box: anchorBox(level, first + k), score: sigmoid(level.logits.at(first + k)) }));
+  return level.cell.map((_, k) => ({ box: anchorBox(level, first + k), logit: level.logits.at(first + k), score: sigmoid(level.logits.at(first + k)) }));
 }
 // The part of the plane that a map's cells cover: a cell is centred on a multiple of the stride.
 function cellsArea(level) {
@@ -341,8 +380,9 @@ function rpnOutcomes(view) {
 function rpnDetails(view, p, outcome) {
   const { content } = view, r = content.rpn, why = outcome && whyRpn(content, p, outcome);
   return [heading(outcome && outcome.outcome === "kept" ? "Proposal" : "Anchor and its box", COLOUR.proposal), why && el("p", { class: "why", "data-field": "why" }, why),
+    outcome?.outcome === "overlap" && facts([["IoU", iouText(r.clipped.row(p), r.clipped.row(outcome.by)), "iou"]]),
     facts([["anchor", `${r.anchors.at(p)} on ${levelName(content, r.levels.at(p))}`, "anchor"], ["anchor box", boxText(r.anchorBoxes.row(p), 0)], ["objectness", fixed(r.scores.at(p), 4), "objectness"],
-      ["dx  dy  dw  dh", boxText(r.deltas.row(p), 2)], ["moved", boxText(r.moved.row(p))], ["clipped", boxText(r.clipped.row(p))]])];
+      ["dx  dy  dw  dh", boxText(r.deltas.row(p), 2)], ...decodingText(r.anchorBoxes.row(p), r.deltas.row(p)), ["moved", boxText(r.moved.row(p))], ["clipped", boxText(r.clipped.row(p))]])];
 }
 
 function whyRpn(content, p, { outcome, by }) {
@@ -357,6 +397,7 @@ function regionDetails(view, i) {
   return [heading(`Proposal ${i}`, COLOUR.proposal),
     facts([["box", boxText(b)], ["√area", fixed(side, 1)], ["level", `${levelName(content, g.levels.at(i))} = floor(${content.model.canonicalLevel} + log₂(${fixed(side, 1)} / ${content.model.canonicalScale})), kept in range`, "level"], ["stride", String(g.strides[g.levels.at(i)])],
       ["samples", `${g.pointsX.shape[1]} × ${g.pointsY.shape[1]}`], ["first point", `${fixed(g.pointsX.row(i)[0])}, ${fixed(g.pointsY.row(i)[0])}`, "point"]]),
+    binPanel(view, i),
     heading("Its crop"), el("div", { class: "thumbs" }, thumb(cropCanvas(g, i, bins), "mean |·| of all channels"), channelThumbs(g, i))];
 }
 
@@ -375,7 +416,8 @@ function classDetails(view, i) {
   const order = [...scores.keys()].sort((a, b) => scores[b] - scores[a]).slice(0, 8);
   return [heading(`Proposal ${i}`, COLOUR.proposal), bars(order.map((k) => [className(content, k), scores[k], fixed(scores[k], 3), k ? COLOUR.proposal : COLOUR.dropped]), 1),
     heading("Where each class would move it", COLOUR.detection), mine.length ? grid(["class", "dx dy dw dh", "box"], mine.map((k) => [className(content, c.labels.at(k)), boxText(c.deltas.row(k), 2), boxText(c.boxes.row(k), 0)])) : el("p", { class: "quiet" }, "No class is above the lowest score."),
-    facts([["before", boxText(proposalBox(content, i))]])];
+    facts([["before", boxText(proposalBox(content, i))], ...(mine.length ? decodingText(proposalBox(content, i), c.deltas.row(mine[0]), content.model.roi.weights) : [])]),
+    content.model.roi.weights.some((v) => v !== 1) && mine.length > 0 && el("p", { class: "fine" }, `The offsets are first divided by ${content.model.roi.weights.join(", ")}.`)];
 }
 
 function detectionDetails(view, i, outcome) {
@@ -383,6 +425,7 @@ function detectionDetails(view, i, outcome) {
   const scores = g.scores.row(row), order = [...scores.keys()].sort((a, b) => scores[b] - scores[a]).slice(0, 5), why = whyDetection(view, i, outcome);
   const maskRow = c.maskRow.get(i);
   return [heading(`${className(content, label)} ${fixed(c.scores.at(i), 3)}`, outcome.outcome === "kept" ? COLOUR.detection : COLOUR.dropped), why && el("p", { class: "why", "data-field": "why" }, why), verdictOf(view, i),
+    outcome.outcome === "overlap" && facts([["IoU", iouText(c.boxes.row(i), c.boxes.row(outcome.by)), "iou"]]),
     facts([["score", fixed(c.scores.at(i), 4), "score"], ["box in the image", boxText(c.original.row(i)), "box"], ["in the resized image", boxText(c.boxes.row(i))]]),
     bars(order.map((k) => [className(content, k), scores[k], fixed(scores[k], 3), k === label ? COLOUR.detection : COLOUR.dropped]), 1),
     heading(`Proposal ${row}`, COLOUR.proposal), facts([["box", boxText(r.clipped.row(p)), "proposal"], ["level", levelName(content, g.levels.at(row)), "level"], ["class offsets", boxText(c.deltas.row(i), 2)]]),
@@ -423,7 +466,7 @@ function allClassMasks(content, i) {
   if (place < 0 || place >= c.classMasks.length) return el("p", { class: "quiet" }, "This page has the masks of all classes only for the model's own best detections.");
   const [, classes, h, w] = c.classMasks.shape, own = c.labels.at(i), all = unit(c.classMasks.row(place));
   const shown = [...Array(classes).keys()].sort((a, b) => (b === own) - (a === own) || a - b).slice(0, 91);
-  return [heading("The masks of all classes"), el("div", { class: "thumbs" }, shown.map((k) => thumb(mapCanvas(all.subarray(k * h * w, (k + 1) * h * w), w, h), className(content, k) + (k === own ? " (used)" : ""))))];
+  return [heading("The masks of all classes"), el("div", { class: "thumbs" }, shown.map((k) => thumb(mapCanvas(all.subarray(k * h * w, (k + 1) * h * w), w, h), className(content, k) + (k === own ? " (used)" : k === 0 ? " (no object has this class: never trained, never used)" : ""))))];
 }
 
 // ---- small helpers
@@ -469,14 +512,35 @@ function around(b, [width, height]) {
   return [x - wide / 2, y - tall / 2, x + wide / 2, y + tall / 2];
 }
 
-function indexLists(content, outcomes) {
-  const c = content.candidates, lists = new Map();
+// How many boxes of each class non-maximum suppression gets, and how many it leaves.
+function comparedByClass(content, outcomes) {
+  const c = content.candidates, counts = new Map();
   outcomes.forEach(({ outcome }, i) => {
     if (outcome === "lowScore" || outcome === "small") return;
-    const list = lists.get(c.labels.at(i)) || lists.set(c.labels.at(i), [[], []]).get(c.labels.at(i));
-    list[0].push(c.rows.at(i));
-    if (outcome === "kept") list[1].push(c.rows.at(i));
+    const mine = counts.get(c.labels.at(i)) || counts.set(c.labels.at(i), [0, 0]).get(c.labels.at(i));
+    mine[0]++;
+    if (outcome === "kept") mine[1]++;
   });
-  const text = (rows) => rows.slice(0, 12).sort((a, b) => a - b).join(" ") + (rows.length > 12 ? ` … (${rows.length})` : "");
-  return [...lists].sort((a, b) => a[0] - b[0]).map(([k, [before, after]]) => [className(content, k), `${text(before)} → after NMS: ${text(after) || "none"}`]);
+  return [...counts].sort((a, b) => a[0] - b[0]).map(([k, [before, after]]) => [className(content, k), before, after]);
+}
+
+// How far a level's anchors reach beyond the image, as a share of its longer side.
+const overhang = (level, size) => Math.min(0.5, 1.1 * Math.max(...level.cell.flat().map(Math.abs)) / Math.max(...size));
+
+// The weak things first, so that the strong ones lie over them.
+const byStrength = (view) => [...view.built.hits].reverse().sort((a, b) => view.strength(a) - view.strength(b));
+
+function anchorHit(view, p, box, details) {
+  const { content } = view, r = content.rpn;
+  return { key: p, box, text: `${levelName(content, r.levels.at(p))} ${fixed(r.scores.at(p))}`, details };
+}
+
+// How the anchors that are taken for objects should move: four charts over the middle 90 %.
+function offsetCharts(content, colour) {
+  const r = content.rpn, sure = [...r.scores.data.keys()].filter((p) => r.scores.at(p) > 0.5), rows = sure.length >= 10 ? sure : byScore(r.scores).slice(0, 100);
+  return [heading(rows === sure ? `Offsets of the ${sure.length} anchors with objectness above 0.5` : `Offsets of the ${rows.length} best anchors`),
+    ["dx", "dy", "dw", "dh"].map((name, k) => {
+      const { counts, range, outside } = spread(rows.map((p) => r.deltas.row(p)[k]));
+      return [el("p", { class: "fine" }, `${name}${outside ? ` (${outside} outside the chart)` : ""}`), histogram([counts], range, [colour], 46, k < 2 ? "sides of the anchor" : "logarithm")];
+    })];
 }

@@ -3,12 +3,13 @@
 
 const truthBox = (content, g) => content.learning.truth.boxes.row(g);
 const truthName = (content, g) => className(content, content.learning.truth.labels[g]);
+const CHOICES = 24; // ground-truth objects that the page offers (learning.py)
+const COLUMNS = 4; // of a table beside the image
 const TAGS = 12; // of mistakes on the image; the others show theirs on hover
-const LOSS_NAMES = { loss_objectness: "objectness", loss_rpn_box_reg: "RPN boxes", loss_classifier: "classes", loss_box_reg: "boxes", loss_mask: "masks" };
 
 const LEARNING = [
   {
-    id: "truth", group: "Learning", title: "Ground truth",
+    id: "truth", group: "Learning", title: "Ground truth", kind: "truth",
     text: (c) => `What a person marked: ${some(c.learning.truth.boxes.length, "object")}. Each has a class, a mask and the box around it. Everything that follows is compared with these.`,
     build: (view) => {
       const { content } = view, t = content.learning.truth;
@@ -31,7 +32,8 @@ const LEARNING = [
     },
   },
   {
-    id: "matching", group: "Learning", title: "Matching anchors",
+    id: "matching", group: "Learning", title: "Matching anchors", kind: "closest",
+    arrive: (view, { truth }) => { if (truth < CHOICES) Object.assign(view.state, { match: "objects", truth }); },
     text: (c) => `An anchor is <b>positive</b> if it overlaps an object by IoU ${c.model.rpn.foreground} or more, or more than any other anchor does. Below ${c.model.rpn.background} it is background, and in between it is ignored. Look at one object's closest anchors, or at the decisions on a whole level.`,
     build: (view) => {
       const { content, state } = view, l = content.learning, a = l.anchors, n = l.truth.labels.length, kind = state.match || "objects";
@@ -39,12 +41,14 @@ const LEARNING = [
       const hits = kind === "objects" ? closest.map((k) => ({ key: k, box: a.closestBoxes.row(k), text: `IoU ${fixed(a.iou.row(Math.min(state.truth, n - 1))[k])}`, details: () => anchorMatch(view, a.closest.at(k), k) }))
         : kind === "between" ? someBetween(content).map(({ anchor, box }) => ({ key: anchor, box, text: fixed(a.best.at(anchor)), details: () => [heading(`Anchor ${anchor}`, COLOUR.anchor),
           el("p", { class: "why", "data-field": "why" }, `Ignored: its best IoU, ${fixed(a.best.at(anchor), 3)}, lies between ${content.model.rpn.background} and ${content.model.rpn.foreground}.`), facts([["box", boxText(box, 0)]])] })) : [];
+      const start = closest.length ? a.closestBoxes.row(closest[0]) : null, button = start && whatIfButton(view, start), tried = whatIf(view, true);
+      if (tried) return { ...tried, controls: button };
       const maps = kind !== "map" ? [] : content.anchors.map((level, i) => decisionMap(content, i));
       return {
         hits, noChips: !hits.length, margin: 0.1,
         controls: [choice("show", [["objects", "one object's anchors"], ["between", "some ignored anchors"], ["map", "all decisions"]], kind, (v) => view.set("match", v)),
-          kind === "objects" ? n > 0 && choice("object", l.truth.labels.slice(0, 24).map((_, g) => [g, String(g)]), Math.min(state.truth, n - 1), (v) => view.set("truth", v))
-            : kind === "map" && choice("level", content.anchors.map((_, i) => [i, levelName(content, i)]), Math.max(0, Math.min(state.level, maps.length - 1)), (v) => view.set("level", v))],
+          kind === "objects" ? n > 0 && choice("object", l.truth.labels.slice(0, CHOICES).map((_, g) => [g, `${g} ${truthName(content, g)}`]), Math.min(state.truth, n - 1), (v) => view.set("truth", v))
+            : kind === "map" && choice("level", content.anchors.map((_, i) => [i, levelName(content, i)]), Math.max(0, Math.min(state.level, maps.length - 1)), (v) => view.set("level", v)), button],
         legend: [["ground truth", COLOUR.truth], ["positive anchor", COLOUR.anchor], ["background or ignored", COLOUR.dropped, "dotted"]],
         count: `${a.counts[0].toLocaleString("en")} anchors are positive, ${a.counts[1].toLocaleString("en")} are background, ${a.counts[2].toLocaleString("en")} are ignored`,
         paint: (stage) => {
@@ -54,14 +58,15 @@ const LEARNING = [
           const stands = (h) => kind === "objects" && a.decisions.at(a.closest.at(h.key)) >= 0;
           for (const h of hits) stage.box(h.box, stands(h) ? COLOUR.anchor : COLOUR.dropped, stands(h) ? "solid" : "dotted", view.focused === h.key ? 3 : 1.3, view.focused === null || view.focused === h.key ? 1 : 0.3);
         },
-        panel: () => [heading("IoU of objects and their best anchors"), n ? iouTable(a.iou, [...closest.slice(0, 8)], l.truth.labels.map((_, g) => `${g} ${truthName(content, g)}`), closest.slice(0, 8).map((k) => String(a.closest.at(k)))) : el("p", { class: "quiet" }, "No objects: every anchor is background."),
-          el("p", { class: "fine" }, "Rows: objects. Columns: the numbers of the chosen object's best anchors."),
+        panel: () => [heading("IoU of objects and their best anchors"), n ? iouTable(a.iou, closest.slice(0, COLUMNS), l.truth.labels.map((_, g) => `${g} ${truthName(content, g)}`), closest.slice(0, COLUMNS).map((k) => String(a.closest.at(k)))) : el("p", { class: "quiet" }, "No objects: every anchor is background."),
+          el("p", { class: "fine" }, `Rows: objects. Columns: the numbers of the chosen object's best anchors, ${Math.min(COLUMNS, closest.length)} of ${closest.length}.`),
           kind === "map" ? legend([["positive", COLOUR.anchor], ["ignored", COLOUR.point]]) : null],
       };
     },
   },
   {
-    id: "sampling", group: "Learning", title: "Chosen anchors",
+    id: "sampling", group: "Learning", title: "Chosen anchors", kind: "sample", few: "anchor",
+    arrive: (view) => { view.state.drawn = "objects"; },
     text: (c) => `Background anchors would drown the few positive ones, so the loss uses only <b>${c.learning.anchors.sample.length} anchors</b>, drawn at random; at most half of them are positive. Dotted: the anchor. Solid: the box it should become.`,
     build: (view) => {
       const { content, state } = view, a = content.learning.anchors, kind = state.drawn || "objects";
@@ -72,12 +77,12 @@ const LEARNING = [
         margin: 0.12,
         controls: choice("show", [["objects", `${next} positive`], ["background", `${goal.length - next} background`]], kind, (v) => view.set("drawn", v)),
         legend: kind === "objects" ? [["anchor", COLOUR.anchor, "dotted"], ["its target", COLOUR.truth]] : [["background anchor", COLOUR.dropped, "dotted"]],
-        hits: rows.map((k) => ({ key: k, box: a.sampleBoxes.row(k), text: fixed(a.sampleScores.at(k)), details: () => [heading(`Anchor ${a.sample.at(k)}`, COLOUR.anchor),
+        hits: rows.map((k) => ({ key: k, box: a.sampleBoxes.row(k), text: `objectness ${fixed(a.sampleScores.at(k))}`, short: fixed(a.sampleScores.at(k)), details: () => [heading(`Anchor ${a.sample.at(k)}`, COLOUR.anchor),
           facts([["should be", goal[k] >= 0 ? "an object" : "background"], ["objectness", fixed(a.sampleScores.at(k), 4)], ["adds to the objectness loss", tiny(a.objectnessTerms.at(k))], goal[k] >= 0 && ["adds to the box loss", tiny(a.boxTerms.at(k))], ["box", boxText(a.sampleBoxes.row(k), 0)], goal[k] >= 0 && ["target", boxText(a.sampleGoals.row(goal[k]))], ["best IoU", fixed(a.best.at(a.sample.at(k)), 3)]])] })),
         paint: (stage) => {
           stage.fade(0.35);
-          for (const k of rows) {
-            const dim = view.focused !== null && view.focused !== k ? 0.2 : 1;
+          for (const h of byStrength(view)) {
+            const k = h.key, dim = view.strength(h);
             stage.box(a.sampleBoxes.row(k), goal[k] >= 0 ? COLOUR.anchor : COLOUR.dropped, "dotted", 1.7, dim);
             if (goal[k] >= 0) stage.box(a.sampleGoals.row(goal[k]), COLOUR.truth, "solid", 1.5, dim);
           }
@@ -88,7 +93,8 @@ const LEARNING = [
     },
   },
   {
-    id: "regions", group: "Learning", title: "Chosen regions",
+    id: "regions", group: "Learning", title: "Chosen regions", kind: "chosen", few: "region",
+    arrive: (view) => { view.state.drawn = "objects"; },
     text: (c) => `Proposals, and the ground-truth boxes themselves, are matched in the same way (IoU ${c.model.roi.foreground}). The heads learn from <b>${c.learning.regions.labels.length} of them</b>: a class from each, and from objects also a box and a mask, cut out of the object's own mask.`,
     build: (view) => {
       const { content, state } = view, r = content.learning.regions, kind = state.drawn || "objects";
@@ -97,11 +103,11 @@ const LEARNING = [
       return {
         controls: choice("show", [["objects", `${objects.length} objects`], ["background", `${r.labels.length - objects.length} background`]], kind, (v) => view.set("drawn", v)),
         legend: kind === "objects" ? [["region", COLOUR.proposal, "dashed"], ["its target", COLOUR.truth]] : [["background region", COLOUR.dropped, "dotted"]],
-        hits: rows.map((i) => ({ key: i, box: r.boxes.row(i), text: `${i} · ${className(content, r.labels[i])}`, details: () => sampledRegion(view, i, objects.indexOf(i)) })),
+        hits: rows.map((i) => ({ key: i, box: r.boxes.row(i), text: `region ${i}: ${className(content, r.labels[i])}`, short: `${i} · ${className(content, r.labels[i])}`, details: () => sampledRegion(view, i, objects.indexOf(i)) })),
         paint: (stage) => {
           stage.fade(0.35);
-          for (const i of rows) {
-            const dim = view.focused !== null && view.focused !== i ? 0.2 : 1, k = objects.indexOf(i);
+          for (const h of byStrength(view)) {
+            const i = h.key, dim = view.strength(h), k = objects.indexOf(i);
             if (k >= 0 && (view.focused === i || rows.length < 9)) stage.overlay(mapCanvas(unit(r.maskGoals.row(k)), r.maskGoals.shape[2], r.maskGoals.shape[1], () => hex(COLOUR.mask), (v) => 150 * v), r.boxes.row(i), dim);
             stage.box(r.boxes.row(i), k >= 0 ? COLOUR.proposal : COLOUR.dropped, k >= 0 ? "dashed" : "dotted", 1.2, dim);
             if (k >= 0) stage.box(r.goals.row(i), COLOUR.truth, "solid", 1.6, dim);
@@ -115,7 +121,7 @@ const LEARNING = [
     },
   },
   {
-    id: "losses", group: "Learning", title: "Losses, term by term",
+    id: "losses", group: "Learning", title: "Losses, term by term", kind: "term", few: "term",
     text: () => "Five numbers say how wrong the model is here. Each is a sum over anchors, regions or mask pixels. Choose a loss: the stronger the colour, <b>the more the box adds to it</b>.",
     build: (view) => {
       const { content, state } = view, l = content.learning, { boxes, terms, names } = lossTerms(content, state.loss), most = Math.max(...terms, 1e-12);
@@ -123,15 +129,16 @@ const LEARNING = [
       const total = Object.values(l.losses).reduce((x, y) => x + y, 0);
       return {
         margin: 0.08,
-        hits: rows.slice(0, 200).map((i) => ({ key: i, box: boxes(i), text: tiny(terms[i]), details: () => lossDetails(view, i, names(i), terms[i]) })),
+        hits: rows.slice(0, 200).map((i) => ({ key: i, box: boxes(i), text: `${names(i)} adds ${percent(terms[i] / (l.losses[state.loss] || 1))}`, short: percent(terms[i] / (l.losses[state.loss] || 1)), details: () => lossDetails(view, i, names(i), terms[i]) })),
         count: `${LOSS_NAMES[state.loss]}: ${fixed(l.losses[state.loss], 4)}, the sum of ${rows.length} non-zero terms`,
         paint: (stage) => {
           stage.fade(0.4);
-          for (const i of [...rows.slice(0, 200)].reverse()) stage.box(boxes(i), colour, "solid", view.focused === i ? 3.4 : 1 + 2 * terms[i] / most, view.focused === null ? 0.15 + 0.85 * terms[i] / most : view.focused === i ? 1 : 0.12);
+          for (const h of byStrength(view)) stage.box(h.box, colour, "solid", view.focused === h.key ? 3.4 : 1 + 2 * terms[h.key] / most, view.strength(h) * (0.25 + 0.75 * terms[h.key] / most));
           for (let g = 0; g < l.truth.labels.length; g++) stage.box(truthBox(content, g), COLOUR.truth, "dotted", 1.2);
         },
-        panel: () => [heading("The five losses"), bars(Object.entries(l.losses).map(([key, v]) => [LOSS_NAMES[key], v, fixed(v, 4), content.lossColours[key], key]), Math.max(...Object.values(l.losses), 1e-12), (key) => { view.pinned = null; view.set("loss", key); }, state.loss),
-          facts([["sum", fixed(total, 4)]]), heading("Its terms, largest first", colour), termBars(rows.map((i) => terms[i]), colour)],
+        panel: () => [heading("The five losses"), lossBars(l.losses, content.lossColours, Math.max(...Object.values(l.losses), 1e-12), 4, (key) => { state.loss = key; view.arrive(); view.rebuild(); }, state.loss),
+          facts([["sum", fixed(total, 4)]]), heading("Its terms, largest first", colour), termBars(rows.map((i) => terms[i]), colour),
+          el("p", { class: "fine" }, `The buttons under the image give each term as a share of this loss.`)],
       };
     },
   },
@@ -152,7 +159,7 @@ const LEARNING = [
     },
   },
   {
-    id: "mistakes", group: "Learning", title: "Right and wrong",
+    id: "mistakes", group: "Learning", title: "Right and wrong", kind: "verdict",
     text: () => "Detections take objects in order of their scores: each takes the free object of its class that its box overlaps most, by IoU 0.5 or more. The rest are <b>false positives, of five kinds</b>. For each object that was not taken, the page names the stage at which it was lost.",
     build: (view) => {
       const { content, state } = view, l = content.learning, m = l.mistakes, c = content.candidates, least = state.mistakeScore ?? m.score;
@@ -196,7 +203,7 @@ const WEIGHTS = [
       const { content, state } = view, rows = content.weights, mine = rows[Math.min(state.array || 0, rows.length - 1)], odd = rows.filter((r) => r.odd);
       return {
         noChips: true,
-        count: odd.length ? `${odd.length} of ${rows.length} arrays look odd: ${odd.slice(0, 4).map((r) => `${r.name} (${r.odd})`).join(", ")}${odd.length > 4 ? ", …" : ""}` : `None of the ${rows.length} arrays looks odd.`,
+        count: odd.length ? `${odd.length} of ${rows.length} arrays look odd: ${odd.slice(0, 4).map((r) => `${r.name} (${r.odd})`).join(", ")}${odd.length > 4 ? ", …" : ""}. That is a hint where to look, not an error: “large” means beyond 100, and a running variance may well be.` : `None of the ${rows.length} arrays looks odd.`,
         wide: [grid(["array", "shape", "smallest", "largest", "mean", "deviation", ""], rows.map((r) => [r.name, r.shape.join(" × "), ...[r.least, r.largest, r.mean, r.std].map((v) => tiny(v ?? 0)), r.odd]))],
         panel: () => [heading(mine.name), histogram([mine.histogram.data], [mine.least ?? 0, mine.largest ?? 0], [COLOUR.mask], 96), facts([["shape", mine.shape.join(" × ") || "one number"], ["smallest", tiny(mine.least ?? 0)], ["largest", tiny(mine.largest ?? 0)], ["mean", tiny(mine.mean ?? 0)], ["deviation", tiny(mine.std ?? 0)], ["odd", mine.odd || "no"]]),
           heading("All arrays: deviation"), el("div", { class: "scroll names" }, bars(rows.map((r, i) => [r.name, r.std ?? 0, tiny(r.std ?? 0), r.odd ? COLOUR.detection : COLOUR.mask, i]), Math.max(...rows.map((r) => r.std ?? 0), 1e-30), (i) => view.set("array", i), state.array || 0))],
@@ -336,8 +343,13 @@ function lossDetails(view, i, name, term) {
 }
 
 function termBars(terms, colour) {
-  const width = 300, height = 90, svg = svgOf(width, height), most = Math.max(...terms, 1e-30), step = width / Math.max(terms.length, 1);
-  terms.forEach((t, i) => svg.append(shape("rect", { x: (i * step).toFixed(2), y: (height - t / most * height).toFixed(2), width: Math.max(step - 0.4, 0.4).toFixed(2), height: (t / most * height).toFixed(2), fill: colour })));
+  const width = 300, height = 90, left = 42, svg = svgOf(width, height + 16, `${some(terms.length, "term")}, the largest ${tiny(terms[0] ?? 0)}`), most = Math.max(...terms, 1e-30), step = (width - left) / Math.max(terms.length, 1);
+  svg.append(shape("path", { d: `M${left},2V${height}H${width}`, fill: "none", stroke: "#b9b4a6" }));
+  label(svg, left - 4, 10, tiny(most), "end");
+  label(svg, left - 4, height, "0", "end");
+  label(svg, left, height + 13, "1st");
+  label(svg, width, height + 13, some(terms.length, "term"), "end");
+  terms.forEach((t, i) => svg.append(shape("rect", { x: (left + i * step).toFixed(2), y: (height - t / most * (height - 4)).toFixed(2), width: Math.max(step - 0.4, 0.4).toFixed(2), height: (t / most * (height - 4)).toFixed(2), fill: colour })));
   return svg;
 }
 

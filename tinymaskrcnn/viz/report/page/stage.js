@@ -9,6 +9,7 @@ class Stage {
     this.photo = photo;
     this.margin = 0;
     this.zoomTo = null;
+    this.hug = false; // no wider than what it shows
     this.canvas = el("canvas", { tabindex: 0, role: "img", "aria-label": "the image with the boxes of this step" });
     this.context = this.canvas.getContext("2d");
     holder.append(this.canvas);
@@ -27,9 +28,10 @@ class Stage {
   fit() {
     const [x1, y1, x2, y2] = this.window, wide = this.holder.clientWidth;
     if (!wide) return;
-    const tall = Math.min(wide * (y2 - y1) / (x2 - x1), Math.max(300, 0.64 * window.innerHeight));
-    const dots = Math.min(window.devicePixelRatio || 1, 2);
-    const w = Math.round(wide * dots), h = Math.round(tall * dots);
+    const tall = Math.min(wide * (y2 - y1) / (x2 - x1), Math.max(300, (this.hug ? 0.6 : 0.64) * window.innerHeight));
+    const dots = Math.min(window.devicePixelRatio || 1, 2), broad = this.hug ? Math.min(wide, tall * (x2 - x1) / (y2 - y1)) : wide;
+    const w = Math.round(broad * dots), h = Math.round(tall * dots);
+    if (this.hug) this.canvas.style.width = `${broad}px`;
     if (this.canvas.width !== w || this.canvas.height !== h) {
       this.canvas.width = w;
       this.canvas.height = h;
@@ -108,6 +110,23 @@ class Stage {
     c.stroke();
   }
 
+  arrow(from, to, colour) {
+    const c = this.context, [x1, y1] = this.place(...from), [x2, y2] = this.place(...to), head = 8 * this.dots;
+    if (Math.hypot(x2 - x1, y2 - y1) < head / 2) return;
+    const angle = Math.atan2(y2 - y1, x2 - x1);
+    c.save();
+    Object.assign(c, { strokeStyle: colour, lineWidth: 2.4 * this.dots, lineCap: "round" });
+    c.beginPath();
+    c.moveTo(x1, y1);
+    c.lineTo(x2, y2);
+    for (const side of [-0.5, 0.5]) {
+      c.moveTo(x2, y2);
+      c.lineTo(x2 - head * Math.cos(angle + side), y2 - head * Math.sin(angle + side));
+    }
+    c.stroke();
+    c.restore();
+  }
+
   // A canvas stretched over a box.
   overlay(canvas, [x1, y1, x2, y2], alpha = 1, smooth = false) {
     const c = this.context;
@@ -146,4 +165,19 @@ function luminance(colour) { const [r, g, b] = hex(colour); return (0.299 * r + 
 
 function loadPicture(address) {
   return new Promise((done, failed) => { const image = new Image(); image.onload = () => done(image); image.onerror = failed; image.src = address; });
+}
+
+// What a drag from a point does to a box: at a corner it pulls, inside it moves, elsewhere it draws
+// a new one. Returns the box as a function of where the pointer is.
+function boxDrag(stage, b, [x, y]) {
+  const reach = (11 * stage.dots) / stage.scale;
+  if (b) for (const [i, j] of [[0, 1], [2, 1], [0, 3], [2, 3]]) if (Math.hypot(b[i] - x, b[j] - y) < reach) {
+    const [stillX, stillY] = [b[2 - i], b[4 - j]];
+    return (u, v) => [stillX, stillY, u, v];
+  }
+  if (b && x > b[0] && x < b[2] && y > b[1] && y < b[3]) {
+    const start = [...b];
+    return (u, v) => start.map((s, k) => s + (k % 2 ? v - y : u - x));
+  }
+  return (u, v) => [x, y, u, v];
 }
