@@ -16,8 +16,10 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import get_cfg
 from detectron2.data.transforms import ResizeShortestEdge
+from detectron2.layers.mask_ops import paste_masks_in_image
 from detectron2.modeling import build_model
 from detectron2.modeling.roi_heads import mask_head
+from detectron2.structures import Boxes
 
 from ..golden.seeded import Busy, detectron2_weights
 
@@ -136,3 +138,55 @@ def predict(model: Any, picture: np.ndarray, resize: Any) -> dict[str, np.ndarra
         "probabilities": drawn[0],
         "masks": found.pred_masks.numpy(),
     }
+
+
+@torch.no_grad()
+def trace(model: Any, picture: np.ndarray, resize: Any) -> dict[str, Any]:
+    """What each stage gives, in this package's layouts: maps (N, H, W, C), colours as RGB, the
+    background first.
+    """
+    images = model.preprocess_image([given(picture, resize)])
+    features = model.backbone(images.tensor)
+    rpn, heads = model.proposal_generator, model.roi_heads
+    levels = [features[name] for name in rpn.in_features]
+    logits, deltas = rpn.rpn_head(levels)
+    (proposals,), _ = rpn(images, features)
+    cropped = [features[name] for name in heads.box_in_features]
+    crops = heads.box_pooler(cropped, [proposals.proposal_boxes])
+    scores, offsets = heads.box_predictor(heads.box_head(crops))
+    (found,), _ = heads.box_predictor.inference((scores, offsets), [proposals])
+    mask_crops = heads.mask_pooler(cropped, [found.pred_boxes])
+    mask_logits = heads.mask_head.layers(mask_crops)
+    own = torch.arange(len(found))
+    probabilities = mask_logits[own, found.pred_classes].sigmoid()
+    size = picture.shape[1:]
+    return {
+        "size": tuple(images.image_sizes[0]),
+        "batch": channels_last(images.tensor)[..., ::-1],
+        "features": [channels_last(level) for level in levels],
+        "anchors": [level.tensor.numpy() for level in rpn.anchor_generator(levels)],
+        "logits": [channels_last(level) for level in logits],
+        "deltas": [channels_last(level) for level in deltas],
+        "proposals": proposals.proposal_boxes.tensor.numpy(),
+        "crops": channels_last(crops),
+        "class_logits": torch.cat([scores[:, -1:], scores[:, :-1]], 1).numpy(),
+        "box_deltas": offsets.numpy(),
+        "boxes": found.pred_boxes.tensor.numpy(),
+        "scores": found.scores.numpy(),
+        "labels": found.pred_classes.numpy() + 1,
+        "mask_crops": channels_last(mask_crops),
+        "probabilities": probabilities.numpy(),
+        "pasted": paste_masks_in_image(
+            probabilities, Boxes(found.pred_boxes.tensor * _scale(images, size)), size
+        ).numpy(),
+    }
+
+
+def channels_last(maps: Any) -> np.ndarray:
+    return maps.permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _scale(images: Any, size: Sequence[int]) -> Any:
+    (height, width), (new_height, new_width) = images.image_sizes[0], size
+    x, y = new_width / width, new_height / height
+    return torch.tensor([x, y, x, y])
