@@ -93,7 +93,10 @@ def plain():
 def test_training_goes_on_with_the_dialect(plain):
     """The settings are in the config, from which training and its files make the model again."""
     config = detectron2_config(names_only())
-    assert config == {"builder": "maskrcnn_resnet50_fpn", "num_classes": 81, "norm": "frozen"} | DIALECT
+    assert (
+        config
+        == {"builder": "maskrcnn_resnet50_fpn", "num_classes": 81, "norm": "frozen"} | DIALECT
+    )
     model = build(json.loads(json.dumps(plain.config)))
     first, second, *_ = model.backbone.body.layer3
     assert (first.conv1.stride, first.conv2.stride, second.conv1.stride) == (2, 1, 1)
@@ -109,17 +112,26 @@ def test_training_goes_on_with_the_dialect(plain):
 def with_norms(kind, convs=1, tracked=False):
     """The names of a model with norms in pyramid and heads, as Misc/mask_rcnn_R_50_FPN_3x_gn."""
     lost = "mask_fcn", ".bias"
-    shapes = {k: s for k, s in SHAPES.items() if not (lost[0] in k or "fpn_" in k) or lost[1] not in k}
+    shapes = {
+        k: s for k, s in SHAPES.items() if not (lost[0] in k or "fpn_" in k) or lost[1] not in k
+    }
     shapes = {k: s for k, s in shapes.items() if "box_head" not in k and "rpn_head.conv." not in k}
     parts = ["weight", "bias", "running_mean", "running_var"]
     if kind == "group":
         parts = parts[:2]
         shapes = {k: s for k, s in shapes.items() if "running" not in k}
     layers = [f"backbone.fpn_{way}{i}" for way in ("lateral", "output") for i in (2, 3, 4, 5)]
-    layers += [f"roi_heads.{head}{i}" for head in ("box_head.conv", "mask_head.mask_fcn") for i in (1, 2, 3, 4)]
+    layers += [
+        f"roi_heads.{head}{i}"
+        for head in ("box_head.conv", "mask_head.mask_fcn")
+        for i in (1, 2, 3, 4)
+    ]
     shapes |= {f"{layer}.norm.{part}": (256,) for layer in layers for part in parts}
     shapes |= {f"roi_heads.box_head.conv{i}.weight": (256, 256, 3, 3) for i in (1, 2, 3, 4)}
-    shapes |= {"roi_heads.box_head.fc1.weight": (1024, 12544), "roi_heads.box_head.fc1.bias": (1024,)}
+    shapes |= {
+        "roi_heads.box_head.fc1.weight": (1024, 12544),
+        "roi_heads.box_head.fc1.bias": (1024,),
+    }
     for i in range(convs):
         name = "proposal_generator.rpn_head.conv." + (f"conv{i}." if convs > 1 else "")
         shapes |= {f"{name}weight": (256, 256, 3, 3), f"{name}bias": (256,)}
@@ -131,9 +143,18 @@ def with_norms(kind, convs=1, tracked=False):
 @pytest.mark.parametrize(
     "state, expected",
     [
-        (with_norms("group"), {"norm": "group", "norm_groups": 32, "rpn_convs": 1, "stride_in_1x1": False}),
-        (with_norms("batch", tracked=True), {"norm": "batch", "rpn_convs": 1, "stride_in_1x1": True}),
-        (with_norms("batch", convs=2), {"norm": "batch", "rpn_convs": 2, "min_size": 1024, "max_size": 1024}),
+        (
+            with_norms("group"),
+            {"norm": "group", "norm_groups": 32, "rpn_convs": 1, "stride_in_1x1": False},
+        ),
+        (
+            with_norms("batch", tracked=True),
+            {"norm": "batch", "rpn_convs": 1, "stride_in_1x1": True},
+        ),
+        (
+            with_norms("batch", convs=2),
+            {"norm": "batch", "rpn_convs": 2, "min_size": 1024, "max_size": 1024},
+        ),
     ],
     ids=["gn", "syncbn", "lsj"],
 )

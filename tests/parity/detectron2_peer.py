@@ -1,5 +1,5 @@
-"""detectron2's side of the comparison: its Mask R-CNN with seeded weights, what its stages give, and
-its answers.
+"""detectron2's side of the comparison: its Mask R-CNN with seeded weights, what its stages give,
+and its answers.
 
 Random weights are made busy by a few numbers (`Busy`), found once by `busy` and stored with what
 detectron2 then answers: which is enough for the tests to make the same weights without it.

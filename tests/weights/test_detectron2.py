@@ -14,7 +14,9 @@ from tinymaskrcnn.weights import backbone_state, load_weights, save_weights
 from tinymaskrcnn.weights.detectron2 import from_detectron2, to_detectron2
 
 STATE = {
-    "backbone.bottom_up.stem.conv1.weight": np.arange(2 * 3 * 2, dtype=np.float32).reshape(2, 3, 2, 1),
+    "backbone.bottom_up.stem.conv1.weight": np.arange(2 * 3 * 2, dtype=np.float32).reshape(
+        2, 3, 2, 1
+    ),
     "roi_heads.box_predictor.cls_score.bias": np.float32([1, 2, 9]),
     "roi_heads.box_predictor.bbox_pred.bias": np.arange(8, dtype=np.float32),
     "roi_heads.mask_head.predictor.bias": np.float32([5, 6]),
@@ -42,7 +44,10 @@ def renamed(data):
     for opcode, argument, place in pickletools.genops(data):
         if opcode.name == "GLOBAL" and argument.startswith("numpy._core"):
             end = place + 1 + len(argument) + 1
-            parts += [data[last:place], b"c" + argument.replace("_core", "core").replace(" ", "\n").encode() + b"\n"]
+            parts += [
+                data[last:place],
+                b"c" + argument.replace("_core", "core").replace(" ", "\n").encode() + b"\n",
+            ]
             last = end
         elif opcode.name == "SHORT_BINUNICODE" and argument.startswith("numpy._core"):
             text = argument.replace("_core", "core").encode()
@@ -207,7 +212,9 @@ def test_names_may_lack_their_modules_but_not_be_there_twice():
 def test_detectron2_has_no_place_for_other_backbones(tmp_path):
     with pytest.raises(WeightsError, match=r"a\.pkl: .*no place for backbone\.body\.features"):
         save_weights(
-            tmp_path / "a.pkl", {"backbone.body.features.0.weight": np.ones(1)}, dialect="detectron2"
+            tmp_path / "a.pkl",
+            {"backbone.body.features.0.weight": np.ones(1)},
+            dialect="detectron2",
         )
     assert not list(tmp_path.iterdir())
 
@@ -216,8 +223,16 @@ def test_detectron2_has_no_place_for_other_backbones(tmp_path):
     "name, settings, reason",
     [
         ("a.pth", {"dialect": "detectron2"}, "ends in .pkl"),
-        ("a.pkl", {"dialect": "detectron2", "metadata": {"classes": "[]"}}, "no metadata, got classes"),
-        ("a.pkl", {"dialect": "mmdet"}, "no dialect 'mmdet': expected one of torchvision, detectron2"),
+        (
+            "a.pkl",
+            {"dialect": "detectron2", "metadata": {"classes": "[]"}},
+            "no metadata, got classes",
+        ),
+        (
+            "a.pkl",
+            {"dialect": "mmdet"},
+            "no dialect 'mmdet': expected one of torchvision, detectron2",
+        ),
     ],
 )
 def test_how_not_to_save(tmp_path, name, settings, reason):

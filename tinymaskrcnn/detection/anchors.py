@@ -104,6 +104,8 @@ def level_anchors(
     stride_y, stride_x = stride or image_shape[0] // height, stride or image_shape[1] // width
     y, x = np.meshgrid(np.arange(height) * stride_y, np.arange(width) * stride_x, indexing="ij")
     centres = np.stack([x, y, x, y], axis=2).reshape(-1, 1, 4).astype(np.float32)
-    anchors = (centres + cell_anchors(sizes, aspect_ratios, rounded)).reshape(-1, 4)  # H*W, A, 4 -> H*W*A, 4
+    anchors = (centres + cell_anchors(sizes, aspect_ratios, rounded)).reshape(
+        -1, 4
+    )  # H*W, A, 4 -> H*W*A, 4
     anchors.flags.writeable = False
     return anchors

@@ -262,13 +262,13 @@ def _roi_heads(
 ) -> RoIHeads:
     """Crops, heads and predictors of the second stage."""
     classes, samples = plan.common.num_classes, plan.common.roi_sampling_ratio
-    places = {"canonical_scale": plan.common.canonical_scale, "aligned": plan.common.roi_aligned}
+    scale, aligned = plan.common.canonical_scale, plan.common.roi_aligned
     (box, box_depth), (mask, mask_depth) = box_head, mask_head
     return RoIHeads(
-        box_pool=MultiScaleRoIAlign(7, samples, **places),
+        box_pool=MultiScaleRoIAlign(7, samples, scale, aligned=aligned),
         box_head=box,
         box_predictor=FastRCNNPredictor(box_depth, classes, rng=plan.rng),
-        mask_pool=MultiScaleRoIAlign(14, samples, **places),
+        mask_pool=MultiScaleRoIAlign(14, samples, scale, aligned=aligned),
         mask_head=mask,
         mask_predictor=MaskPredictor(mask_depth, mask_depth, classes, rng=plan.rng),
         config=plan.roi,

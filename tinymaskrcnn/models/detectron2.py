@@ -1,8 +1,8 @@
 """Which of detectron2's Mask R-CNNs a weight file is for, and the settings that give its answers.
 
 A file says neither how images are prepared nor where the strides are: those stand in detectron2's
-config. `detectron2_config` gives those of its model zoo (R-50 and R-101 with a pyramid: 1x, 3x, LSJ,
-group norm, LVIS). Whatever else was trained needs its settings given beside the file.
+config. `detectron2_config` gives those of its model zoo (R-50 and R-101 with a pyramid: 1x, 3x,
+LSJ, group norm, LVIS). Whatever else was trained needs its settings given beside the file.
 """
 
 from __future__ import annotations
@@ -69,7 +69,11 @@ def _architecture(
     config: dict[str, Any] = {"builder": f"maskrcnn_{depth}_fpn", "norm": norm}
     if norm == "group":
         config |= {"norm_groups": 32, "stride_in_1x1": False}
-    parts = ("backbone.fpn.inner_blocks.0.1.", "roi_heads.box_head.0.1.", "roi_heads.mask_head.0.1.")
+    parts = (
+        "backbone.fpn.inner_blocks.0.1.",
+        "roi_heads.box_head.0.1.",
+        "roi_heads.mask_head.0.1.",
+    )
     norms = {_norm(state, arrays, part) for part in parts}
     if norms == {None} and "roi_heads.box_head.fc7.weight" in arrays:
         return config

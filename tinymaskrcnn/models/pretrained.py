@@ -145,10 +145,10 @@ def _recognised(path: Path, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
         raise InputError(
             f"{path}: not a Mask R-CNN, roi_heads.box_predictor.cls_score.weight is missing"
         )
-    config = {"builder": "maskrcnn_resnet50_fpn_v2", "num_classes": len(score)}
+    builder = f"maskrcnn_{_backbone(path, state)}_fpn"
+    config = {"builder": builder, "num_classes": len(score)}
     if any(name.startswith("roi_heads.box_head.5") for name in state):
-        return config
-    config["builder"] = f"maskrcnn_{_backbone(path, state)}_fpn"
+        return {**config, "builder": f"{builder}_v2"}
     if "backbone.body.bn1.num_batches_tracked" in state:  # trained norms, with another epsilon
         config["norm"] = "batch"
     return config

@@ -185,9 +185,7 @@ def resnet(
     if name not in DEPTHS:
         raise ValueError(f"no ResNet {name!r}: expected one of {', '.join(DEPTHS)}")
     blocks, bottleneck = DEPTHS[name]
-    return ResNet(
-        blocks, bottleneck, norm, in_channels, stride_in_1x1=stride_in_1x1, rng=rng
-    )
+    return ResNet(blocks, bottleneck, norm, in_channels, stride_in_1x1=stride_in_1x1, rng=rng)
 
 
 def _conv(

@@ -65,7 +65,9 @@ class RPNConfig:
     batch_size_per_image: int = setting(256, SAMPLES, "anchors sampled per image for the losses")
     positive_fraction: float = setting(0.5, SHARE, "largest share of objects among those anchors")
     min_size: float = setting(
-        MIN_SIZE, number(0, 1e6), "pixels; a proposal with a shorter side, or of no area, is dropped"
+        MIN_SIZE,
+        number(0, 1e6),
+        "pixels; a proposal with a shorter side, or of no area, is dropped",
     )
     rank_by: str = setting(
         "probability",

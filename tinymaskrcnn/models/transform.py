@@ -263,18 +263,13 @@ def _rounded_size(size: Size, shorter: int, longer: int) -> Size:
     return height, width
 
 
-def pillow_resized(
-    image: np.ndarray, size: Size, box: tuple[float, float, float, float] | None = None
-) -> np.ndarray:
-    """An image (C, H, W) in 0..1 as whole grey values in 0..255, resized to this height and width by
+def pillow_resized(image: np.ndarray, size: Size) -> np.ndarray:
+    """An image (C, H, W) in 0..1, made whole grey values and resized to this height and width by
     Pillow, in 0..1 again.
-
-    Args:
-        box: the part to resize, x1, y1, x2, y2; all of it by default.
     """
     grey = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
     resized = [
-        np.asarray(Image.fromarray(channel).resize(size[::-1], Image.Resampling.BILINEAR, box))
+        np.asarray(Image.fromarray(channel).resize(size[::-1], Image.Resampling.BILINEAR))
         for channel in grey
     ]
     return np.stack(resized).astype(np.float32) / np.float32(255)

@@ -158,12 +158,12 @@ def restore(config: TransformConfig, boxes: Value, sizes: Sizes) -> Value:
     """Boxes (n, 4) in pixels of the image instead of the resized one."""
     ratio = floats(sizes.image) / floats(sizes.resized)
     boxes = boxes * ratio[[1, 0, 1, 0]]
-    return clipped(boxes, 0.0, floats(sizes.image)[[1, 0, 1, 0]]) if config.clip_detections else boxes
+    return (
+        clipped(boxes, 0.0, floats(sizes.image)[[1, 0, 1, 0]]) if config.clip_detections else boxes
+    )
 
 
-def paste(
-    g: Graph, masks: Value, side: int, boxes: Value, size: Any, exact: bool = False
-) -> Value:
+def paste(g: Graph, masks: Value, side: int, boxes: Value, size: Any, exact: bool = False) -> Value:
     """Masks (n, side, side) stretched to their boxes (n, 4), in images that are zero elsewhere:
     (n, 1, height, width).
 

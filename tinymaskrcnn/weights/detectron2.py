@@ -1,4 +1,4 @@
-"""detectron2's names and layouts of a Mask R-CNN's weights, and torchvision's, which this package has.
+"""detectron2's names and layouts of a Mask R-CNN's weights, and torchvision's, which are ours.
 
 They differ in names, in the order of colours (blue first, so the first convolution's inputs are
 reversed) and in the background: detectron2 keeps it behind the classes and has no boxes or masks
@@ -31,7 +31,11 @@ _NAMES = (
         "backbone.body.layer{i}.{b}.downsample.1.{p}",
         1,
     ),
-    ("backbone.bottom_up.|res{i}.{b}.shortcut.{p}", "backbone.body.layer{i}.{b}.downsample.0.{p}", 1),
+    (
+        "backbone.bottom_up.|res{i}.{b}.shortcut.{p}",
+        "backbone.body.layer{i}.{b}.downsample.0.{p}",
+        1,
+    ),
     ("backbone.|fpn_lateral{i}.norm.{p}", "backbone.fpn.inner_blocks.{i}.1.{p}", 2),
     ("backbone.|fpn_lateral{i}.{p}", "backbone.fpn.inner_blocks.{i}.0.{p}", 2),
     ("backbone.|fpn_output{i}.norm.{p}", "backbone.fpn.layer_blocks.{i}.1.{p}", 2),
@@ -56,8 +60,9 @@ _DROPPED = re.compile(
     r"^pixel_(mean|std)$|cell_anchors|num_batches_tracked$|_momentum$"
     r"|^(fc1000|linear|pred|fc)[._]|^(lr|iter|weight_order)$"  # a classifier's, and a trainer's
 )
-_MARKS = ("backbone.bottom_up.", "backbone.stem.", "backbone.net.", "proposal_generator.")
-_MARKS += ("stem.conv1.", "res2.0.")
+_MARKS = tuple(
+    "backbone.bottom_up. backbone.stem. backbone.net. proposal_generator. stem.conv1. res2.0.".split()
+)
 _CAFFE2 = "conv1_w"
 _CAFFE2_NAMES = tuple(
     (re.compile(pattern), new)
@@ -102,7 +107,10 @@ _OTHER_FAMILIES = tuple(
         (r"^roi_heads\.res5\.", "C4, whose heads are a stage of the ResNet"),
         (r"^backbone\.(stem|res\d)\.", "DC5 or C4, without a pyramid"),
         (r"^head\.(cls|bbox)_(subnet|score|pred)", "RetinaNet"),
-        (r"^backbone\.(net|bottom_up\.(patch_embed|layers|s1|stages))\.", "a backbone that is no ResNet"),
+        (
+            r"^backbone\.(net|bottom_up\.(patch_embed|layers|s1|stages))\.",
+            "a backbone that is no ResNet",
+        ),
     )
 )
 
@@ -241,9 +249,9 @@ def _plain_detectron2(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _check_shape(key: str, shape: tuple[int, ...], state: Mapping[str, np.ndarray]) -> None:
     """Refuse what only the shapes tell: groups, and one box or mask for all classes."""
     narrower = state.get(key.replace(".conv2.weight", ".conv1.weight"))
-    if key.endswith(".conv2.weight") and "res" in key and narrower is not None:
-        if len(shape) == 4 and shape[1] != len(narrower):
-            raise WeightsError(f"detectron2's ResNeXt (grouped convolutions) is not supported ({key})")
+    grouped = narrower is not None and len(shape) == 4 and shape[1] != len(narrower)
+    if key.endswith(".conv2.weight") and "res" in key and grouped:
+        raise WeightsError(f"detectron2's ResNeXt (grouped convolutions) is not supported ({key})")
     scores = next((v for k, v in state.items() if k.endswith("cls_score.weight")), None)
     if scores is None or not shape:
         return

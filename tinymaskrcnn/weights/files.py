@@ -89,8 +89,9 @@ def save_weights(
         if dialect not in DIALECTS:
             raise WeightsError(f"no dialect {dialect!r}: expected one of {', '.join(DIALECTS)}")
         if dialect == "detectron2":
-            return write_detectron2(path, state, metadata)
-        write_safetensors(path, state, metadata)
+            write_detectron2(path, state, metadata)
+        else:
+            write_safetensors(path, state, metadata)
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:

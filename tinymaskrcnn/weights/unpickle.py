@@ -2,9 +2,9 @@
 they ask for.
 
 A pickle is a program for a small stack machine. This one builds numbers, strings, lists, tuples,
-dicts and descriptions of tensors (`StoredTensor`, `PickledArray`), and nothing else: a name outside `_NAMES` is
-refused before anything is made of it, no name is ever imported, and no object of the file's choice
-gets attributes. It is written out here rather than derived from `pickle.Unpickler` because that
+dicts and descriptions of tensors (`StoredTensor`, `PickledArray`), and nothing else: a name outside
+`_NAMES` is refused before anything is made of it, no name is ever imported, and no object of the
+file's choice gets attributes. It is written out here rather than derived from `pickle.Unpickler` because that
 class lets a file set attributes of whatever is allowed, and exhausts memory or the C stack on a few
 hostile bytes.
 
@@ -158,8 +158,8 @@ class _Machine:
         self.stack.append({})
 
     def build(self, _: None) -> None:
-        """State set on an object. Only NumPy's arrays and types take it; what dicts get (`_metadata`
-        of ordered dicts, settings) is dropped.
+        """State set on an object. NumPy's arrays and types take it; what dicts get (`_metadata` of
+        ordered dicts, settings) is dropped.
         """
         state = self.pop()
         value = self.top((dict, PickledArray, PickledType))
@@ -306,7 +306,12 @@ def _new_array(arguments: tuple[Any, ...]) -> PickledArray:
 def _array_of_bytes(arguments: tuple[Any, ...]) -> PickledArray:
     """(bytes, type, shape, order): protocol 5. Or (shape, type as text, bytes): ndarray's own."""
     match arguments:
-        case (bytes() | bytearray() as raw, PickledType() as dtype, tuple(shape), ("C" | "F") as order):
+        case (
+            bytes() | bytearray() as raw,
+            PickledType() as dtype,
+            tuple(shape),
+            ("C" | "F") as order,
+        ):
             return PickledArray(shape, dtype, order == "F", raw)
         case (tuple(shape), str(text), bytes() as raw):
             return PickledArray(shape, PickledType(text), False, raw)

@@ -133,8 +133,8 @@ def _inside(start, stop, low, high):
 
 @exact_serial
 def _source(pixel, start, line, size):
-    """Where a pixel of a box that begins at `start` falls among `size` mask pixels: the index of the
-    one before it, and the fraction beyond that.
+    """Where a pixel of a box that begins at `start` falls among `size` mask pixels: the index of
+    the one before it, and the fraction beyond that.
     """
     place = (np.float32(pixel - start) + line[0]) * line[1] + line[2]
     place = min(max(place, np.float32(0)), np.float32(size))

@@ -35,7 +35,9 @@ def _places(boxes, size, exact):
         return whole, lines
     limit, low, high = 2.0**29, boxes[:, :2].astype(np.float64), boxes[:, 2:].astype(np.float64)
     first = np.floor(low).clip(-limit, limit) - 1
-    last = np.where((high > low).all(axis=1)[:, None], np.ceil(high).clip(-limit, limit), -limit - 2)
+    last = np.where(
+        (high > low).all(axis=1)[:, None], np.ceil(high).clip(-limit, limit), -limit - 2
+    )
     lines[..., 0], lines[..., 2] = first + 0.5 - low, 0.5
     lines[..., 1] = (size / np.maximum(high - low, 1e-30)).clip(0, 1e30)
     return np.concatenate((first, last), axis=1).astype(np.int32), lines

@@ -10,7 +10,6 @@ from ...gpu.array import GpuArray, to_host
 from ..arguments import as_boxes
 from . import kernels, reference
 
-
 MODES = ("pixels", "exact")
 
 

@@ -19,7 +19,9 @@ def paste_masks(probabilities, boxes, height, width, exact=False):
             if x2 > x1 and y2 > y1:
                 rows, place_y = _exact_places(y1, y2, height, len(mask))
                 columns, place_x = _exact_places(x1, x2, width, len(mask))
-                picture[rows, columns] = _blend(place_y, len(mask)) @ mask @ _blend(place_x, len(mask)).T
+                picture[rows, columns] = (
+                    _blend(place_y, len(mask)) @ mask @ _blend(place_x, len(mask)).T
+                )
         return pictures
     size = padded.shape[1]
     for picture, mask, (x1, y1, x2, y2) in zip(pictures, padded, _whole(boxes, size), strict=True):
