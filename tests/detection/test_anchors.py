@@ -113,4 +113,4 @@ def test_anchors_that_are_not_rounded_and_strides_that_are_given():
     (anchors,) = plain([(2, 1)], (100, 100))
     half = 32 * 2**0.5 / 2
     expected = np.array([-half, -half / 2, half, half / 2])
-    np.testing.assert_allclose(anchors, [expected, expected + [0, 64, 0, 64]], rtol=1e-6)
+    np.testing.assert_allclose(anchors, [expected, expected + np.array([0, 64, 0, 64])], rtol=1e-6)

@@ -114,8 +114,9 @@ def relative(a: Any, b: Any) -> float:
 def detections(model: MaskRCNN, picture: np.ndarray, theirs: dict[str, Any]) -> Match:
     """Partners of detectron2's detections among ours."""
     (found,) = model.detect([picture])
-    mine = found.as_dict() | {"masks": found.binary_masks()[:, None]}
-    return match(mine, theirs | {"masks": theirs["masks"][:, None]}, 1e-4)
+    mine = found.as_dict() | {"masks": found.binary_masks()[:, None].astype(np.float32)}
+    masks = theirs["masks"][:, None].astype(np.float32)
+    return match(mine, theirs | {"masks": masks}, 1e-4)
 
 
 def main() -> None:

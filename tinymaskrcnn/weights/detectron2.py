@@ -60,8 +60,13 @@ _DROPPED = re.compile(
     r"^pixel_(mean|std)$|cell_anchors|num_batches_tracked$|_momentum$"
     r"|^(fc1000|linear|pred|fc)[._]|^(lr|iter|weight_order)$"  # a classifier's, and a trainer's
 )
-_MARKS = tuple(
-    "backbone.bottom_up. backbone.stem. backbone.net. proposal_generator. stem.conv1. res2.0.".split()
+_MARKS = (
+    "backbone.bottom_up.",
+    "backbone.stem.",
+    "backbone.net.",
+    "proposal_generator.",
+    "stem.conv1.",
+    "res2.0.",
 )
 _CAFFE2 = "conv1_w"
 _CAFFE2_NAMES = tuple(

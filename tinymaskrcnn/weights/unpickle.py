@@ -4,9 +4,9 @@ they ask for.
 A pickle is a program for a small stack machine. This one builds numbers, strings, lists, tuples,
 dicts and descriptions of tensors (`StoredTensor`, `PickledArray`), and nothing else: a name outside
 `_NAMES` is refused before anything is made of it, no name is ever imported, and no object of the
-file's choice gets attributes. It is written out here rather than derived from `pickle.Unpickler` because that
-class lets a file set attributes of whatever is allowed, and exhausts memory or the C stack on a few
-hostile bytes.
+file's choice gets attributes. It is written out here rather than derived from `pickle.Unpickler`
+because that class lets a file set attributes of whatever is allowed, and exhausts memory or the C
+stack on a few hostile bytes.
 
 Not here: the bytes of the tensors (torch_files.py), arrays (tensors.py). The format: PEP 307 and
 the documentation of `pickletools`, which reads the opcodes.
