@@ -207,7 +207,10 @@ def provide(word: str) -> None:
 
 
 def provide_weights(script: str) -> None:
-    """Files of torchvision's names, with random weights."""
+    """Files of torchvision's and detectron2's names, with random weights."""
+    for name in set(re.findall(r"model_final_\w+\.pkl", script)):
+        state = tm.maskrcnn_resnet50_fpn(num_classes=81).state_dict()
+        tm.save_weights(name, state, dialect="detectron2")
     for name in re.findall(r"[\w-]+\.pth", script):
         model = tm.maskrcnn_resnet50_fpn(num_classes=91)
         state = model.state_dict()
