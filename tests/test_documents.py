@@ -80,7 +80,7 @@ NEVER = {
     r"pytest -m soak": "it takes hours",
     r"pytest -n 2": "the same tests as `pytest`, shared out by pytest-xdist",
     r"tinymaskrcnn train --device cuda": "it needs a GPU",
-    r"python -m tests\.parity( .*)?": "an hour, with torch; `pytest -m peer` does it in small",
+    r"python -m tests\.parity(\.detectron2_stages)?( .*)?": "an hour; `-m peer` does it in small",
     r"python -m tests\.benchmarks\.ranks": "it is a measurement, and needs MPI",
     r"python -m tests\.benchmarks\.loading": "it is a measurement, of minutes",
     r"python -m tests\.benchmarks\.labelling( .*)?": "its test does it in small",
