@@ -80,7 +80,7 @@ NEVER = {
     r"pytest -m soak": "it takes hours",
     r"pytest -n 2": "the same tests as `pytest`, shared out by pytest-xdist",
     r"tinymaskrcnn train --device cuda": "it needs a GPU",
-    r"python -m tests\.parity( .*)?": "an hour, with torch; `pytest -m peer` does it in small",
+    r"python -m tests\.parity(\.detectron2_stages)?( .*)?": "an hour; `-m peer` does it in small",
     r"python -m tests\.benchmarks\.ranks": "it is a measurement, and needs MPI",
     r"python -m tests\.benchmarks\.loading": "it is a measurement, of minutes",
     r"python -m tests\.benchmarks\.labelling( .*)?": "its test does it in small",
@@ -207,7 +207,10 @@ def provide(word: str) -> None:
 
 
 def provide_weights(script: str) -> None:
-    """Files of torchvision's names, with random weights."""
+    """Files of torchvision's and detectron2's names, with random weights."""
+    for name in set(re.findall(r"model_final_\w+\.pkl", script)):
+        state = tm.maskrcnn_resnet50_fpn(num_classes=81).state_dict()
+        tm.save_weights(name, state, dialect="detectron2")
     for name in re.findall(r"[\w-]+\.pth", script):
         model = tm.maskrcnn_resnet50_fpn(num_classes=91)
         state = model.state_dict()

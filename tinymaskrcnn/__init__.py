@@ -34,6 +34,7 @@ _HOMES = {  # where each public name lives; loaded when first asked for
         "maskrcnn_resnet50_fpn",
         "maskrcnn_resnet50_fpn_v2",
         "maskrcnn_resnet101_fpn",
+        "maskrcnn_resnet101_fpn_v2",
         "maskrcnn_tiny",
         "maskrcnn_vgg16_fpn",
     ),

@@ -106,3 +106,11 @@ def test_wrong_numbers_of_levels():
         AnchorGenerator(((8,),), ((1.0,), (1.0,)))
     with pytest.raises(ValueError, match="2 feature maps for anchors of 5 levels"):
         AnchorGenerator()([(1, 1), (1, 1)], (32, 32))
+
+
+def test_anchors_that_are_not_rounded_and_strides_that_are_given():
+    plain = AnchorGenerator(((32,),), ((0.5,),), rounded=False, strides=(64,))
+    (anchors,) = plain([(2, 1)], (100, 100))
+    half = 32 * 2**0.5 / 2
+    expected = np.array([-half, -half / 2, half, half / 2])
+    np.testing.assert_allclose(anchors, [expected, expected + np.array([0, 64, 0, 64])], rtol=1e-6)

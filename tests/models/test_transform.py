@@ -318,3 +318,47 @@ def test_an_image_that_does_not_fit():
         resize_normalize(image, (9, 8), [0, 0], [1, 1], out)
     with pytest.raises(ValueError, match=r"an image .* of 1 channels"):
         resize_normalize(image, (8, 8), [0], [1], out)
+
+
+# detectron2's rules
+
+
+@pytest.mark.parametrize(
+    "size, resized",
+    [  # by detectron2's ResizeShortestEdge(800, 1333)
+        ((586, 640), (800, 874)),
+        ((480, 640), (800, 1067)),
+        ((427, 640), (800, 1199)),
+        ((640, 359), (1333, 748)),
+        ((333, 500), (800, 1201)),
+        ((100, 1000), (133, 1333)),
+    ],
+)
+def test_sides_are_rounded_as_detectron2s(size, resized):
+    assert Transform(TransformConfig(round_sides=True)).resized_size(size) == resized
+
+
+def test_pillow_averages_whole_grey_values():
+    """A checkerboard shrunk by two is grey; linear would keep some of it."""
+    board = np.indices((16, 16)).sum(axis=0) % 2 * np.ones((3, 1, 1), np.float32)
+    config = {"image_mean": (0.0,) * 3, "image_std": (1.0,) * 3, "min_size": 8, "max_size": 8}
+    transform = Transform(TransformConfig(resize="pillow", **config))
+    (inner,) = {*np.round(255 * transform([board])[0].tensor[0, 1:7, 1:7]).ravel().tolist()}
+    assert inner in (127, 128)
+
+
+def test_boxes_outside_the_image_are_clipped_and_empty_ones_dropped():
+    boxes = np.float32([[10, 10, 30, 20], [40, 5, 40, 9], [-4, 0, 5, 5]])
+    found = Detections(
+        boxes,
+        np.array([1, 2, 3]),
+        np.ones(3, np.float32),
+        np.ones((3, 28, 28), np.float32),
+        (20, 40),
+    )
+    transform = Transform(TransformConfig(clip_detections=True, paste="exact"))
+    moved = transform.to_image(found, (10, 10))
+    np.testing.assert_allclose(moved.boxes, [[2.5, 5, 7.5, 10], [0, 0, 1.25, 2.5]])
+    assert moved.labels.tolist() == [1, 3]
+    assert moved.paste == "exact"
+    assert len(Transform(TransformConfig()).to_image(found, (10, 10))) == 3

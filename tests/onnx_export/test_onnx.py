@@ -11,6 +11,7 @@ import pytest
 import tinymaskrcnn as tm
 from tests.golden.seeded import seeded_picture
 from tests.test_cli import run
+from tinymaskrcnn.models.detectron2 import DIALECT
 from tinymaskrcnn.models.transform import Transform, TransformConfig
 from tinymaskrcnn.onnx_export.graph import FLOAT, INT64, Graph
 from tinymaskrcnn.onnx_export.images import resized_size
@@ -21,6 +22,7 @@ runtime = pytest.importorskip("onnxruntime")
 
 DATA = Path(__file__).parents[2] / "data"
 NAMES = ("boxes", "labels", "scores", "masks")
+DETECTRON2 = {k: v for k, v in DIALECT.items() if not k.startswith("image_")}
 
 
 def session(model):
@@ -170,6 +172,8 @@ def test_any_fixed_size(shapes, size):
         {"rpn_score_thresh": 0.4, "rpn_post_nms_top_n_test": 9, "size_divisor": 7},
         {"canonical_scale": 60, "box_reg_weights": (5.0, 5.0, 2.0, 2.0), "rpn_nms_thresh": 0.3},
         {"image_mean": (0.1, 0.2, 0.3), "image_std": (0.5, 1.0, 2.0), "min_size": (64, 200)},
+        {**DETECTRON2, "min_size": 100, "max_size": 333},  # shrinks, so that Pillow averages
+        {**DETECTRON2, "min_size": 300, "max_size": 333},
     ],
 )
 def test_settings_are_followed(shapes, settings):
@@ -215,7 +219,7 @@ SMALL = {
         ("maskrcnn_resnet34_fpn", {"norm": "batch"}),
         ("maskrcnn_resnet50_fpn", {"norm": "group"}),
         ("maskrcnn_resnet101_fpn", {"norm": "frozen", "norm_eps": 1e-3}),
-        ("maskrcnn_resnet50_fpn_v2", {"norm": "batch"}),
+        ("maskrcnn_resnet50_fpn_v2", {"norm": "batch", "rpn_convs": 1, "stride_in_1x1": True}),
         ("maskrcnn_vgg16_fpn", {}),
         ("maskrcnn_tiny", {"norm": "group", "blocks": (2, 1, 1, 3), "widths": (8, 8, 12, 16)}),
         ("maskrcnn_tiny", {"norm": "frozen", "in_channels": 1, "aspect_ratios": (1.0,)}),
@@ -281,10 +285,11 @@ def test_metadata_says_what_the_model_is(shapes):
         TransformConfig(),
         TransformConfig(min_size=49, max_size=100),
         TransformConfig(min_size=(640, 333), max_size=10_000),
+        TransformConfig(min_size=100, max_size=166, round_sides=True),
     ],
 )
 def test_sizes_are_those_of_the_transform(config):
-    """To the pixel: the scale is a double, and the product is truncated."""
+    """To the pixel: the scale is a double, and the product is truncated or rounded."""
     g = Graph()
     g.output("size", resized_size(g, config, g.Shape(g.input("image"))[1:3]))
     shape = {"image": (FLOAT, [1, "height", "width"])}

@@ -55,6 +55,51 @@ def test_equals_the_one_pixel_loop(backend, size):
         assert pasted[n, y, x] == pytest.approx(paste_one(masks[n], boxes[n], y, x), abs=2e-5)
 
 
+def exact_one(mask, box, y, x):
+    """The probability at the centre of pixel (y, x), looked up in the mask; zero around that."""
+    size, (x1, y1, x2, y2) = len(mask), box.astype(np.float64)
+    if not (np.floor(x1) - 1 <= x <= np.ceil(x2) and np.floor(y1) - 1 <= y <= np.ceil(y2)):
+        return 0.0
+    if x2 <= x1 or y2 <= y1:
+        return 0.0
+    u, v = (x + 0.5 - x1) / (x2 - x1) * size - 0.5, (y + 0.5 - y1) / (y2 - y1) * size - 0.5
+    left, top = int(np.floor(u)), int(np.floor(v))
+    total = 0.0
+    for row, column in ((top, left), (top, left + 1), (top + 1, left), (top + 1, left + 1)):
+        if 0 <= row < size and 0 <= column < size:
+            total += mask[row, column] * (1 - abs(v - row)) * (1 - abs(u - column))
+    return total
+
+
+@pytest.mark.parametrize("size", [1, 2, 28])
+def test_exact_equals_the_one_pixel_lookup(backend, size):
+    rng = np.random.default_rng(size)
+    masks = rng.random((10, size, size)).astype(np.float32)
+    boxes = random_boxes(rng, 10, 13, 17)
+    boxes[8:] = [[3, 4, 3, 9], [1e-3, 2, 5e-3, 8]]  # without an area, and nearly so
+    pasted = paste_masks(masks, boxes, 13, 17, "exact")
+    above = paste_masks_binary(masks, boxes, 13, 17, 0.4, "exact")
+    for n, y, x in np.ndindex(10, 13, 17):
+        expected = exact_one(masks[n], boxes[n], y, x)
+        assert pasted[n, y, x] == pytest.approx(expected, abs=2e-5)
+        assert abs(expected - 0.4) < 2e-5 or above[n, y, x] == (expected > 0.4)
+
+
+def test_exact_includes_the_threshold_itself(backend):
+    mask = np.full((1, 2, 2), 0.5, np.float32)
+    inside = np.zeros((6, 6), bool)
+    inside[2:4, 2:4] = True  # a mask pixel each; around them the mask has half its value
+    found = paste_masks_binary(mask, [[2, 2, 4, 4]], 6, 6, 0.5, "exact")[0]
+    np.testing.assert_array_equal(found, inside)
+    assert not paste_masks_binary(mask, [[2, 2, 4, 4]], 6, 6, 0.5).any()
+    assert not paste_masks_binary(mask, [[3, 2, 3, 4]], 6, 6, 0.5, "exact").any()
+
+
+def test_another_mode_is_refused():
+    with pytest.raises(ValueError, match="mode: expected one of pixels, exact, got 'round'"):
+        paste_masks(np.ones((1, 2, 2)), [[0, 0, 1, 1]], 3, 3, "round")
+
+
 # Laws
 
 

@@ -23,7 +23,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "weights",
         metavar="W",
-        help="a .safetensors or .pth file, or a shipped model: shapes or nuclei",
+        help="a .safetensors, .pth or .pkl file, or a shipped model: shapes or nuclei",
     )
     parser.add_argument("--out", metavar="ONNX", required=True, help="the file to write")
     parser.add_argument(

@@ -20,8 +20,8 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
         "--weights",
         metavar="W",
         default="shapes",
-        help="a .safetensors or .pth file, a run's folder, or a shipped model: shapes (default) or "
-        "nuclei",
+        help="a .safetensors, .pth or .pkl file, a run's folder, or a shipped model: shapes "
+        "(default) or nuclei",
     )
 
 

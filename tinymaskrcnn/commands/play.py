@@ -6,6 +6,7 @@ import argparse
 
 from ..errors import InputError
 from ..files import check_output, identities, mark, write_atomic
+from ..models.keywords import unlike_torchvision
 from ..models.pretrained import load_model, weights_path
 from ..play.pages import play_page
 from .options import add_force, add_weights, output_file
@@ -29,6 +30,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     out = output_file("--out", options.out)
     model, weights = load_model(options.weights), weights_path(options.weights)
+    if other := unlike_torchvision(model.config):
+        name, value = next(iter(other.items()))
+        raise InputError(f"{weights}: the page does not follow the setting {name} ({value!r})")
     check_output(out, identities([weights]), mark("play"), options.force)
     try:
         page = play_page(model, options.weights)

@@ -42,7 +42,7 @@ def best_overlaps(
         strides = image_shapes // cells
         nearest = np.rint(middle[:, ::-1] / strides).astype(np.int64)
         centre = (np.clip(nearest, 0, cells - 1) * strides)[:, ::-1]
-        forms = cell_anchors(sizes, ratios)
+        forms = cell_anchors(sizes, ratios, anchors.rounded)
         placed = np.tile(centre, 2)[:, None] + forms  # G, A, 4
         best = np.maximum(best, paired_iou(boxes[:, None], placed).max(axis=1))
     return best

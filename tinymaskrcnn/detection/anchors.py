@@ -23,6 +23,8 @@ class AnchorGenerator:
     Args:
         sizes: per level its sizes in pixels: the side of the square of the same area.
         aspect_ratios: per level its ratios of height to width.
+        rounded: whether corners are rounded to whole pixels around the cell, as in torchvision.
+        strides: per level the pixels between two anchors; None for what the maps' sizes say.
 
     Raises:
         ValueError: sizes and aspect_ratios name different numbers of levels.
@@ -30,6 +32,8 @@ class AnchorGenerator:
 
     sizes: tuple[tuple[float, ...], ...] = ((32,), (64,), (128,), (256,), (512,))
     aspect_ratios: tuple[tuple[float, ...], ...] = ((0.5, 1.0, 2.0),) * 5
+    rounded: bool = True
+    strides: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("sizes", "aspect_ratios"):  # lists, as JSON gives them, become hashable
@@ -57,20 +61,28 @@ class AnchorGenerator:
             raise ValueError(
                 f"{len(feature_shapes)} feature maps for anchors of {len(self.sizes)} levels"
             )
-        levels = zip(self.sizes, self.aspect_ratios, feature_shapes, strict=True)
+        strides: Sequence[float | None] = self.strides or (None,) * len(self.sizes)
+        levels = zip(self.sizes, self.aspect_ratios, feature_shapes, strides, strict=True)
         image_shape = (int(image_shape[0]), int(image_shape[1]))
-        return [level_anchors(s, r, tuple(shape), image_shape) for s, r, shape in levels]
+        return [
+            level_anchors(s, r, tuple(shape), image_shape, self.rounded, stride)
+            for s, r, shape, stride in levels
+        ]
 
 
-def cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> np.ndarray:
+def cell_anchors(
+    sizes: Sequence[float], aspect_ratios: Sequence[float], rounded: bool = True
+) -> np.ndarray:
     """The anchors of one cell around the origin, (A, 4): all sizes of the first ratio come first.
 
-    Corners are rounded to whole pixels, halves to even, as torchvision does.
+    Corners are rounded to whole pixels, halves to even, as torchvision does; or left as they are,
+    as in detectron2.
     """
     ratio = np.sqrt(np.array(aspect_ratios, np.float32))
     scale = np.array(sizes, np.float32)
     width, height = np.outer(1 / ratio, scale).ravel(), np.outer(ratio, scale).ravel()
-    return np.round(np.stack([-width, -height, width, height], axis=1) / 2)
+    corners = np.stack([-width, -height, width, height], axis=1) / 2
+    return np.round(corners) if rounded else corners
 
 
 @lru_cache(maxsize=40)  # eight image sizes of five levels
@@ -79,17 +91,21 @@ def level_anchors(
     aspect_ratios: tuple[float, ...],
     feature_shape: Size,
     image_shape: Size,
+    rounded: bool = True,
+    stride: float | None = None,
 ) -> np.ndarray:
     """The anchors of one level, (H*W*A, 4).
 
     The anchors of the cell in row r and column c are centred on (c, r) times the stride: on its
     corner, not on its middle. The stride is the whole part of image size / map size, axis by axis:
-    61 for 800 rows and a map of 13.
+    61 for 800 rows and a map of 13. Or it is given.
     """
     height, width = feature_shape
-    stride_y, stride_x = image_shape[0] // height, image_shape[1] // width
+    stride_y, stride_x = stride or image_shape[0] // height, stride or image_shape[1] // width
     y, x = np.meshgrid(np.arange(height) * stride_y, np.arange(width) * stride_x, indexing="ij")
     centres = np.stack([x, y, x, y], axis=2).reshape(-1, 1, 4).astype(np.float32)
-    anchors = (centres + cell_anchors(sizes, aspect_ratios)).reshape(-1, 4)  # H*W, A, 4 -> H*W*A, 4
+    anchors = (centres + cell_anchors(sizes, aspect_ratios, rounded)).reshape(
+        -1, 4
+    )  # H*W, A, 4 -> H*W*A, 4
     anchors.flags.writeable = False
     return anchors

@@ -26,7 +26,10 @@ def clip_boxes(boxes: np.ndarray, size: Size) -> np.ndarray:
 
 
 def is_large_enough(boxes: np.ndarray, min_size: float) -> np.ndarray:
-    """Whether both sides of each of boxes (..., 4) are at least `min_size` long: (...) bool."""
+    """Whether both sides of each of boxes (..., 4) are at least `min_size` long, and not 0: (...)
+    bool.
+    """
+    min_size = max(min_size, float(np.finfo(np.float32).smallest_subnormal))
     width, height = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
     return (width >= min_size) & (height >= min_size)
 

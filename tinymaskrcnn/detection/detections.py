@@ -25,6 +25,7 @@ class Detections:
         mask_probabilities: (N, 28, 28) float32, the mask of each box on a grid over the box.
         image_size: height and width of the image: the original one, or the resized one between the
             heads and `Transform.restore`.
+        paste: how masks are pasted into the image, as in `paste_masks`.
     """
 
     boxes: np.ndarray
@@ -32,6 +33,7 @@ class Detections:
     scores: np.ndarray
     mask_probabilities: np.ndarray
     image_size: Size
+    paste: str = "pixels"
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -40,12 +42,12 @@ class Detections:
         """Select some of the objects by an array of indices or bools, or a slice."""
         if isinstance(index, (int, np.integer)):
             index = slice(index, index + 1 or None)
-        return Detections(
-            self.boxes[index],
-            self.labels[index],
-            self.scores[index],
-            self.mask_probabilities[index],
-            self.image_size,
+        return replace(
+            self,
+            boxes=self.boxes[index],
+            labels=self.labels[index],
+            scores=self.scores[index],
+            mask_probabilities=self.mask_probabilities[index],
         )
 
     @classmethod
@@ -57,6 +59,7 @@ class Detections:
             np.concatenate([part.scores for part in parts]),
             np.concatenate([part.mask_probabilities for part in parts]),
             image_size,
+            parts[0].paste,
         )
 
     def moved(self, corner: Sequence[int], image_size: Size) -> Detections:
@@ -75,12 +78,15 @@ class Detections:
         times the image's size in memory.
         """
         height, width = self.image_size
-        return paste_masks(self.mask_probabilities, self.boxes, height, width)[:, None]
+        masks = paste_masks(self.mask_probabilities, self.boxes, height, width, self.paste)
+        return masks[:, None]
 
     def binary_masks(self, threshold: float = 0.5) -> np.ndarray:
         """The pixels of each object, (N, H, W) bool: its probability is above the threshold."""
         height, width = self.image_size
-        return paste_masks_binary(self.mask_probabilities, self.boxes, height, width, threshold)
+        return paste_masks_binary(
+            self.mask_probabilities, self.boxes, height, width, threshold, self.paste
+        )
 
     def cropped_masks(self, threshold: float = 0.5, enlarge: int = 1) -> CroppedMasks:
         """The binary masks as crops, on the image or on one `enlarge` times as large: however large
@@ -94,7 +100,7 @@ class Detections:
         sizes = np.maximum(high - low, 1)
         boxes = boxes - np.tile(low, 2).astype(np.float32)
         crops = [
-            paste_masks_binary(mask[None], box[None], rows, columns, threshold)[0]
+            paste_masks_binary(mask[None], box[None], rows, columns, threshold, self.paste)[0]
             for mask, box, (columns, rows) in zip(
                 self.mask_probabilities, boxes, sizes.tolist(), strict=True
             )

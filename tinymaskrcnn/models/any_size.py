@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import memory
 from ..bars import tqdm
-from ..detection.boxes import Size, scale_boxes
+from ..detection.boxes import Size
 from ..detection.detections import Detections
 from ..detection.tiles import STEP, Tile, cut, detect_in_tiles, suppression
 from ..errors import InputError
@@ -167,17 +167,18 @@ def detect_in(model: MaskRCNN, image: Any, view: View, progress: bool = False) -
 
         found = detect_in_tiles(look, view.size, view.tiles, suppress)[: view.limit]
     memory.release()  # what follows, such as drawing a large image, needs memory too
-    boxes = scale_boxes(found.boxes, view.size, view.image_size)
-    return replace(found, boxes=boxes, image_size=view.image_size)
+    return model.transform.to_image(replace(found, image_size=view.size), view.image_size)
 
 
 def _batch(model: MaskRCNN, image: Any, view: View, place: Sequence[int]) -> ImageBatch:
     """A window x1, y1, x2, y2 of the resized image, ready for the backbone."""
     left, top, right, bottom = place
     height, width = bottom - top, right - left
+    config = model.transform.config
+    if config.resize == "pillow":
+        raise InputError('tiles need resize="linear", this model has "pillow"; --tile 0 has none')
     rows, needed_rows = window(view.image_size[0], view.size[0], top, height)
     columns, needed_columns = window(view.image_size[1], view.size[1], left, width)
-    config = model.transform.config
     divisor = math.lcm(config.size_divisor, STEP)
     padded = (-(-side // divisor) * divisor for side in (height, width))
     given: Any = np.asarray(image[:, needed_rows, needed_columns], np.float32)

@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..nn import Module
 from .box_head import ConvFCBoxHead, FastRCNNPredictor, TwoMLPHead
 from .fpn import BackboneWithFPN, FeaturePyramid
-from .keywords import ModelPlan, ResNetConfig, TinyConfig, part, plan_model
+from .keywords import ModelPlan, ResNetConfig, TinyConfig, V2Config, part, plan_model
 from .mask_head import MaskHead, MaskPredictor
 from .mask_rcnn import MaskRCNN
 from .resnet import NormMaker, ResNet, norm_maker, resnet
@@ -71,21 +71,17 @@ def maskrcnn_resnet50_fpn_v2(num_classes: int = 91, **settings: Any) -> MaskRCNN
 
     Args:
         num_classes: classes, background included.
-        settings: as for maskrcnn_resnet50_fpn, with norm="batch" and norm_eps=1e-5.
+        settings: as for maskrcnn_resnet50_fpn, with norm="batch" and norm_eps=1e-5; rpn_convs=2.
 
     Raises:
         InputError: an unknown setting, or a value that cannot be; names it.
     """
-    given = {"num_classes": num_classes, **settings}
-    plan = plan_model("maskrcnn_resnet50_fpn_v2", given, ResNetConfig)
-    config, rng = part(ResNetConfig, settings), plan.rng
-    norm = norm_maker(config.norm, config.norm_eps)
-    body = resnet("resnet50", norm, plan.common.in_channels, rng=rng)
-    _freeze(body, config.trainable_backbone_layers)
-    backbone = _with_pyramid(body, WIDTH, norm, rng=rng)
-    box_head = ConvFCBoxHead(WIDTH, (WIDTH,) * 4, DESCRIPTION, norm, rng=rng)
-    mask_head = MaskHead(WIDTH, (WIDTH,) * 4, norm, rng=rng)
-    return _assemble(plan, backbone, (box_head, DESCRIPTION), (mask_head, WIDTH), rpn_convs=2)
+    return _resnet_fpn_v2("resnet50", num_classes, settings)
+
+
+def maskrcnn_resnet101_fpn_v2(num_classes: int = 91, **settings: Any) -> MaskRCNN:
+    """Like maskrcnn_resnet50_fpn_v2, with a ResNet-101."""
+    return _resnet_fpn_v2("resnet101", num_classes, settings)
 
 
 def maskrcnn_vgg16_fpn(num_classes: int = 91, **settings: Any) -> MaskRCNN:
@@ -126,7 +122,7 @@ def maskrcnn_tiny(num_classes: int = 4, **settings: Any) -> MaskRCNN:
     settings = {"num_classes": num_classes, **TINY, **settings}
     plan = plan_model("maskrcnn_tiny", settings, ResNetConfig, TinyConfig)
     config, tiny, rng = part(ResNetConfig, settings), part(TinyConfig, settings), plan.rng
-    norm, depth = norm_maker(config.norm, config.norm_eps), tiny.fpn_channels
+    norm, depth = norm_maker(config.norm, config.norm_eps, config.norm_groups), tiny.fpn_channels
     body = ResNet(
         tiny.blocks, False, norm, plan.common.in_channels, tiny.widths, stem="3x3", rng=rng
     )
@@ -177,6 +173,7 @@ BUILDERS: dict[str, Callable[..., MaskRCNN]] = {
     for builder in (
         maskrcnn_resnet50_fpn,
         maskrcnn_resnet50_fpn_v2,
+        maskrcnn_resnet101_fpn_v2,
         maskrcnn_resnet18_fpn,
         maskrcnn_resnet34_fpn,
         maskrcnn_resnet101_fpn,
@@ -192,10 +189,29 @@ def _resnet_fpn(depth: str, num_classes: int, settings: dict[str, Any]) -> MaskR
     plan = plan_model(f"maskrcnn_{depth}_fpn", given, ResNetConfig)
     published = FROZEN if settings.get("norm", "frozen") == "frozen" else {}
     config = part(ResNetConfig, published | settings)
-    norm = norm_maker(config.norm, config.norm_eps)
-    body = resnet(depth, norm, plan.common.in_channels, rng=plan.rng)
-    _freeze(body, config.trainable_backbone_layers)
+    body = _body(depth, config, plan)
     return _with_standard_heads(plan, body)
+
+
+def _resnet_fpn_v2(depth: str, num_classes: int, settings: dict[str, Any]) -> MaskRCNN:
+    """torchvision's v2: norms everywhere but in the RPN."""
+    given = {"num_classes": num_classes, **settings}
+    plan = plan_model(f"maskrcnn_{depth}_fpn_v2", given, ResNetConfig, V2Config)
+    config, rng = part(ResNetConfig, settings), plan.rng
+    norm = norm_maker(config.norm, config.norm_eps, config.norm_groups)
+    backbone = _with_pyramid(_body(depth, config, plan), WIDTH, norm, rng=rng)
+    box_head = ConvFCBoxHead(WIDTH, (WIDTH,) * 4, DESCRIPTION, norm, rng=rng)
+    mask_head = MaskHead(WIDTH, (WIDTH,) * 4, norm, rng=rng)
+    convs = part(V2Config, settings).rpn_convs
+    return _assemble(plan, backbone, (box_head, DESCRIPTION), (mask_head, WIDTH), convs)
+
+
+def _body(depth: str, config: ResNetConfig, plan: ModelPlan) -> ResNet:
+    norm = norm_maker(config.norm, config.norm_eps, config.norm_groups)
+    channels, stride_in_1x1 = plan.common.in_channels, config.stride_in_1x1
+    body = resnet(depth, norm, channels, stride_in_1x1=stride_in_1x1, rng=plan.rng)
+    _freeze(body, config.trainable_backbone_layers)
+    return body
 
 
 def _with_standard_heads(plan: ModelPlan, body: ResNet | VGG16) -> MaskRCNN:
@@ -231,7 +247,12 @@ def _assemble(
 def _rpn(plan: ModelPlan, depth: int, convs: int) -> RegionProposalNetwork:
     """One size of anchor per level, in every aspect ratio."""
     sizes, ratios = plan.common.anchor_sizes, tuple(plan.common.aspect_ratios)
-    anchors = AnchorGenerator(tuple((size,) for size in sizes), (ratios,) * len(sizes))
+    anchors = AnchorGenerator(
+        tuple((size,) for size in sizes),
+        (ratios,) * len(sizes),
+        plan.common.round_anchors,
+        plan.common.anchor_strides and tuple(plan.common.anchor_strides),
+    )
     head = RPNHead(depth, len(ratios), convs, rng=plan.rng)
     return RegionProposalNetwork(head, anchors, plan.rpn)
 
@@ -240,13 +261,14 @@ def _roi_heads(
     plan: ModelPlan, box_head: tuple[Module, int], mask_head: tuple[MaskHead, int]
 ) -> RoIHeads:
     """Crops, heads and predictors of the second stage."""
-    classes, scale = plan.common.num_classes, plan.common.canonical_scale
+    classes, samples = plan.common.num_classes, plan.common.roi_sampling_ratio
+    scale, aligned = plan.common.canonical_scale, plan.common.roi_aligned
     (box, box_depth), (mask, mask_depth) = box_head, mask_head
     return RoIHeads(
-        box_pool=MultiScaleRoIAlign(7, 2, canonical_scale=scale),
+        box_pool=MultiScaleRoIAlign(7, samples, scale, aligned=aligned),
         box_head=box,
         box_predictor=FastRCNNPredictor(box_depth, classes, rng=plan.rng),
-        mask_pool=MultiScaleRoIAlign(14, 2, canonical_scale=scale),
+        mask_pool=MultiScaleRoIAlign(14, samples, scale, aligned=aligned),
         mask_head=mask,
         mask_predictor=MaskPredictor(mask_depth, mask_depth, classes, rng=plan.rng),
         config=plan.roi,

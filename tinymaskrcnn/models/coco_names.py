@@ -16,3 +16,4 @@ hair drier, toothbrush
 COCO_NAMES = tuple(
     name.strip() or f"unused {id_}" for id_, name in enumerate(_NAMES.split(","), start=1)
 )
+USED_COCO_NAMES = tuple(name.strip() for name in _NAMES.split(",") if name.strip())  # detectron2's

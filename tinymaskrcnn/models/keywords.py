@@ -14,7 +14,18 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..errors import InputError
-from ..settings import SEED, check, number, one_of, setting, several, similar, whole
+from ..settings import (
+    SEED,
+    YES_OR_NO,
+    check,
+    number,
+    one_of,
+    optional,
+    setting,
+    several,
+    similar,
+    whole,
+)
 from .roi_heads import RoIConfig
 from .rpn import RPNConfig
 from .transform import TransformConfig
@@ -44,6 +55,20 @@ class CommonConfig:
     canonical_scale: float = setting(
         224, PIXELS, "side of a box that is pooled from level 4, in pixels"
     )
+    round_anchors: bool = setting(
+        True, YES_OR_NO, "whether corners of anchors are rounded to whole pixels"
+    )
+    anchor_strides: tuple[float, ...] | None = setting(
+        None,
+        optional(several(PIXELS, PYRAMID_LEVELS)),
+        "pixels between the anchors of each pyramid level; None: the image's side by the map's",
+    )
+    roi_aligned: bool = setting(
+        False, YES_OR_NO, "whether RoIAlign takes pixel centres to be at +0.5"
+    )
+    roi_sampling_ratio: int = setting(
+        2, whole(0, 64), "samples per bin of RoIAlign along each axis; 0: one per pixel of the map"
+    )
 
 
 @dataclass(frozen=True)
@@ -55,6 +80,21 @@ class ResNetConfig:
     trainable_backbone_layers: int = setting(
         5, whole(0, 5), "stages of the body that are trained, counted from the last"
     )
+    norm_groups: int | None = setting(
+        None,
+        optional(whole(1, 2**14)),
+        "groups of a group norm; None: at most 32, each of 4 channels or more",
+    )
+    stride_in_1x1: bool = setting(
+        False, YES_OR_NO, "whether a bottleneck's first 1x1 has the stride, not its 3x3"
+    )
+
+
+@dataclass(frozen=True)
+class V2Config:
+    """Settings that only torchvision's v2 takes."""
+
+    rpn_convs: int = setting(2, whole(1, 16), "3x3 convolutions of the RPN's head")
 
 
 @dataclass(frozen=True)
@@ -77,6 +117,20 @@ class TinyConfig:
     )
 
 
+RULES = [
+    "resize",
+    "round_sides",
+    "clip_detections",
+    "paste",
+    "round_anchors",
+    "anchor_strides",
+    "roi_aligned",
+    "roi_sampling_ratio",
+    "rpn_min_size",
+    "rpn_rank_by",
+    "box_min_size",
+    "stride_in_1x1",
+]
 PREFIXES = {RPNConfig: "rpn_", RoIConfig: "box_"}
 COMMON: tuple[type, ...] = (CommonConfig, TransformConfig, RPNConfig, RoIConfig)
 
@@ -122,6 +176,15 @@ def plan_model(builder: str, settings: Mapping[str, Any], *parts: type) -> Model
         roi=part(RoIConfig, settings),
         rng=np.random.default_rng(common.seed),
     )
+
+
+def unlike_torchvision(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a config by which a model follows other rules than torchvision's."""
+    return {
+        name: config[name]
+        for name, each in keywords(ResNetConfig).items()
+        if name in RULES and config.get(name, each.default) != each.default
+    }
 
 
 def changed(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..weights import load_weights, read_metadata
+from ..weights import WeightsError, load_weights, read_metadata
+from ..weights.detectron2 import is_detectron2
 from .builders import build
-from .coco_names import COCO_NAMES
+from .coco_names import COCO_NAMES, USED_COCO_NAMES
+from .detectron2 import detectron2_config
 from .keywords import ResNetConfig, TinyConfig, changed, keywords_of
 from .mask_rcnn import MaskRCNN
 from .resnet import DEPTHS
@@ -30,8 +32,8 @@ def load_model(weights: str | os.PathLike[str], **settings: Any) -> MaskRCNN:
 
     Args:
         weights: "shapes" or "nuclei" for a model that ships with the package; or the path of a
-            file that this package has saved or that holds one of torchvision's Mask R-CNNs; or a
-            run folder, for its final weights.
+            file that this package has saved or that holds one of torchvision's or detectron2's
+            Mask R-CNNs; or a run folder, for its final weights.
         settings: settings of the builder that replace the model's own, such as
             box_score_thresh=0.5.
 
@@ -97,7 +99,7 @@ def describe_weights(
 
     Raises:
         InputError: the metadata is damaged, or there is none and the arrays are not of one of
-            torchvision's models.
+            torchvision's or detectron2's models.
     """
     metadata = read_metadata(path)
     config = _json(path, metadata, "config", dict) or _recognised(path, state)
@@ -108,8 +110,8 @@ def describe_weights(
     if not isinstance(count, int) or count < 1:
         raise InputError(f"{path}: its metadata is damaged (num_classes is {count!r})")
     if names is None:
-        published = count - 1 == len(COCO_NAMES)
-        names = COCO_NAMES if published else [f"class {k}" for k in range(1, count)]
+        published = {len(each): each for each in (COCO_NAMES, USED_COCO_NAMES)}
+        names = published.get(count - 1, [f"class {k}" for k in range(1, count)])
     if len(names) != count - 1:
         raise InputError(f"{path}: names {len(names)} classes, its model has {count - 1}")
     return config, [str(name) for name in names]
@@ -133,15 +135,20 @@ def _json(path: Path, metadata: Mapping[str, str], key: str, kind: type) -> Any:
 
 def _recognised(path: Path, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Recognise one of torchvision's models by its arrays' names. Raises InputError for others."""
+    if is_detectron2(state):
+        try:
+            return detectron2_config(state)
+        except WeightsError as problem:
+            raise InputError(f"{path}: {problem}") from problem
     score = state.get("roi_heads.box_predictor.cls_score.weight")
     if score is None:
         raise InputError(
             f"{path}: not a Mask R-CNN, roi_heads.box_predictor.cls_score.weight is missing"
         )
-    config = {"builder": "maskrcnn_resnet50_fpn_v2", "num_classes": len(score)}
+    builder = f"maskrcnn_{_backbone(path, state)}_fpn"
+    config = {"builder": builder, "num_classes": len(score)}
     if any(name.startswith("roi_heads.box_head.5") for name in state):
-        return config
-    config["builder"] = f"maskrcnn_{_backbone(path, state)}_fpn"
+        return {**config, "builder": f"{builder}_v2"}
     if "backbone.body.bn1.num_batches_tracked" in state:  # trained norms, with another epsilon
         config["norm"] = "batch"
     return config

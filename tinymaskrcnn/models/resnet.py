@@ -1,5 +1,5 @@
 """ResNet, bottom-up: maps of falling resolution (He et al. 2016). The 3x3 convolutions carry the
-stride, as in torchvision.
+stride, as in torchvision, or the 1x1 before them, as in the paper and in detectron2.
 
 The state dict has torchvision's names and shapes. Not here: the classifier; the pyramid (fpn.py).
 """
@@ -7,6 +7,8 @@ The state dict has torchvision's names and shapes. Not here: the classifier; the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -33,12 +35,12 @@ DEPTHS = {  # blocks per stage, and whether they are bottlenecks (He et al. 2016
 }
 
 
-def norm_maker(kind: str, eps: float) -> NormMaker:
+def norm_maker(kind: str, eps: float, groups: int | None = None) -> NormMaker:
     """A function from a channel count to a norm layer.
 
     Args:
-        kind: "frozen", "batch" or "group" (at most 32 groups, of 4 or more channels). eps: added to
-            the variance.
+        kind: "frozen", "batch" or "group". eps: added to the variance.
+        groups: of a group norm; None for at most 32, of 4 or more channels.
 
     Raises:
         ValueError: there is no such norm.
@@ -46,7 +48,7 @@ def norm_maker(kind: str, eps: float) -> NormMaker:
     makers: dict[str, NormMaker] = {
         "frozen": lambda channels: FrozenBatchNorm2d(channels, eps),
         "batch": lambda channels: BatchNorm2d(channels, eps),
-        "group": lambda channels: GroupNorm(_groups(channels), channels, eps or 1e-5),
+        "group": lambda channels: GroupNorm(groups or _groups(channels), channels, eps or 1e-5),
     }
     if kind not in makers:
         raise ValueError(f"no norm {kind!r}: expected one of {', '.join(makers)}")
@@ -87,11 +89,18 @@ class Bottleneck(Module):
     expansion = 4
 
     def __init__(
-        self, in_channels: int, width: int, stride: int, norm: NormMaker, rng: np.random.Generator
+        self,
+        in_channels: int,
+        width: int,
+        stride: int,
+        norm: NormMaker,
+        rng: np.random.Generator,
+        stride_in_1x1: bool = False,
     ) -> None:
-        self.conv1 = _conv(in_channels, width, 1, 1, rng)
+        first, second = (stride, 1) if stride_in_1x1 else (1, stride)
+        self.conv1 = _conv(in_channels, width, 1, first, rng)
         self.bn1 = norm(width)
-        self.conv2 = _conv(width, width, 3, stride, rng)
+        self.conv2 = _conv(width, width, 3, second, rng)
         self.bn2 = norm(width)
         self.conv3 = _conv(width, 4 * width, 1, 1, rng)
         self.bn3 = norm(4 * width)
@@ -114,6 +123,7 @@ class ResNet(Module):
         stem: "7x7" (stride 2, then a max-pool: the maps have strides 4, 8, 16, 32) or "3x3" (stride
             2 and no pool; the first stage has stride 2 instead: the same strides with far less
             work, for small images).
+        stride_in_1x1: whether a bottleneck's first 1x1 has the stride, not its 3x3.
         rng: source of the initial values: Kaiming normal, fan out.
     """
 
@@ -125,10 +135,14 @@ class ResNet(Module):
         in_channels: int = 3,
         widths: Sequence[int] = (64, 128, 256, 512),
         stem: str = "7x7",
+        stride_in_1x1: bool = False,
         *,
         rng: np.random.Generator,
     ) -> None:
-        kind = Bottleneck if bottleneck else BasicBlock
+        kind: Any = BasicBlock
+        if bottleneck:
+            kind = partial(Bottleneck, stride_in_1x1=stride_in_1x1)
+        expansion = (Bottleneck if bottleneck else BasicBlock).expansion
         small = stem == "3x3"
         channels = widths[0] if small else 64
         self.conv1 = _conv(in_channels, channels, 3 if small else 7, 2, rng)
@@ -139,9 +153,9 @@ class ResNet(Module):
             layers = []
             for i in range(count):
                 layers.append(kind(channels, width, stride if i == 0 else 1, norm, rng))
-                channels = width * kind.expansion
+                channels = width * expansion
             setattr(self, f"layer{stage}", Sequential(*layers))
-        self.out_channels = [width * kind.expansion for width in widths]
+        self.out_channels = [width * expansion for width in widths]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map x (N, H, W, in_channels) to four maps at 1/4, 1/8, 1/16 and 1/32 of its size."""
@@ -155,7 +169,14 @@ class ResNet(Module):
         return maps
 
 
-def resnet(name: str, norm: NormMaker, in_channels: int = 3, *, rng: np.random.Generator) -> ResNet:
+def resnet(
+    name: str,
+    norm: NormMaker,
+    in_channels: int = 3,
+    *,
+    stride_in_1x1: bool = False,
+    rng: np.random.Generator,
+) -> ResNet:
     """Make a ResNet of a published depth: resnet18, resnet34, resnet50 or resnet101.
 
     Raises:
@@ -164,7 +185,7 @@ def resnet(name: str, norm: NormMaker, in_channels: int = 3, *, rng: np.random.G
     if name not in DEPTHS:
         raise ValueError(f"no ResNet {name!r}: expected one of {', '.join(DEPTHS)}")
     blocks, bottleneck = DEPTHS[name]
-    return ResNet(blocks, bottleneck, norm, in_channels, rng=rng)
+    return ResNet(blocks, bottleneck, norm, in_channels, stride_in_1x1=stride_in_1x1, rng=rng)
 
 
 def _conv(

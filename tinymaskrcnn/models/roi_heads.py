@@ -31,7 +31,7 @@ from ..tensor import Tensor
 from .inputs import Target
 from .mask_head import MaskPredictor
 
-MIN_SIZE = 1e-2  # pixels; a detection with a shorter side is dropped
+MIN_SIZE = 1e-2  # pixels, as in torchvision
 SMOOTH_L1_BETA = 1 / 9
 MASK_PIXELS = 1 << 23  # of whole masks that are in memory at once while goals are cut out of them
 
@@ -59,6 +59,9 @@ class RoIConfig:
         (10.0, 10.0, 5.0, 5.0),
         several(number(1e-6, 1e6), 4),
         "weights of the offsets dx, dy, dw, dh",
+    )
+    min_size: float = setting(
+        MIN_SIZE, number(0, 1e6), "pixels; a detection with a shorter side is dropped; 0: none is"
     )
     class_agnostic_nms: bool = setting(
         False,
@@ -302,7 +305,9 @@ class RoIHeads(Module):
         moved = self.box_coder.decode(offsets, proposals[row])[:, 0]
         boxes, score = clip_boxes(moved, image_size), scores[row, label]
         # drop small boxes
-        keep = np.flatnonzero(is_large_enough(boxes, MIN_SIZE))
+        keep = np.arange(len(boxes))
+        if config.min_size > 0:
+            keep = np.flatnonzero(is_large_enough(boxes, config.min_size))
         # of overlapping boxes keep the best, class by class
         group = np.zeros_like(label) if config.class_agnostic_nms else label
         keep = keep[F.batched_nms(boxes[keep], score[keep], group[keep], config.nms_thresh)]

@@ -39,7 +39,9 @@ class MultiScaleRoIAlign(Module):
     """RoIAlign over the levels of a pyramid.
 
     Args:
-        output_size: height and width of the crops. sampling_ratio: samples per bin along each axis.
+        output_size: height and width of the crops. sampling_ratio: samples per bin along each axis;
+            0 for one per pixel of the map.
+        aligned: whether pixel centres are at +0.5.
         canonical_scale, canonical_level: crop a box of canonical_scale squared pixels from the
             level of stride 2 ** canonical_level, and one of twice the side from the next.
     """
@@ -50,8 +52,10 @@ class MultiScaleRoIAlign(Module):
         sampling_ratio: int,
         canonical_scale: float = 224,
         canonical_level: int = 4,
+        aligned: bool = False,
     ) -> None:
         self.output_size, self.sampling_ratio = output_size, sampling_ratio
+        self.aligned = aligned
         self.canonical_scale, self.canonical_level = canonical_scale, canonical_level
 
     def forward(
@@ -79,7 +83,8 @@ class MultiScaleRoIAlign(Module):
 
     def crop(self, feature: Tensor, rois: np.ndarray, scale: float) -> Tensor:
         """Crop rois (r, 5) out of one level (N, H, W, C)."""
-        return F.roi_align(feature, rois, self.output_size, scale, self.sampling_ratio)
+        size, samples = self.output_size, self.sampling_ratio
+        return F.roi_align(feature, rois, size, scale, samples, self.aligned)
 
     def level_of(self, boxes: np.ndarray, scales: Sequence[float]) -> np.ndarray:
         """Choose a level for each box (R, 4): its index (R,).

@@ -35,12 +35,12 @@ from ..detection.sampler import BalancedSampler, Generators, per_image
 from ..detection.top_k import top_k
 from ..nn import Conv2d, ConvNorm, Module, Sequential
 from ..nn.init import normal, zeros
-from ..settings import COUNT, SAMPLES, SHARE, number, setting
+from ..settings import COUNT, SAMPLES, SHARE, number, one_of, setting
 from ..tensor import Tensor
 from .inputs import Target
 from .transform import ImageBatch
 
-MIN_SIZE = 1e-3  # pixels; a proposal with a shorter side is dropped
+MIN_SIZE = 1e-3  # pixels, as in torchvision
 SMOOTH_L1_BETA = 1 / 9
 
 
@@ -64,6 +64,16 @@ class RPNConfig:
     )
     batch_size_per_image: int = setting(256, SAMPLES, "anchors sampled per image for the losses")
     positive_fraction: float = setting(0.5, SHARE, "largest share of objects among those anchors")
+    min_size: float = setting(
+        MIN_SIZE,
+        number(0, 1e6),
+        "pixels; a proposal with a shorter side, or of no area, is dropped",
+    )
+    rank_by: str = setting(
+        "probability",
+        one_of("probability", "logit"),
+        "what orders proposals; probabilities near 1 round to the same number, logits do not",
+    )
 
 
 @dataclass(frozen=True)
@@ -207,7 +217,10 @@ class RegionProposalNetwork(Module):
         names = f"pre_nms_top_n_{mode}", f"post_nms_top_n_{mode}"
         used = dict(zip(names, limits, strict=True))
         tracing.record("rpn", top, config={**vars(self.config), **used})
-        images = zip(top.moved, top.scores, output.image_sizes, strict=True)
+        ranks = top.scores
+        if self.config.rank_by == "logit":
+            ranks = np.take_along_axis(output.objectness.numpy(), top.top_k, axis=1)
+        images = zip(top.moved, top.scores, ranks, output.image_sizes, strict=True)
         selected = [self._select_proposals(*image, top.top_k_levels, limits[1]) for image in images]
         tracing.record("rpn", selected)
         return [image.proposals for image in selected]
@@ -249,18 +262,19 @@ class RegionProposalNetwork(Module):
         self,
         boxes: np.ndarray,
         scores: np.ndarray,
+        ranks: np.ndarray,
         image_size: Size,
         level: np.ndarray,
         limit: int,
     ) -> Proposals:
-        """Filter one image's boxes (m, 4) with scores (m,) and levels (m,)."""
+        """Filter one image's boxes (m, 4) with scores (m,), ranks (m,) and levels (m,)."""
         config = self.config
         boxes = clip_boxes(boxes, image_size)
         # drop small boxes and low scores
-        large, confident = is_large_enough(boxes, MIN_SIZE), scores >= config.score_thresh
+        large, confident = is_large_enough(boxes, config.min_size), scores >= config.score_thresh
         keep = np.flatnonzero(large & confident)
         # of overlapping boxes keep the best, level by level
-        keep = keep[F.batched_nms(boxes[keep], scores[keep], level[keep], config.nms_thresh)]
+        keep = keep[F.batched_nms(boxes[keep], ranks[keep], level[keep], config.nms_thresh)]
         # keep only the best of all
         rows = keep[:limit]
         return Proposals(boxes, keep, rows, boxes[rows])

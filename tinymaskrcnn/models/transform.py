@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from .. import memory, parallel, tracing
 from ..backend import check_device
-from ..detection.boxes import Size, scale_boxes
+from ..detection.boxes import Size, clip_boxes, is_large_enough, scale_boxes
 from ..detection.detections import Detections
 from ..detection.sampler import Generators, per_image
 from ..errors import InputError
@@ -23,8 +24,10 @@ from ..ops.resize_normalize.op import nearest_pixels, resize_normalize
 from ..settings import (
     SCALE,
     SIDE,
+    YES_OR_NO,
     Kind,
     number,
+    one_of,
     one_or_several,
     optional,
     setting,
@@ -65,6 +68,25 @@ class TransformConfig:
         32, whole(1, 2**12), "both sides of a batch are padded to multiples of this"
     )
 
+    resize: str = setting(
+        "linear",
+        one_of("linear", "pillow"),
+        "linear: floats, between the two nearest pixels; pillow: whole grey values as Pillow's "
+        "BILINEAR resizes them, which averages where it shrinks",
+    )
+    round_sides: bool = setting(
+        False, YES_OR_NO, "whether the sides of a resized image are rounded, not truncated"
+    )
+    clip_detections: bool = setting(
+        False,
+        YES_OR_NO,
+        "whether boxes are clipped to the image once more after scaling, and dropped if empty",
+    )
+    paste: str = setting(
+        "pixels",
+        one_of("pixels", "exact"),
+        "how masks are pasted: pixels: into a box of whole pixels; exact: into the box as it is",
+    )
     stretch: str | tuple[float, ...] = setting(
         "off",
         STRETCH,
@@ -166,7 +188,8 @@ class Transform:
         """Height and width after resizing an image of this height and width.
 
         By `min_size` and `max_size` the scale is a double and the product is truncated, not
-        rounded, as in torchvision: the shorter side may come out one pixel short.
+        rounded, as in torchvision: the shorter side may come out one pixel short. With
+        `round_sides` it is exactly `min_size`, unless `max_size` limits it, as in detectron2.
 
         Args:
             rng: as for a call. scaled: how much the image has been resized already; matters only
@@ -177,6 +200,8 @@ class Transform:
             return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
         choices = np.atleast_1d(self.config.min_size)
         shorter = int(choices[-1] if rng is None or len(choices) == 1 else rng.choice(choices))
+        if self.config.round_sides:
+            return _rounded_size(size, shorter, self.config.max_size)
         scale = min(shorter / min(size), self.config.max_size / max(size))
         return max(int(size[0] * scale), 1), max(int(size[1] * scale), 1)
 
@@ -199,6 +224,8 @@ class Transform:
         make = gpu_array.empty if on_device else memory.empty
         tensor: Any = make((len(images), height, width, len(mean)))
         for image, size, out in zip(images, sizes, tensor, strict=True):
+            if self.config.resize == "pillow":
+                image = pillow_resized(image, size)  # then nothing is left to resize
             given: Any = gpu_array.to_device(image) if on_device else image
             resize_normalize(given, size, mean, std, out)
         return tensor
@@ -210,12 +237,42 @@ class Transform:
             found: per image, in pixels of the resized image.
         """
         pairs = zip(found, batch.original_sizes, strict=True)
-        detections = [
-            replace(one, boxes=scale_boxes(one.boxes, one.image_size, size), image_size=size)
-            for one, size in pairs
-        ]
+        detections = [self.to_image(one, size) for one, size in pairs]
         tracing.record("detections", detections)
         return detections
+
+    def to_image(self, found: Detections, size: Size) -> Detections:
+        """The detections in pixels of the original image, which has this height and width."""
+        boxes = scale_boxes(found.boxes, found.image_size, size)
+        if self.config.clip_detections:
+            boxes = clip_boxes(boxes, size)
+        found = replace(found, boxes=boxes, image_size=size, paste=self.config.paste)
+        return found[is_large_enough(boxes, 0)] if self.config.clip_detections else found
+
+
+def _rounded_size(size: Size, shorter: int, longer: int) -> Size:
+    """Both sides times one scale, then times another if the longer one is over its limit, then
+    rounded: the order of detectron2's ResizeShortestEdge, which decides some pixels.
+    """
+    scale = shorter / min(size)
+    sides = [float(shorter) if side == min(size) else scale * side for side in size]
+    if max(sides) > longer:
+        scale = longer / max(sides)
+        sides = [side * scale for side in sides]
+    height, width = (max(int(side + 0.5), 1) for side in sides)
+    return height, width
+
+
+def pillow_resized(image: np.ndarray, size: Size) -> np.ndarray:
+    """An image (C, H, W) in 0..1, made whole grey values and resized to this height and width by
+    Pillow, in 0..1 again.
+    """
+    grey = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    resized = [
+        np.asarray(Image.fromarray(channel).resize(size[::-1], Image.Resampling.BILINEAR))
+        for channel in grey
+    ]
+    return np.stack(resized).astype(np.float32) / np.float32(255)
 
 
 def resize_target(target: Target, from_size: Size, to_size: Size) -> Target:

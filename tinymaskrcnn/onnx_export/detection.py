@@ -16,7 +16,7 @@ import numpy as np
 
 from ..detection.anchors import AnchorGenerator, cell_anchors
 from ..detection.box_coder import LARGEST_LOG_SCALE
-from ..models import roi_heads, rpn
+from ..models import rpn
 from ..models.box_head import ConvFCBoxHead, TwoMLPHead
 from ..models.roi_pooling import MultiScaleRoIAlign, map_scales
 from .graph import INT64, Graph, Value, cast, clipped, counted_to, floats, spread
@@ -24,6 +24,7 @@ from .images import Sizes
 from .layers import array_of, conv_norm, linear, run, unknown
 
 DROPPED = -1.0  # the score of a box that a filter has dropped
+SMALLEST = float(np.finfo(np.float32).tiny)  # pixels: longer than nothing
 MOST = 2**31 - 1  # boxes that NonMaxSuppression may keep
 UNIT_BOX = np.array([0, 0, 1, 1], np.float32)
 
@@ -73,6 +74,7 @@ def clip(g: Graph, boxes: Value, sizes: Sizes) -> Value:
 
 def large_enough(g: Graph, boxes: Value, smallest: float) -> Value:
     """Whether both sides of boxes (n, 4) are at least so long: (n,) bool."""
+    smallest = max(smallest, SMALLEST)
     x1, y1, x2, y2 = split4(g, boxes)
     return g.Squeeze((x2 - x1 >= smallest) & (y2 - y1 >= smallest), [1])
 
@@ -137,8 +139,11 @@ def propose(
             highest, rows = g.TopK(logits, limit, outputs=2)
             moved = decode(g, g.Gather(deltas, rows), g.Gather(anchors, rows), (1, 1, 1, 1))
             boxes, scores = clip(g, moved, sizes), g.Sigmoid(highest)
-            large = large_enough(g, boxes, rpn.MIN_SIZE)
-            scores = g.Where(large & (scores >= float(config.score_thresh)), scores, DROPPED)
+            ranks = scores
+            if config.rank_by == "logit":  # positive, and no two logits below 100 become one
+                ranks = g.Sigmoid(highest * 0.125)
+            large = large_enough(g, boxes, config.min_size)
+            scores = g.Where(large & (scores >= float(config.score_thresh)), ranks, DROPPED)
             group = spread(boxes, 0), spread(scores, 0)
             scores = g.Squeeze(suppress(g, *group, config.nms_thresh, DROPPED), [0])
         all_boxes.append(boxes)
@@ -170,11 +175,14 @@ def anchors_of(
     if maps is not None:
         return generator([tuple(size) for size in maps], tuple(sizes.padded))[i]
     size = g.Shape(level)[2:4]
-    stride = sizes.padded // size
-    y, x = (floats(counted_to(size[k]) * stride[k]) for k in (0, 1))
+    if generator.strides is None:
+        stride = sizes.padded // size
+        y, x = (floats(counted_to(size[k]) * stride[k]) for k in (0, 1))
+    else:
+        y, x = (floats(counted_to(size[k])) * float(generator.strides[i]) for k in (0, 1))
     centres = [g.Expand(v, size) for v in (spread(x, 0), spread(y, 1))] * 2
     centres = g.Reshape(g.Concat(*(spread(c, 2) for c in centres), axis=2), [-1, 1, 4])
-    cell = cell_anchors(generator.sizes[i], generator.aspect_ratios[i])
+    cell = cell_anchors(generator.sizes[i], generator.aspect_ratios[i], generator.rounded)
     return g.Reshape(centres + cell.astype(np.float32), [-1, 4])  # H*W, A, 4 -> M, 4
 
 
@@ -204,7 +212,7 @@ def crop(
         "output_height": pool.output_size,
         "output_width": pool.output_size,
         "sampling_ratio": max(pool.sampling_ratio, 0),
-        "coordinate_transformation_mode": "output_half_pixel",
+        "coordinate_transformation_mode": "half_pixel" if pool.aligned else "output_half_pixel",
     }
     if maps is not None:
         return _crop_from_all(g, levels, boxes, level, powers, align)
@@ -280,10 +288,11 @@ def classify(
     repeated = g.Expand(spread(proposals.boxes, 1), [1, classes - 1, 1])
     deltas, repeated = g.Reshape(deltas, [-1, 4]), g.Reshape(repeated, [-1, 4])
     boxes = clip(g, decode(g, deltas, repeated, config.reg_weights), sizes)
-    allowed = g.Reshape(large_enough(g, boxes, roi_heads.MIN_SIZE), [-1, classes - 1])
+    if config.min_size > 0:
+        allowed = g.Reshape(large_enough(g, boxes, config.min_size), [-1, classes - 1])
+        scores = g.Where(allowed, scores, DROPPED)
     if proposals.valid is not None:
-        allowed = allowed & spread(proposals.valid, 1)
-    scores = g.Where(allowed, scores, DROPPED)
+        scores = g.Where(spread(proposals.valid, 1), scores, DROPPED)
     kept = _suppress_per_class(g, boxes, scores, heads)
     length = None if proposals.length is None else proposals.length * (classes - 1)
     found = best(g, boxes, kept, sizes.limit(config.detections_per_img), length)

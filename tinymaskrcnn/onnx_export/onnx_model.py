@@ -15,14 +15,16 @@ from ..errors import InputError
 from ..files import mark
 from ..models.mask_rcnn import MaskRCNN
 from ..tensor import Tensor
-from .detection import classify, crop, draw_masks, propose
+from .detection import classify, crop, draw_masks, large_enough, propose
 from .graph import FLOAT, INT64, Graph, Value
 from .images import Sizes, paste, prepare, restore, sizes_of
 from .layers import pyramid
 
 # Settings that the graph follows, then those that only matter in training
 FOLLOWED = """
-builder num_classes in_channels anchor_sizes aspect_ratios canonical_scale norm norm_eps
+builder num_classes in_channels anchor_sizes aspect_ratios canonical_scale norm norm_eps norm_groups
+stride_in_1x1 rpn_convs round_anchors anchor_strides roi_aligned roi_sampling_ratio rpn_min_size
+rpn_rank_by box_min_size resize round_sides clip_detections paste
 widths blocks fpn_channels box_channels representation mask_channels
 min_size max_size scale object_sizes image_mean image_std size_divisor
 rpn_pre_nms_top_n_test rpn_post_nms_top_n_test rpn_nms_thresh rpn_score_thresh
@@ -73,17 +75,24 @@ def onnx_model(model: MaskRCNN, paste_masks: bool = True, size: Size | None = No
     with g.scope("masks"):
         crops = crop(g, heads.mask_pool, levels, found.boxes, sizes, maps)
         masks, side = draw_masks(g, heads, crops, labels), 2 * heads.mask_pool.output_size
-    boxes = restore(found.boxes, sizes)
+    config = model.transform.config
+    boxes = restore(config, found.boxes, sizes)
     if paste_masks:
         with g.scope("paste"):
-            masks = paste(g, masks, side, boxes, sizes.image)
+            masks = paste(g, masks, side, boxes, sizes.image, config.paste == "exact")
+    scores = found.scores
+    if config.clip_detections and size is None:
+        kept = g.Squeeze(g.NonZero(large_enough(g, boxes, 0.0)), [0])
+        boxes, labels, scores, masks = (
+            g.Gather(each, kept) for each in (boxes, labels, scores, masks)
+        )
     height, width = size or ("height", "width")
     count = found.length or "detections"
     ends = [1, height, width] if paste_masks else [side, side]
     results = {
         "boxes": (boxes, FLOAT, [count, 4]),
         "labels": (labels, INT64, [count]),
-        "scores": (found.scores, FLOAT, [count]),
+        "scores": (scores, FLOAT, [count]),
         "masks": (masks, FLOAT, [count, *ends]),
     }
     for name, (value, kind, shape) in results.items():

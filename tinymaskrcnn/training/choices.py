@@ -21,7 +21,6 @@ from .. import rle_tools
 from ..datasets import CocoDataset
 from ..datasets.coco_file import CocoFile
 from ..detection.anchor_fit import best_overlaps, coverage, suggested_sizes
-from ..detection.anchors import AnchorGenerator
 from ..models.builders import build
 from ..models.keywords import changed
 from ..models.mask_rcnn import MaskRCNN
@@ -226,7 +225,7 @@ def anchors(model: MaskRCNN, found: Measures) -> list[Choice]:
     if (before >= 0.5).mean() >= COVERED:
         return []
     better = suggested_sizes(boxes, shapes, present)
-    trial = AnchorGenerator(tuple((size,) for size in better), present.aspect_ratios)
+    trial = replace(present, sizes=tuple((size,) for size in better))
     after = best_overlaps(boxes, shapes, trial)
     if coverage(after) < coverage(before) + BETTER:
         return []

@@ -16,20 +16,23 @@ import numpy as np
 
 from ..errors import WeightsError
 from ..files import file_problem
+from .detectron2 import write_detectron2
 from .safetensors_files import (
     looks_like_safetensors,
     read_safetensors,
     read_safetensors_metadata,
     write_safetensors,
 )
-from .tensors import StoredTensor
+from .tensors import PickledArray, StoredTensor
 from .torch_files import read_stream, read_zip
 
-WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which trainers put the weights
+WRAPPERS = ("state_dict", "model_state_dict", "model", "blobs")  # under which trainers put weights
+DIALECTS = ("torchvision", "detectron2")
 
 
 def load_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Read a state dict from PyTorch's .pth, .pt or .th, without torch, or from safetensors.
+    """Read a state dict from PyTorch's .pth, .pt or .th, without torch, from safetensors, or from a
+    .pkl of NumPy arrays, as detectron2's model zoo has.
 
     Nothing that a file asks for is run. It may hold tensors, plain containers, and the settings of
     torchvision's training scripts (`args`), and nothing else. A state dict under "state_dict",
@@ -60,22 +63,35 @@ def save_weights(
     path: str | os.PathLike[str],
     state: Mapping[str, np.ndarray],
     metadata: Mapping[str, str] | None = None,
+    dialect: str = "torchvision",
 ) -> None:
-    """Write a state dict as safetensors.
+    """Write a state dict as safetensors, or for detectron2.
 
     The file appears whole or not at all, and equal contents give equal bytes. torchvision's model
     loads it: `model.load_state_dict(safetensors.torch.load_file(path))`.
 
+    With dialect="detectron2" it is a .pkl with detectron2's names and layouts, which its
+    DetectionCheckpointer loads. The background's rows of boxes and masks, which nothing ever uses,
+    are left out. Names and arrays are all that such a file holds: detectron2 takes the mean, the
+    sizes and the place of the stride from its own config.
+
     Args:
         path: the file; replaced if it exists.
         state: arrays by name.
-        metadata: strings by name; see `read_metadata`.
+        metadata: strings by name; see `read_metadata`. Not for detectron2.
+        dialect: "torchvision" or "detectron2".
 
     Raises:
-        WeightsError: the file cannot be written; names it and the reason.
+        WeightsError: the file cannot be written, or detectron2 has no place for an array; names the
+            file and the reason.
     """
     with _about(path) as path:
-        write_safetensors(path, state, metadata)
+        if dialect not in DIALECTS:
+            raise WeightsError(f"no dialect {dialect!r}: expected one of {', '.join(DIALECTS)}")
+        if dialect == "detectron2":
+            write_detectron2(path, state, metadata)
+        else:
+            write_safetensors(path, state, metadata)
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -118,7 +134,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             "a tar file, the format of PyTorch before 0.1.10, is not supported: load it in an old "
             "PyTorch and save it again"
         )
-    raise WeightsError("not a weight file: expected one from torch.save or safetensors")
+    raise WeightsError("not a weight file: expected one from torch.save, safetensors or detectron2")
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -130,8 +146,9 @@ def _head(path: Path, count: int) -> bytes:
         return file.read(count)
 
 
-def state_dict_in(saved: Any) -> dict[str, StoredTensor]:
-    """The tensors by name in what was saved: the object itself, or the one in its wrapper.
+def state_dict_in(saved: Any) -> dict[str, StoredTensor | PickledArray]:
+    """The tensors or NumPy arrays by name in what was saved: the object itself, or the one in its
+    wrapper.
 
     Entries of a state dict that are not tensors (a counter, a setting) are left out.
 
@@ -143,7 +160,7 @@ def state_dict_in(saved: Any) -> dict[str, StoredTensor]:
     for _ in WRAPPERS:  # one may lie within another
         inner = next((saved[k] for k in WRAPPERS if isinstance(saved.get(k), dict)), None)
         saved = saved if inner is None else inner
-    tensors = {k: v for k, v in saved.items() if isinstance(v, StoredTensor)}
+    tensors = {k: v for k, v in saved.items() if isinstance(v, StoredTensor | PickledArray)}
     if not tensors:
         found = f", but {', '.join(map(repr, list(saved)[:10]))}" if saved else ""
         raise WeightsError(f"it holds no tensors{found}; they may lie under {', '.join(WRAPPERS)}")

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..errors import WeightsError
+from .detectron2 import from_detectron2, is_detectron2
 
 _OLD_SPELLINGS = (
     (re.compile(r"\b(inner_blocks|layer_blocks)\.(\d+)\.(weight|bias)$"), r"\1.\2.0.\3"),
@@ -27,11 +28,14 @@ def canonical(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """A state dict in the present spelling, without `num_batches_tracked`.
 
     Args:
-        state: arrays by name, in either spelling; not changed.
+        state: arrays by name, in either spelling, or with detectron2's names and layouts; not
+            changed.
 
     Raises:
-        WeightsError: it has one parameter in both spellings.
+        WeightsError: it has one parameter in both spellings, or is detectron2's and does not fit.
     """
+    if is_detectron2(state):
+        return from_detectron2(state)
     kept = [key for key in state if not key.endswith("num_batches_tracked")]
     renamed = {present_spelling(key): state[key] for key in kept}
     if len(renamed) < len(kept):
@@ -54,7 +58,8 @@ def backbone_state(state: Mapping[str, np.ndarray], kind: str) -> dict[str, np.n
     `model.backbone.body.load_state_dict`.
 
     Args:
-        state: arrays by name, as torchvision's classifiers name them, or those of a detector.
+        state: arrays by name, as torchvision's classifiers name them, or those of a detector, or of
+            detectron2's `R-50.pkl` and the like.
         kind: "resnet" (any depth; `fc` is dropped) or "vgg16" (`classifier` is dropped).
 
     Raises:
@@ -68,6 +73,8 @@ def backbone_state(state: Mapping[str, np.ndarray], kind: str) -> dict[str, np.n
     """
     if kind not in _CLASSIFIERS:
         raise WeightsError(f"no backbone {kind!r}: expected one of {', '.join(_CLASSIFIERS)}")
+    if is_detectron2(state):
+        state = from_detectron2(state)
     if any(key.startswith(_PREFIX) for key in state):
         state = {k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)}
     first = "conv1.weight" if kind == "resnet" else "features.0.weight"

@@ -28,6 +28,7 @@ DTYPES = {  # PyTorch's storage classes
     "Bool": "bool",
 }
 UNSIGNED = ("uint16", "uint32", "uint64")  # types without a storage class of their own
+PICKLED_TYPES = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 CHUNK = 2**20  # bytes read at once, to avoid a second copy of a tensor
 SPARE = 64 * 2**20  # bytes that strided views may take beyond what the file's size explains
 MAX_AXES, MAX_ELEMENTS = 64, 2**48  # NumPy's own limit, and more than fits any memory
@@ -59,6 +60,64 @@ class StoredTensor:
     offset: int
     sizes: tuple[Any, ...]
     strides: tuple[Any, ...]
+
+
+@dataclass
+class PickledType:
+    """The type of a pickled array's elements; its state gives the byte order."""
+
+    text: str
+    order: str = ""
+
+    def set_state(self, state: Any) -> None:
+        match state:
+            case (_, ("<" | ">" | "=" | "|") as order, *_):
+                self.order = order
+            case _:
+                raise WeightsError("its pickle is damaged: an invalid type")
+
+    def dtype(self) -> np.dtype:
+        text = self.order + self.text.lstrip("<>=|") if self.order else self.text
+        if text.lstrip("<>=|") not in PICKLED_TYPES:
+            raise WeightsError(f"it holds an array of type {self.text[:20]!r}: expected numbers")
+        return np.dtype(text)
+
+
+@dataclass
+class PickledArray:
+    """A NumPy array as a pickle describes it; `raw` is text if Python 2 has written it."""
+
+    shape: tuple[Any, ...] | None = None
+    type: PickledType | None = None
+    fortran: bool = False
+    raw: bytes | bytearray | str = b""
+
+    def set_state(self, state: Any) -> None:
+        match state:
+            case (_, tuple(shape), PickledType() as kind, (bool() | 0 | 1) as fortran, raw):
+                if isinstance(raw, bytes | bytearray | str):
+                    self.shape, self.type, self.fortran, self.raw = shape, kind, bool(fortran), raw
+                    return
+        raise WeightsError("its pickle is damaged: an invalid array")
+
+    def array(self) -> np.ndarray:
+        """The array, in the machine's byte order.
+
+        Raises:
+            WeightsError: its bytes are not as many as its shape says, or no numbers.
+        """
+        if self.shape is None or self.type is None or not all(map(_is_count, self.shape)):
+            raise WeightsError("its pickle is damaged: an array without a valid shape")
+        check_shape(self.shape)
+        try:
+            raw = self.raw.encode("latin-1") if isinstance(self.raw, str) else self.raw
+        except UnicodeEncodeError:
+            raise WeightsError("its pickle is damaged: an array's bytes are text") from None
+        dtype = self.type.dtype()
+        if len(raw) != math.prod(self.shape) * dtype.itemsize:
+            raise WeightsError("its pickle is damaged: an array has too few bytes, or too many")
+        array = np.frombuffer(raw, dtype).reshape(self.shape, order="F" if self.fortran else "C")
+        return np.array(array, dtype.newbyteorder("="), order="C")
 
 
 class ArrayMaker:

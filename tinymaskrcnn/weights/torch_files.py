@@ -1,4 +1,4 @@
-"""The two formats of `torch.save`, read without torch.
+"""The two formats of `torch.save`, and plain pickles of NumPy arrays, read without torch.
 
 Zip (since PyTorch 1.6): one folder with `data.pkl`, `byteorder` and a record `data/KEY` for each
 storage, uncompressed. Stream (before): a magic number, the protocol, the system, the object and the
@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import WeightsError
-from .tensors import ArrayMaker, Storage, StoredTensor, read_array
+from .tensors import ArrayMaker, PickledArray, Storage, StoredTensor, read_array
 from .unpickle import unpickle
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 Place = tuple[int, int]
-Select = Callable[[Any], dict[str, StoredTensor]]
+Select = Callable[[Any], dict[str, Any]]
 
 
 def read_zip(path: Path, select: Select) -> dict[str, np.ndarray]:
@@ -62,7 +62,15 @@ def read_zip(path: Path, select: Select) -> dict[str, np.ndarray]:
             return _record(archive, f"{folder}data/{key}", count)
 
         maker = ArrayMaker(read, byte_order, path.stat().st_size)
-        return {name: maker.array(tensor) for name, tensor in tensors.items()}
+        return _arrays(maker, tensors)
+
+
+def _arrays(maker: ArrayMaker, tensors: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Arrays of all tensors; NumPy's arrays may stand among them."""
+    return {
+        name: tensor.array() if isinstance(tensor, PickledArray) else maker.array(tensor)
+        for name, tensor in tensors.items()
+    }
 
 
 def _open_zip(path: Path) -> zipfile.ZipFile:
@@ -108,11 +116,16 @@ def _size(archive: zipfile.ZipFile) -> int:
 
 
 def read_stream(path: Path, select: Select) -> dict[str, np.ndarray]:
-    """Read a file in the older format; arguments and errors as for `read_zip`."""
+    """Read a file in the older format, or a plain pickle of NumPy arrays, as detectron2's model zoo
+    has; arguments and errors as for `read_zip`.
+    """
     size = path.stat().st_size
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
-        if unpickle(stream) != MAGIC:
-            raise WeightsError("a pickle, but not one from torch.save")
+        first = unpickle(stream)
+        if isinstance(first, dict):
+            return {name: _pickled(name, value) for name, value in select(first).items()}
+        if first != MAGIC:
+            raise WeightsError("a pickle, but neither one from torch.save nor a dict of arrays")
         if unpickle(stream) != PROTOCOL:
             raise WeightsError("written by an unknown version of torch.save")
         unpickle(stream)  # the system that wrote it; the bytes below are little-endian on all
@@ -127,8 +140,13 @@ def read_stream(path: Path, select: Select) -> dict[str, np.ndarray]:
             file.seek(start + first)
             return read_array(file, count)
 
-        maker = ArrayMaker(read, "little", size)
-        return {name: maker.array(tensor) for name, tensor in tensors.items()}
+        return _arrays(ArrayMaker(read, "little", size), tensors)
+
+
+def _pickled(name: str, value: StoredTensor | PickledArray) -> np.ndarray:
+    if isinstance(value, StoredTensor):
+        raise WeightsError(f"{name} is a tensor, in a pickle that is not from torch.save")
+    return value.array()
 
 
 def _places(stream: mmap.mmap, keys: Any, storages: dict[str, Storage]) -> dict[str, Place]:

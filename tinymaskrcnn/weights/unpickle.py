@@ -1,11 +1,12 @@
-"""Read the pickles inside PyTorch files without running anything that they ask for.
+"""Read the pickles inside PyTorch files, and those of NumPy arrays, without running anything that
+they ask for.
 
 A pickle is a program for a small stack machine. This one builds numbers, strings, lists, tuples,
-dicts and descriptions of tensors (`StoredTensor`), and nothing else: a name outside `_NAMES` is
-refused before anything is made of it, no name is ever imported, and no object of the file's choice
-gets attributes. It is written out here rather than derived from `pickle.Unpickler` because that
-class lets a file set attributes of whatever is allowed, and exhausts memory or the C stack on a few
-hostile bytes.
+dicts and descriptions of tensors (`StoredTensor`, `PickledArray`), and nothing else: a name outside
+`_NAMES` is refused before anything is made of it, no name is ever imported, and no object of the
+file's choice gets attributes. It is written out here rather than derived from `pickle.Unpickler`
+because that class lets a file set attributes of whatever is allowed, and exhausts memory or the C
+stack on a few hostile bytes.
 
 Not here: the bytes of the tensors (torch_files.py), arrays (tensors.py). The format: PEP 307 and
 the documentation of `pickletools`, which reads the opcodes.
@@ -19,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import WeightsError
-from .tensors import DTYPES, UNSIGNED, Storage, StoredTensor
+from .tensors import DTYPES, UNSIGNED, PickledArray, PickledType, Storage, StoredTensor
 
 MAX_WORK = 500_000  # instructions; a large model with its optimiser has about ten thousand
 MAX_BITS = 128  # of an integer, as in the state of a random generator; larger ones only cost time
@@ -44,7 +45,8 @@ def unpickle(stream: Any, storages: dict[str, Storage] | None = None) -> Any:
         storages: filled with every storage that the pickle mentions, by key.
 
     Returns:
-        Plain Python values, with `StoredTensor` for tensors and `Storage` for bare storages.
+        Plain Python values, with `StoredTensor` for tensors, `Storage` for bare storages and
+        `PickledArray` for NumPy's arrays.
 
     Raises:
         WeightsError: the pickle is damaged, or asks for something that is not allowed.
@@ -156,9 +158,13 @@ class _Machine:
         self.stack.append({})
 
     def build(self, _: None) -> None:
-        """State set on an object (`_metadata` of ordered dicts, settings); it is dropped."""
-        self.pop()
-        self.top(dict)
+        """State set on an object. NumPy's arrays and types take it; what dicts get (`_metadata` of
+        ordered dicts, settings) is dropped.
+        """
+        state = self.pop()
+        value = self.top((dict, PickledArray, PickledType))
+        if not isinstance(value, dict):
+            value.set_state(state)
 
     def persistent(self, _: None) -> None:
         storage = _storage(self.pop(tuple))
@@ -190,7 +196,7 @@ _IGNORED = {"PROTO", "FRAME"}
 _LITERALS = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
     *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE"),
-    *("BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+    *("BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 }
 _CONSTANTS: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
@@ -289,6 +295,45 @@ def _ordered_dict(arguments: tuple[Any, ...]) -> dict[Any, Any]:
     raise WeightsError("its pickle is damaged: an invalid dict")
 
 
+def _new_array(arguments: tuple[Any, ...]) -> PickledArray:
+    """(numpy.ndarray, ignored shape, ignored type): an array that its state is to fill."""
+    match arguments:
+        case (Name("numpy.ndarray"), _, _):
+            return PickledArray()
+    raise WeightsError("its pickle is damaged: an invalid array")
+
+
+def _array_of_bytes(arguments: tuple[Any, ...]) -> PickledArray:
+    """(bytes, type, shape, order): protocol 5. Or (shape, type as text, bytes): ndarray's own."""
+    match arguments:
+        case (
+            bytes() | bytearray() as raw,
+            PickledType() as dtype,
+            tuple(shape),
+            ("C" | "F") as order,
+        ):
+            return PickledArray(shape, dtype, order == "F", raw)
+        case (tuple(shape), str(text), bytes() as raw):
+            return PickledArray(shape, PickledType(text), False, raw)
+    raise WeightsError("its pickle is damaged: an invalid array")
+
+
+def _type(arguments: tuple[Any, ...]) -> PickledType:
+    """(text such as "f4", ...)."""
+    match arguments:
+        case (str(text), *_):
+            return PickledType(text)
+    raise WeightsError("its pickle is damaged: an invalid type")
+
+
+def _scalar(arguments: tuple[Any, ...]) -> PickledArray:
+    """(type, bytes)."""
+    match arguments:
+        case (PickledType() as dtype, bytes() | str() as raw):
+            return PickledArray((), dtype, False, raw)
+    raise WeightsError("its pickle is damaged: an invalid number")
+
+
 def _plain(*kinds: type) -> Callable[[tuple[Any, ...]], Any]:
     """A function of the file that returns its first argument, if that is of one of these kinds."""
 
@@ -313,6 +358,16 @@ FUNCTIONS: dict[str, Callable[[tuple[Any, ...]], Any]] = {
     "_codecs.encode": _plain(str),
     "builtins.set": _plain(list),
     "__builtin__.set": _plain(list),
+    "numpy.ndarray": _array_of_bytes,
+    "numpy.dtype": _type,
+} | {
+    f"numpy.{core}.{name}": function
+    for core in ("core", "_core")  # NumPy 1 and 2
+    for name, function in (
+        ("multiarray._reconstruct", _new_array),
+        ("multiarray.scalar", _scalar),
+        ("numeric._frombuffer", _array_of_bytes),
+    )
 }
 STORAGES = {f"torch.{kind}Storage": dtype for kind, dtype in DTYPES.items()} | {
     "torch.storage.UntypedStorage": "uint8"

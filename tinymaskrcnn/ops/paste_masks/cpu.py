@@ -17,27 +17,48 @@ from ..simd_rows import VECTOR, finish_streams, ramp, stream_row
 _BAND = 64  # rows of an image that one task fills
 
 
-def paste_masks(probabilities, boxes, height, width):
+def paste_masks(probabilities, boxes, height, width, exact=False):
     """Resize each mask (N, M, M) bilinearly to its box (N, 4), in an image that is zero elsewhere:
     (N, height, width) float32."""
     pictures = memory.empty((len(probabilities), height, width))
     if pictures.size:
-        whole, out = _whole(boxes, probabilities.shape[1]), pictures.reshape(-1).view(np.uint8)
-        _paste(_padded(probabilities), whole, height, out)
+        places, out = _places(boxes, probabilities.shape[1], exact), pictures.reshape(-1)
+        _paste(_padded(probabilities), *places, height, out.view(np.uint8))
     return pictures
 
 
-def paste_masks_binary(probabilities, boxes, height, width, threshold):
+def paste_masks_binary(probabilities, boxes, height, width, threshold, exact=False):
     """paste_masks(...) > threshold: (N, height, width) bool."""
     pictures = memory.empty((len(probabilities), height, width), np.bool_)
     if pictures.size:
-        whole, out = _whole(boxes, probabilities.shape[1]), pictures.reshape(-1).view(np.uint8)
-        _paste_binary(_padded(probabilities), whole, np.float32(threshold), height, out)
+        places, out = _places(boxes, probabilities.shape[1], exact), pictures.reshape(-1)
+        threshold = np.float32(threshold)
+        _paste_binary(_padded(probabilities), *places, threshold, height, out.view(np.uint8))
     return pictures
 
 
 def _padded(probabilities):
     return np.pad(probabilities, ((0, 0), (1, 1), (1, 1)))
+
+
+def _places(boxes, size, exact):
+    """The pixels of each box, first and last (N, 4) int64, and along x and y the three numbers that
+    lead from a pixel to its place in the padded mask (see _source): (N, 2, 3) float32.
+    """
+    lines = np.empty((len(boxes), 2, 3), np.float32)
+    if not exact:
+        whole = _whole(boxes, size)
+        lengths = np.maximum(whole[:, 2:] - whole[:, :2] + 1, 1).astype(np.float32)
+        lines[..., 0], lines[..., 2] = 0.5, -0.5
+        lines[..., 1] = np.float32(size + 2) / lengths
+        return whole, lines
+    first = np.floor(boxes[:, :2]).clip(-(2.0**31), 2.0**31).astype(np.int64) - 1
+    last = np.ceil(boxes[:, 2:]).clip(-(2.0**31), 2.0**31).astype(np.int64)
+    sides = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)
+    last[(sides <= 0).any(axis=1)] = np.iinfo(np.int32).min  # no pixels
+    lines[..., 0], lines[..., 2] = first + 0.5 - boxes[:, :2].astype(np.float64), 0.5
+    lines[..., 1] = (size / np.maximum(sides, 1e-30)).clip(0, 1e30)
+    return np.concatenate((first, last), axis=1), lines
 
 
 def _whole(boxes, size):
@@ -52,7 +73,7 @@ def _whole(boxes, size):
 
 
 @kernel
-def _paste(masks, boxes, height, out):
+def _paste(masks, boxes, lines, height, out):
     """pictures[n] = masks[n] stretched to its box, band by band; `out` is their bytes."""
     bands, pitch = (height + _BAND - 1) // _BAND, len(out) // (len(masks) * height)
     for item in prange(len(masks) * bands):
@@ -61,13 +82,13 @@ def _paste(masks, boxes, height, out):
         bottom = min(top + _BAND, height)
         begin, end = _inside(boxes[n, 1], boxes[n, 3], top, bottom)
         left, right = _inside(boxes[n, 0], boxes[n, 2], 0, pitch // 4 if begin < end else 0)
-        runs, fraction = _stretch(boxes[n, 0], boxes[n, 2], left, right, masks.shape[2])
+        runs, fraction = _stretch(boxes[n, 0], lines[n, 0], left, right, masks.shape[2])
         mask, mixed = masks[n], np.empty(masks.shape[2] + 1, np.float32)
         row, kept = np.zeros(LANES + pitch // 4 + LANES, np.float32), 0
         line = row.view(np.uint8)[: VECTOR + pitch]
         for y in range(top, bottom):
             if y >= begin and y < end:
-                _mix_rows(mask, boxes[n, 1], boxes[n, 3], y, mixed)
+                _mix_rows(mask, boxes[n, 1], lines[n, 1], y, mixed)
                 _stretch_row(mixed, runs, fraction, row, LANES + left)
                 row[LANES + right : LANES + right + LANES] = 0  # the last run's whole vector
             elif y == end:
@@ -77,7 +98,7 @@ def _paste(masks, boxes, height, out):
 
 
 @kernel
-def _paste_binary(masks, boxes, threshold, height, out):
+def _paste_binary(masks, boxes, lines, threshold, height, out):
     """pictures[n] = (masks[n] stretched to its box) > threshold, band by band."""
     bands, width = (height + _BAND - 1) // _BAND, len(out) // (len(masks) * height)
     for item in prange(len(masks) * bands):
@@ -86,14 +107,14 @@ def _paste_binary(masks, boxes, threshold, height, out):
         bottom = min(top + _BAND, height)
         begin, end = _inside(boxes[n, 1], boxes[n, 3], top, bottom)
         left, right = _inside(boxes[n, 0], boxes[n, 2], 0, width if begin < end else 0)
-        runs, fraction = _stretch(boxes[n, 0], boxes[n, 2], left, right, masks.shape[2])
+        runs, fraction = _stretch(boxes[n, 0], lines[n, 0], left, right, masks.shape[2])
         mask, mixed = masks[n], np.empty(masks.shape[2] + 1, np.float32)
         row, kept = np.empty(right - left + LANES, np.float32), 0
         line = np.full(VECTOR + width, threshold < 0, np.uint8)
         inside = line[VECTOR + left : VECTOR + right]
         for y in range(top, bottom):
             if y >= begin and y < end:
-                _mix_rows(mask, boxes[n, 1], boxes[n, 3], y, mixed)
+                _mix_rows(mask, boxes[n, 1], lines[n, 1], y, mixed)
                 _stretch_row(mixed, runs, fraction, row, 0)
                 for x in range(right - left):
                     inside[x] = row[x] > threshold
@@ -111,26 +132,25 @@ def _inside(start, stop, low, high):
 
 
 @exact_serial
-def _source(pixel, start, stop, size):
-    """Where a pixel of start .. stop falls among `size` mask pixels: the index of the one before
-    it, and the fraction beyond that.
+def _source(pixel, start, line, size):
+    """Where a pixel of a box that begins at `start` falls among `size` mask pixels: the index of
+    the one before it, and the fraction beyond that.
     """
-    scale = np.float32(np.float32(size) / np.float32(max(stop - start + 1, 1)))
-    place = (np.float32(pixel - start) + np.float32(0.5)) * scale - np.float32(0.5)
-    place = max(place, np.float32(0))
+    place = (np.float32(pixel - start) + line[0]) * line[1] + line[2]
+    place = min(max(place, np.float32(0)), np.float32(size))
     low = min(np.int64(place), size - 1)
     return low, place - np.float32(low)
 
 
 @serial
-def _stretch(start, stop, left, right, size):
+def _stretch(start, line, left, right, size):
     """`_source` of the pixels left .. right - 1. The pixels that fall in one mask pixel are a run.
     Returns each run's start, counted from `left` (and, last, the end of all), and the fractions.
     """
     runs = np.full(size + 1, right - left)
     fraction = np.zeros(right - left + LANES, np.float32)
     for x in range(right - left - 1, -1, -1):
-        low, fraction[x] = _source(left + x, start, stop, size)
+        low, fraction[x] = _source(left + x, start, line, size)
         runs[low] = x
     for k in range(size - 1, -1, -1):
         runs[k] = min(runs[k], runs[k + 1])
@@ -138,10 +158,10 @@ def _stretch(start, stop, left, right, size):
 
 
 @serial
-def _mix_rows(mask, start, stop, y, mixed):
+def _mix_rows(mask, start, line, y, mixed):
     """The mask's row under image row y, with its last value twice."""
     size = mask.shape[1]
-    low, fraction = _source(y, start, stop, size)
+    low, fraction = _source(y, start, line, size)
     high = min(low + 1, size - 1)
     for k in range(size):
         mixed[k] = mask[low, k] * (np.float32(1) - fraction) + mask[high, k] * fraction

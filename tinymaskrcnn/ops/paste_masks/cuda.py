@@ -5,21 +5,42 @@ from numba import float32, int32
 
 from ...gpu.array import empty, to_device, to_host
 from ...gpu.launch import B3, F3, I2, F, blocks, cuda, device_function, kernel
-from ...gpu.scalars import divided, product
+from ...gpu.scalars import product
 
 
-def paste_masks(probabilities, boxes, height, width):
+def paste_masks(probabilities, boxes, height, width, exact=False):
     pictures = empty((len(probabilities), height, width))
-    places = to_device(_whole(to_host(boxes), probabilities.shape[1] + 2))
-    _paste[blocks(pictures.size)](probabilities, places, pictures)
+    whole, lines = map(to_device, _places(to_host(boxes), probabilities.shape[1], exact))
+    _paste[blocks(pictures.size)](probabilities, whole, lines, pictures)
     return pictures
 
 
-def paste_masks_binary(probabilities, boxes, height, width, threshold):
+def paste_masks_binary(probabilities, boxes, height, width, threshold, exact=False):
     pictures = empty((len(probabilities), height, width), np.bool_)
-    places = to_device(_whole(to_host(boxes), probabilities.shape[1] + 2))
-    _paste_binary[blocks(pictures.size)](probabilities, places, threshold, pictures)
+    whole, lines = map(to_device, _places(to_host(boxes), probabilities.shape[1], exact))
+    _paste_binary[blocks(pictures.size)](probabilities, whole, lines, threshold, pictures)
     return pictures
+
+
+def _places(boxes, size, exact):
+    """The pixels of each box, first and last (N, 4) int32, and along x and y the three numbers that
+    lead from a pixel to its place in the padded mask (see _source): (N, 2, 3) float32.
+    """
+    lines = np.empty((len(boxes), 2, 3), np.float32)
+    if not exact:
+        whole = _whole(boxes, size + 2)
+        lengths = np.maximum(whole[:, 2:] - whole[:, :2] + 1, 1).astype(np.float32)
+        lines[..., 0], lines[..., 2] = 0.5, -0.5
+        lines[..., 1] = np.float32(size + 2) / lengths
+        return whole, lines
+    limit, low, high = 2.0**29, boxes[:, :2].astype(np.float64), boxes[:, 2:].astype(np.float64)
+    first = np.floor(low).clip(-limit, limit) - 1
+    last = np.where(
+        (high > low).all(axis=1)[:, None], np.ceil(high).clip(-limit, limit), -limit - 2
+    )
+    lines[..., 0], lines[..., 2] = first + 0.5 - low, 0.5
+    lines[..., 1] = (size / np.maximum(high - low, 1e-30)).clip(0, 1e30)
+    return np.concatenate((first, last), axis=1).astype(np.int32), lines
 
 
 def _whole(boxes, padded_size):
@@ -35,13 +56,12 @@ def _whole(boxes, padded_size):
 
 
 @device_function
-def _source(place, first, last, size):
+def _source(place, first, lines, n, axis, size):
     """Along one axis: the two rows of the padded mask that a pixel lies between, and the second
     one's weight.
     """
-    length = max(last - first + 1, 1)
-    scale = divided(float32(size), float32(length))
-    position = max(product(float32(place - first) + float32(0.5), scale) - float32(0.5), float32(0))
+    position = product(float32(place - first) + lines[n, axis, 0], lines[n, axis, 1])
+    position = min(max(position + lines[n, axis, 2], float32(0)), float32(size))
     low = min(int32(position), int32(size - 1))
     return low, min(int32(low + 1), int32(size - 1)), position - float32(low)
 
@@ -55,34 +75,34 @@ def _padded(mask, n, y, x):
 
 
 @device_function
-def _value(masks, boxes, n, y, x):
+def _value(masks, boxes, lines, n, y, x):
     """The probability at pixel (y, x) of image n, 0 outside the box."""
     x1, y1, x2, y2 = boxes[n, 0], boxes[n, 1], boxes[n, 2], boxes[n, 3]
     if y < y1 or y > y2 or x < x1 or x > x2:
         return float32(0)
-    top, bottom, down = _source(y, y1, y2, masks.shape[1] + 2)
-    left, right, along = _source(x, x1, x2, masks.shape[2] + 2)
+    top, bottom, down = _source(y, y1, lines, n, 1, masks.shape[1] + 2)
+    left, right, along = _source(x, x1, lines, n, 0, masks.shape[2] + 2)
     up, back = float32(1) - down, float32(1) - along
     above = _padded(masks, n, top, left) * up + _padded(masks, n, bottom, left) * down
     beside = _padded(masks, n, top, right) * up + _padded(masks, n, bottom, right) * down
     return above * back + beside * along
 
 
-@kernel(F3, I2, F3, registers=80)
-def _paste(masks, boxes, pictures):
+@kernel(F3, I2, F3, F3, registers=80)
+def _paste(masks, boxes, lines, pictures):
     """pictures[n, y, x] = the mask's probability there: one thread per pixel."""
     height, width = pictures.shape[1], pictures.shape[2]
     for cell in range(cuda.grid(1), pictures.size, cuda.gridsize(1)):
         row, x = cell // width, cell % width
         n, y = row // height, row % height
-        pictures[n, y, x] = _value(masks, boxes, n, y, x)
+        pictures[n, y, x] = _value(masks, boxes, lines, n, y, x)
 
 
-@kernel(F3, I2, F, B3, registers=80)
-def _paste_binary(masks, boxes, threshold, pictures):
+@kernel(F3, I2, F3, F, B3, registers=80)
+def _paste_binary(masks, boxes, lines, threshold, pictures):
     """pictures[n, y, x] = whether the probability exceeds the threshold: one thread per pixel."""
     height, width = pictures.shape[1], pictures.shape[2]
     for cell in range(cuda.grid(1), pictures.size, cuda.gridsize(1)):
         row, x = cell // width, cell % width
         n, y = row // height, row % height
-        pictures[n, y, x] = _value(masks, boxes, n, y, x) > threshold
+        pictures[n, y, x] = _value(masks, boxes, lines, n, y, x) > threshold

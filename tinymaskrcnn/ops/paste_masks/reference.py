@@ -3,28 +3,40 @@
 import numpy as np
 
 
-def paste_masks(probabilities, boxes, height, width):
+def paste_masks(probabilities, boxes, height, width, exact=False):
     """Resize each mask (N, M, M) bilinearly to its box (N, 4), in an image that is zero elsewhere.
+
+    Args:
+        exact: whether to use the boxes as they are, instead of in whole pixels.
 
     Returns:
         (N, height, width), of the probabilities' dtype.
     """
     pictures = np.zeros((len(probabilities), height, width), probabilities.dtype)
     padded = np.pad(probabilities, ((0, 0), (1, 1), (1, 1)))
+    if exact:
+        for picture, mask, (x1, y1, x2, y2) in zip(pictures, padded, boxes, strict=True):
+            if x2 > x1 and y2 > y1:
+                rows, place_y = _exact_places(y1, y2, height, len(mask))
+                columns, place_x = _exact_places(x1, x2, width, len(mask))
+                picture[rows, columns] = (
+                    _blend(place_y, len(mask)) @ mask @ _blend(place_x, len(mask)).T
+                )
+        return pictures
     size = padded.shape[1]
     for picture, mask, (x1, y1, x2, y2) in zip(pictures, padded, _whole(boxes, size), strict=True):
         top, bottom = max(y1, 0), min(y2 + 1, height)
         left, right = max(x1, 0), min(x2 + 1, width)
         if top < bottom and left < right:
-            rows = _interpolation(size, max(y2 - y1 + 1, 1), top - y1, bottom - y1, mask.dtype)
-            columns = _interpolation(size, max(x2 - x1 + 1, 1), left - x1, right - x1, mask.dtype)
-            picture[top:bottom, left:right] = rows @ mask @ columns.T
+            rows = _places(size, max(y2 - y1 + 1, 1), top - y1, bottom - y1, mask.dtype)
+            columns = _places(size, max(x2 - x1 + 1, 1), left - x1, right - x1, mask.dtype)
+            picture[top:bottom, left:right] = _blend(rows, size) @ mask @ _blend(columns, size).T
     return pictures
 
 
-def paste_masks_binary(probabilities, boxes, height, width, threshold):
+def paste_masks_binary(probabilities, boxes, height, width, threshold, exact=False):
     """paste_masks(...) > threshold: (N, height, width) bool."""
-    return paste_masks(probabilities, boxes, height, width) > threshold
+    return paste_masks(probabilities, boxes, height, width, exact) > threshold
 
 
 def _whole(boxes, padded_size):
@@ -36,16 +48,31 @@ def _whole(boxes, padded_size):
     return corners.clip(-(2.0**31), 2.0**31).astype(np.int64).tolist()
 
 
-def _interpolation(size, length, start, stop, dtype):
-    """Rows start .. stop - 1 of the (length, size) matrix that resizes bilinearly; pixel centres
-    are at +0.5."""
+def _exact_places(first, last, extent, size):
+    """The pixels of an axis at which a box first .. last may show (at most one outside), and their
+    places among the `size` pixels of its padded mask.
+    """
+    start, stop = max(np.floor(first) - 1, 0), min(np.ceil(last) + 1, extent)
+    pixel = np.arange(int(start), int(max(start, stop)))
+    share = (pixel + 0.5 - float(first)) / (float(last) - float(first))
+    position = np.clip(share * (size - 2) + 0.5, 0, size - 1)
+    return slice(int(start), int(max(start, stop))), position.astype(first.dtype)
+
+
+def _places(size, length, start, stop, dtype):
+    """Where pixels start .. stop - 1 of `length` fall among `size`; pixel centres are at +0.5."""
     position = (np.arange(start, stop).astype(dtype) + dtype.type(0.5)) * dtype.type(size / length)
-    position = np.maximum(position - dtype.type(0.5), 0)
+    return np.maximum(position - dtype.type(0.5), 0)
+
+
+def _blend(position, size):
+    """The matrix (n, size) that interpolates linearly at n positions."""
+    dtype = position.dtype
     low = np.minimum(position.astype(np.int64), size - 1)
     high = np.minimum(low + 1, size - 1)
     fraction = position - low.astype(dtype)
-    matrix = np.zeros((stop - start, size), dtype)
-    index = np.arange(stop - start)
+    matrix = np.zeros((len(position), size), dtype)
+    index = np.arange(len(position))
     np.add.at(matrix, (index, low), 1 - fraction)
     np.add.at(matrix, (index, high), fraction)
     return matrix
