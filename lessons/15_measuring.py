@@ -15,7 +15,7 @@
 # - say what AP50, AP75, APs and AR mean, and which of them a change of a model should move;
 # - tell a difference between two models from luck.
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 
 from lessons.figures.diagrams import DETECTION, GROUND_TRUTH, boxes_on_picture, number_tables
