@@ -71,8 +71,8 @@ def mask_of_counts_loops(counts, height, width):
 
 
 def mask_of_counts(counts, height, width):
-    """Vectorise. Turn COCO's uncompressed run lengths into a mask: down the columns, how many zeros,
-    how many ones, how many zeros, ... The first count is for zeros, and may be 0.
+    """Vectorise. Turn COCO's uncompressed run lengths into a mask. Down the columns they say how
+    many zeros, how many ones, how many zeros, ... The first count is for zeros, and may be 0.
 
     Budget: 4 lines, no loops. np.repeat writes runs.
 

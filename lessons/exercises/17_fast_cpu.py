@@ -70,9 +70,9 @@ def box_means_loops(image, radius):
 
 
 def box_means(image, radius):
-    """Vectorise. The mean of every square window inside the image, with work that does not grow with
-    the window. Sum along one axis, then along the other, each time as the difference of two running
-    sums from the border.
+    """Vectorise. The mean of every square window inside the image, with work that does not grow
+    with the window. Sum along one axis, then along the other, each time as the difference of two
+    running sums from the border.
 
     Budget: 8 lines, no loops.
 
