@@ -62,9 +62,7 @@ def main() -> None:
         results.append(judged(model, image, target))
         print(broken, index, losses[::10].round(2), results[-1], flush=True)
     found, right = np.float32(results).T
-    path = write_recording(
-        "broken", {"losses": np.float32(curves), "found": found, "named": right}
-    )
+    path = write_recording("broken", {"losses": np.float32(curves), "found": found, "named": right})
     print(f"{path}: {path.stat().st_size} bytes")
 
 
