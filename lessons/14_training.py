@@ -283,8 +283,8 @@ assert run["objects"].tolist() == [15, 15, 53, 95, 133, 114, 144, 167]
 
 # %% tags=["hide-input"]
 maps = {f"objectness, step {step}": run["objectness"][i] for step, i in MOMENTS.items()}
-for name, colour in (("proposals", PROPOSAL), ("moved", ANCHOR)):
-    maps |= {f"{name}, {k}": v for k, v in over_steps(run[name] / 2, colour).items()}
+for name, key, colour in (("proposals", "proposals", PROPOSAL), ("decoded", "moved", ANCHOR)):
+    maps |= {f"{name}, {k}": v for k, v in over_steps(run[key] / 2, colour).items()}
 show(picture_row(maps), "Objectness (each map on its own scale), proposals, and decoded boxes")
 means = run["objectness"].mean(axis=(1, 2)) / 255
 np.testing.assert_allclose(means[[0, 3, 7]], [0.50, 0.28, 0.01], atol=0.006)
