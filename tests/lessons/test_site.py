@@ -110,6 +110,42 @@ def test_a_figure_has_a_caption_and_opens_at_its_full_size(page, site):
     assert large.is_visible()
 
 
+TRY_IT = ["02_convolution", "06_boxes_iou", "07_anchors", "10_suppression", "11_roi_align"]
+
+
+@pytest.mark.parametrize("name", TRY_IT)
+def test_there_is_something_to_try(page, site, name):
+    page.goto((site / f"{name}.html").as_uri())
+    result = page.locator("figure.try-it .result")
+    before = result.inner_text()
+    inside = page.locator("figure.try-it")
+    if name in ("06_boxes_iou", "11_roi_align"):
+        inside.locator(".movable").last.press("ArrowLeft")
+    elif name == "02_convolution":
+        inside.locator("select").select_option("the mean of nine")
+    else:
+        inside.locator("input").first.fill("8" if name == "07_anchors" else "0.8")
+    assert result.inner_text() != before
+
+
+def test_the_boxes_to_try_have_the_iou_of_the_lesson(page, site):
+    from lessons import load
+
+    page.goto((site / "06_boxes_iou.html").as_uri())
+    box = page.locator("figure.try-it .movable").last
+    for _ in range(3):
+        box.press("ArrowLeft")
+        box.press("Shift+ArrowUp")
+    labels = page.locator("figure.try-it .movable").evaluate_all(
+        "boxes => boxes.map(b => b.getAttribute('aria-label'))"
+    )
+    p, q = ([float(v) for v in label.partition(": ")[2].split(", ")] for label in labels)
+    shown = page.locator("figure.try-it .result").inner_text()
+    assert float(shown.rpartition("= ")[2]) == pytest.approx(
+        load("boxes_iou").iou_one(p, q), abs=0.005
+    )
+
+
 def test_code_fits_on_a_desktop(page, site):
     if page.viewport_size["width"] < 1280:
         pytest.skip("on a phone code scrolls in its own frame")
