@@ -30,7 +30,8 @@ from tinymaskrcnn.functional import box_iou
 # %% [markdown]
 # ## Before you read
 #
-# So far: the model is trained, and a run was judged by an AP that nobody had explained.
+# So far: the model is trained. Lesson 06 took a first AP from one short list; here it is in full,
+# as COCO computes it.
 #
 # 1. Two boxes of 10 by 10 pixels share 10 by 5. What is their IoU (lesson 06)?
 # 2. Suppression keeps one of two boxes that overlap. Which one (lesson 10)?
@@ -267,7 +268,7 @@ assert (np.diff(ap) <= 0).all() and ap[-1] < 0.2
 
 # %%
 def changed_ap(change):
-    """AP, AP50, AP75 where `change` gives other boxes and scores for a picture's detections."""
+    """AP, AP50, AP75 where `change` gives other boxes and scores for an image's detections."""
     new = [change(d) for d in detections]
     orders = [np.argsort(-s, kind="stable") for _, s in new]
     ordered = [(b[o], s[o]) for (b, s), o in zip(new, orders, strict=True)]
