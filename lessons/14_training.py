@@ -292,7 +292,7 @@ fit = [np.diag(box_iou(target["boxes"] * 2, moved)).mean() for moved in run["mov
 np.testing.assert_allclose(np.take(fit, [0, 4, 7]), [0.70, 0.53, 0.75], atol=0.006)
 
 # %% [markdown]
-# Objectness is one half everywhere at first. By step 50 it has learnt one thing, that objects are
+# Objectness is one half everywhere at first. By step 50 it has learned one thing, that objects are
 # rare: 0.28 on average, with no idea where. Only then does it learn the positions. At the end this
 # level is dark, 0.01, except around the small triangle: its anchors are 12 pixels wide, and larger
 # objects belong to coarser levels. The anchors fit by an IoU of 0.70 before any learning, and

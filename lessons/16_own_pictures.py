@@ -12,7 +12,7 @@
 # Afterwards you can
 #
 # - convert another tool's annotations into the format that training reads;
-# - find what is wrong with them before a model has learnt it;
+# - find what is wrong with them before a model has learned it;
 # - start from weights trained on something else, and say which of them are kept;
 # - tell within a minute whether training is going the right way.
 
@@ -172,7 +172,7 @@ for part, numbers in {"train": range(4), "val": range(4, 6)}.items():
 # The same command reads VIA, labelme, images of instance ids, and COCO files that need repair. It
 # recognises the format, and says what it leaves out.
 #
-# **Check.** Nothing is more expensive than a model that has learnt wrong annotations well. So look
+# **Check.** Nothing is more expensive than a model that has learned wrong annotations well. So look
 # before you train. Here are two faults that real files have: a box that does not fit its mask, and
 # a class number that belongs to no class.
 
