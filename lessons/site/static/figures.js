@@ -5,6 +5,7 @@ document.addEventListener("DOMContentLoaded", () => {
   large.setAttribute("aria-label", "The figure at its full size");
   large.append(document.createElement("img"));
   large.addEventListener("click", () => large.close());
+  document.addEventListener("keydown", (key) => key.key === "Escape" && large.close());
   document.body.append(large);
   for (const figure of document.querySelectorAll(".cell_output img")) {
     const open = () => {
