@@ -23,6 +23,7 @@ from math import log
 import numpy as np
 
 import tinymaskrcnn as tm
+from lessons.figures.architecture import architecture
 from lessons.figures.diagrams import ANCHOR, DETECTION, PROPOSAL, number_tables
 from lessons.figures.plots import curves, picture_row
 from lessons.figures.show import show
@@ -40,6 +41,8 @@ from tinymaskrcnn.optim import clip_scale, grad_norm
 from tinymaskrcnn.training.recipes import named
 from tinymaskrcnn.training.schedule import learning_rate, make_optimizer
 from tinymaskrcnn.viz.curves import smoothed
+
+show(architecture("losses", "SGD"), "In Mask R-CNN: losses, SGD")
 
 # %% [markdown]
 # ## Before you read

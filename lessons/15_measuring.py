@@ -18,6 +18,7 @@
 # %% tags=["hide-input"]
 import numpy as np
 
+from lessons.figures.architecture import architecture
 from lessons.figures.diagrams import DETECTION, GROUND_TRUTH, boxes_on_picture, number_tables
 from lessons.figures.plots import curves
 from lessons.figures.show import show
@@ -26,6 +27,8 @@ from tinymaskrcnn import load_model
 from tinymaskrcnn.evaluation import detection_errors, evaluate
 from tinymaskrcnn.evaluation.coco_metrics import compare
 from tinymaskrcnn.functional import box_iou
+
+show(architecture("AP"), "In Mask R-CNN: AP")
 
 # %% [markdown]
 # ## Before you read

@@ -28,6 +28,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as rle_tools
 
+from lessons.figures.architecture import architecture
 from lessons.figures.diagrams import DETECTION, GROUND_TRUTH, boxes_on_picture, number_tables
 from lessons.figures.plots import curves
 from lessons.figures.show import show
@@ -40,6 +41,8 @@ from tinymaskrcnn.training import Trainer
 from tinymaskrcnn.training.initial_weights import initial_model
 from tinymaskrcnn.training.recipes import named
 from tinymaskrcnn.training.run_folder import read_rows
+
+show(architecture("image", "ground truth"), "In Mask R-CNN: image, ground truth")
 
 # %% [markdown]
 # ## Before you read

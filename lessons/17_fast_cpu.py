@@ -19,6 +19,7 @@
 import numpy as np
 from numba import prange
 
+from lessons.figures.architecture import architecture
 from lessons.figures.plots import picture_row
 from lessons.figures.show import show
 from lessons.figures.speed import rate_bars, roofline
@@ -32,6 +33,8 @@ from tinymaskrcnn.ops.conv2d.winograd import winograd_size
 from tinymaskrcnn.ops.linear import cpu as linear_cpu
 from tinymaskrcnn.ops.simd import LANES, TILE_ROWS
 from tinymaskrcnn.tensor import Tensor
+
+show(architecture("CPU"), "In Mask R-CNN: CPU")
 
 # %% [markdown]
 # ## Before you read

@@ -22,9 +22,12 @@ import numpy as np
 
 from lessons.card import Block, Memory, races, run_grid
 from lessons.figures import gpu as gpu_figures
+from lessons.figures.architecture import architecture
 from lessons.figures.show import show
 from lessons.plain_kernels import kernels_of
 from tinymaskrcnn.ops.conv2d import reference as conv_reference
+
+show(architecture("GPU"), "In Mask R-CNN: GPU")
 
 # %% [markdown]
 # ## Before you read

@@ -234,6 +234,13 @@ COCO_DOCUMENT = Task(
     after="With this function you can label an image in any viewer that shows coordinates. "
     "pycocotools, detectron2 and torchvision read the same file.",
     link="tinymaskrcnn/datasets/README.md",
+    hints=(
+        "Write down by hand what the file should hold for one image with one triangle.",
+        "Make the three lists one after another. For each object, find the smallest and largest "
+        "x and y, and use your polygon_area; ids are indices plus 1.",
+        "points = np.array(outline, float); bbox is [x, y, width, height] of its extent, "
+        "segmentation is [points.ravel().tolist()], category_id is classes.index(name) + 1.",
+    ),
     wrong=[
         Wrong(
             with_annotations(corners_for_a_box),

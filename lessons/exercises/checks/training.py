@@ -506,6 +506,14 @@ CHOOSE_RATE = Task(
     after="Twenty short runs cost less than one long run with a bad rate. Try rates a factor of "
     "three apart; if the best is at an end of your range, go on beyond it.",
     link="Smith 2017, section 3.3: https://arxiv.org/abs/1506.01186",
+    hints=(
+        "First decide which runs are out. Then compare where the others ended.",
+        "Take the mean of the last five columns. Keep the runs whose losses are all finite and "
+        "whose mean is below their first loss. If none is left return None, else the rate of "
+        "the lowest mean.",
+        "usable = np.isfinite(losses).all(axis=1) & (ends < losses[:, 0]), and the index is "
+        "np.where(usable, ends, np.inf).argmin().",
+    ),
     wrong=[
         Wrong(
             lambda rates, losses: choose_rate(rates, losses, window=1),
@@ -575,6 +583,13 @@ WHAT_IS_BROKEN = Task(
     "early. A loss that does not fall by half on a single image is a matter of the rate, or of a "
     "missing gradient.",
     link="lessons/recorded/broken.py",
+    hints=(
+        "Which of the three faults can the losses show at all? And which show in the detections?",
+        "Ask in this order. Did the loss fall to half of its first value? Were the objects "
+        "found? Did they get the right class? The first no names the fault.",
+        "Compare np.mean(losses[-5:]) with losses[0] / 2, then found and named with 0.5. Write "
+        "`not end < limit` instead of `end >= limit`, so that NaN counts as not fallen.",
+    ),
     wrong=[
         Wrong(
             lambda *run: what_is_broken(*run, order=("rate", "axes")),
