@@ -1,24 +1,25 @@
 # %% [markdown]
 # # 17 · Fast on a CPU: from loops to near the machine's limit
 #
-# **A detector on a laptop is slow or fast by a factor of thousands, with the same arithmetic. You
-# climb that ladder rung by rung, and measure how far the top is on your own machine.**
+# **With the same arithmetic, a detector on a laptop can be fast or thousands of times slower. Climb
+# that ladder rung by rung, and measure how far the top is on your own machine.**
 #
 # | needs | minutes | exercises |
 # |---|---|---|
-# | convolution (lesson 02); to have seen a kernel, as in lesson 06 | 45 | 5 |
+# | convolution (lesson 02), IoU in NumPy (lesson 06) | 45 | 5 |
 #
 # Afterwards you can
 #
 # - say how fast a kernel could be at best, before you write it;
-# - tell whether one waits for its arithmetic or for the memory;
+# - tell whether a kernel waits for its arithmetic or for memory;
 # - turn a loop into one that a processor likes: order, vectors, registers, threads;
-# - see when no loop helps, and only less work or fewer passes over memory do.
+# - see when no loop helps, but only less work or fewer passes over memory.
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 from numba import prange
 
+from lessons.figures.architecture import architecture
 from lessons.figures.plots import picture_row
 from lessons.figures.show import show
 from lessons.figures.speed import rate_bars, roofline
@@ -33,42 +34,63 @@ from tinymaskrcnn.ops.linear import cpu as linear_cpu
 from tinymaskrcnn.ops.simd import LANES, TILE_ROWS
 from tinymaskrcnn.tensor import Tensor
 
+show(architecture("CPU"), "In Mask R-CNN: CPU")
+
 # %% [markdown]
+# ## Before you read
+#
+# So far: the model is complete, trained and measured. From here on it only gets faster.
+#
+# 1. How many products does one output value of a 3x3 convolution with 64 input channels take
+#    (lesson 02)?
+# 2. What does a padding of 1 do to the size of a 3x3 convolution's output (lesson 02)?
+# 3. How do you compute the IoU of all pairs of boxes without a loop (lesson 06)?
+#
+# <details><summary>Answers</summary>
+#
+# 1. 9 * 64 = 576.
+# 2. It keeps it equal to the input's size.
+# 3. Give one set of boxes an extra axis, and let NumPy broadcast them against the other set.
+#
+# </details>
+#
 # ## The question
 #
-# One 3x3 convolution with a single channel, over a photo: it finds edges. ResNet-50 has fifty
-# layers, most with hundreds of channels. Its paper counts 3.8 billion multiply-adds for a picture
-# of 224x224 (lesson 04's 4.1 are torchvision's variant, which halves the map one layer later in
-# each stage). One of 800x1066 has 17 times as many pixels, and a multiply-add is two operations:
-# some 130 billion. A processor core does a few billion *clock ticks* a second. So who wants an
-# answer within a second has to get many operations out of every tick.
+# Below is one 3x3 convolution with a single channel, applied to a photo: it finds edges. ResNet-50
+# has fifty layers, most of them with hundreds of channels. Its paper counts 3.8 billion
+# *multiply-adds* (one product, added to a sum) for an image of 224x224. (Lesson 04's 4.1 billion
+# are torchvision's variant, which halves the feature map one layer later in each stage.) An image
+# of 800x1066 has 17 times as many pixels, and a multiply-add is two operations: some 130 billion. A
+# processor core does a few billion *clock ticks* per second. So if you want an answer within a
+# second, each tick must do many operations.
 
-# %%
+# %% tags=["hide-input"]
 photo = sample_photo("portrait").mean(axis=0)[None, :, :, None]
 edges_across = np.float32([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])[None, None]
 found = conv2d(Tensor(photo), Tensor(edges_across), padding=1).data
 both = {"a photo": photo[0, ..., 0], "one filter over it": np.abs(found[0, ..., 0])}
 show(picture_row(both, side=3.4), "A photo in grey, and where its brightness changes sideways")
-assert found.shape == photo.shape
+assert found.shape == photo.shape and 9 * 64 == 576
 assert round(800 * 1066 / 224**2) == 17 and round(2 * 3.8 * 17, -1) == 130
 
 # %% [markdown]
 # ## By hand
 #
-# Before any loop is written, two numbers say how fast it can be: what it *computes* and what it
-# *moves*. Take a machine that does 100 operations in a nanosecond, and whose memory moves 20 bytes
-# in that time. The two keep pace where a kernel does 5 operations for each byte.
+# Before you write a loop, two numbers say how fast it can be: how much it *computes* and how much
+# it *moves*. Take a machine that does 100 operations per nanosecond, and whose memory moves 20
+# bytes in that time. The two keep pace if a kernel does 5 operations per byte. The operations per
+# byte are called its *arithmetic intensity*.
 #
-# **ReLU** reads a number of 4 bytes, compares it with zero, and writes 4 bytes: 1 operation for 8
+# **ReLU** reads a number of 4 bytes, compares it with zero, and writes 4 bytes: 1 operation per 8
 # bytes. In a nanosecond 20 bytes move, and 2.5 operations happen. The processor idles 97.5 % of the
 # time, and no cleverness inside the loop changes that.
 #
-# **A 3x3 convolution** with 64 channels in and out: at each pixel 64 sums of 9 * 64 products, two
-# operations each, makes 73 728. It reads 64 numbers and writes 64, that is 512 bytes. 144
-# operations for each byte: the memory can lean back, if the loop is good enough to use every number
-# often while it is near.
+# **A 3x3 convolution** with 64 channels in and out needs, at each pixel, 64 sums of 9 * 64
+# products, with two operations each: 73 728. It reads 64 numbers and writes 64, which is 512 bytes.
+# That makes 144 operations per byte. Memory is not the bottleneck, provided the loop reuses each
+# number while it is in the *cache*, the small fast memory beside the processor.
 
-# %%
+# %% tags=["hide-input"]
 peak_by_hand, bytes_by_hand = 100, 20
 assert peak_by_hand / bytes_by_hand == 5
 assert 1 / 8 * bytes_by_hand == 2.5 and 1 - 2.5 / peak_by_hand == 0.975
@@ -82,33 +104,36 @@ assert 2 * 9 * 64 * 64 == 73728 and (64 + 64) * 4 == 512 and 73728 / 512 == 144
 #
 # | symbol | variable | meaning |
 # |---|---|---|
+# | t | | seconds |
 # | W | `work` | operations |
 # | Q | | bytes to and from memory |
-# | π | `peak` | operations a second that the processor can do |
-# | β | `bandwidth` | bytes a second that the memory can move |
+# | π | `peak` | operations per second that the processor can do |
+# | β | `bandwidth` | bytes per second that the memory can move |
 #
-# Drawn over W / Q it looks like a roof: rising where memory decides, flat where the processor does.
-# Here is yours. The peak is measured with multiply-adds that touch nothing but registers, the
-# bandwidth by copying an array too large for any cache. A GFLOP/s is a billion operations a second.
+# Plotted against W / Q this looks like a roof, the *roofline*: it rises where memory is the limit,
+# and is flat where the processor is. Here is yours. We measure the peak with multiply-adds that
+# touch nothing but registers, and the bandwidth by copying an array too large for any cache. One
+# GFLOP/s is a billion floating-point operations (FLOP) per second.
 
 # %%
 peak, bandwidth = multiply_add_rate(), memory_rate()
 print(f"peak {peak / 1e9:.0f} GFLOP/s, memory {bandwidth / 1e9:.1f} GB/s")
 show(
     roofline(peak, bandwidth, {"ReLU": 1 / 8, "3x3 convolution, 64 channels": 144}),
-    "The roofline of this machine, with two kernels at the best that they can reach",
+    "The roofline of this machine, and the most that two kernels can reach",
 )
 
 # %% [markdown]
 # ## One item, in loops
 #
-# The work horse of a network is the product of two matrices: a fully connected layer is one, a 1x1
-# convolution is one for all pixels, a 3x3 convolution is nine that are added. One number of it:
+# The workhorse of a network is *matrix multiplication* (GEMM, for general matrix multiply): a fully
+# connected layer is one, a 1x1 convolution is one over all pixels, and a 3x3 convolution is nine of
+# them, added up. This is one number of the product:
 
 
 # %%
 def product_one(a, b, i, j):
-    """Number (i, j) of the product of a (M, K) and b (K, N)."""
+    """Element (i, j) of the product of a (M, K) and b (K, N)."""
     total = 0.0
     for k in range(a.shape[1]):
         total += a[i, k] * b[k, j]
@@ -121,8 +146,11 @@ right, work = a @ b, 2 * 384**3
 assert np.isclose(product_one(a, b, 3, 5), right[3, 5], atol=1e-3)
 
 # %% [markdown]
-# The ladder starts here. Each rung is measured in operations a second, and must give the same
-# numbers.
+# The ladder starts here. For each rung we measure the operations per second, and check that it
+# gives the same numbers.
+#
+# **Predict.** There are seven rungs: Python's loop, NumPy row by row, three compiled loops,
+# register tiles, and NumPy's own library. How many times faster than the first is the last?
 
 # %%
 rungs = {"Python's loop": 2 * 384 / best_time(lambda: product_one(a, b, 3, 5))}
@@ -130,14 +158,14 @@ rungs = {"Python's loop": 2 * 384 / best_time(lambda: product_one(a, b, 3, 5))}
 # %% [markdown]
 # ## All items, in NumPy
 #
-# A row of the result at once: Python runs 384 times less often, and the sums happen in compiled
-# code. `a @ b` itself goes to a library that stands near the top; it is what we compare with, not
-# what we use, for its threads and ours would fight for the same cores.
+# Compute one row of the result at a time: Python runs 384 times less often, and the sums happen in
+# compiled code. `a @ b` itself calls a library that is near the top. We compare with it but do not
+# use it, because its threads and ours would fight for the same cores.
 
 
 # %%
 def by_numpy_rows(a, b):
-    """The product, a row at a time."""
+    """The product, one row at a time."""
     return np.stack([(row[:, None] * b).sum(axis=0) for row in a])
 
 
@@ -147,16 +175,17 @@ rungs["NumPy, row by row"] = work / best_time(lambda: by_numpy_rows(a, b), 2)
 # %% [markdown]
 # ## The CPU kernel: four rungs
 #
-# **Compiled, in the order of the formula.** Numba makes machine code of the same three loops. The
-# innermost walks down a *column* of `b`: each step lands 384 numbers further on, in another line of
-# the cache, of which it uses one number out of sixteen.
+# **Compiled, in the order of the formula.** Numba turns the same three loops into machine code. The
+# innermost loop walks down a *column* of `b`: each step lands 384 numbers further on, in another
+# line of the cache, and uses one of the sixteen numbers in that line.
 #
 # **Another order.** Swap the two inner loops. Now the innermost walks along a row of `b` and a row
-# of the result: neighbours in memory. The compiler handles a whole vector of them with one
-# instruction. Not one operation less, the same sums in the same order.
+# of the result, which are neighbours in memory. The compiler handles a whole vector of them with
+# one instruction (*SIMD*: single instruction, multiple data). It saves no operation: these are the
+# same sums in the same order.
 #
-# **All threads.** Rows of the result are independent: `prange` hands them out, no thread writes
-# what another reads.
+# **All threads.** The rows of the result are independent: `prange` shares them out, and no thread
+# writes what another reads.
 
 
 # %%
@@ -183,7 +212,7 @@ def along_rows(a, b, out):
 
 @kernel
 def with_threads(a, b, out):
-    """As along_rows, the rows shared among the threads."""
+    """Like along_rows, with the rows shared among the threads."""
     for i in prange(a.shape[0]):
         out[i] = 0
         for k in range(a.shape[1]):
@@ -199,15 +228,15 @@ for name, function in compiled.items():
     rungs[name] = work / best_time(lambda f=function: f(a, b, out))
 
 # %% [markdown]
-# **Registers.** The last loop still loads `out[i, j]`, adds to it, and stores it again, for *every*
-# product: three trips to the cache for one multiply-add. The cure is a tile: a block of the result,
-# some rows high and two vectors wide, that stays in registers while `k` runs from end to end. A
-# step of `k` then loads two vectors of `b` and one number for each row, and does a multiply-add for
-# every vector of the tile.
+# **Registers.** For *every* product, the last loop still loads `out[i, j]`, adds to it, and stores
+# it: with the load of `b`, three trips to the cache for one multiply-add. The cure is a tile: a
+# block of the result, a few rows high and two vectors wide, that stays in registers while `k` runs
+# from end to end. A step of `k` then loads two vectors of `b` and one number per row of `a`, and
+# does one multiply-add per vector of the tile.
 #
-# Compilers do not find that by themselves. So the package writes it out, instruction by
-# instruction, for the width of your machine's vectors (`row_tile` in `tinymaskrcnn/ops/simd.py`).
-# Around it stands an ordinary kernel, which cuts the matrices so that what is needed next is near.
+# Compilers do not find this on their own. So the package writes it out, instruction by instruction,
+# for the width of your machine's vectors (`row_tile` in `tinymaskrcnn/ops/simd.py`). Around it is
+# an ordinary kernel, which cuts the matrices so that whatever is needed next is near.
 
 # %%
 show(linear_cpu._multiply)
@@ -219,18 +248,20 @@ with no_grad():
 rungs["NumPy's library"] = work / best_time(lambda: a @ b, 20)
 for name, rate in rungs.items():
     print(f"{name:<18} {rate / 1e9:9.3f} GFLOP/s, {100 * rate / peak:8.4f} % of the peak")
-show(rate_bars(rungs, peak), "Seven ways to multiply two matrices, and the peak of this machine")
+show(rate_bars(rungs, peak), "Seven ways to multiply two matrices, and this machine's peak")
 
 # %% [markdown]
-# Every rung computed the same numbers to a thousandth: the additions happen in another order, so
-# the last digits differ. Where a bar goes beyond the peak, something else was running on this
-# machine while the peak was measured; run the lesson again when it is idle.
+# All rungs agree to a thousandth. The additions happen in different orders, so the last digits
+# differ. If a bar goes beyond the peak, something else was running while the peak was measured; run
+# the lesson again when the machine is idle.
 #
 # ## In the model: fewer passes, and less work
 #
-# **Fewer passes.** After a convolution comes a norm (times a number, plus a number) and a ReLU.
-# Each is a pass over memory, on the slope of the roof. In one pass, it is read once and written
-# once. NumPy needs three, with a temporary array for each.
+# (The stages that all this speeds up: <a href="explain_shapes.html">the page of every stage</a>.)
+#
+# **Fewer passes.** After a convolution comes a normalisation layer (times a number, plus a number)
+# and a ReLU. Each is a pass over memory, on the slope of the roof. NumPy needs three passes, each
+# with a temporary array. A single pass reads each number once and writes it once.
 
 
 # %%
@@ -251,14 +282,14 @@ print(f"three passes {1e3 * three:.2f} ms, one pass {1e3 * one:.2f} ms")
 print(f"the one pass moves {2 * values.nbytes / one / 1e9:.0f} GB/s of {bandwidth / 1e9:.0f}")
 
 # %% [markdown]
-# In the package, bias, norm, addition and ReLU ride along with the convolution that makes the
-# numbers, while they are still in registers: the arguments `bias`, `add_residual` and `relu` of
-# `row_tile`.
+# In the package, the bias, normalisation, addition and ReLU are done by the convolution that
+# produces the numbers, while these are still in registers: see the arguments `bias`, `add_residual`
+# and `relu` of `row_tile`.
 #
-# **Less work.** At the flat part of the roof only fewer operations help. Winograd's algorithm
-# computes four neighbouring outputs of a 3x3 filter from 16 products where the plain sum has 36:
-# 2.25 times fewer. For sixteen outputs it takes 36 instead of 144, a fourth. It pays with additions
-# and a few digits.
+# **Less work.** Under the flat part of the roof, only fewer operations help. Winograd's algorithm
+# computes four neighbouring outputs of a 3x3 filter with 16 products where the plain sum has 36:
+# 2.25 times fewer. For sixteen outputs it takes 36 instead of 144, a quarter. The price is more
+# additions, and a few digits of precision.
 
 # %%
 assert 4 * 9 / 16 == 2.25 and 16 * 9 / 36 == 4
@@ -277,45 +308,45 @@ np.testing.assert_allclose(results[2], results[0], atol=1e-4)
 np.testing.assert_allclose(results[4], results[0], atol=1e-3)
 
 # %% [markdown]
-# A rate above the peak is no mistake here: the operations are counted as if nobody had saved any.
+# A rate above the peak is no mistake here: the operations are counted as if none had been saved.
 #
-# Last, all of it in the whole model, beside its own plain NumPy form, on one picture.
+# Last, all of this in the whole model, on one image, compared with its plain NumPy form.
 
 # %%
 model = maskrcnn_tiny(num_classes=4, seed=0).eval()
-picture, _ = sample_set("shapes")[0]
-quick = best_time(lambda: model.detect([picture]), 3)
+image, _ = sample_set("shapes")[0]
+quick = best_time(lambda: model.detect([image]), 3)
 with use("reference"):
-    plain = best_time(lambda: model.detect([picture]), 1)
-print(f"plain NumPy {1e3 * plain:.0f} ms, kernels {1e3 * quick:.0f} ms: {plain / quick:.1f} times")
+    plain = best_time(lambda: model.detect([image]), 1)
+print(f"plain NumPy {1e3 * plain:.0f} ms, kernels {1e3 * quick:.0f} ms: {plain / quick:.1f}x")
 
 # %% [markdown]
 # ## Exercises
 #
 # Write them in [lessons/exercises/17_fast_cpu.py](exercises/17_fast_cpu.py), in any order.
-# `tinymaskrcnn learn 17` tells which one is next and, for a wrong answer, the smallest input on
-# which it fails.
+# `tinymaskrcnn learn 17` says which one is next and, for a wrong answer, shows the smallest input
+# on which it fails.
 #
 # | exercise | kind | what |
 # |---|---|---|
-# | `conv_operations` | fill | how much arithmetic a convolution is |
+# | `conv_operations` | fill | how much arithmetic a convolution takes |
 # | `attainable` | fill | the roof over one kernel |
-# | `thread_ranges` | fill | rows for threads, fairly |
-# | `box_means` | vectorise | windows whose size costs nothing |
-# | `winograd_pair` | extend | six products made of four |
+# | `thread_ranges` | fill | rows shared fairly among threads |
+# | `box_means` | vectorise | the mean of a window, at a cost that does not depend on its size |
+# | `winograd_pair` | extend | six products from four |
 #
 # ## Recap
 #
 # You now own the ladder: count, find the roof, order the loops along memory, keep a tile in
-# registers, share rows among threads; and where memory is the wall, fuse; where arithmetic is, look
-# for an algorithm.
+# registers, share the rows among threads. Where memory is the limit, fuse passes; where arithmetic
+# is, look for a better algorithm.
 #
 # **Common mistakes.** Timing the first call, which compiles. Timing once: take the fastest of
-# several, for everything else that runs only adds time. Optimising what is a hundredth of the
-# whole. Forgetting to compare the result. Starting threads for work of microseconds. Trusting a
-# rate that was counted with other operations than were done.
+# several runs, because whatever else is running only adds time. Optimising a hundredth of the
+# whole. Not comparing the result. Starting threads for microseconds of work. Trusting a rate that
+# counts other operations than were done.
 #
-# **Read next.** `tinymaskrcnn/ops/conv2d/cpu_direct.py`, the same tile with pixels from anywhere;
-# `tinymaskrcnn/jit.py`, how kernels are compiled and kept. Williams, Waterman and Patterson 2009,
+# **Read next.** `tinymaskrcnn/ops/conv2d/cpu_direct.py`: the same tile, with pixels from anywhere.
+# `tinymaskrcnn/jit.py`: how kernels are compiled and kept. Williams, Waterman and Patterson 2009,
 # "Roofline". Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication". Then
 # lesson 18: the same on a GPU.

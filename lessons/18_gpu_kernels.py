@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 18 · The same kernels on a GPU
 #
-# **A GPU runs one small function for every number of a result. You write that function, find out
-# what it reads twice, and learn what a thousand threads must not do to each other.**
+# **A GPU runs one small function for every number of a result. Write that function, find out what
+# it reads twice, and learn what a thousand threads must not do to each other.**
 #
 # | needs | minutes | exercises |
 # |---|---|---|
@@ -10,39 +10,58 @@
 #
 # Afterwards you can
 #
-# - say which thread of which block writes which number, and what the others do;
-# - count the pieces of memory that a warp asks for, and make them few;
+# - say which thread of which block writes which number, and what the other threads do;
+# - count the pieces of memory that a warp asks for, and keep them few;
 # - put a tile into shared memory, and say what each of its two barriers prevents;
-# - tell on paper whether a card will compute, wait for memory, or wait for Python.
+# - tell on paper whether a GPU will compute, wait for memory, or wait for Python.
 
-# %%
-from collections import defaultdict
-from math import ceil, prod
+# %% tags=["hide-input"]
+from math import ceil
 
 import numpy as np
 
-from lessons.card import Block, Memory, until_barrier
+from lessons.card import Block, Memory, races, run_grid
 from lessons.figures import gpu as gpu_figures
+from lessons.figures.architecture import architecture
 from lessons.figures.show import show
 from lessons.plain_kernels import kernels_of
 from tinymaskrcnn.ops.conv2d import reference as conv_reference
 
+show(architecture("GPU"), "In Mask R-CNN: GPU")
+
 # %% [markdown]
+# ## Before you read
+#
+# So far: on a CPU, order, registers and threads took a product from Python's speed to near the
+# peak.
+#
+# 1. What limits a kernel of low arithmetic intensity (lesson 17)?
+# 2. Why is it faster to walk along a row of a matrix than down a column (lesson 17)?
+# 3. Why may `prange` share out the rows of a product without harm (lesson 17)?
+#
+# <details><summary>Answers</summary>
+#
+# 1. The bandwidth of the memory.
+# 2. Memory comes in lines of neighbouring numbers. Along a row every number of a line is used.
+# 3. No thread writes what another one reads.
+#
+# </details>
+#
 # ## The question
 #
-# NVIDIA's H100 has 132 processors, and each starts 128 multiply-adds in a tick. That makes 16 896
-# at a time and, at 1.98 billion ticks a second, 67 trillion operations in each (a multiply-add is
+# NVIDIA's H100 has 132 processors, and each starts 128 multiply-adds per tick. That makes 16 896 at
+# a time and, at 1.98 billion ticks per second, 67 trillion operations per second (a multiply-add is
 # two). Nobody writes a program for 16 896 workers. You write what *one* of them does, for one
-# number of the result: a **kernel**. Then you say how many there shall be.
+# number of the result: a kernel. Then you say how many of them there should be.
 #
-# A **thread** runs the function once. 32 threads are a **warp** and execute the same instruction at
-# the same time. Some warps are a **block**: they live on one processor and share a small, fast
-# memory there. All blocks are the **grid**; which of them runs when is the card's own business.
+# A *thread* runs the function once. 32 threads form a *warp*, and execute the same instruction at
+# the same time. Several warps form a *block*: they live on one processor and share a small, fast
+# memory there. All blocks form the grid; the GPU decides which of them runs when.
 #
-# You need no card for this lesson: a page of Python plays one. Nor have we had one. **No GPU has
-# run the kernels of this package**; what is known of them all the same stands at the end.
+# You need no GPU for this lesson: a page of Python plays one. We have had none either. **No GPU has
+# run the kernels of this package**; the end says what we know about them all the same.
 
-# %%
+# %% tags=["hide-input"]
 PROCESSORS, PEAK, BANDWIDTH = 132, 67e12, 3.35e12  # H100 SXM, float32 without tensor cores
 assert PROCESSORS * 128 == 16896 and round(16896 * 2 * 1.98e9 / 1e12) == PEAK / 1e12
 
@@ -52,11 +71,11 @@ assert PROCESSORS * 128 == 16896 and round(16896 * 2 * 1.98e9 / 1e12) == PEAK / 
 # A result has 7 rows and 10 columns. Blocks of 4 by 4 threads cover it: 3 across, 2 down. Thread
 # (3, 1) of block (1, 0), x before y, is responsible for column 1 * 4 + 3 = 7 and row 0 * 4 + 1 = 1.
 #
-# The grid has 6 * 16 = 96 threads for 70 numbers. 26 stick out over the edge, and have to do
-# nothing: every kernel begins by asking whether it has a cell at all. Forget this *guard*, and they
-# write into memory that belongs to something else.
+# The grid has 6 * 16 = 96 threads for 70 numbers. The other 26 stick out over the edge and must do
+# nothing, so every kernel begins by asking whether it has a cell at all. Without this guard,
+# threads write into memory that belongs to something else.
 
-# %%
+# %% tags=["hide-input"]
 covered = gpu_figures.thread_grid((7, 10), (4, 4), block=(1, 0), thread=(3, 1))
 show(covered, "A result of 7 by 10 numbers under six blocks; dashed threads have no number")
 assert (ceil(10 / 4), ceil(7 / 4)) == (3, 2) and (1 * 4 + 3, 0 * 4 + 1) == (7, 1)
@@ -66,8 +85,8 @@ assert 3 * 2 * 16 == 96 and 96 - 7 * 10 == 26
 # ## The maths
 #
 # Take the product of two matrices again, M by K times K by N. A thread for each number of the
-# result reads K numbers of each matrix: two of 4 bytes for each multiply-add. If T by T threads
-# bring what they need together, every number that is read serves T of them:
+# result reads K numbers of each matrix: two numbers of 4 bytes per multiply-add. If T by T threads
+# fetch what they need together, each number that is read serves T of them:
 #
 # $$ \frac{W}{Q} = \frac{2 M N K}{4 \cdot 2 M N K / T} = \frac{T}{4} $$
 #
@@ -77,17 +96,17 @@ assert 3 * 2 * 16 == 96 and 96 - 7 * 10 == 26
 # | M, N, K | `a.shape`, `b.shape` | rows, columns, and length of the sums |
 # | T | `TILE` | side of the tile that a block computes; 1 for threads on their own |
 #
-# The card's roof has its edge at 20 operations for each byte. Threads on their own have a quarter
-# of one, a tile of 16 has 4, one of 64 has 16. A cache helps all of them, and the first one most.
+# The H100's roof has its edge at 20 operations per byte. Threads on their own do a quarter of one,
+# a tile of 16 does 4, a tile of 64 does 16. A cache helps all of them, and the first one most.
 
-# %%
+# %% tags=["hide-input"]
 assert PEAK / BANDWIDTH == 20 and [tile / 4 for tile in (1, 16, 64)] == [0.25, 4, 16]
 
 # %% [markdown]
 # ## One item, in loops: a thread, and the block it lives in
 #
-# The simplest kernel of a product. `cuda` is what Numba calls a thread's surroundings; `grid(2)` is
-# what you just did by hand.
+# This is the simplest kernel for a product. `cuda` is the object through which a thread learns
+# where it is; `grid(2)` does what you just did by hand.
 
 
 # %%
@@ -102,52 +121,14 @@ def product_naive(cuda, a, b, c):
 
 
 # %% [markdown]
-# To run it we need a card. Ours runs blocks, and the threads of a block, one after another; a right
-# kernel cannot tell the difference. At a **barrier** each thread waits for all others of its block.
-# Numba writes `cuda.syncthreads()`, our kernels say `yield`: the thread stops there, and the next
-# one has its turn. Memory notes who touched it; what that is good for comes below.
+# To run it we need a GPU. Ours runs blocks, and the threads of a block, one after another; a
+# correct kernel cannot tell the difference. At a **barrier** each thread waits for all others of
+# its block. Numba writes `cuda.syncthreads()`; our kernels say `yield`: the thread stops there, and
+# the next one has its turn. The memory notes who touched it; you will soon see why.
 
 # %%
 show(Block)
-
-
-def run_grid(kernel, grid, threads, *arguments, order=None):
-    """Run blocks one by one, and the threads of each one by one from barrier to barrier: what is
-    wrong, in words; and for each stretch between barriers who touched which cell.
-    """
-    faults, stretches = [], []
-    for index in np.ndindex(*grid):
-        block, turns = Block(grid, index, threads), order or range(prod(threads))
-        courses = {t: until_barrier(kernel, block, *arguments) for t in turns}
-        while courses:
-            waiting = {}
-            for thread, course in courses.items():
-                block.enter(thread)
-                if next(course, "left") != "left":
-                    waiting[thread] = course
-            stretches.append(block.take_log())
-            faults += races(stretches[-1])
-            if 0 < len(waiting) < len(courses):
-                faults.append(f"{len(waiting)} threads wait at a barrier that others never reach")
-                break
-            courses = waiting
-    return faults, stretches
-
-
-def races(stretch):
-    """Cells that one thread writes and another one touches, with no barrier between them."""
-    touching, writing = defaultdict(set), defaultdict(set)
-    for thread, what, cell in stretch:
-        touching[cell].add(thread)
-        if what == "writes":
-            writing[cell].add(thread)
-    return [
-        f"race for {cell[0]}[{cell[1]}]: threads {sorted(threads)[:4]}, and one of them writes"
-        for cell, threads in touching.items()
-        if writing[cell] and len(threads) > 1
-    ]
-
-
+show(run_grid)
 rng = np.random.default_rng(18)
 a, b = (rng.standard_normal((32, 32)).astype(np.float32) for _ in range(2))
 naive, read_naively = np.full((32, 32), np.nan, np.float32), []
@@ -157,18 +138,19 @@ np.testing.assert_allclose(naive, a @ b, atol=1e-5)
 assert len(read_naively) == 65536 == 32 * (a.size + b.size)
 
 # %% [markdown]
-# The product is right, and took 65 536 reads: every number of both matrices was brought 32 times.
+# The product is right, and it took 65 536 reads: every number of both matrices was fetched 32
+# times.
 #
 # ## All items, in NumPy: a warp
 #
-# To a warp an instruction is what an expression with 32 elements is to NumPy. A branch that half of
-# the threads take costs both sides, as in `np.where`. A read is 32 places at once. Memory hands out
-# pieces of 32 bytes, no less: how many of them does a warp need?
+# To a warp, an instruction is what an expression with 32 elements is to NumPy. A branch that half
+# of the threads take costs both sides, as in `np.where`. A read is 32 addresses at once. Memory
+# hands out pieces of 32 bytes, no less. How many of them does a warp need?
 
 
 # %%
 def pieces(places, size=4):
-    """Pieces of 32 bytes that hold the numbers at these places."""
+    """Number of 32-byte pieces that hold the numbers at these indices."""
     return len(np.unique(np.asarray(places) * size // 32))
 
 
@@ -178,34 +160,35 @@ assert pieces(along_a_row) == 4 and pieces(down_a_column) == 32
 assert pieces(along_a_row + 1) == 5 and pieces(0 * lane) == 1
 warps = {"along a row: 4 pieces": along_a_row, "down a column: 32 pieces": down_a_column}
 both = gpu_figures.fetched(warps, (32, 32))
-show(both, "A matrix in memory; dark what a warp wants, light what is brought with it")
+show(both, "A matrix in memory: dark is what a warp wants, light is what comes with it")
 
 # %% [markdown]
-# In `product_naive` threads with neighbouring `j` read neighbours of a row of `b`: 4 pieces, all
-# used. That is called *coalesced*. Swap the roles of `i` and `j`, and the same program brings eight
-# times as much. So ask of every kernel what *neighbouring threads* read; on a CPU you asked what
-# the *next turn of the loop* reads. The package's maps end in the channel axis, and its kernels
-# give neighbouring threads neighbouring channels.
+# In `product_naive`, threads with neighbouring `j` read neighbours in a row of `b`: 4 pieces, all
+# of them used. Such a read is called *coalesced*. Swap the roles of `i` and `j`, and the same
+# program fetches eight times as much. So ask of every kernel what *neighbouring threads* read; on a
+# CPU you asked what the *next iteration* reads. Our feature maps end in the channel axis, and the
+# kernels give neighbouring threads neighbouring channels.
 #
 # ## The GPU kernel: a tile, two barriers, and a race
 #
-# **The tile.** 16 by 16 threads compute a tile of the result. Each brings one number of `a` and one
-# of `b` into memory that the block shares; then all of them use all of these, and so on along k.
+# **The tile.** 16 by 16 threads compute a tile of the result. Each fetches one number of `a` and
+# one of `b` into *shared memory*, which belongs to its block. Then all threads use all these
+# numbers, and so on along k.
 
 # %%
 walk = gpu_figures.tile_walk(tiles=4, row=1, column=2, step=1)
-show(walk, "A tile of the result and the tiles of both factors that it needs, a pair at a time")
+show(walk, "A tile of the result, and the pairs of tiles that it needs, one pair at a time")
 gemm = kernels_of("ops.cuda_gemm")
 show(gemm._teaching)
 
 # %% [markdown]
-# That is the package's kernel. `kernels_of` reads it from its file, with each `syncthreads` turned
-# into a `yield`: our card runs it as it is.
+# This is the package's kernel. `kernels_of` reads it from its file and turns each `syncthreads`
+# into a `yield`, so that our GPU can run it.
 
 
 # %%
 def tiled_product(kernel):
-    """a b by a kernel of the package: faults, result, reads of both factors."""
+    """The product a b by a kernel of the package: faults, result, number of reads."""
     reads, result = [], np.full(32 * 32, np.nan, np.float32)
     flat = [Memory(matrix.ravel(), name, reads) for matrix, name in ((a, "a"), (b, "b"))]
     settings = (32, 32, 32), (0, 32, 1), (0, 32, 1), False, False
@@ -219,16 +202,16 @@ np.testing.assert_allclose(by_tiles, a @ b, atol=1e-5)
 assert read_by_tiles == 65536 / 16 == 4096
 
 # %% [markdown]
-# 4096 reads instead of 65 536, a sixteenth, as the maths said.
+# 4096 reads instead of 65 536: a sixteenth, as the maths said.
 #
-# **The barrier.** Here is the smallest kernel that needs one. Eight threads put a number each into
-# shared memory; then each adds its neighbour's to its own. The second function is the same without
-# the barrier.
+# **The barrier.** Here is the smallest kernel that needs one. Eight threads each put a number into
+# shared memory; then each adds its neighbour's number to its own. The second function is the same
+# without the barrier. **Predict.** Is its result always wrong?
 
 
 # %%
 def with_neighbour(cuda, x, out):
-    """out[t] = x[t] + x[t + 1], around the corner."""
+    """out[t] = x[t] + x[t + 1]; the last thread adds the first number."""
     shared, t = cuda.shared.array(8, "float32"), cuda.threadIdx.x
     shared[t] = x[t]
     yield
@@ -252,20 +235,21 @@ assert nothing == [] and (waited == x + np.roll(x, -1)).all()
 assert np.isnan(forwards).sum() == 7 and (backwards == waited).sum() == 7
 assert len(found) == len(found_again) == 8
 compared = gpu_figures.touches({"with a barrier": in_turn, "without": hurried})
-show(compared, "Who touches which cell, and when; without the barrier all cells are raced for")
+show(compared, "Who touches which cell, and when; without the barrier every cell has a race")
 
 # %% [markdown]
 # Without the barrier the result depends on who comes first: forwards seven sums are wrong,
-# backwards seven are *right*. On a card one of the orders happens, and tomorrow perhaps the other.
-# So we do not look at results to find races. `races` looks at who touched what in the stretch
-# between two barriers: **one writes, another touches, nobody waited**. It finds all eight in every
-# order. (Two threads that write one number of the *result* are not looked for here.)
+# backwards seven are *right*. On a GPU one of the orders happens, and tomorrow perhaps the other.
+# So do not look for races in the results. `races` looks at who touched what between two barriers:
+# **one writes, another touches, nobody waited**. It finds all eight in either order. (It does not
+# look for two threads that write the same number of the *result*.)
 #
-# The package's kernel has two barriers a step. Take out the first, and threads sum what is not
-# there yet. Take out the second, and a fast thread brings the next tile while a slow one still
-# sums.
+# The package's kernel has two barriers per step. Without the first, threads add up numbers that are
+# not there yet. Without the second, a fast thread fetches the next tile while a slow one still
+# adds.
 
 # %%
+show(races)
 for which in (0, 1):
     hasty = kernels_of("ops.cuda_gemm", without_barrier=which)._teaching
     found_here, wrong_product, _ = tiled_product(hasty)
@@ -273,15 +257,15 @@ for which in (0, 1):
     print(f"without barrier {which}: {len(found_here)} races, such as {found_here[0]}")
 
 # %% [markdown]
-# **A convolution is a product, too.** Write down, for each pixel of the result, the numbers under
-# its window: a matrix of patches, a row for a pixel, a column for each tap and channel. Times the
-# weights, that is the convolution. The matrix would be nine times the map, so nobody stores it. A
-# block works out which corner of it it needs, *gathers* those numbers from the map into its tile,
-# and multiplies. This is an **implicit GEMM** (general matrix multiply).
+# **A convolution is a product, too.** For each pixel of the result, write down the numbers under
+# its window: this is a matrix of patches, with one row per pixel, and one column per tap and
+# channel. Times the weights, it is the convolution. The matrix would be nine times as large as the
+# feature map, so nobody stores it. A block works out which corner of it it needs, gathers those
+# numbers from the feature map into its tile, and multiplies. This is an **implicit GEMM**.
 
 # %%
 patches = gpu_figures.patch_matrix(map_size=(4, 4), kernel=3, tile=(2, 7, 3, 6))
-show(patches, "A map with one window, and the matrix of all windows with a block's corner of it")
+show(patches, "A feature map with one window; the matrix of all windows, with one block's corner")
 conv = kernels_of("ops.conv2d.cuda")
 show(conv._gather)
 pixels, y = rng.standard_normal((1, 5, 5, 2)), np.full((1, 5, 5, 3), np.nan)
@@ -295,14 +279,14 @@ expected = conv_reference.conv2d(pixels, weight, bias, None, once, once, once, 1
 np.testing.assert_allclose(y, expected, atol=1e-5)
 
 # %% [markdown]
-# The kernel that every convolution of the model would run through on a card just ran through one
-# of ours, and agrees with NumPy. (It gives each thread 4 by 4 cells: lesson 17's register tile.)
+# You have just run the kernel that every convolution of the model uses on a GPU, and it agrees with
+# NumPy. (It gives each thread 4 by 4 cells: the register tile of lesson 17.)
 #
 # ## The gradient: no sum depends on who comes first
 #
-# A gradient adds up what many places have sent. The short way is an *atomic* addition: each thread
-# adds to the cell when it gets there, and the hardware lets one at a time through. But who gets
-# there first differs from run to run, and with rounding the order of a sum matters:
+# A gradient adds up what many threads send. The short way is an *atomic* addition: each thread adds
+# to the cell when it gets there, and the hardware lets one through at a time. But who gets there
+# first differs from run to run, and with rounding, the order of a sum matters:
 
 # %%
 terms = rng.standard_normal(1000).astype(np.float32)
@@ -311,22 +295,23 @@ print(f"the same 1000 numbers in 20 orders: {len(in_orders)} different sums")
 assert len(in_orders) > 1 and max(in_orders) - min(in_orders) < 1e-3
 
 # %% [markdown]
-# A run that cannot be repeated cannot be debugged. So the kernels here turn the question round: no
-# thread sends, each thread *asks*. In RoIAlign's gradient a thread has a number of the map, and
-# asks every region what it owes to it. For a convolution's weights, blocks sum parts, and a second
-# kernel adds the parts in order. It costs some reading; equal inputs give equal bits.
+# A run that cannot be repeated cannot be debugged. So our kernels turn the question round: no
+# thread sends, each thread *asks*. In the gradient of RoIAlign, each thread has one number of the
+# feature map and asks every region what it contributes. For a convolution's weights, blocks add up
+# parts, and a second kernel adds the parts in order. That costs some reads; equal inputs give equal
+# bits.
 
 # %%
 show(kernels_of("ops.roi_align.cuda")._pool_grad)
 
 # %% [markdown]
-# ## In the model: what a card would wait for
+# ## In the model: what a GPU would wait for
 #
 # A kernel takes the longest of three times: its arithmetic, shared among the processors that have a
-# block; its bytes; and what Python needs to launch it, for which we *assume* 50 microseconds. Idle
-# cells of a tile are computed like the others. Shared memory holds the arithmetic to half the peak:
-# a thread with 4 by 4 cells reads 8 numbers there for 16 multiply-adds. Copies reach perhaps 0.8 of
-# the bandwidth.
+# block; its bytes; and Python's time to launch it, for which we *assume* 50 microseconds. Unused
+# cells of a tile cost as much as the others. Reads of shared memory limit the kernel to about half
+# of the peak: a thread with 4 by 4 cells reads 8 numbers per 16 multiply-adds. Copies reach perhaps
+# 0.8 of the bandwidth. (The layers: <a href="explain_shapes.html">the page of every stage</a>.)
 
 # %%
 LAUNCH, TILE, DEPTH = 50e-6, 64, 16
@@ -340,7 +325,7 @@ LAYERS = {  # pixels of the result, outputs, taps, inputs
 
 
 def card_seconds(places, outs, taps, ins):
-    """Seconds of a convolution on an H100, on paper."""
+    """Seconds that a convolution should take on an H100, on paper."""
     blocks, depth = ceil(places / TILE) * ceil(outs / TILE), ceil(taps * ins / DEPTH) * DEPTH
     at_once = PEAK / 2 * min(1, blocks / PROCESSORS)
     moved = 4 * (places * ins + places * outs + taps * ins * outs)
@@ -348,53 +333,47 @@ def card_seconds(places, outs, taps, ins):
 
 
 seconds = {name: card_seconds(*sizes) for name, sizes in LAYERS.items()}
-show(gpu_figures.waits(seconds, LAUNCH), "Expected time of five layers, and of a launch")
+show(gpu_figures.waits(seconds, LAUNCH), "Expected time of five layers, and of one launch")
 assert [name for name, time in seconds.items() if time < LAUNCH] == list(LAYERS)[:1]
 assert round(1e3 * seconds["pyramid, 3x3 on P2"], 1) == 1.9
-assert ceil(13 * 17 / TILE) * ceil(256 / TILE) == 16
+assert ceil(13 * 17 / TILE) * ceil(256 / TILE) == 16 == PROCESSORS - 116
 
 # %% [markdown]
-# The largest convolution takes 1.9 ms, at half the peak. The proposals' smallest level has 16
-# blocks, so 116 processors stand idle. And a layer of the tiny model is done before Python has
-# launched the next one: there, fewer and larger kernels would help, and faster ones would not.
+# The largest convolution takes 1.9 ms, at half the peak. The smallest level of the RPN has 16
+# blocks, so 116 of the 132 processors are idle. And a layer of the tiny model is done before Python
+# has launched the next one: fewer and larger kernels would help there, and faster ones would not.
 #
-# **None of this is a measurement.** What can be known without a card is in the tests. With
-# `pip install -e '.[cuda]'`, `pytest -m cuda` compiles every kernel and runs the *compiled* form in
-# an interpreter that reports races, stray reads and missed barriers, as ours did;
-# `NUMBA_ENABLE_CUDASIM=1 pytest -m cuda` uses Numba's simulator; `python -m tests.cuda` assembles
-# every kernel and counts its registers; `python -m tests.benchmarks.gpu_estimate` does the
-# arithmetic above for every launch of the model. Who has a card runs `pytest -m cuda` on it, and
-# `tinymaskrcnn bench --device cuda`, and will know more than we do.
-
-# %%
-assert PROCESSORS - 16 == 116
-
-# %% [markdown]
+# **None of this is a measurement.** What can be known without a GPU is in the tests. With `pip
+# install -e '.[cuda]'`, `pytest -m cuda` compiles every kernel and runs the *compiled* form in an
+# interpreter that reports races, stray reads and missed barriers, as ours did; `python -m
+# tests.benchmarks.gpu_estimate` does the arithmetic above for every launch of the model. If you
+# have a GPU, run `pytest -m cuda` and `tinymaskrcnn bench --device cuda` on it, and you will know
+# more than we do.
+#
 # ## Exercises
 #
 # Write them in [lessons/exercises/18_gpu_kernels.py](exercises/18_gpu_kernels.py), in any order.
-# `tinymaskrcnn learn 18` tells which one is next and, for a wrong answer, the smallest input on
-# which it fails.
+# `tinymaskrcnn learn 18` says which one is next and, for a wrong answer, shows the smallest input
+# on which it fails.
 #
 # | exercise | kind | what |
 # |---|---|---|
-# | `cells_of_thread` | fill | more numbers than threads: each takes several |
-# | `patch_pixel` | fill | which number of the map stands in the matrix of patches |
+# | `cells_of_thread` | fill | more numbers than threads: each thread takes several |
+# | `patch_pixel` | fill | which number of the feature map is where in the matrix of patches |
 # | `resident_blocks` | fill | how many blocks a processor holds at once |
 # | `bank_turns` | vectorise | when shared memory makes a warp queue |
-# | `tree_sum` | extend | all numbers of a block added up, in few steps and without a race |
+# | `tree_sum` | extend | the sum of a block's numbers, in few steps and without a race |
 #
 # ## Recap
 #
-# You now own the other machine: a thread for each number, neighbours that read neighbours, a tile
-# that is brought once and used often, barriers where one thread needs what another wrote.
+# You now own the other machine: one thread per number, neighbours that read neighbours, a tile that
+# is fetched once and used often, and barriers where one thread needs what another wrote.
 #
 # **Common mistakes.** No guard. Returning before a barrier that others wait at. One barrier where
-# two are needed: after writing the tile, and after reading it. Trusting a right result: the race is
-# in who touched what. Adding with atomics and wondering why no run repeats. Many small launches.
+# two are needed: after writing the tile, and after reading it. Trusting a right result: a race is
+# in who touched what. Adding with atomics, and wondering why no run repeats. Many small launches.
 #
 # **Read next.** `tinymaskrcnn/ops/cuda_gemm.py` and `tinymaskrcnn/ops/conv2d/cuda.py`, then
 # `tests/cuda/interpreter`. NVIDIA's CUDA C++ Programming Guide:
-# https://docs.nvidia.com/cuda/cuda-c-programming-guide. Numba's:
-# https://nvidia.github.io/numba-cuda. And a matrix product that climbs from the naive kernel to the
-# library's speed: https://siboehm.com/articles/22/CUDA-MMM. Then lesson 19: all in one file.
+# https://docs.nvidia.com/cuda/cuda-c-programming-guide. From the naive kernel to the library's
+# speed: https://siboehm.com/articles/22/CUDA-MMM. Then lesson 19: everything in one file.

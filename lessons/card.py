@@ -1,15 +1,15 @@
-"""A graphics card played in Python: the object that a kernel's threads call `cuda`, and memory that
-records who touches it.
+"""A GPU played in Python: the object that a kernel's threads call `cuda`, memory that records who
+touches it, and a run of all threads that finds their races.
 
 It replaces Numba's `cuda` in kernels that have `yield` in place of `cuda.syncthreads()`
-(lessons/plain_kernels.py). Lesson 18 runs the threads and finds their races. Not here: warps, and
-anything about speed.
+(lessons/plain_kernels.py). Lesson 18 explains it. Not here: warps, and anything about speed.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import prod
 from types import SimpleNamespace
 from typing import Any
 
@@ -109,6 +109,49 @@ def until_barrier(kernel: Callable[..., Any], block: Block, *arguments: Any) -> 
     course = kernel(block, *arguments)
     if course is not None:
         yield from course
+
+
+def run_grid(
+    kernel: Callable[..., Any],
+    grid: Sequence[int],
+    threads: Sequence[int],
+    *arguments: Any,
+    order: Iterable[int] | None = None,
+) -> tuple[list[str], list[list[Touch]]]:
+    """Run the blocks one by one, and the threads of each one by one from barrier to barrier. Return
+    what went wrong, in words, and for each stretch between barriers who touched which cell.
+    """
+    faults, stretches = [], []
+    for index in np.ndindex(*grid):
+        block, turns = Block(grid, index, threads), order or range(prod(threads))
+        courses = {t: until_barrier(kernel, block, *arguments) for t in turns}
+        while courses:
+            waiting = {}
+            for thread, course in courses.items():
+                block.enter(thread)
+                if next(course, "left") != "left":
+                    waiting[thread] = course
+            stretches.append(block.take_log())
+            faults += races(stretches[-1])
+            if 0 < len(waiting) < len(courses):
+                faults.append(f"{len(waiting)} threads wait at a barrier that others never reach")
+                break
+            courses = waiting
+    return faults, stretches
+
+
+def races(stretch: Iterable[Touch]) -> list[str]:
+    """Cells that one thread writes and another touches, with no barrier in between."""
+    touching, writing = defaultdict(set), defaultdict(set)
+    for thread, what, cell in stretch:
+        touching[cell].add(thread)
+        if what == "writes":
+            writing[cell].add(thread)
+    return [
+        f"race for {cell[0]}[{cell[1]}]: threads {sorted(threads)[:4]}, and one of them writes"
+        for cell, threads in touching.items()
+        if writing[cell] and len(threads) > 1
+    ]
 
 
 def _xyz(numbers: Sequence[int], missing: int = 0) -> SimpleNamespace:

@@ -7,6 +7,8 @@ folder that TINYMASKRCNN_FIGURES names.
 
 from __future__ import annotations
 
+import base64
+import html
 import inspect
 import io
 import os
@@ -31,7 +33,8 @@ def show(thing: Any, caption: str = "") -> None:
     Args:
         thing: a PIL image or a matplotlib figure; or a function (compiled or not), a class or a
             module.
-        caption: describes a picture for readers who cannot see it.
+        caption: says what can be seen; it is printed below the image, and read to those who cannot
+            see it.
 
     Raises:
         TypeError: the thing is none of these.
@@ -46,10 +49,12 @@ def show(thing: Any, caption: str = "") -> None:
 
 def _show_picture(picture: Image.Image, caption: str) -> None:
     if _in_notebook():
-        from IPython.display import Image as Inline
-        from IPython.display import display
+        from IPython.display import HTML, display
 
-        display(Inline(_png(picture), alt=caption))
+        source = f"data:image/png;base64,{base64.b64encode(_png(picture)).decode()}"
+        text = html.escape(caption)
+        image = f'<img src="{source}" alt="{text}">'
+        display(HTML(f"<figure>{image}<figcaption>{text}</figcaption></figure>"))
         return
     global _count
     _count += 1

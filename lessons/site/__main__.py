@@ -26,21 +26,27 @@ def main(folder: str = "build/site") -> int:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))  # for the lessons' kernels
     cache = out.with_name(f"{out.name}-cache")
     os.environ["LESSONS_SITE_CACHE"] = str(cache)
-    _explain(cache / "pages")
+    _add_pages(cache / "pages")
     settings = ["-b", "html", "-c", str(LESSONS / "site"), "-d", str(cache / "doctrees")]
     return build_main([*settings, "-W", "--keep-going", "-q", str(LESSONS), str(out)])
 
 
-def _explain(folder: Path) -> None:
-    """Make the page of every stage (`tinymaskrcnn explain`) for one image per shipped model."""
+def _add_pages(folder: Path) -> None:
+    """Make the playground (`tinymaskrcnn play`), and the page of every stage (`tinymaskrcnn
+    explain`) for one image per shipped model.
+    """
     from tinymaskrcnn.cli import main as command
 
     folder.mkdir(parents=True, exist_ok=True)
-    for name, picture in EXPLAINED.items():
-        page = folder / f"explain_{name}.html"
-        if not page.exists():
-            given = [str(DATA / name / picture), "--weights", name, "--out", str(page)]
-            command(["explain", *given, "--targets", str(DATA / name / "annotations.json")])
+    calls = {"play": ["play"]}
+    for name, image in EXPLAINED.items():
+        targets = str(DATA / name / "annotations.json")
+        given = [str(DATA / name / image), "--weights", name, "--targets", targets]
+        calls[f"explain_{name}"] = ["explain", *given]
+    for name, call in calls.items():
+        page = folder / f"{name}.html"
+        if not page.exists() and command([*call, "--out", str(page)]):
+            raise SystemExit(f"lessons.site: {page} could not be made")
 
 
 if __name__ == "__main__":

@@ -6,11 +6,11 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # reading.py and formulas.py
+sys.path.insert(0, str(Path(__file__).parent))  # reading.py, formulas.py, sources.py
 
 project = "tinymaskrcnn: the course"
 html_title = "Mask R-CNN from scratch"
-extensions = ["myst_nb", "sphinx_copybutton", "formulas"]
+extensions = ["myst_nb", "sphinx_copybutton", "formulas", "sources"]
 root_doc = "index"
 include_patterns = [
     "index.md",
@@ -25,6 +25,7 @@ html_context = {"default_mode": "light"}
 html_static_path = ["static"]
 html_extra_path = [str(Path(os.environ["LESSONS_SITE_CACHE"]) / "pages")]
 html_css_files = ["course.css"]
+html_js_files = ["figures.js", "try_it.js"]
 html_show_copyright = False
 html_show_sphinx = False
 html_copy_source = False
@@ -37,5 +38,7 @@ nb_execution_cache_path = str(Path(os.environ["LESSONS_SITE_CACHE"]) / "runs")
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_merge_streams = True
+nb_code_prompt_show = "Show the code"  # of cells with the tag hide-input
+nb_code_prompt_hide = "Hide the code"
 myst_enable_extensions = ["dollarmath"]
 suppress_warnings = ["mystnb.unknown_mime_type"]

@@ -15,6 +15,24 @@ def masks_of_ids(ids):
     return ids == values[:, None, None]
 
 
+def coco_document(images, objects, classes):
+    annotations = []
+    for i, name, outline in objects:
+        points = np.array(outline, float)
+        low, high = points.min(axis=0), points.max(axis=0)
+        annotation = {"image_id": i + 1, "category_id": classes.index(name) + 1, "iscrowd": 0}
+        annotation |= {"id": len(annotations) + 1, "area": float(polygon_area(points))}
+        annotation["bbox"] = [*low.tolist(), *(high - low).tolist()]
+        annotation["segmentation"] = [points.ravel().tolist()]
+        annotations.append(annotation)
+    files = [dict(zip(("file_name", "width", "height"), image, strict=True)) for image in images]
+    return {
+        "images": [{"id": i, **file} for i, file in enumerate(files, 1)],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(classes, 1)],
+        "annotations": annotations,
+    }
+
+
 def mask_of_counts(counts, height, width):
     values = np.arange(len(counts)) % 2 == 1
     column_by_column = np.repeat(values, counts)

@@ -17,6 +17,8 @@ OUT = FOLDER.parent / "build" / "site"  # kept: lessons that have not changed ar
 
 MISSING_PICTURES = """() => [...document.images].filter(i => !i.complete || !i.naturalWidth)
     .map(i => i.src)"""
+CUT_OFF = """() => [...document.querySelectorAll("article pre")]
+    .filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.innerText.slice(0, 80))"""
 OVERFLOW = "() => document.documentElement.scrollWidth - window.innerWidth"
 
 
@@ -92,6 +94,91 @@ def test_lessons_have_figures_and_link_their_exercises(page, site):
         page.locator(f"article a[href='exercises/{path.stem}.html']").first.click()
         page.wait_for_load_state()
         assert "tinymaskrcnn learn" in page.locator("article").inner_text()
+
+
+def test_a_figure_has_a_caption_and_opens_at_its_full_size(page, site):
+    page.goto((site / "06_boxes_iou.html").as_uri())
+    figure = page.locator("article .cell_output img").first
+    caption = page.locator("article figcaption").first
+    assert caption.is_visible() and caption.inner_text() == figure.get_attribute("alt")
+    figure.click()
+    large = page.locator("dialog.figure-large img")
+    large.wait_for(state="visible")
+    assert large.get_attribute("alt") == caption.inner_text()
+    page.keyboard.press("Escape")
+    large.wait_for(state="hidden")
+    figure.press("Enter")
+    large.wait_for(state="visible")
+
+
+TRY_IT = ["02_convolution", "06_boxes_iou", "07_anchors", "10_suppression", "11_roi_align"]
+
+
+@pytest.mark.parametrize("name", TRY_IT)
+def test_there_is_something_to_try(page, site, name):
+    page.goto((site / f"{name}.html").as_uri())
+    result = page.locator("figure.try-it .result")
+    before = result.inner_text()
+    inside = page.locator("figure.try-it")
+    if name in ("06_boxes_iou", "11_roi_align"):
+        inside.locator(".movable").last.press("ArrowLeft")
+    elif name == "02_convolution":
+        inside.locator("select").select_option("the mean of nine")
+    else:
+        inside.locator("input").first.fill("8" if name == "07_anchors" else "0.8")
+    assert result.inner_text() != before
+
+
+def test_the_boxes_to_try_have_the_iou_of_the_lesson(page, site):
+    from lessons import load
+
+    page.goto((site / "06_boxes_iou.html").as_uri())
+    box = page.locator("figure.try-it .movable").last
+    for _ in range(3):
+        box.press("ArrowLeft")
+        box.press("Shift+ArrowUp")
+    labels = page.locator("figure.try-it .movable").evaluate_all(
+        "boxes => boxes.map(b => b.getAttribute('aria-label'))"
+    )
+    p, q = ([float(v) for v in label.partition(": ")[2].split(", ")] for label in labels)
+    shown = page.locator("figure.try-it .result").inner_text()
+    assert float(shown.rpartition("= ")[2]) == pytest.approx(
+        load("boxes_iou").iou_one(p, q), abs=0.005
+    )
+
+
+def test_code_fits_on_a_desktop(page, site):
+    if page.viewport_size["width"] < 1280:
+        pytest.skip("on a phone code scrolls in its own frame")
+    for path in lesson_files():
+        page.goto((site / f"{path.stem}.html").as_uri())
+        assert page.evaluate(CUT_OFF) == [], path.stem
+
+
+def test_the_first_screen_has_no_imports(page, site):
+    page.goto((site / "14_training.html").as_uri())
+    folded = page.locator("article details.hide").first
+    assert "Show the code" in folded.inner_text()
+    imports = folded.locator("pre")
+    assert "import numpy" in imports.text_content() and not imports.is_visible()
+    folded.locator("summary").click()
+    assert imports.is_visible()
+
+
+def test_a_file_that_a_lesson_names_is_linked_both_ways(page, site):
+    page.goto((site / "15_measuring.html").as_uri())
+    page.locator("article a", has_text="tinymaskrcnn/evaluation/coco_metrics.py").first.click()
+    page.wait_for_load_state()
+    assert "source/tinymaskrcnn/evaluation/coco_metrics.html" in page.url
+    assert "def compare(" in page.locator("article pre").inner_text()
+    page.locator("article a", has_text="15 · Measuring").click()
+    page.wait_for_load_state()
+    assert "15_measuring.html" in page.url
+
+
+def test_the_playground_is_beside_the_lessons(page, site):
+    page.goto((site / "play.html").as_uri())
+    assert "tinymaskrcnn" in page.title()
 
 
 @pytest.mark.parametrize("name", ["shapes", "nuclei"])

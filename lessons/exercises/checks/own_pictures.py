@@ -130,6 +130,151 @@ MASKS_OF_IDS = Task(
     ],
 )
 
+# coco_document
+
+
+def coco_document(images, objects, classes):
+    annotations = []
+    for number, (image, name, outline) in enumerate(objects, start=1):
+        xs, ys = zip(*outline, strict=True)
+        flat = [float(value) for point in outline for value in point]
+        annotations.append(
+            {
+                "id": number,
+                "image_id": image + 1,
+                "category_id": classes.index(name) + 1,
+                "iscrowd": 0,
+                "area": polygon_area(np.array(outline, float)),
+                "bbox": [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)],
+                "segmentation": [flat],
+            }
+        )
+    files = [
+        {"id": number, "file_name": name, "width": width, "height": height}
+        for number, (name, width, height) in enumerate(images, start=1)
+    ]
+    categories = [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
+    return {"images": files, "categories": categories, "annotations": annotations}
+
+
+def with_annotations(change):
+    """The right document with each annotation changed."""
+
+    def answer(images, objects, classes):
+        document = coco_document(images, objects, classes)
+        for annotation in document["annotations"]:
+            change(annotation)
+        return document
+
+    return answer
+
+
+def corners_for_a_box(annotation):
+    x, y, width, height = annotation["bbox"]
+    annotation["bbox"] = [x, y, x + width, y + height]
+
+
+def area_of_the_box(annotation):
+    annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
+
+
+def flat_outline(annotation):
+    annotation["segmentation"] = annotation["segmentation"][0]
+
+
+def classes_from_zero(annotation):
+    annotation["category_id"] -= 1
+
+
+def images_from_zero(annotation):
+    annotation["image_id"] -= 1
+
+
+def points_in_pairs(annotation):
+    flat = annotation["segmentation"][0]
+    annotation["segmentation"] = [[list(pair) for pair in zip(flat[::2], flat[1::2], strict=True)]]
+
+
+def numbered_per_image(images, objects, classes):
+    document = coco_document(images, objects, classes)
+    counts = {}
+    for annotation in document["annotations"]:
+        counts[annotation["image_id"]] = counts.get(annotation["image_id"], 0) + 1
+        annotation["id"] = counts[annotation["image_id"]]
+    return document
+
+
+@st.composite
+def labelled(draw):
+    images = [("a.jpg", 40, 30), ("b.jpg", 20, 50)][: draw(st.integers(1, 2))]
+    classes = ["key", "coin"][: draw(st.integers(1, 2))]
+    objects = []
+    for _ in range(draw(st.integers(1, 3))):
+        x, y = draw(st.integers(0, 5)), draw(st.integers(0, 5))
+        width, height = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+        outline = [(x, y), (x + width, y), (x, y + height)]
+        image = draw(st.integers(0, len(images) - 1))
+        objects.append((image, draw(st.sampled_from(classes)), outline))
+    return images, objects, classes
+
+
+COCO_DOCUMENT = Task(
+    name="coco_document",
+    kind="fill",
+    specification=coco_document,
+    cases=labelled(),
+    examples=[
+        ([("a.jpg", 40, 30)], [(0, "key", [(2, 1), (6, 1), (6, 4)])], ["key"]),
+        (
+            [("a.jpg", 40, 30), ("b.jpg", 20, 50)],
+            [(1, "coin", [(0, 0), (2, 0), (0, 5)]), (0, "key", [(2, 1), (6, 1), (6, 4)])],
+            ["key", "coin"],
+        ),
+    ],
+    after="With this function you can label an image in any viewer that shows coordinates. "
+    "pycocotools, detectron2 and torchvision read the same file.",
+    link="tinymaskrcnn/datasets/README.md",
+    hints=(
+        "Write down by hand what the file should hold for one image with one triangle.",
+        "Make the three lists one after another. For each object, find the smallest and largest "
+        "x and y, and use your polygon_area; ids are indices plus 1.",
+        "points = np.array(outline, float); bbox is [x, y, width, height] of its extent, "
+        "segmentation is [points.ravel().tolist()], category_id is classes.index(name) + 1.",
+    ),
+    wrong=[
+        Wrong(
+            with_annotations(corners_for_a_box),
+            "Your bbox ends with the lower right corner. COCO's ends with width and height.",
+        ),
+        Wrong(
+            with_annotations(area_of_the_box),
+            "Your area is that of the box. It is the area inside the outline.",
+        ),
+        Wrong(
+            with_annotations(flat_outline),
+            "An object may consist of several pieces, so the segmentation is a list of outlines, "
+            "here a list of one.",
+        ),
+        Wrong(
+            with_annotations(points_in_pairs),
+            "Your outline is a list of points. COCO writes x and y in turn, in one flat list.",
+        ),
+        Wrong(
+            with_annotations(classes_from_zero),
+            "Your category ids begin at 0, but those under `categories` begin at 1.",
+        ),
+        Wrong(
+            with_annotations(images_from_zero),
+            "`image_id` is the id of the image, which begins at 1; the index begins at 0.",
+        ),
+        Wrong(
+            numbered_per_image,
+            "Your annotation ids begin again in each image. No two annotations of a file share an "
+            "id.",
+        ),
+    ],
+)
+
 # mask_of_counts
 
 
@@ -288,4 +433,4 @@ SEPARATE_PIECES = Task(
     ],
 )
 
-TASKS = [POLYGON_AREA, MASKS_OF_IDS, MASK_OF_COUNTS, SEPARATE_PIECES]
+TASKS = [POLYGON_AREA, MASKS_OF_IDS, COCO_DOCUMENT, MASK_OF_COUNTS, SEPARATE_PIECES]

@@ -1,4 +1,4 @@
-"""Checks of lesson 14: training the whole."""
+"""Checks of lesson 14: training the whole model."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 from lessons.checking import Law, Task, Wrong
 from lessons.checking.strategies import arrays
 from lessons.figures.plots import curves
+from lessons.recorded import recording
+from lessons.recorded.broken import RUNS
 
 # milestone_rate
 
@@ -446,4 +448,174 @@ SGD_STEP = Task(
     ],
 )
 
-TASKS = [SGD_STEP, MILESTONE_RATE, CLIP_TOGETHER, SMOOTHED_CURVE, ADAMW_STEP]
+# choose_rate
+
+
+def choose_rate(rates, losses, window=5, allowed=np.isfinite, first=True):
+    best, chosen = np.inf, None
+    for rate, run in zip(rates.tolist(), losses.tolist(), strict=True):
+        end = sum(run[-window:]) / window
+        if all(map(allowed, run)) and end < best and (end < run[0] or not first):
+            best, chosen = end, rate
+    return chosen
+
+
+def lowest_anywhere(rates, losses):
+    kept = [(min(run), rate) for rate, run in zip(rates, losses, strict=True)]
+    kept = [(loss, rate) for loss, rate in kept if np.isfinite(loss)]
+    return float(min(kept)[1]) if kept else None
+
+
+def ignoring_nan(rates, losses):
+    return choose_rate(rates, np.where(np.isfinite(losses), losses, losses[:, :1] / 2))
+
+
+def its_index(rates, losses):
+    chosen = choose_rate(rates, losses)
+    return None if chosen is None else rates.tolist().index(chosen)
+
+
+def largest_that_falls(rates, losses):
+    ends = losses[:, -5:].mean(axis=1)
+    falls = [rate for rate, run, end in zip(rates, losses, ends, strict=True) if end < run[0]]
+    return float(falls[-1]) if falls else None
+
+
+@st.composite
+def short_runs(draw):
+    runs, steps = draw(st.integers(1, 4)), draw(st.integers(5, 8))
+    losses = draw(arrays((runs, steps), 0, 9)).astype(float)
+    if draw(st.booleans()):
+        losses[-1, draw(st.integers(1, steps - 1)) :] = draw(st.sampled_from([np.nan, np.inf]))
+    return np.array([0.001, 0.01, 0.1, 1.0])[:runs], losses
+
+
+FALLING = np.array([[8.0, 7, 7, 6, 6, 6], [8, 5, 4, 3, 3, 2], [8, 2, 4, 9, 9, np.nan]])
+NOISY = np.array([[8.0, 4, 4, 4, 4, 4], [8, 9, 9, 9, 9, 1]])
+
+CHOOSE_RATE = Task(
+    name="choose_rate",
+    kind="fill",
+    specification=choose_rate,
+    cases=short_runs(),
+    examples=[
+        (np.array([0.01, 0.1, 1.0]), FALLING),
+        (np.array([0.01, 0.1]), NOISY),
+        (np.array([0.01, 0.1]), NOISY[:, ::-1]),
+    ],
+    after="Twenty short runs cost less than one long run with a bad rate. Try rates a factor of "
+    "three apart; if the best is at an end of your range, go on beyond it.",
+    link="Smith 2017, section 3.3: https://arxiv.org/abs/1506.01186",
+    hints=(
+        "First decide which runs are out. Then compare where the others ended.",
+        "Take the mean of the last five columns. Keep the runs whose losses are all finite and "
+        "whose mean is below their first loss. If none is left return None, else the rate of "
+        "the lowest mean.",
+        "usable = np.isfinite(losses).all(axis=1) & (ends < losses[:, 0]), and the index is "
+        "np.where(usable, ends, np.inf).argmin().",
+    ),
+    wrong=[
+        Wrong(
+            lambda rates, losses: choose_rate(rates, losses, window=1),
+            "You judge a run by its last loss alone, which may be a lucky batch. Take the mean of "
+            "the last five.",
+        ),
+        Wrong(
+            lowest_anywhere,
+            "You take the lowest loss that a run ever reached. What counts is where it ended.",
+        ),
+        Wrong(
+            ignoring_nan,
+            "A run that diverged is still in the race. If any of its losses is not finite, it is "
+            "out.",
+        ),
+        Wrong(its_index, "You return the index of the run. What is asked for is its rate."),
+        Wrong(
+            largest_that_falls,
+            "You take the largest rate whose loss fell. Fell by how much? The lowest mean wins.",
+        ),
+        Wrong(
+            lambda rates, losses: choose_rate(rates, losses, first=False),
+            "Where no run ended below its own first loss, the answer is None.",
+        ),
+    ],
+)
+
+# what_is_broken
+
+RECORDED = recording("broken")
+
+
+def what_is_broken(losses, found, named, order=("rate", "axes", "classes"), fallen=None):
+    end = sum(losses[-5:].tolist()) / 5
+    low = end < (losses[0] / 2 if fallen is None else fallen)
+    signs = {"rate": not low, "axes": found < 0.5, "classes": named < 0.5}
+    return next((fault for fault in order if signs[fault]), "nothing")
+
+
+def without_nan(losses, found, named):
+    return what_is_broken(np.nan_to_num(losses, nan=0.0), found, named)
+
+
+@st.composite
+def watched_runs(draw):
+    """A recorded run with its losses times a factor; where the rate is wrong, some end in NaN."""
+    number = draw(st.integers(0, len(RUNS) - 1))
+    losses = RECORDED["losses"][number].astype(float) * draw(st.sampled_from([1.0, 0.1, 10.0]))
+    if RUNS[number][0] == "rate" and draw(st.booleans()):
+        losses[draw(st.integers(5, len(losses) - 1)) :] = np.nan
+    return losses, float(RECORDED["found"][number]), float(RECORDED["named"][number])
+
+
+def run_picture(arguments, expected, got):
+    losses, found, named = arguments
+    lines = {f"found {found:.2f}, named {named:.2f}": (np.arange(len(losses)), losses)}
+    return curves(lines, "step", "sum of the losses")
+
+
+WHAT_IS_BROKEN = Task(
+    name="what_is_broken",
+    kind="extend",
+    specification=what_is_broken,
+    cases=watched_runs(),
+    picture=run_picture,
+    after="Exchanged axes and shifted classes leave no trace in the losses, so look at detections "
+    "early. A loss that does not fall by half on a single image is a matter of the rate, or of a "
+    "missing gradient.",
+    link="lessons/recorded/broken.py",
+    hints=(
+        "Which of the three faults can the losses show at all? And which show in the detections?",
+        "Ask in this order. Did the loss fall to half of its first value? Were the objects "
+        "found? Did they get the right class? The first no names the fault.",
+        "Compare np.mean(losses[-5:]) with losses[0] / 2, then found and named with 0.5. Write "
+        "`not end < limit` instead of `end >= limit`, so that NaN counts as not fallen.",
+    ),
+    wrong=[
+        Wrong(
+            lambda *run: what_is_broken(*run, order=("rate", "axes")),
+            "This run found its objects and named them wrongly. The losses cannot show that.",
+        ),
+        Wrong(
+            lambda *run: what_is_broken(*run, order=("axes", "classes", "rate")),
+            "A run that learned nothing finds nothing either. Look first whether its loss fell.",
+        ),
+        Wrong(
+            lambda *run: what_is_broken(*run, order=("rate", "classes", "axes")),
+            "If no object is found, `named` is 0 and says nothing about classes. Ask first whether "
+            "the objects were found.",
+        ),
+        Wrong(
+            lambda *run: what_is_broken(*run, fallen=2.0),
+            "You compare the loss with a fixed number, and another model's losses are larger or "
+            "smaller. Compare with the run's own first loss.",
+        ),
+        Wrong(
+            without_nan,
+            "These losses end in NaN: the rate is far too high. NaN < x is False, whatever x is.",
+        ),
+    ],
+)
+
+TASKS = [
+    SGD_STEP, MILESTONE_RATE, CLIP_TOGETHER, CHOOSE_RATE, SMOOTHED_CURVE, ADAMW_STEP, WHAT_IS_BROKEN
+]  # fmt: skip
