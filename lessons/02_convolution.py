@@ -19,6 +19,7 @@
 import numpy as np
 
 from lessons.compiled import cpu_kernels
+from lessons.figures.architecture import architecture
 from lessons.figures.diagrams import number_tables
 from lessons.figures.plots import picture_row
 from lessons.figures.show import show
@@ -30,6 +31,8 @@ from tinymaskrcnn.functional import conv2d
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.ops.conv2d import reference
 from tinymaskrcnn.tensor import Tensor
+
+show(architecture("convolution"), "In Mask R-CNN: convolution")
 
 cpu = cpu_kernels("conv2d")
 

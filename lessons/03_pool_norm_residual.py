@@ -18,6 +18,7 @@
 import numpy as np
 
 from lessons.compiled import cpu_kernels
+from lessons.figures.architecture import architecture
 from lessons.figures.diagrams import number_tables
 from lessons.figures.plots import curves, picture_row
 from lessons.figures.show import show
@@ -30,6 +31,8 @@ from tinymaskrcnn.nn.layers import conv_norm
 from tinymaskrcnn.ops.batch_norm import reference as norm_reference
 from tinymaskrcnn.ops.max_pool2d import reference as pool_reference
 from tinymaskrcnn.tensor import Tensor
+
+show(architecture("residual block"), "In Mask R-CNN: residual block")
 
 norm_cpu, pool_cpu = cpu_kernels("batch_norm"), cpu_kernels("max_pool2d")
 

@@ -20,6 +20,7 @@ import itertools
 
 import numpy as np
 
+from lessons.figures.architecture import architecture
 from lessons.figures.diagrams import ANCHOR, boxes_on_picture
 from lessons.figures.plots import curves, graph, picture_row
 from lessons.figures.show import show
@@ -29,6 +30,8 @@ from tinymaskrcnn.autograd import no_grad
 from tinymaskrcnn.datasets import ToyShapes
 from tinymaskrcnn.models import resnet, vgg
 from tinymaskrcnn.tensor import Tensor
+
+show(architecture("backbone"), "In Mask R-CNN: backbone")
 
 # %% [markdown]
 # ## Before you read

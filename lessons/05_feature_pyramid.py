@@ -20,6 +20,7 @@ import numpy as np
 
 from lessons.ablations import of_runs, with_span
 from lessons.compiled import cpu_kernels
+from lessons.figures.architecture import architecture
 from lessons.figures.diagrams import number_tables
 from lessons.figures.plots import graph, picture_row
 from lessons.figures.show import show
@@ -32,6 +33,8 @@ from tinymaskrcnn.models.fpn import FeaturePyramid
 from tinymaskrcnn.ops.interpolate import reference
 from tinymaskrcnn.tensor import Tensor
 from tinymaskrcnn.training.recipes import named
+
+show(architecture("FPN"), "In Mask R-CNN: FPN")
 
 cpu = cpu_kernels("interpolate")
 

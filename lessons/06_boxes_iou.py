@@ -19,6 +19,7 @@
 import numpy as np
 
 from lessons.compiled import cpu_kernels
+from lessons.figures.architecture import architecture
 from lessons.figures.diagrams import (
     DETECTION,
     GROUND_TRUTH,
@@ -35,6 +36,8 @@ from lessons.timing import milliseconds
 from tinymaskrcnn import load_model
 from tinymaskrcnn.functional import box_iou
 from tinymaskrcnn.ops.box_iou import reference
+
+show(architecture("IoU"), "In Mask R-CNN: IoU")
 
 cpu = cpu_kernels("box_iou")
 

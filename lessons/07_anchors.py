@@ -18,6 +18,7 @@
 # %% tags=["hide-input"]
 import numpy as np
 
+from lessons.figures.architecture import architecture
 from lessons.figures.box_panels import DROPPED, LEVELS, Layer, box_panels
 from lessons.figures.diagrams import ANCHOR, GROUND_TRUTH, boxes_on_grid, number_tables
 from lessons.figures.plots import curves
@@ -26,6 +27,8 @@ from lessons.samples import sample_photo, sample_set
 from tinymaskrcnn import load_model
 from tinymaskrcnn.detection.anchors import AnchorGenerator, cell_anchors, level_anchors
 from tinymaskrcnn.functional import box_iou
+
+show(architecture("anchors"), "In Mask R-CNN: anchors")
 
 # %% [markdown]
 # ## Before you read

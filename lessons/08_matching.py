@@ -20,6 +20,7 @@
 import numpy as np
 
 from lessons.figures.anchors import decision_table, matching_panels
+from lessons.figures.architecture import architecture
 from lessons.figures.box_panels import Layer, box_panels
 from lessons.figures.diagrams import ANCHOR, GROUND_TRUTH, boxes_on_grid, number_tables
 from lessons.figures.plots import curves
@@ -32,6 +33,8 @@ from tinymaskrcnn.detection.box_coder import BoxCoder
 from tinymaskrcnn.detection.matcher import Matcher
 from tinymaskrcnn.detection.sampler import BalancedSampler
 from tinymaskrcnn.functional import box_iou
+
+show(architecture("matching", "ground truth"), "In Mask R-CNN: matching, ground truth")
 
 # %% [markdown]
 # ## Before you read

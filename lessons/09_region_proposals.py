@@ -19,6 +19,7 @@
 import numpy as np
 
 import tinymaskrcnn as tm
+from lessons.figures.architecture import architecture
 from lessons.figures.box_panels import DROPPED, Layer, box_panels
 from lessons.figures.diagrams import ANCHOR, DETECTION, GROUND_TRUTH, PROPOSAL, boxes_on_grid
 from lessons.figures.plots import curves
@@ -33,6 +34,8 @@ from tinymaskrcnn.detection.boxes import clip_boxes, is_large_enough
 from tinymaskrcnn.functional import box_iou
 from tinymaskrcnn.models.rpn import MIN_SIZE, RegionProposalNetwork, RPNHead
 from tinymaskrcnn.tensor import Tensor
+
+show(architecture("RPN", "proposals"), "In Mask R-CNN: RPN, proposals")
 
 # %% [markdown]
 # ## Before you read

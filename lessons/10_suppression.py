@@ -21,6 +21,7 @@ import time
 import numpy as np
 
 import tinymaskrcnn as tm
+from lessons.figures.architecture import architecture
 from lessons.figures.box_panels import DROPPED, Layer, box_panels
 from lessons.figures.diagrams import (
     DETECTION,
@@ -39,6 +40,8 @@ from tinymaskrcnn.datasets.shapes import ToyShapes
 from tinymaskrcnn.functional import box_iou
 from tinymaskrcnn.ops.nms import cpu, reference
 from tinymaskrcnn.viz.derived import Outcome
+
+show(architecture("NMS"), "In Mask R-CNN: NMS")
 
 # %% [markdown]
 # ## Before you read

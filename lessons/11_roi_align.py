@@ -20,6 +20,7 @@ import numpy as np
 
 import tinymaskrcnn as tm
 from lessons.ablations import with_span
+from lessons.figures.architecture import architecture
 from lessons.figures.diagrams import GROUND_TRUTH, boxes_on_picture, number_tables
 from lessons.figures.figure import as_picture
 from lessons.figures.plots import curves, picture_row
@@ -34,6 +35,8 @@ from tinymaskrcnn.models.roi_pooling import MultiScaleRoIAlign
 from tinymaskrcnn.ops.roi_align import cpu, reference
 from tinymaskrcnn.tensor import Tensor
 from tinymaskrcnn.viz import figures
+
+show(architecture("RoIAlign"), "In Mask R-CNN: RoIAlign")
 
 # %% [markdown]
 # ## Before you read

@@ -21,6 +21,7 @@ import math
 import numpy as np
 
 import tinymaskrcnn as tm
+from lessons.figures.architecture import architecture
 from lessons.figures.diagrams import PROPOSAL, boxes_on_picture, number_tables
 from lessons.figures.figure import as_picture
 from lessons.figures.plots import graph
@@ -35,6 +36,8 @@ from tinymaskrcnn.ops.losses import reference
 from tinymaskrcnn.tensor import Tensor
 from tinymaskrcnn.viz import figures
 from tinymaskrcnn.viz.draw import COLOURS
+
+show(architecture("box head", "detections"), "In Mask R-CNN: box head, detections")
 
 # %% [markdown]
 # ## Before you read

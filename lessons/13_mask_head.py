@@ -22,6 +22,7 @@ import numpy as np
 
 import tinymaskrcnn as tm
 from lessons.ablations import with_span
+from lessons.figures.architecture import architecture
 from lessons.figures.diagrams import DETECTION, boxes_on_picture
 from lessons.figures.figure import as_picture
 from lessons.figures.plots import curves, picture_row
@@ -37,6 +38,8 @@ from tinymaskrcnn.ops.paste_masks import cpu, reference
 from tinymaskrcnn.tensor import Tensor
 from tinymaskrcnn.viz import figures
 from tinymaskrcnn.viz.draw import draw_detections
+
+show(architecture("mask head", "masks"), "In Mask R-CNN: mask head, masks")
 
 # %% [markdown]
 # ## Before you read
