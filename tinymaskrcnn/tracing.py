@@ -125,6 +125,7 @@ NAMES = {  # every name of the model's trace, and what stands there
     "detections.scores": "per image: (n,)",
     "detections.mask_probabilities": "per image: (n, 28, 28) over the box",
     "detections.image_size": "per image: height and width of the original image",
+    "detections.paste": "per image: how masks are pasted, pixels or exact",
     "detections.paste_boxes": "per image: (n, 4) whole pixels that pasting rounds the box to: "
     "first and last column and row of the mask padded by one",
 }

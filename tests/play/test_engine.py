@@ -248,22 +248,24 @@ def test_every_model_of_the_family_on_images_of_any_size(driver, folder, variant
             compare(seen_in_the_page(driver, image), seen_by_the_package(model, image, "cpu"))
 
 
-def test_masks_are_pasted_as_the_package_pastes(driver, folder):
+@pytest.mark.parametrize("mode", ["pixels", "exact"])
+def test_masks_are_pasted_as_the_package_pastes(driver, folder, mode):
     """What the views show of the masks, computed in the page itself."""
-    model = tm.load_model("shapes")
+    model = tm.load_model("shapes", paste=mode)
     with opened(driver, file_of(folder, model, "f4")):
         page = seen_in_the_page(driver, shapes(1, seed=8)[0])
         boxes = np.float32(page["detections.boxes"])
         masks = np.float32(page["detect.mask_probabilities"]).reshape(-1, 28, 28)
         whole, pasted = driver.execute_script(
-            "const [boxes, masks] = arguments, whole = boxes.map((b) => pasteBox(b.map(f), 28));"
+            "const [boxes, masks, exact] = arguments;"
+            "const whole = boxes.map((b) => pasteBox(b.map(f), 28));"
             "return [whole, masks.map((mask, i) => {"
-            "const p = pasteMask(mask, 28, whole[i], [128, 128]);"
+            "const p = pasteMask(mask, 28, exact ? boxes[i] : whole[i], [128, 128], exact);"
             "return {...p, values: [...p.values]}})]",
-            *(boxes.tolist(), page["detect.mask_probabilities"]),
+            *(boxes.tolist(), page["detect.mask_probabilities"], mode == "exact"),
         )
     assert len(boxes) and whole == paste_boxes(boxes, 28).tolist()
-    for p, expected in zip(pasted, paste_masks(masks, boxes, 128, 128), strict=True):
+    for p, expected in zip(pasted, paste_masks(masks, boxes, 128, 128, mode), strict=True):
         rows = slice(p["top"], p["top"] + p["height"])
         part = expected[rows, p["left"] : p["left"] + p["width"]]
         shown = np.reshape(p["values"], part.shape)

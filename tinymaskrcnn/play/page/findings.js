@@ -13,7 +13,8 @@ class Findings {
     this.hidden = (truth) => scene.hidden(truth);
     this.detections = t["detect.kept"].map((candidate, i) => {
       const box = t["detections.boxes"][i], label = t["detections.labels"][i], row = t["detect.candidates.rows"][candidate];
-      const pasted = pasteMask(t["detect.mask_probabilities"][i], 28, pasteBox(box, 28), this.size);
+      const exact = config.transform.paste === "exact";
+      const pasted = pasteMask(t["detect.mask_probabilities"][i], 28, exact ? box : pasteBox(box, 28), this.size, exact);
       return { box, label, score: t["detections.scores"][i], name: config.classes[label - 1], row, pasted, mask: t["detect.mask_probabilities"][i] };
     });
     for (const d of this.detections) {

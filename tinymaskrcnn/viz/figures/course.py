@@ -52,7 +52,8 @@ def training_course(
         found = found_in(t, image)
         sure = np.flatnonzero(found["scores"] >= score)
         for k in sure:
-            draw_mask(row[3], found["masks"][k], found["boxes"][k], t["transform.sizes"][image])
+            place = t["transform.sizes"][image], t["detections.paste"][image]
+            draw_mask(row[3], found["masks"][k], found["boxes"][k], *place)
         names = [f"{name_of(classes, found['labels'][k])} {found['scores'][k]:.2f}" for k in sure]
         draw_boxes(row[3], found["boxes"][sure], DETECTION, captions=names)
         if "transform.targets" in t:

@@ -166,7 +166,8 @@ def detections(t: Trace, classes: Sequence[str] = (), score: float = 0.5, image:
     sure = np.flatnonzero(found["scores"] >= score)
     height, width = t["transform.sizes"][image]
     for i in sure:
-        draw_mask(axis, found["masks"][i], found["boxes"][i], (height, width))
+        mode = t["detections.paste"][image]
+        draw_mask(axis, found["masks"][i], found["boxes"][i], (height, width), mode)
     captions = [f"{name_of(classes, found['labels'][i])} {found['scores'][i]:.2f}" for i in sure]
     draw_boxes(axis, found["boxes"][sure], DETECTION, captions=captions)
     return figure
@@ -196,8 +197,9 @@ def pasted_masks(t: Trace, classes: Sequence[str] = (), count: int = 8, image: i
     if shown == 0:
         nothing(axes[0], "no detections")
         return figure
-    size = t["transform.sizes"][image]
-    pasted = paste_masks(found["masks"][:shown], found["boxes"][:shown], *size)
+    mode = t["detections.paste"][image]
+    height, width = t["transform.sizes"][image]
+    pasted = paste_masks(found["masks"][:shown], found["boxes"][:shown], height, width, mode)
     for i in range(shown):
         show_map(axes[i], pasted[i], HEAT, vmin=0, vmax=1)
         title = f"{name_of(classes, found['labels'][i])}: {(pasted[i] > 0.5).sum()} pixels"
@@ -223,6 +225,9 @@ def pasting(t: Trace, detection: int = 0, image: int = 0) -> Figure:
     figure, (axis,) = panels(1, size=5, titles=("box, and the pixels that its mask fills",))
     if detection >= len(t["detections.boxes"][image]):
         nothing(axis, "no such detection")
+        return figure
+    if t["detections.paste"][image] == "exact":
+        nothing(axis, "this model pastes exactly: nothing is rounded")
         return figure
     box = t["detections.boxes"][image][detection]
     x1, y1, x2, y2 = t["detections.paste_boxes"][image][detection]
@@ -259,9 +264,11 @@ def found_in(t: Trace, image: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def draw_mask(axis: Any, probabilities: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> None:
+def draw_mask(
+    axis: Any, probabilities: np.ndarray, box: np.ndarray, size: tuple[int, int], mode: str
+) -> None:
     """Draw the part of a mask (28, 28) above one half, pasted into an image of this size."""
-    (pasted,) = paste_masks(probabilities[None], box[None], *size)
+    (pasted,) = paste_masks(probabilities[None], box[None], *size, mode)
     x, y = np.arange(size[1]) + 0.5, np.arange(size[0]) + 0.5
     if pasted.max() > 0.5:
         axis.contourf(x, y, pasted, [0.5, 1.1], colors=[MASK], alpha=0.4)

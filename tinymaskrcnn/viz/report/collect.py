@@ -91,6 +91,7 @@ def _model(model: MaskRCNN, t: Trace, classes: Sequence[str]) -> dict[str, Any]:
         "canonicalScale": pool.canonical_scale,
         "canonicalLevel": pool.canonical_level,
         "floor": min(FLOOR, roi.score_thresh),
+        "exactPaste": model.transform.config.paste == "exact",
     }
 
 
@@ -249,10 +250,17 @@ def _candidates(pack: Pack, model: MaskRCNN, t: Trace) -> dict[str, Any]:
         "kept": kept,
         "maskOf": drawn.tolist(),
         "masks": pack.array(masks, "f4"),
-        "pasteBoxes": pack.array(paste_boxes(original[drawn], masks.shape[1]), "i4"),
+        "pasteBoxes": pasted_to(pack, original[drawn], masks, model.transform.config.paste),
         "classMasks": _class_masks(pack, t),
         "maskLevels": pack.array(t["detect.mask_pool.levels"], "u1"),
     }
+
+
+def pasted_to(pack: Pack, boxes: np.ndarray, masks: np.ndarray, mode: str) -> Any:
+    """The boxes (N, 4) that masks (N, M, M) are pasted to: in whole pixels, or as they are."""
+    if mode == "exact":
+        return pack.array(boxes, "f4")
+    return pack.array(paste_boxes(boxes, masks.shape[1]), "i4")
 
 
 def _worth_drawing(boxes: np.ndarray, scores: np.ndarray, kept: list[int]) -> np.ndarray:

@@ -12,13 +12,12 @@ import numpy as np
 from ...evaluation.detection_errors import average_precision
 from ...models.mask_rcnn import MaskRCNN
 from ...ops.activations.reference import sigmoid
-from ...ops.paste_masks.op import paste_boxes
 from ...tracing import Trace
 from .. import colours
 from ..figures.canvas import image_of
 from ..figures.regions import found_in
 from ..figures.results import errors_of, scored_detections
-from .collect import levels_of_anchors
+from .collect import levels_of_anchors, pasted_to
 from .pack import Pack, number
 
 TOP = 60  # anchors shown with their boxes
@@ -96,7 +95,8 @@ def _found(pack: Pack, t: Trace) -> dict[str, Any]:
         "labels": found["labels"].tolist(),
         "scores": pack.array(found["scores"], "f4"),
         "masks": pack.array(found["masks"] * 255 + 0.5, "u1"),
-        "pasteBoxes": pack.array(paste_boxes(found["boxes"], found["masks"].shape[1]), "i4"),
+        "exactPaste": t["detections.paste"][0] == "exact",
+        "pasteBoxes": pasted_to(pack, found["boxes"], found["masks"], t["detections.paste"][0]),
         "reasons": [verdicts[int(d)] for d in sure],
         "objects": objects,
         "ap50": number(average_precision(scores, right, objects)),

@@ -63,13 +63,14 @@ function selectDetections(content, score, nms) {
   return { shown: kept.slice(0, limit).map((i) => chosen[i]), outcomes };
 }
 
-// A mask (m x m) resized to its whole pixels: values and place, clipped to the image.
-function pasteMask(mask, m, [x1, y1, x2, y2], [width, height]) {
-  const left = Math.max(x1, 0), right = Math.min(x2 + 1, width);
-  const top = Math.max(y1, 0), bottom = Math.min(y2 + 1, height);
+// A mask (m x m) resized to its whole pixels, or exactly to its box: values and place, clipped to the image.
+function pasteMask(mask, m, [x1, y1, x2, y2], [width, height], exact = false) {
+  const reach = (first, last, side) => exact ? [Math.max(Math.floor(first) - 1, 0), Math.min(Math.ceil(last) + 1, side)] : [Math.max(first, 0), Math.min(last + 1, side)];
+  const [left, right] = reach(x1, x2, width), [top, bottom] = reach(y1, y2, height);
   const w = Math.max(right - left, 0), h = Math.max(bottom - top, 0), values = new Float32Array(w * h);
-  const across = taps(m + 2, Math.max(x2 - x1 + 1, 1), left - x1, w);
-  const down = taps(m + 2, Math.max(y2 - y1 + 1, 1), top - y1, h);
+  if (exact && !(x2 > x1 && y2 > y1)) return { values, left, top, width: w, height: h };
+  const along = (first, last, start, count) => exact ? exactTaps(m, first, last, start, count) : taps(m + 2, Math.max(last - first + 1, 1), start - first, count);
+  const across = along(x1, x2, left, w), down = along(y1, y2, top, h);
   const padded = (r, c) => (r < 1 || c < 1 || r > m || c > m ? 0 : mask[(r - 1) * m + c - 1]);
   const line = new Float32Array(m + 2);
   for (let y = 0; y < h; y++) {
@@ -89,6 +90,15 @@ function taps(size, length, start, count) {
     const place = Math.max(f(f(f(start + i + 0.5) * ratio) - 0.5), 0);
     const low = Math.min(Math.floor(place), size - 1);
     return { low, high: Math.min(low + 1, size - 1), part: f(place - low) };
+  });
+}
+
+// For pixels of a box from `first` to `last`: the two cells of its padded mask that each lies between.
+function exactTaps(m, first, last, start, count) {
+  return Array.from({ length: count }, (_, i) => {
+    const place = f(Math.min(Math.max((start + i + 0.5 - first) / (last - first) * m + 0.5, 0), m + 1));
+    const low = Math.min(Math.floor(place), m + 1);
+    return { low, high: Math.min(low + 1, m + 1), part: f(place - low) };
   });
 }
 

@@ -228,7 +228,7 @@ const INFERENCE = [
   {
     id: "masks", group: "Second stage", title: "Masks", kind: "candidate",
     arrive: (view, { candidate }) => { view.state.mine = candidate; },
-    text: () => "For each detection the mask branch predicts one mask per class on a grid of <b>28 × 28</b>; the box's class decides which one is used. Pasting enlarges it to the box, which is first grown by the mask's padding and <b>truncated to whole pixels</b>.",
+    text: (c) => "For each detection the mask branch predicts one mask per class on a grid of <b>28 × 28</b>; the box's class decides which one is used. Pasting enlarges it to the box" + (c.model.exactPaste ? ", <b>as it is</b>: the box is not rounded to pixels." : ", which is first grown by the mask's padding and <b>truncated to whole pixels</b>."),
     build: (view) => {
       const { content, state } = view, c = content.candidates, shown = withMasks(view);
       if (!shown.includes(state.mine)) state.mine = shown[0];
@@ -237,14 +237,14 @@ const INFERENCE = [
         zoom: mine === undefined ? null : around(c.boxes.row(mine), content.input.resized),
         noChips: true,
         controls: [slider("mask threshold", "mask-threshold", state.mask, [0.02, 0.98, 0.01], (v) => view.set("mask", v, false)), ...sliders(view)],
-        legend: [["box", COLOUR.detection], ["whole pixels it is pasted to", COLOUR.mask, "dashed"], ["mask", COLOUR.mask]],
+        legend: [["box", COLOUR.detection], ...(content.model.exactPaste ? [] : [["whole pixels it is pasted to", COLOUR.mask, "dashed"]]), ["mask", COLOUR.mask]],
         count: countLine(selectDetections(content, state.score, state.nms).shown.length),
         paint: (stage) => {
           if (mine === undefined) return;
           stage.mask(view.paste(mine), state.mask, COLOUR.mask);
           const row = c.maskRow.get(mine), [x, y] = ratios(content), p = c.pasteBoxes.row(row);
           stage.box(c.boxes.row(mine), COLOUR.detection, "solid", 2);
-          stage.box([p[0] * x, p[1] * y, (p[2] + 1) * x, (p[3] + 1) * y], COLOUR.mask, "dashed", 2);
+          if (!content.model.exactPaste) stage.box([p[0] * x, p[1] * y, (p[2] + 1) * x, (p[3] + 1) * y], COLOUR.mask, "dashed", 2);
         },
         panel: () => mine === undefined ? [el("p", { class: "quiet" }, "No detection at these thresholds.")] : [
           heading("Detections"), el("div", { class: "thumbs" }, shown.slice(0, 40).map((i) => el("button", { type: "button", "aria-pressed": String(i === mine), "aria-label": `${className(content, c.labels.at(i))} ${fixed(c.scores.at(i))}`, onclick: () => view.follow({ candidate: i }) },
@@ -457,8 +457,8 @@ function maskPanel(view, i, titled = true) {
   const { content, state } = view, c = content.candidates, row = c.maskRow.get(i), pasted = view.paste(i), limit = f(state.mask);
   const p = c.pasteBoxes.row(row), b = c.original.row(i), m = c.masks.shape[1], grown = [0, 1, 2, 3].map((k) => { const a = k % 2, centre = (b[a] + b[a + 2]) / 2, half = (b[a + 2] - b[a]) / 2 * (m + 2) / m; return k < 2 ? centre - half : centre + half; });
   return [titled ? heading("Pasting", COLOUR.mask) : heading("Mask", COLOUR.mask),
-    facts([["pixels above the threshold", pasted.values.reduce((s, v) => s + (v > limit), 0).toLocaleString("en"), "mask-pixels"], ["box", boxText(b, 2)], ["grown for the padding", boxText(grown, 2)], ["truncated to whole pixels", boxText([p[0], p[1], p[2], p[3]], 0), "paste-box"],
-      ["lost by truncating", boxText(grown.map((v, k) => v - p[k]), 2)]])];
+    facts([["pixels above the threshold", pasted.values.reduce((s, v) => s + (v > limit), 0).toLocaleString("en"), "mask-pixels"], ["box", boxText(b, 2)],
+      ...(content.model.exactPaste ? [] : [["grown for the padding", boxText(grown, 2)], ["truncated to whole pixels", boxText([p[0], p[1], p[2], p[3]], 0), "paste-box"], ["lost by truncating", boxText(grown.map((v, k) => v - p[k]), 2)]])])];
 }
 
 function allClassMasks(content, i) {

@@ -123,7 +123,7 @@ class Timeline {
     } else {
       truth();
       const sure = this.sureOf(m).reverse();
-      for (const i of sure) s.mask(pasteMask(unit(m.masks.row(i)), m.masks.shape[1], m.pasteBoxes.row(i), m.size), 0.5, THING("mask"));
+      for (const i of sure) s.mask(pasteMask(unit(m.masks.row(i)), m.masks.shape[1], m.pasteBoxes.row(i), m.size, m.exactPaste), 0.5, THING("mask"));
       for (const i of sure) { s.box(m.boxes.row(i), THING("detection"), "solid", 2); s.tag(m.boxes.row(i), `${m.classes[m.labels[i] - 1]} ${fixed(m.scores.at(i))}`, THING("detection")); }
     }
   }

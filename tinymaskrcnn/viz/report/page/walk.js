@@ -244,7 +244,7 @@ class View {
     const c = this.content.candidates, row = c.maskRow.get(candidate);
     if (row === undefined) return null;
     if (!this.pasted.has(candidate)) {
-      this.pasted.set(candidate, pasteMask(c.masks.row(row), c.masks.shape[1], c.pasteBoxes.row(row), this.content.input.original));
+      this.pasted.set(candidate, pasteMask(c.masks.row(row), c.masks.shape[1], c.pasteBoxes.row(row), this.content.input.original, this.content.model.exactPaste));
     }
     return this.pasted.get(candidate);
   }
