@@ -57,11 +57,13 @@ def form(value: Any) -> Any:
 
 
 def size(value: Any) -> float:
-    """The sum of all absolute values."""
+    """The sum of all absolute values; the length of a text."""
     if isinstance(value, Mapping):
         return sum(map(size, value.values()))
     if isinstance(value, list):
         return sum(map(size, value))
+    if isinstance(value, str):
+        return float(len(value))
     return float(np.abs(np.asarray(value, np.float64)).sum())
 
 

@@ -21,7 +21,7 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
         metavar="W",
         default="shapes",
         help="a .safetensors, .pth or .pkl file, a run's folder, or a shipped model: shapes "
-        "(default) or nuclei",
+        "(default), nuclei, or cells, which is for your own microscope images",
     )
 
 

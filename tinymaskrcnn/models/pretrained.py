@@ -22,7 +22,7 @@ from .keywords import ResNetConfig, TinyConfig, changed, keywords_of
 from .mask_rcnn import MaskRCNN
 from .resnet import DEPTHS
 
-SHIPPED = ("shapes", "nuclei")
+SHIPPED = ("shapes", "nuclei", "cells")
 FINAL = "model.safetensors"  # the final weights in a run folder
 EXTENTS = ("num_classes", "in_channels", *(each.name for each in fields(TinyConfig)))
 
@@ -31,7 +31,7 @@ def load_model(weights: str | os.PathLike[str], **settings: Any) -> MaskRCNN:
     """A trained model in eval mode; `model.classes` names its classes, label 1 first.
 
     Args:
-        weights: "shapes" or "nuclei" for a model that ships with the package; or the path of a
+        weights: "shapes", "nuclei" or "cells" for a model that ships with the package; or the path of a
             file that this package has saved or that holds one of torchvision's or detectron2's
             Mask R-CNNs; or a run folder, for its final weights.
         settings: settings of the builder that replace the model's own, such as

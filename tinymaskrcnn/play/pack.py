@@ -12,6 +12,7 @@ import numpy as np
 from ..detection.anchors import cell_anchors
 from ..errors import InputError, NonFiniteError
 from ..models.box_head import CROP_SIZE, FlattenLinear
+from ..models.keywords import TinyConfig, keywords
 from ..models.mask_rcnn import MaskRCNN
 from ..models.roi_heads import MIN_SIZE as SMALLEST_DETECTION
 from ..models.rpn import MIN_SIZE as SMALLEST_PROPOSAL
@@ -51,6 +52,13 @@ def pack_model(pack: Pack, model: MaskRCNN, dtype: str | None = None) -> dict[st
         "config": _config(model),
     }
 
+# Rules of detectron2, of which the page follows none but exact pasting
+RULES = (
+    *("resize", "round_sides", "clip_detections", "round_anchors", "anchor_strides"),
+    *("roi_aligned", "roi_sampling_ratio", "rpn_min_size", "rpn_rank_by", "box_min_size"),
+)
+SETTINGS = keywords(TinyConfig)
+
 
 def check(model: MaskRCNN) -> None:
     """Raise InputError if the page cannot run the model."""
@@ -62,6 +70,10 @@ def check(model: MaskRCNN) -> None:
         raise InputError(
             f"the page draws in grey (1 channel) or RGB (3), the model has {model.in_channels}"
         )
+    for name in RULES:
+        usual = SETTINGS[name].default
+        if (value := model.config.get(name, usual)) != usual:
+            raise InputError(f"the page knows {name} {usual!r} only, the model has {value!r}")
 
 
 def folded_layers(model: MaskRCNN) -> dict[str, Layer]:

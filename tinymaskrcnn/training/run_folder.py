@@ -363,4 +363,7 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(recipe, dict):
         return own
     older = {k for k in ADDED if recipe.get(k) == SETTINGS[k].default}
-    return own | {k: v for k, v in recipe.items() if k not in older}
+    flat = own | {k: v for k, v in recipe.items() if k not in older}
+    if isinstance(model := flat.get("model_settings"), dict):  # nothing is learnt from pasting
+        flat["model_settings"] = {k: v for k, v in model.items() if k != "paste"}
+    return flat
