@@ -21,6 +21,7 @@ import time
 import numpy as np
 
 import tinymaskrcnn as tm
+from lessons.compiled import cpu_kernels
 from lessons.figures.architecture import architecture
 from lessons.figures.box_panels import DROPPED, Layer, box_panels
 from lessons.figures.diagrams import (
@@ -38,9 +39,10 @@ from lessons.samples import A_HUNDRED_PROPOSALS, sample_set
 from tinymaskrcnn import functional as F
 from tinymaskrcnn.datasets.shapes import ToyShapes
 from tinymaskrcnn.functional import box_iou
-from tinymaskrcnn.ops.nms import cpu, reference
+from tinymaskrcnn.ops.nms import reference
 from tinymaskrcnn.viz.derived import Outcome
 
+cpu = cpu_kernels("nms")
 show(architecture("NMS"), "In Mask R-CNN: NMS")
 
 # %% [markdown]

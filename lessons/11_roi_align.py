@@ -20,6 +20,7 @@ import numpy as np
 
 import tinymaskrcnn as tm
 from lessons.ablations import with_span
+from lessons.compiled import cpu_kernels
 from lessons.figures.architecture import architecture
 from lessons.figures.diagrams import GROUND_TRUTH, boxes_on_picture, number_tables
 from lessons.figures.figure import as_picture
@@ -32,10 +33,11 @@ from lessons.timing import milliseconds
 from tinymaskrcnn.functional import box_iou, roi_align, roi_pool
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.models.roi_pooling import MultiScaleRoIAlign
-from tinymaskrcnn.ops.roi_align import cpu, reference
+from tinymaskrcnn.ops.roi_align import reference
 from tinymaskrcnn.tensor import Tensor
 from tinymaskrcnn.viz import figures
 
+cpu = cpu_kernels("roi_align")
 show(architecture("RoIAlign"), "In Mask R-CNN: RoIAlign")
 
 # %% [markdown]

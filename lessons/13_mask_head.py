@@ -22,6 +22,7 @@ import numpy as np
 
 import tinymaskrcnn as tm
 from lessons.ablations import with_span
+from lessons.compiled import cpu_kernels
 from lessons.figures.architecture import architecture
 from lessons.figures.diagrams import DETECTION, boxes_on_picture
 from lessons.figures.figure import as_picture
@@ -34,11 +35,12 @@ from tinymaskrcnn.datasets.shapes import ToyShapes
 from tinymaskrcnn.models.mask_head import MaskPredictor
 from tinymaskrcnn.models.roi_heads import mask_goals
 from tinymaskrcnn.ops.conv_transpose2d import reference as grow_reference
-from tinymaskrcnn.ops.paste_masks import cpu, reference
+from tinymaskrcnn.ops.paste_masks import reference
 from tinymaskrcnn.tensor import Tensor
 from tinymaskrcnn.viz import figures
 from tinymaskrcnn.viz.draw import draw_detections
 
+cpu = cpu_kernels("paste_masks")
 show(architecture("mask head", "masks"), "In Mask R-CNN: mask head, masks")
 
 # %% [markdown]
@@ -51,8 +53,7 @@ show(architecture("mask head", "masks"), "In Mask R-CNN: mask head, masks")
 # 3. Softmax or one sigmoid per class: in which of them do classes compete (lessons 09, 12)?
 #
 # <details><summary>Answers</summary>
-# 1: smaller, about half as wide and high. 2: by bilinear interpolation of the four cells around.
-# 3: in softmax, where the probabilities must add up to 1.</details>
+# 1: smaller, about half. 2: by bilinear interpolation of four cells. 3: in softmax.</details>
 #
 # ## The question: which pixels are the object?
 #
@@ -62,7 +63,6 @@ show(architecture("mask head", "masks"), "In Mask R-CNN: mask head, masks")
 
 # %%
 model = tm.load_model("nuclei", **A_HUNDRED_PROPOSALS)
-classes = model.classes
 photo, truth = sample_set("nuclei")[2]
 with tm.trace() as t:
     (found,) = model.detect([photo])
@@ -70,7 +70,7 @@ sure = found.above(0.5)
 
 # %% tags=["hide-input"]
 boxed = boxes_on_picture(photo, (sure.boxes, DETECTION, [""] * len(sure)))
-show(boxed, "Boxes around cell nuclei; each contains background, and some a part of a neighbour")
+show(boxed, "Boxes around nuclei; each contains background, and some a part of a neighbour")
 filled = truth["masks"].sum(axis=(1, 2)) / np.prod(truth["boxes"][:, 2:] - truth["boxes"][:, :2], 1)
 assert (filled.min().round(2), filled.max().round(2)) == (0.58, 0.82)
 
@@ -302,7 +302,7 @@ for n, y, x in np.ndindex(3, 14, 11):
 # Pasted and cut at one half, the masks are the result.
 
 # %% tags=["hide-input"]
-show(draw_detections(photo, sure, classes), "The nuclei with their masks, cut at one half")
+show(draw_detections(photo, sure, model.classes), "The nuclei with their masks, cut at one half")
 probable = F.paste_masks(sure.mask_probabilities, sure.boxes, 128, 128)
 given = probable > 0.5
 either = (given[:, None] | truth["masks"]).sum(axis=(2, 3))

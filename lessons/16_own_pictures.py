@@ -26,14 +26,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as rle_tools
 
 from lessons.figures.architecture import architecture
 from lessons.figures.diagrams import DETECTION, GROUND_TRUTH, boxes_on_picture, number_tables
 from lessons.figures.plots import curves
 from lessons.figures.show import show
 from lessons.samples import sample_set
-from tinymaskrcnn import load_model
+from tinymaskrcnn import load_model, rle_tools
 from tinymaskrcnn.cli import main
 from tinymaskrcnn.datasets import CocoDataset
 from tinymaskrcnn.evaluation import evaluate
@@ -121,7 +120,7 @@ assert run_lengths(small) == [3, 2, 1, 3, 3]
 assert run_lengths(~small)[0] == 0  # it begins with a one, so there are no zeros first
 
 # %% [markdown]
-# pycocotools does the same in C, and writes the numbers as text. For a real nucleus both agree.
+# `rle_tools` is pycocotools where it is installed, and writes the numbers as text. Both agree:
 
 # %%
 one_mask = truth["masks"][0]

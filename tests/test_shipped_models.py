@@ -1,4 +1,4 @@
-"""The two trained models that ship with the package, on the pictures that ship with the project."""
+"""The trained models that ship with the package, on the pictures that ship with the project."""
 
 import json
 from pathlib import Path
@@ -14,9 +14,12 @@ DATA = Path(__file__).parents[1] / "data"
 RECORD = Path(__file__).parent / "golden/predictions_shapes.json"
 
 
-@pytest.mark.parametrize("name, least", [("shapes", 0.7), ("nuclei", 0.5)])
-def test_they_find_what_they_were_trained_on(capsys, name, least):
-    annotations = DATA / name / "annotations.json"
+@pytest.mark.parametrize(
+    "name, data, least",
+    [("shapes", "shapes", 0.7), ("nuclei", "nuclei", 0.5), ("cells", "nuclei", 0.6)],
+)
+def test_they_find_what_they_were_trained_on(capsys, name, data, least):
+    annotations = DATA / data / "annotations.json"
     assert main(["evaluate", "--weights", name, "--data", str(annotations), "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["segm"]["AP"] > least
@@ -45,7 +48,7 @@ def recorded(picture):
     return [a for a in content["annotations"] if a["image_id"] == image]
 
 
-@pytest.mark.parametrize("name, classes", [("shapes", 3), ("nuclei", 1)])
+@pytest.mark.parametrize("name, classes", [("shapes", 3), ("nuclei", 1), ("cells", 1)])
 def test_they_say_what_they_are(name, classes):
     model = load_model(name)
     assert model.config["builder"] == "maskrcnn_tiny"

@@ -15,16 +15,20 @@ import random
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from dataclasses import replace
 from pathlib import Path
 
 from tinymaskrcnn import files
+from tinymaskrcnn.bars import tqdm
 from tinymaskrcnn.training import Trainer
 
 from .stub import RECIPE, StubModel, stub_pictures
 
+# tqdm's own lock is shared by forked processes: one that is killed while it draws would keep it
+tqdm.set_lock(threading.RLock())
 SAVE_EVERY_STEP = replace(RECIPE, checkpoint_every=1)
 
 
