@@ -59,14 +59,14 @@ def test_roi_align_and_its_gradient():
     np.testing.assert_allclose(asked, expected, atol=1e-5)
 
 
-def test_pasting():
+@pytest.mark.parametrize("exact", [False, True])
+def test_pasting(exact):
     kernels = kernels_of("ops.paste_masks.cuda")
     masks, places = RNG.random((2, 4, 4), np.float32), np.float32([[1, 2, 9, 8], [0, 0, 5, 11]])
     pictures = np.full((2, 10, 12), np.nan, np.float32)
-    run(kernels._paste, (2,), masks, kernels._whole(places, 6), pictures)
-    np.testing.assert_allclose(
-        pictures, paste_reference.paste_masks(masks, places, 10, 12), atol=1e-5
-    )
+    run(kernels._paste, (2,), masks, *kernels._places(places, 4, exact), pictures)
+    expected = paste_reference.paste_masks(masks, places, 10, 12, exact)
+    np.testing.assert_allclose(pictures, expected, atol=1e-5)
 
 
 def test_a_convolution_with_stride_and_groups():

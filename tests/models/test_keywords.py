@@ -20,8 +20,8 @@ PAIRS = [
     (name, value)
     for name in KEYWORDS
     for value in IMPOSSIBLE
-    if (name, value) != ("box_class_agnostic_nms", True)
-    and not (value is None and name in ("scale", "object_sizes"))
+    if not (value is True and isinstance(KEYWORDS[name].default, bool))
+    and not (value is None and KEYWORDS[name].default is None)
 ]
 
 

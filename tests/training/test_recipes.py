@@ -134,8 +134,8 @@ def test_the_listing_has_every_setting_and_can_be_given_back():
     assert plain < names and {"model.widths", "model.rpn_nms_thresh"} < names
     assert all(len(line.split(None, 1)[1]) > 20 for line in lines)
     again = with_settings(Recipe(shapes=recipe.shapes), given)
-    assert replace(again, model_settings={}) == recipe
-    model, default = maskrcnn_tiny(**again.model_settings), maskrcnn_tiny()
+    assert replace(again, model_settings=recipe.model_settings) == recipe
+    model, default = (maskrcnn_tiny(**each.model_settings) for each in (again, recipe))
     for part in ("transform", "rpn", "roi_heads"):
         assert getattr(model, part).config == getattr(default, part).config
     assert model.rpn.anchor_generator == default.rpn.anchor_generator

@@ -220,7 +220,7 @@ def foreign_files():
         "no single data.pkl": zipped,
         "compressed": compressed,
         "not a weight file": written(b"hello"),
-        "not one from torch.save": written(pickle.dumps({"w": 1})),
+        "it holds no tensors, but 'w'": written(pickle.dumps({"w": 1})),
         "unknown version": written(pickle.dumps(MAGIC, 2) + pickle.dumps(7, 2)),
         "the file is empty": written(b""),
         "expected one": written(b"PK"),

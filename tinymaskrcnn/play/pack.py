@@ -52,6 +52,7 @@ def pack_model(pack: Pack, model: MaskRCNN, dtype: str | None = None) -> dict[st
         "config": _config(model),
     }
 
+
 # Rules of detectron2, of which the page follows none but exact pasting
 RULES = (
     *("resize", "round_sides", "clip_detections", "round_anchors", "anchor_strides"),

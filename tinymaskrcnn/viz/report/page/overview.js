@@ -55,12 +55,13 @@ function drawArrows(grid, lines, nodes) {
     if (!nodes.has(from) || !nodes.has(to)) continue;
     const place = (id) => { const b = nodes.get(id).getBoundingClientRect(); return { l: b.left - whole.left, r: b.right - whole.left, t: b.top - whole.top, b: b.bottom - whole.top, x: (b.left + b.right) / 2 - whole.left, y: (b.top + b.bottom) / 2 - whole.top }; };
     const a = place(from), b = place(to);
+    const kind = from === "pyramid" ? "arrow shared" : "arrow";
     let d, tip;
     if (Math.abs(a.y - b.y) < 20) { const [x1, x2] = a.x < b.x ? [a.r, b.l] : [a.l, b.r]; d = `M${x1},${a.y}H${x2}`; tip = [x2, a.y, a.x < b.x ? 0 : 180]; }
     else if (from === "pyramid" && to === "levels") { const out = whole.width - 5, between = (nodes.get("objectness").getBoundingClientRect().bottom - whole.top + b.t) / 2 + 6; d = `M${a.r},${a.y + 14}H${out}V${between}H${b.x + 24}V${b.t}`; tip = [b.x + 24, b.t, 90]; }
     else { const between = (a.b + b.t) / 2 - (from === "proposals" ? 5 : 0); d = `M${a.x},${a.b}V${between}H${b.x}V${b.t}`; tip = [b.x, b.t, 90]; }
-    lines.append(shape("path", { d, fill: "none", stroke: from === "pyramid" ? "#0072b2" : "#8b867a", "stroke-width": 1.8, "stroke-linejoin": "round" }));
-    lines.append(shape("path", { d: "M0,0L-8,-4.5V4.5Z", fill: from === "pyramid" ? "#0072b2" : "#8b867a", transform: `translate(${tip[0]},${tip[1]}) rotate(${tip[2]})` }));
+    lines.append(shape("path", { d, class: kind }));
+    lines.append(shape("path", { d: "M0,0L-8,-4.5V4.5Z", class: `${kind} tip`, transform: `translate(${tip[0]},${tip[1]}) rotate(${tip[2]})` }));
   }
 }
 
