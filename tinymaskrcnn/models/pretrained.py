@@ -31,8 +31,8 @@ def load_model(weights: str | os.PathLike[str], **settings: Any) -> MaskRCNN:
     """A trained model in eval mode; `model.classes` names its classes, label 1 first.
 
     Args:
-        weights: "shapes", "nuclei" or "cells" for a model that ships with the package; or the path of a
-            file that this package has saved or that holds one of torchvision's or detectron2's
+        weights: "shapes", "nuclei" or "cells" for a model that ships with the package; or the path
+            of a file that this package has saved or that holds one of torchvision's or detectron2's
             Mask R-CNNs; or a run folder, for its final weights.
         settings: settings of the builder that replace the model's own, such as
             box_score_thresh=0.5.
