@@ -3,14 +3,12 @@ document.addEventListener("DOMContentLoaded", () => {
   const large = document.createElement("dialog");
   large.className = "figure-large";
   large.setAttribute("aria-label", "The figure at its full size");
-  large.append(document.createElement("img"));
   large.addEventListener("click", () => large.close());
   document.addEventListener("keydown", (key) => key.key === "Escape" && large.close());
   document.body.append(large);
   for (const figure of document.querySelectorAll(".cell_output img")) {
     const open = () => {
-      large.firstChild.src = figure.src;
-      large.firstChild.alt = figure.alt;
+      large.replaceChildren(Object.assign(new Image(), { src: figure.src, alt: figure.alt }));
       large.showModal();
     };
     figure.tabIndex = 0;
