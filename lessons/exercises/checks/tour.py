@@ -47,8 +47,8 @@ COUNT = Task(
     specification=count_by_class,
     cases=results(),
     examples=[(np.array([1, 3, 1]), np.array([0.75, 0.5, 0.25]), CLASSES, 0.5)],
-    after="Label 0 is kept for the background, which is never an object; so names start at 1. "
-    "`tinymaskrcnn predict` prints such a count for each picture.",
+    after="Label 0 is reserved for the background, which is never an object, so names start at 1. "
+    "`tinymaskrcnn predict` prints such a count for each image.",
     link="summary in tinymaskrcnn/commands/predict.py",
     hints=(
         "Two things decide whether an object counts: its score, and then its label. Deal with "
@@ -59,20 +59,20 @@ COUNT = Task(
         "its label, and a dict comprehension with list.count makes the result.",
     ),
     wrong=[
-        Wrong(shifted, "Your names are off by one: label 1 is the first name of the list."),
+        Wrong(shifted, "Your names are off by one: label 1 is the first name in the list."),
         Wrong(
             lambda labels, scores, classes, least: count_by_class(labels, scores, classes, 0.0),
-            "You count objects that are not sure enough, too.",
+            "You also count objects whose score is too low.",
         ),
         Wrong(
             lambda labels, scores, classes, least: count_by_class(
                 labels, scores, classes, least + 1e-9
             ),
-            "An object with exactly the least score counts.",
+            "An object whose score is exactly `least` counts, too.",
         ),
         Wrong(
             only_those_found,
-            "Classes of which there is no object are missing. They have the count 0.",
+            "Classes without any object are missing. Their count is 0.",
         ),
     ],
 )
@@ -100,8 +100,8 @@ OBJECTS_AT = Task(
     specification=objects_at,
     cases=st.tuples(boxes(0, 4, 6), st.integers(0, 6), st.integers(0, 6)),
     examples=[(SIDE_BY_SIDE, 2, 1), (SIDE_BY_SIDE, 1, 0), (SIDE_BY_SIDE, 3, 2)],
-    after="Edges that belong to one side only: the same rule makes pixels tile a picture. "
-    "Lesson 06 says what a coordinate is, to the half pixel.",
+    after="Each edge belongs to one side only: by the same rule, pixels tile an image. Lesson 06 "
+    "says what a coordinate is, down to the half pixel.",
     link="lessons/06_boxes_iou.py",
     hints=(
         "A point is in a box if x fits between its left and right edge, and y between its "
@@ -114,19 +114,20 @@ OBJECTS_AT = Task(
     wrong=[
         Wrong(
             lambda boxes, x, y: objects_at(boxes, y, x),
-            "x and y are swapped: x is compared with the first and third number of a box.",
+            "x and y are swapped: compare x with the first and third number of a box.",
         ),
         Wrong(
             closed,
-            "You count the right and lower edges in: a point there would lie in both of "
-            "two boxes side by side.",
+            "You include the right and lower edges: a point there would lie in both of two "
+            "adjacent boxes.",
         ),
         Wrong(opened, "You leave out the left and upper edges. They belong to the box."),
         Wrong(
             lambda boxes, x, y: [
                 i for i, (x1, y1, w, h) in enumerate(boxes) if x1 <= x < x1 + w and y1 <= y < y1 + h
             ],
-            "You read the last two numbers as width and height. They are the right and lower edge.",
+            "You read the last two numbers as width and height. They are the right and lower "
+            "edges.",
         ),
     ],
 )
@@ -154,9 +155,9 @@ COVERED = Task(
     specification=covered_area,
     cases=probabilities(),
     examples=[(np.float32([[[0.5, 1, 0]], [[0.75, 0, 0.25]]]), 0.5)],
-    after="Divided by the picture's pixels this is what a biologist calls confluence. With no "
-    "masks at all NumPy's `any` over an axis of length 0 is False everywhere, which is just "
-    "right.",
+    after="Divided by the number of pixels in the image, this is what a biologist calls "
+    "confluence. With no masks at all, NumPy's `any` over an axis of length 0 is False "
+    "everywhere, which is just right.",
     link="binary_masks in tinymaskrcnn/detection/detections.py",
     hints=(
         "A pixel that three masks cover is still one pixel.",
@@ -172,16 +173,16 @@ COVERED = Task(
         ),
         Wrong(
             lambda masks, threshold: int((masks > threshold).any(axis=0).sum()),
-            "A pixel with exactly the threshold is counted in.",
+            "A pixel whose probability is exactly the threshold counts, too.",
         ),
         Wrong(
             lambda masks, threshold: int((masks.sum(axis=0) >= threshold).sum()),
-            "You add the probabilities of different objects. A pixel that is a little of each "
-            "of two belongs to neither.",
+            "You add up the probabilities of different objects. A pixel that is a little of each "
+            "belongs to neither.",
         ),
         Wrong(
             lambda masks, threshold: int((masks >= threshold).all(axis=0).sum()) * (len(masks) > 0),
-            "You count the pixels that belong to all objects. One is enough.",
+            "You count only the pixels that belong to all objects. One is enough.",
         ),
     ],
 )
@@ -237,8 +238,8 @@ OVERLAY = Task(
     cases=pictures_and_masks(),
     examples=[(np.zeros((1, 1, 3), np.float32), BOTH, np.float32([[1, 0, 0], [0, 1, 0]]), 0.5)],
     picture=of_red,
-    after="The package's figures are drawn like this, with a dark line around each mask. "
-    "Painting in order of falling depth is the painter's algorithm.",
+    after="The package's figures are drawn like this, with a dark line around each mask. Painting "
+    "from back to front is called the painter's algorithm.",
     link="tinymaskrcnn/viz/draw.py",
     hints=(
         "What is painted last lies on top. The first mask is the surest.",
@@ -248,21 +249,21 @@ OVERLAY = Task(
         "times those plus opacity times the colour.",
     ),
     wrong=[
-        Wrong(last_on_top, "The first mask is painted first, and ends up below the others."),
+        Wrong(last_on_top, "You paint the first mask first, so it ends up below the others."),
         Wrong(
             lambda image, masks, colours, opacity: overlay(image, masks, colours, 1 - opacity),
-            "Opacity is the colour's share; you use it as the picture's.",
+            "Opacity is the colour's share; you use it as the image's.",
         ),
         Wrong(
             from_the_original,
-            "You mix each colour with the untouched picture, so a mask below shows nothing through "
-            "the one on top. Mix with what is there already.",
+            "You mix each colour with the original image, so a mask below does not show through "
+            "the one on top. Mix with what is already there.",
         ),
         Wrong(
             lambda image, masks, colours, opacity: overlay(image, masks, colours, 1.0),
-            "You replace the pixels. They are mixed with the colour.",
+            "You replace the pixels. Mix them with the colour.",
         ),
-        Wrong(in_place, "You paint on the picture that you were given. Paint on a copy."),
+        Wrong(in_place, "You paint on the image that you were given. Paint on a copy."),
     ],
 )
 
