@@ -15,7 +15,7 @@ Scalar = load("gradients").Scalar
 
 
 def divide_gradient(a, b, grad):
-    """Each element by the lesson's engine: a / b is a times b to the power of -1."""
+    """Each element with the lesson's engine: a / b is a times b to the power of -1."""
     da, db = np.zeros(a.shape), np.zeros(a.shape)
     for i in np.ndindex(a.shape):
         p, q = Scalar(float(a[i])), Scalar(float(b[i]))
@@ -41,13 +41,14 @@ DIVIDE_GRADIENT = Task(
     specification=divide_gradient,
     cases=quotients(),
     examples=[(np.float32([6]), np.float32([2]), np.float32([1]))],
-    after="With a rule for each operation, any formula can be differentiated. Only one of the two "
-    "results needs the other operand squared, so this package saves both operands.",
+    after="With a rule for each operation, you can differentiate any formula. Only one of the two "
+    "results needs both operands, but for its sake this package saves both.",
     link="Divide in tinymaskrcnn/ops/basic/op.py",
     hints=(
-        "You need two derivatives of a / b: one by a with b fixed, one by b with a fixed.",
-        "The derivative by a is 1 / b. Write a / b as a times b to the power -1 to get the "
-        "other one. Then apply the chain rule: each is multiplied by what y receives.",
+        "You need two derivatives of a / b: one with respect to a with b fixed, one with respect "
+        "to b with a fixed.",
+        "The derivative with respect to a is 1 / b. Write a / b as a times b to the power -1 to "
+        "get the other one. Then apply the chain rule: each is multiplied by what y receives.",
         "a receives grad / b. b receives grad times minus a over b squared, element by element.",
     ),
     wrong=[
@@ -58,17 +59,20 @@ DIVIDE_GRADIENT = Task(
         ),
         Wrong(
             {"grad / b, -grad * a / b**2": "1 / b + 0 * grad, -a / b**2 + 0 * grad"},
-            "Those are the slopes of the step itself. What y received from behind must be "
-            "multiplied in.",
+            "Those are the slopes of the division alone. Multiply them by what y receives.",
         ),
-        Wrong({"b**2": "b"}, "1 / b has the slope -1 / b²: the power falls by one."),
-        Wrong({" * a": ""}, "1 / b has the slope -1 / b², and the quotient is a times that."),
+        Wrong({"b**2": "b"}, "The slope of 1 / b is -1 / b²: the power drops by one."),
         Wrong(
-            {"grad / b, -grad * a / b**2": "grad * b, grad * a"}, "That is the rule of the product."
+            {" * a": ""},
+            "The slope of 1 / b is -1 / b². The quotient is a times 1 / b, so its slope is a "
+            "times that.",
+        ),
+        Wrong(
+            {"grad / b, -grad * a / b**2": "grad * b, grad * a"}, "That is the rule for a product."
         ),
         Wrong(
             {"grad / b, -grad * a / b**2": "-grad * a / b**2, grad / b"},
-            "The two results are in the wrong order: first what a receives.",
+            "The two results are in the wrong order: what a receives comes first.",
         ),
     ],
 )
@@ -84,7 +88,7 @@ FUNCTIONS = {
 
 
 class Named:
-    """A function that says what it is where it is shown."""
+    """A function that says what it is when it is shown."""
 
     def __init__(self, name):
         self.name = name
@@ -113,12 +117,12 @@ CENTRAL_DIFFERENCE = Task(
         arrays(st.tuples(st.integers(1, 3)), -4, 4).map(np.float64),
         st.sampled_from([0.5, 0.25, 1e-3]),
     ),
-    after="Both sides instead of one: the error falls with the square of the step. In double "
-    "precision a step of a millionth leaves about nine digits, in single precision three.",
+    after="With both sides instead of one, the error falls with the square of the step. In double "
+    "precision, a step of a millionth leaves about nine digits; in single precision, three.",
     link="tinymaskrcnn/gradcheck.py",
     hints=(
-        "The slope by one element: move only that element, to both sides, and see how much "
-        "the result changes.",
+        "The slope with respect to one element: move only that element, to both sides, and see "
+        "how much the result changes.",
         "Loop over the elements. In each round make two copies of x, add the step to one "
         "element of the first and subtract it from the second. Divide the difference of the "
         "results by the distance between the two points.",
@@ -128,13 +132,13 @@ CENTRAL_DIFFERENCE = Task(
     wrong=[
         Wrong(
             {"down[i] -= step": "pass", "(2 * step)": "step"},
-            "You go to one side only. The curve bends, so that is off by about half the step times "
-            "the bend; go the same way to the other side, too.",
+            "You step to one side only. The curve bends, so you are off by about half the step "
+            "times the bend. Step just as far to the other side, too.",
         ),
-        Wrong({"(2 * step)": "step"}, "The two places are two steps apart."),
+        Wrong({"(2 * step)": "step"}, "The two points are two steps apart."),
         Wrong(
             {"down[i] -= step": "pass"},
-            "You go to one side only, and divide by two steps. Subtract the value on the other "
+            "You step to one side only, but divide by two steps. Subtract the value on the other "
             "side.",
         ),
         Wrong(
@@ -188,8 +192,8 @@ SUM_TO_SHAPE = Task(
     cases=stretched(),
     examples=[(np.float32([[1, 2], [3, 4]]), (2,)), (np.float32([[1, 2], [3, 4]]), (2, 1))],
     picture=lambda arguments, expected, got: tables(arguments, np.atleast_1d(expected), got),
-    after="A layer's bias receives the sum over all pictures and pixels this way. Every operation "
-    "that stretches its inputs needs it, so it is written once.",
+    after="A layer's bias receives the sum over all images and pixels this way. Every operation "
+    "that broadcasts its inputs needs it, so it is written once.",
     link="_unbroadcast in tinymaskrcnn/ops/basic/op.py",
     hints=(
         "Each element was used in several places. Its gradient is the sum over these places: "
@@ -207,19 +211,19 @@ SUM_TO_SHAPE = Task(
         ),
         Wrong(
             {".sum(axis=stretched, keepdims=True)": ""},
-            "New axes in front are summed; axes that were stretched from 1 are not.",
+            "You sum the new axes in front, but not the axes that were stretched from 1.",
         ),
-        Wrong(only_ones, "Stretched axes are summed; the new axes in front are still there."),
+        Wrong(only_ones, "You sum the stretched axes, but the new axes in front are still there."),
         Wrong(
             lambda grad, shape: grad.sum(axis=0) if grad.ndim > len(shape) else grad,
-            "You sum one axis at most. There may be several new axes in front, and axes that were "
+            "You sum at most one axis. There may be several new axes in front, and axes that were "
             "stretched from 1.",
         ),
         Wrong(
             {", keepdims=True": ""},
             "The values are right, the shape is not: axes of size 1 must stay.",
         ),
-        Wrong(first_of, "You take the gradient of one of the copies, and lose the others."),
+        Wrong(first_of, "You take the gradient of one copy and lose the others."),
     ],
 )
 
@@ -248,8 +252,8 @@ SOFTMAX_GRADIENT = Task(
     cases=probabilities(),
     examples=[(np.array([[0.5, 0.5]]), np.array([[1.0, 0.0]]))],
     picture=tables,
-    after="The result of each row sums to 0: what one class wins, the others lose. Together with "
-    "the logarithm in the cross-entropy it shrinks to `y - goal`, so the package fuses the two.",
+    after="Each row of the result sums to 0: what one class gains, the others lose. Together with "
+    "the logarithm in the cross-entropy, it shrinks to `y - goal`, so the package fuses the two.",
     link="tinymaskrcnn/ops/losses/op.py",
     hints=(
         "Write out what one input j receives: a sum over all outputs i of grad[i] times d "
@@ -270,13 +274,14 @@ SOFTMAX_GRADIENT = Task(
         ),
         Wrong({"axis=1": "axis=0"}, "You sum along the wrong axis: classes run along axis 1."),
         Wrong(
-            {".sum(": ".mean("}, "You subtract a mean. Each output adds what it passes back: a sum."
+            {".sum(": ".mean("},
+            "You subtract a mean. What the outputs pass back adds up: take the sum.",
         ),
         Wrong(
             {"(y * grad).sum": "grad.sum"},
-            "What is subtracted must be weighted: each output counts by its share y.",
+            "Weight what you subtract: each output counts by its share y.",
         ),
-        Wrong({"y * (grad -": "(grad -"}, "Everything must be multiplied by y once more."),
+        Wrong({"y * (grad -": "(grad -"}, "Multiply everything by y once more."),
     ],
 )
 
@@ -284,7 +289,7 @@ SOFTMAX_GRADIENT = Task(
 
 
 def fits(order, made_of, end):
-    """Whether it has the end and all it depends on, once each, users first."""
+    """Whether the order has the end and all it depends on, each once, users first."""
     needed, stack = {end}, [end]
     while stack:
         for name in made_of.get(stack.pop(), []):
@@ -378,14 +383,13 @@ WALK_ORDER = Task(
     examples=[DIAMOND, DEEP],
     laws=[
         Law(
-            "the end and all that it depends on, each once, and each after everything that was "
-            "made of it",
+            "the end and everything it depends on, each once, and each after everything made of it",
             lambda f, made_of, end: fits(f(made_of, end), made_of, end),
         )
     ],
     same=lambda got, expected: difference([str(g) for g in got], [str(e) for e in expected]),
     after="You wrote the heart of every deep-learning library: a topological sort. Any order that "
-    "fits gives the same gradients, but for rounding.",
+    "fits gives the same gradients, apart from rounding.",
     link="_reverse_topological in tinymaskrcnn/autograd.py",
     hints=(
         "A value may come only when everything that was made of it has come. Which value can "
@@ -399,21 +403,21 @@ WALK_ORDER = Task(
     wrong=[
         Wrong(
             breadth_first,
-            "You go level by level from the end. A value can be near the end on one path and "
-            "far on another; it has to wait for the farther one.",
+            "You go level by level from the end. A value can be near the end on one path and far "
+            "from it on another: it must wait for the longer path.",
         ),
         Wrong(
             depth_first,
-            "You list a value when you first meet it. A value that is used twice has to wait "
-            "until both users are listed: list it when everything behind it is finished, and "
-            "turn around.",
+            "You list a value when you first meet it. A value that is used twice must wait until "
+            "both users are listed: list it when everything behind it is finished, and reverse "
+            "the list at the end.",
         ),
         Wrong(start_first, "The order is the wrong way round: the end comes first."),
-        Wrong(every_path, "A value that is used twice is listed twice. Each comes once."),
+        Wrong(every_path, "A value that is used twice is listed twice. List each once."),
         Wrong(
             recursive,
             "Python stops a recursion after about a thousand calls, and a network's graph is "
-            "deeper. Keep a stack of your own.",
+            "deeper. Use a stack of your own.",
         ),
     ],
 )
