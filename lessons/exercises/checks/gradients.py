@@ -41,8 +41,8 @@ DIVIDE_GRADIENT = Task(
     specification=divide_gradient,
     cases=quotients(),
     examples=[(np.float32([6]), np.float32([2]), np.float32([1]))],
-    after="With a rule for each operation, you can differentiate any formula. Only one of the two "
-    "results needs both operands, but for its sake this package saves both.",
+    after="With a rule for each operation, you can differentiate any formula. What b receives is "
+    "minus what a receives times the quotient, so this package saves b and the quotient.",
     link="Divide in tinymaskrcnn/ops/basic/op.py",
     hints=(
         "You need two derivatives of a / b: one with respect to a with b fixed, one with respect "
@@ -253,7 +253,7 @@ SOFTMAX_GRADIENT = Task(
     examples=[(np.array([[0.5, 0.5]]), np.array([[1.0, 0.0]]))],
     picture=tables,
     after="Each row of the result sums to 0: what one class gains, the others lose. Together with "
-    "the logarithm in the cross-entropy, it shrinks to `y - goal`, so the package fuses the two.",
+    "the logarithm in the cross-entropy, it shrinks to `y - target`, so the package fuses the two.",
     link="tinymaskrcnn/ops/losses/op.py",
     hints=(
         "Write out what one input j receives: a sum over all outputs i of grad[i] times d "
