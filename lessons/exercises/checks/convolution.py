@@ -37,8 +37,8 @@ OUTPUT_SIZE = Task(
     cases=layers_of_a_size(),
     examples=[(5, 3, 1, 0, 1), (224, 7, 2, 3, 1)],
     after="A 7x7 kernel with stride 2 and padding 3 halves 224 to 112: the first layer of a "
-    "ResNet. Kernel 3 with padding 1 keeps the size, which is why nearly all others look like "
-    "that.",
+    "ResNet. A 3x3 kernel with padding 1 keeps the size, which is why nearly all other layers "
+    "look like that.",
     link="_output_shape in tinymaskrcnn/ops/conv2d/reference.py",
     hints=(
         "How many pixels does a kernel with gaps span from its first tap to its last?",
@@ -49,32 +49,32 @@ OUTPUT_SIZE = Task(
     wrong=[
         Wrong(
             {"stride + 1": "stride"},
-            "One position is missing. A kernel as large as the picture fits once, not zero times.",
+            "One position is missing. A kernel as large as the image fits once, not zero times.",
         ),
         Wrong(
             {"- reach) // stride + 1": "- reach + 1) // stride"},
-            "You divide the number of places by the stride. With a stride of 2 three places hold "
-            "two positions: count the steps from the first to the last, and add the first.",
+            "You divide the number of places by the stride. With stride 2, three places give two "
+            "positions: count the steps from the first to the last, and add the first.",
         ),
         Wrong(
-            {"+ 2 * padding": "- 2 * padding"}, "Padding makes the picture larger. You take it off."
+            {"+ 2 * padding": "- 2 * padding"}, "Padding makes the image larger. You subtract it."
         ),
         Wrong(
             {" + 2 * padding": ""},
-            "The padding is missing. It makes the picture larger before the kernel is laid on it.",
+            "The padding is missing. It makes the image larger before the kernel is applied.",
         ),
         Wrong(
             {
                 "(size + 2 * padding - reach) // stride": "round((size + 2 * padding - reach) / "
                 "stride)"
             },
-            "You round to the nearest. A last step for which the picture has no room is not made: "
-            "round down.",
+            "You round to the nearest integer. A last step that does not fit in the image is not "
+            "taken: round down.",
         ),
-        Wrong({"2 * padding": "padding"}, "Padding is put on both sides of the picture."),
+        Wrong({"2 * padding": "padding"}, "Padding goes on both sides of the image."),
         Wrong(
             {"dilation * (kernel - 1) + 1": "kernel"},
-            "Dilation pulls the kernel's cells apart: how far does it reach then?",
+            "Dilation pulls the kernel's cells apart: how far does the kernel reach then?",
         ),
         Wrong(
             {"(kernel - 1) + 1": "kernel"},
@@ -83,7 +83,7 @@ OUTPUT_SIZE = Task(
         ),
         Wrong(
             {"(size + 2 * padding - reach) // stride": "-((reach - size - 2 * padding) // stride)"},
-            "You round up. A last step for which the picture has no room is not made.",
+            "You round up. A last step that does not fit in the image is not taken.",
         ),
     ],
 )
@@ -107,9 +107,9 @@ RECEPTIVE_FIELD = Task(
         st.lists(st.tuples(st.integers(1, 5), st.integers(1, 3)), min_size=0, max_size=4)
     ),
     examples=[([(3, 1)],), ([(3, 1), (3, 1)],)],
-    after="Two 3x3 layers see 5 pixels, three see 7, with fewer weights than one kernel of 7: "
-    "VGG's idea. Each stride doubles what all later layers add, so deep layers see the whole "
-    "picture.",
+    after="Two 3x3 layers see 5 pixels and three see 7, with fewer weights than one 7x7 kernel: "
+    "VGG's idea. Each stride of 2 doubles what all later layers add, so deep layers see the whole "
+    "image.",
     link="Luo et al. 2016, https://arxiv.org/abs/1701.04128",
     hints=(
         "A kernel of size k adds k - 1 neighbours. How far apart are these neighbours in the "
@@ -122,7 +122,7 @@ RECEPTIVE_FIELD = Task(
     wrong=[
         Wrong(
             {" * distance": ""},
-            "You leave the strides out. After a stride of 2, neighbouring numbers lie two pixels "
+            "You leave out the strides. After a stride of 2, neighbouring elements lie two pixels "
             "apart, and a kernel on them reaches twice as far.",
         ),
         Wrong(
@@ -130,36 +130,37 @@ RECEPTIVE_FIELD = Task(
                 "field, distance = 1, 1": "field, distance = 0 if layers else 1, 1",
                 "field += (kernel - 1) * distance": "field += kernel",
             },
-            "Kernels overlap: a second one of 3 adds only 2 pixels to what the first has seen.",
+            "Kernels overlap: a second one of size 3 adds only 2 pixels to what the first has "
+            "seen.",
         ),
         Wrong(
             {
                 "field += (kernel - 1) * distance\n        distance *= stride": "distance *= "
                 "stride\n        field += (kernel - 1) * distance"
             },
-            "A layer's own stride moves its results apart; it does not widen its own kernel. "
-            "Multiply the distance after the layer has been counted.",
+            "A layer's stride moves its outputs apart; it does not widen its own kernel. Multiply "
+            "the distance after you have counted the layer.",
         ),
         Wrong(
             {"field += (kernel - 1) * distance": "field = field * stride + kernel - 1"},
-            "You let later strides widen what earlier layers have seen. Going forward, the "
-            "field grows by (kernel - 1) times the distance of neighbours so far; only from the "
-            "last layer backwards is it multiplied.",
+            "You let later strides widen what earlier layers have seen. Going forward, the field "
+            "grows by (kernel - 1) times the distance between neighbours so far. Only backwards "
+            "from the last layer would you multiply it.",
         ),
         Wrong(
             {
                 "in layers": "in reversed(layers)",
                 "field += (kernel - 1) * distance": "field = field * stride + kernel - 1",
             },
-            "Between n neighbouring numbers there are n - 1 strides. Yours counts n of them.",
+            "Between n neighbouring elements there are n - 1 strides. You count n.",
         ),
         Wrong(
             {"(kernel - 1)": "kernel"},
-            "You add a whole kernel for each layer. One of its pixels was there already.",
+            "You add a whole kernel per layer. One of its pixels was already there.",
         ),
         Wrong(
             {"field += (kernel - 1) * distance": "field *= kernel"},
-            "You multiply the kernels. Each adds to the field.",
+            "You multiply the kernel sizes. Each kernel adds to the field.",
         ),
     ],
 )
@@ -187,8 +188,8 @@ WINDOW_COLUMNS = Task(
     cases=picture_and_kernel(),
     examples=[(np.arange(12, dtype=np.float32).reshape(3, 4), 2)],
     picture=tables,
-    after="`window_columns(x, 3) @ kernel.ravel()` is a convolution. The view of all windows costs "
-    "nothing, the copy into rows does: for a 3x3 kernel nine times the picture's memory.",
+    after="`window_columns(x, 3) @ kernel.ravel()` is a convolution. The view of all windows "
+    "costs nothing, but the copy into rows does: for a 3x3 kernel, nine times the image's memory.",
     link="Chetlur et al. 2014 on how cuDNN avoids the copy: https://arxiv.org/abs/1410.0759",
     hints=(
         "There is a view that shows all windows without copying. What shape does it have?",
@@ -199,34 +200,34 @@ WINDOW_COLUMNS = Task(
     wrong=[
         Wrong(
             {"windows.reshape": "windows.swapaxes(0, 1).reshape"},
-            "Your windows come column by column. The position (0, 1) is the second row of the "
-            "matrix.",
+            "Your windows come column by column. Position (0, 1) is the second row of the matrix.",
         ),
         Wrong(
             {"windows.reshape": "windows.swapaxes(2, 3).reshape"},
-            "Each window is turned: within a row of the matrix, a window's first row comes first.",
+            "Each window is transposed: within a row of the matrix, a window's first row comes "
+            "first.",
         ),
         Wrong(
             {"kernel * kernel)": "kernel * kernel).T"},
-            "That is the transposed matrix: windows are rows, the cells of a window its columns.",
+            "That is the transposed matrix: each window is a row, and its cells are the columns.",
         ),
         Wrong(
             {"kernel * kernel)": "kernel * kernel).reshape(kernel * kernel, -1).T"},
-            "A reshape does not reorder numbers: give the windows' axes first, then those of the "
-            "kernel, and reshape without a transpose.",
+            "A reshape does not reorder numbers: put the axes of the windows first, then those of "
+            "the kernel, and reshape without a transpose.",
         ),
         Wrong(
             {"kernel * kernel": "kernel, kernel"},
-            "Each window is still a square. Lay its rows one after the other.",
+            "Each window is still a square. Put its rows one after the other.",
         ),
         Wrong(
             {"(kernel, kernel))  #": "kernel)  #", ".reshape(-1, kernel * kernel)": ""},
-            "A window has two sides, and the view wants both. It gives four axes then: two of "
-            "places, two of a window's cells.",
+            "A window has two sides, and the view wants both. Then it gives four axes: two for "
+            "the window's position, two for its cells.",
         ),
         Wrong(
             {"(kernel, kernel))  #": "(kernel, kernel))[::kernel, ::kernel]  #"},
-            "Your windows do not overlap. They start at every pixel, not at every kernel's width.",
+            "Your windows do not overlap. They start at every pixel, not once per kernel width.",
         ),
     ],
 )
@@ -260,9 +261,9 @@ DEPTHWISE = Task(
     link="Howard et al. 2017, https://arxiv.org/abs/1704.04861",
     hints=(
         "Channels do not mix: the sum runs over the nine taps of a window and over nothing else.",
-        "Pad rows and columns with one zero on each side, but not the channels. Take all the "
-        "3x3 windows, which is an array of five axes. Multiply with the weight and sum over "
-        "the two tap axes.",
+        "Pad rows and columns with one zero on each side, but not the channels. Take all the 3x3 "
+        "windows, which is an array of five axes. Multiply by the weight and sum over the two tap "
+        "axes.",
         "np.pad with ((1, 1), (1, 1), (0, 0)); sliding_window_view over axis=(0, 1) puts the "
         "taps last; then an einsum like 'ijcrs,crs->ijc'.",
     ),
@@ -272,38 +273,37 @@ DEPTHWISE = Task(
                 "crs->ijc": "crs->ij",
                 "windows, weight)": "windows, weight)[..., None].repeat(x.shape[2], axis=2)",
             },
-            "You sum over the channels. Channel c of the result is made of channel c alone.",
+            "You sum over the channels. Channel c of the result comes from channel c alone.",
         ),
         Wrong(
             {"->ijc": "->ij"},
-            "You sum over the channels, and their axis is gone. Channel c of the result is made of "
-            "channel c alone.",
+            "You sum over the channels, and their axis is gone. Channel c of the result comes "
+            "from channel c alone.",
         ),
         Wrong(
             {"(0, 0)": "(1, 1)"},
-            "You pad the channels, too: np.pad with one number pads every axis. Rows and columns "
-            "alone have zeros around them.",
+            "You pad the channels, too: np.pad with a single number pads every axis. Only rows "
+            "and columns get zeros around them.",
         ),
         Wrong(
             {"windows, weight": "windows, weight[:, ::-1, ::-1]"},
-            "Your kernel is turned by half a circle. In a network's convolution it is laid on "
-            "as it is.",
+            "Your kernel is turned by 180 degrees. A network's convolution applies it as it is.",
         ),
         Wrong(
             {"windows, weight": "windows, weight[:, ::-1]"},
-            "Your kernel stands on its head: its first row is laid on the pixels above.",
+            "Your kernel stands on its head: its first row belongs on the pixels above.",
         ),
         Wrong(
             {"windows, weight": "windows, weight.transpose(0, 2, 1)"},
-            "Rows and columns of the kernel are swapped.",
+            "The kernel's rows and columns are swapped.",
         ),
         Wrong(
             {"(0, 0)))": "(0, 0)), mode='edge')"},
-            "You repeat the edge's pixels. Padding is zeros here.",
+            "You repeat the edge pixels. Here the padding is zeros.",
         ),
         Wrong(
             {"windows, weight)": "windows, weight)[1:-1, 1:-1]"},
-            "The padding is missing: the result must be as large as the picture.",
+            "The padding is missing: the result must be as large as the image.",
         ),
     ],
 )
@@ -345,9 +345,10 @@ INPUT_GRADIENT = Task(
             lambda f, g, w: np.allclose(f(2 * g, w), 2 * np.asarray(f(g, w)), atol=1e-3),
         ),
     ],
-    after="Forward and backward are one kernel with other numbers, and this package's CPU form "
-    "runs both through the same code. With stride 2 the gradient has holes of zeros, and is "
-    "what the mask head uses to enlarge its maps: the transposed convolution.",
+    after="Forward and backward are the same kernel with different numbers, and this package's "
+    "CPU version runs both through the same code. With stride 2 the gradient has zeros between "
+    "its elements; this is the transposed convolution, with which the mask head enlarges its "
+    "feature maps.",
     link="backward in tinymaskrcnn/ops/conv2d/cpu_direct.py",
     hints=(
         "Pixel p was used by result q through tap p - q. Seen from the pixel, the kernel runs "
@@ -361,8 +362,8 @@ INPUT_GRADIENT = Task(
     wrong=[
         Wrong(
             {"[:, :, ::-1, ::-1]": ""},
-            "The kernel is not turned. A pixel above a result was multiplied with an upper cell of "
-            "the kernel, and seen from the pixel that result lies below.",
+            "The kernel is not turned. A pixel above a result was multiplied by an upper cell of "
+            "the kernel; seen from the pixel, that result lies below.",
         ),
         Wrong(
             {".transpose(1, 0, 2, 3)": ""},
@@ -372,7 +373,7 @@ INPUT_GRADIENT = Task(
         Wrong(
             {".transpose(1, 0, 2, 3)": "", "weight.shape[2] - 1": "weight.shape[2] // 2"},
             "Two things. The gradient has O channels, and the result C: what does that mean for "
-            "the weight's first two axes? And the picture was larger than the result.",
+            "the weight's first two axes? And the image was larger than the result.",
         ),
         Wrong(
             {"[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)": ""},
@@ -381,7 +382,7 @@ INPUT_GRADIENT = Task(
         ),
         Wrong(
             {"weight[:": "weight.transpose(0, 1, 3, 2)[:"},
-            "You swap the kernel's rows and columns. Half a turn reverses both axes instead.",
+            "You swap the kernel's rows and columns. A half turn reverses both axes instead.",
         ),
         Wrong(
             {"[:, :, ::-1, ::-1]": "[:, :, :, ::-1]"},
@@ -389,13 +390,13 @@ INPUT_GRADIENT = Task(
         ),
         Wrong(
             {"weight.shape[2] - 1": "weight.shape[2] // 2"},
-            "The result is as large as the gradient. The picture was larger: pixels at the border "
+            "The result is as large as the gradient. The image was larger: pixels at the border "
             "count, too. How much padding does that take?",
         ),
         Wrong(
             valid_only,
             "The result is too small: pixels at the border, which only some positions of the "
-            "kernel have touched, must receive theirs. How much padding does that take?",
+            "kernel touched, must receive their gradient. How much padding does that take?",
         ),
     ],
 )
@@ -427,27 +428,25 @@ CONVOLVE = Task(
     specification=convolve,
     cases=convolutions(),
     max_cases=60,
-    after="Each tap is one matrix product over all positions: that is how libraries got fast. Half "
-    "of the model's time is spent in this function.",
+    after="Each tap is one matrix product over all positions: that is how libraries got fast. The "
+    "model spends half of its time in this function.",
     link="conv2d in tinymaskrcnn/ops/conv2d/reference.py",
     hints=(
         "Do not go from pixel to pixel. Ask instead: what does one tap of the kernel add, to "
         "all the outputs at once?",
-        "Pad the image with zeros. For each tap (r, s), cut out the part of the padded image "
-        "that this tap meets, one pixel per output. Multiply its channels with the tap's "
-        "weights and add it to the result. The bias comes once.",
+        "Pad the image with zeros. For each tap (r, s), cut out the part of the padded image that "
+        "this tap meets, one pixel per output. Multiply its channels by the tap's weights and add "
+        "it to the result. The bias comes once.",
         "The cut is x[:, r : ... : stride, s : ... : stride], with as many rows and columns "
         "as the output has. `cut @ weight[:, :, r, s].T` turns C channels into O.",
     ),
     wrong=[
         Wrong(
             {"weight[:, :, r, s]": "weight[:, :, size - 1 - r, size - 1 - s]"},
-            "Your kernel is turned by 180 degrees. That is the convolution of mathematics; "
-            "networks lay the kernel on the picture as it is.",
+            "Your kernel is turned by 180 degrees. That is convolution in mathematics; networks "
+            "apply the kernel as it is.",
         ),
-        Wrong(
-            {" + bias": ""}, "The bias is missing. It is added to every position of its channel."
-        ),
+        Wrong({" + bias": ""}, "The bias is missing. Add it to every position of its channel."),
         Wrong(
             {"weight[:, :, r, s]": "weight[:, :, s, r]"},
             "Rows and columns of the kernel are swapped: weight[o, c, r, s] belongs r rows down "
@@ -455,15 +454,15 @@ CONVOLVE = Task(
         ),
         Wrong(
             {"size = weight": "padding, size = 0, weight"},
-            "The padding is missing: put zeros around the picture first.",
+            "The padding is missing: put zeros around the image first.",
         ),
         Wrong(
             {"size = weight": "stride, size = 1, weight"},
-            "The stride is missing. With stride 2 only every second row and column is computed.",
+            "The stride is missing. With stride 2 compute only every second row and column.",
         ),
         Wrong(
             {"+ bias": "+ bias * weight[0].size"},
-            "The bias is added once for each product. It belongs to each result once.",
+            "You add the bias once per product. Add it once per output.",
         ),
     ],
 )
