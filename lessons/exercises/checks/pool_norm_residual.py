@@ -26,7 +26,7 @@ def running_statistics(mean, var, batch, momentum):
 
 
 def over_the_batch_only(mean, var, batch, momentum):
-    """Statistics of each pixel over the pictures, then their means."""
+    """The variance within each image, then the mean of those."""
     its = batch.astype(float)
     spread = its.var(axis=(1, 2), ddof=1).mean(axis=0) if its[0, ..., 0].size > 1 else 0 * var
     return mean + momentum * (its.mean((0, 1, 2)) - mean), var + momentum * (spread - var)
@@ -49,9 +49,9 @@ RUNNING = Task(
     examples=[
         (np.float32([1]), np.float32([2]), np.float32([1, 3, 5, 7]).reshape(4, 1, 1, 1), 0.1)
     ],
-    after="With momentum 0.1 a batch's share has halved after about seven more. These two "
-    "arrays are saved with the weights; forgetting them is a classic reason why a reloaded "
-    "model is bad.",
+    after="With momentum 0.1, a batch's share has halved after about seven more batches. These "
+    "two arrays are saved with the weights; forgetting them is a classic reason why a reloaded "
+    "model performs badly.",
     link="batch_norm in tinymaskrcnn/ops/batch_norm/op.py",
     hints=(
         "The batch's mean and variance are taken over everything except the channels.",
@@ -63,29 +63,28 @@ RUNNING = Task(
     wrong=[
         Wrong(
             {", ddof=1": ""},
-            "Your variance is the mean over n. What is remembered is the sum of squares over n "
-            "- 1.",
+            "Your variance divides by n. The one to remember divides the sum of squares by n - 1.",
         ),
         Wrong(
             {"mean + momentum": "mean + (1 - momentum)", "var + momentum": "var + (1 - momentum)"},
             "The weights are swapped: momentum is the weight of the new batch (as in PyTorch; "
-            "elsewhere it is the weight of the old).",
+            "elsewhere it is the weight of the old value).",
         ),
         Wrong(
             {"values.var": "values.std"},
-            "That is the standard deviation. The variance is remembered, without a root.",
+            "That is the standard deviation. Remember the variance, without a root.",
         ),
         Wrong(
             {
                 "mean + momentum * (its_mean - mean), var + momentum * (its_var - "
                 "var)": "its_mean, its_var"
             },
-            "You forget what was remembered. The batch moves it by a share only.",
+            "You forget the old values. The batch moves them only part of the way.",
         ),
         Wrong(
             over_the_batch_only,
-            "You take a variance for each picture and average. All values of a channel, over all "
-            "pictures and pixels, are one set.",
+            "You average one variance per image. All values of a channel, over all images and "
+            "pixels, form one set.",
         ),
     ],
 )
@@ -121,8 +120,8 @@ FOLD = Task(
     specification=fold_norm,
     cases=convolutions_and_norms(),
     examples=[(SQUARE, *TWO, 1.0)],
-    after="This makes the norms of a trained network free. A frozen norm can be folded in "
-    "training, too: the gradient then flows through the multiplied weights.",
+    after="This makes the normalisation layers of a trained network free. A frozen one can be "
+    "folded during training, too: the gradient then flows through the multiplied weights.",
     link="conv_norm in tinymaskrcnn/nn/layers.py",
     hints=(
         "Write the norm as: scale times what comes in, plus a shift. Both are fixed, one "
@@ -135,25 +134,26 @@ FOLD = Task(
     wrong=[
         Wrong(
             {" - scale * mean": ""},
-            "The mean is not in your bias: it was subtracted before the scale, so it arrives "
+            "Your bias lacks the mean: it was subtracted before the scale, so it arrives "
             "multiplied by the scale.",
         ),
         Wrong(
-            {"scale * mean": "mean"}, "The mean was subtracted before the scale: multiply it, too."
+            {"scale * mean": "mean"},
+            "The mean was subtracted before the scale: multiply it by the scale, too.",
         ),
         Wrong(
             {"np.sqrt(var + eps)": "(var + eps)"},
-            "You divide by the variance. The norm divides by its root.",
+            "You divide by the variance. The normalisation layer divides by its square root.",
         ),
         Wrong({" + eps": ""}, "eps is missing."),
         Wrong(
             {"np.sqrt(var + eps)": "(np.sqrt(var) + eps)"},
-            "eps is added to the variance, inside the root.",
+            "Add eps to the variance, inside the root.",
         ),
         Wrong(
             {"[:, None, None, None]": ""},
-            "Your scale runs along the last axis of the weight, the kernel's columns. It "
-            "belongs to output channels, the first axis.",
+            "Your scale runs along the last axis of the weight, the kernel's columns. It belongs "
+            "to the output channels, the first axis.",
         ),
     ],
 )
@@ -188,8 +188,8 @@ MAX_POOL = Task(
     picture=lambda arguments, expected, got: tables(
         arguments, expected[..., 0], np.asarray(got)[..., 0]
     ),
-    after="VGG halves its maps like this, five times. ResNets let a stride do it, and keep one "
-    "pooling, of 3x3 windows that overlap.",
+    after="VGG halves its feature maps like this five times. ResNets let a stride do it, and keep "
+    "one pooling layer, with overlapping 3x3 windows.",
     link="tinymaskrcnn/ops/max_pool2d/reference.py, which takes any window",
     hints=(
         "Cut each of the two axes into pairs: H rows are H // 2 pairs of rows.",
@@ -201,15 +201,15 @@ MAX_POOL = Task(
     wrong=[
         Wrong(
             {"height, 2, width, 2, -1": "height, width, 4, -1", "axis=(1, 3)": "axis=2"},
-            "Your reshape takes four numbers that follow one another in memory: one row, not a "
+            "Your reshape takes four elements that follow one another in memory: one row, not a "
             "square. Cut each of the two axes into pairs.",
         ),
-        Wrong(overlapping, "Your windows overlap. The next one starts two pixels on."),
+        Wrong(overlapping, "Your windows overlap. The next one starts two pixels further on."),
         Wrong(
             lambda x: max_pool_halves(x[::2, ::2].repeat(2, 0).repeat(2, 1)[: len(x)]),
             "You take every second pixel. That one may not be the largest of its window.",
         ),
-        Wrong(rounded_up, "A last row or column without a partner is left out; you keep it."),
+        Wrong(rounded_up, "You keep a last row or column without a partner. Leave it out."),
     ],
 )
 
@@ -239,8 +239,8 @@ GROUP = Task(
     specification=group_normalise,
     cases=grouped_maps(),
     examples=[(np.arange(16, dtype=np.float32).reshape(2, 1, 2, 4) ** 2, 2, 0.5)],
-    after="One group is layer norm, as many groups as channels is instance norm. A picture's "
-    "result no longer depends on what else is in the batch, in training either.",
+    after="One group is layer norm, as many groups as channels is instance norm. An image's "
+    "result no longer depends on what else is in the batch, not even in training.",
     link="Wu and He 2018, https://arxiv.org/abs/1803.08494",
     hints=(
         "A group is a stretch of the channel axis. Cut that axis in two: group, and channel "
@@ -253,11 +253,11 @@ GROUP = Task(
     wrong=[
         Wrong(
             {"len(x), -1, groups": "1, -1, groups"},
-            "Your statistics run over all pictures. Each picture has its own.",
+            "Your statistics run over all images. Each image has its own.",
         ),
         Wrong(
             {"len(x), -1, groups": "x.size // x.shape[3], 1, groups"},
-            "Your statistics are of one pixel. They run over all pixels of the picture.",
+            "You take statistics per pixel. They run over all pixels of the image.",
         ),
         Wrong(
             {
@@ -265,17 +265,17 @@ GROUP = Task(
                 "mean(axis=(1, 3)": "mean(axis=(1, 2)",
                 "var(axis=(1, 3)": "var(axis=(1, 2)",
             },
-            "Your groups take every so-manieth channel. A group is neighbouring channels: which of "
-            "the two parts of a reshaped channel axis comes first?",
+            "Your groups take every n-th channel. A group consists of neighbouring channels: "
+            "which of the two parts of a reshaped channel axis comes first?",
         ),
         Wrong(
             {"grouped = ": "groups = x.shape[3]\n    grouped = "},
-            "Each channel is normalised alone (instance norm). Channels of a group share one mean "
-            "and one variance.",
+            "You normalise each channel alone (instance norm). The channels of a group share one "
+            "mean and one variance.",
         ),
         Wrong(
             {"grouped = ": "groups = 1\n    grouped = "},
-            "All channels are one group in your answer (layer norm).",
+            "You put all channels into one group (layer norm).",
         ),
     ],
 )
@@ -284,7 +284,7 @@ GROUP = Task(
 
 
 def norm_gradient(x, grad, eps):
-    """By lesson 01's engine, one number at a time."""
+    """With lesson 01's engine, one number at a time."""
     out = np.zeros(x.shape)
     for c in range(x.shape[1]):
         values = [Scalar(float(v)) for v in x[:, c]]
@@ -318,17 +318,17 @@ NORM_GRADIENT = Task(
     cases=channels_and_gradients(),
     laws=[
         Law(
-            "what a channel receives sums to 0, since a shift of all values changes nothing",
+            "what a channel receives sums to 0, since shifting all values changes nothing",
             lambda f, x, grad, eps: np.allclose(f(x, grad, eps).sum(axis=0), 0, atol=1e-6),
         )
     ],
     picture=tables,
-    after="The two means are why batch norm couples the pictures of a batch in the backward pass, "
-    "and why distributed training has to exchange them. With frozen statistics both terms vanish.",
+    after="The two means are why batch norm couples the images of a batch in the backward pass, "
+    "and why distributed training has to exchange them. With frozen statistics, both terms vanish.",
     link="batch_norm_grad in tinymaskrcnn/ops/batch_norm/reference.py",
     hints=(
-        "x reaches y on three ways: directly, through the mean, and through the variance. "
-        "Each gives one term.",
+        "x reaches y in three ways: directly, through the mean, and through the variance. Each "
+        "gives one term.",
         "All three are divided by the deviation. The direct term is grad itself. The mean "
         "takes away the mean of grad. The variance takes away y times the mean of grad * y.",
         "(grad - mean of grad - y * mean of (grad * y)) / sqrt(var + eps), all means along "
@@ -337,25 +337,24 @@ NORM_GRADIENT = Task(
     wrong=[
         Wrong(
             {"(grad - grad.mean(axis=0) - y * (grad * y).mean(axis=0))": "grad"},
-            "You treat mean and variance as constants. They are made of x, too.",
+            "You treat mean and variance as constants. They depend on x, too.",
         ),
         Wrong(
             {" - y * (grad * y).mean(axis=0)": ""},
-            "The mean is taken care of. The variance is made of x as well: each value also "
+            "You have dealt with the mean. The variance depends on x as well: each value also "
             "moves the common divisor.",
         ),
         Wrong(
             {" - grad.mean(axis=0)": ""},
-            "The variance is taken care of. The mean is made of x as well.",
+            "You have dealt with the variance. The mean depends on x as well.",
         ),
         Wrong(
             {"grad.mean(": "grad.sum(", "y).mean(": "y).sum("},
-            "You subtract sums. Each value has the share 1/n in mean and variance, so they are "
-            "means.",
+            "You subtract sums. Each value has a share of 1/n in mean and variance, so take means.",
         ),
         Wrong(
             {"y).mean(axis=0)) / deviation": "y).mean(axis=0))"},
-            "The division by the deviation at the end is missing.",
+            "The final division by the standard deviation is missing.",
         ),
     ],
 )
@@ -385,8 +384,9 @@ MAX_POOL_WHOLE = Task(
     kind="build",
     specification=max_pool,
     cases=pools(),
-    after="With size 1 and stride 2 it only leaves out rows and columns: that is how the pyramid "
-    "gets its coarsest level. Between stem and first stage it halves the map.",
+    after="With size 1 and stride 2 it only skips rows and columns: that is how the feature "
+    "pyramid gets its coarsest level. Between the stem and the first stage it halves the feature "
+    "map.",
     link="max_pool2d in tinymaskrcnn/ops/max_pool2d/reference.py",
     hints=(
         "Outside the image there must be a value that never wins a maximum.",
@@ -399,16 +399,16 @@ MAX_POOL_WHOLE = Task(
     wrong=[
         Wrong(
             {", constant_values=-np.inf": ""},
-            "Where all numbers of a window at the edge are negative, your zeros win. Put something "
-            "around the picture that never wins.",
+            "Where all values of a window at the edge are negative, your zeros win. Pad the image "
+            "with something that never wins.",
         ),
         Wrong(
             {"-np.inf": "np.nan", "np.max(": "np.nanmean("},
-            "That is the mean of each window; the largest number is asked for.",
+            "You take the mean of each window. Take its largest value.",
         ),
         Wrong(
             {"around = ": "stride = size\n    around = "},
-            "Your windows lie side by side. How far it is from one to the next is the stride.",
+            "Your windows lie side by side. The stride says how far it is from one to the next.",
         ),
         Wrong(
             {"around = ": "padding = 0\n    around = "},
