@@ -26,8 +26,8 @@ STAGE_SIZES = Task(
     specification=stage_sizes,
     cases=st.tuples(st.integers(1, 200), st.integers(1, 200)),
     examples=[(224, 224), (64, 96)],
-    after="Pictures whose sides are no multiples of 32 give maps whose sizes are no exact halves. "
-    "That is why a detector pads its batches to multiples of 32.",
+    after="Images whose sides are not multiples of 32 give feature maps whose sizes are not exact "
+    "halves. That is why a detector pads its batches to multiples of 32.",
     link="tinymaskrcnn/models/transform.py",
     hints=(
         "What does one of these layers make of an odd side, such as 7? Use the formula of "
@@ -46,12 +46,11 @@ STAGE_SIZES = Task(
         ),
         Wrong(
             {"range(1, 6)": "range(1, 5)", "halvings > 1": "halvings > 0"},
-            "You count the stem's halving alone. The pooling behind it halves again before "
-            "stage 1.",
+            "You count only the stem's halving. The pooling after it halves again before stage 1.",
         ),
         Wrong(
             {"range(1, 6)": "range(1, 7)", "halvings > 1": "halvings > 2"},
-            "Stage 1 does not halve; it keeps what stem and pooling leave.",
+            "Stage 1 does not halve; it keeps the size that stem and pooling leave.",
         ),
         Wrong(
             {"return sizes": "return sizes[::-1]"},
@@ -78,8 +77,8 @@ BLOCK_PARAMETERS = Task(
     cases=st.tuples(st.sampled_from([1, 2, 3, 64]), st.sampled_from([1, 2, 64]), st.integers(1, 2)),
     examples=[(64, 64, 1), (64, 128, 2), (64, 64, 2), (64, 128, 1)],
     after="The second block of ResNet-18's first stage has 73 984: two convolutions and 256 "
-    "numbers of norms. What norms remember (means and variances) is saved with the weights, and "
-    "not learnt.",
+    "parameters of normalisation layers. What those remember (means and variances) is saved with "
+    "the weights, but not learnt.",
     link="BasicBlock in tinymaskrcnn/models/resnet.py",
     hints=(
         "Count layer by layer. A 3x3 convolution from a to b channels has 9 * a * b weights; "
@@ -96,19 +95,19 @@ BLOCK_PARAMETERS = Task(
         ),
         Wrong(
             {"stride == 1 and ": ""},
-            "A block that halves the map needs a convolution in its shortcut even where the "
-            "channels stay.",
+            "A block that halves the map needs a convolution in its shortcut even if the number "
+            "of channels stays.",
         ),
         Wrong(
             {" and in_channels == width": ""},
-            "A block that changes the channels needs a convolution in its shortcut even where the "
-            "size stays.",
+            "A block that changes the number of channels needs a convolution in its shortcut even "
+            "if the size stays.",
         ),
         Wrong(
             {" + 4 * width": "", " + 2 * width": ""},
-            "The norms are missing: a scale and a shift for each channel.",
+            "The normalisation layers are missing: a scale and a shift per channel.",
         ),
-        Wrong({" + 2 * width": ""}, "The shortcut's convolution has a norm, too."),
+        Wrong({" + 2 * width": ""}, "The shortcut's convolution has a normalisation layer, too."),
         Wrong(
             {"main + in_channels": "main + 9 * in_channels"}, "The shortcut's convolution is 1x1."
         ),
@@ -148,8 +147,8 @@ MULTIPLY_ADDS = Task(
     specification=multiply_adds,
     cases=stacks(),
     examples=[([(3, 64, 7, 2)], 224, 224), ([(3, 4, 3, 2), (4, 4, 1, 2)], 7, 5)],
-    after="Divided by what a processor can do in a second this gives the least time a network "
-    "needs. This package's benchmarks print both, and how near they are.",
+    after="Divided by what a processor can do per second, this gives the least time a network "
+    "needs. This package's benchmarks print both, and how close they are.",
     link="tests/benchmarks/layers.py",
     hints=(
         "The work of one layer is the work of one output number times how many there are.",
@@ -167,24 +166,24 @@ MULTIPLY_ADDS = Task(
                 "kernel * ins * outs * height * width\n        height, width = (height - 1) // "
                 "stride + 1, (width - 1) // stride + 1",
             },
-            "You count each layer at the size of its input. There is one sum for each number of "
-            "the result, which a stride makes fewer.",
+            "You count each layer at the size of its input. There is one sum per output element, "
+            "and a stride makes those fewer.",
         ),
         Wrong(
             {
                 "(height - 1) // stride + 1, (width - 1) // stride + 1": "height // stride, width "
                 "// stride"
             },
-            "You round the size down. With this padding a side of 5 becomes 3.",
+            "You round the size down. With this padding, a side of 5 becomes 3 at stride 2.",
         ),
-        Wrong({" * ins": ""}, "Each number of the result is a sum over all input channels."),
+        Wrong({" * ins": ""}, "Each output element is a sum over all input channels."),
         Wrong(
             {"height, width = (height": "high, wide = (height", "height * width": "high * wide"},
-            "Each layer works on the result of the one before: strides add up.",
+            "Each layer works on the output of the one before: strides multiply.",
         ),
         Wrong(
             {"+= kernel": "+= 2 * kernel"},
-            "You count multiplications and additions separately. A multiply-add is one.",
+            "You count multiplications and additions separately. A multiply-add counts as one.",
         ),
     ],
 )
@@ -218,34 +217,37 @@ PADDED_SHORTCUT = Task(
     specification=padded_shortcut,
     cases=maps_to_widen(),
     examples=[(np.arange(1, 19, dtype=np.float32).reshape(1, 3, 3, 2), 4)],
-    after="ResNets for CIFAR-10 use it, and lose little: the shortcut is there for the "
-    "gradient, not for its weights. Detectors use the 1x1 convolution.",
+    after="ResNets for CIFAR-10 use it and lose little: the shortcut is there for the gradient, "
+    "not for its weights. Detectors use the 1x1 convolution.",
     link="He et al. 2015, section 3.3, https://arxiv.org/abs/1512.03385",
     hints=(
         "Two independent steps: fewer pixels, then more channels.",
-        "A slice with a step takes every second row and column. Then put channels - C zeros "
-        "behind the last axis, and none anywhere else.",
+        "A slice with a step takes every second row and column. Then put channels - C zeros at "
+        "the end of the last axis, and none anywhere else.",
         "x[:, ::2, ::2], then np.pad with (0, 0) for the first three axes and (0, channels - "
         "C) for the last.",
     ),
     wrong=[
         Wrong(
             {"(0, channels - x.shape[3])": "(channels - x.shape[3], 0)"},
-            "Your zeros stand before the channels. They come behind.",
+            "Your zeros come before the channels. Put them after.",
         ),
         Wrong(
             {
                 "(0, channels - x.shape[3])": "((channels - x.shape[3]) // 2, (channels - "
                 "x.shape[3] + 1) // 2)"
             },
-            "Your zeros stand on both sides of the channels. They come behind.",
+            "Your zeros are on both sides of the channels. Put them all after.",
         ),
-        Wrong({"::2, ::2": "1::2, 1::2"}, "You begin with the second row and column."),
-        Wrong({"[:, ::2, ::2]": ""}, "The map is not halved."),
-        Wrong(averaged, "You average each square. The rule takes one pixel of it."),
+        Wrong(
+            {"::2, ::2": "1::2, 1::2"},
+            "You start with the second row and column. Start with the first.",
+        ),
+        Wrong({"[:, ::2, ::2]": ""}, "You do not halve the map."),
+        Wrong(averaged, "You average each square. Take only one pixel of it."),
         Wrong(
             {"::2, ::2]": "::2, ::2][:, : x.shape[1] // 2, : x.shape[2] // 2]"},
-            "A last row or column without a partner is kept: ceil, not floor.",
+            "Keep a last row or column without a partner: ceil, not floor.",
         ),
     ],
 )
@@ -301,15 +303,16 @@ BOTTLENECK = Task(
     examples=[(ONE, ONE, CENTRE, ONE), (ONE, ONE, CENTRE, -ONE)],
     laws=[
         Law(
-            "with `up` all zeros the block is a ReLU: it starts out as nearly nothing",
+            "with `up` all zeros the block is just a ReLU: it starts out doing almost nothing",
             lambda f, x, d, m, u: np.allclose(
                 getattr(f(x, d, m, 0 * u), "data", f(x, d, m, 0 * u)), positive(x)
             ),
         )
     ],
     max_cases=60,
-    after="Sixteen of these, with norms, are ResNet-50. Training often starts the last norm's "
-    "scale at 0, so that every block is the identity at first, as in the law that was checked.",
+    after="Sixteen of these, with normalisation layers, are ResNet-50. Training often starts the "
+    "scale of the last one at 0, so that every block is the identity at first, as in the law that "
+    "was checked.",
     link="Bottleneck in tinymaskrcnn/models/resnet.py",
     hints=(
         "The ReLU after the third convolution comes only when the input has been added.",
@@ -319,9 +322,7 @@ BOTTLENECK = Task(
         "relu(conv2d(y, up) + x).",
     ),
     wrong=[
-        Wrong(
-            variant(skip=0), "The shortcut is missing: what came in is added before the last ReLU."
-        ),
+        Wrong(variant(skip=0), "The shortcut is missing: add the input before the last ReLU."),
         Wrong(
             variant(before=positive, last=as_it_is),
             "Your last ReLU comes before the sum. Then a block can only ever add, never take away.",
@@ -329,7 +330,7 @@ BOTTLENECK = Task(
         Wrong(variant(last=as_it_is), "The last ReLU, after the sum, is missing."),
         Wrong(
             variant(before=positive),
-            "There is a ReLU between `up` and the sum. A block must be able to subtract.",
+            "You put a ReLU between `up` and the sum. A block must be able to subtract.",
         ),
         Wrong(
             variant(first=as_it_is),
