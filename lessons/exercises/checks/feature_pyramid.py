@@ -34,34 +34,34 @@ NEAREST_INDEX = Task(
     cases=st.tuples(st.integers(1, 9), st.integers(1, 12)),
     examples=[(2, 4), (3, 5), (4, 2)],
     after="The package works in single precision here, because torch does, and that decides ties. "
-    "For sizes that double there are none.",
+    "For sizes that double, there are none.",
     link="_nearest_index in tinymaskrcnn/ops/interpolate/reference.py",
     hints=(
-        "New pixel i begins at which place of the old row? Measure the row from 0 to 1.",
+        "Where in the old row does new pixel i begin? Measure the row from 0 to 1.",
         "The left edge of new pixel i is at the share i / out_size of the row, which is old "
         "place i * in_size / out_size. Take the old pixel that contains it.",
-        "Multiply first and divide with // then: no float can round wrongly. One list "
+        "Multiply first, then divide with //: no float can round the wrong way. One list "
         "comprehension over range(out_size).",
     ),
     wrong=[
         Wrong(
             by_rule(lambda i, m, n: floor(i * m / n + 0.5)),
-            "You round to the nearest whole number. The pixel in which the edge falls begins at "
-            "the number below.",
+            "You round to the nearest integer. The pixel that contains the edge begins at the "
+            "integer below.",
         ),
         Wrong(
             by_rule(lambda i, m, n: floor((i + 0.5) * m / n)),
-            "You ask where the pixel's centre falls. The rule (of torch's nearest) is its left "
+            "You ask where the pixel's centre falls. The rule (torch's nearest) takes its left "
             "edge.",
         ),
         Wrong(
             by_rule(lambda i, m, n: floor(i * (m - 1) / max(n - 1, 1))),
-            "You stretch first to first and last to last. Sizes are in the ratio of all pixels, "
-            "not of the gaps between them.",
+            "You map first to first and last to last. The scale is the ratio of the pixel counts, "
+            "not of the gaps between pixels.",
         ),
         Wrong(
             by_rule(lambda i, m, n: i % m),
-            "You repeat the row as a whole. Each pixel is repeated in its place.",
+            "You repeat the row as a whole. Repeat each pixel in its place.",
         ),
         Wrong(by_rule(lambda i, m, n: ceil(i * m / n)), "You round up."),
     ],
@@ -106,8 +106,9 @@ TOP_DOWN = Task(
     specification=top_down,
     cases=pyramids(),
     examples=[(THREE,)],
-    after="Four lines of the model, and the reason why small objects are found: what the coarsest "
-    "map knows reaches every level. In the real one each lateral is a 1x1 convolution first.",
+    after="Four lines of the model, and the reason why it finds small objects: what the coarsest "
+    "map knows reaches every level. In the real one, each lateral goes through a 1x1 convolution "
+    "first.",
     link="FeaturePyramid in tinymaskrcnn/models/fpn.py",
     hints=(
         "The coarsest level has nothing above it. Begin there.",
@@ -120,18 +121,21 @@ TOP_DOWN = Task(
     wrong=[
         Wrong(
             {"levels[0].repeat": "laterals[len(laterals) - len(levels)].repeat"},
-            "Each level gets the lateral above it, and not the sum that was made there: what is "
-            "two levels up never arrives.",
+            "Each level gets the lateral above it, not the sum that was made there: what is two "
+            "levels up never arrives.",
         ),
         Wrong(
             coarsest_to_all,
-            "Each level gets the coarsest map only. What the levels between have added is lost.",
+            "Each level gets only the coarsest map. What the levels in between added is lost.",
         ),
         Wrong(
             {"lateral + above": "(lateral + above) / 2"},
-            "You take the mean of the two. They are added.",
+            "You average the two. Add them.",
         ),
-        Wrong({"return levels": "return levels[::-1]"}, "The order is wrong: the finest first."),
+        Wrong(
+            {"return levels": "return levels[::-1]"},
+            "The order is wrong: the finest level comes first.",
+        ),
         Wrong(
             {
                 "levels.insert(0, lateral + above)": "lateral += above\n        levels.insert(0, "
@@ -177,10 +181,10 @@ DOUBLE = Task(
     wrong=[
         Wrong(
             lambda x: np.tile(x, (2, 2, 1)),
-            "You put the whole map beside itself. Each number must be repeated in its place.",
+            "You put the whole map beside itself. Repeat each element in its place.",
         ),
-        Wrong(lambda x: x.repeat(2, axis=0), "Only the rows are doubled."),
-        Wrong(lambda x: x.repeat(2, axis=1), "Only the columns are doubled."),
+        Wrong(lambda x: x.repeat(2, axis=0), "You double only the rows."),
+        Wrong(lambda x: x.repeat(2, axis=1), "You double only the columns."),
         Wrong(
             lambda x: x.repeat(4, axis=1).reshape(2 * x.shape[0], 2 * x.shape[1], x.shape[2]),
             "Your reshape puts the copies into one row and breaks it in two. Repeat along each "
@@ -193,7 +197,7 @@ DOUBLE = Task(
                 double(x),
                 0,
             ),
-            "You fill one pixel of each square. All four get the number.",
+            "You fill one pixel of each square. All four get the value.",
         ),
     ],
 )
@@ -221,8 +225,8 @@ DOUBLE_GRADIENT = Task(
     cases=gradients(),
     examples=[(np.arange(16, dtype=np.float32).reshape(4, 4, 1),)],
     picture=first_channel,
-    after="A copy forward is a sum backward, always. The other way round holds as well: a sum's "
-    "gradient is copied to all that were summed.",
+    after="A copy forward is always a sum backward. The reverse holds, too: a sum's gradient is "
+    "copied to everything that was summed.",
     link="nearest_grad in tinymaskrcnn/ops/interpolate/reference.py",
     hints=(
         "Each number of the small map was copied to four places. What it receives is a sum.",
@@ -232,7 +236,7 @@ DOUBLE_GRADIENT = Task(
     wrong=[
         Wrong(
             {".sum(": ".mean("},
-            "You take the mean. The number was used four times, so all four gradients add up.",
+            "You take the mean. The element was used four times, so all four gradients add up.",
         ),
         Wrong(lambda grad: grad[::2, ::2] * 1.0, "You take one of the four. The others are lost."),
         Wrong(
@@ -240,15 +244,15 @@ DOUBLE_GRADIENT = Task(
                 "reshape(height // 2, 2, width // 2, 2, channels).sum(axis=(1, 3))": "reshape(2, "
                 "height // 2, 2, width // 2, channels).sum(axis=(0, 2))"
             },
-            "You add pixels that lie half a map apart. Those of one square lie side by side.",
+            "You add pixels that lie half a map apart. The pixels of one square lie side by side.",
         ),
         Wrong(
             {
                 "reshape(height // 2, 2, width // 2, 2, channels).sum(axis=(1, "
                 "3))": "reshape(height // 2, width // 2, 4, channels).sum(axis=2)"
             },
-            "Your reshape takes four numbers of one row. A square has two of each of two rows: cut "
-            "both axes into pairs.",
+            "Your reshape takes four elements of one row. A square has two from each of two rows: "
+            "cut both axes into pairs.",
         ),
     ],
 )
@@ -264,7 +268,7 @@ def bilinear_resize(image, height, width):
 
 
 def with_centres(rule):
-    """Resizing where pixel i of n lies at rule(i, m, n) of the old one's m."""
+    """Resizing that puts pixel i of n at rule(i, m, n) among the m old pixels."""
 
     def weights(m, n):
         table = np.zeros((n, m))
@@ -319,13 +323,13 @@ BILINEAR = Task(
     examples=[(np.array([[0.0, 4.0]]), 1, 4), (np.array([[0.0, 4.0], [8.0, 0.0]]), 4, 4)],
     laws=[
         Law(
-            "a resized mirror image is the mirrored resized image",
+            "resizing the mirrored image gives the mirrored resized image",
             lambda f, image, h, w: np.allclose(f(image[:, ::-1], h, w), f(image, h, w)[:, ::-1]),
         )
     ],
     picture=tables,
-    after="The half pixel is the reason why two libraries resize the same picture differently. "
-    "RoIAlign, in lesson 11, is this rule inside a box.",
+    after="The half pixel is why two libraries resize the same image differently. RoIAlign, in "
+    "lesson 11, applies this rule inside a box.",
     link="tinymaskrcnn/ops/interpolate/reference.py",
     hints=(
         "Do one axis at a time: write a function that resizes the first axis, and use it twice.",
@@ -339,22 +343,23 @@ BILINEAR = Task(
     wrong=[
         Wrong(
             with_centres(lambda i, m, n: i * m / n),
-            "You forget the half pixel: the centre of pixel i lies at i + 0.5, in the new image as "
-            "in the old.",
+            "You forget the half pixel: the centre of pixel i lies at i + 0.5, in the new image "
+            "as well as in the old.",
         ),
         Wrong(
             with_centres(lambda i, m, n: i * (m - 1) / max(n - 1, 1)),
-            "You lay corner on corner (align_corners). Here the images' edges lie on each "
-            "other, and the centres half a pixel inside.",
+            "You align the centres of the corner pixels (align_corners). Here the images' edges "
+            "line up, and the centres lie half a pixel inside.",
         ),
         Wrong(
             with_centres(lambda i, m, n: (i + 0.5) * m / n),
-            "You add the half pixel of the new image, and forget to take off that of the old.",
+            "You add the half pixel of the new image, but forget to subtract that of the old.",
         ),
         Wrong(nearest_resize, "You copy the nearest pixel. Blend the four around."),
         Wrong(
             zero_outside,
-            "At the rim your image fades to 0. Outside the outermost centres their value counts.",
+            "At the border your image fades to 0. Beyond the outermost centres, their value "
+            "counts.",
         ),
     ],
 )
