@@ -16,14 +16,14 @@ iou_one = load("boxes_iou").iou_one
 
 
 def box_from_mask(mask):
-    """The edges, looked for row by row and column by column."""
+    """The edges, searched for row by row and column by column."""
     rows = [y for y in range(mask.shape[0]) if mask[y].any()]
     columns = [x for x in range(mask.shape[1]) if mask[:, x].any()]
     return np.float32([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
 
 
 def mask_picture(arguments, expected, got):
-    """The object's pixels in grey, the right box and the answer's."""
+    """The object's pixels in grey, with the right box and the answer's."""
     panel = {"expected": (expected, GROUND_TRUTH), "got": (np.reshape(got, 4), DETECTION)}
     title = "expected " + " ".join(f"{v:g}" for v in expected)
     return boxes_on_grid([panel], [title], pixels=arguments[0])
@@ -37,8 +37,8 @@ BOX_FROM_MASK = Task(
     specification=box_from_mask,
     cases=st.tuples(MASKS),
     picture=mask_picture,
-    after="That is how this package's readers make boxes of masks, so that the two never disagree. "
-    "An object of one pixel has a box with sides of 1, and so an area.",
+    after="This package's readers make boxes from masks like this, so the two never disagree. An "
+    "object of one pixel has a box with sides of 1, and so it has an area.",
     link="tinymaskrcnn/datasets/targets.py",
     hints=(
         "In which rows and columns is there a True? You need the outermost ones.",
@@ -62,12 +62,12 @@ BOX_FROM_MASK = Task(
                 "rows, columns =": "columns, rows =",
                 "columns.max() + 1, rows.max() + 1": "columns.max(), rows.max()",
             },
-            "Two things: x and y are swapped (the first axis of an array is y), and the last pixel "
-            "ends one further than its number.",
+            "Two things: x and y are swapped (the first axis of an array is y), and the last "
+            "pixel ends one beyond its index.",
         ),
         Wrong(
             {"columns.max() + 1, rows.max() + 1": "np.ptp(columns) + 1, np.ptp(rows) + 1"},
-            "Your last two numbers are width and height. Here they are the right and lower edge.",
+            "Your last two numbers are width and height. Here they are the right and lower edges.",
         ),
         Wrong(
             lambda mask: box_from_mask(mask) + np.float32([0.5, 0.5, -0.5, -0.5]),
@@ -75,12 +75,12 @@ BOX_FROM_MASK = Task(
         ),
         Wrong(
             lambda mask: box_from_mask(mask) - np.float32(0.5),
-            "In yours the pixel in column c reaches from c - 0.5 to c + 0.5. Here it covers c to "
+            "In your answer, the pixel in column c covers c - 0.5 to c + 0.5. Here it covers c to "
             "c + 1.",
         ),
         Wrong(
             lambda mask: np.array([0, 0, *mask.shape[::-1]], np.float32),
-            "That is the box of the whole picture. Only the pixels that are True count.",
+            "That is the box of the whole image. Only True pixels count.",
         ),
     ],
 )
@@ -117,7 +117,7 @@ IOU_XYWH = Task(
     specification=iou_xywh,
     cases=st.tuples(box().map(xywh), box().map(xywh)),
     picture=xywh_picture,
-    after="COCO's files and its evaluation (pycocotools) write boxes this way, this package by "
+    after="COCO's files and its evaluation (pycocotools) write boxes this way; this package uses "
     "their edges. Converting once, where files are read, is cheaper than being careful everywhere.",
     link="tinymaskrcnn/datasets/coco_objects.py, where the conversion is made",
     hints=(
@@ -136,13 +136,14 @@ IOU_XYWH = Task(
         ),
         Wrong(
             {"max(w, 0) * max(h, 0)": "w * h"},
-            "Boxes that lie apart get a number. Where they do not meet, a side of the shared part "
-            "comes out negative: what must it be instead, before the sides are multiplied?",
+            "Boxes that lie apart get an IoU other than 0. Where they do not meet, a side of the "
+            "shared part comes out negative: what must it be instead, before you multiply the "
+            "sides?",
         ),
         Wrong(
             {"max(w, 0) * max(h, 0)": "max(w * h, 0)"},
-            "You clamp the product of the sides. Where both are negative it is positive already: "
-            "clamp each side before they are multiplied.",
+            "You clamp the product of the sides. Where both are negative, it is already positive: "
+            "clamp each side before you multiply.",
         ),
         Wrong(
             {"a[1] + a[3], b[1] + b[3]": "a[1] + a[2], b[1] + b[2]"},
@@ -153,11 +154,11 @@ IOU_XYWH = Task(
                 "w = min": "a, b = ([c[0] - c[2] / 2, c[1] - c[3] / 2, *c[2:]] for c in (a, b))\n  "
                 "  w = min"
             },
-            "You take the first two numbers for the centre. They are the left and upper edge.",
+            "You take the first two numbers for the centre. They are the left and upper edges.",
         ),
         Wrong(
             {"- shared": "+ shared"},
-            "You add the shared part to the two areas. It is in both of them already: take it off "
+            "You add the shared part to the two areas. It is already in both of them: subtract it "
             "once.",
         ),
         Wrong(
@@ -175,12 +176,12 @@ IOU_XYWH = Task(
                 "max(w, 0) * max(h, 0)": "max(w + 1, 0) * max(h + 1, 0)",
                 "a[2] * a[3] + b[2] * b[3]": "(a[2] + 1) * (a[3] + 1) + (b[2] + 1) * (b[3] + 1)",
             },
-            "You add one to widths and heights. That is right where coordinates are pixel numbers; "
-            "here they are edges, and right minus left is the width.",
+            "You add one to widths and heights. That is right where coordinates are pixel "
+            "indices; here they are edges, and right minus left is the width.",
         ),
         Wrong(
             {" - shared": ""},
-            "You divide by the sum of the two areas. The shared part is counted twice in it.",
+            "You divide by the sum of the two areas. It counts the shared part twice.",
         ),
         Wrong(
             {"(a[2] * a[3] + b[2] * b[3] - shared)": "min(a[2] * a[3], b[2] * b[3])"},
@@ -208,8 +209,8 @@ COVERED_BY = Task(
     specification=covered_by,
     cases=st.tuples(boxes(1, 4), boxes(1, 4)),
     picture=tables,
-    after="A box inside a crowd has 1 here, however large the crowd is; its IoU would be nearly 0. "
-    "You wrote what COCO's evaluation calls the overlap with `iscrowd`.",
+    after="A box inside a crowd gets 1 here, however large the crowd is; its IoU would be nearly "
+    "0. You wrote what COCO's evaluation calls the overlap with `iscrowd`.",
     link="covered_share in tinymaskrcnn/detection/boxes.py",
     hints=(
         "It is the shared area again, but divided by something other than the union.",
@@ -220,15 +221,15 @@ COVERED_BY = Task(
     wrong=[
         Wrong(
             {"np.maximum(high - low, 0)": "high - low"},
-            "Two negative sides multiply to a positive area. Boxes that do not meet share nothing.",
+            "Two negative sides make a positive area. Boxes that do not meet share nothing.",
         ),
         Wrong(
             {
                 "np.prod(np.maximum(high - low, 0), axis=2)": "np.maximum(np.prod(high - low, "
                 "axis=2), 0)"
             },
-            "You clamp the product. When both sides are negative it is positive already; clamp the "
-            "sides before they are multiplied.",
+            "You clamp the product. When both sides are negative, it is already positive: clamp "
+            "the sides before you multiply.",
         ),
         Wrong(
             {"np.maximum(high - low, 0)": "np.clip(high - low, 0, 1)"},
@@ -236,7 +237,7 @@ COVERED_BY = Task(
         ),
         Wrong(
             {"area[:, None]": "np.minimum(area[:, None], np.prod(b[:, 2:] - b[:, :2], axis=1))"},
-            "You divide by the smaller of the two areas. Here it is always that of `a[i]`.",
+            "You divide by the smaller of the two areas. Here you always divide by that of `a[i]`.",
         ),
         Wrong(
             {"return ": "return (", "area[:, None]": "area[:, None]).T"},
@@ -244,9 +245,9 @@ COVERED_BY = Task(
         ),
         Wrong(
             {"a[:, 2:] - a[:, :2]": "b[:, 2:] - b[:, :2]", "area[:, None]": "area"},
-            "You divide by the areas of `b`. The question is which share of `a[i]` is covered.",
+            "You divide by the areas of `b`. The question is what share of `a[i]` is covered.",
         ),
-        Wrong(as_iou, "That is the IoU. Here only the area of `a[i]` stands below the line."),
+        Wrong(as_iou, "That is the IoU. Here only the area of `a[i]` is in the denominator."),
         Wrong(
             {"area[:, None]": "area"},
             "The areas of `a` run along the wrong axis. They belong to the rows of an (N, M) "
@@ -295,8 +296,9 @@ MASK_IOU = Task(
         (LARGE, LARGE),
     ],
     picture=tables,
-    after="This is the overlap of mask AP, and one matrix product computes it for all pairs. "
-    "Evaluation works on run lengths instead, for a thousand masks of a photo would not fit.",
+    after="This is the overlap that mask AP uses, and one matrix product computes it for all "
+    "pairs. Evaluation works on run lengths instead, because a thousand masks of a photo would "
+    "not fit in memory.",
     link="tinymaskrcnn/evaluation/coco_metrics.py",
     hints=(
         "Make each mask one row of zeros and ones. What does the product of two rows count?",
@@ -321,30 +323,30 @@ MASK_IOU = Task(
                 "len(b), -1).astype(np.float32)": "len(b), -1)",
                 "a @ b.T": "(a @ b.T).astype(float)",
             },
-            "The product of two bool arrays is bool: it says whether the masks meet, and does not "
-            "count where.",
+            "The product of two bool arrays is bool: it says whether the masks meet, not in how "
+            "many pixels.",
         ),
         Wrong(
             {" - both": ""},
-            "You divide by the sum of the two areas. The shared pixels are in it twice.",
+            "You divide by the sum of the two areas. It counts the shared pixels twice.",
         ),
         Wrong(
             {"a.sum(axis=1)[:, None] + b.sum(axis=1) - both": "a.sum(axis=1)[:, None]"},
-            "You divide by the area of the first mask alone. The union also has what only the "
-            "second covers.",
+            "You divide by the area of the first mask alone. The union also includes what only "
+            "the second covers.",
         ),
         Wrong(
             summed_over_masks,
-            "You sum over the masks of `b`. Of the three axes, masks of a, masks of b, pixels, the "
-            "last is to go.",
+            "You sum over the masks of `b`. The three axes are masks of a, masks of b and pixels: "
+            "sum over the last.",
         ),
         Wrong(
             {
                 "a.sum(axis=1)[:, None] + b.sum(axis=1) - both": "np.maximum(a.sum(axis=1)[:, "
                 "None], b.sum(axis=1))"
             },
-            "You divide by the larger of the two areas. The union also has what only the smaller "
-            "one covers.",
+            "You divide by the larger of the two areas. The union also includes what only the "
+            "smaller one covers.",
         ),
         Wrong(
             {" - both": "", "return both": "return 2 * both"},
@@ -353,7 +355,7 @@ MASK_IOU = Task(
         ),
         Wrong(
             {"np.maximum(either, 1)": "either"},
-            "Two empty masks give 0 / 0. Say 0 there: what is not there agrees with nothing.",
+            "Two empty masks give 0 / 0. Return 0 there: what is not there agrees with nothing.",
         ),
     ],
 )
@@ -392,13 +394,13 @@ GIOU = Task(
             lambda f, a, b: np.allclose(f(a, b), f(b, a).T),
         ),
         Law(
-            "GIoU does not change when both are shifted or doubled",
+            "GIoU does not change when both boxes are shifted or doubled",
             lambda f, a, b: np.allclose(f(2 * a + 3, 2 * b + 3), f(a, b), atol=1e-5),
         ),
     ],
     picture=two_boxes,
     after="One minus this is a loss that pulls boxes together even before they touch. DIoU and "
-    "CIoU add the distance of the centres and the difference of the shapes.",
+    "CIoU add the distance between the centres and the difference between the shapes.",
     link="Rezatofighi et al. 2019, section 3: https://arxiv.org/abs/1902.09630",
     hints=(
         "Three areas are enough: the shared one, the union, and that of the smallest box "
@@ -412,18 +414,18 @@ GIOU = Task(
     wrong=[
         Wrong(
             {" - (hull - union) / hull": ""},
-            "That is the plain IoU: it is 0 for all boxes that do not touch. The part about the "
+            "That is the plain IoU: it is 0 for all boxes that do not touch. The term for the "
             "enclosing box is missing.",
         ),
         Wrong(
             {"opposite - corner": "high - low"},
             "Your enclosing box is the shared part. The one that encloses both begins at the "
-            "smaller of two edges and ends at the larger.",
+            "smaller of the two edges and ends at the larger.",
         ),
         Wrong(
             {"np.maximum(high - low, 0)": "high - low"},
-            "The shared part is not clamped: boxes that lie apart share a negative area in yours, "
-            "or, in both directions apart, a positive one.",
+            "You do not clamp the shared part: boxes apart in one direction share a negative "
+            "area, and boxes apart in both directions a positive one.",
         ),
         Wrong(
             {"/ hull": "/ union"},
@@ -431,11 +433,11 @@ GIOU = Task(
         ),
         Wrong(
             {"- (hull - union) / hull": "+ union / hull"},
-            "You are nearly there: the share that neither covers is 1 minus the covered share, and "
-            "it is taken off. A box with itself must come out as 1.",
+            "You are nearly there: the share that neither covers is 1 minus the covered share, "
+            "and you must subtract it. A box with itself must come out as 1.",
         ),
         Wrong(
-            {"both / union - ": "-"}, "The IoU itself is missing: the empty share is taken off it."
+            {"both / union - ": "-"}, "The IoU itself is missing: subtract the empty share from it."
         ),
         Wrong(
             {"(hull - union)": "union"},
@@ -444,11 +446,11 @@ GIOU = Task(
         ),
         Wrong(
             {"- (hull": "+ (hull"},
-            "The empty part of the enclosing box is added. Boxes further apart must get less.",
+            "You add the empty part of the enclosing box. Boxes further apart must get less.",
         ),
         Wrong(
             {"hull - union": "hull - union - both"},
-            "You subtract both areas from the enclosing box: what they share leaves twice. "
+            "You subtract both areas from the enclosing box: what they share is subtracted twice. "
             "Subtract the union.",
         ),
     ],
@@ -473,7 +475,7 @@ IOU_TABLE = Task(
     cases=st.tuples(boxes(1, 3, extent=6), boxes(1, 3, extent=6)),
     examples=[(np.float32([[0, 0, 4, 4], [2, 2, 6, 6]]), np.float32([[1, 1, 3, 3]]))],
     after="Matching, suppression and measuring all start from this table. The new axis in the "
-    "middle of the shape is what makes pairs out of two lists.",
+    "middle of the shape is what turns two lists into pairs.",
     link="box_iou in tinymaskrcnn/ops/box_iou/reference.py",
     hints=(
         "The shared part of two boxes is a box: its left edge is the larger of the two left "
@@ -487,17 +489,17 @@ IOU_TABLE = Task(
     wrong=[
         Wrong(
             {"np.maximum(opposite - corner, 0)": "(opposite - corner)", "union > 0": "union != 0"},
-            "Boxes that lie apart in both directions have two negative sides, and their product is "
-            "positive. A side that they share is never less than 0.",
+            "Boxes that lie apart in both directions have two negative sides, and their product "
+            "is positive. A shared side is never less than 0.",
         ),
         Wrong(
             {" - shared": ""},
-            "The sum of both areas counts the shared part twice: take it off once.",
+            "The sum of both areas counts the shared part twice: subtract it once.",
         ),
         Wrong(
             {"areas_a[:, None] + areas_b - shared": "np.minimum(areas_a[:, None], areas_b)"},
-            "You divide by the smaller area. Two boxes of which one lies in the other would then "
-            "always agree: divide by the union.",
+            "You divide by the smaller area. Then a box inside another would always agree with "
+            "it: divide by the union.",
         ),
         Wrong(
             {
@@ -509,7 +511,7 @@ IOU_TABLE = Task(
         ),
         Wrong(
             {"return shared": "return (shared", "union, 1)": "union, 1)).T"},
-            "Rows and columns are swapped: one row for each box of a.",
+            "Rows and columns are swapped: one row per box of a.",
         ),
     ],
 )
