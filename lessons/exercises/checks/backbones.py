@@ -81,10 +81,10 @@ BLOCK_PARAMETERS = Task(
     "the weights, but not learnt.",
     link="BasicBlock in tinymaskrcnn/models/resnet.py",
     hints=(
-        "Count layer by layer. A 3x3 convolution from a to b channels has 9 * a * b weights; "
-        "a norm of b channels has 2 * b.",
-        "The main path: in_channels to width, width to width, two norms. The shortcut has "
-        "weights only if the stride is not 1 or the number of channels changes.",
+        "Count layer by layer. A 3x3 convolution from a to b channels has 9 * a * b weights; a "
+        "normalisation layer of b channels has 2 * b.",
+        "The main path: in_channels to width, width to width, two normalisation layers. The "
+        "shortcut has weights only if the stride is not 1 or the number of channels changes.",
         "That is 9 * in * width + 9 * width * width + 4 * width, and where the shape changes "
         "also in * width + 2 * width.",
     ),
@@ -311,8 +311,8 @@ BOTTLENECK = Task(
     ],
     max_cases=60,
     after="Sixteen of these, with normalisation layers, are ResNet-50. Training often starts the "
-    "scale of the last one at 0, so that every block is the identity at first, as in the law that "
-    "was checked.",
+    "scale of each block's last one at 0, so that every block is the identity at first, as in the "
+    "law that was checked.",
     link="Bottleneck in tinymaskrcnn/models/resnet.py",
     hints=(
         "The ReLU after the third convolution comes only when the input has been added.",
