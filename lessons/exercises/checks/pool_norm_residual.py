@@ -124,10 +124,10 @@ FOLD = Task(
     "folded during training, too: the gradient then flows through the multiplied weights.",
     link="conv_norm in tinymaskrcnn/nn/layers.py",
     hints=(
-        "Write the norm as: scale times what comes in, plus a shift. Both are fixed, one "
+        "Write the normalisation as: scale times what comes in, plus a shift. Both are fixed, one "
         "number per channel.",
-        "The norm is gamma * (y - mean) / sqrt(var + eps) + beta. Multiplying y is the same "
-        "as multiplying the weights that made it. All that does not contain y is the bias.",
+        "The normalisation is gamma * (y - mean) / sqrt(var + eps) + beta. Multiplying y is the "
+        "same as multiplying the weights that made it. All that does not contain y is the bias.",
         "scale = gamma / sqrt(var + eps). It multiplies the weight along its first axis, so "
         "it needs three more axes; the bias is beta - scale * mean.",
     ),
