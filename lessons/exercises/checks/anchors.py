@@ -69,7 +69,7 @@ FORM_OF_BOX = Task(
         ),
         Wrong(
             {"height / width": "(height / width) ** 0.5"},
-            "You take the root of the ratio. A root turns a ratio into sides; the way back needs "
+            "You take the root of the ratio. Roots turn a ratio into sides; the way back needs "
             "none.",
         ),
         Wrong(
@@ -414,7 +414,7 @@ FITTED_FORMS = Task(
             lambda f, sides, forms, rounds: np.allclose(f(sides, forms, 0), forms),
         ),
         Law(
-            "sides and forms twice as large give a result twice as large",
+            "twice the sides and forms give twice the result",
             lambda f, sides, forms, rounds: np.allclose(
                 f(2 * sides, 2 * forms, rounds), 2 * np.asarray(f(sides, forms, rounds))
             ),
@@ -515,8 +515,7 @@ LAY_ANCHORS = Task(
     wrong=[
         Wrong(
             {"[size / root, size * root]": "[size * root, size / root]"},
-            "Your ratios are upside down: with a ratio of 2, an anchor is twice as high as it is "
-            "wide.",
+            "Your ratios are upside down: a ratio of 2 means twice as high as wide.",
         ),
         Wrong(
             {"x * stride[1], y * stride[0]": "(x + 0.5) * stride[1], (y + 0.5) * stride[0]"},

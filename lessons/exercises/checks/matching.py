@@ -215,7 +215,7 @@ def encode_table(goals, anchors):
 
 
 def table_of_deltas(arguments, expected, got):
-    """The expected and the actual tables of the first two deltas that are wrong."""
+    """The tables of the first two wrong deltas, expected and got."""
     if np.shape(got) != np.shape(expected):
         return None
     names = ("dx", "dy", "dw", "dh")
@@ -299,7 +299,7 @@ ENCODE_TABLE = Task(
         ),
         Wrong(
             {"- middles) / sides": "- middles)"},
-            "Your shifts are in pixels. Count them in sides of the anchor.",
+            "Your shifts are in pixels, not in sides of the anchor.",
         ),
         Wrong({"axis=2)": "axis=2)[..., [1, 0, 3, 2]]"}, "x and y are swapped."),
     ],
@@ -500,7 +500,7 @@ ATSS = Task(
                 "near[(row[near] >= threshold) & inside[g, near]]": "np.flatnonzero((row >= "
                 "threshold) & inside[g])"
             },
-            "In yours, anchors that are not candidates learn, too. Only the k nearest may.",
+            "Anchors that are not candidates learn, too. Only the k nearest may.",
         ),
         Wrong(
             {">= threshold": "> threshold"},
@@ -538,7 +538,7 @@ ATSS = Task(
         ),
         Wrong(
             {"distances[g]": "-distances[g]"},
-            "Your candidates are the k farthest. Take the nearest.",
+            "Your candidates are the k farthest.",
         ),
     ],
 )

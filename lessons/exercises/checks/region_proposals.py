@@ -252,7 +252,7 @@ OBJECTNESS_MAP = Task(
 
 
 def smooth_l1_slope(predicted, goals, beta):
-    """Difference quotients of the loss itself."""
+    """Differences of the loss itself."""
     slopes = []
     for d in (predicted - goals).ravel().tolist():
         higher, lower = smooth_l1_one(d + 1e-7, beta), smooth_l1_one(d - 1e-7, beta)
@@ -315,7 +315,7 @@ SMOOTH_L1_SLOPE = Task(
                 "np.clip((predicted - goals) / beta, -1, 1)": "np.where(abs(d := predicted - "
                 "goals) < beta, d / beta, 1)"
             },
-            "From beta on, the slope is 1 or -1: 1 if the difference is above 0, -1 if it is "
+            "From beta on, the slope is 1 where the difference is above 0, and -1 where it is "
             "below.",
         ),
         Wrong(
@@ -392,7 +392,7 @@ AVERAGE_RECALL = Task(
             lambda f, truth, proposals, count: bool(np.isclose(f(truth, truth, len(truth)), 1)),
         ),
         Law(
-            "doubling the size of all boxes changes nothing",
+            "boxes twice as large change nothing",
             lambda f, truth, proposals, count: bool(
                 np.isclose(f(2 * truth, 2 * proposals, count), f(truth, proposals, count))
             ),
@@ -495,8 +495,8 @@ BEST_ANCHORS = Task(
         ),
         Wrong(
             {'np.argsort(-scores, kind="stable")': 'np.argsort(scores, kind="stable")[::-1]'},
-            "If scores are equal, the first anchor comes first. When you reverse a sorted list, "
-            "you reverse equal ones, too.",
+            "Of equal scores, the first anchor comes first. If you reverse a sorted list, you "
+            "reverse equals, too.",
         ),
         Wrong(
             {"return np.argsort": "return np.sort(np.argsort", "[:k]": "[:k])"},

@@ -329,7 +329,7 @@ def turned_boxes(draw):
 
 
 def quarter_turn(answer, features, box, bins, samples):
-    """If box and map are rotated together by a quarter turn, the crop is the same."""
+    """Rotating box and map together by a quarter turn keeps the crop."""
     cx, cy, width, height, angle = box
     last = features.shape[0] - 1
     turned = np.array([last - cy, cx, width, height, angle + np.pi / 2])

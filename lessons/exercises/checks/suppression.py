@@ -127,8 +127,8 @@ SUPPRESSED_BY = Task(
                 "by = np": "boxes, scores = boxes[np.argsort(-scores)], np.sort(scores)[::-1]\n    "
                 "by = np"
             },
-            "Your list is in the order of the scores, and so are the indices in it. Both, where an "
-            "answer is and what it says, must be indices of the boxes as given.",
+            "Your list is in the order of the scores, and so are the indices in it. Both must use "
+            "the boxes as given: where an answer stands, and what it says.",
         ),
         Wrong(
             {"return by": "return by[np.argsort(-scores)]"},
@@ -153,7 +153,7 @@ SUPPRESSED_BY = Task(
         ),
         Wrong(
             {"np.argsort(-scores)": "range(len(boxes))"},
-            "You visit the boxes in the order given. The best score comes first.",
+            "You visit the boxes as given. Begin with the best score.",
         ),
         Wrong({"-scores": "scores"}, "You begin with the lowest score."),
         Wrong(
@@ -161,7 +161,7 @@ SUPPRESSED_BY = Task(
             "A box that stays has -1, not its own index.",
         ),
         Wrong(
-            {"> threshold": ">= threshold"}, "A box with an IoU of exactly the threshold may stay."
+            {"> threshold": ">= threshold"}, "A box may stay at an IoU of exactly the threshold."
         ),
     ],
 )
@@ -325,7 +325,7 @@ FAST_NMS = Task(
             "as given.",
         ),
         Wrong(
-            {"<= threshold": "< threshold"}, "A box with an IoU of exactly the threshold may stay."
+            {"<= threshold": "< threshold"}, "A box may stay at an IoU of exactly the threshold."
         ),
         Wrong(
             {
