@@ -21,7 +21,7 @@ def form_of_box(b):
 
 
 def form_picture(arguments, expected, got):
-    """The box, and an anchor of the answer's size and ratio about the same centre."""
+    """The box, and an anchor of the answer's size and ratio with the same centre."""
     x, y = (arguments[0][0] + arguments[0][2]) / 2, (arguments[0][1] + arguments[0][3]) / 2
     width, height = got[0] / got[1] ** 0.5, got[0] * got[1] ** 0.5
     anchor = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
@@ -36,8 +36,8 @@ FORM_OF_BOX = Task(
     cases=st.tuples(box().map(np.float32)),
     examples=[(np.float32([0, 0, 4, 4]),), (np.float32([0, 0, 8, 2]),)],
     picture=form_picture,
-    after="A histogram of these two numbers over a data set says which sizes its anchors should "
-    "have. Ratios outside 0.5 to 2 are rare in photos, and common among text lines and ships.",
+    after="A histogram of these two numbers over a data set tells you which sizes its anchors "
+    "need. Ratios outside 0.5 to 2 are rare in photos, but common for lines of text and ships.",
     link="suggested_sizes in tinymaskrcnn/detection/anchor_fit.py",
     hints=(
         "The size is the side of the square that has the same area.",
@@ -48,11 +48,11 @@ FORM_OF_BOX = Task(
     wrong=[
         Wrong(
             {"height / width": "width / height"},
-            "Your ratio is upside down: it is how many times as high as wide the anchor is.",
+            "Your ratio is upside down. It is height over width.",
         ),
         Wrong(
             {"(width * height) ** 0.5": "width * height"},
-            "Your size is the area. It is the side of the square that has this area.",
+            "Your size is the area. It should be the side of the square with that area.",
         ),
         Wrong(
             {"(width * height) ** 0.5": "width * height", "height / width": "width / height"},
@@ -61,23 +61,24 @@ FORM_OF_BOX = Task(
         Wrong(
             {"(width * height) ** 0.5": "max(width, height)"},
             "Your size is the longer side. An anchor of that size and another ratio has a larger "
-            "area than the box; which square has just the area of the box?",
+            "area than the box. Which square has exactly the area of the box?",
         ),
         Wrong(
             {"(width * height) ** 0.5": "np.hypot(width, height)"},
-            "Your size is the diagonal. It is the side of the square of the same area.",
+            "Your size is the diagonal. It should be the side of the square with the same area.",
         ),
         Wrong(
             {"height / width": "(height / width) ** 0.5"},
-            "Your ratio is a root. Roots make sides of a ratio; the way back has none.",
+            "You take the root of the ratio. Roots turn a ratio into sides; the way back needs "
+            "none.",
         ),
         Wrong(
             {"box[2] - box[0], box[3] - box[1]": "box[2] - box[0] + 1, box[3] - box[1] + 1"},
-            "You add one to the sides. Coordinates are edges here: right minus left is the width.",
+            "You add one to the sides. Coordinates here are edges: the width is right minus left.",
         ),
         Wrong(
             {"(width * height) ** 0.5": "(width + height) / 2"},
-            "Your size is the mean of the two sides. The area must be kept: what counts is their "
+            "Your size is the mean of the two sides. The area must stay the same, so use their "
             "product.",
         ),
     ],
@@ -112,8 +113,8 @@ ANCHOR_PLACE = Task(
     specification=anchor_place,
     cases=places(),
     examples=[(7, [(2, 3)], 2), (13, [(2, 3), (1, 2)], 2)],
-    after="Whoever debugs a detector asks this all day: a wrong proposal has a number, and the "
-    "number leads to the cell that made it. Flat order is a promise, and this is how to use it.",
+    after="You ask this all day when you debug a detector: a wrong proposal has an index, and the "
+    "index leads to the cell that made it. Flat order is a promise, and this is how to use it.",
     link="the docstring of AnchorGenerator in tinymaskrcnn/detection/anchors.py",
     hints=(
         "How many anchors does the first level have? If the number is smaller, it stands there.",
@@ -129,7 +130,7 @@ ANCHOR_PLACE = Task(
                 "cell // shapes[level][1], cell % shapes[level][1]": "cell // shapes[level][0], "
                 "cell % shapes[level][0]"
             },
-            "You divide the cell's number by the number of rows. How many cells come before the "
+            "You divide the cell's index by the number of rows. How many cells come before the "
             "next row begins?",
         ),
         Wrong(
@@ -137,27 +138,27 @@ ANCHOR_PLACE = Task(
                 "cell // shapes[level][1], cell % shapes[level][1]": "cell % shapes[level][1], "
                 "cell // shapes[level][1]"
             },
-            "Row and column are exchanged.",
+            "Row and column are swapped.",
         ),
         Wrong(
             {
                 "cell, form = divmod(number, per_cell)": "form, cell = divmod(number, "
                 "np.prod(shapes[level]))"
             },
-            "You count all cells of the first form, then all of the second. The forms of one cell "
-            "come right after each other.",
+            "You count all cells with the first form, then all with the second. The forms of one "
+            "cell come right after each other.",
         ),
         Wrong(
             {
                 "level = 0": "level, given = 0, number",
                 "cell, form = divmod(number, per_cell)": "cell, form = divmod(given, per_cell)",
             },
-            "The level is right. Within it, counting starts at 0 again: what of the number belongs "
-            "to the levels before?",
+            "The level is right. Within it, counting starts at 0 again: how much of the index "
+            "belongs to the levels before?",
         ),
         Wrong(
             {">=": ">"},
-            "Numbers begin at 0: with n anchors on a level, number n is the first of the next one.",
+            "Indices begin at 0: if a level has n anchors, index n is the first of the next level.",
         ),
         Wrong(
             {
@@ -175,12 +176,12 @@ ANCHOR_PLACE = Task(
                 "cell // shapes[level][1], cell % shapes[level][1], form": "row, *divmod(rest, "
                 "per_cell)",
             },
-            "You divide by the columns first. What changes from one number to the next is the "
-            "form, so it must be split off first.",
+            "You divide by the columns first. From one index to the next the form changes, so "
+            "split off the form first.",
         ),
         Wrong(
             {"level = 0": "level, given = 0, number", "[1], form": "[1], given"},
-            "The last number is the form at its cell, from 0 up to `per_cell` - 1.",
+            "The last number is the form within its cell, from 0 to `per_cell` - 1.",
         ),
     ],
 )
@@ -200,7 +201,7 @@ def middle_anchors(shape, stride, forms):
 
 
 def centres_picture(arguments, expected, got):
-    """Centres of the right anchors and of the answer's."""
+    """Centres of the correct anchors and of the answer's."""
 
     def middles(anchors):
         return (anchors[:, :2] + anchors[:, 2:]) / 2
@@ -220,8 +221,8 @@ MIDDLE_ANCHORS = Task(
     ),
     examples=[((1, 2), 4, np.float32([[-1, -1, 1, 1]]))],
     picture=centres_picture,
-    after="Half a stride is all that differs from the lesson's anchors, and it is enough to ruin "
-    "the boxes of weights trained the other way. Such settings belong beside the weights.",
+    after="Only half a stride separates these from the lesson's anchors, but it is enough to ruin "
+    "the boxes of weights trained the other way. Keep such settings with the weights.",
     link="level_anchors in tinymaskrcnn/detection/anchors.py",
     hints=(
         "The middle of cell 0 is half a stride from the edge.",
@@ -237,35 +238,36 @@ MIDDLE_ANCHORS = Task(
                 "[:, None] + 0.5) * stride": "[:, None]) * stride",
                 "np.float32) + 0.5) * stride": "np.float32)) * stride",
             },
-            "Your anchors are centred on the corners of the cells. The middle is half a stride on.",
+            "Your anchors are centred on the corners of the cells. The middle is half a stride "
+            "further.",
         ),
         Wrong(
             {
                 "[:, None] + 0.5) * stride": "[:, None]) * stride + 0.5",
                 "np.float32) + 0.5) * stride": "np.float32)) * stride + 0.5",
             },
-            "You add half a pixel; it must be half a cell. When is the half added, before or after "
-            "the stride is multiplied?",
+            "You add half a pixel, but it must be half a cell. Do you add the half before or after "
+            "you multiply by the stride?",
         ),
         Wrong(
             {
                 "[:, None] + 0.5) * stride": "[:, None]) * stride + stride // 2",
                 "np.float32) + 0.5) * stride": "np.float32)) * stride + stride // 2",
             },
-            "Half of an odd stride is not a whole number: you round it.",
+            "Half of an odd stride is not a whole number, but you round it.",
         ),
         Wrong(
             {"reshape(-1, 4)": "reshape(-1, len(forms), 4)"},
-            "One axis too many: a cell's forms must stand in the same list as all others.",
+            "One axis too many: the forms of all cells belong in one list.",
         ),
-        Wrong({"[x, y, x, y]": "[y, x, y, x]"}, "x and y are exchanged: x grows with the column."),
+        Wrong({"[x, y, x, y]": "[y, x, y, x]"}, "x and y are swapped: x grows with the column."),
         Wrong(
             {".reshape(-1, 4)": ".transpose(1, 0, 2, 3).reshape(-1, 4)"},
-            "The cells come column by column. The lesson's order goes along the rows.",
+            "Your cells come column by column. The lesson goes row by row.",
         ),
         Wrong(
             {".reshape(-1, 4)": ".transpose(2, 0, 1, 3).reshape(-1, 4)"},
-            "All cells of the first form come first. The forms of a cell must stand next to each "
+            "All cells with the first form come first. The forms of one cell must be next to each "
             "other: which axis has to be last before you flatten?",
         ),
     ],
@@ -292,7 +294,7 @@ def anchors_near_a_picture(draw):
 
 
 def border_picture(arguments, expected, got):
-    """The picture in grey, and the first anchor about which the answer is wrong."""
+    """The image in grey, and the first anchor that the answer gets wrong."""
     anchors, (height, width), border = arguments
     place = int(np.flatnonzero(expected != np.asarray(got, bool))[0])
     edges = (-border, -border, width + border, height + border)
@@ -311,8 +313,8 @@ INSIDE_PICTURE = Task(
         (np.float32([[0, 0, 6, 4], [1, 1, 6, 3]]), (4, 6), 1),
     ],
     picture=border_picture,
-    after="Of the 20000 anchors of a photo Faster R-CNN's authors were left with 6000. With a "
-    "pyramid most anchors are small and lie inside; this package keeps all, as torchvision does.",
+    after="Of the 20,000 anchors of a photo, the authors of Faster R-CNN kept 6,000. In a pyramid "
+    "most anchors are small and lie inside; this package keeps all of them, as torchvision does.",
     link="section 3.3 of Faster R-CNN, https://arxiv.org/abs/1506.01497",
     hints=(
         "Two questions for each axis: does it begin late enough, and does it end early enough?",
@@ -324,33 +326,33 @@ INSIDE_PICTURE = Task(
     wrong=[
         Wrong(
             {"[size[1], size[0]]": "[size[0], size[1]]"},
-            "`size` is height, width, in this order. x must be compared with the width.",
+            "`size` is height, width, in this order. Compare x with the width.",
         ),
         Wrong(
             {">=": ">", "<=": "<"},
-            "An anchor that just touches the border is inside: its edge is where the picture ends.",
+            "An anchor that just touches the border is inside: its edge is where the image ends.",
         ),
-        Wrong({"-border": "0", " + border": ""}, "The border is not taken into account."),
+        Wrong({"-border": "0", " + border": ""}, "You leave out the border."),
         Wrong(
             {"-border": "border", "+ border": "- border"},
-            "You shrink the picture by the border. It says how far an anchor may reach *over* the "
+            "You shrink the image by the border. It says how far an anchor may reach *over* the "
             "edge.",
         ),
         Wrong(
             {"+ border": "- border"},
-            "Left and above it is right. On the other side you subtract the border, too; which way "
-            "is over the edge there?",
+            "Left and top are correct. On the other two sides you subtract the border as well; "
+            "which way is over the edge there?",
         ),
         Wrong(
             {"-border).all": "-border).any", "low & high.all": "low | high.any"},
-            "One edge that is inside is enough in yours. All four must be.",
+            "You accept an anchor if one edge is inside. All four must be.",
         ),
         Wrong(
             {"low & high.all(axis=1)": "np.flatnonzero(low & high.all(axis=1))"},
-            "Those are numbers of anchors. True or False for each is asked for.",
+            "These are indices of anchors. Give True or False for each anchor.",
         ),
-        Wrong({" & high.all(axis=1)": ""}, "You look at the left and upper edges only."),
-        Wrong({" + border": ""}, "On the right and below the anchor may reach over the edge, too."),
+        Wrong({" & high.all(axis=1)": ""}, "You check the left and upper edges only."),
+        Wrong({" + border": ""}, "An anchor may reach over the right and lower edges, too."),
     ],
 )
 
@@ -408,19 +410,19 @@ FITTED_FORMS = Task(
     ],
     laws=[
         Law(
-            "no round leaves the forms as they are",
+            "zero rounds leave the forms as they are",
             lambda f, sides, forms, rounds: np.allclose(f(sides, forms, 0), forms),
         ),
         Law(
-            "sides twice as long give forms twice as large",
+            "twice the sides and forms give twice the result",
             lambda f, sides, forms, rounds: np.allclose(
                 f(2 * sides, 2 * forms, rounds), 2 * np.asarray(f(sides, forms, rounds))
             ),
         ),
     ],
     picture=tables,
-    after="YOLOv2 chose its anchors so and got with five of them what nine chosen by hand gave. "
-    "With a pyramid one seldom clusters: a size a level is fitted instead.",
+    after="YOLOv2 chose its anchors this way, and five of them did as well as nine chosen by hand. "
+    "With a pyramid one seldom clusters: one size per level is fitted instead.",
     link="climb in tinymaskrcnn/detection/anchor_fit.py",
     hints=(
         "With the same centre, the shared part of two boxes is as wide as the narrower one "
@@ -438,13 +440,13 @@ FITTED_FORMS = Task(
                 "(shared / (areas + np.prod(forms, axis=1) - shared))": "(-((sides[:, None] - "
                 "forms) ** 2).sum(axis=2))"
             },
-            "You measure the plain distance of the sides. Then large boxes pull harder than small "
-            "ones; the IoU of boxes with the same centre does not care how large they are.",
+            "You measure the plain distance between the sides. Then large boxes pull harder than "
+            "small ones. With the same centre, IoU does not care how large the boxes are.",
         ),
         Wrong(
             {"(shared / (areas + np.prod(forms, axis=1) - shared))": "shared"},
-            "You join by the shared area. A huge form shares most with every box; what is it "
-            "divided by in an IoU?",
+            "You join by the shared area. A huge form shares most with every box; what does an IoU "
+            "divide it by?",
         ),
         Wrong(
             {"np.unique(joined)": "range(len(forms))"},
@@ -452,7 +454,7 @@ FITTED_FORMS = Task(
         ),
         Wrong(
             {"areas + np.prod": "areas * np.prod"},
-            "You multiply the two areas. Their sum, less what is shared, is the union.",
+            "You multiply the two areas. The union is their sum, minus what is shared.",
         ),
         Wrong(
             {
@@ -466,12 +468,12 @@ FITTED_FORMS = Task(
         ),
         Wrong(
             {"sides[joined == k].mean(axis=0)": "np.median(sides[joined == k], axis=0)"},
-            "You take the median; the mean is asked for.",
+            "You take the median. The task asks for the mean.",
         ),
         Wrong(
             clustered(in_turn=True),
-            "You change a form and then let boxes choose again before the next form is changed. In "
-            "a round all boxes choose first, among the old forms.",
+            "You change a form and then let the boxes choose again before the next one. In each "
+            "round, all boxes choose first, among the old forms.",
         ),
     ],
 )
@@ -497,8 +499,8 @@ LAY_ANCHORS = Task(
     kind="build",
     specification=lay_anchors,
     cases=levels_of_a_pyramid(),
-    after="The network's channels are read in just this order, so a swapped pair of loops gives "
-    "every cell the answer of another. A picture of 800 x 1066 pixels has over 200,000 anchors.",
+    after="The network's channels are read in exactly this order, so if you swap two loops, every "
+    "cell gets another cell's answer. An image of 800 x 1066 pixels has over 200,000 anchors.",
     link="level_anchors in tinymaskrcnn/detection/anchors.py",
     hints=(
         "An anchor of ratio r has area size * size and height r * width. What are its width "
@@ -513,24 +515,25 @@ LAY_ANCHORS = Task(
     wrong=[
         Wrong(
             {"[size / root, size * root]": "[size * root, size / root]"},
-            "Your ratios are upside down: a ratio of 2 is twice as high as wide.",
+            "Your ratios are upside down: a ratio of 2 means twice as high as wide.",
         ),
         Wrong(
             {"x * stride[1], y * stride[0]": "(x + 0.5) * stride[1], (y + 0.5) * stride[0]"},
-            "Your anchors lie about the middle of each cell. These, like torchvision's, lie about "
-            "its upper left corner.",
+            "Your anchors are centred on the middle of each cell. These, like torchvision's, are "
+            "centred on its upper left corner.",
         ),
         Wrong(
             {".reshape(-1, 4)": ".transpose(2, 0, 1, 3).reshape(-1, 4)"},
-            "All boxes are there, in another order: the ratio changes fastest, then the column.",
+            "All boxes are there, but in the wrong order: the ratio changes fastest, then the "
+            "column.",
         ),
         Wrong(
             {".reshape(-1, 4)": ".transpose(1, 0, 2, 3).reshape(-1, 4)"},
-            "All boxes are there, in another order: finish a row before the next one begins.",
+            "All boxes are there, but in the wrong order: finish one row before the next begins.",
         ),
         Wrong(
             {"stride[1], y * stride[0]": "stride[0], y * stride[1]"},
-            "The strides are swapped: the first is from row to row.",
+            "The strides are swapped: the first one goes from row to row.",
         ),
         Wrong(
             {".reshape(-1, 4)": ".reshape(-1, 4)[:, [1, 0, 3, 2]]"},

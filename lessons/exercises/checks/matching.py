@@ -23,7 +23,7 @@ def ltrb_offsets(point, b, stride):
 
 
 def offsets_picture(arguments, expected, got):
-    """The box, and the one that the answer's offsets lead to."""
+    """The box, and the box that the answer's offsets lead to."""
     (x, y), right, stride = arguments
     left, up, along, down = np.asarray(got, float) * stride
     mine = (x - left, y - up, x + along, y + down)
@@ -48,8 +48,8 @@ LTRB_OFFSETS = Task(
         (np.float32([4, 8]), np.float32([2, 4, 14, 32]), 4),
     ],
     picture=offsets_picture,
-    after="Detectors without anchors learn these four, and the cells inside an object take the "
-    "place of matching. Dividing by the stride makes one network fit all levels.",
+    after="Detectors without anchors learn these four, and instead of matching they use the cells "
+    "inside each object. Because you divide by the stride, one network fits all levels.",
     link="section 3.1 of FCOS, https://arxiv.org/abs/1904.01355",
     hints=(
         "Four distances: two are the point minus an edge, two are an edge minus the point.",
@@ -58,53 +58,56 @@ LTRB_OFFSETS = Task(
         "np.array of the four in the order left, upper, right, lower, divided by the stride.",
     ),
     wrong=[
-        Wrong({" / stride": ""}, "These are pixels. The distances are asked for in strides."),
+        Wrong({" / stride": ""}, "These are pixels. The task asks for strides."),
         Wrong(
             {"return np": "return -np"},
-            "All four are negative. A distance from a point inside to an edge is not below 0.",
+            "All four are negative. The distance from a point inside to an edge is never below 0.",
         ),
         Wrong(
             {"x - box[0], y - box[1]": "box[0] - x, box[1] - y"},
-            "That is each edge minus the point: left and up come out negative. Distances are asked "
-            "for.",
+            "You take each edge minus the point: left and up come out negative. The task asks for "
+            "distances.",
         ),
         Wrong(
             {"box[2] - x, box[3] - y": "x - box[2], y - box[3]"},
-            "Right and down come out negative: there the edge is the larger number, not the point.",
+            "Right and down come out negative: on those sides the edge is larger than the point.",
         ),
-        Wrong({"/ stride": "// stride"}, "You round. Offsets are not whole numbers of strides."),
+        Wrong(
+            {"/ stride": "// stride"}, "You round. An offset need not be a whole number of strides."
+        ),
         Wrong(
             {"/ stride": "/ np.tile(box[2:] - box[:2], 2)"},
-            "You divide by the sides of the box. It is not known when the offsets are used; the "
-            "stride is.",
+            "You divide by the sides of the box. When the offsets are used, the box is not known; "
+            "the stride is.",
         ),
         Wrong(
             {" / stride": "", "= point": "= point / stride"},
-            "You divide the point by the stride and leave the box in pixels. Take the distances "
+            "You divide the point by the stride but leave the box in pixels. Take the distances "
             "first, all in pixels.",
         ),
         Wrong(
             {"box[2] - x, box[3] - y": "box[0] + box[2] - x, box[1] + box[3] - y"},
             "You read the last two numbers of the box as its sides. They are its right and lower "
-            "edge.",
+            "edges.",
         ),
         Wrong(
             {"y - box[1], box[2] - x": "box[2] - x, y - box[1]"},
-            "The order is left, right, up, down. Left, up, right, down is asked for, as in a box.",
+            "Your order is left, right, up, down. It should be left, up, right, down, as in a box.",
         ),
         Wrong(
             {
                 "[x - box[0], y - box[1], box[2] - x, box[3] - y]": "[y - box[1], x - box[0], "
                 "box[3] - y, box[2] - x]"
             },
-            "x and y are exchanged: the left edge belongs to x.",
+            "x and y are swapped: the left edge belongs to x.",
         ),
         Wrong(
             {
                 "[x - box[0], y - box[1], box[2] - x, box[3] - y]": "[*((box[:2] + box[2:]) / 2 - "
                 "point), *(box[2:] - box[:2])]"
             },
-            "That is how far the box's middle is, and how large the box is. Measure to its edges.",
+            "You say how far away the box's centre is, and how large the box is. Measure to its "
+            "edges.",
         ),
     ],
 )
@@ -140,8 +143,9 @@ SAMPLE_COUNTS = Task(
         (1, 20, 8, 0.25),
         (3, 1, 8, 0.5),
     ],
-    after="The first stage draws 256 at one half, the second 512 at one quarter. Where there are "
-    "few objects the sample is mostly background, and the loss is still divided by its full size.",
+    after="The first stage draws 256, half of them objects at most; the second draws 512, a "
+    "quarter at most. With few objects the sample is mostly background, and the loss is still "
+    "divided by its full size.",
     link="tinymaskrcnn/detection/sampler.py",
     hints=(
         "Decide the objects first. The background takes what is left.",
@@ -153,12 +157,13 @@ SAMPLE_COUNTS = Task(
     wrong=[
         Wrong(
             {"size - drawn": "size - int(size * fraction)"},
-            "You draw at most the other fraction of background. It fills up whatever the objects "
-            "leave: with no objects at all the whole sample is background.",
+            "You limit the background to the other fraction. It fills whatever the objects leave: "
+            "with no objects, the whole sample is background.",
         ),
         Wrong(
             {"size - drawn": "int(drawn * (1 - fraction) / fraction) if fraction else size"},
-            "You keep the two in proportion. A picture with one object would give a sample of two.",
+            "You keep the two in proportion. An image with one object would then give a sample of "
+            "two.",
         ),
         Wrong(
             {"int(size * fraction)": "size"},
@@ -166,20 +171,20 @@ SAMPLE_COUNTS = Task(
         ),
         Wrong(
             {"int(size * fraction)": "int(np.ceil(size * fraction))"},
-            "You round up: where half of 7 are allowed, 4 are more than that.",
+            "You round up. If half of 7 are allowed, 4 are too many.",
         ),
         Wrong(
             {"int(": "round("},
-            "You round to the nearest: where half of 7 are allowed, 4 are more than that.",
+            "You round to the nearest number. If half of 7 are allowed, 4 are too many.",
         ),
         Wrong(
             {"int(size * fraction)": "size * fraction"},
-            "Half an object cannot be drawn. Round down.",
+            "You cannot draw half an object. Round down.",
         ),
         Wrong(
             {"min(objects, int(size * fraction))": "int(min(objects, size) * fraction)"},
-            "You draw the fraction of the objects. It is a fraction of `size`, and a limit: where "
-            "there are fewer objects than that, all of them are drawn.",
+            "You draw a fraction of the objects. It is a fraction of `size`, and a limit: if there "
+            "are fewer objects than that, all of them are drawn.",
         ),
         Wrong(
             {
@@ -187,16 +192,16 @@ SAMPLE_COUNTS = Task(
                 "(1 - fraction)))",
                 "drawn, min(background, size - drawn)": "min(objects, size - rest), rest",
             },
-            "You limit the background and let objects fill up. It is the other way round: objects "
-            "have a limit, and background takes what they leave.",
+            "You limit the background and let the objects fill up. It is the other way round: "
+            "objects have a limit, and background takes what they leave.",
         ),
         Wrong(
             {"drawn = ": "size = min(objects + background, size)\n    drawn = "},
-            "You take the fraction of what there is. It is a fraction of `size`.",
+            "You take a fraction of what there is. It is a fraction of `size`.",
         ),
         Wrong(
             {"min(background, size - drawn)": "size - drawn"},
-            "There may be less background than the sample has room for.",
+            "There may be less background than there is room for in the sample.",
         ),
     ],
 )
@@ -210,7 +215,7 @@ def encode_table(goals, anchors):
 
 
 def table_of_deltas(arguments, expected, got):
-    """The four tables that the answer should be and is."""
+    """The tables of the first two wrong deltas, expected and got."""
     if np.shape(got) != np.shape(expected):
         return None
     names = ("dx", "dy", "dw", "dh")
@@ -226,8 +231,8 @@ ENCODE_TABLE = Task(
     cases=st.tuples(boxes(1, 3), boxes(1, 4)),
     examples=[(np.float32([[5, 3, 13, 7]]), np.float32([[2, 2, 6, 10], [5, 3, 13, 7]]))],
     picture=table_of_deltas,
-    after="The shapes did it: (G, 1, 2) against (n, 2). DETR matches by a cost of such a table, "
-    "and solves for the cheapest way to give every object one box.",
+    after="The shapes did the work: (G, 1, 2) against (n, 2). DETR matches with a table of costs "
+    "like this, and solves for the cheapest way to give every object one box.",
     link="tinymaskrcnn/detection/box_coder.py, the same for pairs",
     hints=(
         "It is encode, for every pair. Where does an extra axis have to go so that each goal "
@@ -245,33 +250,33 @@ ENCODE_TABLE = Task(
                 "goal_sides[:, None]",
                 "goal_sides[:, None] / sides": "sides / goal_sides[:, None]",
             },
-            "The two sets are exchanged: that is how objects would move to the anchors. Divide by "
-            "the sides of the anchor.",
+            "The two sets are swapped: you move objects to anchors. Divide by the sides of the "
+            "anchor.",
         ),
         Wrong(
             {"axis=2)": "axis=2).transpose(1, 0, 2)"},
-            "Your table is turned over: the first axis is that of the objects.",
+            "Your table is transposed: its first axis must be the objects.",
         ),
         Wrong(
             {"- middles) / sides": "- middles) / goal_sides[:, None]"},
-            "You divide the shift by the object's side. When the box is decoded the object is not "
-            "known yet; the anchor's side is.",
+            "You divide the shift by the object's side. The decoder does not know the object yet; "
+            "it knows the anchor's side.",
         ),
         Wrong(
             {"goal_middles[:, None] - middles": "goals[:, None, :2] - anchors[:, :2]"},
-            "You compare upper left corners. The shift is that of the centres.",
+            "You compare upper left corners. The shift is between the centres.",
         ),
         Wrong(
             {"np.log(goal_sides[:, None] / sides)": "goal_sides[:, None] / sides"},
-            "The last two are plain ratios. What is their logarithm?",
+            "Your last two are plain ratios. What is their logarithm?",
         ),
         Wrong(
             {"axis=2)": "axis=2).transpose(2, 0, 1)"},
-            "The four numbers stand on the first axis. They belong on the last.",
+            "Your four numbers are on the first axis. They belong on the last.",
         ),
         Wrong(
             {"np.log(goal_sides[:, None] / sides)": "np.log(goal_sides[:, None]) / np.log(sides)"},
-            "You divide the logarithms. Divide the sides, and take the logarithm of that.",
+            "You divide the logarithms. Divide the sides first, then take the logarithm.",
         ),
         Wrong(
             {
@@ -279,24 +284,24 @@ ENCODE_TABLE = Task(
                 "goal_sides[:, None]": "goal_sides",
                 "axis=2": "axis=1",
             },
-            "You encode pair by pair. Every object meets every anchor: where must an empty axis "
+            "You encode pair by pair. Every object meets every anchor: where does an empty axis "
             "go, so that (G, 1, 2) meets (n, 2)?",
         ),
         Wrong(
             {"sides / 2, goals": "sides // 2, goals", "goal_sides / 2": "goal_sides // 2"},
-            "Your middles are rounded down: `//` is a division without a remainder. A box may be "
-            "1 wide, and its middle lies at a half.",
+            "You round the centres down: `//` divides without a remainder. A box may be 1 wide, "
+            "and then its centre is at a half.",
         ),
         Wrong(
             {"np.concatenate": "np.stack"},
-            "The shifts and the logarithms lie on top of each other, along an axis of their own: "
-            "np.stack makes a new one. Put them behind each other on the last.",
+            "You lay the shifts and the logarithms on top of each other: np.stack makes a new "
+            "axis. Put them one after the other along the last axis.",
         ),
         Wrong(
             {"- middles) / sides": "- middles)"},
-            "The shifts are in pixels, not in sides of the anchor.",
+            "Your shifts are in pixels, not in sides of the anchor.",
         ),
-        Wrong({"axis=2)": "axis=2)[..., [1, 0, 3, 2]]"}, "x and y are exchanged."),
+        Wrong({"axis=2)": "axis=2)[..., [1, 0, 3, 2]]"}, "x and y are swapped."),
     ],
 )
 
@@ -333,8 +338,8 @@ PROPOSAL_LABELS = Task(
         (np.zeros((0, 2), np.float32), np.zeros(0, np.int64), 0.5),
     ],
     picture=tables,
-    after="The same matcher serves both stages, only with other numbers: 0.5 and 0.5, so that "
-    "nothing is left out, and no rescue: there will be better proposals as training goes on.",
+    after="Both stages use the same matcher, only with other numbers: here 0.5 and 0.5, so that "
+    "nothing is ignored, and no rescue. Training goes on, and better proposals will come.",
     link="RoIHeads in tinymaskrcnn/models/roi_heads.py",
     hints=(
         "For each proposal: which object does it overlap most, and how much?",
@@ -347,17 +352,17 @@ PROPOSAL_LABELS = Task(
     wrong=[
         Wrong(
             {"len(labels) == 0": "False"},
-            "Right, except for a picture without objects: the largest of no numbers is an error. "
-            "Every proposal is background there.",
+            "Correct, except for an image without objects: the largest of no numbers is an error. "
+            "There, every proposal is background.",
         ),
         Wrong(
             {"iou.shape[1]": "0"},
-            "A picture without objects still has proposals, and each needs a label.",
+            "An image without objects still has proposals, and each needs a label.",
         ),
         Wrong(
             {"iou.max(axis=0)": "iou.max(axis=1)", "iou.argmax(axis=0)": "iou.argmax(axis=1)"},
-            "You look along the rows: that gives the best proposal of each object. For each "
-            "proposal the best object is asked for.",
+            "You look along the rows: that gives the best proposal for each object. Find the best "
+            "object for each proposal.",
         ),
         Wrong(
             {
@@ -365,8 +370,8 @@ PROPOSAL_LABELS = Task(
                 "iou.max(axis=0)": "iou.max(axis=1)",
                 "iou.argmax(axis=0)": "iou.argmax(axis=1)",
             },
-            "You look along the rows: that gives the number of the best proposal of each object, "
-            "and there may be no such label. For each proposal the best object is asked for.",
+            "You look along the rows: that gives the index of the best proposal for each object, "
+            "and there may be no label with that index. Find the best object for each proposal.",
         ),
         Wrong(
             {
@@ -379,19 +384,19 @@ PROPOSAL_LABELS = Task(
         ),
         Wrong(
             {">= threshold": "> threshold"},
-            "A proposal that overlaps by exactly the threshold is an object.",
+            "A proposal that overlaps by exactly the threshold counts as an object.",
         ),
         Wrong(
             {"np.zeros(iou.shape[1], np.int64)": "np.full(iou.shape[1], -1)", "], 0)": "], -1)"},
-            "Background is class 0 here, not -1: the classifier has a place for it.",
+            "Background is class 0 here, not -1: the classifier has an output for it.",
         ),
         Wrong(
             {"labels[iou.argmax(axis=0)]": "iou.argmax(axis=0)"},
-            "You give the object's number. Its class is asked for.",
+            "You give the object's index. The task asks for its class.",
         ),
         Wrong(
             {"labels[iou.argmax(axis=0)]": "labels[(iou >= threshold).argmax(axis=0)]"},
-            "You take the first object that overlaps enough, not the one that overlaps most.",
+            "You take the first object that overlaps enough. Take the one that overlaps most.",
         ),
     ],
 )
@@ -400,7 +405,7 @@ PROPOSAL_LABELS = Task(
 
 
 def atss(iou, distances, inside, k):
-    """Object by object, as the docstring tells it."""
+    """Object by object, as the docstring says."""
     count = iou.shape[1]
     best, value = [-1] * count, [-1.0] * count
     for g in range(len(iou)):
@@ -455,15 +460,15 @@ ATSS = Task(
             ).all(),
         ),
         Law(
-            "distances twice as long change nothing",
+            "doubling the distances changes nothing",
             lambda f, iou, distances, inside, k: np.array_equal(
                 f(iou, 2 * distances, inside, k), f(iou, distances, inside, k)
             ),
         ),
     ],
     picture=tables,
-    after="With this rule RetinaNet, with anchors, and FCOS, without, came out equal: how boxes "
-    "are chosen for training mattered more than anchors did. It has one number, k.",
+    after="With this rule, RetinaNet with anchors and FCOS without came out equal: how boxes are "
+    "chosen for training mattered more than anchors did. The rule has just one number, k.",
     link="Zhang et al. 2020, section 4, https://arxiv.org/abs/1912.02424",
     hints=(
         "Do one object at a time. Keep, for each anchor, the object it has learned so far and "
@@ -479,47 +484,48 @@ ATSS = Task(
     wrong=[
         Wrong(
             {" + row[near].std()": ""},
-            "Your threshold is the mean alone; the standard deviation is to be added.",
+            "Your threshold is the mean alone. Add the standard deviation.",
         ),
         Wrong(
             {" & inside[g, near]": ""},
-            "Anchors whose centres lie outside the object are not ruled out.",
+            "You do not rule out anchors whose centres lie outside the object.",
         ),
         Wrong(
             {"distances[g]": "-row"},
-            "Your candidates are the k that overlap most, not the k whose centres are nearest.",
+            "Your candidates are the k anchors that overlap most. Take the k with the nearest "
+            "centres.",
         ),
         Wrong(
             {
                 "near[(row[near] >= threshold) & inside[g, near]]": "np.flatnonzero((row >= "
                 "threshold) & inside[g])"
             },
-            "Anchors that are no candidates learn, too. Only the k nearest may.",
+            "Anchors that are not candidates learn, too. Only the k nearest may.",
         ),
         Wrong(
             {">= threshold": "> threshold"},
-            "An IoU of exactly the threshold is enough. With two candidates the better one always "
+            "An IoU of exactly the threshold is enough. With two candidates, the better one always "
             "sits on it.",
         ),
         Wrong(
             {"takes[row[takes] > value[takes]]": "takes"},
-            "Where two objects want an anchor, yours goes to the later one. Which of the two does "
-            "it overlap most?",
+            "If two objects want an anchor, you give it to the later one. Which of the two does it "
+            "overlap most?",
         ),
         Wrong(
             {"[:k]": "[:k]\n        near = near[inside[g, near]]"},
-            "You throw away the candidates outside before you make the threshold. All k make it; "
-            "which of them lie inside is asked afterwards.",
+            "You throw away the candidates outside before you compute the threshold. Use all k for "
+            "it, and ask afterwards which of them lie inside.",
         ),
         Wrong(
             {".std()": ".std(ddof=1)"},
-            "Your deviation is divided by k - 1 (`ddof=1`): with one candidate that is 0 / 0. "
-            "NumPy's own divides by k.",
+            "You divide the deviation by k - 1 (`ddof=1`): with one candidate that is 0 / 0. NumPy "
+            "divides by k unless told otherwise.",
         ),
         Wrong(
             {"row[takes] > value[takes]": "best[takes] < 0"},
-            "Where two objects want an anchor, yours goes to the first of them. It goes to the one "
-            "that it overlaps most.",
+            "If two objects want an anchor, you give it to the first. It goes to the one that it "
+            "overlaps most.",
         ),
         Wrong(
             {"row[near].mean() + row[near].std()": "row.mean() + row.std()"},
@@ -527,10 +533,13 @@ ATSS = Task(
         ),
         Wrong(
             {"inside[g, near]": "inside[g, near] & (iou.argmax(axis=0)[near] == g)"},
-            "An anchor whose favourite object does not take it is free for another. Compare only "
-            "the objects that want it.",
+            "If an anchor's favourite object does not take it, another may. Compare only the "
+            "objects that want it.",
         ),
-        Wrong({"distances[g]": "-distances[g]"}, "Your candidates are the k farthest."),
+        Wrong(
+            {"distances[g]": "-distances[g]"},
+            "Your candidates are the k farthest.",
+        ),
     ],
 )
 
@@ -554,8 +563,8 @@ MATCH_ANCHORS = Task(
     specification=match_anchors,
     cases=overlaps(),
     examples=[(np.array([[0.8, 0.4, 0.1]]), 0.7, 0.3, False)],
-    after="With this one function and two other numbers the second stage decides which proposals "
-    "are objects. Every loss of the model rests on it.",
+    after="With two other numbers, this same function decides in the second stage which proposals "
+    "are objects. Every loss of the model depends on it.",
     link="Matcher in tinymaskrcnn/detection/matcher.py",
     hints=(
         "Each anchor needs two numbers: its best IoU and which object has it. Both are taken "
@@ -569,25 +578,25 @@ MATCH_ANCHORS = Task(
     wrong=[
         Wrong(
             {"if rescue": "if False"},
-            "Nothing is rescued: an object that no anchor overlaps enough would never be learned.",
+            "You rescue nothing: an object that no anchor overlaps enough would never be learned.",
         ),
-        Wrong({"-1, -2": "-2, -1"}, "-1 and -2 are exchanged: -1 is background, -2 is left out."),
+        Wrong({"-1, -2": "-2, -1"}, "-1 and -2 are swapped: -1 is background, -2 is ignored."),
         Wrong(
             {"(iou == iou.max(axis=1, keepdims=True)).any(axis=0)": "iou.argmax(axis=1)"},
-            "You rescue one anchor for each object. If several overlap it equally, all count.",
+            "You rescue one anchor per object. If several overlap it equally, all count.",
         ),
         Wrong(
             {
                 "match[saved] = favourite[saved]": "for g, row in enumerate(iou):\n            "
                 "match[row == row.max()] = g"
             },
-            "A rescued anchor learns the object that *it* overlaps most, which may be another one "
-            "than the object that rescued it.",
+            "A rescued anchor learns the object that *it* overlaps most. That may not be the "
+            "object that rescued it.",
         ),
         Wrong({">= high": "> high"}, "An overlap of exactly `high` is enough."),
         Wrong(
             {"< low": "<= low"},
-            "Background is what overlaps by less than `low`; exactly `low` is left out.",
+            "Background is what overlaps by less than `low`; exactly `low` is ignored.",
         ),
     ],
 )
@@ -614,7 +623,7 @@ ENCODE = Task(
     cases=two_rows_of_boxes(),
     examples=[(np.float32([[2, 0, 10, 4]]), np.float32([[0, 0, 4, 4]]))],
     after="Because shifts are measured in the anchor's sides, a large and a small object ask for "
-    "the same numbers. These are the goals that both box losses compare with.",
+    "the same numbers. These are the targets that both box losses compare with.",
     link="BoxCoder.encode in tinymaskrcnn/detection/box_coder.py",
     hints=(
         "First turn both boxes into centre and sides. The rest is one line.",
@@ -626,23 +635,23 @@ ENCODE = Task(
     wrong=[
         Wrong(
             {"goal_centre - centre": "goals[:, :2] - anchors[:, :2]"},
-            "You measure the shift from corner to corner; it is from centre to centre.",
+            "You measure the shift from corner to corner. Measure it from centre to centre.",
         ),
         Wrong(
             {"- centre) / sides": "- centre) / goal_sides"},
-            "The shift is divided by the goal's sides. The goal is unknown when a box is "
-            "predicted; divide by the anchor's.",
+            "You divide the shift by the goal's sides. When a box is predicted, the goal is "
+            "unknown; divide by the anchor's sides.",
         ),
         Wrong(
             {
                 "(goal_centre - centre) / sides": "(centre - goal_centre) / goal_sides",
                 "goal_sides / sides": "sides / goal_sides",
             },
-            "The other way round: the deltas lead from the anchor to the goal.",
+            "It is the other way round: the deltas lead from the anchor to the goal.",
         ),
         Wrong(
             {"np.log(goal_sides / sides)": "goal_sides / sides"},
-            "The last two are the logarithms of the ratios: 0 means as large as the anchor.",
+            "The last two are logarithms of the ratios: 0 means as large as the anchor.",
         ),
     ],
 )
@@ -682,19 +691,17 @@ DECODE = Task(
     wrong=[
         Wrong(
             {"np.minimum(deltas[:, 2:], np.log(1000 / 16))": "deltas[:, 2:]"},
-            "dw and dh are not limited. A wild answer of 20 would make a box 500 million times as "
+            "You do not limit dw and dh. A wild answer of 20 would make a box 500 million times as "
             "wide.",
         ),
         Wrong({"np.exp(": "(1 + "}, "dw and dh are logarithms of ratios; what undoes a logarithm?"),
-        Wrong(
-            {"sides / 2 + ": ""}, "The shift starts from the anchor's centre, not from its corner."
-        ),
+        Wrong({"sides / 2 + ": ""}, "The shift starts at the anchor's centre, not at its corner."),
         Wrong(
             {
                 "deltas[:, :2] * sides": "deltas[:, :2] * sides * np.exp(np.minimum(deltas[:, 2:], "
                 "np.log(1000 / 16)))"
             },
-            "The shift is measured in the anchor's sides, not in those of the new box.",
+            "The shift is measured in the anchor's sides, not in the new box's sides.",
         ),
     ],
 )

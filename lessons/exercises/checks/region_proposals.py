@@ -22,7 +22,7 @@ def overlaps_of(truth, proposals):
 
 
 def boxes_picture(arguments, expected, got):
-    """True boxes and the first proposals."""
+    """Ground-truth boxes and the first proposals."""
     truth, proposals = arguments[0][:4], arguments[1][:4]
     panel = {f"true {i}": (b, GROUND_TRUTH) for i, b in enumerate(truth)}
     panel |= {f"proposal {i}": (b, PROPOSAL) for i, b in enumerate(proposals)}
@@ -51,8 +51,8 @@ PROPOSAL_RECALL = Task(
     cases=st.tuples(boxes(1, 3), boxes(0, 4), THRESHOLDS),
     examples=SCENES,
     picture=boxes_picture,
-    after="Recall is a ceiling: what has no proposal can never be detected. It says nothing of "
-    "false alarms, which are the second stage's business.",
+    after="Recall is a ceiling: an object without a proposal can never be detected. It says "
+    "nothing about false alarms, which are the second stage's business.",
     link="recalls in tinymaskrcnn/viz/figures/proposals.py",
     hints=(
         "Each true box asks only for its best proposal.",
@@ -64,30 +64,30 @@ PROPOSAL_RECALL = Task(
     wrong=[
         Wrong(
             {"len(proposals) == 0": "False"},
-            "Right, unless there are no proposals: then nothing is found, and the largest of no "
+            "Correct, unless there are no proposals: then nothing is found, and the largest of no "
             "numbers is an error.",
         ),
         Wrong(
             {"axis=1": "axis=0"},
             "You count the proposals that overlap an object: that is precision. Count the objects "
-            "that are overlapped.",
+            "that some proposal overlaps.",
         ),
         Wrong(
             {"len(proposals) == 0": "False", "axis=1": "axis=0"},
-            "You count the proposals that overlap an object: that is precision, and nothing over "
-            "nothing where there are none. Count the objects that are overlapped.",
+            "You count the proposals that overlap an object: that is precision, and without "
+            "proposals it is nothing over nothing. Count the objects that some proposal overlaps.",
         ),
         Wrong(
             {"len(proposals) == 0": "False", ".max(axis=1)": ""},
-            "You average over all pairs. An object is found once, by whichever proposal.",
+            "You average over all pairs. An object is found once, no matter by which proposal.",
         ),
         Wrong(
             {".mean()": ".sum()"},
-            "You count the objects that are found. Which share of them is it?",
+            "You count the objects that are found. What share of all objects is that?",
         ),
         Wrong(
             {".max(axis=1) >= threshold).mean()": " >= threshold).sum() / len(truth)"},
-            "An object that several proposals find counts several times. Found is found.",
+            "You count an object several times if several proposals find it. Found is found.",
         ),
         Wrong({">= threshold": "> threshold"}, "An overlap of exactly the threshold is enough."),
         Wrong(
@@ -95,7 +95,8 @@ PROPOSAL_RECALL = Task(
                 "(box_iou(truth, proposals).max(axis=1) >= threshold)": "box_iou(truth, "
                 "proposals).max(axis=1)"
             },
-            "You average the best overlaps. Only whether each reaches the threshold counts.",
+            "You average the best overlaps. All that counts is whether each one reaches the "
+            "threshold.",
         ),
     ],
 )
@@ -123,8 +124,9 @@ FOCAL_TERM = Task(
         st.sampled_from([0, 1, 2]),
     ),
     examples=[(0.0, True, 0), (2.0, True, 2), (2.0, False, 1), (-500.0, True, 1), (500.0, True, 2)],
-    after="With gamma 2 an anchor that is right with probability 0.9 counts a hundredth of what it "
-    "did. That is the other way round the thousand to one of background, beside drawing a sample.",
+    after="With gamma 2, an anchor that is right with probability 0.9 counts a hundredth of what "
+    "it did. Besides drawing a sample, this is the other way to deal with a thousand background "
+    "anchors for each object.",
     link="Lin et al. 2017, section 3, https://arxiv.org/abs/1708.02002",
     hints=(
         "Turn the question round: with the sign of the logit changed, background is an "
@@ -141,17 +143,17 @@ FOCAL_TERM = Task(
                 "max(-right, 0) + np.log1p(np.exp(-abs(right)))": "-np.log(p if is_object else 1 "
                 "- p)",
             },
-            "Right for small logits. For -500 the probability is 0 to the last digit, and its "
-            "logarithm is infinite; how does the lesson avoid it?",
+            "Correct for small logits. At -500 the probability is 0 to the last digit, and its "
+            "logarithm is infinite; how does the lesson avoid that?",
         ),
         Wrong(
             {"1 - np.exp(-cost)": "np.exp(-cost)"},
-            "You weigh by how sure the right answer was, so that easy anchors count most. Weigh by "
-            "how far it was from sure.",
+            "You weight by how sure the right answer was, so that easy anchors count most. Weight "
+            "by how far it was from sure.",
         ),
         Wrong(
             {"(1 - np.exp(-cost))": "(1 / (1 + np.exp(logit)))"},
-            "For background the right answer has probability 1 - p, and what it lacks is p.",
+            "For background the right answer has probability 1 - p, so p is what it lacks.",
         ),
         Wrong(
             {
@@ -163,13 +165,13 @@ FOCAL_TERM = Task(
         ),
         Wrong(
             {"(1 - np.exp(-cost)) ** gamma": "cost**gamma"},
-            "You weigh by the cost itself. Weigh by what the right answer's probability lacks.",
+            "You weight by the cost itself. Weight by what the right answer's probability lacks.",
         ),
         Wrong(
-            {"(1 - np.exp(-cost)) ** gamma * ": ""}, "That is the cross-entropy, without the power."
+            {"(1 - np.exp(-cost)) ** gamma * ": ""}, "That is the cross-entropy without the power."
         ),
-        Wrong({"** gamma": "* gamma"}, "You multiply by gamma. It is the exponent."),
-        Wrong({"return (": "return -("}, "The sign is turned round: a loss is not below 0."),
+        Wrong({"** gamma": "* gamma"}, "You multiply by gamma. It is an exponent."),
+        Wrong({"return (": "return -("}, "Your sign is wrong: a loss is never below 0."),
     ],
 )
 
@@ -198,8 +200,8 @@ OBJECTNESS_MAP = Task(
         (np.float32([1, -1, 2, 0, -3, -4]), (1, 3)),
     ],
     picture=tables,
-    after="One reshape, because the flat order puts the forms of a cell next to each other. Since "
-    "the sigmoid rises, the best logit may be taken before it or after it.",
+    after="One reshape is enough, because the flat order puts the forms of a cell next to each "
+    "other. The sigmoid always rises, so you may take the best logit before it or after it.",
     link="best_of_cells in lessons/figures/proposals.py",
     hints=(
         "The logits of one cell stand side by side. What shape does the flat array really have?",
@@ -211,36 +213,37 @@ OBJECTNESS_MAP = Task(
     wrong=[
         Wrong(
             {"reshape(*shape, -1).max(axis=2)": "reshape(-1, *shape).max(axis=0)"},
-            "You read all cells of the first form, then all of the second. The forms of one cell "
-            "stand next to each other, so theirs is the last axis.",
+            "You read all cells with the first form, then all with the second. The forms of one "
+            "cell are next to each other, so they are the last axis.",
         ),
         Wrong(
             {"reshape(*shape, -1).max(axis=2)": "reshape(*shape[::-1], -1).max(axis=2).T"},
-            "The map is turned over: rows come first.",
+            "Your map is transposed: rows come first.",
         ),
-        Wrong({".max(": ".mean("}, "You average the anchors of a cell. The best is asked for."),
+        Wrong({".max(": ".mean("}, "You average the anchors of a cell. Take the best one."),
         Wrong(
-            {"1 / (1 + np.exp(-best))": "best"}, "These are logits. Probabilities are asked for."
+            {"1 / (1 + np.exp(-best))": "best"},
+            "These are logits. The task asks for probabilities.",
         ),
         Wrong(
             {".max(axis=2)": ""},
-            "You give every anchor of a cell. Only the best one's probability is asked for.",
+            "You give every anchor of a cell. Give only the probability of the best one.",
         ),
         Wrong(
             {"-1)": "3)"},
-            "There are not always three anchors at a cell. NumPy can work their number out.",
+            "A cell does not always have three anchors. NumPy can work out how many there are.",
         ),
         Wrong(
             {".max(": ".min(", "-best": "best"},
-            "The sign of the logit is lost: a large logit must give a large probability.",
+            "You lose the sign of the logit: a large logit must give a large probability.",
         ),
         Wrong(
             {"-best": "best"},
-            "The sign of the logit is lost: a large logit must give a probability near 1.",
+            "You lose the sign of the logit: a large logit must give a probability near 1.",
         ),
         Wrong(
             {".max(": ".argmax(", "1 / (1 + np.exp(-best))": "best"},
-            "That says *which* anchor is the best. How probable is it?",
+            "You say *which* anchor is the best. How probable is it?",
         ),
     ],
 )
@@ -276,8 +279,8 @@ SMOOTH_L1_SLOPE = Task(
     ],
     picture=tables,
     same=same_slope,
-    after="The gradient is the difference, cut off: from beta on every error pulls with force one. "
-    "Gradient clipping for single numbers, one could say, built into the loss.",
+    after="The gradient is the difference, clipped: from beta on, every error pulls with force "
+    "one. You could call it gradient clipping for single numbers, built into the loss.",
     link="smooth_l1_grad in tinymaskrcnn/ops/losses/reference.py",
     hints=(
         "Take the derivative of both parts: of d squared over (2 beta), and of |d| - beta / 2.",
@@ -288,22 +291,23 @@ SMOOTH_L1_SLOPE = Task(
     wrong=[
         Wrong(
             {"np.clip((predicted - goals) / beta, -1, 1)": "(predicted - goals) / beta"},
-            "That is the slope of the parabola everywhere. From beta on the loss is straight.",
+            "That is the slope of the parabola everywhere. From beta on, the loss is a straight "
+            "line.",
         ),
         Wrong(
             {"np.clip((predicted - goals) / beta, -1, 1)": "np.sign(predicted - goals)"},
-            "That is the slope of the plain distance. Below beta it is gentler.",
+            "That is the slope of the plain distance. Below beta the slope is gentler.",
         ),
         Wrong(
             {
                 "np.clip((predicted - goals) / beta, -1, 1)": "np.where(abs(d := predicted - "
                 "goals) < beta, d, np.sign(d))"
             },
-            "Below beta the loss is d * d / (2 * beta). What does its slope keep of beta?",
+            "Below beta the loss is d * d / (2 * beta). How much of beta is left in its slope?",
         ),
         Wrong(
             {"predicted - goals": "goals - predicted"},
-            "All signs are turned round: a prediction that is too large must have a positive "
+            "All your signs are flipped: a prediction that is too large must have a positive "
             "slope, so that it goes down.",
         ),
         Wrong(
@@ -311,29 +315,31 @@ SMOOTH_L1_SLOPE = Task(
                 "np.clip((predicted - goals) / beta, -1, 1)": "np.where(abs(d := predicted - "
                 "goals) < beta, d / beta, 1)"
             },
-            "From beta on the slope is 1 or -1, as the difference is above or below 0.",
+            "From beta on, the slope is 1 where the difference is above 0, and -1 where it is "
+            "below.",
         ),
         Wrong(
             {
                 "np.clip((predicted - goals) / beta, -1, 1)": "np.where(abs(d := predicted - "
                 "goals) < beta, 2 * d / beta, np.sign(d))"
             },
-            "The loss below beta is the square over *twice* beta. The two of the slope goes away.",
+            "Below beta the loss is the square over *twice* beta. The 2 from the derivative "
+            "cancels.",
         ),
         Wrong(
             lambda p, g, beta: np.vectorize(smooth_l1_one)(abs(p - g), beta),
-            "That is the loss. Its slope is asked for.",
+            "That is the loss. The task asks for its slope.",
         ),
         Wrong(
             {
                 "np.clip((predicted - goals) / beta, -1, 1)": "abs(np.clip((predicted - goals) / "
                 "beta, -1, 1))"
             },
-            "A slope has a sign: where the prediction is too small it is negative.",
+            "A slope has a sign: it is negative where the prediction is too small.",
         ),
         Wrong(
             {"-1, 1)": "-1, 1) / goals.size"},
-            "You divide by how many there are. The loss is summed, not averaged.",
+            "You divide by how many numbers there are. The loss is summed, not averaged.",
         ),
     ],
 )
@@ -358,7 +364,7 @@ def over_thresholds(truth, proposals, count):
 
 
 def all_different(case):
-    """No two IoU are equal, so that the greedy choice has no ties."""
+    """No two IoU values are equal, so the greedy choice has no ties."""
     values = overlaps_of(*case[:2]).ravel()
     values = values[values > 0.4]
     return len(np.unique(values)) == len(values)
@@ -382,19 +388,19 @@ AVERAGE_RECALL = Task(
     ],
     laws=[
         Law(
-            "the true boxes themselves have average recall 1",
+            "the ground-truth boxes themselves have average recall 1",
             lambda f, truth, proposals, count: bool(np.isclose(f(truth, truth, len(truth)), 1)),
         ),
         Law(
-            "boxes twice as large give the same",
+            "boxes twice as large change nothing",
             lambda f, truth, proposals, count: bool(
                 np.isclose(f(2 * truth, 2 * proposals, count), f(truth, proposals, count))
             ),
         ),
     ],
     picture=boxes_picture,
-    after="COCO's AR does this at ten thresholds, and FPN's table 1 is made of it. It goes along "
-    "with how well a detector built on the proposals will do, better than recall at 0.5 does.",
+    after="COCO's AR does this at ten thresholds, and table 1 of FPN is made of it. It predicts "
+    "how well a detector built on these proposals will do, better than recall at 0.5.",
     link="Hosang et al. 2015, https://arxiv.org/abs/1502.05082",
     hints=(
         "Always take the best pair of the whole table, then strike out its row and its column.",
@@ -410,7 +416,7 @@ AVERAGE_RECALL = Task(
                 "min(overlaps.shape)": "len(truth)",
                 "overlaps[g], overlaps[:, n] = -1, -1": "overlaps[g] = -1",
             },
-            "One proposal may serve several true boxes in yours. Once it is taken it is out.",
+            "You let one proposal serve several true boxes. Once it is taken, it is out.",
         ),
         Wrong(
             {
@@ -419,14 +425,14 @@ AVERAGE_RECALL = Task(
                 "overlaps[g].argmax()",
                 "overlaps[g], overlaps[:, n] = -1, -1": "overlaps[:, n] = -1",
             },
-            "Your true boxes choose in their order. The best pair of all is taken first, so that "
-            "nobody takes what is another's perfect match.",
+            "Your true boxes choose one after the other. Take the best pair of all first, so that "
+            "nobody takes another box's perfect match.",
         ),
-        Wrong({"[:count]": ""}, "You use all proposals. Only the first `count` exist here."),
+        Wrong({"[:count]": ""}, "You use all proposals. Only the first `count` may be used."),
         Wrong({" * 2": ""}, "The factor of 2 is missing: perfect boxes must give 1."),
         Wrong(
             {"max(overlaps[g, n] - 0.5, 0)": "(overlaps[g, n] - 0.5)"},
-            "An IoU below one half takes something away in yours. It counts 0.",
+            "You let an IoU below one half take something away. It counts as 0.",
         ),
         Wrong(
             {"max(overlaps[g, n] - 0.5, 0) * 2": "overlaps[g, n] >= 0.5"},
@@ -434,8 +440,8 @@ AVERAGE_RECALL = Task(
         ),
         Wrong(
             over_thresholds,
-            "You average recall over ten thresholds, with shared proposals. The integral over all "
-            "thresholds is simpler: each pair counts by how far it is above 0.5.",
+            "You average recall over ten thresholds, and proposals are shared. The integral over "
+            "all thresholds is simpler: each pair counts by how far it is above 0.5.",
         ),
         Wrong(
             {
@@ -444,15 +450,15 @@ AVERAGE_RECALL = Task(
                 "n].argmax()",
                 "overlaps[g], overlaps[:, n] = -1, -1": "overlaps[g] = 0",
             },
-            "Your proposals choose in their order. The best pair of all is taken first.",
+            "Your proposals choose one after the other. Take the best pair of all first.",
         ),
         Wrong(
             {"overlaps[g], overlaps[:, n] = -1, -1": "overlaps[g] = 0"},
-            "The true box is out, its proposal is not: it serves again.",
+            "You remove the true box but not its proposal: it serves again.",
         ),
         Wrong(
             {"/ len(truth)": "/ min(overlaps.shape)"},
-            "You average over the pairs. True boxes without a proposal belong into the mean, as 0.",
+            "You average over the pairs. True boxes without a proposal belong in the mean, as 0.",
         ),
     ],
 )
@@ -474,8 +480,8 @@ BEST_ANCHORS = Task(
     specification=best_anchors,
     cases=st.tuples(few_scores(), st.integers(1, 6)),
     examples=[(np.float32([0, 2, 1]), 2)],
-    after="The model does this on each level by itself, so that a level with few anchors also "
-    "gets its turn. Only the few hundred anchors that are left are ever turned into boxes.",
+    after="The model does this on each level separately, so a level with few anchors gets its "
+    "turn, too. Only the few hundred anchors that are left ever become boxes.",
     link="tinymaskrcnn/detection/top_k.py",
     hints=(
         "NumPy can tell you the order of an array, from the smallest to the largest.",
@@ -484,19 +490,21 @@ BEST_ANCHORS = Task(
         "np.argsort(-scores, kind='stable')[:k]. A slice that is too long does no harm.",
     ),
     wrong=[
-        Wrong({"-scores": "scores"}, "Those are the lowest scores. NumPy sorts ascending."),
+        Wrong(
+            {"-scores": "scores"}, "These are the lowest scores. NumPy sorts in ascending order."
+        ),
         Wrong(
             {'np.argsort(-scores, kind="stable")': 'np.argsort(scores, kind="stable")[::-1]'},
-            "Of equal scores the first anchor comes first; reversing a sorted list turns equals "
-            "round, too.",
+            "Of equal scores, the first anchor comes first. If you reverse a sorted list, you "
+            "reverse equals, too.",
         ),
         Wrong(
             {"return np.argsort": "return np.sort(np.argsort", "[:k]": "[:k])"},
-            "They are the right ones in the order of the anchors. The best one comes first.",
+            "These are the right anchors, in index order. Put the best one first.",
         ),
         Wrong(
             {"return np.argsort": "return scores[np.argsort", "[:k]": "[:k]]"},
-            "Those are scores. Which anchors have them?",
+            "These are scores. Which anchors have them?",
         ),
     ],
 )
@@ -531,7 +539,7 @@ BINARY_CROSS_ENTROPY = Task(
     cases=judged_logits(),
     examples=[(np.array([0.0]), np.array([1.0]))],
     after="Objectness and masks are both learned with it. At logit 0 it costs log 2, whatever the "
-    "truth is: the first number to look for in a fresh run.",
+    "ground truth: look for that number first in a fresh run.",
     link="binary_cross_entropy in tinymaskrcnn/ops/losses/reference.py",
     hints=(
         "exp overflows for large positive numbers only. Write the formula so that exp sees "
@@ -543,20 +551,20 @@ BINARY_CROSS_ENTROPY = Task(
     wrong=[
         Wrong(
             by_the_definition,
-            "Right on paper. But at 1000 the probability is rounded to 1, and log(1 - 1) is minus "
-            "infinity: write max(z, 0), z t and log(1 + exp(-|z|)) instead.",
+            "Correct on paper. But at 1000 the probability is rounded to 1, and log(1 - 1) is "
+            "minus infinity: write max(z, 0), z t and log(1 + exp(-|z|)) instead.",
         ),
         Wrong(
             {"logits * targets": "logits * (1 - targets)"},
-            "A sure and right answer is expensive with yours. The targets are turned round.",
+            "You make a sure and right answer expensive. Your targets are flipped.",
         ),
         Wrong(
             {"return ": "return np.mean(", "abs(logits)))": "abs(logits))))"},
-            "That is the mean; what each logit costs is asked for.",
+            "That is the mean. The task asks for the cost of each logit.",
         ),
         Wrong(
             {"logits * targets": "np.maximum(logits, 0) * targets"},
-            "Where the truth is 1 and the logit negative, a term is missing: it is z t, not "
+            "If the target is 1 and the logit is negative, a term is missing: it is z t, not "
             "max(z, 0) t.",
         ),
     ],
@@ -578,8 +586,8 @@ SMOOTH_L1 = Task(
         arrays(st.tuples(st.integers(1, 2), st.integers(1, 3)), -6, 6, 4.0),
         st.sampled_from([1.0, 0.5, 2.0]),
     ),
-    after="Its slope is never more than 1, so one box that is far off cannot upset a whole step. "
-    "Near the goal the parabola lets the slope die away, and the boxes settle.",
+    after="Its slope is never steeper than 1, so one box that is far off cannot upset a whole "
+    "step. Near the goal the parabola lets the slope die away, and the boxes settle.",
     link="smooth_l1 in tinymaskrcnn/ops/losses/reference.py",
     hints=(
         "Only the size of the difference matters, not its sign.",
@@ -599,14 +607,14 @@ SMOOTH_L1 = Task(
         ),
         Wrong(
             {"np.abs(difference)": "difference"},
-            "A large negative difference falls on the parabola. What counts is the distance.",
+            "A large negative difference lands on the parabola. What counts is the distance.",
         ),
         Wrong(
             {
                 "np.where(distance < beta, distance**2 / (2 * beta), distance - beta / "
                 "2)": "distance"
             },
-            "That is the plain distance (L1): it is as steep near the goal as far away.",
+            "That is the plain distance (L1): it is as steep near the goal as far from it.",
         ),
     ],
 )

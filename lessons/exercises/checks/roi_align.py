@@ -15,7 +15,7 @@ bilinear_at, align_one = LESSON.bilinear_at, LESSON.align_one
 
 
 def level_with(rule):
-    """The level of each box, by a function of (width, height, cells) that need not be clipped."""
+    """The level of each box, by a function of (width, height, cells); clipped here."""
 
     def levels(given, cells):
         sides = [(x2 - x1, y2 - y1) for x1, y1, x2, y2 in np.asarray(given, float)]
@@ -40,8 +40,8 @@ LEVEL_BY_CELLS = Task(
     ),
     examples=[(np.float32([[0, 0, 56, 20], [0, 0, 57, 20], [0, 0, 4, 4], [0, 0, 900, 9]]), 14)],
     picture=tables,
-    after="FCOS (Tian et al. 2019) sorts its objects to levels in this manner. The rule of FPN "
-    "takes the root of the area instead, so that a long thin box goes to a finer map than here.",
+    after="FCOS (Tian et al. 2019) assigns its objects to levels like this. FPN's rule takes the "
+    "root of the area instead, so a long thin box goes to a finer map than here.",
     link="Lin et al. 2017, equation 1: https://arxiv.org/abs/1612.03144",
     hints=(
         "On level k a cell is 2 ** k pixels. When do `cells` cells hold the longer side?",
@@ -63,18 +63,18 @@ LEVEL_BY_CELLS = Task(
         ),
         Wrong(
             {"np.clip(level, 2, 5)": "level"},
-            "There is no level below 2 or above 5: what is smaller or larger goes to the nearest "
-            "one that there is.",
+            "There is no level below 2 or above 5: a smaller or larger box goes to the nearest "
+            "level that exists.",
         ),
         Wrong(
             {"np.ceil": "np.floor"},
-            "You round down: the side is then longer than the cells allow. Which way must a level "
-            "that is not whole be rounded, so that the box fits?",
+            "You round down, so the side is longer than the cells allow. Which way must you round "
+            "a level that is not whole, so that the box fits?",
         ),
         Wrong(
             {"np.ceil": "np.round"},
-            "You round to the nearest level. A box that is a little too long for a level would "
-            "stay on it: which way must you round so that it always fits?",
+            "You round to the nearest level, so a box that is a little too long would stay on its "
+            "level. Which way must you round so that it always fits?",
         ),
         Wrong(
             {
@@ -85,11 +85,11 @@ LEVEL_BY_CELLS = Task(
         ),
         Wrong(
             {"log2": "log"},
-            "That is the natural logarithm. From level to level the stride doubles.",
+            "That is the natural logarithm. The stride doubles from level to level.",
         ),
         Wrong(
             {"astype(int)": "astype(int) - 2"},
-            "You count levels from 0. The finest map is called 2, for its stride is 2 ** 2.",
+            "You count levels from 0. The finest map is level 2, because its stride is 2 ** 2.",
         ),
     ],
 )
@@ -98,7 +98,7 @@ LEVEL_BY_CELLS = Task(
 
 
 def spread_with(weights):
-    """A gradient by a function of (down, across) that gives the four cells' shares, row by row."""
+    """A gradient by a function of (down, across) for the shares of the four cells, row by row."""
 
     def gradient(shape, y, x, slope):
         out = np.zeros((shape[0] + 1, shape[1] + 1))
@@ -133,8 +133,8 @@ SPREAD = Task(
     cases=samples_in_a_map(),
     examples=[((3, 4), 0.25, 1.5, 8.0), ((3, 4), 2.0, 3.0, 1.0)],
     picture=lambda arguments, expected, got: tables(arguments, expected, got),
-    after="Do that for each sample of each region, and you have RoIAlign's backward pass. The sum "
-    "of the shares is 1, so nothing of a gradient is lost and nothing is made.",
+    after="Do this for each sample of each region, and you have RoIAlign's backward pass. The "
+    "shares add up to 1, so no gradient is lost and none is made.",
     link="roi_align_grad in tinymaskrcnn/ops/roi_align/reference.py",
     hints=(
         "Backward, the four weights are the same as forward: each of the four cells receives "
@@ -151,8 +151,8 @@ SPREAD = Task(
                 "down, across = y": "across, down = y",
                 "if part * share > 0": "if row < shape[0] and column < shape[1]",
             },
-            "The two fractions are swapped: how far the point is below its cell mixes rows, how "
-            "far right of it mixes columns.",
+            "The two fractions are swapped: how far the point is below its cell mixes rows, and "
+            "how far right of it mixes columns.",
         ),
         Wrong(
             {
@@ -164,24 +164,25 @@ SPREAD = Task(
         ),
         Wrong(
             nearest,
-            "You give all to the nearest cell. Everyone who was read gets as much as it counted.",
+            "You give everything to the nearest cell. Every cell that was read gets as much as it "
+            "counted.",
         ),
         Wrong(
             {"= y - r, x - c": "= 0, 0"},
-            "You give all to the cell above and left of the point. The value was a mix of four "
-            "cells, and each gets as much as it counted in it.",
+            "You give everything to the cell above and left of the point. The value was a mix of "
+            "four cells, and each gets as much as it counted in the mix.",
         ),
         Wrong(
             {"slope * ": ""},
-            "These are the weights alone. By what is the gradient of the value multiplied?",
+            "These are only the weights. What must you multiply them by to get a gradient?",
         ),
         Wrong(
             {
                 "if part * share > 0": "if row < shape[0] and column < shape[1]",
                 "slope * part * share": "slope / 4",
             },
-            "You give a quarter to each of the four. How much each counted depends on where the "
-            "point lies between them.",
+            "You give a quarter to each of the four cells. How much each one counted depends on "
+            "where the point lies between them.",
         ),
         Wrong(
             {
@@ -189,8 +190,8 @@ SPREAD = Task(
                 "gradient[row, column] +=": "gradient[min(row, shape[0] - 1), min(column, "
                 "shape[1] - 1)] =",
             },
-            "On the last row or column two of your four cells are the same one, and the second, "
-            "whose share is 0, overwrites the first.",
+            "On the last row or column, two of your four cells are the same one. The second, whose "
+            "share is 0, overwrites the first.",
         ),
     ],
 )
@@ -227,9 +228,8 @@ ALIGN_MAX = Task(
     cases=maps_with_a_box(),
     examples=[(RAMP, np.array([0.5, 1.0, 4.5, 3.0]), 2, 2)],
     picture=tables,
-    after="Reading a grid by two index arrays is what the package's NumPy form avoids by two "
-    "matrix products. This one can take any function of the samples, also those that are not "
-    "linear.",
+    after="The package's NumPy version uses two matrix products, so it need not read a grid with "
+    "two index arrays. This one can take any function of the samples, even one that is not linear.",
     link="He et al. 2017, table 2c: https://arxiv.org/abs/1703.06870",
     hints=(
         "The samples form a grid: the rows have their places, the columns theirs. No list of "
@@ -243,36 +243,36 @@ ALIGN_MAX = Task(
     wrong=[
         Wrong(
             {".max(": ".mean("},
-            "That is the mean, RoIAlign as the model has it. Here the largest sample counts.",
+            "That is the mean, RoIAlign as the model uses it. Here the largest sample counts.",
         ),
         Wrong(
             {" + 0.5)": ")"},
-            "Your samples begin on the bins' edges. They are spread evenly inside: half a step "
-            "from either edge.",
+            "Your samples begin on the edges of the bins. They are spread evenly inside: half a "
+            "step from either edge.",
         ),
         Wrong(
             {
                 "(np.arange(bins * samples) + 0.5) / (bins * samples)": "np.linspace(0, 1, bins * "
                 "samples)"
             },
-            "Your samples reach from edge to edge of the box. The first lies half a step inside, "
-            "and so does the last.",
+            "Your samples reach from edge to edge of the box. The first and the last lie half a "
+            "step inside.",
         ),
         Wrong(
             {
                 "(1 - down) * upper + down * lower": "np.max([features[r + i][:, c + j] for i in "
                 "(0, 1) for j in (0, 1)], axis=0)"
             },
-            "You take the maximum of the cells. First a value is read between the cells, then the "
-            "largest of these is taken.",
+            "You take the maximum of the cells. First read values between the cells, then take the "
+            "largest of these.",
         ),
         Wrong(
             {"r, c = y": "y, x = np.floor(y + 0.5), np.floor(x + 0.5)\n    r, c = y"},
-            "You read the nearest cell. That rounds, which is what RoIAlign was made to avoid.",
+            "You read the nearest cell. That rounds, and RoIAlign was made to avoid rounding.",
         ),
         Wrong(
             {"(1, 3))": "(1, 3)).T"},
-            "Rows and columns are swapped: the first axis of the result goes down.",
+            "Rows and columns are swapped: the first axis of the result runs downwards.",
         ),
         Wrong(
             {
@@ -280,16 +280,16 @@ ALIGN_MAX = Task(
                 "samples, samples).max(axis=(2, 3))"
             },
             "You cut the grid of points into (bins, bins, samples, samples). Its first axis runs "
-            "over bins and their samples along y, its second likewise along x: name the four "
-            "lengths in that order.",
+            "over bins and their samples along y, and its second does the same along x: give the "
+            "four lengths in that order.",
         ),
         Wrong(
             {
                 "reshape(bins, samples, bins, samples).max(axis=(1, 3))": "reshape(samples, bins, "
                 "samples, bins).max(axis=(0, 2))"
             },
-            "Your bins are made of samples that lie far apart. Of the points along one axis the "
-            "first `samples` belong to the first bin: which of the two numbers comes first in the "
+            "Your bins are made of samples that lie far apart. Along each axis, the first "
+            "`samples` points belong to the first bin: which of the two numbers comes first in the "
             "shape?",
         ),
     ],
@@ -329,7 +329,7 @@ def turned_boxes(draw):
 
 
 def quarter_turn(answer, features, box, bins, samples):
-    """Box and map turned together by a quarter give the same crop."""
+    """Rotating box and map together by a quarter turn keeps the crop."""
     cx, cy, width, height, angle = box
     last = features.shape[0] - 1
     turned = np.array([last - cy, cx, width, height, angle + np.pi / 2])
@@ -348,10 +348,10 @@ ALIGN_ROTATED = Task(
         (RAMP, np.array([3.0, 2.5, 4.0, 2.0, 0.0]), 2, 2),
         (RAMP, np.array([0.0, 2.5, 4.0, 1.0, 0.3]), 2, 2),
     ],
-    laws=[Law("turning map and box together changes nothing", quarter_turn)],
+    laws=[Law("rotating map and box together changes nothing", quarter_turn)],
     picture=tables,
-    after="Detectron2 has this as ROIAlignRotated, with kernels of its own for one more number a "
-    "box. The head behind it need not know that anything was turned.",
+    after="Detectron2 has this as ROIAlignRotated, with kernels of its own, all for one more "
+    "number per box. The head behind it need not know that anything was rotated.",
     link="https://detectron2.readthedocs.io/en/latest/modules/layers.html",
     hints=(
         "Lay the grid around the origin first, unturned. Then turn it, then move it to the centre.",
@@ -365,35 +365,35 @@ ALIGN_ROTATED = Task(
     wrong=[
         Wrong(
             {"angle = box": "angle = [*box[:4], 0]"},
-            "The angle does nothing. Where does a point of the upright box go when the box is "
-            "turned about its centre?",
+            "Your angle does nothing. Where does a point of the upright box go when the box is "
+            "rotated about its centre?",
         ),
         Wrong(
             {"angle = box": "angle = [*box[:4], np.deg2rad(box[4])]"},
-            "The angle hardly does anything in yours. It is in radians.",
+            "Your angle hardly does anything. It is in radians.",
         ),
         Wrong(
             {"- across": "+ across", "centre_y + along": "centre_y - along"},
-            "You turn the other way. With y downwards a quarter turn takes the box's right to the "
-            "picture's down: what does the sine do to y for a point on the right?",
+            "You rotate the wrong way. With y downwards, a quarter turn takes the box's right side "
+            "to the bottom of the image: what does the sine do to y for a point on the right?",
         ),
         Wrong(
             {
                 "y, x = np.where(within, y, 0), np.where(within, x, 0)": "y, x = np.clip(y, 0, "
                 "features.shape[0] - 1), np.clip(x, 0, features.shape[1] - 1)\n    within = True"
             },
-            "Samples outside the map are held to its border. Here they count as 0.",
+            "You move samples outside the map to its border. Here they count as 0.",
         ),
         Wrong(
             {
                 ".mean(axis=(1, 3))": ".sum(axis=(1, 3)) / np.maximum(within.reshape(bins, "
                 "samples, bins, samples).sum(axis=(1, 3)), 1)"
             },
-            "You divide by the samples inside the map. The mean is over all of them.",
+            "You divide by the number of samples inside the map. The mean is over all of them.",
         ),
         Wrong(
             {"(1, 3))": "(1, 3)).T"},
-            "Rows and columns are swapped: the first axis of the crop goes along the box's height.",
+            "Rows and columns are swapped: the first axis of the crop runs along the box's height.",
         ),
     ],
 )
@@ -424,8 +424,8 @@ BILINEAR = Task(
     specification=bilinear,
     cases=points_on_maps(),
     examples=[(np.float32([[[0], [4]], [[8], [12]]]), np.array([0.5]), np.array([0.25]))],
-    after="It has a slope by every cell that it reads, and so a loss on a crop can teach the map. "
-    "Rounding to a cell, as RoIPool did, is what it replaced.",
+    after="It has a gradient with respect to every cell that it reads, so a loss on a crop can "
+    "teach the map. It replaced rounding to a cell, as RoIPool did.",
     link="_axis_weights in tinymaskrcnn/ops/roi_align/reference.py",
     hints=(
         "A point between four cells: how far is it below the upper two, and how far right of "
@@ -439,19 +439,18 @@ BILINEAR = Task(
     wrong=[
         Wrong(
             {"(y - r)[:, None], (x - c)[:, None]": "1 - (y - r)[:, None], 1 - (x - c)[:, None]"},
-            "The nearer cell counts less with yours: the weight of a cell is one minus its "
-            "distance.",
+            "You count the nearer cell less: the weight of a cell is one minus its distance.",
         ),
         Wrong(
             {
                 "(y - r)[:, None], (x - c)[:, None]": "(y - r >= 0.5)[:, None], (x - c >= 0.5)[:, "
                 "None]"
             },
-            "You read the nearest cell. Mix the four around the point.",
+            "You read the nearest cell. Mix the four cells around the point.",
         ),
         Wrong(
             {" * inside[:, None]": ""},
-            "A point more than a cell outside reads 0, and not the edge.",
+            "A point more than one cell outside reads 0, not the edge.",
         ),
         Wrong(
             {"height, width, _ =": "y, x = x, y\n    height, width, _ ="},
@@ -487,7 +486,7 @@ ROI_CROP = Task(
     cases=regions_of_maps(),
     max_cases=60,
     after="Both heads see nothing but such crops, 7 x 7 for the class and 14 x 14 for the mask. "
-    "It is the layer that Mask R-CNN added.",
+    "This is the layer that Mask R-CNN added.",
     link="roi_align in tinymaskrcnn/ops/roi_align/reference.py",
     hints=(
         "Lay out the points along one axis first: size * samples of them, evenly spaced.",
@@ -500,16 +499,16 @@ ROI_CROP = Task(
     wrong=[
         Wrong(
             {"= box": "= np.floor(box)"},
-            "The box is rounded to whole cells: that was RoIPool's mistake. Keep its fractions.",
+            "You round the box to whole cells: that was RoIPool's mistake. Keep its fractions.",
         ),
         Wrong(
             {" + 0.5)": ")"},
-            "Your points start at the bin's edge. With two points in a bin they lie at a quarter "
-            "and at three quarters of it.",
+            "Your points start at the edge of the bin. With two points per bin, they lie at one "
+            "quarter and three quarters of it.",
         ),
         Wrong(
             {"max(y2 - y1, 1)": "(y2 - y1)", "max(x2 - x1, 1)": "(x2 - x1)"},
-            "A side shorter than one cell counts as one cell.",
+            "A side shorter than one cell counts as one cell long.",
         ),
         Wrong(
             {"= box": "= box - 0.5"},
@@ -557,7 +556,7 @@ PYRAMID_LEVEL = Task(
     specification=pyramid_level,
     cases=boxes_of_all_sizes(),
     examples=[(np.float32([[0, 0, 224, 224]]), 2, 5), (np.float32([[0, 0, 448, 448]]), 2, 5)],
-    after="224 is the side of the pictures on which backbones are trained, and level 4 was the map "
+    after="224 is the side of the images that backbones are trained on, and level 4 was the map "
     "that detectors used before there were pyramids. Most objects are smaller: they go to level 2.",
     link="level_of in tinymaskrcnn/models/roi_pooling.py",
     hints=(
@@ -574,16 +573,16 @@ PYRAMID_LEVEL = Task(
         ),
         Wrong(
             {"np.sqrt(areas) / 224": "areas / 224**2"},
-            "Your level goes by the area. Doubling the side makes the area four times as large, "
-            "and is one level.",
+            "Your level depends on the area. Doubling the side makes the area four times as large, "
+            "but that is one level.",
         ),
         Wrong(
             {".prod(axis=1)": ".max(axis=1) ** 2"},
-            "You go by the longer side; it is the square of the same area that counts.",
+            "You use the longer side. What counts is the side of the square with the same area.",
         ),
         Wrong(
             {"np.clip(np.floor(4 + doublings), finest, coarsest)": "np.floor(4 + doublings)"},
-            "The level is not held between finest and coarsest: there are no such maps.",
+            "You do not keep the level between finest and coarsest: there are no maps beyond them.",
         ),
     ],
 )

@@ -28,7 +28,7 @@ def ranked(scores):
 
 
 def greedy(boxes, scores, threshold):
-    """Numbers of the boxes that stay, best first."""
+    """Indices of the boxes that stay, best first."""
     overlap, kept = table_of(boxes, boxes), []
     for i in ranked(scores):
         if not any(overlap[i, j] > threshold for j in kept):
@@ -37,7 +37,7 @@ def greedy(boxes, scores, threshold):
 
 
 def kept_picture(arguments, expected, got):
-    """The boxes, with their scores; those that should stay in colour."""
+    """The boxes with their scores; those that should stay are in colour."""
     everything, scores = arguments[:2]
     if len(everything) > 6:
         return None
@@ -51,7 +51,7 @@ def kept_picture(arguments, expected, got):
 
 @st.composite
 def scored(draw, min_count=1, max_count=5):
-    """Boxes that often overlap, and scores of which no two are equal."""
+    """Boxes that often overlap, and scores, no two of them equal."""
     some = draw(boxes(min_count, max_count, extent=5, min_side=2))
     scores = draw(st.permutations(range(1, len(some) + 1)))
     return some, np.float32(scores) / 8
@@ -87,7 +87,7 @@ def by_the_nearest(boxes, scores, threshold):
 
 
 def by_picture(arguments, expected, got):
-    """The boxes; those that should stay in colour."""
+    """The boxes; those that should stay are in colour."""
     stays = np.flatnonzero(expected < 0)
     picture = kept_picture(arguments, stays, stays)
     return picture if np.shape(got) == np.shape(expected) else None
@@ -100,8 +100,8 @@ SUPPRESSED_BY = Task(
     cases=scenes(),
     examples=[*SCENES, (PAIR, FALLING[:3], 0.5)],
     picture=by_picture,
-    after="This is how the trace of this package explains where a detection went. An object that "
-    "is lost to its neighbour shows at once: its box was dropped by one of another object.",
+    after="This is how this package's trace explains where a detection went. You see at once when "
+    "an object is lost to its neighbour: another object's box dropped its box.",
     link="suppressors in tinymaskrcnn/viz/derived.py",
     hints=(
         "It is suppression again, which also writes down who drops whom.",
@@ -114,52 +114,55 @@ SUPPRESSED_BY = Task(
     wrong=[
         Wrong(
             {"not done[i]": "True", "~done &": "(by < 0) & (scores < scores[i]) &"},
-            "In yours boxes that are gone drop others. Only one that stayed may: what became of "
+            "You let boxes that are gone drop others. Only a box that stays may: what became of "
             "the dropper itself?",
         ),
         Wrong(
             by_the_nearest,
-            "You name the kept box that overlaps most. The first in the order of the scores that "
-            "overlaps too much has done it already.",
+            "You name the kept box that overlaps most. The first one that overlaps too much, in "
+            "the order of the scores, has dropped it already.",
         ),
         Wrong(
             {
                 "by = np": "boxes, scores = boxes[np.argsort(-scores)], np.sort(scores)[::-1]\n    "
                 "by = np"
             },
-            "Your numbers are places in the order of the scores. Both, where they stand and what "
-            "they say, must be numbers of the boxes as given.",
+            "Your list is in the order of the scores, and so are the indices in it. Both must use "
+            "the boxes as given: where an answer stands, and what it says.",
         ),
         Wrong(
             {"return by": "return by[np.argsort(-scores)]"},
-            "Your list says numbers of boxes, and says them at places in the order of the scores. "
-            "Where an answer stands must be the box's number, too.",
+            "Your list holds the right indices of boxes, but it is in the order of the scores. "
+            "Where an answer is must be the box's index, too.",
         ),
         Wrong(
             {
                 "return by": "kept = [i for i in np.argsort(-scores) if by[i] < 0]\n    return "
                 "np.array([kept.index(j) if j >= 0 else -1 for j in by])"
             },
-            "Your numbers are places in the list of kept boxes. Which boxes are they?",
+            "Your indices point into the list of kept boxes. Which boxes are they?",
         ),
         Wrong(
             {"~done &": "(scores < scores[i]) &"},
-            "A box that is gone already is dropped again by a later one. The first did it.",
+            "A later box drops a box that is gone already. The first one did it.",
         ),
         Wrong(
             {"not done[i]": "True", "~done &": "(by < 0) & (np.arange(len(boxes)) != i) &"},
-            "Two things: a box that is gone must not drop others, and none may drop a better one.",
+            "Two things: a box that is gone must not drop others, and no box may drop a better "
+            "one.",
         ),
         Wrong(
             {"np.argsort(-scores)": "range(len(boxes))"},
-            "You visit the boxes as they come. The best score is first.",
+            "You visit the boxes as given. Begin with the best score.",
         ),
         Wrong({"-scores": "scores"}, "You begin with the lowest score."),
         Wrong(
             {"np.full(len(boxes), -1)": "np.arange(len(boxes))"},
-            "A box that stays has -1, not its own number.",
+            "A box that stays has -1, not its own index.",
         ),
-        Wrong({"> threshold": ">= threshold"}, "An IoU of exactly the threshold may stay."),
+        Wrong(
+            {"> threshold": ">= threshold"}, "A box may stay at an IoU of exactly the threshold."
+        ),
     ],
 )
 
@@ -193,7 +196,8 @@ PER_CLASS_NMS = Task(
     ],
     picture=kept_picture,
     after="Moving the classes apart costs one pass instead of a loop, and a little precision: far "
-    "from 0, float32 has fewer digits after the point. torchvision goes over to the loop at 1000.",
+    "from 0, float32 has fewer digits after the point. Above 1000 boxes, torchvision switches to "
+    "the loop.",
     link="batched_nms in tinymaskrcnn/ops/nms/reference.py",
     hints=(
         "One class alone is an ordinary nms. What does it give: indices into what?",
@@ -205,15 +209,16 @@ PER_CLASS_NMS = Task(
     wrong=[
         Wrong(
             {"set(labels.tolist())": "[0]", "labels == label": "labels >= 0"},
-            "Boxes of different classes suppress each other in yours.",
+            "You let boxes of different classes suppress each other.",
         ),
         Wrong(
             {"np.array(sorted(kept, key=lambda i: -scores[i]), np.int64)": "np.array(kept)"},
-            "Your result comes class by class. Best score first, of all classes together.",
+            "Your result comes class by class. Put the best score first, over all classes "
+            "together.",
         ),
         Wrong(
             {"(members[nms(": "(nms(", "threshold)])": "threshold))"},
-            "Your numbers count within a class. Which box of all was the third of its class?",
+            "Your indices count within a class. Which box of all was the third of its class?",
         ),
         Wrong(
             {
@@ -221,7 +226,7 @@ PER_CLASS_NMS = Task(
                 "threshold)])": "threshold))",
                 "np.array(sorted(kept, key=lambda i: -scores[i]), np.int64)": "np.array(kept)",
             },
-            "Two things: your numbers count within a class (which box of all was its third?), and "
+            "Two things: your indices count within a class (which box of all was its third?), and "
             "they come class by class, not best score first.",
         ),
         Wrong(
@@ -230,7 +235,7 @@ PER_CLASS_NMS = Task(
                 "labels == label": "labels >= 0",
                 "-scores[i]": "labels[i]",
             },
-            "Two things: boxes of different classes suppress each other in yours, and the result "
+            "Two things: you let boxes of different classes suppress each other, and your result "
             "comes class by class.",
         ),
         Wrong(
@@ -238,15 +243,15 @@ PER_CLASS_NMS = Task(
                 "np.array(sorted(kept, key=lambda i: -scores[i]), "
                 "np.int64)": "np.argsort(-scores[kept])"
             },
-            "You give places in the list of kept boxes, sorted by score. Which boxes are they?",
+            "You give indices into the list of kept boxes, sorted by score. Which boxes are they?",
         ),
         Wrong(
             {"set(labels.tolist())": "range(1, labels.max())"},
-            "The last class is missing. `range` ends before its second number.",
+            "The last class is missing. `range` stops before its second number.",
         ),
         Wrong(
             {", key=lambda i: -scores[i]": ""},
-            "Your result is in the order of the boxes. Best score first.",
+            "Your result is in the order of the boxes. Put the best score first.",
         ),
         Wrong({"-scores[i]": "scores[i]"}, "Your result has the worst score first."),
     ],
@@ -271,8 +276,8 @@ FAST_NMS = Task(
     cases=scenes(),
     examples=SCENES,
     picture=kept_picture,
-    after="The chain is gone, and with it the one box that greedy suppression would have saved. "
-    "YOLACT lost 0.1 AP by it and won twelve milliseconds.",
+    after="The chain is gone, and with it any box that greedy suppression would have saved. YOLACT "
+    "lost 0.1 AP by it and won twelve milliseconds.",
     link="YOLACT, on Fast NMS, https://arxiv.org/abs/1904.02689",
     hints=(
         "Sort the boxes by score first. In the table of IoU, on which side of the diagonal "
@@ -290,42 +295,44 @@ FAST_NMS = Task(
         ),
         Wrong(
             {"), 1)": "))"},
-            "Every box is compared with itself, and nothing stays. The diagonal must be out.",
+            "You compare every box with itself, and nothing stays. Leave out the diagonal.",
         ),
         Wrong(
             {"axis=0": "axis=1"},
-            "You ask whether a worse box overlaps: the table is read along its other axis.",
+            "You ask whether a worse box overlaps: you read the table along the other axis.",
         ),
-        Wrong({"-scores": "scores"}, "The lowest score comes first in yours."),
+        Wrong({"-scores": "scores"}, "You put the lowest score first."),
         Wrong(
             {"boxes[order], boxes[order]": "boxes, boxes"},
-            "The order is by score, and the table is not. Sort the boxes before you make it.",
+            "Your order is by score, but your table is not. Sort the boxes before you make it.",
         ),
         Wrong(
             {"boxes[order], boxes[order]": "boxes[order], boxes"},
-            "The table's rows are in the order of the scores, its columns are not. Sort the boxes "
-            "before you make it.",
+            "Your table's rows are in the order of the scores, but its columns are not. Sort the "
+            "boxes before you make it.",
         ),
         Wrong(
             {"np.argsort(-scores)": "np.arange(len(scores))"},
-            "You take the boxes as they come. Sort them first: then the better ones of a box are "
-            "those before it.",
+            "You take the boxes in the order given. Sort them first: then the better boxes are "
+            "those before each one.",
         ),
         Wrong(
             {
                 "order[overlap.max(axis=0) <= threshold]": "np.flatnonzero(overlap.max(axis=0) <= "
                 "threshold)"
             },
-            "Your numbers are places in the order of the scores. Numbers of the boxes are asked "
-            "for.",
+            "Your indices count in the order of the scores. The task asks for indices of the boxes "
+            "as given.",
         ),
-        Wrong({"<= threshold": "< threshold"}, "An IoU of exactly the threshold may stay."),
+        Wrong(
+            {"<= threshold": "< threshold"}, "A box may stay at an IoU of exactly the threshold."
+        ),
         Wrong(
             {
                 "order[overlap.max(axis=0) <= threshold]": "np.sort(order[overlap.max(axis=0) <= "
                 "threshold])"
             },
-            "Your result is in the order of the boxes. Best score first.",
+            "Your result is in the order of the boxes. Put the best score first.",
         ),
     ],
 )
@@ -359,8 +366,8 @@ BOX_VOTING = Task(
         (ROW[[0, 2, 3]], ROW, MIXED, 0.25),
     ],
     picture=tables,
-    after="The mean of many guesses is often better than the surest one, as long as they mean the "
-    "same object. A threshold too low mixes neighbours into it.",
+    after="The mean of many guesses is often better than the surest one, as long as they all mean "
+    "the same object. A threshold that is too low mixes in neighbours.",
     link="Gidaris and Komodakis 2015, https://arxiv.org/abs/1505.01749",
     hints=(
         "Who may vote for which box, and with what weight? That is a table (K, N).",
@@ -373,30 +380,30 @@ BOX_VOTING = Task(
     wrong=[
         Wrong(
             {" * scores": " * 1.0"},
-            "Every box has the same say in yours. The scores are the weights.",
+            "You give every box the same say. The scores are the weights.",
         ),
         Wrong(
             {"votes.sum(axis=1, keepdims=True)": "scores.sum()"},
-            "You divide by the sum of all scores. Only those of the boxes that vote count.",
+            "You divide by the sum of all scores. Only the scores of the boxes that vote count.",
         ),
         Wrong(
             {"axis=1, keepdims=True": ""},
-            "You divide by the votes of all kept boxes together. Each one's votes must add up to "
-            "1: along which axis?",
+            "You divide by the votes of all kept boxes together. The votes for each one must add "
+            "up to 1: along which axis?",
         ),
         Wrong(
             {", keepdims=True": ""},
-            "(K, 4) cannot be divided by (K,), for shapes are lined up from the right. One sum "
-            "for each row is (K, 1).",
+            "You cannot divide (K, 4) by (K,), because shapes are lined up from the right. One sum "
+            "per row is (K, 1).",
         ),
         Wrong(
             {"votes.sum(axis=1, keepdims=True)": "(votes > 0).sum(axis=1)"},
-            "Two things: (K, 4) cannot be divided by (K,), for shapes are lined up from the right; "
-            "and a weighted mean divides by the weights, not by how many vote.",
+            "Two things: you cannot divide (K, 4) by (K,), because shapes are lined up from the "
+            "right; and a weighted mean divides by the weights, not by how many vote.",
         ),
         Wrong(
             {" / votes.sum(axis=1, keepdims=True)": ""},
-            "The sum is not divided by the weights: it is no mean yet.",
+            "You do not divide the sum by the weights: it is not a mean yet.",
         ),
         Wrong(
             {"/ votes.sum": "/ (votes > 0).sum"},
@@ -404,16 +411,16 @@ BOX_VOTING = Task(
         ),
         Wrong(
             {"* scores": "* scores * box_iou(kept, boxes)"},
-            "You weigh by the overlap, too. The score alone is asked for.",
+            "You weight by the overlap, too. The score alone is the weight.",
         ),
         Wrong(
             {"* scores": "* box_iou(kept, boxes)"},
-            "Your weights are the overlaps. They are to be the scores.",
+            "Your weights are the overlaps. Use the scores.",
         ),
         Wrong(
             {"(box_iou(kept, boxes) >= threshold) * scores": "box_iou(kept, boxes) * scores"},
-            "Every box has a vote, with its overlap in the weight. Those below the threshold have "
-            "none, and for the others only the score counts.",
+            "You let every box vote, with its overlap in the weight. Below the threshold a box has "
+            "no vote; for the others only the score counts.",
         ),
         Wrong({">= threshold": "> threshold"}, "An overlap of exactly the threshold has a vote."),
     ],
@@ -433,7 +440,7 @@ def soft_nms(boxes, scores, sigma):
 
 
 def place_among_the_left(boxes, scores, sigma):
-    """argmax over the scores that are left, taken for a box's number."""
+    """argmax over the scores that are left, taken for a box's index."""
     overlap, scores, left = table_of(boxes, boxes), scores.astype(float), list(range(len(boxes)))
     while left:
         place = int(np.argmax(scores[left]))
@@ -447,7 +454,7 @@ def with_itself_and_all(boxes, scores, sigma):
 
 
 def clear(case):
-    """No two scores are nearly equal at any time, so that rounding decides nothing."""
+    """No two scores are ever nearly equal, so rounding decides nothing."""
     boxes, scores, sigma = case
     overlap, now = table_of(boxes, boxes), scores.astype(float)
     left = list(range(len(boxes)))
@@ -494,8 +501,8 @@ SOFT_NMS = Task(
         ),
     ],
     picture=tables,
-    after="Two people behind each other may now both be found, the second with a lower score. It "
-    "brought about one point of AP on COCO without any training; the price is sorting anew.",
+    after="Two people, one behind the other, may now both be found, the second with a lower score. "
+    "This brought about one point of AP on COCO without any training; the price is sorting anew.",
     link="Bodla et al. 2017, section 3, https://arxiv.org/abs/1704.04503",
     hints=(
         "Every box is taken once. Only the scores of those that are left change.",
@@ -511,8 +518,8 @@ SOFT_NMS = Task(
                 "for _ in range(len(boxes)):\n        best = np.where(left, scores, "
                 "-np.inf).argmax()": "for best in np.argsort(-scores):"
             },
-            "You go through the boxes in the order that their scores had at first. After each "
-            "round the order may be another: look for the best of those left anew.",
+            "You go through the boxes in the order of their original scores. After each round that "
+            "order may change: look again for the best of those left.",
         ),
         Wrong(
             {
@@ -521,13 +528,13 @@ SOFT_NMS = Task(
                 "-np.inf).argmax()": "for best in order:",
                 "return scores": "return scores[order]",
             },
-            "Two things: you go through the boxes in the order that their scores had at first, "
-            "and your result stands in that order. Look for the best of those left in each round, "
-            "and answer in the order of `boxes`.",
+            "Two things: you go through the boxes in the order of their original scores, and your "
+            "result is in that order, too. In each round look for the best of those left, and "
+            "answer in the order of `boxes`.",
         ),
         Wrong(
             place_among_the_left,
-            "The place of the largest among the scores that are left is no number of a box. Which "
+            "The position of the largest score among those left is not the index of a box. Which "
             "box is it?",
         ),
         Wrong(
@@ -535,26 +542,24 @@ SOFT_NMS = Task(
                 "for _ in range(len(boxes)):\n        best = np.where(left, scores, "
                 "-np.inf).argmax()": "for best in range(len(boxes)):"
             },
-            "You take the boxes as they stand in the list. The best of those left is next.",
+            "You take the boxes in the order of the list. The best of those left is next.",
         ),
         Wrong(
             with_itself_and_all,
-            "Every box weakens all others, itself and those that were taken before it included. "
-            "Only those that are left lose.",
+            "Every box weakens all boxes, even itself and those taken before it. Only those that "
+            "are left lose.",
         ),
         Wrong(
             {
                 "np.exp(-(box_iou(boxes, boxes).astype(np.float64) ** 2) / sigma)": "1 - "
                 "box_iou(boxes, boxes)"
             },
-            "You multiply by 1 - IoU, the paper's other form. The Gaussian is asked for.",
+            "You multiply by 1 - IoU, the paper's other form. The task asks for the Gaussian.",
         ),
-        Wrong(
-            {" ** 2": ""}, "The IoU must be squared: a slight overlap should cost next to nothing."
-        ),
+        Wrong({" ** 2": ""}, "Square the IoU: a slight overlap should cost next to nothing."),
         Wrong(
             {"/ sigma": "/ sigma**2"},
-            "You divide by the square of sigma. It stands there as it is.",
+            "You divide by sigma squared. Use sigma as it is.",
         ),
         Wrong(
             {"/ sigma": "/ (2 * sigma)"},
@@ -565,12 +570,11 @@ SOFT_NMS = Task(
                 "scores[left] *= decay[best, left]": "others = np.arange(len(boxes)) != best\n     "
                 "   scores[others] *= decay[best, others]"
             },
-            "Boxes that were taken already are weakened, too. Their score is fixed when they are "
-            "taken.",
+            "You weaken boxes that were taken already. A score is fixed when its box is taken.",
         ),
         Wrong(
             {"return scores": "return -np.sort(-scores)"},
-            "Your scores are sorted. They must stand in the order of the boxes.",
+            "Your scores are sorted. Give them in the order of the boxes.",
         ),
     ],
 )
@@ -589,8 +593,8 @@ SUPPRESS = Task(
     cases=scenes(),
     examples=SCENES,
     picture=kept_picture,
-    after="The model runs it on each level's proposals and again on each class's detections. "
-    "Without it every object would be reported a dozen times.",
+    after="The model runs it on the proposals of each level and again on the detections of each "
+    "class. Without it, every object would be reported a dozen times.",
     link="nms in tinymaskrcnn/ops/nms/reference.py",
     hints=(
         "Keep a list of the boxes that are left, best first. Each round takes the first and "
@@ -606,20 +610,23 @@ SUPPRESS = Task(
                 "return np.array(kept, np.int64)": "order = np.argsort(-scores)\n    return "
                 "order[(np.triu(overlap[np.ix_(order, order)], 1) <= threshold).all(axis=0)]"
             },
-            "A box that has been dropped drops another one. What is gone drops nobody.",
+            "You let a box that has been dropped drop another one. What is gone drops nobody.",
         ),
         Wrong(
             {"<= threshold": "< threshold"},
-            "A box is dropped where the IoU is above the threshold; exactly the threshold stays.",
+            "A box is dropped if the IoU is above the threshold; at exactly the threshold it "
+            "stays.",
         ),
-        Wrong({"-scores": "scores"}, "You begin with the worst box. NumPy sorts ascending."),
+        Wrong(
+            {"-scores": "scores"}, "You begin with the worst box. NumPy sorts in ascending order."
+        ),
         Wrong(
             {"np.array(kept, np.int64)": "np.sort(kept)"},
-            "They are the right ones; the best one comes first.",
+            "These are the right boxes. Put the best one first.",
         ),
         Wrong(
             {"np.array(kept, np.int64)": "np.isin(np.arange(len(boxes)), kept)"},
-            "You return a mask. The indices of the boxes are asked for, best first.",
+            "You return a mask. The task asks for the indices of the boxes, best first.",
         ),
     ],
 )
