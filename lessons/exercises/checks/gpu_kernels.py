@@ -311,7 +311,7 @@ RESIDENT_BLOCKS = Task(
         ),
         Wrong(
             {"// shared": "// (shared * lanes)"},
-            "`shared` is what a block takes, not a thread.",
+            "`shared` is what a block takes, not what a thread takes.",
         ),
         Wrong(
             {"min(fitting)": "max(min(fitting), 1)"},
