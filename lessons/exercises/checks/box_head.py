@@ -22,7 +22,7 @@ def labels_for(count, classes):
 
 
 def surprise(logits, labels):
-    """Row by row, around the largest logit."""
+    """Row by row, relative to the largest logit."""
     rows = []
     for row, label in zip(np.asarray(logits, float), labels, strict=True):
         others = sum(math.exp(value - row.max()) for value in row)
@@ -47,8 +47,8 @@ SURPRISE = Task(
         (np.float32([[1000, 0], [0, -1000]]), np.array([1, 1])),
     ],
     picture=tables,
-    after="Subtracting the largest logit changes no probability, and no exponential is above 1. "
-    "The logarithm of the sum is then taken as it is: the small probability itself is never "
+    after="Subtracting the largest logit changes no probability, and no exponential exceeds 1. The "
+    "logarithm of the sum can then be taken directly: the small probability itself is never "
     "formed.",
     link="cross_entropy in tinymaskrcnn/ops/losses/reference.py",
     hints=(
@@ -65,7 +65,7 @@ SURPRISE = Task(
                 "np.log(np.exp(shifted).sum(axis=1)) - right": "-np.log(np.exp(right) / "
                 "np.exp(shifted).sum(axis=1))",
             },
-            "The exponential of 1000 is too large for any float. What can be subtracted from all "
+            "The exponential of 1000 is too large for any float. What can you subtract from all "
             "logits of a row without changing the probabilities?",
         ),
         Wrong(
@@ -75,12 +75,12 @@ SURPRISE = Task(
                 "np.exp(shifted).sum(axis=1))",
             },
             "Your exponentials no longer overflow, but a very small probability becomes 0, and its "
-            "logarithm infinite. Write the logarithm of the quotient as a difference first.",
+            "logarithm infinite. First write the logarithm of the quotient as a difference.",
         ),
         Wrong(
             {"logits.max(axis=1, keepdims=True)": "logits.max()"},
-            "You take the largest of all rows off. A row that lies far below it is left with "
-            "exponentials of 0: every row needs its own.",
+            "You subtract the largest logit of all rows. A row that lies far below it is left with "
+            "exponentials of 0: each row needs its own.",
         ),
         Wrong(
             {
@@ -88,40 +88,39 @@ SURPRISE = Task(
                 "np.log(np.exp(shifted).sum(axis=1)) - right": "-np.log(np.exp(right) / "
                 "np.exp(shifted).sum(axis=1))",
             },
-            "Two things: the largest of all rows is taken off, where every row needs its own; and "
-            "a very small probability becomes 0 before its logarithm is taken.",
+            "Two things: you subtract the largest logit of all rows, where each row needs its own; "
+            "and a very small probability becomes 0 before you take its logarithm.",
         ),
         Wrong(
             {"logits.max(axis=1, keepdims=True)": "logits.max(axis=0)"},
-            "You take each column's largest off, which is another number for each class, and that "
-            "changes the probabilities. Take a row's largest off that row.",
+            "You subtract each column's largest, a different number for each class, and that "
+            "changes the probabilities. Subtract from each row its own largest.",
         ),
         Wrong(
             {"np.arange(len(labels)), labels": ":, labels"},
-            "Yours is (R, R), for a slice takes all rows for each label. The row's number has to "
-            "go with its label.",
+            "Yours is (R, R): a slice takes all rows for each label. Each row's index has to go "
+            "with its label.",
         ),
         Wrong(
             {
                 "np.log(np.exp(shifted).sum(axis=1)) - "
                 "right": "(np.log(np.exp(shifted).sum(axis=1)) - right) / np.log(2)"
             },
-            "That is in bits, the logarithm to base 2. The field uses the natural one.",
+            "That is in bits: the logarithm to base 2. The field uses the natural one.",
         ),
         Wrong(
             {
                 "np.log(np.exp(shifted).sum(axis=1)) "
                 "- right": "np.mean(np.log(np.exp(shifted).sum(axis=1)) - right)"
             },
-            "That is the mean over all rows. Each row's own loss is asked for.",
+            "That is the mean over all rows. The task asks for each row's own loss.",
         ),
         Wrong(
             {
                 "np.log(np.exp(shifted).sum(axis=1)) - right": "right - "
                 "np.log(np.exp(shifted).sum(axis=1))"
             },
-            "The sign is wrong: a loss is 0 where the right class is certain, and grows from "
-            "there.",
+            "The sign is wrong: a loss is 0 when the right class is certain, and grows from there.",
         ),
         Wrong(
             {
@@ -165,7 +164,7 @@ OWN_BOXES = Task(
     cases=head_outputs(),
     examples=[(ONE_TO_SIXTEEN, SQUARE, np.array([2])), (ONE_TO_SIXTEEN, SQUARE, np.array([0]))],
     picture=tables,
-    after="A pair of index arrays picks one class from each row; a slice would take all rows of "
+    after="A pair of index arrays picks one class from each row; a slice would take all rows for "
     "some classes. Detection does the same for every class whose score is high enough.",
     link="_candidates in tinymaskrcnn/models/roi_heads.py",
     hints=(
@@ -180,16 +179,16 @@ OWN_BOXES = Task(
     wrong=[
         Wrong(
             {" / 10": "", " / 5": ""},
-            "The weights are missing: what the head says is 10 or 5 times the offset.",
+            "The weights are missing: the head outputs 10 or 5 times the offset.",
         ),
         Wrong(
             {"/ 10": "* 10", "/ 5": "* 5"},
-            "You multiply by the weights. What the head says is 10 or 5 times the offset: divide.",
+            "You multiply by the weights. The head outputs 10 or 5 times the offset, so divide.",
         ),
         Wrong(
             {"np.arange(count), labels": ":, labels"},
-            "What you picked has the shape (R, R, 4): of each row the classes of all rows. One of "
-            "each row is asked for, so the rows need numbers, too, in place of the slice.",
+            "What you picked has shape (R, R, 4): for each row, the classes of all rows. The task "
+            "asks for one per row, so the rows need indices too, instead of the slice.",
         ),
         Wrong({"/ 5": "/ 10"}, "You divide all four by 10. For the sides it is 5."),
         Wrong(
@@ -197,12 +196,12 @@ OWN_BOXES = Task(
                 "deltas.shape[1] // 4, 4)[np.arange(count), labels]": "4, deltas.shape[1] // "
                 "4)[np.arange(count), :, labels]"
             },
-            "You read a row as (4, K). The four offsets of a class stand together: (K, 4).",
+            "You read a row as (4, K). The four offsets of a class are next to each other: (K, 4).",
         ),
         Wrong(
             {"labels]": "labels - 1]"},
-            "You take the class before. The background is class 0 and has four offsets too, which "
-            "no one uses.",
+            "You take the previous class. The background is class 0 and has four offsets too, "
+            "which no one uses.",
         ),
         Wrong(
             {"(proposals[:, :2] + proposals[:, 2:]) / 2": "proposals[:, :2]"},
@@ -210,7 +209,7 @@ OWN_BOXES = Task(
         ),
         Wrong(
             {"np.exp(own[:, 2:] / 5)": "(1 + own[:, 2:] / 5)"},
-            "The offsets of sides are logarithms: a side is multiplied by the exponential.",
+            "The offsets of the sides are logarithms: each side is multiplied by the exponential.",
         ),
     ],
 )
@@ -246,8 +245,8 @@ BOX_BRANCH_LOSS = Task(
         (np.ones((1, 8), np.float32), np.zeros((1, 4), np.float32), np.array([1])),
         (np.ones((3, 8), np.float32), np.zeros((3, 4), np.float32), np.array([0, 1, 0])),
     ],
-    after="Divided by all that are judged, a picture with one object does not pull as hard on "
-    "boxes as one with twenty. That keeps the two losses of the branch in proportion.",
+    after="The division is by all sampled proposals, so an image with one object pulls less on the "
+    "boxes than one with twenty. That keeps the two losses of the branch in proportion.",
     link="_box_losses in tinymaskrcnn/models/roi_heads.py",
     hints=(
         "Who pays? Only objects, and only with the four deltas of their own class.",
@@ -260,35 +259,36 @@ BOX_BRANCH_LOSS = Task(
     wrong=[
         Wrong(
             {"len(labels)": "max(len(objects), 1)"},
-            "You divide by the objects. All proposals of the sample are counted, background too.",
+            "You divide by the number of objects. All proposals in the sample count, background "
+            "too.",
         ),
         Wrong(
             {"len(labels)": "(4 * max(len(objects), 1))"},
-            "That is the mean over the objects' offsets. The four are added up, and the sum is "
-            "divided by the number of proposals.",
+            "That is the mean over the objects' offsets. Add up all four, and divide the sum by "
+            "the number of proposals.",
         ),
         Wrong(
             {"terms.sum() / len(labels)": "terms.mean()"},
-            "That is the mean over the objects' offsets, and 0 / 0 where there is no object. Add "
+            "That is the mean over the objects' offsets, and 0 / 0 if there is no object. Add them "
             "all up, and divide by the number of proposals.",
         ),
         Wrong(
             {"labels[objects]": "labels[objects] - 1"},
-            "You take the offsets of the class before. The background is class 0 and has four, "
+            "You take the offsets of the previous class. The background is class 0 and has four "
             "too.",
         ),
         Wrong(
             {"len(labels)": "(4 * len(labels))"},
-            "You take the mean over the four offsets. They are added up.",
+            "You take the mean over the four offsets. Add them up.",
         ),
         Wrong(
             {"np.flatnonzero(labels)": "np.arange(len(labels))"},
-            "Background pays for its offsets in yours. It has no box that it could be right about.",
+            "In yours, background pays for its offsets. It has no box to be right about.",
         ),
         Wrong(
             {"/ (2 * beta)": "/ 2"},
-            "Near 0 your smooth L1 is d * d / 2. Beta stands below the line there too, or the two "
-            "parts do not meet.",
+            "Near 0 your smooth L1 is d * d / 2. Beta belongs in the denominator there too, or the "
+            "two parts do not meet.",
         ),
         Wrong({"1 / 9": "1.0"}, "Your smooth L1 bends at 1. Beta is 1/9."),
         Wrong(
@@ -298,7 +298,7 @@ BOX_BRANCH_LOSS = Task(
                 "goals[objects]": "goals[objects, None]",
             },
             "You compare the offsets of every class with the goal. Only those of the true class "
-            "are asked to be right.",
+            "need to be right.",
         ),
     ],
 )
@@ -338,7 +338,7 @@ VOTE = Task(
     examples=[(PAIR, np.float32([0.75, 0.25, 0.5]), np.array([0, 2]), 0.52)],
     laws=[
         Law(
-            "at a threshold of 1 every box without a copy stays as it is",
+            "at a threshold of 1, every box without a duplicate stays as it is",
             lambda f, b, s, k, _: (
                 len(np.unique(b, axis=0)) < len(b) or np.allclose(f(b, s, k, 1.0), b[k], atol=1e-5)
             ),
@@ -349,8 +349,8 @@ VOTE = Task(
         ),
     ],
     picture=tables,
-    after="It costs one table of IoU and one matrix product, and was worth half a point to a point "
-    "of AP in its day. It helps most where the score says little about how well a box fits.",
+    after="It costs one IoU table and one matrix product, and in its day was worth half a point to "
+    "a point of AP. It helps most where the score says little about how well a box fits.",
     link="lesson 10, and tinymaskrcnn/ops/nms/",
     hints=(
         "`kept` holds indices. Which boxes do they stand for?",
@@ -363,7 +363,8 @@ VOTE = Task(
     wrong=[
         Wrong(
             {"* scores": "* 1.0"},
-            "All votes count the same. A candidate that the head believes in counts more: by what?",
+            "In yours, all votes count the same. A candidate that the head believes in counts "
+            "more: by what?",
         ),
         Wrong(
             {"* scores": "* scores * box_iou(boxes[kept], boxes)"},
@@ -371,17 +372,17 @@ VOTE = Task(
         ),
         Wrong(
             {"axis=1, keepdims=True": ""},
-            "The weights of all detections together add up to 1 in yours, so that boxes shrink "
-            "toward the corner. Each detection's weights must.",
+            "In yours, the weights of all detections together add up to 1, so boxes shrink toward "
+            "the corner. Each detection's own weights must.",
         ),
         Wrong(
             {"weights.sum(": "voters.sum("},
-            "You divide by the number of voters. In a weighted mean the weights' sum stands below.",
+            "You divide by the number of voters. A weighted mean is divided by the sum of its "
+            "weights.",
         ),
         Wrong(
             {"* scores": "* scores * np.isin(np.arange(len(boxes)), kept)"},
-            "Only boxes that were kept vote in yours. Those that were suppressed are the point of "
-            "it.",
+            "In yours, only the kept boxes vote. The suppressed ones are the point of it.",
         ),
     ],
 )
@@ -421,8 +422,8 @@ KEEP_DETECTIONS = Task(
     cases=judged_proposals(),
     examples=[(np.float32([[0.1, 0.9], [0.2, 0.8], [0.4, 0.6]]), CROWD, 0.3, 0.5, 2)],
     max_cases=150,
-    after="One proposal may become two detections, of two classes, and the better one need not "
-    "win. What is left here is what the mask head gets to see.",
+    after="One proposal may become two detections of two classes, and the better one need not win. "
+    "What is left here is what the mask head gets to see.",
     link="_candidates in tinymaskrcnn/models/roi_heads.py",
     hints=(
         "A candidate is a pair: proposal and class. First find all pairs whose score is high "
@@ -437,11 +438,11 @@ KEEP_DETECTIONS = Task(
     wrong=[
         Wrong(
             {"rows[classes > 0], classes[classes > 0]": "rows, classes", "range(1, ": "range("},
-            "The background is among your detections. Class 0 is no object.",
+            "The background is among your detections. Class 0 is not an object.",
         ),
         Wrong(
             {"range(1, scores.shape[1])": "[0]", "classes == k": "classes > k"},
-            "Classes suppress each other. A dog on a sofa overlaps it, and both stay.",
+            "In yours, classes suppress each other. A dog on a sofa overlaps it, and both stay.",
         ),
         Wrong(
             {
@@ -456,10 +457,10 @@ KEEP_DETECTIONS = Task(
                 "own_scores, own =": "first = np.argsort(-scores[rows, classes])[:limit]\n    "
                 "rows, classes = rows[first], classes[first]\n    own_scores, own ="
             },
-            "You cut at the limit before suppression, and some of the places go to boxes that are "
-            "dropped later.",
+            "You cut at the limit before suppression, so some places go to boxes that are dropped "
+            "later.",
         ),
-        Wrong({"[:limit]": ""}, "There are more than `limit`."),
+        Wrong({"[:limit]": ""}, "You return more than `limit`."),
     ],
 )
 

@@ -38,8 +38,8 @@ CONV_OPERATIONS = Task(
     specification=conv_operations,
     cases=convolutions(),
     examples=[((1, 4, 4, 1), (1, 1, 1, 1), 1, 0), ((2, 5, 6, 3), (4, 3, 3, 3), 2, 1)],
-    after="The 3x3 convolution of a 200x272 level with 256 channels is 64 thousand million. "
-    "Divide by the seconds it took, and you know how far from the machine's peak you are.",
+    after="A 3x3 convolution of a 200x272 level with 256 channels takes 64 billion operations. "
+    "Divide by the seconds it took, and you know how far you are from the machine's peak.",
     link="tests/benchmarks/layers.py",
     hints=(
         "One output number is a sum over all taps and input channels. How many output numbers "
@@ -53,7 +53,7 @@ CONV_OPERATIONS = Task(
     wrong=[
         Wrong(
             {"2 * count": "count"},
-            "You count multiply-adds. A rate counts both, the multiplication and the addition.",
+            "You count multiply-adds. A rate counts both the multiplication and the addition.",
         ),
         Wrong(
             {"rows * columns": "height * width"},
@@ -65,15 +65,16 @@ CONV_OPERATIONS = Task(
         ),
         Wrong(
             {"- k) // stride": "- k)", "taps_across) // stride": "taps_across)"},
-            "The stride is missing: with stride 2 only every second row and column is computed.",
+            "The stride is missing: with stride 2, only every second row and column is computed.",
         ),
-        Wrong({"2 * count": "2"}, "You count one picture. The first axis says how many there are."),
+        Wrong({"2 * count": "2"}, "You count one image. The first axis says how many there are."),
         Wrong(
             {
                 "outs, _, k, taps_across = weight_shape": "outs, _, k, _ = weight_shape\n    "
                 "taps_across = k"
             },
-            "Your kernel is square. It may have another number of columns than of rows.",
+            "Your kernel is always square. The number of columns may differ from the number of "
+            "rows.",
         ),
     ],
 )
@@ -94,8 +95,8 @@ ATTAINABLE = Task(
     specification=attainable,
     cases=st.tuples(POWERS, POWERS, POWERS, POWERS),
     examples=[(8.0, 1.0, 4.0, 1.0), (1.0, 8.0, 4.0, 2.0)],
-    after="ReLU does one operation for every eight bytes: no skill makes it fast, only doing it "
-    "while the value is still in a register. So the kernels here fuse it into what made it.",
+    after="ReLU does one operation per eight bytes: no skill makes it fast, except doing it while "
+    "the value is still in a register. So the kernels here fuse it into what computed the value.",
     link="Williams, Waterman and Patterson 2009: https://doi.org/10.1145/1498765.1498785",
     hints=(
         "How long does the arithmetic take alone? How long do the bytes take alone?",
@@ -106,7 +107,7 @@ ATTAINABLE = Task(
     wrong=[
         Wrong(
             {"max(operations / peak, moved / bandwidth)": "moved / bandwidth"},
-            "That is what the memory allows. The processor's peak bounds it too.",
+            "That is what the memory allows. The processor's peak limits it too.",
         ),
         Wrong(
             {"max(operations / peak, moved / bandwidth)": "operations / peak"},
@@ -114,12 +115,12 @@ ATTAINABLE = Task(
         ),
         Wrong(
             {"operations / seconds": "min(peak, bandwidth)"},
-            "A rate in operations is compared with one in bytes. How many operations does each "
+            "You compare a rate in operations with one in bytes. How many operations does each "
             "byte bring?",
         ),
         Wrong(
             {"operations / seconds": "min(peak, moved / operations * bandwidth)"},
-            "Your fraction stands on its head: more operations for each byte make it easier.",
+            "Your fraction is upside down: more operations per byte make it easier.",
         ),
         Wrong(
             {"max(operations / peak, moved / bandwidth)": "operations / peak + moved / bandwidth"},
@@ -127,7 +128,7 @@ ATTAINABLE = Task(
         ),
         Wrong(
             {"operations / seconds": "seconds"},
-            "Those are seconds. What is asked for is a rate: operations in that time.",
+            "Those are seconds. The task asks for a rate: operations in that time.",
         ),
     ],
 )
@@ -174,12 +175,12 @@ THREAD_RANGES = Task(
     cases=st.tuples(st.integers(0, 12), st.integers(1, 5)),
     examples=[(4, 2), (7, 4), (2, 3)],
     laws=[
-        Law("there is one range for each thread", lambda f, r, t: len(f(r, t)) == t),
+        Law("there is one range per thread", lambda f, r, t: len(f(r, t)) == t),
         Law("every row is in exactly one range, in order", covers),
-        Law("the lengths of the ranges differ by one at most", is_fair),
+        Law("the lengths of the ranges differ by at most one", is_fair),
     ],
-    after="The slowest thread decides. Where rows cost differently, as with boxes of all sizes, "
-    "even fair ranges are not enough, and many small tasks are handed out one by one.",
+    after="The slowest thread decides. Where rows differ in cost, as with boxes of all sizes, even "
+    "fair ranges are not enough, and many small tasks are handed out one by one.",
     link="the lines with `first, last` in tinymaskrcnn/ops/linear/cpu.py",
     hints=(
         "Where should range t begin, if rows could be divided exactly?",
@@ -188,18 +189,18 @@ THREAD_RANGES = Task(
         "t * rows // threads for t in range(threads + 1), and then pairs of neighbours.",
     ),
     wrong=[
-        Wrong(floored, "Rows are left over: the division has a rest, and nobody computes it."),
+        Wrong(floored, "Rows are left over: the division has a remainder, and nobody computes it."),
         Wrong(
             rest_for_the_last,
-            "The last thread gets the whole rest, up to threads - 1 rows more than the others. "
-            "Spread it.",
+            "The last thread gets the whole remainder, up to threads - 1 rows more than the "
+            "others. Spread it.",
         ),
         Wrong(
             ceiled,
             "Everyone gets the rounded-up share until nothing is left, so the last threads get "
             "little or nothing: 7 rows for 4 threads are 2, 2, 2, 1, but 9 are 3, 3, 3, 0.",
         ),
-        Wrong(inclusive, "Your end is the last row itself. It is the one after it."),
+        Wrong(inclusive, "Your end is the last row itself. It should be the one after it."),
     ],
 )
 
@@ -260,8 +261,8 @@ BOX_MEANS = Task(
                 "np.pad(image, ((1, 0), (0, 0)))": "image",
                 "np.pad(strips, ((0, 0), (1, 0)))": "strips",
             },
-            "The first row and column of windows are missing. A running sum needs a 0 before its "
-            "first value, so that the sum from the border is a difference too.",
+            "The first row and column of windows are missing. A running sum needs a 0 in front, so "
+            "that the sum from the border is a difference too.",
         ),
     ],
 )
@@ -341,11 +342,11 @@ WINOGRAD_PAIR = Task(
     examples=[with_filter(np.float32([1, 2, 4, 7]), np.float32([1, 3, 5]))],
     laws=[
         Law(
-            "there are four multiplications at most", lambda f, d, u: multiplications(f, d, u) <= 4
+            "there are at most four multiplications", lambda f, d, u: multiplications(f, d, u) <= 4
         ),
     ],
     after="In two dimensions the savings multiply: 16 products instead of 36 for four outputs. The "
-    "package's 3x3 convolutions use the next larger one, 36 instead of 144 for sixteen.",
+    "package's 3x3 convolutions use the next size up, 36 instead of 144 for sixteen.",
     link="tinymaskrcnn/ops/conv2d/winograd.py",
     hints=(
         "u[1] + u[2] is g0 + g2, and u[1] - u[2] is g1. Which sums of d must meet them?",
@@ -358,8 +359,9 @@ WINOGRAD_PAIR = Task(
     wrong=[
         Wrong(
             winograd_pair,
-            "The numbers are right, the multiplications too many. u0 has to bring d0 g0 to the "
-            "first output, and one more input with it, which the products of u1 and u2 take away.",
+            "The numbers are right, but there are too many multiplications. u0 has to bring d0 g0 "
+            "to the first output, along with one more input, which the products of u1 and u2 "
+            "cancel.",
         ),
         Wrong(
             {"b - c - e": "b - c + e"},

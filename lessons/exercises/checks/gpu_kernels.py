@@ -48,8 +48,8 @@ CELLS_OF_THREAD = Task(
     specification=cells_of_thread,
     cases=grids(),
     examples=[(1, 2, 2, 4, 20), (0, 1, 3, 2, 14), (2, 1, 3, 2, 3)],
-    after="Most kernels of the package begin with this loop: `range(cuda.grid(1), y.size, "
-    "cuda.gridsize(1))`. Any number of blocks gives the same result, so it may be what suits the "
+    after="Most kernels in the package start with this loop: `range(cuda.grid(1), y.size, "
+    "cuda.gridsize(1))`. Any number of blocks gives the same result, so take whatever suits the "
     "card.",
     link="the docstring of blocks in tinymaskrcnn/gpu/launch.py",
     hints=(
@@ -60,19 +60,19 @@ CELLS_OF_THREAD = Task(
         "list(range(first, cells, step)).",
     ),
     wrong=[
-        Wrong(no_guard, "The last numbers lie beyond the result. A thread stops before its end."),
+        Wrong(no_guard, "Your last indices lie beyond the result. A thread stops before its end."),
         Wrong(
             {", cells,": ", cells + 1,"},
-            "The result ends before number `cells`: they are counted from 0.",
+            "The result ends before index `cells`: they are counted from 0.",
         ),
         Wrong(
             {"blocks * threads))": "blocks * threads))[:1]"},
-            "You give the first number only. The thread goes on while there are numbers left.",
+            "You give only the first index. The thread goes on while there are cells left.",
         ),
         Wrong(
             {", blocks * threads": ", threads"},
-            "Your step is a block. Where there are several blocks, they then do each other's work: "
-            "how many threads has the whole grid?",
+            "Your step is one block. If there are several blocks, they then do each other's work: "
+            "how many threads does the whole grid have?",
         ),
         Wrong(
             {", blocks * threads": ", blocks"},
@@ -80,21 +80,21 @@ CELLS_OF_THREAD = Task(
         ),
         Wrong(
             {"block * threads": "block * blocks"},
-            "The first number is off: how many threads stand in the blocks before this one?",
+            "The first index is off: how many threads are in the blocks before this one?",
         ),
         Wrong(
             {"block * threads + thread": "thread * blocks + block"},
-            "You count across the blocks first. Then neighbouring threads have numbers that lie "
+            "You count across the blocks first. Neighbouring threads then have indices that are "
             "`blocks` apart, and a warp's read is scattered.",
         ),
         Wrong(
             in_one_piece,
             "You give each thread a stretch of neighbours. So would a CPU; here neighbouring "
-            "*threads* should have neighbouring numbers in each step.",
+            "*threads* should have neighbouring indices in each step.",
         ),
         Wrong(
             {"block * threads + thread": "thread"},
-            "Threads of different blocks begin at the same number. Add the block.",
+            "Threads of different blocks start at the same index. Add the block.",
         ),
     ],
 )
@@ -156,7 +156,7 @@ PATCH_PIXEL = Task(
     ],
     same=same_place,
     after="That is what the threads of `_gather` work out before they load anything. Nobody ever "
-    "stores the matrix: its numbers exist for as long as a tile does.",
+    "stores the matrix: its numbers exist only as long as a tile does.",
     link="_gather in tinymaskrcnn/ops/conv2d/cuda.py",
     hints=(
         "Take both numbers apart: m into image, row, column of the output, and k into tap "
@@ -170,57 +170,59 @@ PATCH_PIXEL = Task(
     wrong=[
         Wrong(
             {"picture, place": "rows, columns = height, width\n    picture, place"},
-            "You count rows of the matrix by the map's pixels. They are the output's, and its size "
-            "depends on stride and padding.",
+            "You count rows of the matrix by the map's pixels. Count them by the output's: its "
+            "size depends on stride and padding.",
         ),
         Wrong(
             {
                 "picture, place": "rows, columns = max(rows - 1, 1), max(columns - 1, 1)\n    "
                 "picture, place"
             },
-            "Your output is a row and a column too small: a window that fits exactly fits once.",
+            "Your output is one row and one column too small: a window that fits exactly fits "
+            "once.",
         ),
         Wrong(
             {"divmod(place, columns)": "divmod(place, rows)"},
-            "You cut the pixels of a picture into rows. How long is a row: rows or columns?",
+            "You cut an image's pixels into rows. How long is a row: rows or columns?",
         ),
         Wrong(
             {
                 "i * stride + r - padding, j * stride + s - padding": "(i + r - padding) * stride, "
                 "(j + s - padding) * stride"
             },
-            "The stride moves the window. Inside it taps lie one pixel apart, and padding is in "
-            "pixels, too.",
+            "The stride moves the window. Inside it, taps are one pixel apart, and padding is in "
+            "pixels too.",
         ),
         Wrong(
             {"< height": "<= height", "< width": "<= width"},
-            "A row or column with the number H or W is outside: the map's last are one less.",
+            "A row index H or column index W is outside: the map's last are one less.",
         ),
         Wrong(
             {"divmod(m, rows * columns)": "0, m"},
-            "After the last pixel of a picture the next one begins.",
+            "After the last pixel of an image, the next one begins.",
         ),
         Wrong(
             {"tap, channel = divmod(k, channels)": "channel, tap = divmod(k, side**2)"},
-            "You let the tap change fastest. Within a tap all channels come first.",
+            "You let the tap change fastest. Within a tap, all channels come first.",
         ),
         Wrong({"r, s =": "s, r ="}, "Taps go row by row; yours go column by column."),
         Wrong(
             {"i * stride": "i", "j * stride": "j"},
-            "The stride is missing: windows begin that far apart.",
+            "The stride is missing: windows start that far apart.",
         ),
         Wrong(
             {"r - padding": "r", "s - padding": "s"},
-            "The padding is missing: the first window begins before the map does.",
+            "The padding is missing: the first window starts before the map does.",
         ),
         Wrong(
             {"0 <= h": "h", "0 <= w": "w"},
-            "Above and to the left of the map is padding, too: NumPy would take a negative index "
-            "from the other end.",
+            "Above and to the left of the map there is padding too: NumPy would take a negative "
+            "index from the other end.",
         ),
         Wrong(
             {"0 <= h < height and 0 <= w < width": "True"},
-            "Your index may lie outside the map. There is only padding, and the answer is None.",
+            "Your index may lie outside the map. There is only padding there, and the answer is "
+            "None.",
         ),
     ],
 )
@@ -262,8 +264,9 @@ RESIDENT_BLOCKS = Task(
         (64, 16, 1500, SMALL),
         (256, 16, 0, SMALL),
     ],
-    after="The product's tiled kernel may take 128 registers in 256 threads: two blocks, 512 of "
-    "2048 threads. That is on purpose: what a thread keeps in registers it need not read again.",
+    after="The tiled matrix product may take 128 registers per thread, with 256 threads: two "
+    "blocks, 512 of 2048 threads. That is on purpose: what a thread keeps in registers it need not "
+    "read again.",
     link="the budgets `registers=` in tinymaskrcnn/ops/cuda_gemm.py; `python -m tests.cuda`",
     hints=(
         "Each resource allows a number of blocks. The scarcest one decides.",
@@ -276,18 +279,18 @@ RESIDENT_BLOCKS = Task(
     wrong=[
         Wrong(
             {"if shared": "if True"},
-            "A block without shared memory is not limited by it, and cannot be divided by.",
+            "A block without shared memory is not limited by it, and you cannot divide by 0.",
         ),
         Wrong(
             {", all_registers // (registers * lanes)": ""},
-            "The registers do not limit anything in your answer. Each thread of a block takes its "
-            "own, and they are often what runs out first.",
+            "In yours, registers limit nothing. Each thread of a block takes its own, and they "
+            "often run out first.",
         ),
-        Wrong({"most_threads // lanes, ": ""}, "You leave the limit of threads out."),
-        Wrong({"if shared": "if False"}, "You leave the shared memory out."),
+        Wrong({"most_threads // lanes, ": ""}, "You leave out the limit on threads."),
+        Wrong({"if shared": "if False"}, "You leave out the shared memory."),
         Wrong(
             {"[most_blocks, ": "["},
-            "Small blocks: the processor holds only so many, however small.",
+            "The processor holds only so many blocks, however small they are.",
         ),
         Wrong(
             {"-(-threads // 32) * 32": "threads"},
@@ -296,7 +299,7 @@ RESIDENT_BLOCKS = Task(
         ),
         Wrong(
             {"-(-threads // 32) * 32": "threads // 32 * 32"},
-            "40 threads are two warps, not one: the second is there, if not full.",
+            "40 threads are two warps, not one: the second is there, even if not full.",
         ),
         Wrong(
             {
@@ -308,11 +311,11 @@ RESIDENT_BLOCKS = Task(
         ),
         Wrong(
             {"// shared": "// (shared * lanes)"},
-            "`shared` is what a block takes, not what a thread does.",
+            "`shared` is what a block takes, not what a thread takes.",
         ),
         Wrong(
             {"min(fitting)": "max(min(fitting), 1)"},
-            "Where one block is too large none fits, and the launch fails: 0.",
+            "If one block is already too large, none fits and the launch fails: 0.",
         ),
     ],
 )
@@ -343,7 +346,7 @@ BANK_TURNS = Task(
         (np.full(32, 7),),
         (np.arange(32) % 2 * 32,),
     ],
-    after="A tile whose rows are 64 words long has each column in one bank. So the package's tiles "
+    after="In a tile with rows of 64 words, each column lies in one bank. So the package's tiles "
     "have rows of 65 words, one of them unused: `PITCH = WIDE + 1`.",
     link="PITCH in tinymaskrcnn/ops/cuda_gemm.py",
     hints=(
@@ -356,28 +359,28 @@ BANK_TURNS = Task(
         Wrong(
             {"np.unique(words)": "words"},
             "You count threads. Threads that want the same word are served together: count the "
-            "different words of a bank.",
+            "different words in each bank.",
         ),
         Wrong(
             {"int(np.bincount(different % 32).max())": "len(different)"},
-            "Those are all the different words. The banks work at the same time: which of them has "
+            "Those are all the different words. The banks work at the same time: which one has the "
             "most to do?",
         ),
         Wrong(
             {"int(np.bincount(different % 32).max())": "32 // len(np.unique(words % 32))"},
-            "You take for granted that all banks that are used have the same to do, and that every "
-            "thread wants another word.",
+            "You assume that all banks in use have equally much to do, and that each thread wants "
+            "a different word.",
         ),
         Wrong(
             {"int(np.bincount(different % 32).max())": "len(np.unique(words % 32))"},
-            "Those are the banks that have something to do. The question is how much the busiest "
-            "one has.",
+            "That counts the banks that have something to do. How much does the busiest one have?",
         ),
         Wrong(
             {"int(np.bincount(different % 32).max())": "len(np.unique(words // 32))"},
-            "You cut memory into stretches of 32 words. A bank is what has the same *rest*.",
+            "You cut memory into stretches of 32 words. A bank holds the words with the same "
+            "*remainder*.",
         ),
-        Wrong({"% 32": "// 4 % 32"}, "The words are counted in words already, not in bytes."),
+        Wrong({"% 32": "// 4 % 32"}, "The indices already count words, not bytes."),
     ],
 )
 
@@ -456,7 +459,7 @@ def into_one_cell(values):
 
 
 def doubling_step(values):
-    """Sums of neighbours without halving the threads: each of them adds in every step."""
+    """Sums of neighbours without halving the threads: each thread adds in every step."""
 
     def kernel(cuda, x, out):
         shared, t, step = cuda.shared.array(len(x), "float32"), cuda.threadIdx.x, 1
@@ -495,7 +498,7 @@ def complaints(result):
 
 
 def same_run(got, expected):
-    """Compares sums and complaints; a right answer has none."""
+    """Compares sums and complaints; a right answer has no complaints."""
     if not (isinstance(got, tuple) and len(got) == 3 and isinstance(got[2], list)):
         return "expected three things: out[0], and both that run_grid gives"
     mine, right = complaints(got), complaints(expected)
@@ -523,8 +526,8 @@ TREE_SUM = Task(
         (np.arange(1, 17, dtype=np.float32),),
     ],
     same=same_run,
-    after="Eight steps for 256 numbers, added in the same order in every run. The package "
-    "sums 16 times 16 instead: two barriers and a little more work for each thread.",
+    after="Eight steps for 256 numbers, added in the same order in every run. The package sums 16 "
+    "times 16 instead: two barriers and a little more work per thread.",
     link="_rows in tinymaskrcnn/ops/cuda_sums.py",
     hints=(
         "If n numbers are left, let the first half add the second half. What if n is odd?",
@@ -538,50 +541,51 @@ TREE_SUM = Task(
     wrong=[
         Wrong(
             {"shared[t] = x[t]\n        yield\n": "shared[t] = x[t]\n"},
-            "There is no barrier between what the threads put into shared memory and the first "
+            "There is no barrier between the threads' writes to shared memory and the first "
             "addition.",
         ),
         Wrong(
             {"left = half\n            yield": "left = half"},
-            "There is a barrier before the additions, and none between one step and the next.",
+            "There is a barrier before the additions, but none between one step and the next.",
         ),
         Wrong(
             {
                 "shared[t] = x[t]\n        yield\n": "shared[t] = x[t]\n",
                 "left = half\n            yield": "left = half",
             },
-            "There is no barrier at all. What a thread reads may not have been written.",
+            "There is no barrier at all. What a thread reads may not have been written yet.",
         ),
         Wrong(
             {
                 "left = half\n            yield": "adds, left = t + half < left, half\n            "
                 "if adds:\n                yield"
             },
-            "Only the threads that add come to your barrier; it waits for all. Take it out of the "
+            "Only the threads that add reach your barrier; it waits for all. Move it out of the "
             "condition.",
         ),
         Wrong(
             {"-(-left // 2)": "left // 2", "t + half < left": "t < half"},
-            "With an odd count the middle number gets lost: 3 numbers leave 2 after a step, not 1.",
+            "With an odd count, the middle number gets lost: 3 numbers leave 2 after a step, not "
+            "1.",
         ),
         Wrong(
             doubling_step,
-            "Some threads add a number that another thread changes in the same step. In each step "
+            "Some threads add a number that another thread changes in the same step. In each step, "
             "either change a cell or let others read it, not both.",
         ),
         Wrong(
             alone,
-            "The sum is right, and one thread does all of it while the others are idle. Share it.",
+            "The sum is right, but one thread does all of it while the others are idle. Share it.",
         ),
         Wrong(
             one_after_another,
             "One addition at a time, with a barrier after each, is slower than one thread alone. "
-            "In a step many threads can add.",
+            "Many threads can add in one step.",
         ),
         Wrong(without_shared, "Thread 0 does all of it, from global memory. Share it."),
         Wrong(
             into_one_cell,
-            "All threads add to one cell: each reads it, and writes back its sum over what others "
+            "All threads add to one cell: each reads it, then writes its own sum over what others "
             "wrote meanwhile. Give each thread a cell.",
         ),
     ],

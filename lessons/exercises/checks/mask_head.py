@@ -17,7 +17,7 @@ paste_one = load("mask_head").paste_one
 
 
 def goal_with(mask, box, size, middle=0.5, place=math.floor, outside=None):
-    """In loops; `outside` takes a row or column and the extent to another one, or None."""
+    """In loops; `outside` maps a row or column to another, given the extent, or is None."""
     x1, y1, x2, y2 = (float(v) for v in box)
     goal = np.zeros((size, size), bool)
     for i, j in np.ndindex(size, size):
@@ -37,7 +37,7 @@ def held(place, extent):
 
 
 def from_the_end(place, extent):
-    """What NumPy makes of a negative index."""
+    """What NumPy does with a negative index."""
     return place + extent if -extent <= place < 0 else place
 
 
@@ -67,8 +67,8 @@ CROP_GOAL = Task(
         (DIAGONAL, np.array([-1.5, 0.2, 2.1, 2.6]), 4),
     ],
     picture=tables,
-    after="The package reads the mask between its pixels, with RoIAlign, so that goals are not "
-    "only 0 and 1. Where an edge runs through a cell, the goal says how much of it is object.",
+    after="The package reads the mask between its pixels, with RoIAlign, so goals are not only 0 "
+    "and 1. Where an edge runs through a cell, the goal says how much of the cell is object.",
     link="mask_goals in tinymaskrcnn/models/roi_heads.py",
     hints=(
         "The middle of cell i lies at the share (i + 0.5) / size of the box's side. In which "
@@ -81,34 +81,34 @@ CROP_GOAL = Task(
     wrong=[
         Wrong(
             lambda *given: goal_with(*given, middle=0.0),
-            "You look at the upper left corner of each cell. Its middle is half a cell further.",
+            "You look at the upper-left corner of each cell. Its middle is half a cell further on.",
         ),
         Wrong(
             of_rounded_box,
-            "You round the box to whole pixels first, as RoIPool does. Only the middle of each "
-            "cell is looked up, and it is cut to the pixel in which it lies.",
+            "You round the box to whole pixels first, as RoIPool does. Leave it as it is, and "
+            "round each cell's middle down to the pixel it lies in.",
         ),
         Wrong(
             lambda *given: goal_with(*given, place=round),
-            "You round to the nearest whole number. The pixel with number c covers c to c + 1: in "
+            "You round to the nearest whole number. The pixel with index c covers c to c + 1: in "
             "which one does 1.7 lie?",
         ),
         Wrong(
             lambda mask, box, size: goal_with(mask, np.asarray(box)[[1, 0, 3, 2]], size),
-            "x and y are swapped. Rows of an array go along y.",
+            "x and y are swapped. An array's row index goes with y.",
         ),
         Wrong(
             lambda *given: goal_with(*given, place=int, outside=from_the_end),
-            "A place just outside the picture becomes pixel 0 or, by a negative index, the other "
-            "side of the mask. There is no object outside.",
+            "A point just outside the image becomes pixel 0 or, through a negative index, one on "
+            "the other side of the mask. There is no object outside.",
         ),
         Wrong(
             lambda *given: goal_with(*given, outside=from_the_end),
-            "A negative index takes the other side of the mask. There is no object outside.",
+            "A negative index reads the other side of the mask. There is no object outside.",
         ),
         Wrong(
             lambda *given: goal_with(*given, outside=held),
-            "Outside the picture you go on with its border. There is no object outside.",
+            "Outside the image you repeat its border. There is no object outside.",
         ),
     ],
 )
@@ -136,9 +136,8 @@ MASK_QUALITY = Task(
     cases=st.tuples(PROBABILITIES),
     examples=[(np.float32([[[0.75, 1.0], [0.25, 0.5]], [[0.25, 0.0], [0.5, 0.0]]]),)],
     picture=tables,
-    after="Huang et al. (2019, Mask Scoring R-CNN) train a branch of its own to say how good a "
-    "mask is, since the class's score does not know. This mean is the cheap form, and SOLO uses "
-    "it.",
+    after="Huang et al. (2019, Mask Scoring R-CNN) train a separate branch to say how good a mask "
+    "is, since the class score does not know. This mean is the cheap version, and SOLO uses it.",
     link="https://arxiv.org/abs/1903.00241",
     hints=(
         "A mean over some of the pixels is a sum over them divided by how many they are.",
@@ -149,22 +148,22 @@ MASK_QUALITY = Task(
     wrong=[
         Wrong(
             lambda m: m.mean(axis=(1, 2)),
-            "That is the mean over all pixels: a small object in its box would count as unsure. "
-            "Only pixels above one half count.",
+            "That is the mean over all pixels, so an object that fills little of its box looks "
+            "unsure. Only pixels above one half count.",
         ),
         Wrong(
             {"np.maximum(above.sum(axis=(1, 2)), 1)": "masks[0].size"},
-            "You divide by all pixels. Divide by those that are counted.",
+            "You divide by the number of all pixels. Divide by how many you add up.",
         ),
         Wrong(
             {"total / np.maximum(above.sum(axis=(1, 2)), 1)": "above.mean(axis=(1, 2))"},
-            "That is how much of the mask is above one half. How far above is it, in the mean?",
+            "That is how much of the mask is above one half. How high are those pixels on average?",
         ),
         Wrong(
             {"np.maximum(above.sum(axis=(1, 2)), 1)": "above.sum(axis=(1, 2))"},
             "A mask with no pixel above one half gives 0 / 0. It should give 0.",
         ),
-        Wrong({"> 0.5": ">= 0.5"}, "You count pixels of exactly one half. They must be above."),
+        Wrong({"> 0.5": ">= 0.5"}, "You count pixels of exactly one half. They must be above it."),
         Wrong(
             lambda m: m.max(axis=(1, 2)),
             "That is the largest probability. A single pixel says little about a mask.",
@@ -222,8 +221,8 @@ PASTE_EXACT = Task(
     examples=[(LADDER, np.array([0.5, 1.0, 3.5, 3.0]), 4, 5)],
     picture=tables,
     max_cases=60,
-    after="Detectron2 pastes so. With goals read by `aligned=True` beside it, the true outlines "
-    "of the lesson's nuclei come through 28 by 28 with an IoU of 1.000, in place of 0.920.",
+    after="Detectron2 pastes this way. With goals read by `aligned=True` as well, the true "
+    "outlines of the lesson's nuclei come through 28 by 28 with an IoU of 1.000, instead of 0.920.",
     link="https://github.com/facebookresearch/detectron2/blob/main/detectron2/layers/mask_ops.py",
     hints=(
         "Go from the image to the mask: where in the framed mask does the centre of each "
@@ -236,15 +235,15 @@ PASTE_EXACT = Task(
     wrong=[
         Wrong(
             lambda *given: pasted(*given, centre=0.0),
-            "You look up the pixels' corners. Their centres are half a pixel further.",
+            "You look up the pixels' corners. Their centres are half a pixel further on.",
         ),
         Wrong(
             lambda *given: pasted(*given, frame=False),
-            "The mask goes on for ever beyond its box in yours. Its frame is of zeros.",
+            "In yours, the mask goes on for ever beyond its box. Its frame is made of zeros.",
         ),
         Wrong(
             lambda *given: pasted(*given, shift=-0.5),
-            "The frame moves everything by one: value 0 of the framed mask is the frame.",
+            "The frame shifts everything by one: index 0 of the framed mask is the frame.",
         ),
         Wrong(
             frame_inside_the_box,
@@ -253,11 +252,11 @@ PASTE_EXACT = Task(
         ),
         Wrong(
             lambda *given: pasted(*given, nearest=True),
-            "You take the nearest value. The four around the place are mixed.",
+            "You take the nearest value. Blend the four around the point.",
         ),
         Wrong(
             lambda mask, box, height, width: pasted(mask.T, box, height, width),
-            "Rows and columns of the mask are swapped.",
+            "The mask's rows and columns are swapped.",
         ),
     ],
 )
@@ -290,7 +289,7 @@ ROWS = np.array([[[1, 1, 1, 0, 0]], [[0, 1, 1, 1, 0]], [[0, 0, 1, 1, 1]]], bool)
 
 
 def covered_once(answer, masks, scores):
-    """Whoever owns a pixel has it in the mask, and at least half of that mask."""
+    """Each owner has only pixels of its mask, and at least half of them."""
     owner = np.asarray(answer(masks, scores))
     return all(
         masks[n][owner == n + 1].all() and 2 * (owner == n + 1).sum() >= masks[n].sum()
@@ -308,10 +307,10 @@ ONE_OWNER = Task(
         (ROWS, np.array([0.5, 0.75, 0.25])),
         (ROWS[[0, 0, 1]], np.array([0.75, 0.5, 0.25])),
     ],
-    laws=[Law("each owner has at least half of its mask, and nothing else", covered_once)],
+    laws=[Law("each owner has at least half of its mask, and no pixel outside it", covered_once)],
     picture=lambda arguments, expected, got: tables(arguments, expected, got),
-    after="That is the first half of merging instances and background to one map of a scene. It "
-    "also removes repetitions that suppression by boxes let through, for their boxes differ.",
+    after="That is the first half of merging instances and background into one map of a scene. It "
+    "also removes duplicates that box suppression lets through because their boxes differ.",
     link="Kirillov et al. 2019, section 6: https://arxiv.org/abs/1801.00868",
     hints=(
         "Take the detections in the order of their scores, and keep one map of owners.",
@@ -324,23 +323,22 @@ ONE_OWNER = Task(
     wrong=[
         Wrong(
             {"-scores": "scores"},
-            "You begin with the least sure detection. The surest has the first choice.",
+            "You start with the least sure detection. The surest chooses first.",
         ),
         Wrong(
             {" & (owner == 0)": ""},
-            "A later detection overwrites an earlier one. Only pixels that no one owns yet are "
-            "free.",
+            "A later detection overwrites an earlier one. Only pixels without an owner are free.",
         ),
         Wrong(
             {" and 2 * free.sum() >= masks[n].sum()": ""},
-            "Detections of which less than half is free stay in yours. They should be dropped.",
+            "You keep detections of which less than half is free. They should be dropped.",
         ),
         Wrong(
             {
                 "for n in np.argsort(-scores)": "for rank, n in enumerate(np.argsort(-scores))",
                 "n + 1": "rank + 1",
             },
-            "Your numbers are ranks by score. A pixel gets the detection's place in the input, "
+            "Your numbers are ranks by score. A pixel gets the detection's index in the input, "
             "plus one.",
         ),
         Wrong(
@@ -349,11 +347,11 @@ ONE_OWNER = Task(
                 "np.zeros(masks.shape[1:], int), np.zeros(masks.shape[1:], bool)",
                 "(owner == 0)": "~taken\n        taken |= masks[n]",
             },
-            "Pixels of a detection that was dropped stay blocked. They are free for the next one.",
+            "The pixels of a dropped detection stay blocked. They are free for the next one.",
         ),
         Wrong(
             lambda m, s: owners(m, s, first=0),
-            "Detection 0 cannot be told from no one. Its pixels get the number 1.",
+            "You cannot tell detection 0 from no owner. Its pixels get the number 1.",
         ),
     ],
 )
@@ -366,7 +364,7 @@ def paste_mask(mask, box, height, width):
 
 
 def ungrown(mask, box, height, width):
-    """Framed, but over the box as it is."""
+    """Framed, but the box does not grow."""
     size = len(mask)
     middle, sides = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
     half = sides * np.float32(size / (size + 2)) / 2
@@ -389,8 +387,8 @@ PASTE_MASK = Task(
     specification=paste_mask,
     cases=masks_and_boxes(),
     examples=[(np.float32([[1]]), np.float32([1.1, 1.1, 4.1, 3.1]), 5, 6)],
-    after="Stretching along y and along x are two small matrices, and the picture is one product "
-    "from each side. Cutting at one half makes the silhouette.",
+    after="Stretching along y and along x takes two small matrices, one multiplied from each side. "
+    "Cutting at one half makes the silhouette.",
     link="paste_masks in tinymaskrcnn/ops/paste_masks/reference.py",
     hints=(
         "Rows and columns are independent: the image is (matrix for rows) @ framed mask @ "
@@ -406,15 +404,15 @@ PASTE_MASK = Task(
     wrong=[
         Wrong(
             ungrown,
-            "The frame is there, but the box is not grown: the mask then shrinks by the frame.",
+            "The frame is there, but the box is not grown, so the mask shrinks by the frame.",
         ),
         Wrong(
             lambda mask, box, height, width: paste_mask(mask, box[[1, 0, 3, 2]], height, width),
-            "x and y of the box are swapped: the rows of a picture run along y.",
+            "The box's x and y are swapped: an image's row index goes with y.",
         ),
         Wrong(
             lambda mask, box, height, width: paste_mask(mask.T, box, height, width),
-            "The mask is mirrored at its diagonal: its first axis is y.",
+            "The mask is mirrored across its diagonal: its first axis is y.",
         ),
         Wrong(
             lambda mask, box, height, width: (
@@ -422,7 +420,7 @@ PASTE_MASK = Task(
                 if width != height
                 else paste_mask(mask, box, height, width).T
             ),
-            "Rows and columns of the picture are swapped.",
+            "The image's rows and columns are swapped.",
         ),
     ],
 )

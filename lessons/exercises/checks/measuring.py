@@ -16,7 +16,7 @@ ap_one = load("measuring").ap_one
 
 
 def ranked(scores, hits, objects):
-    """(score, hits so far, detections so far) of every place to cut, best score first."""
+    """(score, hits so far, detections so far) for every cut, best score first."""
     found, rows = 0, []
     for count, (score, hit) in enumerate(sorted(zip(scores, hits, strict=True), reverse=True), 1):
         found += int(hit)
@@ -50,8 +50,8 @@ BEST_F1_SCORE = Task(
         (np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, False, True, True]), 4),
         (np.array([0.3, 0.9, 0.6]), np.array([True, True, False]), 2),
     ],
-    after="Find it on pictures that are not those you report on. Each class has its own: a class "
-    "with few examples is rarely sure of itself, and one cut for all drops most of it.",
+    after="Find it on images other than those you report on. Each class has its own: a class with "
+    "few examples is rarely sure of itself, and one threshold for all drops most of it.",
     link="tinymaskrcnn predict --threshold, and tinymaskrcnn/commands/predict.py",
     hints=(
         "Sort by score. Cutting after the n-th detection gives one precision and one recall, "
@@ -65,7 +65,7 @@ BEST_F1_SCORE = Task(
     wrong=[
         Wrong(
             {"np.argsort(-scores)": "np.arange(len(scores))"},
-            "You count through the detections in the order in which they came. Best score first.",
+            "You count through the detections in the order they came. Best score first.",
         ),
         Wrong(
             {"2 * precision * recall / np.maximum(precision + recall, 1e-12)": "precision"},
@@ -74,40 +74,41 @@ BEST_F1_SCORE = Task(
         ),
         Wrong(
             {"2 * precision * recall / np.maximum(precision + recall, 1e-12)": "recall"},
-            "That is where recall is largest. F1 also asks how many of the kept are right.",
+            "That is where recall is largest. F1 also asks how many of the kept detections are "
+            "right.",
         ),
         Wrong(
             {"-scores": "scores"},
-            "Your list begins with the least sure detection: np.argsort sorts upwards.",
+            "Your list starts with the least sure detection: np.argsort sorts in ascending order.",
         ),
         Wrong(
             {"scores[order][": "scores["},
-            "You found the right place in the sorted list, and then looked it up in the unsorted "
+            "You found the right index in the sorted list, but then looked it up in the unsorted "
             "scores.",
         ),
         Wrong(
-            {"hits[order]": "hits"}, "You sorted the scores, and not the hits that belong to them."
+            {"hits[order]": "hits"}, "You sorted the scores, but not the hits that belong to them."
         ),
         Wrong(
             {
                 "np.maximum(precision + recall, 1e-12)": "(precision + recall)",
                 "argmax": "nanargmax",
             },
-            "Leaving NaN out fails where nothing is a hit at all: then every F1 is 0 / 0. It is "
-            "0 there, and the place is the highest score.",
+            "Skipping NaN fails if nothing is a hit at all: then every F1 is 0 / 0. It is 0 there, "
+            "and the answer is the highest score.",
         ),
         Wrong(
             {"np.maximum(precision + recall, 1e-12)": "(precision + recall)"},
-            "As long as nothing is found, P and R are both 0, and 0 / 0 is NaN, which argmax takes "
+            "Until something is found, P and R are both 0, and 0 / 0 is NaN, which argmax takes "
             "for the largest. F1 is 0 there.",
         ),
         Wrong(
             {"scores[order][np.argmax(f1)]": "f1.max()"},
-            "You return F1 itself. What is asked for is the score to cut at.",
+            "You return F1 itself. The task asks for the score to cut at.",
         ),
         Wrong(
             {"np.argmax(f1)": "len(f1) - 1 - np.argmax(np.round(f1[::-1], 12))"},
-            "Of several places with the same F1 you take the last. Take the highest score.",
+            "Of several cuts with the same F1 you take the last. Take the highest score.",
         ),
     ],
 )
@@ -159,8 +160,8 @@ ELEVEN_POINTS = Task(
     cases=pr_curves(),
     examples=[(np.array([0.25, 0.25, 0.5, 0.75]), np.array([1.0, 0.5, 2 / 3, 0.75]))],
     picture=pr_picture,
-    after="Numbers of VOC 2007 and of later years differ by this rule, so papers say which they "
-    "used. COCO has the same rule with 101 points, and so nearly the area under the curve.",
+    after="Numbers from VOC 2007 and from later years differ by this rule, so papers say which "
+    "they used. COCO has the same rule with 101 points, which is nearly the area under the curve.",
     link="Everingham et al. 2010, section 4.2: https://doi.org/10.1007/s11263-009-0275-4",
     hints=(
         "Eleven questions: at recall k / 10, what is the best precision at this recall or a "
@@ -173,7 +174,7 @@ ELEVEN_POINTS = Task(
     wrong=[
         Wrong(
             {"reached.max(initial=0.0)": "reached[0] if len(reached) else 0.0"},
-            "You take the precision where the recall is first reached. A later place of the curve "
+            "You take the precision where the recall is first reached. A later point on the curve "
             "may have a better one: take the best from there on.",
         ),
         Wrong(
@@ -181,22 +182,22 @@ ELEVEN_POINTS = Task(
         ),
         Wrong(
             {"k / 10 - 1e-8": "np.arange(0, 1.1, 0.1)[k]"},
-            "Your tenths are a rounding too high: 3 times 0.1 is 0.30000000000000004, so that a "
+            "Your tenths are a rounding error too high: 3 times 0.1 is 0.30000000000000004, so a "
             "recall of 0.3 does not reach it. Compare with something to spare.",
         ),
         Wrong(
             {"range(11)": "range(1, 11)", "/ 11": "/ 10"},
-            "The point at recall 0 is missing: from 0 to 1 in tenths there are 11.",
+            "The point at recall 0 is missing: from 0 to 1 in tenths, there are 11.",
         ),
         Wrong(
             only_reached,
-            "You average over the recalls that were reached. Those that never are count as 0: that "
-            "is the price of what was not found.",
+            "You average over the recalls that were reached. The others count as 0: that is the "
+            "price of what was not found.",
         ),
         Wrong(
             area_below,
-            "That is the area below the curve with its teeth. Read it at eleven places, and take "
-            "at each the best precision from there on.",
+            "That is the area under the curve, teeth and all. Read it at eleven points, and at "
+            "each take the best precision from there on.",
         ),
         Wrong(
             {"initial=0.0": ""},
@@ -235,8 +236,8 @@ AVERAGE_RECALL = Task(
     picture=lambda arguments, expected, got: number_tables(
         {f"IoU: expected {float(expected):.3g}, got {float(np.ravel(got)[0]):.3g}": arguments[0]}
     ),
-    after="Papers about proposals report it as AR at 100, 300 or 1000 proposals. The pyramid's "
-    "paper has 56.3 at 1000 with a pyramid and 48.3 with one level only.",
+    after="Papers about proposals report it as AR at 100, 300 or 1000 proposals. The pyramid paper "
+    "has 56.3 at 1000 with a pyramid and 48.3 with only one level.",
     link="Lin et al. 2017, table 1: https://arxiv.org/abs/1612.03144",
     hints=(
         "An object asks only for its best proposal.",
@@ -252,22 +253,24 @@ AVERAGE_RECALL = Task(
         ),
         Wrong(
             {"(best[:, None] >= THRESHOLDS)": "best"},
-            "That is the mean of the best overlaps. A threshold makes each of them a yes or a no.",
+            "That is the mean of the best overlaps. A threshold turns each of them into a yes or a "
+            "no.",
         ),
         Wrong(
             {"THRESHOLDS": "np.arange(0.5, 1.0, 0.05)"},
-            "Your thresholds are not quite the ten: np.arange(0.5, 1, 0.05) adds roundings up and "
-            "has 0.6000000000000001, which 0.6 does not reach. `THRESHOLDS` stands in the file.",
+            "Your thresholds are not quite the ten: np.arange(0.5, 1, 0.05) adds up rounding "
+            "errors and has 0.6000000000000001, which 0.6 does not reach. `THRESHOLDS` is in the "
+            "file.",
         ),
         Wrong(
             {"axis=1": "axis=0", "THRESHOLDS": "np.arange(0.5, 1.0, 0.05)"},
             "Two things: recall asks about objects, the rows of the table; and np.arange(0.5, 1, "
-            "0.05) has 0.6000000000000001, which 0.6 does not reach. Take `THRESHOLDS`.",
+            "0.05) has 0.6000000000000001, which 0.6 does not reach. Use `THRESHOLDS`.",
         ),
         Wrong({">=": ">"}, "An overlap equal to the threshold counts."),
         Wrong(
             {"best[:, None]": "iou[..., None]"},
-            "You count pairs. An object is found when its best proposal is good enough.",
+            "You count pairs. An object is found if its best proposal is good enough.",
         ),
         Wrong(
             {"THRESHOLDS": "0.5"},
@@ -315,8 +318,8 @@ PANOPTIC_QUALITY = Task(
         if arguments[0].size
         else None
     ),
-    after="It is the product of two numbers: how well the pairs agree (the mean of their IoU), and "
-    "an F1 of finding them. No score is in it, so a model has to say where it cuts off.",
+    after="It is the product of two numbers: how well the pairs agree (their mean IoU), and an F1 "
+    "for finding them. No score enters it, so a model has to say where it cuts off.",
     link="Kirillov et al. 2019, section 4: https://arxiv.org/abs/1801.00868",
     hints=(
         "Above 0.5 nobody can have two partners, so a comparison finds all the pairs.",
@@ -334,16 +337,17 @@ PANOPTIC_QUALITY = Task(
             "That is how many were paired. How well they agree is missing: sum their IoU.",
         ),
         Wrong(
-            {"alone / 2": "alone"}, "Segments without a partner count whole. Each counts as a half."
+            {"alone / 2": "alone"},
+            "In yours, segments without a partner count whole. Each counts as a half.",
         ),
         Wrong(
             {"(pairs + alone / 2)": "sum(iou.shape)"},
-            "You divide by all segments of both sides, so that a perfect answer gets a half. A "
-            "pair is two segments and counts as one.",
+            "You divide by all segments on both sides, so a perfect answer gets a half. A pair is "
+            "two segments but counts as one.",
         ),
         Wrong(
             {"sum(iou.shape) - 2 * pairs": "len(iou) - pairs"},
-            "Only segments that were made up count against it. Those that were missed do, too.",
+            "In yours, only made-up segments count against it. Missed ones do too.",
         ),
         Wrong(
             {
@@ -355,15 +359,15 @@ PANOPTIC_QUALITY = Task(
         ),
         Wrong(
             {"iou[paired].sum()": "iou[paired].mean() * pairs"},
-            "Where nothing is paired, your mean is 0 / 0. Sum the IoU, and divide once.",
+            "If nothing is paired, your mean is 0 / 0. Sum the IoU, and divide once.",
         ),
         Wrong(
             {"iou[paired]": "iou", "alone / 2": "sum(iou.shape)"},
-            "Pairs that agree by 0.5 or less are in your sum. They are no pairs.",
+            "Your sum includes pairs with an IoU of 0.5 or less. They are not pairs.",
         ),
         Wrong(
             {"iou[paired]": "iou"},
-            "Pairs that agree by 0.5 or less are in your sum. They are no pairs.",
+            "Your sum includes pairs with an IoU of 0.5 or less. They are not pairs.",
         ),
     ],
 )
@@ -426,7 +430,7 @@ MATCH_WITH_CROWDS = Task(
         ),
     ],
     picture=tables,
-    after="Without this rule a model would be punished for finding people that nobody had the "
+    after="Without this rule, a model would be punished for finding people whom nobody had the "
     "patience to outline. pycocotools does the same, in C, for ten thresholds at once.",
     link="judge in tinymaskrcnn/evaluation/detection_errors.py",
     hints=(
@@ -440,22 +444,23 @@ MATCH_WITH_CROWDS = Task(
     wrong=[
         Wrong(
             {"taken = crowd.copy()": "crowd = np.zeros_like(crowd)\n    taken = crowd.copy()"},
-            "A crowd is found like an object. It never is one: skip its column in the search.",
+            "In yours, a crowd is found like an object. It never is one: skip its column in the "
+            "search.",
         ),
         Wrong(
             {"= -2": "= -1"},
-            "What lies in a crowd comes out as a false alarm. It is not judged: -2.",
+            "What lies in a crowd comes out as a false alarm. It is ignored: -2.",
         ),
         Wrong(
             {"(row[crowd] >= threshold).any()": "row[crowd].max() >= threshold"},
-            "Right, but for pictures without a crowd: the largest of no numbers is an error.",
+            "Right, except for images without a crowd: the largest of no numbers is an error.",
         ),
         Wrong(
             {
                 "if free.max(": "if (row[crowd] >= threshold).any():\n            result[i] = -2\n "
                 "       elif free.max("
             },
-            "You look for a crowd first. An object that is free comes before any crowd.",
+            "You look for a crowd first. A free object comes before any crowd.",
         ),
         Wrong(
             {
@@ -463,18 +468,19 @@ MATCH_WITH_CROWDS = Task(
                 "result[i] = -2": "result[i] = -2\n            crowd[np.argmax(crowd & (row >= "
                 "threshold))] = False",
             },
-            "A crowd is used up by the first detection in it. Any number may lie in one.",
+            "In yours, the first detection in a crowd uses it up. Any number may lie in one.",
         ),
         Wrong(
             {"taken[result[i]] = True": "pass"},
-            "An object is found several times. Once it is taken, later detections cannot have it.",
+            "In yours, an object is found several times. Once taken, it is not free for later "
+            "detections.",
         ),
         Wrong(
             {
                 "np.where(taken": "np.where(crowd",
                 "-1) >= threshold": "-1) >= threshold and not taken[free.argmax()]",
             },
-            "Where the best object is taken already, you give up. The next best free one counts.",
+            "If the best object is already taken, you give up. The next best free one counts.",
         ),
         Wrong(
             objects_first,
@@ -515,7 +521,7 @@ AVERAGE_PRECISION = Task(
     cases=ranked_hits(),
     examples=[(np.array([True, False, True]), 2)],
     after="COCO's AP is the mean of this number over ten IoU thresholds and all classes. A wrong "
-    "detection behind the last right one costs nothing.",
+    "detection after the last right one costs nothing.",
     link="tinymaskrcnn/evaluation/coco_metrics.py",
     hints=(
         "After each detection there is a recall and a precision. For each of the 101 recalls, "
@@ -542,7 +548,7 @@ AVERAGE_PRECISION = Task(
         ),
         Wrong(
             {"found / objects": "found / max(1, hits.sum())"},
-            "Objects that were never found are forgotten: recall is hits over all objects.",
+            "You forget the objects that were never found: recall is hits over all objects.",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Checks of lesson 16: your own pictures."""
+"""Checks of lesson 16: your own images."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -12,7 +12,7 @@ from lessons.figures.diagrams import number_tables
 
 
 def crossed(points, last=True, absolute=True):
-    """The sum of the cross products, side by side."""
+    """The sum of the cross products, one per side."""
     total = 0.0
     for i in range(len(points) if last else len(points) - 1):
         (x1, y1), (x2, y2) = points[i].tolist(), points[(i + 1) % len(points)].tolist()
@@ -46,8 +46,8 @@ POLYGON_AREA = Task(
     specification=polygon_area,
     cases=outlines(),
     examples=[(SQUARE,), (SQUARE[::-1],)],
-    after="COCO's `area` decides whether an object counts as small, medium or large. Files of many "
-    "tools state the box's area there, which moves objects from one table to another.",
+    after="COCO's `area` decides whether an object counts as small, medium or large. Many tools "
+    "write the bounding box's area there, which moves objects from one table to another.",
     link="tinymaskrcnn/datasets/polygons.py",
     hints=(
         "Each side joins a corner to the next one, and the last corner to the first.",
@@ -57,7 +57,10 @@ POLYGON_AREA = Task(
         "y).sum()) / 2.",
     ),
     wrong=[
-        Wrong({" / 2": ""}, "Twice too much: the products of corners are areas of parallelograms."),
+        Wrong(
+            {" / 2": ""},
+            "That is twice the area: the products of corners are areas of parallelograms.",
+        ),
         Wrong(
             {"abs(crossed.sum())": "crossed.sum()"},
             "The sign says which way round the corners run. An area has none.",
@@ -66,7 +69,7 @@ POLYGON_AREA = Task(
             {"crossed.sum()": "crossed[:-1].sum()"},
             "The side from the last corner back to the first is missing.",
         ),
-        Wrong(box_area, "That is the area of the box around it."),
+        Wrong(box_area, "That is the area of the bounding box."),
     ],
 )
 
@@ -95,8 +98,8 @@ MASKS_OF_IDS = Task(
     cases=st.tuples(IDS),
     examples=[(np.array([[0, 1], [3, 3]]),), (np.array([[2, 2], [1, 2]]),)],
     picture=ids_picture,
-    after="One comparison of (H, W) with (N, 1, 1) makes all masks. For colours as ids, make one "
-    "number of the three channels first; `convert` does both.",
+    after="One comparison of (H, W) with (N, 1, 1) makes all the masks. For colours as ids, first "
+    "make one number from the three channels; `convert` does both.",
     link="tinymaskrcnn/datasets/formats/mask_images.py",
     hints=(
         "Which values are there? Not: which values could there be?",
@@ -107,25 +110,25 @@ MASKS_OF_IDS = Task(
     wrong=[
         Wrong(
             {"values[values != 0]": "values"},
-            "The background has become an object: 0 is no value of one.",
+            "The background has become an object: 0 is not an object's id.",
         ),
         Wrong(
             {"values[values != 0]": "values[1:]"},
-            "You drop the smallest value. That is the background only where there is any: an "
-            "object may fill the picture.",
+            "You drop the smallest value. That is the background only if there is any: an object "
+            "may fill the image.",
         ),
         Wrong(
             {"np.unique(ids)": "np.arange(ids.max() + 1)"},
-            "Values have gaps, and every gap becomes an empty mask. Take the values that occur.",
+            "Values have gaps, and each gap becomes an empty mask. Take the values that occur.",
         ),
         Wrong(
             {"values[values != 0]": "np.arange(1, np.sum(values != 0) + 1)"},
-            "You count the values and then number them from 1. Where there are gaps, the last "
-            "objects are lost. Take the values that occur.",
+            "You count the values and then number them from 1. If there are gaps, the last objects "
+            "are lost. Take the values that occur.",
         ),
         Wrong(
             {"return ids": "return 1 * (ids", "None]": "None])"},
-            "Zeros and ones are right; the masks shall be bool.",
+            "Zeros and ones are right, but the masks should be bool.",
         ),
     ],
 )
@@ -158,7 +161,7 @@ def coco_document(images, objects, classes):
 
 
 def with_annotations(change):
-    """The right document with each annotation changed."""
+    """The right document, but with each annotation changed."""
 
     def answer(images, objects, classes):
         document = coco_document(images, objects, classes)
@@ -244,11 +247,11 @@ COCO_DOCUMENT = Task(
     wrong=[
         Wrong(
             with_annotations(corners_for_a_box),
-            "Your bbox ends with the lower right corner. COCO's ends with width and height.",
+            "Your bbox ends with the lower-right corner. COCO's ends with width and height.",
         ),
         Wrong(
             with_annotations(area_of_the_box),
-            "Your area is that of the box. It is the area inside the outline.",
+            "Your area is that of the bounding box. It should be the area inside the outline.",
         ),
         Wrong(
             with_annotations(flat_outline),
@@ -257,19 +260,19 @@ COCO_DOCUMENT = Task(
         ),
         Wrong(
             with_annotations(points_in_pairs),
-            "Your outline is a list of points. COCO writes x and y in turn, in one flat list.",
+            "Your outline is a list of points. COCO writes x and y alternately, in one flat list.",
         ),
         Wrong(
             with_annotations(classes_from_zero),
-            "Your category ids begin at 0, but those under `categories` begin at 1.",
+            "Your category ids start at 0, but those under `categories` start at 1.",
         ),
         Wrong(
             with_annotations(images_from_zero),
-            "`image_id` is the id of the image, which begins at 1; the index begins at 0.",
+            "`image_id` is the id of the image, which starts at 1; the index starts at 0.",
         ),
         Wrong(
             numbered_per_image,
-            "Your annotation ids begin again in each image. No two annotations of a file share an "
+            "Your annotation ids start again in each image. No two annotations in a file share an "
             "id.",
         ),
     ],
@@ -300,8 +303,8 @@ MASK_OF_COUNTS = Task(
     cases=runs(),
     examples=[([1, 2, 3], 3, 2), ([0, 1, 3], 2, 2)],
     picture=tables,
-    after="Run lengths of a mask grow with its outline, not its area: a thousand masks of a photo "
-    "fit where a few arrays would. COCO's compressed form is the same numbers as text.",
+    after="The number of runs grows with a mask's outline, not its area: a thousand masks of a "
+    "photo fit where a few arrays would. COCO's compressed form is the same numbers as text.",
     link="tinymaskrcnn/datasets/coco_objects.py",
     hints=(
         "The values of the runs alternate: False, True, False, ...",
@@ -313,14 +316,13 @@ MASK_OF_COUNTS = Task(
     wrong=[
         Wrong(
             {"(width, height).T": "(height, width)"},
-            "You fill the rows. COCO counts down the columns: the second pixel is below the first.",
+            "You fill row by row. COCO counts down the columns: the second pixel is below the "
+            "first.",
         ),
-        Wrong(
-            {"% 2 == 1": "% 2 == 0"}, "Zeros and ones are exchanged. The first count is of zeros."
-        ),
+        Wrong({"% 2 == 1": "% 2 == 0"}, "Zeros and ones are swapped. The first count is of zeros."),
         Wrong(
             {".T": ""},
-            "The pixels are right, and the picture lies on its side: its shape is (height, width).",
+            "The pixels are right, but the mask lies on its side: its shape is (height, width).",
         ),
         Wrong(
             {"% 2 == 1": "% 2 == 0", "(width, height).T": "(height, width)"},
@@ -377,7 +379,7 @@ def one_pass(mask):
 
 
 def wrapped(mask):
-    """Over the upper and left border of the picture too, as negative indices do."""
+    """Across the upper and left borders of the image too, as negative indices do."""
     pieces, count = np.zeros(mask.shape, np.int64), 0
     for start in map(tuple, np.argwhere(mask)):
         if not pieces[start]:
@@ -404,8 +406,8 @@ SEPARATE_PIECES = Task(
         (np.array([[True, False, True], [True, True, True]]),),
     ],
     picture=tables,
-    after="scipy.ndimage.label does it in C. `tinymaskrcnn convert --split` uses it, where one "
-    "value stands for several objects; touching objects stay one, and need another look.",
+    after="scipy.ndimage.label does it in C. `tinymaskrcnn convert --split` uses it if one value "
+    "stands for several objects; touching objects stay one, and need another look.",
     link="tinymaskrcnn/datasets/formats/mask_images.py",
     hints=(
         "Pick a pixel without a piece, and give its number to all that can be reached from it.",
@@ -417,17 +419,17 @@ SEPARATE_PIECES = Task(
         "waiting.pop()`, and test 0 <= y < H and 0 <= x < W before you read the mask.",
     ),
     wrong=[
-        Wrong(over_corners, "Pixels that touch at a corner only are not connected here."),
+        Wrong(over_corners, "Pixels that touch only at a corner are not connected here."),
         Wrong(
             one_pass,
-            "One look at the pixel above and to the left is not enough: two arms of a U get two "
+            "One look at the pixels above and to the left is not enough: two arms of a U get two "
             "numbers before they meet. Spread from the first pixel until nothing is left.",
         ),
-        Wrong(by_columns, "You start the pieces column by column. Read row by row."),
-        Wrong(from_zero, "The first piece has 0, like the background. Count from 1."),
+        Wrong(by_columns, "You number the pieces column by column. Go row by row."),
+        Wrong(from_zero, "Your first piece has 0, like the background. Count from 1."),
         Wrong(
             wrapped,
-            "An index of -1 is the other border of the picture. Ask whether a neighbour lies "
+            "An index of -1 is the opposite border of the image. Ask whether a neighbour lies "
             "inside, on all four sides.",
         ),
     ],

@@ -37,8 +37,8 @@ MILESTONE_RATE = Task(
     specification=milestone_rate,
     cases=schedules(),
     examples=[(5, 1.0, 0, [5]), (0, 1.0, 4, []), (9, 1.0, 0, [5, 9]), (2, 1.0, 4, [])],
-    after="The paper's run has lr 0.02, and milestones at 120 000 and 160 000 of 180 000 steps in "
-    "this form. A cosine has no milestones to choose, which is why the recipes here use it.",
+    after="In this form, the paper's run has lr 0.02, and milestones at 120 000 and 160 000 of 180 "
+    "000 steps. A cosine has no milestones to choose, which is why the recipes here use it.",
     link="tinymaskrcnn/training/schedule.py",
     hints=(
         "Two factors that have nothing to do with each other: the warm-up, and the tenths.",
@@ -50,15 +50,16 @@ MILESTONE_RATE = Task(
     wrong=[
         Wrong(
             {">= milestone": "> milestone"},
-            "At the milestone itself the rate is still the old one. It holds from that step on.",
+            "At the milestone itself your rate is still the old one. The new one holds from that "
+            "step on.",
         ),
         Wrong(
             {"0.001 + (1 - 0.001) * step / warmup": "step / warmup"},
-            "Your first step has rate 0, which learns nothing. It starts at a thousandth of lr.",
+            "Your first step has rate 0 and learns nothing. The rate starts at a thousandth of lr.",
         ),
         Wrong(
             {"in milestones)": "in milestones[:1])"},
-            "Only the first milestone counts. Each one that is passed divides by ten once more.",
+            "In yours, only the first milestone counts. Each one passed divides by ten once more.",
         ),
         Wrong(
             {"if step < warmup": "if False"},
@@ -66,17 +67,17 @@ MILESTONE_RATE = Task(
         ),
         Wrong(
             {"* step /": "* (step + 1) /"},
-            "Your warm-up is one step ahead: step 0 has the thousandth itself, and step `warmup` "
+            "Your warm-up is one step ahead: step 0 has exactly the thousandth, and step `warmup` "
             "is the first with the full rate.",
         ),
         Wrong(
             {"(1 - 0.001) * step": "step"},
-            "You add the thousandth to a line from 0 to 1, so that it ends above 1. The line goes "
-            "from a thousandth to 1: what must the growing part be multiplied by?",
+            "You add the thousandth to a line from 0 to 1, so it ends above 1. The line goes from "
+            "a thousandth to 1: what must you multiply the growing part by?",
         ),
         Wrong(
             {"(1 - 0.001)": "(1 - 0.001 / lr)"},
-            "Your line begins at a thousandth of lr, and grows by lr less a thousandth of 1. Both "
+            "Your line starts at a thousandth of lr, and grows by lr minus a thousandth of 1. Both "
             "thousandths are of lr.",
         ),
     ],
@@ -122,7 +123,7 @@ CLIP_TOGETHER = Task(
             lambda f, grads, max_norm: norm_of(f(grads, max_norm)) <= max_norm * (1 + 1e-5),
         ),
     ],
-    after="One scale for all keeps the direction of the step; only its length is limited. The "
+    after="One scale for all keeps the direction of the step and limits only its length. The "
     "package never multiplies the gradients: it hands the scale to the kernel that reads them.",
     link="clip_scale in tinymaskrcnn/optim.py",
     hints=(
@@ -136,24 +137,24 @@ CLIP_TOGETHER = Task(
     wrong=[
         Wrong(
             clip_each,
-            "Each array is clipped by its own norm, which turns the step: layers with large "
-            "gradients lose, others do not. There is one norm, that of all together.",
+            "You clip each array by its own norm, which turns the step: layers with large "
+            "gradients lose, others do not. There is one norm, of all arrays together.",
         ),
         Wrong(
             {"g * np.float32(scale)": "np.clip(g, -max_norm, max_norm)"},
-            "Each number is cut off on its own, which turns the step. All are multiplied by one "
+            "You cut off each number on its own, which turns the step. Multiply all of them by one "
             "factor.",
         ),
         Wrong(
             {"min(1.0, max_norm / norm)": "max_norm / norm"},
-            "You also lengthen what is short. A gradient below max_norm stays as it is.",
+            "You also lengthen short gradients. A gradient below max_norm stays as it is.",
         ),
         Wrong(
             {
                 "np.sqrt(sum(float(np.sum(np.square(g, "
                 "dtype=np.float64))) for g in grads))": "sum(np.linalg.norm(g) for g in grads)"
             },
-            "You add the norms of the arrays. The norm of the whole is the root of the sum of all "
+            "You add the arrays' norms. The norm of the whole is the root of the sum of all "
             "squares: 3 and 4 make 5.",
         ),
         Wrong({"np.sqrt(": "("}, "The root is missing: you divide by the square of the norm."),
@@ -163,8 +164,8 @@ CLIP_TOGETHER = Task(
                 "dtype=np.float64))) for g in grads))": "np.sqrt(sum(np.linalg.norm(g) "
                 "for g in grads))"
             },
-            "You add norms, which are roots already, and take the root of their sum. What is added "
-            "are squares.",
+            "You add norms, which are roots already, and take the root of their sum. Add squares "
+            "instead.",
         ),
         Wrong(
             {
@@ -212,8 +213,8 @@ SMOOTHED_CURVE = Task(
     ),
     examples=[(np.array([2.0, 4.0, 6.0, 8.0]), 2)],
     picture=curve_picture,
-    after="The training curve of every run is drawn this way. It looks back only: a mean around "
-    "each step would show a fall before it happened.",
+    after="The training curve of every run is drawn this way. It only looks back: a mean centred "
+    "on each step would show a fall before it happened.",
     link="smoothed in tinymaskrcnn/viz/curves.py",
     hints=(
         "The sum of values i to j is (sum of the first j) minus (sum of the first i).",
@@ -226,22 +227,23 @@ SMOOTHED_CURVE = Task(
     wrong=[
         Wrong(
             {"/ (stop - start)": "/ window"},
-            "You divide by the window where there are fewer values, so the curve starts too low. "
-            "Divide by how many were added.",
+            "You divide by the window even where there are fewer values, so the curve starts too "
+            "low. Divide by how many you added.",
         ),
         Wrong(
             {"np.maximum(stop - window, 0)": "0 * stop"},
-            "That is the mean of everything so far: the window never ends. What must be taken off "
-            "the running sum?",
+            "That is the mean of everything so far: your window keeps growing. What must you "
+            "subtract from the running sum?",
         ),
         Wrong(
             centred,
-            "Your window lies around each step and looks into the future. It ends at the step.",
+            "Your window is centred on each step and looks into the future. It should end at the "
+            "step.",
         ),
         Wrong(
             valid_only,
-            "The start is missing, where fewer values than the window are there. One mean for "
-            "each step.",
+            "The start is missing, where there are fewer values than the window. Give one mean per "
+            "step.",
         ),
         Wrong(
             {"stop - window": "stop - window - 1"},
@@ -253,13 +255,13 @@ SMOOTHED_CURVE = Task(
                 "np.arange(1, len(values) + 1)": "np.arange(len(values))",
                 "/ (stop - start)": "/ np.maximum(stop - start, 1)",
             },
-            "The first value is never in a sum. A running sum needs a 0 before it, so that the "
-            "sum from the beginning is a difference too.",
+            "Your sums never include the first value. A running sum needs a 0 in front, so that "
+            "the sum from the beginning is a difference too.",
         ),
         Wrong(
             {"/ (stop - start)": "/ np.where(stop < window, 1, window)"},
-            "At the start, where fewer values than the window are there, you give their sum. "
-            "Divide it by how many they are.",
+            "At the start, where there are fewer values than the window, you give their sum. "
+            "Divide it by how many there are.",
         ),
         Wrong(
             {"totals[stop] - totals[start]": "values"},
@@ -307,8 +309,8 @@ ADAMW_STEP = Task(
     ],
     laws=[
         Law(
-            "from zero averages, the first step without decay is lr long in every number that has "
-            "a gradient, however small that is",
+            "from zero averages and without decay, the first step moves each number that has a "
+            "gradient by lr, however small the gradient",
             lambda f, weight, grad, mean, square, step, lr, decay: np.allclose(
                 np.abs(f(weight, grad, 0 * mean, 0 * square, 1, lr, 0.0)[0] - weight),
                 lr * (grad != 0),
@@ -316,7 +318,7 @@ ADAMW_STEP = Task(
             ),
         ),
     ],
-    after="Each number gets a step of about lr, whatever the size of its gradient. Muon, which the "
+    after="Each number moves by about lr, whatever the size of its gradient. Muon, which the "
     "recipes here use, does the same for whole matrices: each direction gets the same step.",
     link="Loshchilov and Hutter 2019, algorithm 2: https://arxiv.org/abs/1711.05101",
     hints=(
@@ -333,21 +335,21 @@ ADAMW_STEP = Task(
                 "mean = 0.9": "grad = grad + decay * weight\n    mean = 0.9",
                 " + decay * weight)": ")",
             },
-            "The decay went into the gradient, and so through the averages: that is Adam with L2, "
-            "the mistake that AdamW was written about.",
+            "You put the decay into the gradient, and so through the averages: that is Adam with "
+            "L2, the mistake that AdamW was written about.",
         ),
         Wrong(
             {"mean / (1 - 0.9**step)": "mean", "square / (1 - 0.999**step)": "square"},
-            "The averages start at zero and are too small in the first steps. Divide each by "
-            "1 - beta ** step before they are used.",
+            "The averages start at zero and are too small in the first steps. Divide each by 1 - "
+            "beta ** step before you use it.",
         ),
         Wrong(
             {"(np.sqrt(full_square) + 1e-8)": "np.sqrt(full_square + 1e-8)"},
-            "Your 1e-8 stands under the root, where it counts as 1e-4. Add it to the root.",
+            "Your 1e-8 is under the root, where it counts as 1e-4. Add it to the root itself.",
         ),
         Wrong(
             {"0.9**step": "0.9 ** (step + 1)", "0.999**step": "0.999 ** (step + 1)"},
-            "You count the steps from 0 and add one, but the first step is given as 1.",
+            "You count the steps from 0 and add one, but the first step is already 1.",
         ),
         Wrong(
             {"lr * (move + decay * weight)": "lr * move - decay * weight"},
@@ -355,25 +357,26 @@ ADAMW_STEP = Task(
         ),
         Wrong(
             {"weight), mean, square": "weight), full_mean, full_square"},
-            "You return the corrected averages. The correction is for this step only; what is "
-            "carried on are the plain averages.",
+            "You return the corrected averages. The correction is for this step only; the plain "
+            "averages are passed on.",
         ),
         Wrong(
             {"np.sqrt(full_square)": "full_square"},
-            "You divide by the mean square itself. Its root has the gradient's size.",
+            "You divide by the mean square itself. It is the root that has the size of the "
+            "gradient.",
         ),
         Wrong(
             {"weight - lr * (move + decay * weight)": "(weight - lr * move) * (1 - lr * decay)"},
             "You let the weight decay after it has moved. Both parts of the step start from the "
-            "weight as it was.",
+            "old weight.",
         ),
         Wrong(
             {
                 "0.9 * mean + 0.1 * grad": "0.1 * mean + 0.9 * grad",
                 "0.999 * square + 0.001 * grad": "0.001 * square + 0.999 * grad",
             },
-            "Your averages keep a tenth of the old and take nine tenths of the new. Beta is what "
-            "is kept: 0.9 and 0.999.",
+            "Your averages keep a tenth of the old and take nine tenths of the new. Beta is the "
+            "share you keep: 0.9 and 0.999.",
         ),
     ],
 )
@@ -403,7 +406,7 @@ SGD_STEP = Task(
     kind="build",
     specification=sgd_step,
     cases=sgd_steps(),
-    after="With momentum 0.9 a steady gradient ends up pushing ten times as hard. The published "
+    after="With momentum 0.9, a steady gradient ends up pushing ten times as hard. The published "
     "Mask R-CNN was trained with nothing more than this line and a schedule.",
     link="sgd_step in tinymaskrcnn/ops/sgd/reference.py",
     hints=(
@@ -416,34 +419,34 @@ SGD_STEP = Task(
     wrong=[
         Wrong(
             {" + decay * weight": ""},
-            "The weight decay is missing: decay times the weight is added to the gradient.",
+            "The weight decay is missing: add decay times the weight to the gradient.",
         ),
         Wrong(
             {"momentum * velocity + ": ""},
-            "The old velocity is forgotten; it keeps its share `momentum`.",
+            "You forget the old velocity; it keeps its share `momentum`.",
         ),
         Wrong(
             {
                 "gradient + decay * weight": "lr * (gradient + decay * weight)",
                 "- lr * velocity": "- velocity",
             },
-            "The learning rate is inside the velocity. Then a changed rate would only act later; "
-            "multiply when the weight moves.",
+            "Your learning rate is inside the velocity, so a changed rate would only act later. "
+            "Multiply when the weight moves.",
         ),
         Wrong(
             {"gradient + decay * weight": "(1 - momentum) * (gradient + decay * weight)"},
-            "Your velocity is an average. Here the gradient is added whole.",
+            "Your velocity is an average. Here the whole gradient is added.",
         ),
         Wrong(
             {"weight - lr": "weight + lr"},
-            "The weight moves with the gradient, uphill. Which way does the loss fall?",
+            "Your weight moves with the gradient, uphill. Which way does the loss fall?",
         ),
         Wrong(
             {
                 "velocity = momentum": "old, velocity = velocity, momentum",
                 "lr * velocity": "lr * old",
             },
-            "The weight moves by the new velocity, not by the old one.",
+            "The weight moves by the new velocity, not the old one.",
         ),
     ],
 )
@@ -504,7 +507,7 @@ CHOOSE_RATE = Task(
         (np.array([0.01, 0.1]), NOISY[:, ::-1]),
     ],
     after="Twenty short runs cost less than one long run with a bad rate. Try rates a factor of "
-    "three apart; if the best is at an end of your range, go on beyond it.",
+    "three apart; if the best is at one end of your range, go beyond it.",
     link="Smith 2017, section 3.3: https://arxiv.org/abs/1506.01186",
     hints=(
         "First decide which runs are out. Then compare where the others ended.",
@@ -517,26 +520,26 @@ CHOOSE_RATE = Task(
     wrong=[
         Wrong(
             lambda rates, losses: choose_rate(rates, losses, window=1),
-            "You judge a run by its last loss alone, which may be a lucky batch. Take the mean of "
-            "the last five.",
+            "You judge a run by its last loss alone, which may come from a lucky batch. Take the "
+            "mean of the last five.",
         ),
         Wrong(
             lowest_anywhere,
-            "You take the lowest loss that a run ever reached. What counts is where it ended.",
+            "You take the lowest loss a run ever reached. What counts is where it ended.",
         ),
         Wrong(
             ignoring_nan,
             "A run that diverged is still in the race. If any of its losses is not finite, it is "
             "out.",
         ),
-        Wrong(its_index, "You return the index of the run. What is asked for is its rate."),
+        Wrong(its_index, "You return the index of the run. The task asks for its rate."),
         Wrong(
             largest_that_falls,
             "You take the largest rate whose loss fell. Fell by how much? The lowest mean wins.",
         ),
         Wrong(
             lambda rates, losses: choose_rate(rates, losses, first=False),
-            "Where no run ended below its own first loss, the answer is None.",
+            "If no run ended below its own first loss, the answer is None.",
         ),
     ],
 )
@@ -559,7 +562,7 @@ def without_nan(losses, found, named):
 
 @st.composite
 def watched_runs(draw):
-    """A recorded run with its losses times a factor; where the rate is wrong, some end in NaN."""
+    """A recorded run, its losses times a factor; if the rate is wrong, some end in NaN."""
     number = draw(st.integers(0, len(RUNS) - 1))
     losses = RECORDED["losses"][number].astype(float) * draw(st.sampled_from([1.0, 0.1, 10.0]))
     if RUNS[number][0] == "rate" and draw(st.booleans()):
@@ -579,9 +582,9 @@ WHAT_IS_BROKEN = Task(
     specification=what_is_broken,
     cases=watched_runs(),
     picture=run_picture,
-    after="Exchanged axes and shifted classes leave no trace in the losses, so look at detections "
-    "early. A loss that does not fall by half on a single image is a matter of the rate, or of a "
-    "missing gradient.",
+    after="Swapped axes and shifted classes leave no trace in the losses, so look at detections "
+    "early. If the loss does not fall by half on a single image, suspect the rate or a missing "
+    "gradient.",
     link="lessons/recorded/broken.py",
     hints=(
         "Which of the three faults can the losses show at all? And which show in the detections?",
@@ -593,20 +596,20 @@ WHAT_IS_BROKEN = Task(
     wrong=[
         Wrong(
             lambda *run: what_is_broken(*run, order=("rate", "axes")),
-            "This run found its objects and named them wrongly. The losses cannot show that.",
+            "This run found its objects but named them wrongly. The losses cannot show that.",
         ),
         Wrong(
             lambda *run: what_is_broken(*run, order=("axes", "classes", "rate")),
-            "A run that learned nothing finds nothing either. Look first whether its loss fell.",
+            "A run that learned nothing finds nothing either. First look whether its loss fell.",
         ),
         Wrong(
             lambda *run: what_is_broken(*run, order=("rate", "classes", "axes")),
-            "If no object is found, `named` is 0 and says nothing about classes. Ask first whether "
+            "If no object is found, `named` is 0 and says nothing about classes. First ask whether "
             "the objects were found.",
         ),
         Wrong(
             lambda *run: what_is_broken(*run, fallen=2.0),
-            "You compare the loss with a fixed number, and another model's losses are larger or "
+            "You compare the loss with a fixed number, but another model's losses are larger or "
             "smaller. Compare with the run's own first loss.",
         ),
         Wrong(
