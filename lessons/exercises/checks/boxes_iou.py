@@ -50,7 +50,7 @@ BOX_FROM_MASK = Task(
     wrong=[
         Wrong(
             {"columns.max() + 1, rows.max() + 1": "columns.max(), rows.max()"},
-            "Your right and lower edges are the numbers of the last column and row. A pixel has a "
+            "Your right and lower edges are the indices of the last column and row. A pixel has a "
             "width: where does the last one end?",
         ),
         Wrong(
