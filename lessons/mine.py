@@ -130,10 +130,17 @@ def _box_iou(answer: Answer, theirs: Answer, a: Any, b: Any) -> Any:
 
 
 def _level_anchors(
-    answer: Answer, theirs: Answer, sizes: Any, ratios: Any, shape: Any, image_shape: Any
+    answer: Answer,
+    theirs: Answer,
+    sizes: Any,
+    ratios: Any,
+    shape: Any,
+    image_shape: Any,
+    rounded: bool,
+    given_stride: Any,
 ) -> Any:
-    if len(sizes) > 1:
-        return theirs(sizes, ratios, shape, image_shape)
+    if len(sizes) > 1 or not rounded or given_stride:
+        return theirs(sizes, ratios, shape, image_shape, rounded, given_stride)
     stride = image_shape[0] // shape[0], image_shape[1] // shape[1]
     return np.asarray(answer(*shape, stride, sizes[0], ratios), np.float32)
 
@@ -272,8 +279,16 @@ def _candidates(
 
 
 def _paste(
-    answer: Answer, theirs: Answer, probabilities: Any, boxes: Any, height: int, width: int
+    answer: Answer,
+    theirs: Answer,
+    probabilities: Any,
+    boxes: Any,
+    height: int,
+    width: int,
+    exact: bool,
 ) -> Any:
+    if exact:
+        return theirs(probabilities, boxes, height, width, exact)
     canvas = np.zeros((len(boxes), height, width), probabilities.dtype)
     for picture, mask, box in zip(canvas, probabilities, boxes, strict=True):
         picture[:] = answer(mask, box, height, width)
