@@ -86,7 +86,7 @@ def test_a_known_mistake_gets_its_hint_and_a_picture(answers, capsys, tmp_path):
     assert "mask = [[ True]]   (1, 1) bool" in out
     assert "expected  [0., 0., 1., 1.]   (4,) float32" in out
     assert "got       [0., 0., 0., 0.]   (4,) float32" in out
-    assert "Hint: Your right and lower edges are the numbers of the last column" in out
+    assert "Hint: Your right and lower edges are the indices of the last column" in out
     assert "Picture: pictures/box_from_mask.png" in out
     assert (tmp_path / "pictures" / "box_from_mask.png").stat().st_size > 1000
 
