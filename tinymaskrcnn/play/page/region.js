@@ -17,7 +17,7 @@ class RegionPanel extends Panel {
     canvas.addEventListener("pointerdown", (e) => {
       canvas.setPointerCapture(e.pointerId);
       canvas.focus({ preventScroll: true });
-      this.drag = this.begin(this.stage.locate(e));
+      this.drag = boxDrag(this.stage, this.app.probed, this.stage.locate(e));
       e.preventDefault();
     });
     canvas.addEventListener("pointermove", (e) => { if (this.drag) this.app.probe(this.drag(...this.stage.locate(e))); });
@@ -28,20 +28,6 @@ class RegionPanel extends Panel {
       e.preventDefault();
       this.app.probe(e.shiftKey ? [b[0], b[1], b[2] + by[0], b[3] + by[1]] : [b[0] + by[0], b[1] + by[1], b[2] + by[0], b[3] + by[1]]);
     });
-  }
-
-  // A drag at a corner pulls it, inside moves the box, elsewhere draws a new one.
-  begin([x, y]) {
-    const b = this.app.probed, reach = (11 * this.stage.dots) / this.stage.scale;
-    if (b) for (const [i, j] of [[0, 1], [2, 1], [0, 3], [2, 3]]) if (Math.hypot(b[i] - x, b[j] - y) < reach) {
-      const [fixedX, fixedY] = [b[2 - i], b[4 - j]];
-      return (u, v) => [fixedX, fixedY, u, v];
-    }
-    if (b && x > b[0] && x < b[2] && y > b[1] && y < b[3]) {
-      const start = [...b];
-      return (u, v) => start.map((s, k) => s + (k % 2 ? v - y : u - x));
-    }
-    return (u, v) => [x, y, u, v];
   }
 
   update() {
@@ -84,24 +70,7 @@ class RegionPanel extends Panel {
     }
     stage.box(app.probed, THINGS.proposal, "dashed", 2.2);
     stage.box(moved, THINGS.detection, "solid", 2.2);
-    arrow(stage, [(x1 + x2) / 2, (y1 + y2) / 2], [(moved[0] + moved[2]) / 2, (moved[1] + moved[3]) / 2], THINGS.detection);
+    stage.arrow([(x1 + x2) / 2, (y1 + y2) / 2], [(moved[0] + moved[2]) / 2, (moved[1] + moved[3]) / 2], THINGS.detection);
     for (const [x, y] of [[x1, y1], [x2, y1], [x1, y2], [x2, y2]]) stage.dot(x, y, "#ffffff", 4);
   }
-}
-
-function arrow(stage, from, to, colour) {
-  const c = stage.context, [x1, y1] = stage.place(...from), [x2, y2] = stage.place(...to), length = Math.hypot(x2 - x1, y2 - y1);
-  if (length < 3 * stage.dots) return;
-  const angle = Math.atan2(y2 - y1, x2 - x1), head = 7 * stage.dots;
-  c.save();
-  Object.assign(c, { strokeStyle: colour, lineWidth: 2.4 * stage.dots, lineCap: "round" });
-  c.beginPath();
-  c.moveTo(x1, y1);
-  c.lineTo(x2, y2);
-  for (const side of [-0.5, 0.5]) {
-    c.moveTo(x2, y2);
-    c.lineTo(x2 - head * Math.cos(angle + side), y2 - head * Math.sin(angle + side));
-  }
-  c.stroke();
-  c.restore();
 }
