@@ -99,11 +99,8 @@ def _is(value: Any, kind: type) -> bool:
 
 
 NAME = Kind(lambda v: isinstance(v, str), "a name", str)
-YES_OR_NO = Kind(
-    lambda v: isinstance(v, bool),
-    "True or False",
-    lambda text: {"true": True, "false": False}[text.lower()],
-)
+TRUTHS = {"true": True, "false": False}
+YES_OR_NO = Kind(lambda v: isinstance(v, bool), "True or False", lambda text: TRUTHS[text.lower()])
 SHARE = number(0, 1)
 COUNT = whole(0, 2**31 - 1)
 SAMPLES = whole(1, 2**31 - 1)
@@ -148,7 +145,9 @@ def read(name: str, setting: Field, text: str) -> Any:
 
 
 def literal(text: str) -> Any:
-    """A number, tuple, bool or None as Python writes it; any other text stays text."""
+    """A number, tuple or None as Python writes it, or true or false; other text stays text."""
+    if text.lower() in TRUTHS:
+        return TRUTHS[text.lower()]
     try:
         return ast.literal_eval(text)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):

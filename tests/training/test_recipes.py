@@ -37,6 +37,7 @@ BASE = Recipe()
         ("decay_vectors=True", "decay_vectors", True),
         ("model.min_size=160", "model_settings", {"min_size": 160}),
         ("model.widths=(16, 32)", "model_settings", {"widths": (16, 32)}),
+        ("model.roi_aligned=true", "model_settings", {"roi_aligned": True}),
         ("model.norm=group", "model_settings", {"norm": "group"}),
         ("shapes.size=96", "shapes", {"size": 96}),
     ],
