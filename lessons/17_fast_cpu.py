@@ -31,7 +31,7 @@ from tinymaskrcnn.functional import conv2d, linear
 from tinymaskrcnn.jit import kernel, serial
 from tinymaskrcnn.ops.conv2d.winograd import winograd_size
 from tinymaskrcnn.ops.linear import cpu as linear_cpu
-from tinymaskrcnn.ops.simd import LANES, TILE_ROWS
+from tinymaskrcnn.ops.simd.emitter import LANES, TILE_ROWS
 from tinymaskrcnn.tensor import Tensor
 
 show(architecture("CPU"), "In Mask R-CNN: CPU")
@@ -235,8 +235,8 @@ for name, function in compiled.items():
 # does one multiply-add per vector of the tile.
 #
 # Compilers do not find this on their own. So the package writes it out, instruction by instruction,
-# for the width of your machine's vectors (`row_tile` in `tinymaskrcnn/ops/simd.py`). Around it is
-# an ordinary kernel, which cuts the matrices so that whatever is needed next is near.
+# for the width of your machine's vectors (`row_tile` in `tinymaskrcnn/ops/simd/row_tile.py`).
+# Around it is an ordinary kernel, which cuts the matrices so that whatever is needed next is near.
 
 # %%
 show(linear_cpu._multiply)

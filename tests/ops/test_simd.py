@@ -12,10 +12,19 @@ from llvmlite import ir
 from llvmlite.binding.targets import FeatureMap
 
 from tinymaskrcnn.jit import serial
-from tinymaskrcnn.ops import simd
 from tinymaskrcnn.ops.conv2d.winograd import INPUT, OUTPUT, WEIGHT
-from tinymaskrcnn.ops.simd import HALF_ROWS, LANES, PANEL, TILE_ROWS, half_tile, row_tile
-from tinymaskrcnn.ops.simd_transforms import (
+from tinymaskrcnn.ops.simd.emitter import (
+    HALF_ROWS,
+    INT,
+    LANES,
+    PANEL,
+    TILE_ROWS,
+    Emitter,
+    host_features,
+    tile_shape,
+)
+from tinymaskrcnn.ops.simd.row_tile import emit_row_tile, half_tile, row_tile
+from tinymaskrcnn.ops.simd.transforms import (
     gather_transform,
     grid_transform,
     scatter_transform,
@@ -149,18 +158,18 @@ def test_transpose_block(rows, columns):
     ],
 )
 def test_tile_shape(features, machine, shape):
-    assert simd.tile_shape(features, machine) == shape
+    assert tile_shape(features, machine) == shape
 
 
 def test_tiles_are_made_for_the_features_that_numba_leaves_on(monkeypatch):
     present = {"sse2": True, "avx": True, "avx2": True, "f16c": False}
     monkeypatch.setattr(llvmlite.binding, "get_host_cpu_features", lambda: FeatureMap(present))
     monkeypatch.setattr(numba.config, "CPU_FEATURES", None)
-    assert simd.host_features() == {"sse2", "avx", "avx2"}
+    assert host_features() == {"sse2", "avx", "avx2"}
     monkeypatch.setattr(numba.config, "ENABLE_AVX", 0)
-    assert simd.host_features() == {"sse2"}
+    assert host_features() == {"sse2"}
     monkeypatch.setattr(numba.config, "CPU_FEATURES", "+avx,-sse2")
-    assert simd.host_features() == {"avx"}
+    assert host_features() == {"avx"}
 
 
 @pytest.mark.skipif(
@@ -212,25 +221,25 @@ def _row_tile_module(triple, lanes, rows, width):
     kinds = {"rows": tables, "targets": tables, "panel": floats, "bias": floats}
     module = ir.Module("tile")
     module.triple = triple
-    arguments = [kinds.get(name, simd.INT) for name in names]
+    arguments = [kinds.get(name, INT) for name in names]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), "tile")
     builder = ir.IRBuilder(function.append_basic_block())
-    emitter = simd.Emitter(builder, lanes)
+    emit = Emitter(builder, lanes)
     named = dict(zip(names, function.args, strict=True))
-    simd.emit_row_tile(emitter, rows, width, 2 * lanes, named)
+    emit_row_tile(emit, rows, width, 2 * lanes, named)
     builder.ret_void()
     return str(module)
 
 
 GENERIC = """
 import numpy as np
-from tinymaskrcnn.ops import simd
 from tinymaskrcnn.ops.conv2d import cpu, reference
 from tinymaskrcnn.ops.conv2d.winograd import winograd
+from tinymaskrcnn.ops.simd.emitter import LANES, TILE_ROWS
 
 rng = np.random.default_rng(0)
 draw = lambda *shape: rng.standard_normal(shape).astype(np.float32)
-assert (simd.LANES, simd.TILE_ROWS) in [(4, 5), (4, 8)], simd.LANES
+assert (LANES, TILE_ROWS) in [(4, 5), (4, 8)], LANES
 for channels, outs, kernel, stride in ((3, 5, 3, 2), (8, 12, 1, 1), (8, 12, 3, 1)):
     x, weight, bias = draw(2, 9, 11, channels), draw(outs, channels, kernel, kernel), draw(outs)
     geometry = (stride, stride), (kernel // 2, kernel // 2), (1, 1), 1

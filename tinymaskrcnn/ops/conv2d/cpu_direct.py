@@ -15,7 +15,8 @@ from numba import get_num_threads, get_thread_id, prange
 from ... import memory
 from ...jit import kernel, serial
 from ..derive import derive
-from ..simd import PANEL, TILE_ROWS, address, copy_row, row_tile
+from ..simd.emitter import PANEL, TILE_ROWS, address, copy_row
+from ..simd.row_tile import row_tile
 from .cpu_weights import pack
 
 CACHED_WEIGHT = 160_000  # floats of weight that stay in the L2 cache beside the pixels

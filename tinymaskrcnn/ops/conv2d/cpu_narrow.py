@@ -15,8 +15,9 @@ from numba import get_num_threads, get_thread_id, prange
 from ... import memory
 from ...jit import kernel, serial
 from ..derive import derive
-from ..simd import LANES, PANEL, TILE_ROWS, address, row_tile
-from ..simd_outer import LINE_HEIGHTS, copy_floats, line_tile
+from ..simd.emitter import LANES, PANEL, TILE_ROWS, address
+from ..simd.outer import LINE_HEIGHTS, copy_floats, line_tile
+from ..simd.row_tile import row_tile
 from .cpu_weights import pack
 
 NARROW = 16  # fewer channels than this are few

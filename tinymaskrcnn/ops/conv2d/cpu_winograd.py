@@ -19,7 +19,7 @@ from numba import get_num_threads, prange
 from ... import memory
 from ...jit import exact_kernel, exact_kernel_from, serial
 from ..derive import derive
-from ..simd import LANES, PANEL, address
+from ..simd.emitter import LANES, PANEL, address
 from . import cpu_winograd_streamed as streamed
 from .cpu_direct import zeros
 from .cpu_weights import pack

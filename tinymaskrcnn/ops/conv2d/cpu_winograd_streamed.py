@@ -14,7 +14,7 @@ from numba import get_num_threads, get_thread_id, prange
 
 from ... import memory
 from ...jit import exact_kernel, exact_serial, serial
-from ..simd import LANES, PANEL, address
+from ..simd.emitter import LANES, PANEL, address
 from .cpu_direct import zeros
 from .cpu_weights import element_places, pack_stretch
 from .winograd_tiles import (

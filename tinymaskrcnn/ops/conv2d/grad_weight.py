@@ -21,8 +21,8 @@ from numba import get_num_threads, get_thread_id, prange
 
 from ... import memory
 from ...jit import kernel, kernel_from, serial
-from ..simd import LANES, PANEL
-from ..simd_outer import LEFT, OUTER_ROWS, copy_floats, outer_products
+from ..simd.emitter import LANES, PANEL
+from ..simd.outer import LEFT, OUTER_ROWS, copy_floats, outer_products
 from . import cpu_narrow, grad_weight_winograd
 from .winograd import winograd_size
 

@@ -18,9 +18,9 @@ from numba import get_num_threads, get_thread_id, prange
 
 from ... import memory
 from ...jit import kernel, serial
-from ..simd import LANES, PANEL, address
-from ..simd_outer import LEFT, OUTER_ROWS, outer_products
-from ..simd_transforms import gather_transform, grid_transform, transpose_block
+from ..simd.emitter import LANES, PANEL, address
+from ..simd.outer import LEFT, OUTER_ROWS, outer_products
+from ..simd.transforms import gather_transform, grid_transform, transpose_block
 from .cpu_direct import zeros
 from .winograd import INPUT, OUTPUT, WEIGHT
 

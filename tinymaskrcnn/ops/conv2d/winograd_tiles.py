@@ -7,8 +7,9 @@ piece with all tiles.
 """
 
 from ...jit import serial
-from ..simd import HALF_ROWS, TILE_ROWS, half_tile, row_tile
-from ..simd_transforms import gather_transform, grid_transform, scatter_transform
+from ..simd.emitter import HALF_ROWS, TILE_ROWS
+from ..simd.row_tile import half_tile, row_tile
+from ..simd.transforms import gather_transform, grid_transform, scatter_transform
 from .winograd import INPUT, OUTPUT, WEIGHT
 
 input_4, input_2 = gather_transform(INPUT[4]), gather_transform(INPUT[2])

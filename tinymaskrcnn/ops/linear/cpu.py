@@ -16,7 +16,8 @@ from ..conv2d.cpu import conv2d_grad_output
 from ..conv2d.cpu_weights import pack
 from ..conv2d.grad_weight import conv2d_grad_weight
 from ..derive import derive
-from ..simd import PANEL, TILE_ROWS, address, row_tile
+from ..simd.emitter import PANEL, TILE_ROWS, address
+from ..simd.row_tile import row_tile
 
 DEPTH = 512  # of a panel, so that it stays in the L2 cache while the rows pass
 BLOCK_TILES = 16  # register tiles of rows that share a panel

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .simd import INT, LANES, Emitter, data_pointer
+from .emitter import INT, LANES, Emitter, data_pointer
 
 
 def gather_transform(matrix):
