@@ -18,7 +18,7 @@ from tinymaskrcnn import kernel_cache
 from tinymaskrcnn.files import write_atomic
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.ops.conv2d import cpu, kernels, reference
-from tinymaskrcnn.ops.conv2d import cpu_winograd_streamed as streamed
+from tinymaskrcnn.ops.conv2d.cpu import winograd_streamed as streamed
 from tinymaskrcnn.ops.conv2d.op import conv2d, conv2d_fused
 from tinymaskrcnn.ops.conv2d.winograd import set_winograd, winograd, winograd_size
 from tinymaskrcnn.tensor import Tensor

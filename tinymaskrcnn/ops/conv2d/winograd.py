@@ -6,7 +6,7 @@ for m = 4, 2.25 times fewer for m = 2. The price is rounding: compared with floa
 about 1e-5 of a layer's largest value, F(2x2) by less than the direct float32 sum.
 Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016), section 4.
 
-The kernels are in cpu_winograd.py and cpu_winograd_streamed.py.
+The kernels are in cpu/winograd_blocks.py and cpu/winograd_streamed.py.
 """
 
 from collections.abc import Iterator

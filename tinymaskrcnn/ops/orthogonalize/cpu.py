@@ -20,7 +20,7 @@ from numba import get_num_threads, prange
 
 from ... import memory
 from ...jit import kernel, serial
-from ..conv2d.cpu_weights import pack_into
+from ..conv2d.cpu.panels import pack_into
 from ..simd.emitter import LANES, PANEL, address, copy_row
 from ..simd.outer import SQUARE_ROWS, square_tile
 from ..simd.transforms import transpose_block

@@ -7,7 +7,7 @@ both are whole vectors, so that packing copies vectors. `square_tile` is for mat
 left and as right operand: both have panels of PANEL floats. `line_tile` reads rows where they lie,
 at any distance from each other, for operands too narrow to be worth packing.
 
-Not here: packing itself, blocking, threads (ops/conv2d/grad_weight*.py, ops/orthogonalize).
+Not here: packing itself, blocking, threads (ops/conv2d/cpu/grad_weight*.py, ops/orthogonalize).
 """
 
 from math import lcm

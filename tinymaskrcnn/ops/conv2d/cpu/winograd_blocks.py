@@ -3,7 +3,7 @@
 A block of tiles goes through all three stages in one thread's own memory: n*n transformed inputs
 per tile and channel; n*n matrix products with the transformed weight; the transform back, with
 bias, residual and ReLU. Nothing of size n*n leaves the cache. See winograd.py for the mathematics,
-and cpu_winograd_streamed.py for few tiles under a weight that is not kept.
+and winograd_streamed.py for few tiles under a weight that is not kept.
 
 The kernels are exact: additions are done in the order written. If the compiler may choose the
 order, it chooses once in the process that compiles a kernel and again for the code that it saves.
@@ -16,13 +16,13 @@ from functools import lru_cache
 import numpy as np
 from numba import get_num_threads, prange
 
-from ... import memory
-from ...jit import exact_kernel, exact_kernel_from, serial
-from ..derive import derive
-from ..simd.emitter import LANES, PANEL, address
-from . import cpu_winograd_streamed as streamed
-from .cpu_direct import zeros
-from .cpu_weights import pack
+from .... import memory
+from ....jit import exact_kernel, exact_kernel_from, serial
+from ...derive import derive
+from ...simd.emitter import LANES, PANEL, address
+from . import winograd_streamed as streamed
+from .direct import zeros
+from .panels import pack
 from .winograd_tiles import (
     find_inputs,
     find_outputs,

@@ -3,7 +3,7 @@
 G g G' is four times as large as g, 38 MB for 512 by 512 channels. If the weight changes with every
 call, as in training, writing that to memory and reading it again takes longer than transforming it.
 Here a thread packs and transforms a stretch of the weight in its own cache, multiplies it with all
-tiles at once, and forgets it. cpu_winograd.py has the form for kept weights and for many tiles.
+tiles at once, and forgets it. winograd_blocks.py has the form for kept weights and for many tiles.
 """
 
 from collections import namedtuple
@@ -12,11 +12,11 @@ from functools import lru_cache
 import numpy as np
 from numba import get_num_threads, get_thread_id, prange
 
-from ... import memory
-from ...jit import exact_kernel, exact_serial, serial
-from ..simd.emitter import LANES, PANEL, address
-from .cpu_direct import zeros
-from .cpu_weights import element_places, pack_stretch
+from .... import memory
+from ....jit import exact_kernel, exact_serial, serial
+from ...simd.emitter import LANES, PANEL, address
+from .direct import zeros
+from .panels import element_places, pack_stretch
 from .winograd_tiles import (
     find_inputs,
     find_outputs,
@@ -33,7 +33,7 @@ MOST_OUTS = 256  # with more, the transformed tiles leave the cache
 
 Stream = namedtuple(
     "Stream",
-    "size top left "  # as in cpu_winograd.Tiling
+    "size top left "  # as in winograd_blocks.Tiling
     "images height width channels out_h out_w outs "
     "tiles rows panels depth "  # rows: the tiles rounded up
     "g_pitch u_pitch v_pitch m_pitch",  # distance between two of the 9 or 36 places

@@ -8,10 +8,10 @@ from functools import lru_cache
 import numpy as np
 from numba import prange
 
-from ... import memory
-from ...jit import kernel_from, serial
-from ..simd.emitter import LANES, PANEL
-from ..simd.transforms import transpose_block
+from .... import memory
+from ....jit import kernel_from, serial
+from ...simd.emitter import LANES, PANEL
+from ...simd.transforms import transpose_block
 
 
 def pack(weight: np.ndarray, order: tuple[int, ...] | None = None, swap: bool = False):

@@ -1,16 +1,16 @@
 """The parts that both forms of Winograd's convolution share: the emitted transforms, the addresses
 of a tile's pixels, and the product of tiles with one panel of a transformed weight.
 
-cpu_winograd.py transforms the whole weight first (or keeps it) and multiplies block after block of
-tiles with it; cpu_winograd_streamed.py transforms the weight piece by piece and multiplies each
+winograd_blocks.py transforms the whole weight first (or keeps it) and multiplies block after block
+of tiles with it; winograd_streamed.py transforms the weight piece by piece and multiplies each
 piece with all tiles.
 """
 
-from ...jit import serial
-from ..simd.emitter import HALF_ROWS, TILE_ROWS
-from ..simd.row_tile import half_tile, row_tile
-from ..simd.transforms import gather_transform, grid_transform, scatter_transform
-from .winograd import INPUT, OUTPUT, WEIGHT
+from ....jit import serial
+from ...simd.emitter import HALF_ROWS, TILE_ROWS
+from ...simd.row_tile import half_tile, row_tile
+from ...simd.transforms import gather_transform, grid_transform, scatter_transform
+from ..winograd import INPUT, OUTPUT, WEIGHT
 
 input_4, input_2 = gather_transform(INPUT[4]), gather_transform(INPUT[2])
 output_4, output_2 = scatter_transform(OUTPUT[4]), scatter_transform(OUTPUT[2])

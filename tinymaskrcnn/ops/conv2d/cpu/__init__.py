@@ -1,18 +1,19 @@
 """Convolution on the CPU: choose between Winograd's transforms, direct sums, and direct sums for
 few input channels.
 
-Same names, arguments and results as reference.py, for float32. The kernels are in cpu_direct.py,
-cpu_narrow.py, cpu_winograd.py and cpu_winograd_streamed.py, the packed weights in cpu_weights.py,
+Same names, arguments and results as reference.py, for float32. The kernels are in direct.py,
+few_channels.py, winograd_blocks.py and winograd_streamed.py, the packed weights in panels.py,
 the weight's gradient in grad_weight.py.
 """
 
 import numpy as np
 from numba import prange
 
-from ... import memory
-from ...jit import kernel_from
-from ..arguments import output_size
-from . import cpu_direct, cpu_narrow, cpu_winograd, winograd
+from .... import memory
+from ....jit import kernel_from
+from ...arguments import output_size
+from .. import winograd
+from . import direct, few_channels, winograd_blocks
 from .grad_weight import conv2d_grad_weight  # noqa: F401
 
 GRAD_BLOCK = 256  # pixels whose bias gradient is summed in one go; fixed, so that rounding is too
@@ -22,16 +23,16 @@ def conv2d(x, weight, bias, residual, stride, padding, dilation, groups, relu, k
     x = _ready(x)
     grid = output_size(x.shape[1:3], weight.shape[2:], stride, padding, dilation)
     y = memory.empty((len(x), *grid, len(weight)))
-    bias = cpu_direct.zeros(weight.shape[0]) if bias is None else np.array(bias, np.float32)
+    bias = direct.zeros(weight.shape[0]) if bias is None else np.array(bias, np.float32)
     residual = None if residual is None else _ready(residual)
     size = winograd.winograd_size()
-    if cpu_winograd.suits(x.shape, weight.shape, stride, dilation, groups, size):
-        cpu_winograd.forward(x, weight, bias, y, residual, relu, padding, size, kept)
-    elif cpu_narrow.suits(x.shape, weight.shape, dilation, groups):
-        cpu_narrow.forward(x, weight, bias, y, residual, relu, stride, padding, dilation, kept)
+    if winograd_blocks.suits(x.shape, weight.shape, stride, dilation, groups, size):
+        winograd_blocks.forward(x, weight, bias, y, residual, relu, padding, size, kept)
+    elif few_channels.suits(x.shape, weight.shape, dilation, groups):
+        few_channels.forward(x, weight, bias, y, residual, relu, stride, padding, dilation, kept)
     else:
         geometry = stride, padding, dilation, groups
-        cpu_direct.forward(x, weight, bias, y, residual, relu, *geometry, kept)
+        direct.forward(x, weight, bias, y, residual, relu, *geometry, kept)
     return y
 
 
@@ -39,10 +40,10 @@ def conv2d_grad_input(grad, weight, input_shape, stride, padding, dilation, grou
     grad = _ready(grad)
     dx = memory.empty(input_shape) if total is None else total
     size = winograd.winograd_size()
-    if cpu_winograd.suits(grad.shape, weight.shape, stride, dilation, groups, size):
-        cpu_winograd.backward(grad, weight, dx, total, padding, size)
+    if winograd_blocks.suits(grad.shape, weight.shape, stride, dilation, groups, size):
+        winograd_blocks.backward(grad, weight, dx, total, padding, size)
     else:
-        cpu_direct.backward(grad, weight, dx, total, stride, padding, dilation, groups)
+        direct.backward(grad, weight, dx, total, stride, padding, dilation, groups)
     return dx
 
 

@@ -16,13 +16,13 @@ from functools import lru_cache
 import numpy as np
 from numba import get_num_threads, get_thread_id, prange
 
-from ... import memory
-from ...jit import kernel, serial
-from ..simd.emitter import LANES, PANEL, address
-from ..simd.outer import LEFT, OUTER_ROWS, outer_products
-from ..simd.transforms import gather_transform, grid_transform, transpose_block
-from .cpu_direct import zeros
-from .winograd import INPUT, OUTPUT, WEIGHT
+from .... import memory
+from ....jit import kernel, serial
+from ...simd.emitter import LANES, PANEL, address
+from ...simd.outer import LEFT, OUTER_ROWS, outer_products
+from ...simd.transforms import gather_transform, grid_transform, transpose_block
+from ..winograd import INPUT, OUTPUT, WEIGHT
+from .direct import zeros
 
 _transform_input = gather_transform(INPUT[4])
 _transform_grad = gather_transform(tuple(zip(*OUTPUT[4], strict=True)))

@@ -12,12 +12,12 @@ from functools import lru_cache
 import numpy as np
 from numba import get_num_threads, get_thread_id, prange
 
-from ... import memory
-from ...jit import kernel, serial
-from ..derive import derive
-from ..simd.emitter import PANEL, TILE_ROWS, address, copy_row
-from ..simd.row_tile import row_tile
-from .cpu_weights import pack
+from .... import memory
+from ....jit import kernel, serial
+from ...derive import derive
+from ...simd.emitter import PANEL, TILE_ROWS, address, copy_row
+from ...simd.row_tile import row_tile
+from .panels import pack
 
 CACHED_WEIGHT = 160_000  # floats of weight that stay in the L2 cache beside the pixels
 LONG = 1024  # a sum of this many products is long
@@ -64,7 +64,7 @@ def _parts(weight, groups):
 
 
 def convolve(x, panels, bias, y, residual, relu, geometry, tap_rows, tap_columns):
-    """Compute the pixels of y that `geometry` describes; panels as from `cpu_weights.pack`."""
+    """Compute the pixels of y that `geometry` describes; panels as from `panels.pack`."""
     pixels = geometry.images * geometry.grid_h * geometry.grid_w
     if pixels == 0:
         return

@@ -12,13 +12,13 @@ from functools import lru_cache
 import numpy as np
 from numba import get_num_threads, get_thread_id, prange
 
-from ... import memory
-from ...jit import kernel, serial
-from ..derive import derive
-from ..simd.emitter import LANES, PANEL, TILE_ROWS, address
-from ..simd.outer import LINE_HEIGHTS, copy_floats, line_tile
-from ..simd.row_tile import row_tile
-from .cpu_weights import pack
+from .... import memory
+from ....jit import kernel, serial
+from ...derive import derive
+from ...simd.emitter import LANES, PANEL, TILE_ROWS, address
+from ...simd.outer import LINE_HEIGHTS, copy_floats, line_tile
+from ...simd.row_tile import row_tile
+from .panels import pack
 
 NARROW = 16  # fewer channels than this are few
 CHUNKS = 16  # of output lines, each with its own sums: enough for that many threads
