@@ -19,6 +19,7 @@ from tinymaskrcnn.files import write_atomic
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.ops.conv2d import cpu, kernels, reference
 from tinymaskrcnn.ops.conv2d.cpu import winograd_streamed as streamed
+from tinymaskrcnn.ops.conv2d.cpu.geometry import Geometry
 from tinymaskrcnn.ops.conv2d.op import conv2d, conv2d_fused
 from tinymaskrcnn.ops.conv2d.winograd import set_winograd, winograd, winograd_size
 from tinymaskrcnn.tensor import Tensor
@@ -290,7 +291,8 @@ def test_few_tiles_under_a_large_weight(shape, outs):
         normal((*shape[:3], outs), 2),
     )
     bias, residual, geometry = normal(outs, 3), grad, (ONE, (1, 1), ONE, 1)
-    assert streamed.suits(grad.shape, 4) and streamed.suits(x.shape, 4)
+    g = Geometry.of(x.shape, weight.shape, *geometry)
+    assert streamed.suits(g) and streamed.suits(g.turned())
     expected = reference.conv2d(*double(x, weight, bias, residual), *geometry, True)
     assert_near(cpu.conv2d(x, weight, bias, residual, *geometry, True), expected, 5e-5)
     expected = reference.conv2d_grad_input(*double(grad, weight), x.shape, *geometry)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ... import memory
 from ..conv2d.cpu import conv2d, conv2d_grad_output, conv2d_grad_weight, direct
+from ..conv2d.cpu.geometry import Geometry
 from ..conv2d.cpu.panels import pack
 
 ONE = (1, 1)
@@ -20,7 +21,8 @@ def conv_transpose2d(x, weight, bias, stride, padding, relu):
     out_h = (height - 1) * stride[0] - 2 * padding[0] + kernel_h
     out_w = (width - 1) * stride[1] - 2 * padding[1] + kernel_w
     y = memory.empty((n, out_h, out_w, outs))
-    order, plans = direct.backward_plans(x.shape, weight.shape, y.shape, stride, ONE, padding, 0)
+    backwards = Geometry(y.shape, weight.shape, x.shape, stride, padding, ONE, 1)
+    order, plans = direct.backward_plans(backwards, 0)
     panels = pack(weight, order, swap=True)
     x = np.require(x, np.float32, "CW")
     bias = direct.zeros(outs) if bias is None else np.array(bias, np.float32)

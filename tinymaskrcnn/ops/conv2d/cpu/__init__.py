@@ -11,39 +11,31 @@ from numba import prange
 
 from .... import memory
 from ....jit import kernel_from
-from ...arguments import output_size
-from .. import winograd
 from . import direct, few_channels, winograd_blocks
+from .geometry import Geometry
 from .grad_weight import conv2d_grad_weight  # noqa: F401
 
+FORMS = winograd_blocks, few_channels, direct  # the first that suits is the fastest
 GRAD_BLOCK = 256  # pixels whose bias gradient is summed in one go; fixed, so that rounding is too
 
 
 def conv2d(x, weight, bias, residual, stride, padding, dilation, groups, relu, kept=None):
     x = _ready(x)
-    grid = output_size(x.shape[1:3], weight.shape[2:], stride, padding, dilation)
-    y = memory.empty((len(x), *grid, len(weight)))
-    bias = direct.zeros(weight.shape[0]) if bias is None else np.array(bias, np.float32)
+    g = Geometry.of(x.shape, weight.shape, stride, padding, dilation, groups)
+    y = memory.empty(g.y)
+    bias = direct.zeros(len(weight)) if bias is None else np.array(bias, np.float32)
     residual = None if residual is None else _ready(residual)
-    size = winograd.winograd_size()
-    if winograd_blocks.suits(x.shape, weight.shape, stride, dilation, groups, size):
-        winograd_blocks.forward(x, weight, bias, y, residual, relu, padding, size, kept)
-    elif few_channels.suits(x.shape, weight.shape, dilation, groups):
-        few_channels.forward(x, weight, bias, y, residual, relu, stride, padding, dilation, kept)
-    else:
-        geometry = stride, padding, dilation, groups
-        direct.forward(x, weight, bias, y, residual, relu, *geometry, kept)
+    form = next(form for form in FORMS if form.suits(g))
+    form.forward(g, x, weight, bias, y, residual, relu, kept)
     return y
 
 
 def conv2d_grad_input(grad, weight, input_shape, stride, padding, dilation, groups, total=None):
     grad = _ready(grad)
     dx = memory.empty(input_shape) if total is None else total
-    size = winograd.winograd_size()
-    if winograd_blocks.suits(grad.shape, weight.shape, stride, dilation, groups, size):
-        winograd_blocks.backward(grad, weight, dx, total, padding, size)
-    else:
-        direct.backward(grad, weight, dx, total, stride, padding, dilation, groups)
+    g = Geometry(input_shape, weight.shape, grad.shape, stride, padding, dilation, groups)
+    form = winograd_blocks if winograd_blocks.suits(g.turned()) else direct
+    form.backward(g, grad, weight, dx, total)
     return dx
 
 

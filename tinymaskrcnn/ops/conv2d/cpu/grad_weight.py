@@ -23,8 +23,8 @@ from .... import memory
 from ....jit import kernel, kernel_from, serial
 from ...simd.emitter import LANES, PANEL
 from ...simd.outer import LEFT, OUTER_ROWS, copy_floats, outer_products
-from ..winograd import winograd_size
 from . import few_channels, grad_weight_winograd
+from .geometry import Geometry
 
 BLOCK = 128  # pixels packed at a time: a panel of each operand stays in the L1 cache
 PITCH = BLOCK + 1  # rows of a panel in memory; odd, see outer_products
@@ -54,12 +54,11 @@ def conv2d_grad_weight(grad, x, weight_shape, stride, padding, dilation, groups)
     if grad.size == 0 or x.size == 0:
         return np.zeros(weight_shape, np.float32)
     grad, x = (np.require(array, np.float32, "CW") for array in (grad, x))
-    if winograd_size() == 4 and grad_weight_winograd.suits(
-        grad.shape, weight_shape, stride, dilation, groups
-    ):
-        return grad_weight_winograd.grad_weight(grad, x, padding)
-    if outs % LANES == 0 and few_channels.suits(x.shape, weight_shape, dilation, groups):
-        return few_channels.grad_weight(grad, x, weight_shape, stride, padding, dilation)
+    g = Geometry(x.shape, weight_shape, grad.shape, stride, padding, dilation, groups)
+    if grad_weight_winograd.suits(g):
+        return grad_weight_winograd.grad_weight(g, grad, x)
+    if outs % LANES == 0 and few_channels.suits(g):
+        return few_channels.grad_weight(g, grad, x)
     dw = memory.empty(weight_shape)
     outs //= groups
     for group in range(groups):

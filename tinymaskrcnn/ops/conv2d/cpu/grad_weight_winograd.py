@@ -21,8 +21,9 @@ from ....jit import kernel, serial
 from ...simd.emitter import LANES, PANEL, address
 from ...simd.outer import LEFT, OUTER_ROWS, outer_products
 from ...simd.transforms import gather_transform, grid_transform, transpose_block
-from ..winograd import INPUT, OUTPUT, WEIGHT
+from ..winograd import INPUT, OUTPUT, WEIGHT, winograd_size
 from .direct import zeros
+from .geometry import Geometry
 
 _transform_input = gather_transform(INPUT[4])
 _transform_grad = gather_transform(tuple(zip(*OUTPUT[4], strict=True)))
@@ -44,21 +45,22 @@ Tiling = namedtuple(
 )
 
 
-def suits(grad_shape, weight_shape, stride, dilation, groups) -> bool:
+def suits(geometry: Geometry) -> bool:
     """Whether this gradient can be computed here, and is faster."""
-    outs, ins, kernel_h, kernel_w = weight_shape
-    images, out_h, out_w, _ = grad_shape
+    outs, ins, _, _ = geometry.weight
+    images, out_h, out_w, _ = geometry.y
     return (
-        (kernel_h, kernel_w, *stride, *dilation, groups) == (3, 3, 1, 1, 1, 1, 1)
+        winograd_size() == 4
+        and geometry.dense_3x3
         and ins % LANES == 0
         and outs % LANES == 0
         and images * -(-out_h // 4) * -(-out_w // 4) >= 16
     )
 
 
-def grad_weight(grad, x, padding):
+def grad_weight(geometry: Geometry, grad, x):
     """grad (N, outH, outW, O), x (N, H, W, C), contiguous -> dw (O, C, 3, 3)."""
-    g = _plan(x.shape, grad.shape, padding)
+    g = _plan(geometry)
     dw = memory.empty((g.outs, g.channels, 3, 3))
     tasks, threads = g.row_blocks * g.column_blocks, get_num_threads()
     local = memory.empty((threads, 9 * g.rows * LANES))
@@ -78,10 +80,10 @@ def grad_weight(grad, x, padding):
 
 
 @lru_cache(maxsize=1024)
-def _plan(x_shape, grad_shape, padding):
+def _plan(geometry: Geometry):
     """How to divide the work, from shapes alone."""
-    _, height, width, channels = x_shape
-    images, out_h, out_w, outs = grad_shape
+    _, height, width, channels = geometry.x
+    images, out_h, out_w, outs = geometry.y
     tiles = images * -(-out_h // 4) * -(-out_w // 4)
     sums = 36 * channels * outs
     chunks = chunk_tiles = 0
@@ -98,7 +100,7 @@ def _plan(x_shape, grad_shape, padding):
     all_rows = -(-channels // OUTER_ROWS) * OUTER_ROWS
     pitch = block | 1  # odd: the panels of one row then do not compete in the cache
     return Tiling(
-        *padding, height, width, channels, out_h, out_w, outs, tiles, block, pitch,
+        *geometry.padding, height, width, channels, out_h, out_w, outs, tiles, block, pitch,
         chunks, chunk_tiles, -(-channels // LEFT) * LEFT * pitch, -(-outs // PANEL) * PANEL * pitch,
         rows, columns, -(-channels // rows), -(-outs // columns),
         36 * rows * columns, all_rows, -(-outs // PANEL) * PANEL * all_rows,

@@ -20,8 +20,10 @@ from .... import memory
 from ....jit import exact_kernel, exact_kernel_from, serial
 from ...derive import derive
 from ...simd.emitter import LANES, PANEL, address
+from ..winograd import winograd_size
 from . import winograd_streamed as streamed
 from .direct import zeros
+from .geometry import Geometry
 from .panels import pack
 from .winograd_tiles import (
     find_inputs,
@@ -52,37 +54,39 @@ BLOCK = range(42, 23, -1)  # tiles per block: V and M then take about 1 MB of ca
 FEWEST_PIXELS = 64  # below that, transforming the weight costs more than it saves
 
 
-def suits(x_shape, weight_shape, stride, dilation, groups, size) -> bool:
-    """Whether F(size x size, 3 x 3) can compute this convolution, and is faster."""
-    images, height, width, _ = x_shape
-    outs, ins, kernel_h, kernel_w = weight_shape
+def suits(g: Geometry) -> bool:
+    """Whether Winograd's filtering is on, can compute this convolution, and is faster."""
+    images, height, width, _ = g.x
+    outs, ins, _, _ = g.weight
     return (
-        size > 0
-        and (kernel_h, kernel_w, *stride, *dilation, groups) == (3, 3, 1, 1, 1, 1, 1)
+        winograd_size() > 0
+        and g.dense_3x3
         and ins % LANES == 0
         and outs % LANES == 0
         and images * height * width >= FEWEST_PIXELS
     )
 
 
-def forward(x, weight, bias, y, residual, relu, padding, size, kept):
+def forward(g: Geometry, x, weight, bias, y, residual, relu, kept):
     """y = relu?(x * weight + bias + residual)."""
-    if kept is None and streamed.suits(y.shape, size):
-        streamed.convolve(x, weight, False, bias, y, residual, relu, padding)
+    if kept is None and streamed.suits(g):
+        streamed.convolve(g, x, weight, False, bias, y, residual, relu)
         return
+    size = winograd_size()
     transformed = derive(kept, ("winograd", size), lambda: transform_weight(pack(weight), size))
-    convolve(x, transformed, bias, y, residual, relu, padding, size)
+    convolve(g, x, transformed, bias, y, residual, relu)
 
 
-def backward(grad, weight, dx, total, padding, size):
-    """dx = grad * (the weight, rotated by 180 degrees and transposed), with padding 2 - padding, +
-    total (which may be dx itself)."""
-    around, no_bias = (2 - padding[0], 2 - padding[1]), zeros(dx.shape[3])
-    if streamed.suits(dx.shape, size):
-        streamed.convolve(grad, weight, True, no_bias, dx, total, False, around)
+def backward(g: Geometry, grad, weight, dx, total):
+    """dx = grad * (the weight, turned by 180 degrees and transposed) + total (which may be dx
+    itself)."""
+    turned, no_bias = g.turned(), zeros(dx.shape[3])
+    if streamed.suits(turned):
+        streamed.convolve(turned, grad, weight, True, no_bias, dx, total, False)
         return
     panels = pack(weight, order=tuple(range(8, -1, -1)), swap=True)
-    convolve(grad, transform_weight(panels, size), no_bias, dx, total, False, around, size)
+    transformed = transform_weight(panels, winograd_size())
+    convolve(turned, grad, transformed, no_bias, dx, total, False)
 
 
 def transform_weight(panels, size):
@@ -93,9 +97,10 @@ def transform_weight(panels, size):
     return transformed
 
 
-def convolve(x, weight, bias, y, residual, relu, padding, size):
+def convolve(g: Geometry, x, weight, bias, y, residual, relu):
     """y = relu?(x * weight + bias + residual); weight as from `transform_weight`."""
-    tiling, blocks = _plan(x.shape, y.shape, padding, size, get_num_threads())
+    size = winograd_size()
+    tiling, blocks = _plan(g, size, get_num_threads())
     workers = min(get_num_threads(), blocks)
     scratch = memory.empty((workers, (size + 2) ** 2 * (tiling.v_pitch + tiling.m_pitch)))
     run = _convolve_4 if size == 4 else _convolve_2
@@ -115,14 +120,14 @@ def convolve(x, weight, bias, y, residual, relu, padding, size):
 
 
 @lru_cache(maxsize=4096)
-def _plan(x_shape, y_shape, padding, size, threads):
+def _plan(g: Geometry, size, threads):
     """(Tiling, number of blocks) for a convolution."""
-    images, out_h, out_w, outs = y_shape
+    images, out_h, out_w, outs = g.y
     tiles = images * -(-out_h // size) * -(-out_w // size)
     block = _block(tiles, threads)
     rows, panels = whole_rows(block), -(-outs // PANEL)
-    pitches = spread(rows * x_shape[3]), spread(rows * panels * PANEL)
-    tiling = Tiling(size, *padding, *x_shape, out_h, out_w, outs, block, rows, panels, *pitches)
+    pitches = spread(rows * g.x[3]), spread(rows * panels * PANEL)
+    tiling = Tiling(size, *g.padding, *g.x, out_h, out_w, outs, block, rows, panels, *pitches)
     return tiling, -(-tiles // block)
 
 

@@ -15,7 +15,9 @@ from numba import get_num_threads, get_thread_id, prange
 from .... import memory
 from ....jit import exact_kernel, exact_serial, serial
 from ...simd.emitter import LANES, PANEL, address
+from ..winograd import winograd_size
 from .direct import zeros
+from .geometry import Geometry
 from .panels import element_places, pack_stretch
 from .winograd_tiles import (
     find_inputs,
@@ -40,19 +42,19 @@ Stream = namedtuple(
 )
 
 
-def suits(y_shape, size) -> bool:
-    """Whether this form of F(size x size, 3 x 3) is faster if the weight is not kept: there must be
-    few tiles compared with the output channels."""
-    images, out_h, out_w, outs = y_shape
+def suits(geometry: Geometry) -> bool:
+    """Whether this form of F(4x4, 3x3) is faster if the weight is not kept: there must be few tiles
+    compared with the output channels."""
+    images, out_h, out_w, outs = geometry.y
     tiles = images * -(-out_h // 4) * -(-out_w // 4)
-    return size == 4 and 4 * tiles <= 3 * min(outs, MOST_OUTS)
+    return winograd_size() == 4 and 4 * tiles <= 3 * min(outs, MOST_OUTS)
 
 
-def convolve(x, weight, swap, bias, y, residual, relu, padding):
+def convolve(geometry: Geometry, x, weight, swap, bias, y, residual, relu):
     """y = relu?(x * weight + bias + residual); with `swap`, the weight is rotated by 180 degrees,
     and its inputs and outputs are exchanged."""
     outs, ins, _, _ = weight.shape
-    g = _plan(x.shape, y.shape, padding)
+    g = _plan(geometry)
     order = tuple(range(8, -1, -1)) if swap else tuple(range(9))
     own = 9 * g.g_pitch + 36 * (g.u_pitch + g.m_pitch)
     _convolve(
@@ -74,14 +76,14 @@ def convolve(x, weight, swap, bias, y, residual, relu, padding):
 
 
 @lru_cache(maxsize=4096)
-def _plan(x_shape, y_shape, padding):
-    images, out_h, out_w, outs = y_shape
+def _plan(geometry: Geometry):
+    images, out_h, out_w, outs = geometry.y
     tiles = images * -(-out_h // 4) * -(-out_w // 4)
     rows, panels = whole_rows(tiles), -(-outs // PANEL)
-    depth = min(DEPTH, x_shape[3])
-    stretches = -(-x_shape[3] // depth)
+    depth = min(DEPTH, geometry.x[3])
+    stretches = -(-geometry.x[3] // depth)
     pitches = [depth * PANEL, depth * PANEL, stretches * depth * rows, rows * PANEL]
-    shape = 4, *padding, *x_shape, out_h, out_w, outs
+    shape = 4, *geometry.padding, *geometry.x, out_h, out_w, outs
     return Stream(*shape, tiles, rows, panels, depth, *map(spread, pitches))
 
 
