@@ -31,9 +31,9 @@ from tinymaskrcnn.ops.simd.transforms import (
     transpose_block,
 )
 
-_gather = gather_transform(INPUT[4])
-_scatter = scatter_transform(OUTPUT[4])
-_grid = grid_transform(WEIGHT[4])
+_gather = gather_transform(INPUT)
+_scatter = scatter_transform(OUTPUT)
+_grid = grid_transform(WEIGHT)
 
 
 @serial
@@ -51,10 +51,10 @@ def call_half_tile(rows, taps, depth, shift, panel, targets, bias, columns, resi
 
 
 @serial
-def call_transforms(table, vectors, gathered, targets, bias, kernel, transformed):
-    _gather(table, 0, 0, gathered, 0, LANES)
-    _scatter(gathered, 0, LANES, targets, 0, 0, bias, 0, 0, 0, 1)
-    _grid(kernel, 0, LANES, transformed, 0, LANES)
+def call_transforms(size, table, gathered, targets, bias, kernel, transformed):
+    _gather(size, table, 0, 0, gathered, 0, LANES)
+    _scatter(size, gathered, 0, LANES, targets, 0, 0, bias, 0, 0, 0, 1)
+    _grid(size, kernel, 0, LANES, transformed, 0, LANES)
 
 
 @serial
@@ -106,12 +106,14 @@ def test_row_tile_keeps_nan():
     assert np.isnan(y).all()
 
 
-def test_transforms():
-    picture, kernel, bias = normal(6, 6, LANES), normal(3, 3, LANES), normal(LANES)
-    gathered, y = np.empty((6, 6, LANES), np.float32), np.empty((4, 4, LANES), np.float32)
-    transformed = np.empty((6, 6, LANES), np.float32)
+@pytest.mark.parametrize("size", [2, 4])
+def test_transforms(size):
+    reach = size + 2
+    pixels, kernel, bias = normal(reach, reach, LANES), normal(3, 3, LANES), normal(LANES)
+    gathered, transformed = np.empty((2, reach, reach, LANES), np.float32)
+    y = np.empty((size, size, LANES), np.float32)
     call_transforms(
-        addresses(picture), picture.reshape(-1), gathered.reshape(-1), addresses(y), bias,
+        size, addresses(pixels), gathered.reshape(-1), addresses(y), bias,
         kernel.reshape(-1), transformed.reshape(-1),
     )  # fmt: skip
 
@@ -119,9 +121,9 @@ def test_transforms():
         matrix = np.array(matrix, np.float64)
         return np.einsum("ri,sj,ijc->rsc", matrix, matrix, square.astype(np.float64))
 
-    np.testing.assert_allclose(gathered, both(INPUT[4], picture), atol=1e-4)
-    np.testing.assert_allclose(transformed, both(WEIGHT[4], kernel), atol=1e-6)
-    expected = np.maximum(both(OUTPUT[4], gathered) + bias, 0)
+    np.testing.assert_allclose(gathered, both(INPUT[size], pixels), atol=1e-4)
+    np.testing.assert_allclose(transformed, both(WEIGHT[size], kernel), atol=1e-6)
+    expected = np.maximum(both(OUTPUT[size], gathered) + bias, 0)
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-2)
 
 

@@ -25,9 +25,9 @@ from ..winograd import INPUT, OUTPUT, WEIGHT, winograd_size
 from .direct import zeros
 from .geometry import Geometry
 
-_transform_input = gather_transform(INPUT[4])
-_transform_grad = gather_transform(tuple(zip(*OUTPUT[4], strict=True)))
-_transform_back = grid_transform(tuple(zip(*WEIGHT[4], strict=True)))
+_transform_input = gather_transform({4: INPUT[4]})
+_transform_grad = gather_transform({4: tuple(zip(*OUTPUT[4], strict=True))})
+_transform_back = grid_transform({4: tuple(zip(*WEIGHT[4], strict=True))})
 
 PRIVATE_SUMS = 1 << 18  # if the sums have no more floats, each chunk of tiles has its own sums
 PRIVATE_FLOATS = 230_000  # for one thread's sums and transforms: its L2 cache
@@ -186,13 +186,13 @@ def _transform_tile(x, grad, zeros, g, tile, t, left, right):
     _find(base, nothing, top - g.top, start - g.left, g.height, g.width, g.channels, 6, table)
     for c in range(0, g.channels, LANES):
         place = (c // LEFT * g.pitch + t) * LEFT + c % LEFT
-        _transform_input(table, 0, c, flat, place, pitch)
+        _transform_input(4, table, 0, c, flat, place, pitch)
     flat, pitch = right.reshape(-1), right.shape[1]
     base = address(grad) + 4 * image * g.out_h * g.out_w * g.outs
     _find(base, nothing, top, start, g.out_h, g.out_w, g.outs, 4, table)
     for c in range(0, g.outs, LANES):
         place = (c // PANEL * g.pitch + t) * PANEL + c % PANEL
-        _transform_grad(table, 0, c, flat, place, pitch)
+        _transform_grad(4, table, 0, c, flat, place, pitch)
 
 
 @serial
@@ -229,7 +229,7 @@ def _finish(g, task, sums, start, pitch, panel_pitch, local, places, dw):
     for j in range(0, columns, LANES):
         for i in range(rows):
             source = start + j // PANEL * panel_pitch + i * PANEL + j % PANEL
-            _transform_back(sums, source, pitch, local, i * 9 * LANES, LANES)
+            _transform_back(4, sums, source, pitch, local, i * 9 * LANES, LANES)
         for i in range(0, rows * 9, LANES):
             place = ((column + j) * g.channels + row) * 9 + i
             transpose_block(local, i * LANES, LANES, LANES, LANES, dw, place, places, 0)

@@ -28,14 +28,11 @@ from .panels import pack
 from .winograd_tiles import (
     find_inputs,
     find_outputs,
-    input_2,
-    input_4,
-    output_2,
-    output_4,
     spread,
     times_panel,
-    weight_2,
-    weight_4,
+    transform_input,
+    transform_output,
+    transform_weights,
     whole_rows,
 )
 
@@ -103,8 +100,7 @@ def convolve(g: Geometry, x, weight, bias, y, residual, relu):
     tiling, blocks = _plan(g, size, get_num_threads())
     workers = min(get_num_threads(), blocks)
     scratch = memory.empty((workers, (size + 2) ** 2 * (tiling.v_pitch + tiling.m_pitch)))
-    run = _convolve_4 if size == 4 else _convolve_2
-    run(
+    _convolve(
         x.reshape(-1),
         zeros(max(tiling.channels, PANEL)),
         weight,
@@ -151,61 +147,34 @@ def _transform_weight(panels, size, transformed):
         for c in range(ins):
             for j in range(0, PANEL, LANES):
                 start, to = (p * 9 * ins + c) * PANEL + j, (p * ins + c) * PANEL + j
-                if size == 4:
-                    weight_4(source, start, ins * PANEL, out, to, pitch)
-                else:
-                    weight_2(source, start, ins * PANEL, out, to, pitch)
+                transform_weights(size, source, start, ins * PANEL, out, to, pitch)
 
 
 @exact_kernel
-def _convolve_4(x, zeros, weight, bias, y, residual, add_residual, relu, g, blocks, scratch):
+def _convolve(x, zeros, weight, bias, y, residual, add_residual, relu, g, blocks, scratch):
     """For each block of tiles: V = B' d B, M[q] = V[q] @ weight[q], y = A' M A with bias, residual
     and ReLU.
 
     Each worker has its own V and M, small enough to stay in its cache; the workers take blocks in
     turn.
     """
-    workers = len(scratch)
+    workers, places = len(scratch), (g.size + 2) ** 2
     residual_at = (address(residual) - address(y)) // 4
     for worker in prange(workers):
-        v, m = scratch[worker], scratch[worker, 36 * g.v_pitch :]
-        table = np.empty(36, np.int64)
+        v, m = scratch[worker], scratch[worker, places * g.v_pitch :]
+        table = np.empty(places, np.int64)
         for block in range(worker, blocks, workers):
             first, count = _tiles(g, block)
             for t in range(count):
                 find_inputs(g, first + t, address(x), address(zeros), table)
                 for c in range(0, g.channels, LANES):
-                    input_4(table, 0, c, v, t * g.channels + c, g.v_pitch)
+                    transform_input(g.size, table, 0, c, v, t * g.channels + c, g.v_pitch)
             _multiply(g, v, weight, m, zeros, count)
             for t in range(count):
                 find_outputs(g, first + t, address(y), table)
                 for c in range(0, g.outs, LANES):
-                    output_4(
-                        m, t * g.panels * PANEL + c, g.m_pitch, table, 0, c, bias, c,
-                        residual_at, add_residual, relu,
-                    )  # fmt: skip
-
-
-@exact_kernel
-def _convolve_2(x, zeros, weight, bias, y, residual, add_residual, relu, g, blocks, scratch):
-    """As `_convolve_4`, with tiles of 2x2 outputs."""
-    workers = len(scratch)
-    residual_at = (address(residual) - address(y)) // 4
-    for worker in prange(workers):
-        v, m = scratch[worker], scratch[worker, 16 * g.v_pitch :]
-        table = np.empty(16, np.int64)
-        for block in range(worker, blocks, workers):
-            first, count = _tiles(g, block)
-            for t in range(count):
-                find_inputs(g, first + t, address(x), address(zeros), table)
-                for c in range(0, g.channels, LANES):
-                    input_2(table, 0, c, v, t * g.channels + c, g.v_pitch)
-            _multiply(g, v, weight, m, zeros, count)
-            for t in range(count):
-                find_outputs(g, first + t, address(y), table)
-                for c in range(0, g.outs, LANES):
-                    output_2(
-                        m, t * g.panels * PANEL + c, g.m_pitch, table, 0, c, bias, c,
+                    transform_output(
+                        g.size, m, t * g.panels * PANEL + c, g.m_pitch, table, 0, c, bias, c,
                         residual_at, add_residual, relu,
                     )  # fmt: skip
 

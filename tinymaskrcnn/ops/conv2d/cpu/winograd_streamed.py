@@ -22,11 +22,11 @@ from .panels import element_places, pack_stretch
 from .winograd_tiles import (
     find_inputs,
     find_outputs,
-    input_4,
-    output_4,
     spread,
     times_panel,
-    weight_4,
+    transform_input,
+    transform_output,
+    transform_weights,
     whole_rows,
 )
 
@@ -111,8 +111,8 @@ def _convolve(
         for t in range(g.tiles):
             find_outputs(g, t, address(y), table)
             for c in range(p * PANEL, min((p + 1) * PANEL, g.outs), LANES):
-                output_4(
-                    m, t * PANEL + c - p * PANEL, g.m_pitch, table, 0, c, bias, c,
+                transform_output(
+                    4, m, t * PANEL + c - p * PANEL, g.m_pitch, table, 0, c, bias, c,
                     residual_at, add_residual, relu,
                 )  # fmt: skip
 
@@ -126,7 +126,7 @@ def _transform_tile(g, t, x, zeros, v):
     for first in range(0, g.channels, g.depth):
         place = first * g.rows + t * g.depth
         for c in range(first, min(first + g.depth, g.channels), LANES):
-            input_4(table, 0, c, flat, place + c - first, pitch)
+            transform_input(4, table, 0, c, flat, place + c - first, pitch)
 
 
 @exact_serial
@@ -137,7 +137,7 @@ def _transform_weight(g, weight, ins, swap, p, first, places, packed, u):
         pack_stretch(weight, ins, 9, swap, p * PANEL + lane, first, stop, places, packed, lane)
         for k in range(stop - first):
             at = k * PANEL + lane
-            weight_4(packed, at, g.g_pitch, u, at, g.u_pitch)
+            transform_weights(4, packed, at, g.g_pitch, u, at, g.u_pitch)
 
 
 @serial

@@ -12,9 +12,9 @@ from ...simd.row_tile import half_tile, row_tile
 from ...simd.transforms import gather_transform, grid_transform, scatter_transform
 from ..winograd import INPUT, OUTPUT, WEIGHT
 
-input_4, input_2 = gather_transform(INPUT[4]), gather_transform(INPUT[2])
-output_4, output_2 = scatter_transform(OUTPUT[4]), scatter_transform(OUTPUT[2])
-weight_4, weight_2 = grid_transform(WEIGHT[4]), grid_transform(WEIGHT[2])
+transform_input = gather_transform(INPUT)
+transform_output = scatter_transform(OUTPUT)
+transform_weights = grid_transform(WEIGHT)
 
 
 def whole_rows(count):
