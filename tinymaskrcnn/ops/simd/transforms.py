@@ -2,9 +2,9 @@
 
 X is a small square of pixels (4x4, 6x6, ...), each a vector of LANES channels, and M is a constant
 matrix, one of several by their size. All of X is read into registers, multiplied without a loop,
-and written. The three makers differ in where X comes from and where the result goes. A *grid* keeps its pixels a fixed pitch
-apart. A *table* holds each pixel's byte address: a pixel outside the map can be read from a row of
-zeros, or written where it does no harm, so borders need no special code.
+and written. The three makers differ in where X comes from and where the result goes. A *grid* keeps
+its pixels a fixed pitch apart. A *table* holds each pixel's byte address: a pixel outside the map
+can be read from a row of zeros, or written where it does no harm, so borders need no special code.
 
 The matrices themselves are in ops/conv2d/winograd.py.
 """

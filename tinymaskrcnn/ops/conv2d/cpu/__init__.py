@@ -1,9 +1,8 @@
-"""Convolution on the CPU: choose between Winograd's transforms, direct sums, and direct sums for
-few input channels.
+"""Convolution on the CPU: choose the form that computes it.
 
-Same names, arguments and results as reference.py, for float32. The kernels are in direct.py,
-few_channels.py, winograd_blocks.py and winograd_streamed.py, the packed weights in panels.py,
-the weight's gradient in grad_weight.py.
+Same names, arguments and results as reference.py, for float32. The forms of the forward pass and of
+the input's gradient are direct.py, few_channels.py and winograd_blocks.py; those of the weight's
+gradient are in grad_weight.py. geometry.py says by what they are chosen.
 """
 
 import numpy as np
@@ -15,7 +14,7 @@ from . import direct, few_channels, winograd_blocks
 from .geometry import Geometry
 from .grad_weight import conv2d_grad_weight  # noqa: F401
 
-FORMS = winograd_blocks, few_channels, direct  # the first that suits is the fastest
+FORMS = winograd_blocks, few_channels, direct  # of those that suit, the first is the fastest
 GRAD_BLOCK = 256  # pixels whose bias gradient is summed in one go; fixed, so that rounding is too
 
 

@@ -2,7 +2,7 @@
 
 dw = G' (sum over tiles of (B' d B) * (A dy A')) G, where d is the 6x6 pixels that a tile reads and
 dy the 4x4 gradients at its outputs: 36 products per tile where the direct sum has 144. See
-winograd.py for the matrices and the source.
+../winograd.py for the matrices and the source.
 
 A block of tiles is transformed into panels, then 36 products of panels are added to the sums. With
 few channels the sums are small, and each thread does whole chunks of tiles in its own cache. With
@@ -24,6 +24,7 @@ from ...simd.transforms import gather_transform, grid_transform, transpose_block
 from ..winograd import INPUT, OUTPUT, WEIGHT, winograd_size
 from .direct import zeros
 from .geometry import Geometry
+from .winograd_blocks import find_square
 
 _transform_input = gather_transform({4: INPUT[4]})
 _transform_grad = gather_transform({4: tuple(zip(*OUTPUT[4], strict=True))})
@@ -183,26 +184,16 @@ def _transform_tile(x, grad, zeros, g, tile, t, left, right):
     nothing = address(zeros)
     flat, pitch = left.reshape(-1), left.shape[1]
     base = address(x) + 4 * image * g.height * g.width * g.channels
-    _find(base, nothing, top - g.top, start - g.left, g.height, g.width, g.channels, 6, table)
+    find_square(base, nothing, top - g.top, start - g.left, g.height, g.width, g.channels, 6, table)
     for c in range(0, g.channels, LANES):
         place = (c // LEFT * g.pitch + t) * LEFT + c % LEFT
         _transform_input(4, table, 0, c, flat, place, pitch)
     flat, pitch = right.reshape(-1), right.shape[1]
     base = address(grad) + 4 * image * g.out_h * g.out_w * g.outs
-    _find(base, nothing, top, start, g.out_h, g.out_w, g.outs, 4, table)
+    find_square(base, nothing, top, start, g.out_h, g.out_w, g.outs, 4, table)
     for c in range(0, g.outs, LANES):
         place = (c // PANEL * g.pitch + t) * PANEL + c % PANEL
         _transform_grad(4, table, 0, c, flat, place, pitch)
-
-
-@serial
-def _find(base, nothing, top, left, height, width, channels, size, table):
-    """table[r*size + s]: address of pixel (top + r, left + s); of zeros outside the map."""
-    for r in range(size):
-        for s in range(size):
-            y, x = top + r, left + s
-            inside = y >= 0 and y < height and x >= 0 and x < width
-            table[r * size + s] = base + 4 * (y * width + x) * channels if inside else nothing
 
 
 @serial
