@@ -20,21 +20,21 @@ GRAD_BLOCK = 256  # pixels whose bias gradient is summed in one go; fixed, so th
 
 def conv2d(x, weight, bias, residual, stride, padding, dilation, groups, relu, kept=None):
     x = _ready(x)
-    g = Geometry.of(x.shape, weight.shape, stride, padding, dilation, groups)
-    y = memory.empty(g.y)
+    geometry = Geometry.of(x.shape, weight.shape, stride, padding, dilation, groups)
+    y = memory.empty(geometry.y)
     bias = direct.zeros(len(weight)) if bias is None else np.array(bias, np.float32)
     residual = None if residual is None else _ready(residual)
-    form = next(form for form in FORMS if form.suits(g))
-    form.forward(g, x, weight, bias, y, residual, relu, kept)
+    form = next(form for form in FORMS if form.suits(geometry))
+    form.forward(geometry, x, weight, bias, y, residual, relu, kept)
     return y
 
 
 def conv2d_grad_input(grad, weight, input_shape, stride, padding, dilation, groups, total=None):
     grad = _ready(grad)
     dx = memory.empty(input_shape) if total is None else total
-    g = Geometry(input_shape, weight.shape, grad.shape, stride, padding, dilation, groups)
-    form = winograd_blocks if winograd_blocks.suits(g.turned()) else direct
-    form.backward(g, grad, weight, dx, total)
+    geometry = Geometry(input_shape, weight.shape, grad.shape, stride, padding, dilation, groups)
+    form = winograd_blocks if winograd_blocks.suits(geometry.turned()) else direct
+    form.backward(geometry, grad, weight, dx, total)
     return dx
 
 

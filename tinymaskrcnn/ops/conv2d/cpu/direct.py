@@ -38,24 +38,24 @@ Grid = namedtuple(
 Schedule = namedtuple("Schedule", "blocks splits panels_together taps_together copy_pitch")
 
 
-def suits(g: Geometry) -> bool:
+def suits(geometry: Geometry) -> bool:
     """Always: this form computes every convolution."""
     return True
 
 
-def forward(g: Geometry, x, weight, bias, y, residual, relu, kept):
+def forward(geometry: Geometry, x, weight, bias, y, residual, relu, kept):
     """y = relu?(x * weight + bias + residual), group by group."""
-    for group, part in enumerate(_parts(weight, g.groups)):
-        plan = forward_plan(g, group)
+    for group, part in enumerate(_parts(weight, geometry.groups)):
+        plan = forward_plan(geometry, group)
         panels = derive(kept, ("panels", group), lambda part=part: pack(part))
         convolve(x, panels, bias, y, residual, relu, *plan)
 
 
-def backward(g: Geometry, grad, weight, dx, total):
+def backward(geometry: Geometry, grad, weight, dx, total):
     """dx = the gradient of the input + total (which may be dx itself): a convolution for each group
     and each remainder of the stride."""
-    for group, part in enumerate(_parts(weight, g.groups)):
-        order, plans = backward_plans(g, group)
+    for group, part in enumerate(_parts(weight, geometry.groups)):
+        order, plans = backward_plans(geometry, group)
         panels = pack(part, order=order, swap=True)
         for plan in plans:
             if total is not dx or len(plan[1]):  # otherwise there is nothing to add
@@ -214,41 +214,42 @@ def _locate(g, x, zeros, y, tap_rows, tap_columns, first, pixels, rows, targets)
 
 
 @lru_cache(maxsize=4096)
-def forward_plan(g: Geometry, group: int):
+def forward_plan(geometry: Geometry, group: int):
     """(Grid, tap rows, tap columns) for one group's convolution.
 
     Output pixel (a, b) reads input pixel (a*stride + tap row, b*stride + tap column).
     """
-    _, out_h, out_w, outs = g.y
-    _, ins, kernel_h, kernel_w = g.weight
-    group_outs = outs // g.groups
+    _, out_h, out_w, outs = geometry.y
+    _, ins, kernel_h, kernel_w = geometry.weight
+    group_outs = outs // geometry.groups
     grid = Grid(
-        *g.x, group * ins, ins, *g.stride, out_h, out_w, out_h, out_w, outs,
+        *geometry.x, group * ins, ins, *geometry.stride, out_h, out_w, out_h, out_w, outs,
         0, 0, 1, 1, group * group_outs, group_outs, 0, kernel_h * kernel_w,
     )  # fmt: skip
-    rows = np.repeat(np.arange(kernel_h) * g.dilation[0] - g.padding[0], kernel_w)
-    columns = np.tile(np.arange(kernel_w) * g.dilation[1] - g.padding[1], kernel_h)
+    rows = np.repeat(np.arange(kernel_h) * geometry.dilation[0] - geometry.padding[0], kernel_w)
+    columns = np.tile(np.arange(kernel_w) * geometry.dilation[1] - geometry.padding[1], kernel_h)
     return grid, rows, columns
 
 
 @lru_cache(maxsize=1024)
-def backward_plans(g: Geometry, group: int):
+def backward_plans(geometry: Geometry, group: int):
     """(order of the taps, [(Grid, tap rows, tap columns), ...]) for the gradient of the input.
 
     Input pixels h with equal h % stride form a grid. It reads the output's gradient at unit steps,
     through the same few taps: those with (h + padding - r*dilation) % stride = 0. So there is one
     convolution per remainder; the taps are packed in the order of their use.
     """
-    _, height, width, channels = g.x
-    outs, ins, kernel_h, kernel_w = g.weight
-    group_outs, stride = outs // g.groups, g.stride
+    _, height, width, channels = geometry.x
+    outs, ins, kernel_h, kernel_w = geometry.weight
+    stride, padding, dilation, groups = geometry[3:]
+    group_outs = outs // groups
     order, plans = [], []
     for start_h in range(min(stride[0], height)):
         for start_w in range(min(stride[1], width)):
-            down = _aligned(start_h + g.padding[0], kernel_h, stride[0], g.dilation[0])
-            right = _aligned(start_w + g.padding[1], kernel_w, stride[1], g.dilation[1])
+            down = _aligned(start_h + padding[0], kernel_h, stride[0], dilation[0])
+            right = _aligned(start_w + padding[1], kernel_w, stride[1], dilation[1])
             grid = Grid(
-                *g.y, group * group_outs, group_outs, 1, 1,
+                *geometry.y, group * group_outs, group_outs, 1, 1,
                 -(-(height - start_h) // stride[0]), -(-(width - start_w) // stride[1]),
                 height, width, channels, start_h, start_w, *stride, group * ins, ins,
                 len(order), kernel_h * kernel_w,

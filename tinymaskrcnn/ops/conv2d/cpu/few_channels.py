@@ -34,10 +34,10 @@ Lines = namedtuple(
 )
 
 
-def suits(g: Geometry) -> bool:
+def suits(geometry: Geometry) -> bool:
     """Whether this convolution has few channels and can be computed here."""
-    few = g.x[3] < FEW and g.weight[3] > 1
-    return g.groups == 1 and few and g.dilation[1] == 1
+    few = geometry.x[3] < FEW and geometry.weight[3] > 1
+    return geometry.groups == 1 and few and geometry.dilation[1] == 1
 
 
 def forward(geometry: Geometry, x, weight, bias, y, residual, relu, kept):
@@ -78,15 +78,16 @@ def grad_weight(geometry: Geometry, grad, x):
 
 
 @lru_cache(maxsize=1024)
-def _plan(g: Geometry):
-    _, height, width, channels = g.x
-    images, out_h, out_w, outs = g.y
-    _, _, kernel_h, kernel_w = g.weight
+def _plan(geometry: Geometry):
+    _, height, width, channels = geometry.x
+    images, out_h, out_w, outs = geometry.y
+    _, _, kernel_h, kernel_w = geometry.weight
+    stride, padding, dilation, _ = geometry[3:]
     stretch, lines = kernel_w * channels, images * out_h
-    read = (out_w - 1) * g.stride[1] * channels + stretch + TALLEST
-    floats = max(read, (width + g.padding[1]) * channels + LANES)
+    read = (out_w - 1) * stride[1] * channels + stretch + TALLEST
+    floats = max(read, (width + padding[1]) * channels + LANES)
     return Lines(
-        height, width, channels, out_h, out_w, outs, kernel_h, *g.stride, *g.padding, g.dilation[0],
+        height, width, channels, out_h, out_w, outs, kernel_h, *stride, *padding, dilation[0],
         stretch, lines, floats, min(CHUNKS, lines),
     )  # fmt: skip
 

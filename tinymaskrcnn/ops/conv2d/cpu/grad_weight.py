@@ -54,11 +54,11 @@ def conv2d_grad_weight(grad, x, weight_shape, stride, padding, dilation, groups)
     if grad.size == 0 or x.size == 0:
         return np.zeros(weight_shape, np.float32)
     grad, x = (np.require(array, np.float32, "CW") for array in (grad, x))
-    g = Geometry(x.shape, weight_shape, grad.shape, stride, padding, dilation, groups)
-    if grad_weight_winograd.suits(g):
-        return grad_weight_winograd.grad_weight(g, grad, x)
-    if outs % LANES == 0 and few_channels.suits(g):
-        return few_channels.grad_weight(g, grad, x)
+    geometry = Geometry(x.shape, weight_shape, grad.shape, stride, padding, dilation, groups)
+    if grad_weight_winograd.suits(geometry):
+        return grad_weight_winograd.grad_weight(geometry, grad, x)
+    if outs % LANES == 0 and few_channels.suits(geometry):
+        return few_channels.grad_weight(geometry, grad, x)
     dw = memory.empty(weight_shape)
     outs //= groups
     for group in range(groups):

@@ -45,25 +45,25 @@ BLOCK = range(42, 23, -1)  # tiles per block: V and M then take about 1 MB of ca
 FEWEST_PIXELS = 64  # below that, transforming the weight costs more than it saves
 
 
-def suits(g: Geometry) -> bool:
+def suits(geometry: Geometry) -> bool:
     """Whether Winograd's filtering is on, can compute this convolution, and is faster."""
-    images, height, width, _ = g.x
-    outs, ins, _, _ = g.weight
+    images, height, width, _ = geometry.x
+    outs, ins, _, _ = geometry.weight
     return (
         winograd_size() > 0
-        and g.dense_3x3
+        and geometry.dense_3x3
         and ins % LANES == 0
         and outs % LANES == 0
         and images * height * width >= FEWEST_PIXELS
     )
 
 
-def forward(g: Geometry, x, weight, bias, y, residual, relu, kept, turn=False):
+def forward(geometry: Geometry, x, weight, bias, y, residual, relu, kept, turn=False):
     """y = relu?(x * weight + bias + residual). With `turn`, the weight is first turned by 180
     degrees, and its inputs and outputs are exchanged."""
     size, threads = winograd_size(), get_num_threads()
     transformed = derive(kept, ("winograd", size), lambda: _transform(weight, size, turn))
-    tiling, blocks = _plan(g, size, threads)
+    tiling, blocks = _plan(geometry, size, threads)
     places, workers = (size + 2) ** 2, min(threads, blocks)
     _convolve(
         x.reshape(-1),
@@ -80,9 +80,9 @@ def forward(g: Geometry, x, weight, bias, y, residual, relu, kept, turn=False):
     )
 
 
-def backward(g: Geometry, grad, weight, dx, total):
+def backward(geometry: Geometry, grad, weight, dx, total):
     """dx = the gradient of the input + total (which may be dx itself)."""
-    forward(g.turned(), grad, weight, zeros(dx.shape[3]), dx, total, False, None, turn=True)
+    forward(geometry.turned(), grad, weight, zeros(dx.shape[3]), dx, total, False, None, turn=True)
 
 
 def _transform(weight, size, turn):
@@ -95,14 +95,16 @@ def _transform(weight, size, turn):
 
 
 @lru_cache(maxsize=4096)
-def _plan(g: Geometry, size, threads):
+def _plan(geometry: Geometry, size, threads):
     """(Tiling, number of blocks) for a convolution."""
-    images, out_h, out_w, outs = g.y
+    images, out_h, out_w, outs = geometry.y
     tiles = images * -(-out_h // size) * -(-out_w // size)
     block = _block(tiles, threads)
     rows, panels = _whole_rows(block), -(-outs // PANEL)
-    pitches = _spread(rows * g.x[3]), _spread(rows * panels * PANEL)
-    tiling = Tiling(size, *g.padding, *g.x, out_h, out_w, outs, block, rows, panels, *pitches)
+    pitches = _spread(rows * geometry.x[3]), _spread(rows * panels * PANEL)
+    tiling = Tiling(
+        size, *geometry.padding, *geometry.x, out_h, out_w, outs, block, rows, panels, *pitches
+    )
     return tiling, -(-tiles // block)
 
 
