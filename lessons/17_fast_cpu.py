@@ -346,7 +346,8 @@ print(f"plain NumPy {1e3 * plain:.0f} ms, kernels {1e3 * quick:.0f} ms: {plain /
 # whole. Not comparing the result. Starting threads for microseconds of work. Trusting a rate that
 # counts other operations than were done.
 #
-# **Read next.** `tinymaskrcnn/ops/conv2d/cpu/direct.py`: the same tile, with pixels from anywhere.
+# **Read next.** `tinymaskrcnn/ops/conv2d/README.md`: convolution's own ladder, with what each rung
+# gains. `tinymaskrcnn/ops/conv2d/cpu/direct.py`: the same tile, with pixels from anywhere.
 # `tinymaskrcnn/jit.py`: how kernels are compiled and kept. Williams, Waterman and Patterson 2009,
 # "Roofline". Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication". Then
 # lesson 18: the same on a GPU.
