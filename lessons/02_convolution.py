@@ -320,7 +320,7 @@ assert responses.shape == (64, 64, 16) and image.shape == (3, 128, 128)
 # **On a CPU.** The nine products read and write the whole result nine times. The compiled form
 # keeps a *tile* of the result, some pixels by some channels, in the processor's registers, runs
 # through all taps and channels, and writes each number once. That is in
-# `tinymaskrcnn/ops/conv2d/cpu_direct.py` and in lesson 17; the function shown here only chooses
+# `tinymaskrcnn/ops/conv2d/cpu/direct.py` and in lesson 17; the function shown here only chooses
 # between several such kernels. Blocks of output pixels go to the threads. Each thread writes only
 # its own pixels, and the order of every sum is fixed, so the result is the same for any number of
 # threads.
@@ -383,5 +383,5 @@ assert gather.threads == (16, 16) and 64 * 64 // (16 * 16) == 16
 #
 # **Read next.** Dumoulin and Visin 2016, "A guide to convolution arithmetic",
 # https://arxiv.org/abs/1603.07285; Lavin and Gray 2016 on Winograd's form,
-# https://arxiv.org/abs/1509.09308; `tinymaskrcnn/ops/conv2d/op.py` and `cpu_direct.py`. Then lesson
+# https://arxiv.org/abs/1509.09308; `tinymaskrcnn/ops/conv2d/op.py` and `cpu/direct.py`. Then lesson
 # 03: what comes between two convolutions.

@@ -31,7 +31,7 @@ from tinymaskrcnn.functional import conv2d, linear
 from tinymaskrcnn.jit import kernel, serial
 from tinymaskrcnn.ops.conv2d.winograd import winograd_size
 from tinymaskrcnn.ops.linear import cpu as linear_cpu
-from tinymaskrcnn.ops.simd import LANES, TILE_ROWS
+from tinymaskrcnn.ops.simd.emitter import LANES, TILE_ROWS
 from tinymaskrcnn.tensor import Tensor
 
 show(architecture("CPU"), "In Mask R-CNN: CPU")
@@ -235,8 +235,8 @@ for name, function in compiled.items():
 # does one multiply-add per vector of the tile.
 #
 # Compilers do not find this on their own. So the package writes it out, instruction by instruction,
-# for the width of your machine's vectors (`row_tile` in `tinymaskrcnn/ops/simd.py`). Around it is
-# an ordinary kernel, which cuts the matrices so that whatever is needed next is near.
+# for the width of your machine's vectors (`row_tile` in `tinymaskrcnn/ops/simd/row_tile.py`).
+# Around it is an ordinary kernel, which cuts the matrices so that whatever is needed next is near.
 
 # %%
 show(linear_cpu._multiply)
@@ -346,7 +346,8 @@ print(f"plain NumPy {1e3 * plain:.0f} ms, kernels {1e3 * quick:.0f} ms: {plain /
 # whole. Not comparing the result. Starting threads for microseconds of work. Trusting a rate that
 # counts other operations than were done.
 #
-# **Read next.** `tinymaskrcnn/ops/conv2d/cpu_direct.py`: the same tile, with pixels from anywhere.
+# **Read next.** `tinymaskrcnn/ops/conv2d/README.md`: convolution's own ladder, with what each rung
+# gains. `tinymaskrcnn/ops/conv2d/cpu/direct.py`: the same tile, with pixels from anywhere.
 # `tinymaskrcnn/jit.py`: how kernels are compiled and kept. Williams, Waterman and Patterson 2009,
 # "Roofline". Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication". Then
 # lesson 18: the same on a GPU.

@@ -14,7 +14,7 @@ import tinymaskrcnn
 
 
 def cpu_kernels(op: str) -> Any:
-    """The module cpu.py of an operation. Without Numba its functions can only be read; those that
+    """The module cpu of an operation. Without Numba its functions can only be read; those that
     reference.py has too then run as they are there.
 
     Args:
@@ -24,7 +24,8 @@ def cpu_kernels(op: str) -> Any:
     if importlib.util.find_spec("numba"):
         return importlib.import_module(f"{package}.cpu")
     reference = importlib.import_module(f"{package}.reference")
-    path = Path(tinymaskrcnn.__file__).parent / "ops" / op / "cpu.py"
+    folder = Path(tinymaskrcnn.__file__).parent / "ops" / op
+    path = next(p for p in (folder / "cpu.py", folder / "cpu/__init__.py") if p.exists())
     module = types.ModuleType(f"{package}.cpu, run by reference")
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef):

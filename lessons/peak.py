@@ -13,7 +13,7 @@ from numba import prange, types
 from numba.extending import intrinsic
 
 from tinymaskrcnn.jit import kernel, serial
-from tinymaskrcnn.ops.simd import INT, LANES, TILE_ROWS, Emitter
+from tinymaskrcnn.ops.simd.emitter import INT, LANES, TILE_ROWS, Emitter
 
 SUMS = 2 * TILE_ROWS  # independent sums: none waits for another
 STEPS = 200_000

@@ -185,7 +185,7 @@ def sources(tmp_path_factory):
     ("name", "counts"),
     [
         ("jit.py", True),
-        ("ops/simd.py", True),
+        ("ops/simd/row_tile.py", True),
         ("ops/arguments.py", True),
         ("ops/conv2d/winograd.py", True),
         ("ops/nms/cpu.py", True),

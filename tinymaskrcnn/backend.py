@@ -65,12 +65,12 @@ def use(name: str) -> Iterator[None]:
 
 
 class Kernels:
-    """The kernels of one op: its modules reference.py, cpu.py and cuda.py, which have the same
+    """The kernels of one op: its modules reference, cpu and cuda, which have the same
     functions. Each op's package has one of these, called `kernels`; `kernels(x).relu(x)` runs the
     function for the array x.
 
     Args:
-        package: the op's package. Its modules are imported on first use: cpu.py loads Numba.
+        package: the op's package. Its modules are imported on first use: cpu loads Numba.
     """
 
     def __init__(self, package: str) -> None:

@@ -8,7 +8,8 @@ from numba import prange
 
 from lessons.peak import SUMS, burn_all
 from tinymaskrcnn.jit import kernel
-from tinymaskrcnn.ops.simd import LANES, PANEL, TILE_ROWS, address, row_tile
+from tinymaskrcnn.ops.simd.emitter import LANES, PANEL, TILE_ROWS, address
+from tinymaskrcnn.ops.simd.row_tile import row_tile
 
 DEPTHS = 128, 256, 512  # of tiles whose operands stay in the L1 and L2 caches
 FLOPS = 2 * LANES * SUMS  # per step of `burn`

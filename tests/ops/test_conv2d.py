@@ -18,7 +18,7 @@ from tinymaskrcnn import kernel_cache
 from tinymaskrcnn.files import write_atomic
 from tinymaskrcnn.gradcheck import gradcheck
 from tinymaskrcnn.ops.conv2d import cpu, kernels, reference
-from tinymaskrcnn.ops.conv2d import cpu_winograd_streamed as streamed
+from tinymaskrcnn.ops.conv2d.cpu.geometry import Geometry
 from tinymaskrcnn.ops.conv2d.op import conv2d, conv2d_fused
 from tinymaskrcnn.ops.conv2d.winograd import set_winograd, winograd, winograd_size
 from tinymaskrcnn.tensor import Tensor
@@ -280,25 +280,32 @@ def test_winograd_switch_changes_the_path_and_comes_back():
 
 
 @pytest.mark.parametrize("shape, outs", [((2, 15, 20, 144), 112), ((1, 17, 14, 80), 64)])
-def test_few_tiles_under_a_large_weight(shape, outs):
-    """A weight that may change is transformed on the way, a kept one before. Here are few tiles, so
-    the first way applies, with several stretches of input channels and a last panel that is not
-    full."""
+def test_a_last_panel_that_is_not_full(shape, outs):
     x, weight, grad = (
         normal(shape),
         normal((outs, shape[3], 3, 3), 1),
         normal((*shape[:3], outs), 2),
     )
     bias, residual, geometry = normal(outs, 3), grad, (ONE, (1, 1), ONE, 1)
-    assert streamed.suits(grad.shape, 4) and streamed.suits(x.shape, 4)
     expected = reference.conv2d(*double(x, weight, bias, residual), *geometry, True)
-    assert_near(cpu.conv2d(x, weight, bias, residual, *geometry, True), expected, 5e-5)
+    y = cpu.conv2d(x, weight, bias, residual, *geometry, True)
+    assert_near(y, expected, 5e-5)
+    assert np.array_equal(y, cpu.conv2d(x, weight, bias, residual, *geometry, True, {}))
     expected = reference.conv2d_grad_input(*double(grad, weight), x.shape, *geometry)
     assert_near(cpu.conv2d_grad_input(grad, weight, x.shape, *geometry), expected, 5e-5)
     total = x.copy()
     assert_near(cpu.conv2d_grad_input(grad, weight, x.shape, *geometry, total), x + expected, 5e-5)
-    kept = cpu.conv2d(x, weight, bias, residual, *geometry, True, {})
-    assert_near(kept, reference.conv2d(*double(x, weight, bias, residual), *geometry, True), 5e-5)
+
+
+@pytest.mark.parametrize("padding, dilation", [(NONE, ONE), ((1, 2), ONE), ((2, 0), (2, 1))])
+def test_the_turned_convolution_is_the_gradient_of_the_input(padding, dilation):
+    x_shape, weight = (2, 9, 11, 3), normal((5, 3, 3, 3), 1, np.float64)
+    g = Geometry.of(x_shape, weight.shape, ONE, padding, dilation, 1)
+    grad = normal(g.y, 2, np.float64)
+    turned, around = weight.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1], g.turned().padding
+    dx = reference.conv2d(grad, turned, None, None, ONE, around, dilation, 1, False)
+    assert dx.shape == g.turned().y == x_shape and turned.shape == g.turned().weight
+    assert_near(reference.conv2d_grad_input(grad, weight, x_shape, *g[3:]), dx, 1e-12)
 
 
 # Packed weights

@@ -8,7 +8,8 @@ import pytest
 
 import tinymaskrcnn.ops
 
-OPS = sorted(path.parent.name for path in Path(tinymaskrcnn.ops.__file__).parent.glob("*/cpu.py"))
+FOLDER = Path(tinymaskrcnn.ops.__file__).parent
+OPS = sorted(path.parent.name for path in FOLDER.glob("*/reference.py"))
 
 
 @pytest.mark.parametrize("op", OPS)

@@ -12,19 +12,28 @@ from llvmlite import ir
 from llvmlite.binding.targets import FeatureMap
 
 from tinymaskrcnn.jit import serial
-from tinymaskrcnn.ops import simd
 from tinymaskrcnn.ops.conv2d.winograd import INPUT, OUTPUT, WEIGHT
-from tinymaskrcnn.ops.simd import HALF_ROWS, LANES, PANEL, TILE_ROWS, half_tile, row_tile
-from tinymaskrcnn.ops.simd_transforms import (
+from tinymaskrcnn.ops.simd.emitter import (
+    HALF_ROWS,
+    INT,
+    LANES,
+    PANEL,
+    TILE_ROWS,
+    Emitter,
+    host_features,
+    tile_shape,
+)
+from tinymaskrcnn.ops.simd.row_tile import emit_row_tile, half_tile, row_tile
+from tinymaskrcnn.ops.simd.transforms import (
     gather_transform,
     grid_transform,
     scatter_transform,
     transpose_block,
 )
 
-_gather = gather_transform(INPUT[4])
-_scatter = scatter_transform(OUTPUT[4])
-_grid = grid_transform(WEIGHT[4])
+_gather = gather_transform(INPUT)
+_scatter = scatter_transform(OUTPUT)
+_grid = grid_transform(WEIGHT)
 
 
 @serial
@@ -42,10 +51,10 @@ def call_half_tile(rows, taps, depth, shift, panel, targets, bias, columns, resi
 
 
 @serial
-def call_transforms(table, vectors, gathered, targets, bias, kernel, transformed):
-    _gather(table, 0, 0, gathered, 0, LANES)
-    _scatter(gathered, 0, LANES, targets, 0, 0, bias, 0, 0, 0, 1)
-    _grid(kernel, 0, LANES, transformed, 0, LANES)
+def call_transforms(size, table, gathered, targets, bias, kernel, transformed):
+    _gather(size, table, 0, 0, gathered, 0, LANES)
+    _scatter(size, gathered, 0, LANES, targets, 0, 0, bias, 0, 0, 0, 1)
+    _grid(size, kernel, 0, LANES, transformed, 0, LANES)
 
 
 @serial
@@ -97,12 +106,14 @@ def test_row_tile_keeps_nan():
     assert np.isnan(y).all()
 
 
-def test_transforms():
-    picture, kernel, bias = normal(6, 6, LANES), normal(3, 3, LANES), normal(LANES)
-    gathered, y = np.empty((6, 6, LANES), np.float32), np.empty((4, 4, LANES), np.float32)
-    transformed = np.empty((6, 6, LANES), np.float32)
+@pytest.mark.parametrize("size", [2, 4])
+def test_transforms(size):
+    reach = size + 2
+    pixels, kernel, bias = normal(reach, reach, LANES), normal(3, 3, LANES), normal(LANES)
+    gathered, transformed = np.empty((2, reach, reach, LANES), np.float32)
+    y = np.empty((size, size, LANES), np.float32)
     call_transforms(
-        addresses(picture), picture.reshape(-1), gathered.reshape(-1), addresses(y), bias,
+        size, addresses(pixels), gathered.reshape(-1), addresses(y), bias,
         kernel.reshape(-1), transformed.reshape(-1),
     )  # fmt: skip
 
@@ -110,9 +121,9 @@ def test_transforms():
         matrix = np.array(matrix, np.float64)
         return np.einsum("ri,sj,ijc->rsc", matrix, matrix, square.astype(np.float64))
 
-    np.testing.assert_allclose(gathered, both(INPUT[4], picture), atol=1e-4)
-    np.testing.assert_allclose(transformed, both(WEIGHT[4], kernel), atol=1e-6)
-    expected = np.maximum(both(OUTPUT[4], gathered) + bias, 0)
+    np.testing.assert_allclose(gathered, both(INPUT[size], pixels), atol=1e-4)
+    np.testing.assert_allclose(transformed, both(WEIGHT[size], kernel), atol=1e-6)
+    expected = np.maximum(both(OUTPUT[size], gathered) + bias, 0)
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-2)
 
 
@@ -149,18 +160,18 @@ def test_transpose_block(rows, columns):
     ],
 )
 def test_tile_shape(features, machine, shape):
-    assert simd.tile_shape(features, machine) == shape
+    assert tile_shape(features, machine) == shape
 
 
 def test_tiles_are_made_for_the_features_that_numba_leaves_on(monkeypatch):
     present = {"sse2": True, "avx": True, "avx2": True, "f16c": False}
     monkeypatch.setattr(llvmlite.binding, "get_host_cpu_features", lambda: FeatureMap(present))
     monkeypatch.setattr(numba.config, "CPU_FEATURES", None)
-    assert simd.host_features() == {"sse2", "avx", "avx2"}
+    assert host_features() == {"sse2", "avx", "avx2"}
     monkeypatch.setattr(numba.config, "ENABLE_AVX", 0)
-    assert simd.host_features() == {"sse2"}
+    assert host_features() == {"sse2"}
     monkeypatch.setattr(numba.config, "CPU_FEATURES", "+avx,-sse2")
-    assert simd.host_features() == {"avx"}
+    assert host_features() == {"avx"}
 
 
 @pytest.mark.skipif(
@@ -212,25 +223,25 @@ def _row_tile_module(triple, lanes, rows, width):
     kinds = {"rows": tables, "targets": tables, "panel": floats, "bias": floats}
     module = ir.Module("tile")
     module.triple = triple
-    arguments = [kinds.get(name, simd.INT) for name in names]
+    arguments = [kinds.get(name, INT) for name in names]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), "tile")
     builder = ir.IRBuilder(function.append_basic_block())
-    emitter = simd.Emitter(builder, lanes)
+    emit = Emitter(builder, lanes)
     named = dict(zip(names, function.args, strict=True))
-    simd.emit_row_tile(emitter, rows, width, 2 * lanes, named)
+    emit_row_tile(emit, rows, width, 2 * lanes, named)
     builder.ret_void()
     return str(module)
 
 
 GENERIC = """
 import numpy as np
-from tinymaskrcnn.ops import simd
 from tinymaskrcnn.ops.conv2d import cpu, reference
 from tinymaskrcnn.ops.conv2d.winograd import winograd
+from tinymaskrcnn.ops.simd.emitter import LANES, TILE_ROWS
 
 rng = np.random.default_rng(0)
 draw = lambda *shape: rng.standard_normal(shape).astype(np.float32)
-assert (simd.LANES, simd.TILE_ROWS) in [(4, 5), (4, 8)], simd.LANES
+assert (LANES, TILE_ROWS) in [(4, 5), (4, 8)], LANES
 for channels, outs, kernel, stride in ((3, 5, 3, 2), (8, 12, 1, 1), (8, 12, 3, 1)):
     x, weight, bias = draw(2, 9, 11, channels), draw(outs, channels, kernel, kernel), draw(outs)
     geometry = (stride, stride), (kernel // 2, kernel // 2), (1, 1), 1

@@ -1,9 +1,9 @@
 """The page's kernels: a WebAssembly module that is emitted from Python.
 
 LLVM, which Numba brings along, can also compile for WebAssembly. So the register tile of
-ops/simd.py, from which every convolution on the CPU is made, becomes the page's kernel as well:
-the same source, for vectors of four floats. LLVM makes an object file. A module that a browser can
-start also says which functions it exports, so a section that says so is added here.
+ops/simd/row_tile.py, from which every convolution on the CPU is made, becomes the page's kernel as
+well: the same source, for vectors of four floats. LLVM makes an object file. A module that a
+browser can start also says which functions it exports, so a section that says so is added here.
 
 Addresses are bytes in the memory that the page provides. Not here: what calls the kernels
 (page/ops.js).
@@ -17,7 +17,8 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 
 from ..errors import InputError
-from ..ops.simd import FLOAT, INT, Emitter, emit_either_width
+from ..ops.simd.emitter import FLOAT, INT, Emitter
+from ..ops.simd.row_tile import emit_either_width
 
 LANES = 4  # floats in a vector of WebAssembly
 TILE_ROWS = 4  # two vectors each: with V8's scratch registers, all that the 16 of x86 hold
@@ -73,7 +74,7 @@ def _convolve(emit: Emitter, a: dict[str, ir.Value]) -> None:
         if residual: sum += (float at target + 4*residual)
         (float at target) = max(sum, 0) if relu else sum
 
-    rows and targets are int64 tables of byte addresses, as of `row_tile` in ops/simd.py.
+    rows and targets are int64 tables of byte addresses, as of `row_tile` in ops/simd/row_tile.py.
     """
     builder, width = emit.builder, 2 * LANES
     length = builder.mul(a["taps"], INT(TILE_ROWS))

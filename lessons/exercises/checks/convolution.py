@@ -349,7 +349,7 @@ INPUT_GRADIENT = Task(
     "CPU version runs both through the same code. With stride 2 the gradient has zeros between "
     "its elements; this is the transposed convolution, with which the mask head enlarges its "
     "feature maps.",
-    link="backward in tinymaskrcnn/ops/conv2d/cpu_direct.py",
+    link="backward in tinymaskrcnn/ops/conv2d/cpu/direct.py",
     hints=(
         "Pixel p was used by result q through tap p - q. Seen from the pixel, the kernel runs "
         "the other way.",

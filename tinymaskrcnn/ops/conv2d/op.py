@@ -1,7 +1,7 @@
 """Convolution as a differentiable operation, plain and fused with a sum and a ReLU.
 
 Users call `conv2d`; `nn` and `models` call `conv2d_fused`. The arithmetic is in reference.py,
-cpu.py and cuda.py.
+cpu and cuda.py.
 """
 
 from __future__ import annotations

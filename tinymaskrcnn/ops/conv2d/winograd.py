@@ -3,10 +3,11 @@
 F(m x m, 3 x 3) computes a square of m x m outputs from n x n inputs, n = m + 2, as
 A' [(G g G') * (B' d B)] A. It needs n*n products where the direct sum needs 9*m*m: 4 times fewer
 for m = 4, 2.25 times fewer for m = 2. The price is rounding: compared with float64, F(4x4) errs by
-about 1e-5 of a layer's largest value, F(2x2) by less than the direct float32 sum.
+about 1e-5 of a layer's largest value, F(2x2) by less than the direct float32 sum. So 4 is in use,
+and 2 is for comparisons in which digits count more than time.
 Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016), section 4.
 
-The kernels are in cpu_winograd.py and cpu_winograd_streamed.py.
+The kernels are in cpu/winograd_blocks.py and cpu/grad_weight_winograd.py.
 """
 
 from collections.abc import Iterator

@@ -8,10 +8,9 @@ matrix products, one per corner of a 2x2 square of the output, written in place.
 import numpy as np
 
 from ... import memory
-from ..conv2d import cpu_direct
-from ..conv2d.cpu import conv2d, conv2d_grad_output
-from ..conv2d.cpu_weights import pack
-from ..conv2d.grad_weight import conv2d_grad_weight
+from ..conv2d.cpu import conv2d, conv2d_grad_output, conv2d_grad_weight, direct
+from ..conv2d.cpu.geometry import Geometry
+from ..conv2d.cpu.panels import pack
 
 ONE = (1, 1)
 
@@ -22,14 +21,13 @@ def conv_transpose2d(x, weight, bias, stride, padding, relu):
     out_h = (height - 1) * stride[0] - 2 * padding[0] + kernel_h
     out_w = (width - 1) * stride[1] - 2 * padding[1] + kernel_w
     y = memory.empty((n, out_h, out_w, outs))
-    order, plans = cpu_direct.backward_plans(
-        x.shape, weight.shape, y.shape, stride, ONE, padding, 0
-    )
+    backwards = Geometry(y.shape, weight.shape, x.shape, stride, padding, ONE, 1)
+    order, plans = direct.backward_plans(backwards, 0)
     panels = pack(weight, order, swap=True)
     x = np.require(x, np.float32, "CW")
-    bias = cpu_direct.zeros(outs) if bias is None else np.array(bias, np.float32)
+    bias = direct.zeros(outs) if bias is None else np.array(bias, np.float32)
     for plan in plans:
-        cpu_direct.convolve(x, panels, bias, y, None, relu, *plan)
+        direct.convolve(x, panels, bias, y, None, relu, *plan)
     return y
 
 

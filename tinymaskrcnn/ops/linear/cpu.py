@@ -12,11 +12,11 @@ from numba import prange
 
 from ... import memory
 from ...jit import kernel
-from ..conv2d.cpu import conv2d_grad_output
-from ..conv2d.cpu_weights import pack
-from ..conv2d.grad_weight import conv2d_grad_weight
+from ..conv2d.cpu import conv2d_grad_output, conv2d_grad_weight
+from ..conv2d.cpu.panels import pack
 from ..derive import derive
-from ..simd import PANEL, TILE_ROWS, address, row_tile
+from ..simd.emitter import PANEL, TILE_ROWS, address
+from ..simd.row_tile import row_tile
 
 DEPTH = 512  # of a panel, so that it stays in the L2 cache while the rows pass
 BLOCK_TILES = 16  # register tiles of rows that share a panel

@@ -20,10 +20,10 @@ from numba import get_num_threads, prange
 
 from ... import memory
 from ...jit import kernel, serial
-from ..conv2d.cpu_weights import pack_into
-from ..simd import LANES, PANEL, address, copy_row
-from ..simd_outer import SQUARE_ROWS, square_tile
-from ..simd_transforms import transpose_block
+from ..conv2d.cpu.panels import pack_into
+from ..simd.emitter import LANES, PANEL, address, copy_row
+from ..simd.outer import SQUARE_ROWS, square_tile
+from ..simd.transforms import transpose_block
 
 FACTORS = ((3.4445, -4.7750, 2.0315),) * 5
 STRETCH = 256  # of the inner axis: two panels of that depth stay in the L2 cache

@@ -3,7 +3,7 @@
 To make a row of the image, blend two rows of the mask, then stretch the result: between two
 neighbours in the mask, the image's values lie on a straight line. But most of an image is outside
 the box, and most of the time goes into writing zeros to memory. So a row is made in the L1 cache,
-where most of it stays zero, and copied from there past the other caches (simd_rows.py).
+where most of it stays zero, and copied from there past the other caches (simd/streams.py).
 """
 
 import numpy as np
@@ -11,8 +11,8 @@ from numba import prange
 
 from ... import memory
 from ...jit import exact_serial, kernel, serial
-from ..simd import LANES
-from ..simd_rows import VECTOR, finish_streams, ramp, stream_row
+from ..simd.emitter import LANES
+from ..simd.streams import VECTOR, finish_streams, ramp, stream_row
 
 _BAND = 64  # rows of an image that one task fills
 

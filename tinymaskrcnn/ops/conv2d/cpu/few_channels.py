@@ -12,14 +12,16 @@ from functools import lru_cache
 import numpy as np
 from numba import get_num_threads, get_thread_id, prange
 
-from ... import memory
-from ...jit import kernel, serial
-from ..derive import derive
-from ..simd import LANES, PANEL, TILE_ROWS, address, row_tile
-from ..simd_outer import LINE_HEIGHTS, copy_floats, line_tile
-from .cpu_weights import pack
+from .... import memory
+from ....jit import kernel, serial
+from ...derive import derive
+from ...simd.emitter import LANES, PANEL, TILE_ROWS, address
+from ...simd.outer import LINE_HEIGHTS, copy_floats, line_tile
+from ...simd.row_tile import row_tile
+from .geometry import Geometry
+from .panels import pack
 
-NARROW = 16  # fewer channels than this are few
+FEW = 16  # fewer channels than this are few
 CHUNKS = 16  # of output lines, each with its own sums: enough for that many threads
 BLOCK = 128  # pixels of a line: their gradients stay in the L1 cache
 TALLEST = LINE_HEIGHTS[-1]
@@ -32,15 +34,15 @@ Lines = namedtuple(
 )
 
 
-def suits(x_shape, weight_shape, dilation, groups) -> bool:
+def suits(geometry: Geometry) -> bool:
     """Whether this convolution has few channels and can be computed here."""
-    narrow = x_shape[3] < NARROW and weight_shape[3] > 1
-    return groups == 1 and narrow and dilation[1] == 1
+    few = geometry.x[3] < FEW and geometry.weight[3] > 1
+    return geometry.groups == 1 and few and geometry.dilation[1] == 1
 
 
-def forward(x, weight, bias, y, residual, relu, stride, padding, dilation, kept):
+def forward(geometry: Geometry, x, weight, bias, y, residual, relu, kept):
     """y = relu?(x * weight + bias + residual)."""
-    g = _plan(x.shape, y.shape, weight.shape, stride, padding, dilation)
+    g = _plan(geometry)
     if g.lines * g.out_w == 0:
         return
     threads = get_num_threads()
@@ -61,25 +63,26 @@ def forward(x, weight, bias, y, residual, relu, stride, padding, dilation, kept)
     )
 
 
-def grad_weight(grad, x, weight_shape, stride, padding, dilation):
+def grad_weight(geometry: Geometry, grad, x):
     """grad (N, outH, outW, O), x (N, H, W, C), contiguous -> dw (O, C, kH, kW)."""
-    outs, channels, kernel_h, kernel_w = weight_shape
-    g = _plan(x.shape, grad.shape, weight_shape, stride, padding, dilation)
+    outs, channels, kernel_h, kernel_w = geometry.weight
+    g = _plan(geometry)
     rows = -(-g.stretch // 3) * 3
     sums = np.zeros((g.chunks, kernel_h, rows, outs), np.float32)
     lines = np.empty((get_num_threads(), g.line_floats), np.float32)
     _sum_lines(x.reshape(-1), grad.reshape(-1), g, lines, sums.reshape(g.chunks, -1))
     taps = sums.sum(axis=0)[:, : g.stretch].reshape(kernel_h, kernel_w, channels, outs)
-    dw = memory.empty(weight_shape)
+    dw = memory.empty(geometry.weight)
     dw[...] = taps.transpose(3, 2, 0, 1)
     return dw
 
 
 @lru_cache(maxsize=1024)
-def _plan(x_shape, out_shape, weight_shape, stride, padding, dilation):
-    _, height, width, channels = x_shape
-    images, out_h, out_w, outs = out_shape
-    _, _, kernel_h, kernel_w = weight_shape
+def _plan(geometry: Geometry):
+    _, height, width, channels = geometry.x
+    images, out_h, out_w, outs = geometry.y
+    _, _, kernel_h, kernel_w = geometry.weight
+    stride, padding, dilation, _ = geometry[3:]
     stretch, lines = kernel_w * channels, images * out_h
     read = (out_w - 1) * stride[1] * channels + stretch + TALLEST
     floats = max(read, (width + padding[1]) * channels + LANES)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tinymaskrcnn.jit import serial
-from tinymaskrcnn.ops.simd import LANES
-from tinymaskrcnn.ops.simd_rows import VECTOR, finish_streams, ramp, stream_row
+from tinymaskrcnn.ops.simd.emitter import LANES
+from tinymaskrcnn.ops.simd.streams import VECTOR, finish_streams, ramp, stream_row
 
 
 @serial

@@ -1,48 +1,40 @@
-"""Convolution on the CPU: choose between Winograd's transforms, direct sums, and direct sums for
-few input channels.
+"""Convolution on the CPU: choose the form that computes it.
 
-Same names, arguments and results as reference.py, for float32. The kernels are in cpu_direct.py,
-cpu_narrow.py, cpu_winograd.py and cpu_winograd_streamed.py, the packed weights in cpu_weights.py,
-the weight's gradient in grad_weight.py.
+Same names, arguments and results as reference.py, for float32. The forms of the forward pass and of
+the input's gradient are direct.py, few_channels.py and winograd_blocks.py; those of the weight's
+gradient are in grad_weight.py. geometry.py says by what they are chosen.
 """
 
 import numpy as np
 from numba import prange
 
-from ... import memory
-from ...jit import kernel_from
-from ..arguments import output_size
-from . import cpu_direct, cpu_narrow, cpu_winograd, winograd
+from .... import memory
+from ....jit import kernel_from
+from . import direct, few_channels, winograd_blocks
+from .geometry import Geometry
 from .grad_weight import conv2d_grad_weight  # noqa: F401
 
+FORMS = winograd_blocks, few_channels, direct  # of those that suit, the first is the fastest
 GRAD_BLOCK = 256  # pixels whose bias gradient is summed in one go; fixed, so that rounding is too
 
 
 def conv2d(x, weight, bias, residual, stride, padding, dilation, groups, relu, kept=None):
     x = _ready(x)
-    grid = output_size(x.shape[1:3], weight.shape[2:], stride, padding, dilation)
-    y = memory.empty((len(x), *grid, len(weight)))
-    bias = cpu_direct.zeros(weight.shape[0]) if bias is None else np.array(bias, np.float32)
+    geometry = Geometry.of(x.shape, weight.shape, stride, padding, dilation, groups)
+    y = memory.empty(geometry.y)
+    bias = direct.zeros(len(weight)) if bias is None else np.array(bias, np.float32)
     residual = None if residual is None else _ready(residual)
-    size = winograd.winograd_size()
-    if cpu_winograd.suits(x.shape, weight.shape, stride, dilation, groups, size):
-        cpu_winograd.forward(x, weight, bias, y, residual, relu, padding, size, kept)
-    elif cpu_narrow.suits(x.shape, weight.shape, dilation, groups):
-        cpu_narrow.forward(x, weight, bias, y, residual, relu, stride, padding, dilation, kept)
-    else:
-        geometry = stride, padding, dilation, groups
-        cpu_direct.forward(x, weight, bias, y, residual, relu, *geometry, kept)
+    form = next(form for form in FORMS if form.suits(geometry))
+    form.forward(geometry, x, weight, bias, y, residual, relu, kept)
     return y
 
 
 def conv2d_grad_input(grad, weight, input_shape, stride, padding, dilation, groups, total=None):
     grad = _ready(grad)
     dx = memory.empty(input_shape) if total is None else total
-    size = winograd.winograd_size()
-    if cpu_winograd.suits(grad.shape, weight.shape, stride, dilation, groups, size):
-        cpu_winograd.backward(grad, weight, dx, total, padding, size)
-    else:
-        cpu_direct.backward(grad, weight, dx, total, stride, padding, dilation, groups)
+    geometry = Geometry(input_shape, weight.shape, grad.shape, stride, padding, dilation, groups)
+    form = winograd_blocks if winograd_blocks.suits(geometry.turned()) else direct
+    form.backward(geometry, grad, weight, dx, total)
     return dx
 
 

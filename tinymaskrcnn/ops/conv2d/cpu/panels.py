@@ -8,10 +8,10 @@ from functools import lru_cache
 import numpy as np
 from numba import prange
 
-from ... import memory
-from ...jit import kernel_from, serial
-from ..simd import LANES, PANEL
-from ..simd_transforms import transpose_block
+from .... import memory
+from ....jit import kernel_from, serial
+from ...simd.emitter import LANES, PANEL
+from ...simd.transforms import transpose_block
 
 
 def pack(weight: np.ndarray, order: tuple[int, ...] | None = None, swap: bool = False):
@@ -24,7 +24,7 @@ def pack(weight: np.ndarray, order: tuple[int, ...] | None = None, swap: bool = 
     taps = kernel_h * kernel_w
     lanes, depth = (ins, outs) if swap else (outs, ins)
     order = tuple(range(taps)) if order is None else order
-    places = element_places(1 if swap else depth, depth * PANEL, order)
+    places = _places(1 if swap else depth, depth * PANEL, order)
     panels = memory.empty((-(-lanes // PANEL), taps, depth, PANEL))
     flat = np.require(weight, np.float32, "CW").reshape(outs, ins * taps)
     _pack(flat, ins, taps, swap, places, panels.reshape(len(panels), -1))
@@ -34,12 +34,12 @@ def pack(weight: np.ndarray, order: tuple[int, ...] | None = None, swap: bool = 
 def pack_into(matrix: np.ndarray, panels: np.ndarray) -> None:
     """matrix (O, C), contiguous -> the flat panels (ceil(O/PANEL), C, PANEL), zero beyond O."""
     depth = matrix.shape[1]
-    places = element_places(depth, depth * PANEL, (0,))
+    places = _places(depth, depth * PANEL, (0,))
     _pack(matrix, depth, 1, False, places, panels.reshape(-1, depth * PANEL))
 
 
 @lru_cache(maxsize=1024)
-def element_places(channels, tap_pitch, order):
+def _places(channels, tap_pitch, order):
     """(channels*taps,): where in a panel element (c, tap) of a weight's row belongs."""
     tap_place = np.argsort(order) * tap_pitch
     channel_place = np.arange(channels)[:, None] * PANEL
@@ -48,7 +48,7 @@ def element_places(channels, tap_pitch, order):
 
 @kernel_from(1 << 16, lambda weight, *_: weight.size)
 def _pack(weight, ins, taps, swap, places, panels):
-    """Pack all panels of a weight by `pack_stretch`; a thread takes half a panel at a time."""
+    """Pack all panels of a weight by `_pack_lanes`; a thread takes half a panel at a time."""
     depth = len(weight) if swap else ins
     for half in prange(2 * len(panels)):
         panel, lane = panels[half // 2], half % 2 * LANES
@@ -58,32 +58,30 @@ def _pack(weight, ins, taps, swap, places, panels):
                 for j in range(LANES):
                     panel[o * PANEL + lane + j] = weight[o, first + j]
         else:
-            pack_stretch(weight, ins, taps, swap, first, 0, depth, places, panel, lane)
+            _pack_lanes(weight, ins, taps, swap, first, places, panel, lane)
 
 
 @serial
-def pack_stretch(weight, ins, taps, swap, first, start, stop, places, out, out_at):
-    """Pack LANES columns of a weight, from column `first` on, for start <= depth index < stop.
+def _pack_lanes(weight, ins, taps, swap, first, places, panel, lane):
+    """Pack LANES columns of a weight, from column `first` on, for j < LANES:
 
-    Without swap, for j < LANES, start <= c < stop and every tap t:
-        out[out_at + places[(c - start, t)] + j] = weight[first + j, (c, t)]
-    with swap, for start <= o < stop:
-        out[out_at + places[t] + (o - start)*PANEL + j] = weight[o, (first + j, t)]
+    without swap: panel[lane + places[(c, t)] + j] = weight[first + j, (c, t)]
+    with swap: panel[lane + places[t] + o*PANEL + j] = weight[o, (first + j, t)]
     and 0 beyond the last column. Squares of LANES x LANES are transposed in registers, so only
     whole vectors are read and written.
     """
     outs, columns = weight.shape
     flat = weight.reshape(-1)
     if swap:
-        for o in range(start, stop):
+        for o in range(outs):
             for t in range(0, taps, LANES):
                 transpose_block(
                     flat, o * columns + first * taps + t, taps, ins - first, taps - t,
-                    out, out_at + (o - start) * PANEL, places, t,
+                    panel, lane + o * PANEL, places, t,
                 )  # fmt: skip
     else:
-        for e in range(start * taps, stop * taps, LANES):
+        for e in range(0, columns, LANES):
             transpose_block(
-                flat, first * columns + e, columns, outs - first, stop * taps - e,
-                out, out_at, places, e - start * taps,
+                flat, first * columns + e, columns, outs - first, columns - e,
+                panel, lane, places, e,
             )  # fmt: skip

@@ -2,7 +2,7 @@
 
 dw = G' (sum over tiles of (B' d B) * (A dy A')) G, where d is the 6x6 pixels that a tile reads and
 dy the 4x4 gradients at its outputs: 36 products per tile where the direct sum has 144. See
-winograd.py for the matrices and the source.
+../winograd.py for the matrices and the source.
 
 A block of tiles is transformed into panels, then 36 products of panels are added to the sums. With
 few channels the sums are small, and each thread does whole chunks of tiles in its own cache. With
@@ -16,17 +16,19 @@ from functools import lru_cache
 import numpy as np
 from numba import get_num_threads, get_thread_id, prange
 
-from ... import memory
-from ...jit import kernel, serial
-from ..simd import LANES, PANEL, address
-from ..simd_outer import LEFT, OUTER_ROWS, outer_products
-from ..simd_transforms import gather_transform, grid_transform, transpose_block
-from .cpu_direct import zeros
-from .winograd import INPUT, OUTPUT, WEIGHT
+from .... import memory
+from ....jit import kernel, serial
+from ...simd.emitter import LANES, PANEL, address
+from ...simd.outer import LEFT, OUTER_ROWS, outer_products
+from ...simd.transforms import gather_transform, grid_transform, transpose_block
+from ..winograd import INPUT, OUTPUT, WEIGHT, winograd_size
+from .direct import zeros
+from .geometry import Geometry
+from .winograd_blocks import find_square
 
-_transform_input = gather_transform(INPUT[4])
-_transform_grad = gather_transform(tuple(zip(*OUTPUT[4], strict=True)))
-_transform_back = grid_transform(tuple(zip(*WEIGHT[4], strict=True)))
+_transform_input = gather_transform({4: INPUT[4]})
+_transform_grad = gather_transform({4: tuple(zip(*OUTPUT[4], strict=True))})
+_transform_back = grid_transform({4: tuple(zip(*WEIGHT[4], strict=True))})
 
 PRIVATE_SUMS = 1 << 18  # if the sums have no more floats, each chunk of tiles has its own sums
 PRIVATE_FLOATS = 230_000  # for one thread's sums and transforms: its L2 cache
@@ -44,21 +46,22 @@ Tiling = namedtuple(
 )
 
 
-def suits(grad_shape, weight_shape, stride, dilation, groups) -> bool:
+def suits(geometry: Geometry) -> bool:
     """Whether this gradient can be computed here, and is faster."""
-    outs, ins, kernel_h, kernel_w = weight_shape
-    images, out_h, out_w, _ = grad_shape
+    outs, ins, _, _ = geometry.weight
+    images, out_h, out_w, _ = geometry.y
     return (
-        (kernel_h, kernel_w, *stride, *dilation, groups) == (3, 3, 1, 1, 1, 1, 1)
+        winograd_size() == 4
+        and geometry.dense_3x3
         and ins % LANES == 0
         and outs % LANES == 0
         and images * -(-out_h // 4) * -(-out_w // 4) >= 16
     )
 
 
-def grad_weight(grad, x, padding):
+def grad_weight(geometry: Geometry, grad, x):
     """grad (N, outH, outW, O), x (N, H, W, C), contiguous -> dw (O, C, 3, 3)."""
-    g = _plan(x.shape, grad.shape, padding)
+    g = _plan(geometry)
     dw = memory.empty((g.outs, g.channels, 3, 3))
     tasks, threads = g.row_blocks * g.column_blocks, get_num_threads()
     local = memory.empty((threads, 9 * g.rows * LANES))
@@ -78,10 +81,10 @@ def grad_weight(grad, x, padding):
 
 
 @lru_cache(maxsize=1024)
-def _plan(x_shape, grad_shape, padding):
+def _plan(geometry: Geometry):
     """How to divide the work, from shapes alone."""
-    _, height, width, channels = x_shape
-    images, out_h, out_w, outs = grad_shape
+    _, height, width, channels = geometry.x
+    images, out_h, out_w, outs = geometry.y
     tiles = images * -(-out_h // 4) * -(-out_w // 4)
     sums = 36 * channels * outs
     chunks = chunk_tiles = 0
@@ -98,7 +101,7 @@ def _plan(x_shape, grad_shape, padding):
     all_rows = -(-channels // OUTER_ROWS) * OUTER_ROWS
     pitch = block | 1  # odd: the panels of one row then do not compete in the cache
     return Tiling(
-        *padding, height, width, channels, out_h, out_w, outs, tiles, block, pitch,
+        *geometry.padding, height, width, channels, out_h, out_w, outs, tiles, block, pitch,
         chunks, chunk_tiles, -(-channels // LEFT) * LEFT * pitch, -(-outs // PANEL) * PANEL * pitch,
         rows, columns, -(-channels // rows), -(-outs // columns),
         36 * rows * columns, all_rows, -(-outs // PANEL) * PANEL * all_rows,
@@ -181,26 +184,16 @@ def _transform_tile(x, grad, zeros, g, tile, t, left, right):
     nothing = address(zeros)
     flat, pitch = left.reshape(-1), left.shape[1]
     base = address(x) + 4 * image * g.height * g.width * g.channels
-    _find(base, nothing, top - g.top, start - g.left, g.height, g.width, g.channels, 6, table)
+    find_square(base, nothing, top - g.top, start - g.left, g.height, g.width, g.channels, 6, table)
     for c in range(0, g.channels, LANES):
         place = (c // LEFT * g.pitch + t) * LEFT + c % LEFT
-        _transform_input(table, 0, c, flat, place, pitch)
+        _transform_input(4, table, 0, c, flat, place, pitch)
     flat, pitch = right.reshape(-1), right.shape[1]
     base = address(grad) + 4 * image * g.out_h * g.out_w * g.outs
-    _find(base, nothing, top, start, g.out_h, g.out_w, g.outs, 4, table)
+    find_square(base, nothing, top, start, g.out_h, g.out_w, g.outs, 4, table)
     for c in range(0, g.outs, LANES):
         place = (c // PANEL * g.pitch + t) * PANEL + c % PANEL
-        _transform_grad(table, 0, c, flat, place, pitch)
-
-
-@serial
-def _find(base, nothing, top, left, height, width, channels, size, table):
-    """table[r*size + s]: address of pixel (top + r, left + s); of zeros outside the map."""
-    for r in range(size):
-        for s in range(size):
-            y, x = top + r, left + s
-            inside = y >= 0 and y < height and x >= 0 and x < width
-            table[r * size + s] = base + 4 * (y * width + x) * channels if inside else nothing
+        _transform_grad(4, table, 0, c, flat, place, pitch)
 
 
 @serial
@@ -227,7 +220,7 @@ def _finish(g, task, sums, start, pitch, panel_pitch, local, places, dw):
     for j in range(0, columns, LANES):
         for i in range(rows):
             source = start + j // PANEL * panel_pitch + i * PANEL + j % PANEL
-            _transform_back(sums, source, pitch, local, i * 9 * LANES, LANES)
+            _transform_back(4, sums, source, pitch, local, i * 9 * LANES, LANES)
         for i in range(0, rows * 9, LANES):
             place = ((column + j) * g.channels + row) * 9 + i
             transpose_block(local, i * LANES, LANES, LANES, LANES, dw, place, places, 0)

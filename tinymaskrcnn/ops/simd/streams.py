@@ -12,8 +12,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ..jit import serial
-from .simd import INT, LANES, Emitter, address, data_pointer
+from ...jit import serial
+from .emitter import INT, LANES, Emitter, address, data_pointer
 
 VECTOR = 4 * LANES  # bytes
 

@@ -12,17 +12,19 @@ from functools import lru_cache
 import numpy as np
 from numba import get_num_threads, get_thread_id, prange
 
-from ... import memory
-from ...jit import kernel, serial
-from ..derive import derive
-from ..simd import PANEL, TILE_ROWS, address, copy_row, row_tile
-from .cpu_weights import pack
+from .... import memory
+from ....jit import kernel, serial
+from ...derive import derive
+from ...simd.emitter import PANEL, TILE_ROWS, address, copy_row
+from ...simd.row_tile import row_tile
+from .geometry import Geometry
+from .panels import pack
 
 CACHED_WEIGHT = 160_000  # floats of weight that stay in the L2 cache beside the pixels
 LONG = 1024  # a sum of this many products is long
 
-Geometry = namedtuple(
-    "Geometry",
+Grid = namedtuple(
+    "Grid",
     [
         *("images", "height", "width", "channels"),  # the array that is read
         *("first_channel", "depth", "step_h", "step_w"),  # the part of it that is read
@@ -36,21 +38,24 @@ Geometry = namedtuple(
 Schedule = namedtuple("Schedule", "blocks splits panels_together taps_together copy_pitch")
 
 
-def forward(x, weight, bias, y, residual, relu, stride, padding, dilation, groups, kept):
+def suits(geometry: Geometry) -> bool:
+    """Always: this form computes every convolution."""
+    return True
+
+
+def forward(geometry: Geometry, x, weight, bias, y, residual, relu, kept):
     """y = relu?(x * weight + bias + residual), group by group."""
-    for group, part in enumerate(_parts(weight, groups)):
-        plan = forward_plan(x.shape, weight.shape, y.shape, stride, dilation, padding, group)
+    for group, part in enumerate(_parts(weight, geometry.groups)):
+        plan = forward_plan(geometry, group)
         panels = derive(kept, ("panels", group), lambda part=part: pack(part))
         convolve(x, panels, bias, y, residual, relu, *plan)
 
 
-def backward(grad, weight, dx, total, stride, padding, dilation, groups):
+def backward(geometry: Geometry, grad, weight, dx, total):
     """dx = the gradient of the input + total (which may be dx itself): a convolution for each group
     and each remainder of the stride."""
-    for group, part in enumerate(_parts(weight, groups)):
-        order, plans = backward_plans(
-            grad.shape, weight.shape, dx.shape, stride, dilation, padding, group
-        )
+    for group, part in enumerate(_parts(weight, geometry.groups)):
+        order, plans = backward_plans(geometry, group)
         panels = pack(part, order=order, swap=True)
         for plan in plans:
             if total is not dx or len(plan[1]):  # otherwise there is nothing to add
@@ -62,22 +67,22 @@ def _parts(weight, groups):
     return [weight[g * outs : (g + 1) * outs] for g in range(groups)] if groups > 1 else [weight]
 
 
-def convolve(x, panels, bias, y, residual, relu, geometry, tap_rows, tap_columns):
-    """Compute the pixels of y that `geometry` describes; panels as from `cpu_weights.pack`."""
-    pixels = geometry.images * geometry.grid_h * geometry.grid_w
+def convolve(x, panels, bias, y, residual, relu, grid, tap_rows, tap_columns):
+    """Compute the pixels of y that `grid` describes; panels as from `panels.pack`."""
+    pixels = grid.images * grid.grid_h * grid.grid_w
     if pixels == 0:
         return
-    schedule = _schedule(pixels, geometry, len(panels), len(tap_rows), get_num_threads())
+    schedule = _schedule(pixels, grid, len(panels), len(tap_rows), get_num_threads())
     _convolve(
         x.reshape(-1),
-        zeros(max(geometry.depth, PANEL)),
+        zeros(max(grid.depth, PANEL)),
         panels.reshape(-1),
         bias,
         y.reshape(-1),
         (y if residual is None else residual).reshape(-1),
         residual is not None,
         relu,
-        geometry,
+        grid,
         tap_rows,
         tap_columns,
         schedule,
@@ -92,7 +97,7 @@ def _scratch_size(pixels, schedule):
 
 
 @lru_cache(maxsize=4096)
-def _schedule(pixels, geometry, panels, taps, threads):
+def _schedule(pixels, grid, panels, taps, threads):
     """The order of the work.
 
     - Blocks are of equal size, and each thread gets as many as the others. They are larger if the
@@ -103,15 +108,15 @@ def _schedule(pixels, geometry, panels, taps, threads):
     - Pixels that are a multiple of 4 KiB apart would share one set of the L1 cache: they are
       copied.
     """
-    tiles, length = -(-pixels // TILE_ROWS), taps * geometry.depth
+    tiles, length = -(-pixels // TILE_ROWS), taps * grid.depth
     splits = min(panels, threads) if tiles < 2 * threads else 1
     blocks = -(-tiles // (16 if length >= LONG else 4))
     if splits == 1:
         blocks = min(tiles, -(-blocks // threads) * threads)
     together = panels if length * panels * PANEL <= CACHED_WEIGHT else 1
-    taps_together = max(1, LONG // geometry.depth)
-    crowded = geometry.step_w * geometry.channels % 1024 == 0 and panels > 2
-    copy_pitch = min(taps, taps_together) * geometry.depth + 16 if crowded else 0
+    taps_together = max(1, LONG // grid.depth)
+    crowded = grid.step_w * grid.channels % 1024 == 0 and panels > 2
+    copy_pitch = min(taps, taps_together) * grid.depth + 16 if crowded else 0
     return Schedule(blocks, splits, together, taps_together, copy_pitch)
 
 
@@ -209,41 +214,42 @@ def _locate(g, x, zeros, y, tap_rows, tap_columns, first, pixels, rows, targets)
 
 
 @lru_cache(maxsize=4096)
-def forward_plan(x_shape, weight_shape, y_shape, stride, dilation, padding, group):
-    """(Geometry, tap rows, tap columns) for one group's convolution.
+def forward_plan(geometry: Geometry, group: int):
+    """(Grid, tap rows, tap columns) for one group's convolution.
 
     Output pixel (a, b) reads input pixel (a*stride + tap row, b*stride + tap column).
     """
-    _, out_h, out_w, outs = y_shape
-    _, ins, kernel_h, kernel_w = weight_shape
-    group_outs = outs // (x_shape[3] // ins)
-    geometry = Geometry(
-        *x_shape, group * ins, ins, *stride, out_h, out_w, out_h, out_w, outs,
+    _, out_h, out_w, outs = geometry.y
+    _, ins, kernel_h, kernel_w = geometry.weight
+    group_outs = outs // geometry.groups
+    grid = Grid(
+        *geometry.x, group * ins, ins, *geometry.stride, out_h, out_w, out_h, out_w, outs,
         0, 0, 1, 1, group * group_outs, group_outs, 0, kernel_h * kernel_w,
     )  # fmt: skip
-    rows = np.repeat(np.arange(kernel_h) * dilation[0] - padding[0], kernel_w)
-    columns = np.tile(np.arange(kernel_w) * dilation[1] - padding[1], kernel_h)
-    return geometry, rows, columns
+    rows = np.repeat(np.arange(kernel_h) * geometry.dilation[0] - geometry.padding[0], kernel_w)
+    columns = np.tile(np.arange(kernel_w) * geometry.dilation[1] - geometry.padding[1], kernel_h)
+    return grid, rows, columns
 
 
 @lru_cache(maxsize=1024)
-def backward_plans(grad_shape, weight_shape, input_shape, stride, dilation, padding, group):
-    """(order of the taps, [(Geometry, tap rows, tap columns), ...]) for the gradient of the input.
+def backward_plans(geometry: Geometry, group: int):
+    """(order of the taps, [(Grid, tap rows, tap columns), ...]) for the gradient of the input.
 
     Input pixels h with equal h % stride form a grid. It reads the output's gradient at unit steps,
     through the same few taps: those with (h + padding - r*dilation) % stride = 0. So there is one
     convolution per remainder; the taps are packed in the order of their use.
     """
-    _, height, width, channels = input_shape
-    outs, ins, kernel_h, kernel_w = weight_shape
-    group_outs = outs // (channels // ins)
+    _, height, width, channels = geometry.x
+    outs, ins, kernel_h, kernel_w = geometry.weight
+    stride, padding, dilation, groups = geometry[3:]
+    group_outs = outs // groups
     order, plans = [], []
     for start_h in range(min(stride[0], height)):
         for start_w in range(min(stride[1], width)):
             down = _aligned(start_h + padding[0], kernel_h, stride[0], dilation[0])
             right = _aligned(start_w + padding[1], kernel_w, stride[1], dilation[1])
-            geometry = Geometry(
-                *grad_shape, group * group_outs, group_outs, 1, 1,
+            grid = Grid(
+                *geometry.y, group * group_outs, group_outs, 1, 1,
                 -(-(height - start_h) // stride[0]), -(-(width - start_w) // stride[1]),
                 height, width, channels, start_h, start_w, *stride, group * ins, ins,
                 len(order), kernel_h * kernel_w,
@@ -251,7 +257,7 @@ def backward_plans(grad_shape, weight_shape, input_shape, stride, dilation, padd
             rows = np.array([row for _, row in down for _ in right], np.int64)
             columns = np.array([column for _ in down for _, column in right], np.int64)
             order += [r * kernel_w + s for r, _ in down for s, _ in right]
-            plans.append((geometry, rows, columns))
+            plans.append((grid, rows, columns))
     unused = set(range(kernel_h * kernel_w)) - set(order)  # some, if the map is below the stride
     return (*order, *unused), plans
 

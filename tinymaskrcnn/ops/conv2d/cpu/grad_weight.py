@@ -4,7 +4,7 @@ Each kernel tap's gradient is a sum of outer products over all output pixels: wh
 there, times the gradient there. There are four forms:
 
 - 3x3, stride 1: in Winograd's domain (grad_weight_winograd.py), if that is faster;
-- maps with few channels: line by line, without a copy of the gradients (cpu_narrow.py);
+- maps with few channels: line by line, without a copy of the gradients (few_channels.py);
 - 1x1, stride 1: one product, grad^T x;
 - anything else: the product of a block of pixels with all their taps side by side.
 
@@ -19,12 +19,12 @@ from functools import lru_cache
 import numpy as np
 from numba import get_num_threads, get_thread_id, prange
 
-from ... import memory
-from ...jit import kernel, kernel_from, serial
-from ..simd import LANES, PANEL
-from ..simd_outer import LEFT, OUTER_ROWS, copy_floats, outer_products
-from . import cpu_narrow, grad_weight_winograd
-from .winograd import winograd_size
+from .... import memory
+from ....jit import kernel, kernel_from, serial
+from ...simd.emitter import LANES, PANEL
+from ...simd.outer import LEFT, OUTER_ROWS, copy_floats, outer_products
+from . import few_channels, grad_weight_winograd
+from .geometry import Geometry
 
 BLOCK = 128  # pixels packed at a time: a panel of each operand stays in the L1 cache
 PITCH = BLOCK + 1  # rows of a panel in memory; odd, see outer_products
@@ -54,12 +54,11 @@ def conv2d_grad_weight(grad, x, weight_shape, stride, padding, dilation, groups)
     if grad.size == 0 or x.size == 0:
         return np.zeros(weight_shape, np.float32)
     grad, x = (np.require(array, np.float32, "CW") for array in (grad, x))
-    if winograd_size() == 4 and grad_weight_winograd.suits(
-        grad.shape, weight_shape, stride, dilation, groups
-    ):
-        return grad_weight_winograd.grad_weight(grad, x, padding)
-    if outs % LANES == 0 and cpu_narrow.suits(x.shape, weight_shape, dilation, groups):
-        return cpu_narrow.grad_weight(grad, x, weight_shape, stride, padding, dilation)
+    geometry = Geometry(x.shape, weight_shape, grad.shape, stride, padding, dilation, groups)
+    if grad_weight_winograd.suits(geometry):
+        return grad_weight_winograd.grad_weight(geometry, grad, x)
+    if outs % LANES == 0 and few_channels.suits(geometry):
+        return few_channels.grad_weight(geometry, grad, x)
     dw = memory.empty(weight_shape)
     outs //= groups
     for group in range(groups):

@@ -7,7 +7,7 @@ both are whole vectors, so that packing copies vectors. `square_tile` is for mat
 left and as right operand: both have panels of PANEL floats. `line_tile` reads rows where they lie,
 at any distance from each other, for operands too narrow to be worth packing.
 
-Not here: packing itself, blocking, threads (ops/conv2d/grad_weight*.py, ops/orthogonalize).
+Not here: packing itself, blocking, threads (ops/conv2d/cpu/grad_weight*.py, ops/orthogonalize).
 """
 
 from math import lcm
@@ -15,8 +15,9 @@ from math import lcm
 from numba import types
 from numba.extending import intrinsic
 
-from ..jit import serial
-from .simd import INT, LANES, PANEL, TILE_ROWS, Emitter, data_pointer, emit_products
+from ...jit import serial
+from .emitter import INT, LANES, PANEL, TILE_ROWS, Emitter, data_pointer
+from .row_tile import emit_products
 
 OUTER_ROWS = 8 if TILE_ROWS == 12 else 6  # 8 divides 64, 128, 256; 6 is what 16 registers hold
 LEFT = lcm(OUTER_ROWS, LANES)

@@ -1,10 +1,10 @@
 """Winograd's two-dimensional transforms M X transpose(M), and a transpose, as vector code.
 
 X is a small square of pixels (4x4, 6x6, ...), each a vector of LANES channels, and M is a constant
-matrix. All of X is read into registers, multiplied without a loop, and written. The three makers
-differ in where X comes from and where the result goes. A *grid* keeps its pixels a fixed pitch
-apart. A *table* holds each pixel's byte address: a pixel outside the map can be read from a row of
-zeros, or written where it does no harm, so borders need no special code.
+matrix, one of several by their size. All of X is read into registers, multiplied without a loop,
+and written. The three makers differ in where X comes from and where the result goes. A *grid* keeps
+its pixels a fixed pitch apart. A *table* holds each pixel's byte address: a pixel outside the map
+can be read from a row of zeros, or written where it does no harm, so borders need no special code.
 
 The matrices themselves are in ops/conv2d/winograd.py.
 """
@@ -13,61 +13,49 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .simd import INT, LANES, Emitter, data_pointer
+from .emitter import INT, LANES, Emitter, data_pointer
 
 
-def gather_transform(matrix):
+def gather_transform(matrices):
     """An intrinsic: table -> grid.
 
-    for r, s: out[out_at + (r*R + s)*pitch ...] = (M X M')[r, s], where M is R x S and
-    X[i, j] = LANES floats at address table[table_at + i*S + j] + 4*shift
+    for r, s: out[out_at + (r*R + s)*out_pitch ...] = (M X M')[r, s], where M = matrices[size] is
+    R x S and X[i, j] = LANES floats at address source[source_at + i*S + j] + 4*step
     """
-
-    @intrinsic
-    def gather(typing, table, table_at, shift, out, out_at, pitch):
-        number = types.intp
-        signature = types.void(table, number, number, out, number, number)
-
-        def code(context, builder, signature, args):
-            emit = Emitter(builder)
-            pixels = data_pointer(context, builder, signature.args[0], args[0], args[1])
-            load = _table(emit, pixels, args[2], len(matrix[0]))
-            place = _grid(context, emit, signature, args, 3, len(matrix))
-            _transform(
-                emit,
-                matrix,
-                lambda i, j: emit.load(load(i, j)),
-                lambda r, s, value: emit.store(value, place(r, s)),
-            )
-            return context.get_dummy_value()
-
-        return signature, code
-
-    return gather
+    return _to_grid(_table, matrices)
 
 
-def grid_transform(matrix):
+def grid_transform(matrices):
     """An intrinsic: grid -> grid.
 
-    for r, s: out[out_at + (r*R + s)*out_pitch ...] = (M X M')[r, s], where M is R x S and
-    X[i, j] = source[source_at + (i*S + j)*source_pitch ...]
+    for r, s: out[out_at + (r*R + s)*out_pitch ...] = (M X M')[r, s], where M = matrices[size] is
+    R x S and X[i, j] = source[source_at + (i*S + j)*step ...]
     """
+    return _to_grid(_grid, matrices)
+
+
+def _to_grid(pixels, matrices):
+    """An intrinsic that transforms what `pixels` finds into a grid."""
 
     @intrinsic
-    def transform(typing, source, source_at, source_pitch, out, out_at, out_pitch):
+    def transform(typing, size, source, source_at, step, out, out_at, out_pitch):
         number = types.intp
-        signature = types.void(source, number, number, out, number, number)
+        signature = types.void(number, source, number, number, out, number, number)
 
         def code(context, builder, signature, args):
             emit = Emitter(builder)
-            load = _grid(context, emit, signature, args, 0, len(matrix[0]))
-            place = _grid(context, emit, signature, args, 3, len(matrix))
-            _transform(
-                emit,
-                matrix,
-                lambda i, j: emit.load(load(i, j)),
-                lambda r, s, value: emit.store(value, place(r, s)),
-            )
+
+            def apply(matrix):
+                load = pixels(context, emit, signature, args, 1, len(matrix[0]))
+                place = _grid(context, emit, signature, args, 4, len(matrix))
+                _transform(
+                    emit,
+                    matrix,
+                    lambda i, j: emit.load(load(i, j)),
+                    lambda r, s, value: emit.store(value, place(r, s)),
+                )
+
+            _by_size(builder, args[0], matrices, apply)
             return context.get_dummy_value()
 
         return signature, code
@@ -75,45 +63,56 @@ def grid_transform(matrix):
     return transform
 
 
-def scatter_transform(matrix):
+def scatter_transform(matrices):
     """An intrinsic: grid -> table, with bias, residual and ReLU.
 
     for r, s: the LANES floats at table[table_at + r*R + s] + 4*shift become
     relu?((M X M')[r, s] + bias[bias_at ...] + (those at the same place + 4*residual, if
-    add_residual)), where X[i, j] = source[source_at + (i*S + j)*pitch ...]. Everything is read
-    before anything is stored, and pixel r = s = 0 is stored last, so a pixel outside the map may
-    have that pixel's address.
+    add_residual)), where M = matrices[size] and X[i, j] = source[source_at + (i*S + j)*pitch ...].
+    Everything is read before anything is stored, and pixel r = s = 0 is stored last, so a pixel
+    outside the map may have that pixel's address.
     """
 
     @intrinsic
     def scatter(
-        typing, source, source_at, pitch, table, table_at, shift, bias, bias_at, residual,
+        typing, size, source, source_at, pitch, table, table_at, shift, bias, bias_at, residual,
         add_residual, relu,
     ):  # fmt: skip
         number = types.intp
         signature = types.void(
-            source, number, number, table, number, number, bias, number, number, number, number
-        )
+            number, source, number, number, table, number, number, bias, number, number, number,
+            number,
+        )  # fmt: skip
 
         def code(context, builder, signature, args):
             emit = Emitter(builder)
-            load = _grid(context, emit, signature, args, 0, len(matrix[0]))
-            pixels = data_pointer(context, builder, signature.args[3], args[3], args[4])
-            place = _table(emit, pixels, args[5], len(matrix))
-            bias = emit.load(data_pointer(context, builder, signature.args[6], args[6], args[7]))
-            results = []
-            _transform(
-                emit,
-                matrix,
-                lambda i, j: emit.load(load(i, j)),
-                lambda r, s, value: results.append((place(r, s), builder.fadd(value, bias))),
-            )
-            _finish(emit, results, *args[8:])
+
+            def apply(matrix):
+                load = _grid(context, emit, signature, args, 1, len(matrix[0]))
+                place = _table(context, emit, signature, args, 4, len(matrix))
+                at = data_pointer(context, builder, signature.args[7], args[7], args[8])
+                bias, results = emit.load(at), []
+                _transform(
+                    emit,
+                    matrix,
+                    lambda i, j: emit.load(load(i, j)),
+                    lambda r, s, value: results.append((place(r, s), builder.fadd(value, bias))),
+                )
+                _finish(emit, results, *args[9:])
+
+            _by_size(builder, args[0], matrices, apply)
             return context.get_dummy_value()
 
         return signature, code
 
     return scatter
+
+
+def _by_size(builder, size, matrices, apply):
+    """Emit apply(matrices[size]); a kernel has the code of all sizes."""
+    for key, matrix in matrices.items():
+        with builder.if_then(builder.icmp_signed("==", size, INT(key))):
+            apply(matrix)
 
 
 @intrinsic
@@ -182,19 +181,20 @@ def _finish(emit, results, residual, add_residual, relu):
         emit.store(emit.at_least(value, low), place)
 
 
-def _table(emit, pixels, shift, size):
+def _table(context, emit, signature, args, first, size):
+    """Pixel pointers of the table whose array, start and shift are args[first : first + 3]."""
+    pixels = data_pointer(context, emit.builder, signature.args[first], *args[first : first + 2])
+
     def pointer(i, j):
         address = emit.builder.load(emit.at(pixels, i * size + j))
-        return emit.at(emit.pointer(address), shift)
+        return emit.at(emit.pointer(address), args[first + 2])
 
     return pointer
 
 
 def _grid(context, emit, signature, args, first, size):
     """Pixel pointers of the grid whose array, start and pitch are args[first : first + 3]."""
-    origin = data_pointer(
-        context, emit.builder, signature.args[first], args[first], args[first + 1]
-    )
+    origin = data_pointer(context, emit.builder, signature.args[first], *args[first : first + 2])
 
     def pointer(i, j):
         return emit.at(origin, emit.builder.mul(args[first + 2], INT(i * size + j)))
