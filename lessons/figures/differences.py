@@ -33,17 +33,15 @@ class Panel(NamedTuple):
     after: np.ndarray
 
 
-def two_answers(
-    panels: Mapping[str, Panel], columns: int = 3, side: float = 2.5, share: float = 1.0
-) -> Image.Image:
+def two_answers(panels: Mapping[str, Panel], columns: int = 3, side: float = 2.8) -> Image.Image:
     """Parts of images under their titles, with the outlines of `before` in green and those of
     `after` dashed in vermilion.
 
     Args:
-        columns: panels per row. side: width of a panel in inches. share: height of a panel / width.
+        columns: panels per row. side: of a panel, in inches.
     """
     rows = -(-len(panels) // columns)
-    figure = new_figure(side * columns, (side * share + 0.4) * rows)
+    figure = new_figure(side * columns, (side + 0.45) * rows)
     for i, (title, panel) in enumerate(panels.items()):
         axis = figure.add_subplot(rows, columns, i + 1)
         _, height, width = panel.image.shape
