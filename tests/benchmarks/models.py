@@ -161,9 +161,8 @@ def in_onnx(
         "our ONNX export": partial(exported, "our_export"),
         "torchvision's export": partial(exported, "torchvisions_export"),
     }
-    return replace(
-        plain, sides=sides, alone=False
-    )  # the peers also hold torch, to make their files
+    # not alone: its memory would count torch, which only makes the file
+    return replace(plain, sides=sides, alone=False)
 
 
 def check_resnet50() -> None:
