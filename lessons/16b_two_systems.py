@@ -264,7 +264,7 @@ for kind in CHANGES:
     panels[f"{kind}\nmask IoU {iou:.2f}"] = Panel(sets[name][i][0], view, *masks)
 show(
     two_answers(panels),
-    "Each difference on the object that it moves most. Green: as trained; dashed: with it",
+    "Where each moves a mask most. Green: as trained; dashed: with it (background last: all of it)",
 )
 
 # %% [markdown]
