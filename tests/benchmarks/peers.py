@@ -170,6 +170,7 @@ def onnx_session(file: Path, threads: int) -> Any:
 
 
 FOUND = ("boxes", "labels", "scores", "masks")
+OUR_RESNET50 = {"builder": "maskrcnn_resnet50_fpn", "num_classes": 91, "norm_eps": 1e-5}
 
 
 def onnx_detector(
@@ -191,10 +192,7 @@ def our_export(
     from tinymaskrcnn.onnx_export.onnx_model import onnx_model
 
     described = weights.with_suffix(".json")
-    config: dict[str, Any] = {"builder": "maskrcnn_resnet50_fpn", "num_classes": 91}
-    config = (
-        json.loads(described.read_text()) if described.exists() else config | {"norm_eps": 1e-5}
-    )
+    config = json.loads(described.read_text()) if described.exists() else OUR_RESNET50
     model = build(config | settings)
     model.load_state_dict(tm.load_weights(weights))
     file = weights.with_name(f"{weights.stem}_ours.onnx")
