@@ -1,13 +1,13 @@
 """Measure the package and print tables; with --peer also torch, torchvision and CPU runtimes.
 
 `python -m tests.benchmarks [--peer PYTHON] [--json FILE] [names]`. PYTHON is an interpreter that
-has torch and torchvision, and for the backbone's row onnx with any of onnxruntime, openvino, ncnn
-with pnnx, MNN; missing programs are left out and named. Every result is compared before its time
-counts: with the package's own reference kernels, then with each peer. A ratio is their time / ours:
-the median over rounds, followed by the smallest and the largest. GF/s count direct sums, so
-Winograd may exceed the peak, which is that of fused multiply-adds on all threads in the same
-process. A row ends in ~ if other programs used more than a tenth of a processor in most of its
-rounds. Names are parts of the names of rows or sections.
+has torch and torchvision; for the rows of ONNX Runtime also onnx and onnxruntime, for the
+backbone's row any of these, openvino, ncnn with pnnx, MNN; missing programs are left out and named.
+Every result is compared before its time counts: with the package's own reference kernels, then with
+each peer. A ratio is their time / ours: the median over rounds, followed by the smallest and the
+largest. GF/s count direct sums, so Winograd may exceed the peak, which is that of fused multiply-
+adds on all threads in the same process. A row ends in ~ if other programs used more than a tenth of
+a processor in most of its rounds. Names are parts of the names of rows or sections.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Whole models against torchvision, and the backbone with its pyramid against CPU runtimes.
+"""Whole models against torchvision and, as ONNX files, in ONNX Runtime; the backbone with its
+pyramid against CPU runtimes.
 
 Both sides have the package's initial weights, which our process writes to a file. Training steps
 have a learning rate of 0, so that each does the same work. Targets are ellipses.
@@ -10,7 +11,8 @@ import getpass
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -132,6 +134,36 @@ def inference(
         sides["channels_last"] = partial(theirs, "channels_last")
     rest = {"differs": detections_differ, "tolerance": 0.05}
     return Case(sides, check=check, flops=None, alone=True, **rest, **about)
+
+
+EXPORTS = {"our ONNX export": "our_export", "torchvision's export": "torchvisions_export"}
+
+
+def in_onnx(
+    name: str,
+    make: Callable[..., Any],
+    make_torch: Callable[..., Any],
+    height: int,
+    width: int,
+    check: Callable[[], None],
+    settings: dict[str, Any],
+    exports: Sequence[str],
+) -> Case:
+    """Predict one image: the package, and in ONNX Runtime what these exports wrote."""
+    plain = inference(make, make_torch, height, width, check, settings, False)
+    settings = settings | {"box_score_thresh": 0.0}
+
+    def exported(program: str) -> Timed:
+        from . import peers
+
+        picture, threads = seeded_picture(height, width, 0), int(os.environ["OMP_NUM_THREADS"])
+        file = getattr(peers, program)(weights_file(name), make_torch, settings, picture)
+        return Timed(peers.onnx_detector(file, picture, threads), detections)
+
+    sides = {"ours": plain.sides["ours"]}
+    sides |= {export: partial(exported, EXPORTS[export]) for export in exports}
+    # not alone: its memory would count torch, which only makes the file
+    return replace(plain, sides=sides, alone=False)
 
 
 def check_resnet50() -> None:
@@ -283,6 +315,14 @@ CASES: dict[str, Case] = {
         )
         for size in (128, 256)
     },
+    "ONNX Runtime, R50 480x640": in_onnx(
+        "resnet50", resnet50, torch_resnet50, 480, 640, check_resnet50,
+        {"min_size": 480, "max_size": 1333}, ["our ONNX export"],
+    ),
+    "ONNX Runtime, tiny 256x256": in_onnx(
+        "tiny", tiny, torch_tiny, 256, 256, check_tiny, {"min_size": 256, "max_size": 256},
+        list(EXPORTS),
+    ),
     "training step R50 480x640 B2": training(
         resnet50, torch_resnet50, 2, 480, 640, TORCHVISIONS_OWN, check_resnet50,
         {"min_size": 480, "max_size": 1333}, bounds={"torch": Bound(2.2, 2.8)}, memory=MEMORY,

@@ -6,6 +6,7 @@ Only the peers' processes import this.
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -156,13 +157,61 @@ def onnx_file(weights: Path, x: np.ndarray) -> Path:
 
 
 def onnxruntime(weights: Path, x: np.ndarray, threads: int) -> Callable[[], list[np.ndarray]]:
+    session = onnx_session(onnx_file(weights, x), threads)
+    return lambda: session.run(None, {"x": x})
+
+
+def onnx_session(file: Path, threads: int) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
-    file = str(onnx_file(weights, x))
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(None, {"x": x})
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+
+FOUND = ("boxes", "labels", "scores", "masks")
+OUR_RESNET50 = {"builder": "maskrcnn_resnet50_fpn", "num_classes": 91, "norm_eps": 1e-5}
+
+
+def onnx_detector(
+    file: Path, image: np.ndarray, threads: int
+) -> Callable[[], dict[str, np.ndarray]]:
+    """Inference on one image in ONNX Runtime."""
+    session = onnx_session(file, threads)
+    return lambda: dict(zip(FOUND, session.run(FOUND, {"image": image}), strict=True))
+
+
+def our_export(
+    weights: Path, _: Callable[..., nn.Module], settings: dict[str, Any], image: np.ndarray
+) -> Path:
+    """The file that `tinymaskrcnn export` writes for a model with these weights and settings."""
+    import onnx
+
+    import tinymaskrcnn as tm
+    from tinymaskrcnn.models.builders import build
+    from tinymaskrcnn.onnx_export.onnx_model import onnx_model
+
+    described = weights.with_suffix(".json")
+    config = json.loads(described.read_text()) if described.exists() else OUR_RESNET50
+    model = build(config | settings)
+    model.load_state_dict(tm.load_weights(weights))
+    file = weights.with_name(f"{weights.stem}_ours.onnx")
+    onnx.save(onnx_model(model.eval()), file)
+    return file
+
+
+def torchvisions_export(
+    weights: Path, make: Callable[..., nn.Module], settings: dict[str, Any], image: np.ndarray
+) -> Path:
+    """torch's export of torchvision's model, by tracing; its newer exporter cannot do it."""
+    import onnx  # noqa: F401  (torch needs it to export, but its error does not say so)
+
+    file = weights.with_name(f"{weights.stem}_torchvision.onnx")
+    torch.onnx.export(
+        make(**settings).eval(), ([torch.from_numpy(image)],), file,
+        opset_version=18, dynamo=False, input_names=["image"], output_names=list(FOUND),
+    )  # fmt: skip
+    return file
 
 
 def openvino(weights: Path, x: np.ndarray, threads: int) -> Callable[[], list[np.ndarray]]:
