@@ -35,6 +35,9 @@ def main(words: list[str] | None = None) -> int:
         "into the site (default: the site's folder pyodide)",
     )
     options = parser.parse_args(words)
+    copied = options.pyodide != BESIDE and "://" not in options.pyodide
+    if copied and not (Path(options.pyodide) / "pyodide.mjs").is_file():
+        parser.error(f"--pyodide {options.pyodide}: no file pyodide.mjs there")
     try:
         from sphinx.cmd.build import build_main
     except ImportError:
@@ -47,19 +50,11 @@ def main(words: list[str] | None = None) -> int:
     os.environ["LESSONS_SITE_CACHE"] = str(cache)
     _add_pages(cache / "pages")
     add_course(cache / "pages" / "run")
-    os.environ["LESSONS_SITE_PYODIDE"] = _pyodide(options.pyodide, out)
+    if copied:
+        shutil.copytree(options.pyodide, out / "pyodide", dirs_exist_ok=True)
+    os.environ["LESSONS_SITE_PYODIDE"] = BESIDE if copied else options.pyodide
     settings = ["-b", "html", "-c", str(LESSONS / "site"), "-d", str(cache / "doctrees")]
     return build_main([*settings, "-W", "--keep-going", "-q", str(LESSONS), str(out)])
-
-
-def _pyodide(where: str, out: Path) -> str:
-    """The address that pages use, after copying a folder beside them."""
-    if where == BESIDE or "://" in where:
-        return where
-    if not (Path(where) / "pyodide.mjs").is_file():
-        raise SystemExit(f"lessons.site: --pyodide {where}: no file pyodide.mjs there")
-    shutil.copytree(where, out / "pyodide", dirs_exist_ok=True)
-    return BESIDE
 
 
 def _add_pages(folder: Path) -> None:

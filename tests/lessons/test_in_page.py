@@ -168,3 +168,13 @@ def test_the_archive_has_all_that_lessons_read(tmp_path):
     names = zipfile.ZipFile(tmp_path / "a.zip").namelist()
     assert {"lessons/site/in_page.py", "lessons/recorded/training.npz"} <= set(names)
     assert not [n for n in names if Path(n).suffix in (".safetensors", ".pyc")]
+
+
+def test_a_folder_without_pyodide(tmp_path, capsys):
+    pytest.importorskip("sphinx")
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module("lessons.site.__main__").main(
+            [str(tmp_path), "--pyodide", "nowhere"]
+        )
+    assert ended.value.code == 2
+    assert "--pyodide nowhere: no file pyodide.mjs there" in capsys.readouterr().err

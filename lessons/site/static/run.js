@@ -4,7 +4,7 @@
   const script = document.currentScript;
   const site = new URL("..", script.src);
   const asked = new URLSearchParams(location.search).get("pyodide");
-  const pyodide = new URL(asked || script.dataset.pyodide, site).href;
+  const pyodide = new URL(asked || script.dataset.pyodide, site).href.replace(/\/?$/, "/");
   const [, folder, name] = location.pathname.match(/(exercises\/)?(\w+)\.html$/) || [];
   const WHY_NOT = {
     "17_fast_cpu": "it measures compiled kernels, and Numba does not run in a browser",
@@ -104,7 +104,7 @@
     get code() { return this.editor ? this.editor.value : this.original; }
 
     edit(text = this.original) {
-      if (this.editor) return this.editor.focus();
+      if (this.editor) return this.editor;
       this.editor = element("textarea", "run-editor", null);
       this.shown.after(this.editor);
       this.shown.hidden = true;
@@ -201,7 +201,7 @@
       block.append(cell.output);
       cell.main = () => run(cell);
       button(cell.tools, "Run", `run ${cell.title}, and before it those above that have not run`, cell.main);
-      button(cell.tools, "Edit", `change the code of ${cell.title}`, () => cell.edit());
+      button(cell.tools, "Edit", `change the code of ${cell.title}`, () => cell.edit().focus());
       cells.push(cell);
     }
   }
@@ -220,11 +220,11 @@
 
   function exercises(blocks) {
     for (const block of blocks) {
-      const title = block.closest("section")?.querySelector("h2")?.firstChild?.textContent;
+      const title = block.closest("section")?.querySelector(":scope > h2")?.firstChild?.textContent;
       const cell = new Cell(block, block, title || "the beginning", title ? `tinymaskrcnn: ${title}` : null);
       cells.push(cell);
-      if (!title) continue;
-      cell.edit();
+      if (!title) { cell.tools.remove(); continue; }
+      cell.edit(cell.code);
       cell.tools.after(cell.output);
       cell.main = () => ask(cell, "check", `Checking ${title} …`);
       button(cell.tools, "Check", `check ${title}`, cell.main);
