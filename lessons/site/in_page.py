@@ -17,7 +17,6 @@ import traceback
 from collections.abc import Callable
 from types import ModuleType
 
-from lessons.checking.files import exercises_folder
 from lessons.figures import show
 from tinymaskrcnn.errors import InputError, package_of
 
@@ -95,6 +94,8 @@ class Page:
     @contextlib.contextmanager
     def _saved(self, file: str, text: str):  # type: ignore[no-untyped-def]
         """The learner's file, written; what is wrong with it is printed on one line."""
+        from lessons.checking.files import exercises_folder
+
         (exercises_folder() / file).write_text(text, encoding="utf-8")
         try:
             yield

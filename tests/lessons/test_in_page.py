@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -95,6 +96,11 @@ def test_another_missing_package_is_an_error():
     with pytest.raises(ModuleNotFoundError):
         figure.as_image(draws)()
     assert figure.as_image(lambda: Image.new("L", (3, 1)))().size == (3, 1)
+
+
+def test_lessons_need_no_hypothesis():
+    code = "import sys; sys.modules['hypothesis'] = None; import lessons.site.in_page"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=FOLDER.parent)
 
 
 # exercises

@@ -97,7 +97,7 @@ def test_a_lesson(opened):
     by_hand = cell(page, "the trap: minus times minus")
     press(page, by_hand, "Run")  # and the first three, with figures
     settled(page)
-    assert "ran in" in by_hand.locator(".run-state").inner_text()
+    assert "ran in" in by_hand.locator(".run-state").inner_text(), by_hand.inner_text()
     first = page.locator("article div.cell").first
     assert first.locator(".run-output").count() == 1
     figures = page.locator("article .run-output figure img")
@@ -133,7 +133,7 @@ def test_exercises(opened):
     editor.fill(solution_of("covered_by"))
     press(page, task, "Check")
     settled(page)
-    assert state.inner_text() == "done"
+    assert state.inner_text() == "done", task.inner_text()
     assert "covered_by: right." in task.locator(".run-output").inner_text()
 
     other = page.locator("section", has=page.locator("h2", has_text="iou_table")).last
