@@ -32,8 +32,7 @@ class Page:
 
     def __init__(self, post: Post) -> None:
         self.post = post
-        self.lesson = ModuleType("lesson")
-        sys.modules["lesson"] = self.lesson  # dataclasses look up their own module
+        self.lesson = ModuleType("__main__")
         sys.dont_write_bytecode = True  # two saves of a file within one second look the same to it
         show.receiver = post
 

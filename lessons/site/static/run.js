@@ -36,6 +36,7 @@
     const weights = MODELS.filter((model) => text.includes(`"${model}"`));
     return call("start", {
       pyodide,
+      folder: folder ? "" : "lessons", // where a clone's commands and notebooks are started
       packages: ["numpy", "pillow", "matplotlib"],
       archives: [new URL("run/course.zip", site).href, ...(folder ? [new URL("run/checks.zip", site).href] : [])],
       files: Object.fromEntries(weights.map((model) => [

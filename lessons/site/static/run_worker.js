@@ -9,7 +9,7 @@ async function bytes(address) {
   return answer.arrayBuffer();
 }
 
-async function start({ pyodide, packages, archives, files }) {
+async function start({ pyodide, packages, archives, files, folder }) {
   const { loadPyodide } = await import(new URL("pyodide.mjs", pyodide).href)
     .catch(() => { throw new Error(`there is no Pyodide at ${pyodide}`); });
   const [python, ...archived] = await Promise.all([
@@ -23,7 +23,7 @@ async function start({ pyodide, packages, archives, files }) {
     python.FS.mkdirTree(`/course/${path}`.replace(/\/[^/]*$/, ""));
     python.FS.writeFile(`/course/${path}`, new Uint8Array(await bytes(address)));
   }
-  python.FS.chdir("/course");
+  python.FS.chdir(`/course/${folder}`);
   python.runPython("import sys; sys.path.insert(0, '/course')");
   page = python.pyimport("lessons.site.in_page").Page(post);
 }
