@@ -257,7 +257,7 @@ lines = {}
 for name, middle in (("centred", 256.0), ("8 pixels off, both ways", 264.0)):
     corners = [middle - side / 2] * 2 + [middle + side / 2] * 2
     squares = np.stack(corners, axis=1).astype(np.float32)
-    lines[name] = side, box_iou(squares, default).max(axis=1)
+    lines[name] = side, np.array([box_iou(one[None], default).max() for one in squares])
 hills = curves(lines, "side of a square object, pixels", "best IoU with any anchor", log="x")
 show(hills, "Hills of 1 at 32, 64, 128, 256 and 512, valleys of one half between them")
 

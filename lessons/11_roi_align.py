@@ -23,7 +23,7 @@ from lessons.ablations import with_span
 from lessons.compiled import cpu_kernels
 from lessons.figures.architecture import architecture
 from lessons.figures.diagrams import GROUND_TRUTH, boxes_on_picture, number_tables
-from lessons.figures.figure import as_picture
+from lessons.figures.figure import as_image
 from lessons.figures.plots import curves, picture_row
 from lessons.figures.regions import regions_by_level, two_poolings
 from lessons.figures.show import show
@@ -278,7 +278,7 @@ levels = MultiScaleRoIAlign(7, 2, canonical_scale=56).level_of(likely, [1 / s fo
 by_level = regions_by_level(photo, likely / 2, levels, ["stride 4", "stride 8", "stride 16"])
 show(by_level, "Small regions are cropped from the finest map, large ones from coarser maps")
 assert (t["detect.box_pool.levels"] == 0).all() and len(proposals) == 100
-show(as_picture(figures.sampling_points(t, 0)), "A proposal's 14 by 14 points, and its crop")
+show(as_image(figures.sampling_points)(t, 0), "A proposal's 14 by 14 points, and its crop")
 
 # %% [markdown]
 # For the first figure a region of 56 pixels goes to stride 16. The small models in this project

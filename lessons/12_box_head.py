@@ -23,7 +23,7 @@ import numpy as np
 import tinymaskrcnn as tm
 from lessons.figures.architecture import architecture
 from lessons.figures.diagrams import PROPOSAL, boxes_on_picture, number_tables
-from lessons.figures.figure import as_picture
+from lessons.figures.figure import as_image
 from lessons.figures.plots import graph
 from lessons.figures.show import show
 from lessons.samples import sample_set
@@ -307,7 +307,7 @@ assert (len(drawn), (drawn > 0).sum()) == (32, 16)
 # %%
 counts = figures.filter_counts(t)
 print(counts)
-outcomes = as_picture(figures.candidate_outcomes(t))
+outcomes = as_image(figures.candidate_outcomes)(t)
 show(outcomes, "Where the candidates lie, and which filter took them")
 assert list(counts.values()) == [100, 300, 219, 0, 73, 0, 8]
 

@@ -25,7 +25,7 @@ from lessons.ablations import with_span
 from lessons.compiled import cpu_kernels
 from lessons.figures.architecture import architecture
 from lessons.figures.diagrams import DETECTION, boxes_on_picture
-from lessons.figures.figure import as_picture
+from lessons.figures.figure import as_image
 from lessons.figures.plots import curves, picture_row
 from lessons.figures.show import show
 from lessons.plain_kernels import kernels_of
@@ -180,7 +180,7 @@ with tm.trace() as seen:
     shapes_model.detect([sample_set("shapes")[4][0]])
 
 # %% tags=["hide-input"]
-every = as_picture(figures.class_masks(seen, shapes_model.classes, 4))
+every = as_image(figures.class_masks)(seen, shapes_model.classes, 4)
 show(every, "One detection's masks of all classes: a crescent, three times nearly the same")
 of_classes = F.sigmoid(seen["detect.mask_logits"][4]).data[..., 1:] > 0.5
 assert min((of_classes[..., 1] == of_classes[..., k]).mean() for k in (0, 2)) > 0.98

@@ -70,9 +70,11 @@ ELSEWHERE = {
         "test_trains_by_itself",
     ),
     r"python -m lessons\.site": ("tests/lessons/test_site.py", '"-m", "lessons.site"'),
+    r"python -m lessons\.site --pyodide WHERE": ("tests/lessons/test_in_page.py", "--pyodide"),
     r"python -m pytest -q -m lessons or not lessons .*": (".ci/run", "-m pytest -q -m lessons"),
 }
 NEVER = {
+    r"python -m http\.server -d build/site": "it serves until it is stopped",
     r"\. \.venv/bin/activate": "it is the shell's",
     r"(pip install pre-commit|pre-commit install)": "optional, and changes the clone's settings",
     r"pytest path/to/test_file\.py": "names no file",

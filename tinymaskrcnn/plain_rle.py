@@ -33,7 +33,7 @@ def decode(rles: Any) -> np.ndarray:
     """The mask (H, W) uint8 of a compressed RLE, or masks (H, W, N) of a list."""
     if not isinstance(rles, dict):
         return np.stack([decode(rle) for rle in rles], axis=2)
-    runs = runs_of(rles["counts"])
+    runs = runs_of(rles["counts"]).astype(np.intp)  # which has 32 bits in a browser
     values = (np.arange(len(runs)) % 2).astype(np.uint8)
     return np.repeat(values, runs).reshape(rles["size"], order="F")
 

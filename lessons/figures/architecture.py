@@ -16,7 +16,7 @@ from PIL import Image
 from tinymaskrcnn.viz import colours
 from tinymaskrcnn.viz.draw import COLOURS, draw_objects, enlarged, enlargement
 
-from .figure import as_picture, bare, new_figure
+from .figure import as_image, as_picture, bare, new_figure
 from .plots import picture_row
 
 MAPS, PLAIN = "#5b6cb3", "#4a6572"  # feature maps; what has no colour of its own
@@ -91,6 +91,7 @@ ARROWS = (
 PANEL = (0.0, 2.05, 4.38, 2.2)  # x, y, width, height: what only training needs
 
 
+@as_image
 def architecture(*lit: str) -> Image.Image:
     """Mask R-CNN on one page: what each part is called, and what it passes on.
 

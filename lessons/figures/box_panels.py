@@ -16,7 +16,7 @@ from PIL import Image
 from tinymaskrcnn.viz import colours
 from tinymaskrcnn.viz.colours import Colour, rgb
 
-from .figure import as_picture, new_figure
+from .figure import as_image, as_picture, new_figure
 
 # the colours in tinymaskrcnn/viz/colours.py, as numbers
 DROPPED = rgb(colours.DROPPED)
@@ -44,6 +44,7 @@ class Layer:
     captions: Sequence[str] = ()
 
 
+@as_image
 def box_panels(
     panels: Mapping[str, tuple[np.ndarray, Sequence[Layer]]],
     columns: int = 3,
@@ -105,6 +106,7 @@ def _draw_layer(axis: Any, layer: Layer) -> None:
             axis.text(x1, y1, caption, size=7, color="white", bbox=paper, va="bottom", clip_on=True)
 
 
+@as_image
 def dots(groups: Mapping[str, tuple[np.ndarray, Colour]], title: str = "") -> Image.Image:
     """Points (N, 2) x y, y downwards: by name, each group in its colour, the first as rings."""
     figure = new_figure(4.2, 4.2)

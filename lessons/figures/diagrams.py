@@ -17,7 +17,7 @@ from tinymaskrcnn.viz import colours
 from tinymaskrcnn.viz.colours import HEAT, Colour, rgb
 from tinymaskrcnn.viz.draw import INK, draw_objects, enlarged, enlargement
 
-from .figure import as_picture, bare, new_figure
+from .figure import as_image, as_picture, bare, new_figure
 
 # the colours of tinymaskrcnn/viz/colours.py, as PIL and NumPy want them
 GROUND_TRUTH, ANCHOR, PROPOSAL, DETECTION, OVERLAP = map(
@@ -48,6 +48,7 @@ def boxes_on_picture(image: np.ndarray, *groups: Group) -> Image.Image:
     return draw_objects(picture, boxes, no_masks, captions, colours)
 
 
+@as_image
 def boxes_on_grid(
     panels: Sequence[Mapping[str, tuple[Sequence[float], Colour]]],
     titles: Sequence[str],
@@ -91,6 +92,7 @@ def boxes_on_grid(
     return as_picture(figure)
 
 
+@as_image
 def number_tables(
     tables: Mapping[str, np.ndarray],
     form: str = "{:.2f}",

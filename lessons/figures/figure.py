@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import io
+from collections.abc import Callable
 from typing import Any
 
 from PIL import Image
 
+from tinymaskrcnn.errors import package_of
+
 DPI = 110
+NOT_DRAWN = Image.new("RGB", (1, 1))  # in place of a figure, where matplotlib is missing
+
+
+def as_image(draw: Callable[..., Any]) -> Callable[..., Image.Image]:
+    """A function that draws a figure, made to return a PIL image. Without matplotlib it returns
+    NOT_DRAWN, for which `show` says what is missing: the lesson goes on.
+    """
+
+    @functools.wraps(draw)
+    def image(*arguments: Any, **settings: Any) -> Image.Image:
+        try:
+            figure = draw(*arguments, **settings)
+        except ModuleNotFoundError as problem:
+            if package_of(problem) != "matplotlib":
+                raise
+            return NOT_DRAWN
+        return as_picture(figure) if hasattr(figure, "savefig") else figure
+
+    return image
 
 
 def new_figure(width: float, height: float) -> Any:

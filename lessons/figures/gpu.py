@@ -14,11 +14,12 @@ from PIL import Image
 
 from tinymaskrcnn.viz.colours import ANCHOR, DETECTION, DROPPED, GROUND_TRUTH, INK, LEVELS, PROPOSAL
 
-from .figure import as_picture, bare, new_figure
+from .figure import as_image, as_picture, bare, new_figure
 
 Stretch = Sequence[tuple[int, str, tuple[Any, Any]]]  # thread, "reads" or "writes", cell
 
 
+@as_image
 def thread_grid(
     shape: tuple[int, int],
     threads: tuple[int, int],
@@ -62,6 +63,7 @@ def thread_grid(
     return as_picture(figure)
 
 
+@as_image
 def fetched(
     places: Mapping[str, np.ndarray], shape: tuple[int, int], piece: int = 8
 ) -> Image.Image:
@@ -92,6 +94,7 @@ def fetched(
     return as_picture(figure)
 
 
+@as_image
 def touches(panels: Mapping[str, Sequence[Stretch]]) -> Image.Image:
     """Which thread writes and reads which cell of shared memory, stretch by stretch: threads in
     rows, cells in columns, a vertical line at each barrier.
@@ -148,6 +151,7 @@ def _touched(axis: Any, stretch: Stretch, left: int) -> None:
             _outline(axis, (left + cell + 0.08, thread + 0.08, 0.84, 0.84), DETECTION, 2.4)
 
 
+@as_image
 def tile_walk(tiles: int, row: int, column: int, step: int) -> Image.Image:
     """Three square matrices of tiles, a, b and their product c: one tile of c, the tiles of a and b
     that it needs, and the pair that is in shared memory at one step.
@@ -183,6 +187,7 @@ def tile_walk(tiles: int, row: int, column: int, step: int) -> Image.Image:
     return as_picture(figure)
 
 
+@as_image
 def patch_matrix(
     map_size: tuple[int, int], kernel: int, tile: tuple[int, int, int, int], pixel: int = 5
 ) -> Image.Image:
@@ -230,6 +235,7 @@ def patch_matrix(
     return as_picture(figure)
 
 
+@as_image
 def waits(seconds: Mapping[str, float], launch: float) -> Image.Image:
     """The expected times of kernels as bars, in microseconds, and the time of a launch as a line.
     Bars that end before the line are grey: there the card waits.

@@ -15,9 +15,10 @@ from PIL import Image
 from tinymaskrcnn.viz.colours import HEAT
 from tinymaskrcnn.viz.draw import COLOURS, INK
 
-from .figure import as_picture, bare, new_figure
+from .figure import as_image, as_picture, bare, new_figure
 
 
+@as_image
 def curves(
     lines: Mapping[str, tuple[np.ndarray, np.ndarray]],
     x_label: str,
@@ -52,6 +53,7 @@ def curves(
     return as_picture(figure)
 
 
+@as_image
 def picture_row(pictures: Mapping[str, Any], columns: int = 4, side: float = 2.6) -> Image.Image:
     """Images or maps under their titles, in rows.
 
@@ -79,6 +81,7 @@ def picture_row(pictures: Mapping[str, Any], columns: int = 4, side: float = 2.6
     return as_picture(figure)
 
 
+@as_image
 def graph(
     nodes: Mapping[str, tuple[float, float, str]],
     edges: Sequence[tuple[str, str, str]],

@@ -17,11 +17,12 @@ from tinymaskrcnn.viz.derived import Outcome
 
 from .box_panels import DROPPED, Layer, box_panels
 from .diagrams import ANCHOR, GROUND_TRUTH, PROPOSAL
-from .figure import as_picture, bare, new_figure
+from .figure import as_image, as_picture, bare, new_figure
 
 OUTSIDE = 45  # pixels to show around an image if boxes lie outside it
 
 
+@as_image
 def score_maps(
     rows: Mapping[str, tuple[np.ndarray, np.ndarray]], maps: Sequence[Size]
 ) -> Image.Image:

@@ -16,9 +16,10 @@ from tinymaskrcnn.ops.roi_pool.reference import _bins
 from tinymaskrcnn.viz.colours import INK, LEVELS, POINT, PROPOSAL
 from tinymaskrcnn.viz.derived import sampling_points
 
-from .figure import as_picture, bare, new_figure
+from .figure import as_image, as_picture, bare, new_figure
 
 
+@as_image
 def regions_by_level(
     image: np.ndarray, boxes: np.ndarray, levels: np.ndarray, names: Sequence[str]
 ) -> Image.Image:
@@ -48,6 +49,7 @@ def regions_by_level(
     return as_picture(figure)
 
 
+@as_image
 def two_poolings(
     values: np.ndarray, region: Sequence[float], bins: int, samples: int
 ) -> Image.Image:

@@ -1,5 +1,5 @@
-"""Show figures and source code where a lesson is read: inline in a notebook or on a built page, or
-in a script as one line that says where to look.
+"""Show figures and source code where a lesson is read: inline in a notebook, on a built page or
+where the page runs its cells, or in a script as one line that says where to look.
 
 Nothing opens a window. A script's figures are written to its clone's runs/lessons/NAME/, or to the
 folder that TINYMASKRCNN_FIGURES names.
@@ -14,6 +14,7 @@ import io
 import os
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ from PIL import Image
 
 from tinymaskrcnn.files import write_atomic
 
-from .figure import as_picture
+from .figure import NOT_DRAWN, as_picture
 
 _CLONE = Path(__file__).resolve().parents[2]
 _count = 0
+# Where cells run in a page: takes "figure", a data address and the caption, or "source", the code
+# and its place (lessons/site/in_page.py)
+receiver: Callable[[str, str, str], None] | None = None
 
 
 def show(thing: Any, caption: str = "") -> None:
@@ -48,10 +52,16 @@ def show(thing: Any, caption: str = "") -> None:
 
 
 def _show_picture(picture: Image.Image, caption: str) -> None:
+    if picture is NOT_DRAWN:
+        print(f"no figure ({caption}): this needs the package matplotlib: pip install matplotlib")
+        return
+    if receiver is not None:
+        receiver("figure", data_address(_png(picture)), caption)
+        return
     if _in_notebook():
         from IPython.display import HTML, display
 
-        source = f"data:image/png;base64,{base64.b64encode(_png(picture)).decode()}"
+        source = data_address(_png(picture))
         text = html.escape(caption)
         image = f'<img src="{source}" alt="{text}">'
         display(HTML(f"<figure>{image}<figcaption>{text}</figcaption></figure>"))
@@ -71,10 +81,13 @@ def _show_source(thing: Any) -> None:
     lines, start = inspect.getsourcelines(thing)
     path = Path(inspect.getfile(thing)).resolve()
     place = f"{path.relative_to(_CLONE)}, line {max(start, 1)}"
-    if _in_notebook():
+    code = textwrap.dedent("".join(lines))
+    if receiver is not None:
+        receiver("source", code, place)
+    elif _in_notebook():
         from IPython.display import Markdown, display
 
-        display(Markdown(f"`{place}`\n\n```python\n{textwrap.dedent(''.join(lines))}\n```"))
+        display(Markdown(f"`{place}`\n\n```python\n{code}\n```"))
     else:
         print(f"read {thing.__name__}: {place}")
 
@@ -93,6 +106,11 @@ def _figure_folder() -> Path:
     if script is None:
         return Path("runs") / "lessons"
     return Path(script).resolve().parents[1] / "runs" / "lessons" / Path(script).stem
+
+
+def data_address(png: bytes) -> str:
+    """An image as an address that pages can show."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _png(picture: Image.Image) -> bytes:

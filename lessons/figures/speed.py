@@ -10,9 +10,10 @@ from PIL import Image
 
 from tinymaskrcnn.viz.colours import DETECTION, DROPPED, GROUND_TRUTH, PROPOSAL
 
-from .figure import as_picture, new_figure
+from .figure import as_image, as_picture, new_figure
 
 
+@as_image
 def roofline(peak: float, bandwidth: float, kernels: Mapping[str, float]) -> Image.Image:
     """The rate that a machine allows, as a function of a kernel's operations per byte.
 
@@ -37,6 +38,7 @@ def roofline(peak: float, bandwidth: float, kernels: Mapping[str, float]) -> Ima
     return as_picture(figure)
 
 
+@as_image
 def rate_bars(rates: Mapping[str, float], peak: float) -> Image.Image:
     """Named rates (operations per second) as bars, the first on top, and the peak as a line."""
     figure = new_figure(7.5, 0.9 + 0.42 * len(rates))

@@ -10,9 +10,10 @@ from PIL import Image
 from tinymaskrcnn.viz.curves import TERMS, smoothed
 
 from .diagrams import GROUND_TRUTH, PROPOSAL, Colour, boxes_on_picture
-from .figure import as_picture, new_figure
+from .figure import as_image, as_picture, new_figure
 
 
+@as_image
 def loss_curves(losses: Mapping[str, np.ndarray], window: int = 15) -> Image.Image:
     """Loss terms in their colours: faint for each step, strong for the mean of the last `window`.
 

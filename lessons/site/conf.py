@@ -24,8 +24,12 @@ html_theme_options = {"show_navbar_depth": 1, "use_download_button": False}
 html_context = {"default_mode": "light"}
 html_static_path = ["static"]
 html_extra_path = [str(Path(os.environ["LESSONS_SITE_CACHE"]) / "pages")]
-html_css_files = ["course.css"]
-html_js_files = ["figures.js", "try_it.js"]
+html_css_files = ["course.css", "run.css"]
+html_js_files = [
+    "figures.js",
+    "try_it.js",
+    ("run.js", {"data-pyodide": os.environ["LESSONS_SITE_PYODIDE"]}),
+]
 html_show_copyright = False
 html_show_sphinx = False
 html_copy_source = False

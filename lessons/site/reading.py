@@ -1,15 +1,18 @@
 """Turn a Python file into a page. Lessons are in jupytext's percent format. An exercise file is
-shown as it is, under the first sentence of its docstring, and is not run.
+shown exercise by exercise, under the first sentence of its docstring, and is not run.
 """
 
 from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import jupytext
 import nbformat
+
+KINDS = re.compile(r"(Build|Fill|Vectorise|Extend)\. ")  # how an exercise's docstring begins
 
 
 def read(text: str) -> Any:
@@ -28,19 +31,26 @@ def _lesson(text: str) -> Any:
 
 
 def _exercises(text: str) -> Any:
-    about = ast.get_docstring(ast.parse(text)) or "Exercises"
+    tree = ast.parse(text)
+    about = ast.get_docstring(tree) or "Exercises"
     title, _, rest = " ".join(about.split()).partition(". ")
-    names = re.findall(
-        r"^def (\w+)\(.*\n    \"\"\"(?:Fill|Vectorise|Extend)\. ", text, re.MULTILINE
-    )
-    commands = "\n".join(f"- `tinymaskrcnn learn {name}`" for name in names)
-    head = (
-        f"# {title}\n\n{rest}\n\nThe file is in your clone; each answer is checked by\n\n{commands}"
-    )
-    cells = [
-        nbformat.v4.new_markdown_cell(head),
-        nbformat.v4.new_markdown_cell(f"```python\n{text.rstrip()}\n```"),
-    ]
-    notebook = nbformat.v4.new_notebook(cells=cells)
+    cells = [f"# {title}\n\n{rest}"]
+    for name, code in _blocks(text, tree):
+        heading = f"## `{name}`\n\n`tinymaskrcnn learn {name}` checks it.\n\n" if name else ""
+        cells.append(f"{heading}```python\n{code}\n```")
+    notebook = nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_markdown_cell, cells)])
     notebook.metadata["mystnb"] = {"execution_mode": "off"}
     return notebook
+
+
+def _blocks(text: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """(exercise, code) from the top of the file to its end: what comes before the first function,
+    then each exercise with the functions it is given. Joined by empty lines they are the file.
+    """
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    exercises = [f for f in functions if KINDS.match(ast.get_docstring(f) or "")]
+    ends = [functions[0].lineno - 1, *(f.end_lineno for f in exercises)]
+    lines, start = text.splitlines(), 0
+    for name, end in zip(["", *(f.name for f in exercises)], ends, strict=True):
+        yield name, "\n".join(lines[start:end]).strip("\n")
+        start = end

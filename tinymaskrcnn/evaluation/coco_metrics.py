@@ -1,20 +1,23 @@
 """COCO's twelve metrics for boxes and masks, AP per class, and AP beyond 100 detections.
 
-Matching and averaging are pycocotools'. This file prepares its input: annotation ids start at 1
-(pycocotools takes 0 for "no match"), both kinds use the ground truth's own area, and boxes and
-masks of the detections are compared separately (a result with both would use its box's area in the
-mask metrics).
+Matching and averaging are pycocotools', or, where that is missing, those of plain_coco.py. This
+file prepares their input: annotation ids start at 1 (pycocotools takes 0 for "no match"), both
+kinds use the ground truth's own area, and boxes and masks of the detections are compared separately
+(a result with both would use its box's area in the mask metrics).
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from . import plain_coco
 
 if TYPE_CHECKING:
     from pycocotools.coco import COCO
@@ -64,9 +67,7 @@ def index(
     images: Sequence[dict[str, Any]], annotations: Sequence[dict[str, Any]], classes: Sequence[str]
 ) -> COCO:
     """The annotations in the form that pycocotools wants."""
-    from pycocotools.coco import COCO  # late, as below: predicting needs neither
-
-    coco = COCO()
+    coco = _tool("COCO")()
     coco.dataset = {
         "images": list(images),
         "annotations": [{**entry, "id": id_} for id_, entry in enumerate(annotations, start=1)],
@@ -86,15 +87,13 @@ def compare(
         most: how many detections count per image and class, for objects of any size. By default
             COCO's own limits and size ranges apply, and the twelve metrics are computed.
     """
-    from pycocotools.cocoeval import COCOeval
-
     fields = ("image_id", "category_id", "score", KINDS[kind])
     found = [{field: result[field] for field in fields} for result in results]
     with quiet():
         # loadRes cannot take an empty list
         dataset = truth.dataset
         loaded = truth.loadRes(found) if found else index(dataset["images"], [], [])
-        evaluation = COCOeval(truth, loaded, kind)
+        evaluation = _tool("COCOeval")(truth, loaded, kind)
         if most is not None:
             evaluation.params.maxDets = [most]
             evaluation.params.areaRng = evaluation.params.areaRng[:1]
@@ -104,6 +103,14 @@ def compare(
         if most is None:
             evaluation.summarize()
     return evaluation
+
+
+def _tool(name: str) -> Any:
+    """One of pycocotools' classes; imported late, because predicting needs none."""
+    try:
+        return getattr(importlib.import_module(f"pycocotools.{name.lower()}"), name)
+    except ModuleNotFoundError:
+        return getattr(plain_coco, name)
 
 
 def uncapped(

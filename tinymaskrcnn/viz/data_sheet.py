@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..detection.cropped_masks import CroppedMasks
-from ..errors import printable
+from ..errors import printable, reason
 from . import colours
 from .colours import Colour, rgb
 from .draw import COLOURS, INK, PAPER, as_bytes, draw_objects, text_font
@@ -114,9 +114,12 @@ def _heading(summary: Summary) -> Image.Image:
 
 def _charts(summary: Summary) -> Image.Image:
     """Classes and box sizes; below, if the set has objects: objects per image, mask sizes, and how
-    well the anchors cover the boxes.
+    well the anchors cover the boxes. Without matplotlib, a line that says so.
     """
-    from matplotlib.figure import Figure  # late, and without pyplot: no window, no global state
+    try:  # late, and without pyplot: no window, no global state
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as problem:
+        return _findings([(False, f"no charts: {reason(problem)}")])
 
     from . import dataset_figures
 
