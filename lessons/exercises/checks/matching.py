@@ -725,6 +725,11 @@ DECODE = Task(
             "You limit dx and dy as well. Only dw and dh go through exp.",
         ),
         Wrong(
+            {"sides = ": "deltas = np.clip(deltas, -np.log(62.5), np.log(62.5))\n    sides = "},
+            "You limit all four, and on both sides. Only dw and dh go through exp, and only growth "
+            "explodes.",
+        ),
+        Wrong(
             {
                 "np.minimum(deltas[:, 2:], np.log(1000 / 16))": "np.clip(deltas[:, 2:], "
                 "-np.log(62.5), np.log(62.5))"
