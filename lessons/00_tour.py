@@ -220,7 +220,8 @@ assert len(proposals) == 100
 # gives it a class: square, circle, triangle or nothing. It also moves the box once more, now that
 # it knows what is in it. What has a high score and repeats no other is a **detection**.
 #
-# **Predict.** There are 100 proposals and five objects. How many detections with a score above 0.5?
+# **Predict.** There are 100 proposals and five objects. How many detections will have a score above
+# 0.5?
 
 # %%
 (detections,) = model.detect([image])
@@ -304,7 +305,7 @@ assert sum(p.size for _, p in model.named_parameters()) // 10_000 == 86
 # | all of it in one file | 19 | `lessons/19_one_file.py` |
 #
 # **Common mistakes.** Taking the score for the share of covered pixels. Forgetting that masks can
-# overlap. Passing an image in 0 to 255: the model wants 0 to 1.
+# overlap. Passing an image with values from 0 to 255: the model wants 0 to 1.
 #
 # **Read next.** He et al. 2017, "Mask R-CNN", https://arxiv.org/abs/1703.06870, sections 1 and 3:
 # you have just seen its figure 1 at work. Then lesson 01.

@@ -35,7 +35,8 @@ show(architecture("autograd"), "In Mask R-CNN: autograd")
 # ## Before you read
 #
 # 1. Which of the four tasks tells two touching nuclei apart, pixel by pixel (lesson 00)?
-# 2. A detection has a label, a score, a box and a mask. Which of them do you need for a threshold?
+# 2. A detection has a label, a score, a box and a mask. Which of them do you compare with a
+#    threshold, to keep only sure detections?
 # 3. In which order do backbone, mask head and region proposals run?
 #
 # <details><summary>Answers</summary>
@@ -135,8 +136,8 @@ assert np.isclose((error_of(2 + h, 0.5) - error_of(2 - h, 0.5)) / (2 * h), 0.36)
 # ## One item, in loops: an engine for single numbers
 #
 # A `Scalar` remembers what it was made from, and the derivatives of that step. `backward` sorts the
-# graph and walks it. The package's tests compare `Tensor` with this class. Doing this for any
-# expression is called *automatic differentiation*.
+# graph and walks it. Doing this for any expression is called *automatic differentiation*. There is
+# no minus: to subtract, add the negative.
 
 
 # %%
@@ -159,7 +160,7 @@ class Scalar:
         slope = exponent * self.value ** (exponent - 1)
         return Scalar(self.value**exponent, (self,), (slope,))
 
-    def relu(self):
+    def relu(self):  # the larger of the value and 0
         return Scalar(max(self.value, 0.0), (self,), (1.0 if self.value > 0 else 0.0,))
 
     __radd__, __rmul__ = __add__, __mul__
@@ -241,9 +242,10 @@ assert errors[-1] < errors[0] / 100
 # same record once per *operation*. An operation is a `Function`: `forward` computes arrays, and
 # `backward` takes the gradient of its output and returns one for each input.
 #
-# So the package's engine, `tinymaskrcnn/autograd.py`, is the one above, for arrays. A Tensor is the
-# Scalar. The Function that made it holds its parents, and has a rule in place of the slopes.
-# `backward` is the same walk. Here are the product's rule, and how the walk finds its order:
+# So the package's engine, `tinymaskrcnn/autograd.py`, is the one above, for arrays, and its tests
+# compare the two. A Tensor is the Scalar. The Function that made it holds its parents, and has a
+# rule in place of the slopes. `backward` is the same walk. Here are the product's rule, and how the
+# walk finds its order:
 
 # %%
 show(basic.Multiply)

@@ -50,7 +50,7 @@ def _differing_sequence(got: Any, expected: Any, tolerance: float) -> str | None
         return f"it returns {count}, expected {len(expected)} values"
     for i, pair in enumerate(zip(got, expected, strict=True)):
         if reason := difference(*pair, tolerance):
-            return f"index {i}: {reason}"
+            return f"index {i}{', ' if reason.startswith('index') else ': '}{reason}"
     return None
 
 
@@ -69,7 +69,12 @@ def _differing_array(got: Any, expected: Any, tolerance: float) -> str | None:
     if close.all():
         return None
     if not mine.shape:
-        return f"{mine:.6g}, expected {right:.6g}"
+        return f"{_number(mine)}, expected {_number(right)}"
     place = tuple(int(i) for i in np.argwhere(~close)[0])
     where = ", ".join(map(str, place))
-    return f"at [{where}] it has {mine[place]:.6g}, expected {right[place]:.6g}"
+    return f"at [{where}] it has {_number(mine[place])}, expected {_number(right[place])}"
+
+
+def _number(value: Any) -> str:
+    is_whole = np.isfinite(value) and value == round(float(value)) and abs(value) < 1e15
+    return f"{value:.0f}" if is_whole else f"{value:.6g}"

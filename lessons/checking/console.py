@@ -95,7 +95,8 @@ def next_task() -> tuple[Topic, Task] | None:
 
 
 def find(name: str) -> tuple[Topic, Sequence[Task]]:
-    """The topic and the tasks that a name stands for, such as giou, boxes_iou, 06 or 06_boxes_iou.
+    """The topic and the tasks that a name stands for, such as giou, boxes_iou, 06, 6 or
+    lessons/06_boxes_iou.py.
 
     Raises:
         InputError: there is no such name; the message suggests the nearest ones.
@@ -105,10 +106,12 @@ def find(name: str) -> tuple[Topic, Sequence[Task]]:
         for key in (topic.name, topic.number, f"{topic.number}_{topic.name}"):
             known[key] = topic, topic.tasks
         known |= {task.name: (topic, [task]) for task in topic.tasks}
-    if name not in known:
-        near = difflib.get_close_matches(name, known, 3, 0.5) or [t.name for t in topics()]
+    meant = Path(name).name.removesuffix(".py").removeprefix("lesson").lstrip("_ ")
+    meant = f"0{meant}" if meant[:1].isdigit() and not meant[1:2].isdigit() else meant
+    if meant not in known:
+        near = difflib.get_close_matches(meant, known, 3, 0.5) or [t.name for t in topics()]
         raise InputError(f"learn {name}: no such topic or task; did you mean {', '.join(near)}?")
-    return known[name]
+    return known[meant]
 
 
 def progress() -> tuple[dict[str, Result], dict[str, str]]:

@@ -215,10 +215,22 @@ def _recognised(trial: _Trial, fault: Fault) -> Verdict:
             likely.append((sum(agreed), hint))
     if hint := usual_mistake(fault.reason, _wrong_pairs(trial.task, mine, probes)):
         return Verdict(fault, hint)
+    if hint := _raised_elsewhere(mine):
+        return Verdict(fault, hint)
     nearest = [hint for count, hint in likely if count == max(likely)[0]]
     if len(nearest) == 1 and fault.has_got:
         return Verdict(fault, nearest[0], certain=False)
     return Verdict(fault)
+
+
+def _raised_elsewhere(mine: Sequence[tuple[str, Any]]) -> str:
+    """What an answer that gives a wrong result here raises for other inputs, where that is one of
+    the usual mistakes; else "".
+    """
+    kind, text = next((value for how, value in mine if how == "raises"), (None, ""))
+    if kind is None or not (hint := usual_mistake(f"it raises {kind.__name__} ({text})", [])):
+        return ""
+    return f"For other inputs it raises {kind.__name__} ({' '.join(text.split())}). {hint}"
 
 
 def _wrong_pairs(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from lessons import FOLDER, number_of, topic_of
+from lessons import FOLDER, lesson_files, number_of, topic_of
 from tinymaskrcnn.errors import InputError
 
 from .task import Task
@@ -53,8 +53,7 @@ class Topic:
 @cache
 def topics() -> tuple[Topic, ...]:
     """All topics that have checks, in reading order."""
-    files = sorted((FOLDER / "exercises").glob("[0-9][0-9]*_*.py"))
-    known = [Topic(number_of(file), topic_of(file)) for file in files]
+    known = [Topic(number_of(lesson), topic_of(lesson)) for lesson in lesson_files()]
     return tuple(topic for topic in known if (CHECKS / f"{topic.name}.py").exists())
 
 
@@ -82,6 +81,10 @@ class ExerciseFile:
             line = (problem.text or "").strip()
             raise InputError(
                 f"{shown(path)}, line {problem.lineno}: {problem.msg}: {line}"
+            ) from problem
+        except FileNotFoundError as problem:
+            raise InputError(
+                f"{shown(path)} is missing; git checkout {shown(path)} brings back the empty one"
             ) from problem
         except (OSError, ValueError) as problem:
             raise InputError(f"{shown(path)}: {problem}") from problem

@@ -17,11 +17,42 @@ from .compare import difference
 Pair = tuple[Any, Any]  # what the answer gave, and what is right
 RAISED = {  # by a part of the error's text
     "truth value of an array": "`and`, `or`, `not`, `if`, `min` and `max` want one True or False, "
-    "and you have an array of them. Use &, | and ~ (with brackets), np.where, np.minimum and "
-    "np.maximum.",
+    "and you have an array of them; so does a chain such as a <= x < b. Use &, | and ~ (with "
+    "brackets), np.where, np.minimum and np.maximum.",
+    "ufunc 'bitwise_": "& and | bind more tightly than <, > and ==. Put each comparison in "
+    "brackets: (a > 0) & (b > 0).",
+    "converted to Python scalars": "float(...), int(...) and the functions of `math` take one "
+    "number. For a whole array see .astype and the functions of NumPy.",
     "could not be broadcast": "Shapes are compared from the last axis: two sizes fit if they are "
     "equal or one of them is 1. To pair each row of one with each row of another, give the first a "
-    "new axis: a[:, None].",
+    "new axis: a[:, None]. If the two should be equal, print them: which one was cut, padded or "
+    "flattened differently?",
+    "output operand": "With +=, the result must have the shape of what stands on the left. Print "
+    "both shapes.",
+    "cannot reshape": "A reshape keeps every number: the new sizes multiplied must give as many as "
+    "there were. What must be cut off or summed away first?",
+    "window_shape": "sliding_window_view wants a size for each axis. Say which axes you mean: "
+    "axis=(0, 1).",
+    "all the input array": "np.concatenate joins arrays that are equal in all axes but one. Print "
+    "their shapes; is axis= right?",
+    "bounds for array of dimension": "The array has fewer axes than that; they are counted from "
+    "0. Print its shape.",
+    "too many indices": "You index more axes than the array has. Print its shape.",
+    "is out of bounds": "The last index of an axis of size n is n - 1. Which element looks beyond "
+    "the end, and what should it see there?",
+    "index out of range": "The last index of a list of n is n - 1. Is it shorter than you think, "
+    "or does a loop go one too far?",
+    "values to unpack": "On the left there are more names, or fewer, than there are values on the "
+    "right. Print what is on the right.",
+    "raises KeyError": "The dict does not have this key. See dict.get, which gives something else "
+    "then.",
+    "interpreted as an integer": "A count must be a whole number, and / gives a float. Use //, or "
+    "int(...).",
+    "can only concatenate": "Between tuples or lists, + joins them. To add numbers to each "
+    "element, make it an array with np.array(...).",
+    "object is not reversible": "zip, map and enumerate give their values one by one, and only "
+    "forwards. Turn round what goes in, with [::-1], or make a list(...) first.",
+    "object is not callable": "Round brackets call a function. To index, use square ones.",
     "shape mismatch": "Arrays of indices that are used together must have shapes that fit. Print "
     "their shapes.",
     "mismatch in its core dimension": "In a @ b the last axis of a must be as long as the one "
@@ -46,12 +77,17 @@ RAISED = {  # by a part of the error's text
     "read-only": "This array is a view that must not be written to. Make a .copy() first.",
     "inhomogeneous shape": "These arrays have different shapes, so np.array cannot stack them. "
     "np.concatenate joins them end to end.",
+    "array element with a sequence": "A single element takes one number, and you assign an array "
+    "to it. Which axis have you not indexed?",
     "'list' object has no attribute": "A Python list is no array. np.array(...) makes one of it.",
     "'tuple' object has no attribute": "This is a tuple. np.where(mask) and np.nonzero(mask) give "
     "a tuple that holds one array for each axis: take [0], or use np.flatnonzero.",
+    "'Tensor'": "This is a Tensor, as the package's functions give it. Its array is .data.",
     "'NoneType' object": "Something here is None. Some methods change their object and return "
     "nothing: list.sort, list.append, array.sort. And a function without `return` gives None.",
     "name 'np' is not defined": "Put `import numpy as np` at the top of the file.",
+    "is not defined": "Python does not know this name here. Is it spelt differently above, or is "
+    "an import missing at the top of the file?",
     "cannot access local variable": "On this path nothing was assigned to the name yet. Assign it "
     "before the loop or the `if`.",
     "Cannot interpret": "np.zeros, np.ones and np.full take the shape as one tuple: two pairs of "
@@ -77,7 +113,7 @@ def usual_mistake(reason: str, pairs: Sequence[Pair]) -> str:
     """
     if reason.startswith("it changes its argument"):
         return CHANGES
-    if reason.startswith("it raises"):
+    if "it raises " in reason:
         return next((hint for text, hint in RAISED.items() if text in reason), "")
     for explains, hint in USUAL:
         if pairs and all(_holds(explains, *pair) for pair in pairs):
@@ -136,6 +172,22 @@ def _table_of_pairs(got: Any, expected: Any) -> bool:
 def _kept_axes(got: Any, expected: Any) -> bool:
     differs = np.shape(got) != np.shape(expected)
     return differs and _same(np.squeeze(got), np.squeeze(expected))
+
+
+def _flat(got: Any, expected: Any) -> bool:
+    return np.ndim(got) == 1 < np.ndim(expected) and np.size(got) == np.size(expected)
+
+
+def _longer(got: Any, expected: Any) -> bool:
+    """Right as far as it goes, and then there is more."""
+    got, expected = np.asarray(got), np.asarray(expected)
+    if got.ndim != expected.ndim or got.shape == expected.shape:
+        return False
+    return expected.size > 0 and _same(got[tuple(map(slice, expected.shape))], expected)
+
+
+def _shorter(got: Any, expected: Any) -> bool:
+    return _longer(expected, got)
 
 
 def _transposed(got: Any, expected: Any) -> bool:
@@ -270,6 +322,16 @@ USUAL: list[tuple[Callable[[Any, Any], bool], str]] = [
         "The numbers are right, the shape is not: an axis of size 1 is too many or missing. "
         "keepdims=True and None add one; [0], reshape and squeeze take one away.",
     ),
+    (
+        _flat,
+        "The result is flat, a single row. np.repeat, np.append, np.sum and np.cumsum go through "
+        "all numbers in one row unless you give them an axis.",
+    ),
+    (
+        _longer,
+        "What should be there is there, but it does not end: there is more than was asked for.",
+    ),
+    (_shorter, "What is there is right, but it ends too early: something is missing at the end."),
     (_transposed, "This is the right table, transposed: rows and columns are exchanged."),
     (
         _axes_exchanged,

@@ -4,6 +4,9 @@ SECONDS TASK...`.
 Writes one JSON line per task to FOLDER/results.jsonl. If a call takes longer than SECONDS, one of
 the interpreter's own threads ends the process, so that even an endless loop cannot prevent it. Then
 FOLDER/where.txt says where it was, and FOLDER/call.txt which arguments it had.
+
+What answers call of the package runs in NumPy: the first call of a compiled kernel may take longer
+than SECONDS.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from types import ModuleType
 from typing import Any
 
 from lessons.figures.figure import NOT_DRAWN
+from tinymaskrcnn.backend import use
 
 from .examine import Arguments, Fault, NotWritten, Verdict, examine
 from .files import ExerciseFile, Topic, topics
@@ -31,8 +35,8 @@ from .task import Task
 def main(topic_name: str, folder: str, seconds: str, *names: str) -> None:
     topic = next(topic for topic in topics() if topic.name == topic_name)
     watch = _Watch(Path(folder), float(seconds))
-    checked = Checked(topic, watch)
-    with open(Path(folder) / "results.jsonl", "a", encoding="utf-8") as results:
+    with use("reference"), open(Path(folder) / "results.jsonl", "a", encoding="utf-8") as results:
+        checked = Checked(topic, watch)
         for name in names:
             results.write(json.dumps({"task": name, **checked.result(name, Path(folder))}) + "\n")
             results.flush()

@@ -154,6 +154,8 @@ def test_laws_alone_can_decide():
         (np.float32([1, np.nan]), np.array([1, np.nan]), None),
         ([1, 2], (1, 2), None),
         (3, 4, "3, expected 4"),
+        (16859136, 118013952, "16859136, expected 118013952"),
+        ([(0, 0)], [(1, 1)], "index 0, index 0: 0, expected 1"),
         ((1,), (1, 2), "it returns a tuple of 1, expected 2 values"),
         ((1, 3), (1, 2), "index 1: 3, expected 2"),
         ({"a": 1}, {"a": 2}, "['a']: 1, expected 2"),

@@ -161,6 +161,20 @@ def test_an_endless_loop_ends(answers, capsys, monkeypatch):
     assert out.count("not right yet") == 2
 
 
+def test_what_an_answer_calls_of_the_package_is_not_compiled(answers, capsys):
+    body = """    import sys
+
+    from tinymaskrcnn.functional import conv2d
+
+    turned = weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
+    dx = conv2d(grad, turned, padding=weight.shape[2] - 1).data
+    assert "tinymaskrcnn.ops.conv2d.cpu" not in sys.modules
+    return dx
+"""
+    replace(answers, "02_convolution.py", input_gradient=body)
+    assert "input_gradient: right." in call(capsys, "input_gradient")[1]
+
+
 def test_an_answer_that_ends_its_process(answers, capsys):
     write(answers, "iou_xywh", "    import os\n    os._exit(5)\n")
     status, out, _ = call(capsys, "iou_xywh")
@@ -187,6 +201,27 @@ def test_an_unknown_name_gets_the_nearest(answers, capsys):
     status, _, err = call(capsys, "goiu")
     assert status == 2
     assert "learn goiu: no such topic or task; did you mean giou" in err
+
+
+@pytest.mark.parametrize(
+    "name", ["06", "6", "lesson06", "06_boxes_iou.py", "lessons/exercises/06_boxes_iou.py"]
+)
+def test_a_lesson_goes_by_many_names(name):
+    assert console.find(name)[0].name == "boxes_iou"
+
+
+def test_a_lesson_of_one_digit_and_a_letter():
+    assert console.find("1b")[0].name == "network" and console.find("1")[0].name == "gradients"
+
+
+def test_a_deleted_file_can_be_brought_back(answers, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("lessons.checking.files.FOLDER", tmp_path)
+    (answers / FILE).unlink()
+    status, _, err = call(capsys, "06")
+    assert status == 2
+    assert f"git checkout exercises/{FILE} brings back the empty one" in err
+    status, out, _ = call(capsys)
+    assert status == 0 and f"exercises/{FILE} is missing" in out
 
 
 def test_outside_a_clone_it_says_so(tmp_path, capsys, monkeypatch):

@@ -1,12 +1,16 @@
 """The usual NumPy mistakes: planted in answers to tasks that know no mistakes of their own."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from numpy.lib.stride_tricks import sliding_window_view
 
 from lessons.checking import Task
 from lessons.checking.examine import examine
 from lessons.checking.strategies import arrays
+from tinymaskrcnn.tensor import Tensor
 
 TABLE = st.tuples(arrays(st.tuples(st.integers(1, 4), st.integers(1, 4))))
 ROW = st.tuples(arrays(st.tuples(st.integers(1, 5))))
@@ -117,6 +121,29 @@ def after_a_view(x):
         (half, lambda x: np.zeros(3, 4), ROW, "the shape as one tuple"),
         (rows, lambda x: x[x > 99].max(axis=0), TABLE, "no largest and no smallest"),
         (half, lambda x: eval("np.abs(x)", {"x": x}), ROW, "import numpy as np"),
+        (half, lambda x: eval("hlaf(x)", {"x": x}), ROW, "does not know this name"),
+        (half, lambda x: x / 2 if (0 < x < 99) else x, TABLE, "a chain such as a <= x < b"),
+        (lambda x: (x > 0) & (x < 2), lambda x: x > 0 & x < 2, ROW, "Put each comparison in"),
+        (half, lambda x: math.sqrt(x), TABLE, "take one number"),
+        (half, lambda x: np.zeros(9).__iadd__(np.ones((2, 9))), ROW, "what stands on the left"),
+        (half, lambda x: x.reshape(5, -1, 7), ROW, "A reshape keeps every number"),
+        (half, lambda x: sliding_window_view(x, (1,)), TABLE, "a size for each axis"),
+        (half, lambda x: np.concatenate([x, x[:1, 1:]]), TABLE, "equal in all axes but one"),
+        (half, lambda x: np.zeros(9).__setitem__(0, np.zeros(3)), ROW, "takes one number, and you"),
+        (half, lambda x: x.sum(axis=2), TABLE, "counted from 0"),
+        (half, lambda x: x[0, 0], ROW, "more axes than the array has"),
+        (half, lambda x: x[len(x)], ROW, "The last index of an axis"),
+        (half, lambda x: x.tolist()[len(x)], ROW, "The last index of a list"),
+        (half, lambda x: next(a for a, b, c in [(1, 2)]), ROW, "On the left there are more names"),
+        (half, lambda x: {}[len(x)], ROW, "See dict.get"),
+        (half, lambda x: list(range(len(x) / 2)), ROW, "/ gives a float"),
+        (half, lambda x: x + (x.shape + 1), ROW, "+ joins them"),
+        (half, lambda x: list(reversed(zip(x, x, strict=True))), ROW, "only forwards"),
+        (half, lambda x: x(0), ROW, "use square ones"),
+        (half, lambda x: abs(Tensor(x)), ROW, "Its array is .data"),
+        (lambda x: x.repeat(2, axis=0), lambda x: x.repeat(2), TABLE, "The result is flat"),
+        (half, lambda x: np.append(x / 2, 0), ROW, "more than was asked for"),
+        (half, lambda x: x[:1] / 2, TABLE, "missing at the end"),
     ],
 )
 def test_a_usual_mistake_is_named(specification, answer, cases, text):
@@ -128,6 +155,15 @@ def test_a_usual_mistake_is_named(specification, answer, cases, text):
 )
 def test_other_mistakes_get_no_name(answer):
     assert hint(half, answer) == ""
+
+
+def test_what_it_raises_for_other_inputs_explains_a_wrong_result():
+    def answer(x):
+        return x + x.sum(axis=1)
+
+    text = hint(lambda x: x + x.sum(axis=1, keepdims=True), answer, TABLE)
+    assert text.startswith("For other inputs it raises ValueError (operands could not be broadcast")
+    assert "Shapes are compared" in text
 
 
 def test_one_input_that_it_explains_is_not_enough():

@@ -183,6 +183,11 @@ ANCHOR_PLACE = Task(
             {"level = 0": "level, given = 0, number", "[1], form": "[1], given"},
             "The last number is the form within its cell, from 0 to `per_cell` - 1.",
         ),
+        Wrong(
+            {"cell % shapes[level][1]": "number % shapes[level][1]"},
+            "The row is right, but you take the column from the index of the anchor. Take it from "
+            "the index of the cell.",
+        ),
     ],
 )
 
@@ -269,6 +274,10 @@ MIDDLE_ANCHORS = Task(
             {".reshape(-1, 4)": ".transpose(2, 0, 1, 3).reshape(-1, 4)"},
             "All cells with the first form come first. The forms of one cell must be next to each "
             "other: which axis has to be last before you flatten?",
+        ),
+        Wrong(
+            {"[x, y, x, y]": "[x, x, y, y]"},
+            "A box is x1 y1 x2 y2. You move its first two numbers by x and its last two by y.",
         ),
     ],
 )
@@ -538,6 +547,10 @@ LAY_ANCHORS = Task(
         Wrong(
             {".reshape(-1, 4)": ".reshape(-1, 4)[:, [1, 0, 3, 2]]"},
             "x and y are swapped: a box is x1 y1 x2 y2, and columns run along x.",
+        ),
+        Wrong(
+            {"axis=1) / 2)": "axis=1)) / 2"},
+            "You round the whole sides. Halve them first: the halves are rounded.",
         ),
     ],
 )

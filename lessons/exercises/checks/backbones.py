@@ -57,6 +57,11 @@ STAGE_SIZES = Task(
             "The order is wrong: the largest map comes first.",
         ),
         Wrong({"(height, width))": "(width, height))"}, "Height and width are swapped."),
+        Wrong(
+            {"(height + 1) // 2, (width + 1) // 2": "round(height / 2), round(width / 2)"},
+            "Python's `round` takes halves to the even neighbour: 3.5 becomes 4, but 2.5 becomes "
+            "2. These layers always round up.",
+        ),
     ],
 )
 
@@ -184,6 +189,10 @@ MULTIPLY_ADDS = Task(
         Wrong(
             {"+= kernel": "+= 2 * kernel"},
             "You count multiplications and additions separately. A multiply-add counts as one.",
+        ),
+        Wrong(
+            {"kernel * kernel": "kernel"},
+            "A kernel has rows and columns: how many taps are there in all?",
         ),
     ],
 )

@@ -22,6 +22,12 @@ def box_from_mask(mask):
     return np.float32([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
 
 
+def by_argmax(mask):
+    left, top = mask.argmax(axis=1).min(), mask.argmax(axis=0).min()
+    right = mask.shape[1] - mask[:, ::-1].argmax(axis=1).min()
+    return np.float32([left, top, right, mask.shape[0] - mask[::-1].argmax(axis=0).min()])
+
+
 def mask_picture(arguments, expected, got):
     """The object's pixels in grey, with the right box and the answer's."""
     panel = {"expected": (expected, GROUND_TRUTH), "got": (np.reshape(got, 4), DETECTION)}
@@ -81,6 +87,11 @@ BOX_FROM_MASK = Task(
         Wrong(
             lambda mask: np.array([0, 0, *mask.shape[::-1]], np.float32),
             "That is the box of the whole image. Only True pixels count.",
+        ),
+        Wrong(
+            by_argmax,
+            "In a row that is all False, argmax says 0, as if the first pixel were the object's. "
+            "Which rows and columns have a True at all?",
         ),
     ],
 )
@@ -357,6 +368,12 @@ MASK_IOU = Task(
             {"np.maximum(either, 1)": "either"},
             "Two empty masks give 0 / 0. Return 0 there: what is not there agrees with nothing.",
         ),
+        Wrong(
+            lambda a, b: (
+                (a[:, None] & b).sum(axis=(1, 2)) / np.maximum((a[:, None] | b).sum(axis=(1, 2)), 1)
+            ),
+            "The four axes are masks of a, masks of b, rows and columns. Sum over the last two.",
+        ),
     ],
 )
 
@@ -453,6 +470,10 @@ GIOU = Task(
             "You subtract both areas from the enclosing box: what they share is subtracted twice. "
             "Subtract the union.",
         ),
+        Wrong(
+            {"both / union - (hull": "1 - both / union + (hull"},
+            "That is 1 - GIoU, the loss. GIoU itself is 1 for two equal boxes.",
+        ),
     ],
 )
 
@@ -512,6 +533,11 @@ IOU_TABLE = Task(
         Wrong(
             {"return shared": "return (shared", "union, 1)": "union, 1)).T"},
             "Rows and columns are swapped: one row per box of a.",
+        ),
+        Wrong(
+            {"areas_a[:, None] + areas_b": "areas_a + areas_b"},
+            "Both areas run along the same axis. Those of a belong to the rows, those of b to the "
+            "columns.",
         ),
     ],
 )

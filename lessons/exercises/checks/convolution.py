@@ -162,6 +162,11 @@ RECEPTIVE_FIELD = Task(
             {"field += (kernel - 1) * distance": "field *= kernel"},
             "You multiply the kernel sizes. Each kernel adds to the field.",
         ),
+        Wrong(
+            {" * distance": " * stride"},
+            "You multiply by the layer's own stride. How far apart its inputs lie is the product "
+            "of the strides of all layers before it.",
+        ),
     ],
 )
 
@@ -398,6 +403,10 @@ INPUT_GRADIENT = Task(
             "The result is too small: pixels at the border, which only some positions of the "
             "kernel touched, must receive their gradient. How much padding does that take?",
         ),
+        Wrong(
+            {"weight[:, :, ::-1, ::-1]": "weight[::-1, ::-1]"},
+            "You reverse the channels. The kernel's rows and columns are the last two axes.",
+        ),
     ],
 )
 
@@ -463,6 +472,14 @@ CONVOLVE = Task(
         Wrong(
             {"+ bias": "+ bias * weight[0].size"},
             "You add the bias once per product. Add it once per output.",
+        ),
+        Wrong(
+            {
+                "r + stride * (height - 1) + 1": "r + height",
+                "s + stride * (width - 1) + 1": "s + width",
+            },
+            "Your cut is as long as the result, and then the stride leaves out part of it. Which "
+            "pixel does the last output read?",
         ),
     ],
 )

@@ -64,6 +64,11 @@ NEAREST_INDEX = Task(
             "You repeat the row as a whole. Repeat each pixel in its place.",
         ),
         Wrong(by_rule(lambda i, m, n: ceil(i * m / n)), "You round up."),
+        Wrong(
+            lambda m, n: [i // (n // m) for i in range(n)],
+            "You round the ratio of the sizes to a whole number. From 3 to 5 it is not one: "
+            "multiply first, then divide.",
+        ),
     ],
 )
 
@@ -142,6 +147,11 @@ TOP_DOWN = Task(
                 "lateral)"
             },
             "You write into the laterals that you were given. Make new arrays.",
+        ),
+        Wrong(
+            {"repeat(2, axis=0).repeat(2, axis=1)": "repeat(2).repeat(2)"},
+            "Without an axis, `repeat` puts all numbers into one row first. Repeat along the rows, "
+            "then along the columns.",
         ),
     ],
 )
@@ -253,6 +263,10 @@ DOUBLE_GRADIENT = Task(
             },
             "Your reshape takes four elements of one row. A square has two from each of two rows: "
             "cut both axes into pairs.",
+        ),
+        Wrong(
+            lambda grad: grad[::2, ::2] + grad[1::2, 1::2],
+            "You add two of the four: those on one diagonal. The other two are lost.",
         ),
     ],
 )

@@ -149,6 +149,11 @@ CENTRAL_DIFFERENCE = Task(
             {"function(up) - function(down)": "function(down) - function(up)"},
             "The sign is wrong: up minus down.",
         ),
+        Wrong(
+            {"up, down = x.copy(), x.copy()": "up = down = x.copy()"},
+            "`up` and `down` are two names of one array, so both steps happen to the same numbers. "
+            "Each needs a copy of its own.",
+        ),
     ],
 )
 
@@ -282,24 +287,34 @@ SOFTMAX_GRADIENT = Task(
             "Weight what you subtract: each output counts by its share y.",
         ),
         Wrong({"y * (grad -": "(grad -"}, "Multiply everything by y once more."),
+        Wrong(
+            {"(y * grad).sum(axis=1, keepdims=True)": "y @ grad.T"},
+            "The product of the two matrices pairs each row with each row. Every row needs one "
+            "number: the sum of its own products.",
+        ),
     ],
 )
 
 # walk_order
 
 
-def fits(order, made_of, end):
-    """Whether the order has the end and all it depends on, each once, users first."""
-    needed, stack = {end}, [end]
+def needed(made_of, end):
+    """The end and all it depends on."""
+    found, stack = {end}, [end]
     while stack:
         for name in made_of.get(stack.pop(), []):
-            if name not in needed:
-                needed.add(name)
+            if name not in found:
+                found.add(name)
                 stack.append(name)
-    if sorted(order) != sorted(needed):
+    return found
+
+
+def fits(order, made_of, end):
+    """Whether the order has the end and all it depends on, each once, users first."""
+    if sorted(order) != sorted(needed(made_of, end)):
         return False
     place = {name: i for i, name in enumerate(order)}
-    return all(place[user] < place[name] for user in needed for name in made_of.get(user, []))
+    return all(place[user] < place[name] for user in order for name in made_of.get(user, []))
 
 
 @st.composite
@@ -363,6 +378,17 @@ def every_path(made_of, end):
     return order
 
 
+def waits_for_strangers(made_of, end):
+    users = [part for parts in made_of.values() for part in parts]
+    order, ready = [], [end]
+    while ready:
+        order.append(ready.pop())
+        for part in made_of.get(order[-1], []):
+            users.remove(part)
+            ready += [] if part in users else [part]
+    return order
+
+
 def recursive(made_of, end):
     order = []
 
@@ -383,9 +409,13 @@ WALK_ORDER = Task(
     examples=[DIAMOND, DEEP],
     laws=[
         Law(
-            "the end and everything it depends on, each once, and each after everything made of it",
+            "the end and everything it depends on are there, and nothing else",
+            lambda f, made_of, end: set(f(made_of, end)) == needed(made_of, end),
+        ),
+        Law(
+            "each comes once, and after everything that was made of it",
             lambda f, made_of, end: fits(f(made_of, end), made_of, end),
-        )
+        ),
     ],
     same=lambda got, expected: difference([str(g) for g in got], [str(e) for e in expected]),
     after="You wrote the heart of every deep-learning library: a topological sort. Any order that "
@@ -418,6 +448,11 @@ WALK_ORDER = Task(
             recursive,
             "Python stops a recursion after about a thousand calls, and a network's graph is "
             "deeper. Use a stack of your own.",
+        ),
+        Wrong(
+            waits_for_strangers,
+            "A value waits for everything made of it, even for what the end does not depend on, "
+            "and that never comes. Count only users that the end needs.",
         ),
     ],
 )

@@ -398,6 +398,11 @@ PROPOSAL_LABELS = Task(
             {"labels[iou.argmax(axis=0)]": "labels[(iou >= threshold).argmax(axis=0)]"},
             "You take the first object that overlaps enough. Take the one that overlaps most.",
         ),
+        Wrong(
+            {"labels[iou.argmax(axis=0)]": "labels"},
+            "`labels` has one entry per object, and you need one per proposal. Which object does "
+            "each proposal overlap most?",
+        ),
     ],
 )
 
@@ -540,6 +545,11 @@ ATSS = Task(
             {"distances[g]": "-distances[g]"},
             "Your candidates are the k farthest.",
         ),
+        Wrong(
+            {"row[takes] > value[takes]": "row[takes] > iou[best[takes], takes]"},
+            "Where no object has the anchor yet you look up index -1, and that is the last object. "
+            "Compare with something that always loses.",
+        ),
     ],
 )
 
@@ -597,6 +607,11 @@ MATCH_ANCHORS = Task(
         Wrong(
             {"< low": "<= low"},
             "Background is what overlaps by less than `low`; exactly `low` is ignored.",
+        ),
+        Wrong(
+            {"np.where(most < low, -1, -2)": "-2"},
+            "There is no background: what is below `low` is below `high`, too. Does one line "
+            "overwrite what the other has written?",
         ),
     ],
 )
@@ -677,7 +692,9 @@ DECODE = Task(
     kind="build",
     specification=decode,
     cases=deltas_of_boxes(),
-    examples=[(np.float32([[0.5, 0, 0, 0]]), np.float32([[0, 0, 4, 4]]))],
+    examples=[
+        (np.float32([d]), np.float32([[0, 0, 4, 4]])) for d in ([0.5, 0, 0, 0], [0, 0, -6, 0])
+    ],
     after="Every box that a detector reports has gone through this function twice. An anchor "
     "becomes a proposal, and a proposal becomes a detection.",
     link="BoxCoder.decode in tinymaskrcnn/detection/box_coder.py",
@@ -702,6 +719,23 @@ DECODE = Task(
                 "np.log(1000 / 16)))"
             },
             "The shift is measured in the anchor's sides, not in the new box's sides.",
+        ),
+        Wrong(
+            {"sides = ": "deltas = np.minimum(deltas, np.log(1000 / 16))\n    sides = "},
+            "You limit dx and dy as well. Only dw and dh go through exp.",
+        ),
+        Wrong(
+            {"sides = ": "deltas = np.clip(deltas, -np.log(62.5), np.log(62.5))\n    sides = "},
+            "You limit all four, and on both sides. Only dw and dh go through exp, and only growth "
+            "explodes.",
+        ),
+        Wrong(
+            {
+                "np.minimum(deltas[:, 2:], np.log(1000 / 16))": "np.clip(deltas[:, 2:], "
+                "-np.log(62.5), np.log(62.5))"
+            },
+            "You limit dw and dh from below, too. Only growth explodes: a box may shrink as it "
+            "likes.",
         ),
     ],
 )

@@ -321,6 +321,11 @@ STOP_EARLY = Task(
             "You count all epochs without a new minimum. They must be in a row: after each new "
             "minimum the count starts again.",
         ),
+        Wrong(
+            {"break\n    return best": "return best\n    return len(losses) - 1"},
+            "Where patience never runs out, you return the last epoch. The minimum may be earlier "
+            "there, too.",
+        ),
     ],
 )
 
@@ -454,6 +459,11 @@ TRAIN_CLASSIFIER = Task(
             "over the whole batch.",
         ),
         Wrong(one_step_late, "You make one step too few."),
+        Wrong(
+            {"grad[np.arange(len(x)), labels]": "grad[:, labels]"},
+            "grad[:, labels] is those columns in every row. Each row has one true class: pair the "
+            "index of each row with its label.",
+        ),
     ],
 )
 
@@ -579,6 +589,14 @@ WHAT_WENT_WRONG = Task(
             looks_for_a_rise,
             "You take any rise of the training loss for an explosion. Losses are noisy: only where "
             "it ends counts, and where it began.",
+        ),
+        Wrong(
+            {
+                "not np.isfinite": "np.isinf",
+                "]).all()": "]).any()",
+            },
+            "You miss `nan`. It equals nothing, not even itself, so == and `in` never find it. See "
+            "np.isfinite.",
         ),
     ],
 )

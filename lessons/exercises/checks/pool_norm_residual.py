@@ -86,6 +86,11 @@ RUNNING = Task(
             "You average one variance per image. All values of a channel, over all images and "
             "pixels, form one set.",
         ),
+        Wrong(
+            {"var(axis=0, ddof=1)": "var(axis=0) * (len(values) - 1) / len(values)"},
+            "Your correction goes the wrong way: divided by n - 1, a variance is larger than "
+            "divided by n.",
+        ),
     ],
 )
 
@@ -277,6 +282,10 @@ GROUP = Task(
             {"grouped = ": "groups = 1\n    grouped = "},
             "You put all channels into one group (layer norm).",
         ),
+        Wrong(
+            {"np.sqrt(var + eps)": "(np.sqrt(var) + eps)"},
+            "Add eps to the variance, inside the root.",
+        ),
     ],
 )
 
@@ -355,6 +364,11 @@ NORM_GRADIENT = Task(
         Wrong(
             {"y).mean(axis=0)) / deviation": "y).mean(axis=0))"},
             "The final division by the standard deviation is missing.",
+        ),
+        Wrong(
+            {"- y * (grad": "- (grad"},
+            "The last term lacks a factor: a value far from the mean moves the variance more than "
+            "one near it.",
         ),
     ],
 )

@@ -98,6 +98,10 @@ PROPOSAL_RECALL = Task(
             "You average the best overlaps. All that counts is whether each one reaches the "
             "threshold.",
         ),
+        Wrong(
+            {".mean()": ".sum() / len(proposals)"},
+            "You divide by the number of proposals. Recall is a share of the ground-truth boxes.",
+        ),
     ],
 )
 
@@ -245,6 +249,10 @@ OBJECTNESS_MAP = Task(
             {".max(": ".argmax(", "1 / (1 + np.exp(-best))": "best"},
             "You say *which* anchor is the best. How probable is it?",
         ),
+        Wrong(
+            {"(1 + np.exp(-best))": "1 + np.exp(-best)"},
+            "Division comes before addition: 1 / 1 + e is 1 + e. What belongs in brackets?",
+        ),
     ],
 )
 
@@ -340,6 +348,10 @@ SMOOTH_L1_SLOPE = Task(
         Wrong(
             {"-1, 1)": "-1, 1) / goals.size"},
             "You divide by how many numbers there are. The loss is summed, not averaged.",
+        ),
+        Wrong(
+            {"(predicted - goals) / beta, -1, 1": "predicted - goals, -beta, beta"},
+            "You clip the difference at beta, so your slope ends at beta. It must end at 1.",
         ),
     ],
 )
@@ -479,7 +491,7 @@ BEST_ANCHORS = Task(
     kind="build",
     specification=best_anchors,
     cases=st.tuples(few_scores(), st.integers(1, 6)),
-    examples=[(np.float32([0, 2, 1]), 2)],
+    examples=[(np.float32([0, 2, 1]), 2), (np.ones(40, np.float32), 6)],
     after="The model does this on each level separately, so a level with few anchors gets its "
     "turn, too. Only the few hundred anchors that are left ever become boxes.",
     link="tinymaskrcnn/detection/top_k.py",
@@ -505,6 +517,11 @@ BEST_ANCHORS = Task(
         Wrong(
             {"return np.argsort": "return scores[np.argsort", "[:k]": "[:k]]"},
             "These are scores. Which anchors have them?",
+        ),
+        Wrong(
+            {', kind="stable"': ""},
+            "Of equal scores, the first anchor comes first. NumPy's sort keeps the order of equals "
+            "only if you ask for it.",
         ),
     ],
 )
@@ -566,6 +583,11 @@ BINARY_CROSS_ENTROPY = Task(
             {"logits * targets": "np.maximum(logits, 0) * targets"},
             "If the target is 1 and the logit is negative, a term is missing: it is z t, not "
             "max(z, 0) t.",
+        ),
+        Wrong(
+            lambda logits, targets: by_the_definition(np.clip(logits, -16.1181, 16.1181), targets),
+            "You keep the probability away from 0 and 1 by force: a cost of 1000 comes out as 16. "
+            "The lesson's form needs no such limit.",
         ),
     ],
 )

@@ -74,6 +74,13 @@ COUNT = Task(
             only_those_found,
             "Classes without any object are missing. Their count is 0.",
         ),
+        Wrong(
+            lambda labels, scores, classes, least: {
+                k: int(((labels == i) & (scores >= least)).sum()) for i, k in enumerate(classes)
+            },
+            "Your counts begin with label 0, which is the background. The first name belongs to "
+            "label 1.",
+        ),
     ],
 )
 
@@ -183,6 +190,10 @@ COVERED = Task(
         Wrong(
             lambda masks, threshold: int((masks >= threshold).all(axis=0).sum()) * (len(masks) > 0),
             "You count only the pixels that belong to all objects. One is enough.",
+        ),
+        Wrong(
+            lambda masks, threshold: int((masks >= threshold).any(axis=(1, 2)).sum()),
+            "You count masks. Which axis has to go, so that one answer for each pixel is left?",
         ),
     ],
 )
