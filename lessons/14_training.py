@@ -204,7 +204,7 @@ def train_by_hand(model, recipe, pictures):
     seen = []
     for step in range(recipe.steps):
         batch = next(batches)
-        rngs = np.random.default_rng((recipe.seed, 2, step)).spawn(recipe.batch_size)
+        rngs = np.random.default_rng((recipe.seed, 2, step)).spawn(recipe.batch_size)  # as Trainer
         losses = model(batch.images, batch.targets, rngs)
         sum(losses.values()).backward()
         optimizer.lr = learning_rate(recipe, step)
@@ -354,14 +354,14 @@ for truth in (target, swapped):
 # It does: the model learns nonsense just as willingly, and only eyes see it. (Overfitting is the
 # opposite failure: the losses keep falling, and AP on held-out images does not rise.) **So let
 # your runs draw:** `tinymaskrcnn train --steps 300 --out runs/lesson` puts the losses into
-# `curve.png`, the numbers of every step into `metrics.jsonl`, predictions beside the ground truth
-# into `samples/`, and every stage at eight moments into `explain/index.html`.
+# `curve.png`, predictions into `samples/`, and every stage at eight moments into `explain/`.
 #
 # ## Going deeper: Muon
 #
-# The recipe replaces the velocity of each layer, a matrix, by one whose singular values are all
-# about 1 (Jordan et al. 2024), so rare directions are learned as fast as common ones. For one mask
-# layer's gradient, 32 by 288, the first is 91 times the sixteenth before, and 1.35 times after.
+# The recipe replaces the velocity of each layer, a matrix, by one that stretches all directions by
+# about 1 (Jordan et al. 2024): rare ones are learned as fast as common ones. In one mask layer's
+# gradient, 32 by 288, the first singular value, the largest stretch, is 91 times the sixteenth
+# before, and 1.35 times after.
 
 # %% tags=["hide-input"]
 show(orthogonal_in_loops)

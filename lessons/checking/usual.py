@@ -15,6 +15,10 @@ import numpy as np
 from .compare import difference
 
 Pair = tuple[Any, Any]  # what the answer gave, and what is right
+JOINS = (
+    "np.concatenate joins arrays that differ along one axis only. Arrays of any shape fit once "
+    "each is flat: .ravel()."
+)
 RAISED = {  # by a part of the error's text
     "truth value of an array": "`and`, `or`, `not`, `if`, `min` and `max` want one True or False, "
     "and you have an array of them. Use &, | and ~ (with brackets), np.where, np.minimum and "
@@ -39,6 +43,21 @@ RAISED = {  # by a part of the error's text
     "axis do you index?",
     "zero-size array to reduction": "An empty array has no largest and no smallest element. What "
     "should the answer be when there is nothing? np.max takes `initial`.",
+    "out of bounds for array of dimension": "The array has fewer axes than this axis needs. A mask "
+    "as an index, a[mask], gives one flat list, whatever shape a had: np.where(mask, a, 0) keeps "
+    "it.",
+    "out of bounds for axis": "An index goes past the end: the last one is the length minus 1.",
+    "index out of range": "An index goes past the end: the last one is the length minus 1.",
+    "too many indices for array": "There are more indices than axes. Print the array's shape.",
+    "same number of dimensions": JOINS,
+    "except for the concatenation axis": JOINS,
+    "zero-dimensional arrays cannot be concatenated": JOINS,
+    "cannot reshape": "reshape keeps every element: the lengths in the new shape must multiply to "
+    "the array's size. Print its shape first.",
+    "values to unpack": "On the left there are more or fewer names than values on the right. An "
+    "array is unpacked along its first axis: the columns of a table are the rows of its .T.",
+    "object cannot be interpreted as an integer": "A whole number is wanted, for a range or a "
+    "shape, and this is none. / always gives a fraction: // or int(...) does not.",
     "attempt to get argm": "An empty array has no largest and no smallest element. What should the "
     "answer be when there is nothing?",
     "Cannot cast ufunc": "The array holds whole numbers, so += cannot put fractions into it. Make "
@@ -52,6 +71,8 @@ RAISED = {  # by a part of the error's text
     "'NoneType' object": "Something here is None. Some methods change their object and return "
     "nothing: list.sort, list.append, array.sort. And a function without `return` gives None.",
     "name 'np' is not defined": "Put `import numpy as np` at the top of the file.",
+    "is not defined": "Nothing has this name here. Is it spelled as where it was made? Or must it "
+    "be imported at the top of the file?",
     "cannot access local variable": "On this path nothing was assigned to the name yet. Assign it "
     "before the loop or the `if`.",
     "Cannot interpret": "np.zeros, np.ones and np.full take the shape as one tuple: two pairs of "
@@ -219,7 +240,8 @@ def _joined(got: Any, expected: Any) -> bool:
 
 
 def _lazy(got: Any, expected: Any) -> bool:
-    return hasattr(got, "__next__") and isinstance(expected, (list, tuple, np.ndarray))
+    is_recipe = hasattr(got, "__next__") or isinstance(got, range)
+    return is_recipe and isinstance(expected, (list, tuple, np.ndarray))
 
 
 def _one_more(got: Any, expected: Any) -> bool:
