@@ -19,6 +19,10 @@ JOINS = (
     "np.concatenate joins arrays that differ along one axis only. Arrays of any shape fit once "
     "each is flat: .ravel()."
 )
+WHOLE = (
+    "A whole number is wanted, for a range or a shape, and this is none. / always gives a "
+    "fraction: // or int(...) does not."
+)
 RAISED = {  # by a part of the error's text
     "truth value of an array": "`and`, `or`, `not`, `if`, `min` and `max` want one True or False, "
     "and you have an array of them. Use &, | and ~ (with brackets), np.where, np.minimum and "
@@ -56,8 +60,8 @@ RAISED = {  # by a part of the error's text
     "the array's size. Print its shape first.",
     "values to unpack": "On the left there are more or fewer names than values on the right. An "
     "array is unpacked along its first axis: the columns of a table are the rows of its .T.",
-    "object cannot be interpreted as an integer": "A whole number is wanted, for a range or a "
-    "shape, and this is none. / always gives a fraction: // or int(...) does not.",
+    "object cannot be interpreted as an integer": WHOLE,
+    "expected a sequence of integers": WHOLE,
     "attempt to get argm": "An empty array has no largest and no smallest element. What should the "
     "answer be when there is nothing?",
     "Cannot cast ufunc": "The array holds whole numbers, so += cannot put fractions into it. Make "
@@ -136,6 +140,11 @@ def _mask_for_indices(got: Any, expected: Any) -> bool:
     return _is_bool(got) and not _is_bool(expected) and np.ndim(got) == np.ndim(expected) and same
 
 
+def _empty(got: Any, expected: Any) -> bool:
+    """Nothing is left, and that in the wrong shape."""
+    return np.size(got) == np.size(expected) == 0 and np.shape(got) != np.shape(expected)
+
+
 def _indices_for_mask(got: Any, expected: Any) -> bool:
     return _is_bool(expected) and np.array_equal(np.sort(got), np.flatnonzero(expected))
 
@@ -157,6 +166,11 @@ def _table_of_pairs(got: Any, expected: Any) -> bool:
 def _kept_axes(got: Any, expected: Any) -> bool:
     differs = np.shape(got) != np.shape(expected)
     return differs and _same(np.squeeze(got), np.squeeze(expected))
+
+
+def _diagonal(got: Any, expected: Any) -> bool:
+    """The entries (i, i) alone of what should be a table."""
+    return np.ndim(got) == np.ndim(expected) - 1 and _same(got, np.diagonal(expected))
 
 
 def _transposed(got: Any, expected: Any) -> bool:
@@ -269,6 +283,11 @@ USUAL: list[tuple[Callable[[Any, Any], bool], str]] = [
         "True? See np.flatnonzero.",
     ),
     (
+        _empty,
+        "Nothing is left here, and np.array([]) has the shape (0,), whatever it was to hold. Which "
+        "shape belongs to no results at all? reshape or np.zeros gives it.",
+    ),
+    (
         _indices_for_mask,
         "These are indices. A mask is asked for: one True or False for each element, as a "
         "comparison gives it.",
@@ -291,6 +310,11 @@ USUAL: list[tuple[Callable[[Any, Any], bool], str]] = [
         _kept_axes,
         "The numbers are right, the shape is not: an axis of size 1 is too many or missing. "
         "keepdims=True and None add one; [0], reshape and squeeze take one away.",
+    ),
+    (
+        _diagonal,
+        "This is only the diagonal of the table: two arrays of indices, as in a[rows, columns], "
+        "are taken pair by pair. For each row with each column, give the rows a new axis.",
     ),
     (_transposed, "This is the right table, transposed: rows and columns are exchanged."),
     (

@@ -422,6 +422,11 @@ PASTE_MASK = Task(
             ),
             "The image's rows and columns are swapped.",
         ),
+        Wrong(
+            {"pixel <= last": "pixel < last"},
+            "The last pixel of the grown box stays empty. Both ends are filled: 0 to 8 are nine "
+            "pixels.",
+        ),
     ],
 )
 

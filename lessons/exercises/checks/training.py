@@ -448,6 +448,14 @@ SGD_STEP = Task(
             },
             "The weight moves by the new velocity, not the old one.",
         ),
+        Wrong(
+            {
+                "weight - lr * velocity": "weight - lr * (gradient + decay * weight + momentum "
+                "* velocity)"
+            },
+            "That is Nesterov's form, which looks a step ahead. Here the weight moves by the new "
+            "velocity alone.",
+        ),
     ],
 )
 
@@ -541,6 +549,14 @@ CHOOSE_RATE = Task(
             lambda rates, losses: choose_rate(rates, losses, first=False),
             "If no run ended below its own first loss, the answer is None.",
         ),
+        Wrong(
+            {
+                "np.isfinite(losses).all(axis=1) & ": "",
+                "np.where(usable, ends, np.inf).argmin()": "ends.argmin()",
+            },
+            "argmin takes NaN for the smallest, and also sees the runs that are out. Give those "
+            "an infinite mean before you look.",
+        ),
     ],
 )
 
@@ -615,6 +631,11 @@ WHAT_IS_BROKEN = Task(
         Wrong(
             without_nan,
             "These losses end in NaN: the rate is far too high. NaN < x is False, whatever x is.",
+        ),
+        Wrong(
+            {"losses[0] / 2": "losses[0]"},
+            "You are content with any fall. A model that learns one image by heart at least "
+            "halves its loss.",
         ),
     ],
 )
