@@ -40,7 +40,7 @@ from tinymaskrcnn.ops.sgd import reference
 from tinymaskrcnn.optim import clip_scale, grad_norm
 from tinymaskrcnn.training.recipes import named
 from tinymaskrcnn.training.schedule import learning_rate, make_optimizer
-from tinymaskrcnn.viz.curves import smoothed
+from tinymaskrcnn.viz.curves import TERMS, smoothed
 
 show(architecture("losses", "SGD"), "In Mask R-CNN: losses, SGD")
 
@@ -245,7 +245,7 @@ def pushes(model):
 untrained = maskrcnn_tiny(num_classes=4, seed=0)
 tables = {"fresh": pushes(untrained), "trained": pushes(tm.load_model("shapes"))}
 columns = ("backbone", "FPN", "RPN", "box head", "mask head")
-rows = [name.removeprefix("loss_") for name in LOSSES]
+rows = [TERMS[name][0] for name in LOSSES]
 show(number_tables(tables, "{:.2f}", rows, columns), "Norm of each loss's gradient in each part")
 reached = np.array([[1, 1, 1, 0, 0]] * 2 + [[1, 1, 0, 1, 0]] * 2 + [[1, 1, 0, 0, 1]])
 assert all(((table > 0) == reached).all() for table in tables.values())

@@ -15,14 +15,6 @@ import numpy as np
 from .compare import difference
 
 Pair = tuple[Any, Any]  # what the answer gave, and what is right
-JOINS = (
-    "np.concatenate joins arrays that differ along one axis only. Arrays of any shape fit once "
-    "each is flat: .ravel()."
-)
-WHOLE = (
-    "A whole number is wanted, for a range or a shape, and this is none. / always gives a "
-    "fraction: // or int(...) does not."
-)
 RAISED = {  # by a part of the error's text
     "truth value of an array": "`and`, `or`, `not`, `if`, `min` and `max` want one True or False, "
     "and you have an array of them. Use &, | and ~ (with brackets), np.where, np.minimum and "
@@ -47,21 +39,6 @@ RAISED = {  # by a part of the error's text
     "axis do you index?",
     "zero-size array to reduction": "An empty array has no largest and no smallest element. What "
     "should the answer be when there is nothing? np.max takes `initial`.",
-    "out of bounds for array of dimension": "The array has fewer axes than this axis needs. A mask "
-    "as an index, a[mask], gives one flat list, whatever shape a had: np.where(mask, a, 0) keeps "
-    "it.",
-    "out of bounds for axis": "An index goes past the end: the last one is the length minus 1.",
-    "index out of range": "An index goes past the end: the last one is the length minus 1.",
-    "too many indices for array": "There are more indices than axes. Print the array's shape.",
-    "same number of dimensions": JOINS,
-    "except for the concatenation axis": JOINS,
-    "zero-dimensional arrays cannot be concatenated": JOINS,
-    "cannot reshape": "reshape keeps every element: the lengths in the new shape must multiply to "
-    "the array's size. Print its shape first.",
-    "values to unpack": "On the left there are more or fewer names than values on the right. An "
-    "array is unpacked along its first axis: the columns of a table are the rows of its .T.",
-    "object cannot be interpreted as an integer": WHOLE,
-    "expected a sequence of integers": WHOLE,
     "attempt to get argm": "An empty array has no largest and no smallest element. What should the "
     "answer be when there is nothing?",
     "Cannot cast ufunc": "The array holds whole numbers, so += cannot put fractions into it. Make "
@@ -75,14 +52,14 @@ RAISED = {  # by a part of the error's text
     "'NoneType' object": "Something here is None. Some methods change their object and return "
     "nothing: list.sort, list.append, array.sort. And a function without `return` gives None.",
     "name 'np' is not defined": "Put `import numpy as np` at the top of the file.",
-    "is not defined": "Nothing has this name here. Is it spelled as where it was made? Or must it "
-    "be imported at the top of the file?",
     "cannot access local variable": "On this path nothing was assigned to the name yet. Assign it "
     "before the loop or the `if`.",
     "Cannot interpret": "np.zeros, np.ones and np.full take the shape as one tuple: two pairs of "
     "brackets.",
     "division by zero": "Here the divisor is 0. Which inputs make it 0, and what should come out "
     "then?",
+    "expected a sequence of integers": "A shape holds whole numbers, and / always gives a float. "
+    "Use //, or int(...).",
     "numpy boolean subtract": "Booleans cannot be subtracted. Turn them into numbers with .astype, "
     "or use ~, & and |.",
 }
@@ -168,13 +145,13 @@ def _kept_axes(got: Any, expected: Any) -> bool:
     return differs and _same(np.squeeze(got), np.squeeze(expected))
 
 
+def _transposed(got: Any, expected: Any) -> bool:
+    return np.ndim(got) == 2 and _same(np.transpose(got), expected)
+
+
 def _diagonal(got: Any, expected: Any) -> bool:
     """The entries (i, i) alone of what should be a table."""
     return np.ndim(got) == np.ndim(expected) - 1 and _same(got, np.diagonal(expected))
-
-
-def _transposed(got: Any, expected: Any) -> bool:
-    return np.ndim(got) == 2 and _same(np.transpose(got), expected)
 
 
 def _axes_exchanged(got: Any, expected: Any) -> bool:
@@ -311,12 +288,12 @@ USUAL: list[tuple[Callable[[Any, Any], bool], str]] = [
         "The numbers are right, the shape is not: an axis of size 1 is too many or missing. "
         "keepdims=True and None add one; [0], reshape and squeeze take one away.",
     ),
+    (_transposed, "This is the right table, transposed: rows and columns are exchanged."),
     (
         _diagonal,
         "This is only the diagonal of the table: two arrays of indices, as in a[rows, columns], "
         "are taken pair by pair. For each row with each column, give the rows a new axis.",
     ),
-    (_transposed, "This is the right table, transposed: rows and columns are exchanged."),
     (
         _axes_exchanged,
         "The numbers are right, but the axes are in another order. See np.transpose.",

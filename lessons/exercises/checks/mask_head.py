@@ -168,6 +168,11 @@ MASK_QUALITY = Task(
             lambda m: m.max(axis=(1, 2)),
             "That is the largest probability. A single pixel says little about a mask.",
         ),
+        Wrong(
+            {"np.where(above, masks, 0)": "masks[above]"},
+            "A mask as an index gives one flat list of the pixels of all masks, with no axes 1 "
+            "and 2 left. Set the other pixels to 0 instead.",
+        ),
     ],
 )
 

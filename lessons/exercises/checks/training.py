@@ -175,6 +175,14 @@ CLIP_TOGETHER = Task(
             "You divide by the largest number. The norm is the length of the whole vector: 3 and 4 "
             "make 5.",
         ),
+        Wrong(
+            {
+                "np.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) "
+                "for g in grads))": "np.linalg.norm(np.concatenate(grads))"
+            },
+            "np.concatenate joins only arrays of one shape, but for one axis. Make each of them "
+            "flat first, or add up their squares.",
+        ),
     ],
 )
 
