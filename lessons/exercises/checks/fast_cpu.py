@@ -135,6 +135,10 @@ ATTAINABLE = Task(
             {"operations / seconds": "seconds"},
             "Those are seconds. The task asks for a rate: operations in that time.",
         ),
+        Wrong(
+            {"moved / bandwidth": "moved"},
+            "Bytes are not seconds: how long does the memory take to move them?",
+        ),
     ],
 )
 

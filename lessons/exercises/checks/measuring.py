@@ -369,6 +369,11 @@ PANOPTIC_QUALITY = Task(
             {"iou[paired]": "iou"},
             "Your sum includes pairs with an IoU of 0.5 or less. They are not pairs.",
         ),
+        Wrong(
+            {"iou > 0.5": "iou >= 0.5"},
+            "At an IoU of exactly 0.5 a segment may have two partners, so such a pair does not "
+            "count.",
+        ),
     ],
 )
 

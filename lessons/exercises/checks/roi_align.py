@@ -91,6 +91,11 @@ LEVEL_BY_CELLS = Task(
             {"astype(int)": "astype(int) - 2"},
             "You count levels from 0. The finest map is level 2, because its stride is 2 ** 2.",
         ),
+        Wrong(
+            {"np.ceil(np.log2(longer / cells))": "np.floor(np.log2(longer / cells)) + 1"},
+            "A side that fits exactly goes one level too far: rounding down and adding 1 is not "
+            "rounding up.",
+        ),
     ],
 )
 
@@ -503,7 +508,7 @@ ROI_CROP = Task(
     kind="build",
     specification=roi_crop,
     cases=regions_of_maps(),
-    examples=[(RAMP[..., None], np.float32([0.5, 0.5, 4.5, 3.5]), 2, 2)],
+    examples=[(RAMP[:3, :3, None], np.float32([0, 0, 2, 2]), 2, 2)],
     max_cases=60,
     after="Both heads see nothing but such crops, 7 x 7 for the class and 14 x 14 for the mask. "
     "This is the layer that Mask R-CNN added.",
@@ -552,6 +557,11 @@ ROI_CROP = Task(
             "You cut the grid of points into (size, size, samples, samples). Its first axis runs "
             "over bins and their samples along y, its second along x: give the four lengths in "
             "that order.",
+        ),
+        Wrong(
+            {"max(y2 - y1, 1)": "(y2 - y1 + 1)", "max(x2 - x1, 1)": "(x2 - x1 + 1)"},
+            "You add 1 to each side. Coordinates are continuous: a side is the difference of its "
+            "ends.",
         ),
     ],
 )

@@ -386,6 +386,11 @@ ADAMW_STEP = Task(
             "Your averages keep a tenth of the old and take nine tenths of the new. Beta is the "
             "share you keep: 0.9 and 0.999.",
         ),
+        Wrong(
+            {"square / (1 - 0.999**step)": "square"},
+            "You correct only the mean. The mean square starts at zero, too, and is far smaller "
+            "than it should be.",
+        ),
     ],
 )
 
