@@ -294,9 +294,9 @@ assert crossing == 5
 # of their object was kept early.
 #
 # **On a GPU** the chain is broken in two. Whether two boxes overlap too much can be said for each
-# pair separately: **a thread takes one box and compares it with 32 others**, one bit each, so the
-# answers for 1000 boxes take 128 kB. Which boxes stay is then decided on the host, one row of bits
-# at a time. Lesson 18 explains how threads run.
+# pair separately: **a thread takes one box and compares it with 32 others**, one bit each, and
+# writes a word of 4 bytes. 1000 boxes need 32 words per box: 128 kB. Which boxes stay is then
+# decided on the CPU, one row of bits at a time. Lesson 18 explains how threads run.
 
 # %% tags=["hide-input", "hide-output"]
 show(cpu._suppress_group)

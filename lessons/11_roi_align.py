@@ -131,9 +131,9 @@ assert 0.5 * 16 == 8
 # |---|---|---|
 # | f | `features` | (N, H, W, C) |
 # | a region: image index, x1, y1, x2, y2 | `rois` | (R, 5) |
-# | n | `sampling_ratio` | one number, 2 in the model |
+# | n: points per bin along each axis; y, x: where they lie | `sampling_ratio` | number, 2 here |
 # | bin | output | (R, 7, 7, C) or (R, 14, 14, C) |
-# | level: 2 is stride 4, 5 is stride 32 | `level` | (R,) |
+# | level of a region of w by h pixels: 2 is stride 4, 5 is stride 32 | `level` | (R,) |
 #
 # ## One item, in loops
 #
@@ -164,10 +164,10 @@ def sample_points(start, length, number, bins, samples):
 def align_one(image, roi, i, j, size, scale, sampling, aligned):
     """RoIAlign's bin (i, j) of `size` of one region x1 y1 x2 y2 on map (H, W, C): (C,)."""
     x1, y1, x2, y2 = (float(v) * scale - (0.5 if aligned else 0) for v in roi)
-    least = -np.inf if aligned else 1.0
+    least = -np.inf if aligned else 1.0  # as published, no side is shorter than a cell
     height, width = max(y2 - y1, least), max(x2 - x1, least)
     adaptive = np.ceil([height / size[0], width / size[1]]).astype(int)
-    down, across = (sampling, sampling) if sampling > 0 else adaptive
+    down, across = (sampling, sampling) if sampling > 0 else adaptive  # else a point per cell
     total = np.zeros(image.shape[2])
     for y in sample_points(y1, height, i, size[0], down):
         for x in sample_points(x1, width, j, size[1], across):
@@ -177,7 +177,7 @@ def align_one(image, roi, i, j, size, scale, sampling, aligned):
 
 def pool_cells(start, end, number, bins):
     """First cell and last + 1 of RoIPool's bin `number` along one axis: both roundings."""
-    first, last = (int(np.trunc(v + np.copysign(0.5, v))) for v in (start, end))
+    first, last = (int(np.trunc(v + np.copysign(0.5, v))) for v in (start, end))  # to the nearest
     length = max(last - first + 1, 1)
     low, high = number * length // bins, -(-(number + 1) * length // bins)
     return first + low, first + high
@@ -281,10 +281,10 @@ assert (t["detect.box_pool.levels"] == 0).all() and len(proposals) == 100
 show(as_image(figures.sampling_points)(t, 0), "A proposal's 14 by 14 points, and its crop")
 
 # %% [markdown]
-# For the first figure a region of 56 pixels goes to stride 16. The small models in this project
-# keep the rule at 224 and enlarge images from 128 to 256 pixels instead, so all 100 proposals of
-# this photo come from the finest map, stride 4. The second figure is where the model reads that map
-# for its first proposal.
+# For the first figure we put 56 pixels into the rule, in place of 224. The small models in this
+# project keep 224 and enlarge images from 128 to 256 pixels, so all 100 proposals of this photo
+# come from the finest map, stride 4. The second figure shows where the model reads that map for its
+# first proposal.
 #
 # **How much does rounding lose?** RoIPool answers for whole cells. How well do these agree with the
 # proposal that we asked about? We measure it by the IoU, for the model's 100 proposals, on maps of

@@ -387,7 +387,7 @@ show(on_card._value)
 # | `crop_goal` | fill | a mask's target without interpolation |
 # | `mask_quality` | fill | a score for the mask itself |
 # | `paste_exact` | vectorise | pasting that does not cut corners |
-# | `one_owner` | extend | each pixel to one object, as maps of a scene want it |
+# | `one_owner` | extend | each pixel to one object, as a map of the scene needs it |
 #
 # ## Recap
 #

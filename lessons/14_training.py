@@ -40,7 +40,7 @@ from tinymaskrcnn.ops.sgd import reference
 from tinymaskrcnn.optim import clip_scale, grad_norm
 from tinymaskrcnn.training.recipes import named
 from tinymaskrcnn.training.schedule import learning_rate, make_optimizer
-from tinymaskrcnn.viz.curves import smoothed
+from tinymaskrcnn.viz.curves import TERMS, smoothed
 
 show(architecture("losses", "SGD"), "In Mask R-CNN: losses, SGD")
 
@@ -204,7 +204,7 @@ def train_by_hand(model, recipe, pictures):
     seen = []
     for step in range(recipe.steps):
         batch = next(batches)
-        rngs = np.random.default_rng((recipe.seed, 2, step)).spawn(recipe.batch_size)
+        rngs = np.random.default_rng((recipe.seed, 2, step)).spawn(recipe.batch_size)  # as Trainer
         losses = model(batch.images, batch.targets, rngs)
         sum(losses.values()).backward()
         optimizer.lr = learning_rate(recipe, step)
@@ -245,7 +245,7 @@ def pushes(model):
 untrained = maskrcnn_tiny(num_classes=4, seed=0)
 tables = {"fresh": pushes(untrained), "trained": pushes(tm.load_model("shapes"))}
 columns = ("backbone", "FPN", "RPN", "box head", "mask head")
-rows = [name.removeprefix("loss_") for name in LOSSES]
+rows = [TERMS[name][0] for name in LOSSES]
 show(number_tables(tables, "{:.2f}", rows, columns), "Norm of each loss's gradient in each part")
 reached = np.array([[1, 1, 1, 0, 0]] * 2 + [[1, 1, 0, 1, 0]] * 2 + [[1, 1, 0, 0, 1]])
 assert all(((table > 0) == reached).all() for table in tables.values())
@@ -354,14 +354,14 @@ for truth in (target, swapped):
 # It does: the model learns nonsense just as willingly, and only eyes see it. (Overfitting is the
 # opposite failure: the losses keep falling, and AP on held-out images does not rise.) **So let
 # your runs draw:** `tinymaskrcnn train --steps 300 --out runs/lesson` puts the losses into
-# `curve.png`, the numbers of every step into `metrics.jsonl`, predictions beside the ground truth
-# into `samples/`, and every stage at eight moments into `explain/index.html`.
+# `curve.png`, predictions into `samples/`, and every stage at eight moments into `explain/`.
 #
 # ## Going deeper: Muon
 #
-# The recipe replaces the velocity of each layer, a matrix, by one whose singular values are all
-# about 1 (Jordan et al. 2024), so rare directions are learned as fast as common ones. For one mask
-# layer's gradient, 32 by 288, the first is 91 times the sixteenth before, and 1.35 times after.
+# The recipe replaces the velocity of each layer, a matrix, by one that stretches all directions by
+# about 1 (Jordan et al. 2024): rare ones are learned as fast as common ones. In one mask layer's
+# gradient, 32 by 288, the first singular value, the largest stretch, is 91 times the sixteenth
+# before, and 1.35 times after.
 
 # %% tags=["hide-input"]
 show(orthogonal_in_loops)

@@ -353,7 +353,8 @@ assert high - low > 0.2
 #
 # **Common mistakes.** Evaluating only what a program would show (`predict` has a score threshold).
 # Averaging AP over images: there is one curve for all. Reading -1 as a bad result: it means that
-# there was no such object to find. Comparing AP on VOC with AP on COCO. Believing the third digit.
+# there was no such object to find. Comparing AP on PASCAL VOC (an older data set, whose rules
+# differ) with AP on COCO. Believing the third digit.
 #
 # **Read next.** `tinymaskrcnn/evaluation/coco_metrics.py` for AP by class and size;
 # `tinymaskrcnn/evaluation/detection_errors.py`, which says *why* each false alarm is one. Hoiem et

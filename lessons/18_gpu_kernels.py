@@ -59,7 +59,7 @@ show(architecture("GPU"), "In Mask R-CNN: GPU")
 # memory there. All blocks form the grid; the GPU decides which of them runs when.
 #
 # You need no GPU for this lesson: a page of Python plays one. We have had none either. **No GPU has
-# run the kernels of this package**; the end says what we know about them all the same.
+# run the kernels of this package**; the end of the lesson says what is known about them even so.
 
 # %% tags=["hide-input"]
 PROCESSORS, PEAK, BANDWIDTH = 132, 67e12, 3.35e12  # H100 SXM, float32 without tensor cores

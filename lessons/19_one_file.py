@@ -80,7 +80,7 @@ def concatenate(tensors):
 # %% [markdown]
 # ## 2. Layers and losses
 # [Convolution](02_convolution.py) as one matrix product, [norms](03_pool_norm_residual.py), and the
-# losses of [classes](12_box_head.py), [masks](13_mask_head.py) and [offsets](08_matching.py).
+# losses of [classes](12_box_head.py), [masks](13_mask_head.py) and [deltas](08_matching.py).
 # %%
 def conv2d(x, weight, stride=1, padding=0):
     """Slide weight (O, C, s, s) over x (N, H, W, C): (N, h, w, O). Fully connected if s is H."""
@@ -166,9 +166,9 @@ def smooth_l1(x, goals, count, beta=1 / 9):
 
 # %% [markdown]
 # ## 3. Reading between pixels
-# A point between two pixels takes more of the nearer one: a matrix reads a whole row.
-# [RoIAlign](11_roi_align.py) is one along y and one along x; its gradient, their transposes. The
-# same matrices resize images, and cut out and paste [masks](13_mask_head.py).
+# Between two pixels, the nearer counts more. Pixel 0 is at 0, so an image starts at -0.5. A matrix
+# reads a row; [RoIAlign](11_roi_align.py) is one along y and one along x, its gradient their
+# transposes. They also resize images, and cut out and paste [masks](13_mask_head.py).
 # %%
 def reading_matrix(start, length, bins, samples, extent):
     """Cut `length` pixels from `start` on, both (R,), into bins, means of `samples` points each.
@@ -230,7 +230,7 @@ def paste(mask, box, height, width):
 
 # %% [markdown]
 # ## 4. Boxes
-# [Overlap](06_boxes_iou.py), [anchors](07_anchors.py), [offsets, matching,
+# [Overlap](06_boxes_iou.py), [anchors](07_anchors.py), [deltas, matching,
 # sampling](08_matching.py), [suppression](10_suppression.py). Plain arrays, without gradients.
 # %%
 def box_iou(a, b):
@@ -243,14 +243,14 @@ def box_iou(a, b):
 
 
 def encode(truth, boxes, weights):
-    """The offsets (n, 4) that move boxes to the truth."""
+    """The deltas (n, 4) that move boxes to the truth."""
     sides, true_sides = boxes[:, 2:] - boxes[:, :2], truth[:, 2:] - truth[:, :2]
     shift = (truth[:, :2] + truth[:, 2:] - boxes[:, :2] - boxes[:, 2:]) / 2
     return np.hstack([shift / sides, np.log(true_sides / sides)]) * weights
 
 
 def decode(deltas, boxes, weights, height, width):
-    """Move boxes (n, 4) by their offsets, and clip them to the image."""
+    """Move boxes (n, 4) by their deltas, and clip them to the image."""
     deltas, sides = deltas / weights, boxes[:, 2:] - boxes[:, :2]
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2 + deltas[:, :2] * sides
     half = sides * np.exp(np.minimum(deltas[:, 2:], np.log(1000 / 16))) / 2
@@ -283,7 +283,7 @@ def match(boxes, truth, high, low, closest):
 
 
 def pick(boxes, targets, rng, high, low, closest, count, weights):
-    """What a stage learns from: each box's image, row, ground truth, label, offsets to reach."""
+    """What a stage learns from: each box's image, row, ground truth, label, deltas to reach."""
     parts = []
     for n, (own, target) in enumerate(zip(boxes, targets, strict=True)):
         matches = match(own, target["boxes"], high, low, closest)
@@ -327,7 +327,7 @@ def propose(logits, deltas, anchors, level_of, height, width, before, after):
 K = 4  # background, square, circle, triangle
 DEPTH = 48  # channels of the pyramid
 ANCHOR_SIZES = (24, 48, 96, 192, 384)  # pixels, one per level
-RPN = 0.7, 0.3, True, 128, np.float32([1, 1, 1, 1])  # the settings of `pick`
+RPN = 0.7, 0.3, True, 128, np.float32([1, 1, 1, 1])  # `pick`: high, low, closest, count, weights
 HEAD = 0.5, 0.5, False, 32, np.float32([10, 10, 5, 5])
 
 
@@ -390,7 +390,7 @@ class MaskRCNN:
         return concatenate(logits), concatenate(deltas)
 
     def box_head(self, crops):
-        """crops (R, 7, 7, DEPTH) -> logits (R, K), and offsets for each class (R, K, 4)."""
+        """crops (R, 7, 7, DEPTH) -> logits (R, K), and deltas for each class (R, K, 4)."""
         for i in range(2):
             crops = relu(self.conv(f"roi_heads.box_head.{i}.0", crops, 64, 3))
         hidden = relu(self.conv("roi_heads.box_head.3", crops, 128, 7, padding=0))

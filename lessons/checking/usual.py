@@ -94,6 +94,8 @@ RAISED = {  # by a part of the error's text
     "brackets.",
     "division by zero": "Here the divisor is 0. Which inputs make it 0, and what should come out "
     "then?",
+    "expected a sequence of integers": "A shape holds whole numbers, and / always gives a float. "
+    "Use //, or int(...).",
     "numpy boolean subtract": "Booleans cannot be subtracted. Turn them into numbers with .astype, "
     "or use ~, & and |.",
 }
@@ -151,6 +153,11 @@ def _mask_for_indices(got: Any, expected: Any) -> bool:
     return _is_bool(got) and not _is_bool(expected) and np.ndim(got) == np.ndim(expected) and same
 
 
+def _empty(got: Any, expected: Any) -> bool:
+    """Nothing is left, and that in the wrong shape."""
+    return np.size(got) == np.size(expected) == 0 and np.shape(got) != np.shape(expected)
+
+
 def _indices_for_mask(got: Any, expected: Any) -> bool:
     return _is_bool(expected) and np.array_equal(np.sort(got), np.flatnonzero(expected))
 
@@ -192,6 +199,11 @@ def _shorter(got: Any, expected: Any) -> bool:
 
 def _transposed(got: Any, expected: Any) -> bool:
     return np.ndim(got) == 2 and _same(np.transpose(got), expected)
+
+
+def _diagonal(got: Any, expected: Any) -> bool:
+    """The entries (i, i) alone of what should be a table."""
+    return np.ndim(got) == np.ndim(expected) - 1 and _same(got, np.diagonal(expected))
 
 
 def _axes_exchanged(got: Any, expected: Any) -> bool:
@@ -271,7 +283,8 @@ def _joined(got: Any, expected: Any) -> bool:
 
 
 def _lazy(got: Any, expected: Any) -> bool:
-    return hasattr(got, "__next__") and isinstance(expected, (list, tuple, np.ndarray))
+    is_recipe = hasattr(got, "__next__") or isinstance(got, range)
+    return is_recipe and isinstance(expected, (list, tuple, np.ndarray))
 
 
 def _one_more(got: Any, expected: Any) -> bool:
@@ -297,6 +310,11 @@ USUAL: list[tuple[Callable[[Any, Any], bool], str]] = [
         _mask_for_indices,
         "This is a mask, one True or False for each element. Indices are asked for: where is it "
         "True? See np.flatnonzero.",
+    ),
+    (
+        _empty,
+        "Nothing is left here, and np.array([]) has the shape (0,), whatever it was to hold. Which "
+        "shape belongs to no results at all? reshape or np.zeros gives it.",
     ),
     (
         _indices_for_mask,
@@ -333,6 +351,11 @@ USUAL: list[tuple[Callable[[Any, Any], bool], str]] = [
     ),
     (_shorter, "What is there is right, but it ends too early: something is missing at the end."),
     (_transposed, "This is the right table, transposed: rows and columns are exchanged."),
+    (
+        _diagonal,
+        "This is only the diagonal of the table: two arrays of indices, as in a[rows, columns], "
+        "are taken pair by pair. For each row with each column, give the rows a new axis.",
+    ),
     (
         _axes_exchanged,
         "The numbers are right, but the axes are in another order. See np.transpose.",

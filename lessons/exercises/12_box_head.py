@@ -10,7 +10,8 @@ def keep_detections(scores, boxes, score_threshold, iou_threshold, limit):
     the background. Keep those whose score is above the threshold, suppress within each class, and
     keep the best of what is left.
 
-    Budget: 12 lines. `nms(boxes, scores, threshold)` suppresses within one class.
+    Budget: 12 lines. `nms(boxes, scores, threshold)` from `tinymaskrcnn.functional` suppresses
+    within one class.
 
     Args:
         scores: (R, K), no two equal; column 0 is the background. boxes: (R, K, 4).

@@ -227,7 +227,7 @@ def patch_matrix(
             right.text(tap + 0.5, m + 0.5, shown, ha="center", va="center", size=7.5, color=INK)
     low, high, begin, end = tile
     _outline(right, (begin, low, end - begin + 1, high - low + 1), DETECTION, 3)
-    right.set_title("the matrix of patches: a row a pixel, a column a tap", size=11)
+    right.set_title("the matrix of patches: a row per pixel, a column per tap", size=11)
     _frame(right, (-0.1, taps + 0.1), (-0.1, rows * columns + 0.1), equal=False)
     right.set_yticks(np.arange(rows * columns) + 0.5, range(rows * columns))
     right.set_xticks(np.arange(taps) + 0.5, range(taps))

@@ -48,6 +48,14 @@ def rows(x):
     return x.sum(axis=1)
 
 
+def square(x):
+    return x[:, None] * x
+
+
+def above_two(x):
+    return x[x[:, 0] > 2] > 0
+
+
 def whole(function):
     """On whole numbers of a byte, as images have them."""
     return lambda x: function(np.abs(x * 20).astype(np.uint8))
@@ -91,6 +99,10 @@ def after_a_view(x):
         (whole(lambda x: x.astype(int) - 9), whole(lambda x: x - np.uint8(9)), ROW, "wrapped"),
         (rows, lambda x: x.sum(axis=1, keepdims=True), TABLE, "the shape is not"),
         (rows, lambda x: rows(x) + 0 * rows(x)[:, None], TABLE, "a table of all pairs"),
+        (square, lambda x: np.multiply(x, x), ROW, "the diagonal of the table"),
+        (above_two, lambda x: np.array([row > 0 for row in x if row[0] > 2]), BOX, "Nothing is"),
+        (lambda x: list(range(len(x))), lambda x: range(len(x)), ROW, "not the values"),
+        (half, lambda x: np.zeros(len(x) / 1), ROW, "/ always gives a float"),
         (
             lambda x: x - x.mean(axis=1, keepdims=True),
             lambda x: x[:, None] - x.mean(axis=1)[None, :, None],

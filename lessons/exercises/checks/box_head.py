@@ -129,6 +129,11 @@ SURPRISE = Task(
             },
             "That is the probability of the right class. The loss is its negative logarithm.",
         ),
+        Wrong(
+            {"shifted[np.arange": "logits[np.arange"},
+            "You subtract the largest logit inside the sum, but not from the right class's "
+            "logit. Shift both by the same number.",
+        ),
     ],
 )
 
@@ -210,6 +215,10 @@ OWN_BOXES = Task(
         Wrong(
             {"np.exp(own[:, 2:] / 5)": "(1 + own[:, 2:] / 5)"},
             "The offsets of the sides are logarithms: each side is multiplied by the exponential.",
+        ),
+        Wrong(
+            {"np.exp(own[:, 2:] / 5) / 2": "np.exp(own[:, 2:] / 5)"},
+            "Your boxes have twice the sides: from its centre, a box reaches half a side each way.",
         ),
     ],
 )
@@ -299,6 +308,11 @@ BOX_BRANCH_LOSS = Task(
             },
             "You compare the offsets of every class with the goal. Only those of the true class "
             "need to be right.",
+        ),
+        Wrong(
+            {"np.abs(own - goals[objects])": "own - goals[objects]"},
+            "Your difference keeps its sign, so any negative one is below beta, and is squared. "
+            "Smooth L1 looks at its size.",
         ),
     ],
 )
@@ -461,6 +475,11 @@ KEEP_DETECTIONS = Task(
             "later.",
         ),
         Wrong({"[:limit]": ""}, "You return more than `limit`."),
+        Wrong(
+            {"rows[kept], classes[kept]": "rows[kept], classes[kept] - 1"},
+            "Your classes are one too small: without the background's column, the others count "
+            "from 0.",
+        ),
     ],
 )
 

@@ -76,6 +76,11 @@ CONV_OPERATIONS = Task(
             "Your kernel is always square. The number of columns may differ from the number of "
             "rows.",
         ),
+        Wrong(
+            {"- k) // stride": "- k) / stride", "taps_across) // stride": "taps_across) / stride"},
+            "Your output has fractions of a row. Where the stride leaves no room for a whole "
+            "window, none is computed: round down before you add 1.",
+        ),
     ],
 )
 
@@ -129,6 +134,10 @@ ATTAINABLE = Task(
         Wrong(
             {"operations / seconds": "seconds"},
             "Those are seconds. The task asks for a rate: operations in that time.",
+        ),
+        Wrong(
+            {"moved / bandwidth": "moved"},
+            "Bytes are not seconds: how long does the memory take to move them?",
         ),
     ],
 )
@@ -201,6 +210,16 @@ THREAD_RANGES = Task(
             "little or nothing: 7 rows for 4 threads are 2, 2, 2, 1, but 9 are 3, 3, 3, 0.",
         ),
         Wrong(inclusive, "Your end is the last row itself. It should be the one after it."),
+        Wrong(
+            {
+                "edges = [t * rows // threads for t in range(threads + 1)]": "size, rest = "
+                "divmod(rows, "
+                "threads)",
+                "list(pairwise(edges))": "[(t * size, (t + 1) * size + (t < rest)) for t in "
+                "range(threads)]",
+            },
+            "Your first ranges are one row longer, but those after them start as if they were not.",
+        ),
     ],
 )
 
@@ -263,6 +282,15 @@ BOX_MEANS = Task(
             },
             "The first row and column of windows are missing. A running sum needs a 0 in front, so "
             "that the sum from the border is a difference too.",
+        ),
+        Wrong(
+            {
+                "across = np.cumsum(np.pad(strips,": "a = np.cumsum(np.pad(down,",
+                "across[:, side:] - across[:, :-side]": "a[side:, side:] - a[:-side, side:] - "
+                "a[side:, :-side] - a[:-side, :-side]",
+            },
+            "The rectangle above and left of the window is part of both that you subtract, so it "
+            "is gone twice. How do you make up for that?",
         ),
     ],
 )

@@ -224,6 +224,10 @@ PATCH_PIXEL = Task(
             "Your index may lie outside the map. There is only padding there, and the answer is "
             "None.",
         ),
+        Wrong(
+            {"size + 2 * padding - side": "size - side"},
+            "Your output is too small: the padding gives it more rows and columns.",
+        ),
     ],
 )
 

@@ -168,6 +168,11 @@ MASK_QUALITY = Task(
             lambda m: m.max(axis=(1, 2)),
             "That is the largest probability. A single pixel says little about a mask.",
         ),
+        Wrong(
+            {"np.where(above, masks, 0)": "masks[above]"},
+            "A mask as an index gives one flat list of the pixels of all masks, with no axes 1 "
+            "and 2 left. Set the other pixels to 0 instead.",
+        ),
     ],
 )
 
@@ -258,6 +263,14 @@ PASTE_EXACT = Task(
             lambda mask, box, height, width: pasted(mask.T, box, height, width),
             "The mask's rows and columns are swapped.",
         ),
+        Wrong(
+            {
+                "(y2 - y1) * size + 0.5": "(y2 - y1) * size",
+                "(x2 - x1) * size + 0.5": "(x2 - x1) * size",
+            },
+            "You leave out the half cell. The middle of the mask's first cell lies half a cell "
+            "inside the box, and has index 1 with the frame.",
+        ),
     ],
 )
 
@@ -306,6 +319,7 @@ ONE_OWNER = Task(
     examples=[
         (ROWS, np.array([0.5, 0.75, 0.25])),
         (ROWS[[0, 0, 1]], np.array([0.75, 0.5, 0.25])),
+        (np.array([[[1, 1, 0]], [[0, 1, 1]]], bool), np.array([0.75, 0.5])),
     ],
     laws=[Law("each owner has at least half of its mask, and no pixel outside it", covered_once)],
     picture=lambda arguments, expected, got: tables(arguments, expected, got),
@@ -352,6 +366,11 @@ ONE_OWNER = Task(
         Wrong(
             lambda m, s: owners(m, s, first=0),
             "You cannot tell detection 0 from no owner. Its pixels get the number 1.",
+        ),
+        Wrong(
+            {">= masks[n].sum()": "> masks[n].sum()"},
+            "You drop a detection of which exactly half is free. Only less than half is too "
+            "little.",
         ),
     ],
 )
@@ -421,6 +440,11 @@ PASTE_MASK = Task(
                 else paste_mask(mask, box, height, width).T
             ),
             "The image's rows and columns are swapped.",
+        ),
+        Wrong(
+            {"pixel <= last": "pixel < last"},
+            "The last pixel of the grown box stays empty. Both ends are filled: 0 to 8 are nine "
+            "pixels.",
         ),
     ],
 )

@@ -369,6 +369,11 @@ PANOPTIC_QUALITY = Task(
             {"iou[paired]": "iou"},
             "Your sum includes pairs with an IoU of 0.5 or less. They are not pairs.",
         ),
+        Wrong(
+            {"iou > 0.5": "iou >= 0.5"},
+            "At an IoU of exactly 0.5 a segment may have two partners, so such a pair does not "
+            "count.",
+        ),
     ],
 )
 
@@ -498,6 +503,16 @@ MATCH_WITH_CROWDS = Task(
             },
             "An overlap equal to the threshold counts.",
         ),
+        Wrong(
+            {
+                "np.where(taken,": "np.where(taken & ~crowd,",
+                "result[i] = free.argmax()": "best = free.argmax()",
+                "taken[result[i]] = True": "result[i], taken[best] = -2 if crowd[best] else "
+                "best, True",
+            },
+            "You look for the best of all columns, so a crowd that overlaps more hides an object "
+            "that is good enough. First look among the free objects alone.",
+        ),
     ],
 )
 
@@ -549,6 +564,11 @@ AVERAGE_PRECISION = Task(
         Wrong(
             {"found / objects": "found / max(1, hits.sum())"},
             "You forget the objects that were never found: recall is hits over all objects.",
+        ),
+        Wrong(
+            {"np.arange(101) / 100": "np.arange(100) / 100"},
+            "Your last recall is 0.99, because np.arange leaves out its end. Recall 1 is asked "
+            "for as well: 101 in all.",
         ),
     ],
 )

@@ -70,6 +70,11 @@ POLYGON_AREA = Task(
             "The side from the last corner back to the first is missing.",
         ),
         Wrong(box_area, "That is the area of the bounding box."),
+        Wrong(
+            {"x * np.roll(y, -1) - np.roll(x, -1) * y": "x * np.roll(x, -1) - y * y"},
+            "np.roll without an axis rolls the flat array, and x and y change places. The next "
+            "corner is the next row: name the axis.",
+        ),
     ],
 )
 
@@ -275,6 +280,11 @@ COCO_DOCUMENT = Task(
             "Your annotation ids start again in each image. No two annotations in a file share an "
             "id.",
         ),
+        Wrong(
+            {"len(annotations) + 1": "len(annotations)"},
+            "Your annotation ids start at 0. They count from 1: pycocotools takes 0 for no "
+            "object at all.",
+        ),
     ],
 )
 
@@ -327,6 +337,11 @@ MASK_OF_COUNTS = Task(
         Wrong(
             {"% 2 == 1": "% 2 == 0", "(width, height).T": "(height, width)"},
             "Two things: the first count is of zeros, and runs go down the columns.",
+        ),
+        Wrong(
+            {"np.arange(len(counts)) % 2 == 1": "[False, True]"},
+            "np.repeat wants one value per count, and you give it two for all. How do the values "
+            "go on?",
         ),
     ],
 )

@@ -91,6 +91,11 @@ LEVEL_BY_CELLS = Task(
             {"astype(int)": "astype(int) - 2"},
             "You count levels from 0. The finest map is level 2, because its stride is 2 ** 2.",
         ),
+        Wrong(
+            {"np.ceil(np.log2(longer / cells))": "np.floor(np.log2(longer / cells)) + 1"},
+            "A side that fits exactly goes one level too far: rounding down and adding 1 is not "
+            "rounding up.",
+        ),
     ],
 )
 
@@ -456,6 +461,25 @@ BILINEAR = Task(
             {"height, width, _ =": "y, x = x, y\n    height, width, _ ="},
             "x and y are swapped: the first axis of the map is y.",
         ),
+        Wrong(
+            {
+                "y >= -1": "y >= 0",
+                "y <= height)": "y <= height - 1)",
+                "x >= -1": "x >= 0",
+                "x <= width)": "x <= width - 1)",
+            },
+            "Your points read 0 as soon as they leave the map. Up to one cell outside they read "
+            "its edge.",
+        ),
+        Wrong(
+            {
+                "y, x = np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)\n    ": "",
+                "np.floor(y)": "np.clip(np.floor(y), 0, height - 1)",
+                "np.floor(x)": "np.clip(np.floor(x), 0, width - 1)",
+            },
+            "You move the cells into the map, but not the point, so its shares fall below 0 or "
+            "rise above 1. Move the point first.",
+        ),
     ],
 )
 
@@ -484,6 +508,7 @@ ROI_CROP = Task(
     kind="build",
     specification=roi_crop,
     cases=regions_of_maps(),
+    examples=[(RAMP[:3, :3, None], np.float32([0, 0, 2, 2]), 2, 2)],
     max_cases=60,
     after="Both heads see nothing but such crops, 7 x 7 for the class and 14 x 14 for the mask. "
     "This is the layer that Mask R-CNN added.",
@@ -518,6 +543,25 @@ ROI_CROP = Task(
         Wrong(
             {"(1, 3))": "(1, 3)).swapaxes(0, 1)"},
             "Rows and columns are swapped: y runs along the first axis.",
+        ),
+        Wrong(
+            {
+                "(np.arange(size * samples) + 0.5)": "np.arange(size * samples)",
+                "/ (size * samples)": "/ max(size * samples - 1, 1)",
+            },
+            "Your points reach from edge to edge of the region. The first and the last lie half "
+            "a step inside.",
+        ),
+        Wrong(
+            {"samples, size, samples, -1": "size, samples, samples, -1", "(1, 3)": "(2, 3)"},
+            "You cut the grid of points into (size, size, samples, samples). Its first axis runs "
+            "over bins and their samples along y, its second along x: give the four lengths in "
+            "that order.",
+        ),
+        Wrong(
+            {"max(y2 - y1, 1)": "(y2 - y1 + 1)", "max(x2 - x1, 1)": "(x2 - x1 + 1)"},
+            "You add 1 to each side. Coordinates are continuous: a side is the difference of its "
+            "ends.",
         ),
     ],
 )
@@ -583,6 +627,10 @@ PYRAMID_LEVEL = Task(
         Wrong(
             {"np.clip(np.floor(4 + doublings), finest, coarsest)": "np.floor(4 + doublings)"},
             "You do not keep the level between finest and coarsest: there are no maps beyond them.",
+        ),
+        Wrong(
+            {"np.log2": "np.log"},
+            "That is the natural logarithm. One level is one doubling of the side.",
         ),
     ],
 )

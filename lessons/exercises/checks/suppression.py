@@ -254,6 +254,11 @@ PER_CLASS_NMS = Task(
             "Your result is in the order of the boxes. Put the best score first.",
         ),
         Wrong({"-scores[i]": "scores[i]"}, "Your result has the worst score first."),
+        Wrong(
+            {"sorted(kept, key=lambda i: -scores[i]), np.int64)": "kept)[np.argsort(-scores)]"},
+            "You sort by the scores of all boxes, but your list holds only some, in another "
+            "order. Sort by the scores of the boxes in your list.",
+        ),
     ],
 )
 
@@ -576,6 +581,14 @@ SOFT_NMS = Task(
             {"return scores": "return -np.sort(-scores)"},
             "Your scores are sorted. Give them in the order of the boxes.",
         ),
+        Wrong(
+            {
+                "left[best] = False": "",
+                "*= decay[best, left]": "*= decay[best, left]\n        left[best] = False",
+            },
+            "The box that you take still counts as left, so it weakens itself: its IoU with "
+            "itself is 1. Take it out first.",
+        ),
     ],
 )
 
@@ -627,6 +640,20 @@ SUPPRESS = Task(
         Wrong(
             {"np.array(kept, np.int64)": "np.isin(np.arange(len(boxes)), kept)"},
             "You return a mask. The task asks for the indices of the boxes, best first.",
+        ),
+        Wrong(
+            {
+                "while len(left):": "while len(boxes):",
+                "best, rest = left[0], left[1:]": "best = scores.argmax()",
+                "left = rest[overlap[best, rest] <= threshold]": "stays = "
+                "box_iou(boxes[[best]], "
+                "boxes)[0] <= "
+                "threshold\n        boxes, "
+                "scores = boxes[stays], "
+                "scores[stays]",
+            },
+            "Your arrays shrink, so where the best stands among those left is not its index "
+            "among all. Keep an array of indices, and shorten that one.",
         ),
     ],
 )

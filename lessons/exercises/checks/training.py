@@ -175,6 +175,14 @@ CLIP_TOGETHER = Task(
             "You divide by the largest number. The norm is the length of the whole vector: 3 and 4 "
             "make 5.",
         ),
+        Wrong(
+            {
+                "np.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) "
+                "for g in grads))": "np.linalg.norm(np.concatenate(grads))"
+            },
+            "np.concatenate joins only arrays of one shape, but for one axis. Make each of them "
+            "flat first, or add up their squares.",
+        ),
     ],
 )
 
@@ -378,6 +386,11 @@ ADAMW_STEP = Task(
             "Your averages keep a tenth of the old and take nine tenths of the new. Beta is the "
             "share you keep: 0.9 and 0.999.",
         ),
+        Wrong(
+            {"square / (1 - 0.999**step)": "square"},
+            "You correct only the mean. The mean square starts at zero, too, and is far smaller "
+            "than it should be.",
+        ),
     ],
 )
 
@@ -447,6 +460,14 @@ SGD_STEP = Task(
                 "lr * velocity": "lr * old",
             },
             "The weight moves by the new velocity, not the old one.",
+        ),
+        Wrong(
+            {
+                "weight - lr * velocity": "weight - lr * (gradient + decay * weight + momentum "
+                "* velocity)"
+            },
+            "That is Nesterov's form, which looks a step ahead. Here the weight moves by the new "
+            "velocity alone.",
         ),
     ],
 )
@@ -541,6 +562,14 @@ CHOOSE_RATE = Task(
             lambda rates, losses: choose_rate(rates, losses, first=False),
             "If no run ended below its own first loss, the answer is None.",
         ),
+        Wrong(
+            {
+                "np.isfinite(losses).all(axis=1) & ": "",
+                "np.where(usable, ends, np.inf).argmin()": "ends.argmin()",
+            },
+            "argmin takes NaN for the smallest, and also sees the runs that are out. Give those "
+            "an infinite mean before you look.",
+        ),
     ],
 )
 
@@ -615,6 +644,11 @@ WHAT_IS_BROKEN = Task(
         Wrong(
             without_nan,
             "These losses end in NaN: the rate is far too high. NaN < x is False, whatever x is.",
+        ),
+        Wrong(
+            {"losses[0] / 2": "losses[0]"},
+            "You are content with any fall. A model that learns one image by heart at least "
+            "halves its loss.",
         ),
     ],
 )
