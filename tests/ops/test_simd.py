@@ -98,11 +98,11 @@ def test_row_tile_keeps_nan():
 
 
 def test_transforms():
-    picture, kernel, bias = normal(6, 6, LANES), normal(3, 3, LANES), normal(LANES)
+    image, kernel, bias = normal(6, 6, LANES), normal(3, 3, LANES), normal(LANES)
     gathered, y = np.empty((6, 6, LANES), np.float32), np.empty((4, 4, LANES), np.float32)
     transformed = np.empty((6, 6, LANES), np.float32)
     call_transforms(
-        addresses(picture), picture.reshape(-1), gathered.reshape(-1), addresses(y), bias,
+        addresses(image), image.reshape(-1), gathered.reshape(-1), addresses(y), bias,
         kernel.reshape(-1), transformed.reshape(-1),
     )  # fmt: skip
 
@@ -110,7 +110,7 @@ def test_transforms():
         matrix = np.array(matrix, np.float64)
         return np.einsum("ri,sj,ijc->rsc", matrix, matrix, square.astype(np.float64))
 
-    np.testing.assert_allclose(gathered, both(INPUT[4], picture), atol=1e-4)
+    np.testing.assert_allclose(gathered, both(INPUT[4], image), atol=1e-4)
     np.testing.assert_allclose(transformed, both(WEIGHT[4], kernel), atol=1e-6)
     expected = np.maximum(both(OUTPUT[4], gathered) + bias, 0)
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-2)
