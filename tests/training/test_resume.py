@@ -214,6 +214,13 @@ def test_settings_of_other_types_are_refused_in_one_line(tmp_path, changes):
         resume(tmp_path, images=Images("x"))
 
 
+def test_a_run_whose_settings_name_the_images_pictures_goes_on(tmp_path, whole):
+    stop(tmp_path)
+    path = tmp_path / "settings.json"
+    path.write_text(path.read_text().replace('"images":', '"pictures":'))
+    assert resume(tmp_path) == whole
+
+
 def test_ranks_of_another_type_are_said(tmp_path, caplog, whole):
     stop(tmp_path)
     edit(tmp_path / "settings.json", ranks="two")
