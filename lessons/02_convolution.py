@@ -212,7 +212,7 @@ shifted = {
 }
 show(picture_row(shifted, columns=3), "Six shifted copies of the photo; those on the left negative")
 assert np.allclose(sum(shifted.values()), answers[:, :, 0], atol=1e-5)
-assert (rules[0, 0] == 0).sum() == 3 and len(shifted) == 6
+assert rules[0, 0].size == 9 and (rules[0, 0] == 0).sum() == 3 and len(shifted) == 6
 
 # %% [markdown]
 # ## The gradient: who receives what?

@@ -185,7 +185,7 @@ assert iou_one(p, p) == 1
 scores = {"A": iou_one(truth, guess_a), "B": iou_one(truth, guess_b)}
 print(f"guess A {scores['A']:.3f}, guess B {scores['B']:.3f}")
 assert np.isclose(scores["A"], 0.734, atol=5e-4)
-assert np.isclose(scores["B"], 0.420, atol=5e-4)
+assert np.isclose(scores["B"], 0.420, atol=5e-4) and 1 - scores["B"] > 0.5
 
 # %% [markdown]
 # Guess A, 70 pixels off, has 0.73. Guess B, with the whole bus inside, has 0.42 and would count as
@@ -260,7 +260,8 @@ assert len(found) == len(true_names) == 5
 assert (best > 0.88).all() and (np.sort(overlap, axis=1)[:, -2] < 0.2).all()
 assert (found.labels == target["labels"][overlap.argmax(axis=1)]).all()
 assert sorted(overlap.argmax(axis=1)) == list(range(5))
-assert sum(best.min() >= threshold for threshold in np.arange(0.5, 0.96, 0.05)) == 8
+thresholds = np.arange(0.5, 0.96, 0.05)
+assert len(thresholds) == 10 and (best.min() >= thresholds).sum() == 8 == 10 - 2
 
 # %% [markdown]
 # Five objects, five detections, and in each row one number above 0.88. All others are below 0.2;

@@ -265,6 +265,7 @@ show(hills, "Hills of 1 at 32, 64, 128, 256 and 512, valleys of one half between
 centred, shifted = (dict(zip(*line, strict=True)) for line in lines.values())
 assert all(centred[s] == 1 for s in (32, 64, 128, 256, 512))
 assert np.allclose([centred[s] for s in (45, 91, 181, 362)], 0.5, atol=0.02)
+assert round((64 / 45) ** 2, 1) == 2 and round((64 / 91) ** 2, 1) == 0.5
 assert np.isclose(centred[16], 0.25, atol=5e-3) and centred[22] < 0.5 < centred[23]
 assert np.isclose(shifted[128], 0.78, atol=5e-3) and np.isclose(shifted[256], 0.88, atol=5e-3)
 assert shifted[64] == 1

@@ -16,7 +16,7 @@
 # - tell on paper whether a GPU will compute, wait for memory, or wait for Python.
 
 # %% tags=["hide-input"]
-from math import ceil
+from math import ceil, prod
 
 import numpy as np
 
@@ -156,7 +156,7 @@ def pieces(places, size=4):
 
 lane = np.arange(32)
 along_a_row, down_a_column = 5 * 32 + lane, lane * 32 + 5
-assert pieces(along_a_row) == 4 and pieces(down_a_column) == 32
+assert pieces(along_a_row) == 4 and pieces(down_a_column) == 32 == 8 * pieces(along_a_row)
 assert pieces(along_a_row + 1) == 5 and pieces(0 * lane) == 1
 warps = {"along a row: 4 pieces": along_a_row, "down a column: 32 pieces": down_a_column}
 both = gpu_figures.fetched(warps, (32, 32))
@@ -335,7 +335,9 @@ def card_seconds(places, outs, taps, ins):
 seconds = {name: card_seconds(*sizes) for name, sizes in LAYERS.items()}
 show(gpu_figures.waits(seconds, LAUNCH), "Expected time of five layers, and of one launch")
 assert [name for name, time in seconds.items() if time < LAUNCH] == list(LAYERS)[:1]
-assert round(1e3 * seconds["pyramid, 3x3 on P2"], 1) == 1.9
+largest = seconds["pyramid, 3x3 on P2"]
+assert round(1e3 * largest, 1) == 1.9
+assert round(2 * prod(LAYERS["pyramid, 3x3 on P2"]) / largest / PEAK, 2) == 0.5
 assert ceil(13 * 17 / TILE) * ceil(256 / TILE) == 16 == PROCESSORS - 116
 
 # %% [markdown]

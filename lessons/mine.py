@@ -290,8 +290,8 @@ def _paste(
     if exact:
         return theirs(probabilities, boxes, height, width, exact)
     canvas = np.zeros((len(boxes), height, width), probabilities.dtype)
-    for picture, mask, box in zip(canvas, probabilities, boxes, strict=True):
-        picture[:] = answer(mask, box, height, width)
+    for whole, mask, box in zip(canvas, probabilities, boxes, strict=True):
+        whole[:] = answer(mask, box, height, width)
     return canvas
 
 

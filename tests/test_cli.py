@@ -53,7 +53,7 @@ def run(capsys, *arguments) -> tuple[int, str, str]:
     return status, output.out, output.err
 
 
-def picture(path: Path, size=(48, 40), seed=0) -> Path:
+def image_file(path: Path, size=(48, 40), seed=0) -> Path:
     pixels = np.random.default_rng(seed).integers(0, 255, (*size, 3), np.uint8)
     Image.fromarray(pixels).save(path)
     return path
@@ -183,7 +183,7 @@ def test_train_evaluate_predict_and_fine_tune(capsys, monkeypatch, folder):
     assert result.keys() >= {"bbox", "segm", "seconds"}
     assert {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10"} <= result["segm"].keys()
 
-    picture(folder / "one.png")
+    image_file(folder / "one.png")
     status, out, _ = run(capsys, "predict", "one.png", "--weights", weights, "--score", "0")
     assert status == 0 and out.startswith("one.png: ")
     assert (folder / "predictions/one_predicted.png").exists()
@@ -275,8 +275,8 @@ def test_train_on_coco_json(capsys, folder):
     assert "its training data are not those it began with (other annotations)" in err
     Path("train.json").write_text(text)
     Path("images/train1.png").write_bytes(Path("images/train2.png").read_bytes())
-    assert run(capsys, *call, "--batch-size", "2", "--resume")[0] == 0, "the picture is the same"
-    picture(folder / "images/train1.png", (64, 64), seed=1)
+    assert run(capsys, *call, "--batch-size", "2", "--resume")[0] == 0, "the image is the same"
+    image_file(folder / "images/train1.png", (64, 64), seed=1)
     status, _, err = run(capsys, *call, "--batch-size", "2", "--resume")
     assert status == 2 and "(other images)" in err
 
@@ -289,7 +289,7 @@ def coco_set(path: Path, images: Path, count: int) -> None:
         "categories": [{"id": 5, "name": "dust"}, {"id": 3, "name": "cell"}],
     }
     for i in range(1, count + 1):
-        name = picture(images / f"{path.stem}{i}.png", (64, 64)).name
+        name = image_file(images / f"{path.stem}{i}.png", (64, 64)).name
         content["images"].append({"id": i, "file_name": name, "width": 64, "height": 64})
         content["annotations"].append(
             {
@@ -309,8 +309,8 @@ def test_predict_goes_on_after_what_cannot_be_read(capsys, folder):
     weights = small_weights(folder / "w.safetensors")
     (folder / "in").mkdir()
     for name in ("a.png", "b.jpg"):
-        picture(folder / "in" / name)
-    (folder / "in/c.png").write_bytes(b"not a picture")
+        image_file(folder / "in" / name)
+    (folder / "in/c.png").write_bytes(b"not an image")
     status, out, err = run(capsys, "predict", "in", "--weights", weights, "--out", "out")
     assert status == 1
     assert [line.split(":")[0] for line in out.splitlines()] == ["in/a.png", "in/b.jpg"]
@@ -323,9 +323,9 @@ def test_predict_goes_on_after_what_cannot_be_read(capsys, folder):
 
 
 def test_predict_says_what_is_wrong_with_every_kind_of_bad_file(capsys, folder):
-    """Also where no picture of a folder can be read: the run goes to its end."""
+    """Also where no image of a folder can be read: the run goes to its end."""
     weights = small_weights(folder / "w.safetensors")
-    whole = picture(folder / "whole.png").read_bytes()
+    whole = image_file(folder / "whole.png").read_bytes()
     (folder / "in").mkdir()
     contents = {"cut.png": whole[:900], "empty.jpg": b"", "foreign.heic": b"ftypheic"}
     for name, content in contents.items():
@@ -346,9 +346,9 @@ def test_predict_says_what_is_wrong_with_every_kind_of_bad_file(capsys, folder):
 
 
 @pytest.mark.parametrize("size", [(1, 3000), (3000, 1), (1, 1), (4, 9000)])
-def test_predict_takes_pictures_of_odd_shapes(capsys, folder, size):
+def test_predict_takes_images_of_odd_shapes(capsys, folder, size):
     weights = small_weights(folder / "w.safetensors", box_score_thresh=0.0)
-    picture(folder / "odd.png", size)
+    image_file(folder / "odd.png", size)
     status, _, err = run(capsys, "predict", "odd.png", "--weights", weights, "--score", "0")
     assert status == 0
     lost = ("at the limit of objects", "small objects may be lost")  # which is true of these
@@ -357,9 +357,9 @@ def test_predict_takes_pictures_of_odd_shapes(capsys, folder, size):
         assert max(drawn.size) <= 9000
 
 
-def test_a_model_of_grey_pictures_reads_them_grey(capsys, folder):
+def test_a_model_of_grey_images_reads_them_grey(capsys, folder):
     weights = small_weights(folder / "w.safetensors", in_channels=1)
-    picture(folder / "a.png")
+    image_file(folder / "a.png")
     status, _, err = run(capsys, "predict", "a.png", "--weights", weights)
     assert (status, err) == (0, "")
 
@@ -376,7 +376,7 @@ def test_predict_of_nothing_readable_is_status_2(capsys, folder, content):
 
 def test_predictions_json_is_a_coco_json(capsys, folder):
     weights = small_weights(folder / "w.safetensors", box_score_thresh=0.0)
-    picture(folder / "a.png")
+    image_file(folder / "a.png")
     call = ["predict", "a.png", "--weights", weights, "--score", "0", "--json", "--out", "out"]
     assert run(capsys, *call)[0] == 0
     coco = COCO(folder / "out/predictions.json")
@@ -407,7 +407,7 @@ def test_nms_across_classes(capsys, monkeypatch, folder):
     monkeypatch.setattr(evaluate, "HELD_BACK", 2)
     plain = small_weights(folder / "a.safetensors", box_score_thresh=0.0)
     own = small_weights(folder / "b.safetensors", box_score_thresh=0.0, box_class_agnostic_nms=True)
-    picture(folder / "a.png")
+    image_file(folder / "a.png")
     counts, errors = [], []
     for name, words in (("x", [plain]), ("y", [plain, "--agnostic-nms"]), ("z", [own])):
         call = ["--weights", *words, "--score", "0"]
@@ -428,7 +428,7 @@ def test_outputs_never_are_inputs_or_each_other(folder):
 def test_predict_says_when_it_compiles(capsys, monkeypatch, folder):
     monkeypatch.setattr(kernel_cache, "is_cold", lambda: True)
     weights = small_weights(folder / "w.safetensors")
-    picture(folder / "a.png")
+    image_file(folder / "a.png")
     _, _, err = run(capsys, "predict", "a.png", "--weights", weights)
     assert err == "compiling the kernels for this machine, once; this takes about a minute\n"
 
@@ -461,7 +461,7 @@ def test_classes_that_do_not_match_the_model_are_refused(capsys, folder):
 
 def test_a_reader_that_goes_away_is_no_error(folder):
     weights = small_weights(folder / "w.safetensors")
-    picture(folder / "a.png")
+    image_file(folder / "a.png")
     command = [sys.executable, "-m", "tinymaskrcnn", "predict", "a.png", "--weights", weights]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     pipe = subprocess.PIPE
@@ -485,7 +485,7 @@ def test_evaluate_counts_errors_and_draws_the_worst(capsys, monkeypatch, folder)
     assert objects == sum(row["objects"] for row in result["per_class"].values()) > 0
     missed = [row for row in rows if row["error"] == "missed"]
     assert len(missed) == sum(row["missed"] for row in table.values())
-    assert missed[0].keys() == {"picture", "error", "class", "bbox", "because"}
+    assert missed[0].keys() == {"image", "error", "class", "bbox", "because"}
     assert len(rows) - len(missed) == sum(sum(row["wrong"].values()) for row in table.values())
     with Image.open(folder / "why/worst.png") as sheet:
         assert min(sheet.size) > 384

@@ -1,4 +1,4 @@
-"""The commands about a person's own pictures: convert, check-data, training on what is wrong."""
+"""The commands about a person's own images: convert, check-data, training on what is wrong."""
 
 import base64
 import json
@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from tinymaskrcnn.commands import check_data, convert
 from tinymaskrcnn.commands.tables import counted
 
-from .test_cli import SETTINGS, picture, run
+from .test_cli import SETTINGS, image_file, run
 
 SHIPPED = Path(__file__).parents[1] / "data"
 
@@ -43,7 +43,7 @@ def annotation(id_, image_id=1, category_id=1, x=2, y=3, side=20, **fields):
 
 
 def data_set(name="train", count=3, change=lambda content: None):
-    """NAME.json about pictures in NAME/, which no other set has."""
+    """NAME.json about images in NAME/, which no other set has."""
     content = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "cell"}]}
     Path(name).mkdir()
     for id_ in range(1, count + 1):
@@ -82,7 +82,7 @@ def test_convert_check_train_evaluate(capsys, sheets, folder):
 
 
 def test_convert_never_replaces_a_file_unasked(capsys, folder):
-    picture(folder / "a.png")
+    image_file(folder / "a.png")
     Path("out.json").write_text("mine")
     status, out, err = run(capsys, "convert", via("a.png"), "--out", "out.json")
     assert (status, out) == (2, "")
@@ -94,7 +94,7 @@ def test_convert_never_replaces_a_file_unasked(capsys, folder):
 
 @pytest.mark.parametrize("force", [[], ["--force"]])
 def test_convert_never_replaces_its_source(capsys, folder, force):
-    picture(folder / "a.png")
+    image_file(folder / "a.png")
     before = Path(via("a.png")).read_bytes()
     status, _, err = run(capsys, "convert", "via.json", "--out", "./via.json", *force)
     assert status == 2 and "this is one of the inputs" in err
@@ -120,7 +120,7 @@ def test_wrong_calls_of_convert(capsys, folder, call, message):
 
 
 def test_convert_says_what_is_left_out_and_strict_writes_nothing(capsys, folder):
-    picture(folder / "a.png")
+    image_file(folder / "a.png")
     content = json.loads(Path(via("a.png")).read_text())
     point = {"shape_attributes": {"name": "point", "cx": 1, "cy": 1}, "region_attributes": {}}
     content["a.png"]["regions"] += [point] * 7
@@ -134,8 +134,8 @@ def test_convert_says_what_is_left_out_and_strict_writes_nothing(capsys, folder)
     assert status == 0 and err.startswith(line) and err.endswith("region 5, ...\n")
 
 
-def test_a_picture_inside_the_annotations_gets_a_file(capsys, folder):
-    inside = base64.b64encode(picture(folder / "a.png").read_bytes()).decode()
+def test_an_image_inside_the_annotations_gets_a_file(capsys, folder):
+    inside = base64.b64encode(image_file(folder / "a.png").read_bytes()).decode()
     shape = {"label": "cell", "points": [[3, 3], [20, 3], [20, 20]], "shape_type": "polygon"}
     for name in ("one", "two"):
         entry = {"shapes": [shape], "imagePath": f"{name}.png", "imageData": inside}
@@ -143,18 +143,18 @@ def test_a_picture_inside_the_annotations_gets_a_file(capsys, folder):
     original = Path("a.png").read_bytes()
     call = ["convert", ".", "--out", "out.json"]
     status, _, err = run(capsys, *call)
-    assert (status, err) == (0, "2 images from the annotations in out_pictures\n")
-    assert Path("out_pictures/two.png").read_bytes() == original
+    assert (status, err) == (0, "2 images from the annotations in out_images\n")
+    assert Path("out_images/two.png").read_bytes() == original
     assert run(capsys, "check-data", "out.json")[0] == 0
-    Path("out_pictures/one.png").write_bytes(b"mine")
+    Path("out_images/one.png").write_bytes(b"mine")
     Path("out.json").unlink()
     status, _, err = run(capsys, *call)
-    assert status == 2 and "out_pictures/one.png: this file exists already; --force" in err
-    assert Path("out_pictures/one.png").read_bytes() == b"mine" and not Path("out.json").exists()
+    assert status == 2 and "out_images/one.png: this file exists already; --force" in err
+    assert Path("out_images/one.png").read_bytes() == b"mine" and not Path("out.json").exists()
 
 
 def test_a_crash_in_writing_leaves_no_half_file(capsys, monkeypatch, folder):
-    picture(folder / "a.png")
+    image_file(folder / "a.png")
     Path("out.json").write_text("old")
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "disk full")))
     status, _, err = run(capsys, "convert", via("a.png"), "--out", "out.json", "--force")
@@ -317,7 +317,7 @@ def test_small_boxes_get_anchors_that_fit_and_a_warning_without(capsys):
     assert setting in err
 
 
-def test_small_objects_in_large_pictures_are_learned_from_crops(capsys):
+def test_small_objects_in_large_images_are_learned_from_crops(capsys):
     def change(content):
         for entry in content["images"]:
             Image.new("L", (640, 480), entry["id"]).save(entry["file_name"])
@@ -456,7 +456,7 @@ def test_a_set_that_contradicts_itself_is_refused_before_the_first_step(
     assert not (folder / "run").exists()
 
 
-def test_a_truncated_picture_is_refused_and_named(capsys, folder):
+def test_a_truncated_image_is_refused_and_named(capsys, folder):
     data_set(count=1)
     content = (folder / "train/1.png").read_bytes()
     (folder / "train/1.png").write_bytes(content[: len(content) // 2])
@@ -465,7 +465,7 @@ def test_a_truncated_picture_is_refused_and_named(capsys, folder):
     assert "train/1.png: cannot read the image" in err.splitlines()[-1]
 
 
-def test_pictures_that_are_evaluated_on_too_are_named(capsys, folder):
+def test_images_that_are_evaluated_on_too_are_named(capsys, folder):
     data_set()
     data_set("val", 1)
     (folder / "val/1.png").write_bytes((folder / "train/3.png").read_bytes())
@@ -474,13 +474,13 @@ def test_pictures_that_are_evaluated_on_too_are_named(capsys, folder):
 
 
 def test_a_json_of_another_tool_is_told_what_to_do(capsys, folder):
-    picture(folder / "a.png")
+    image_file(folder / "a.png")
     status, _, err = run(capsys, "train", "--data", via("a.png"))
     assert status == 2
     assert "tinymaskrcnn convert turns VIA and labelme json into it" in err
 
 
-def test_grey_pictures_for_a_grey_model(capsys):
+def test_grey_images_for_a_grey_model(capsys):
     data_set()
     status, _, err = train_one_step(capsys, "--val", "train.json", "--set", "model.in_channels=1")
     assert status == 0, err

@@ -10,7 +10,7 @@ import pytest
 from tests.test_cli import run, small_weights
 
 SHAPES = Path(__file__).parents[1] / "data" / "shapes"
-PICTURE = SHAPES / "shapes_022.png"
+IMAGE = SHAPES / "shapes_022.png"
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def test_a_page_with_and_without_targets(capsys, weights):
     sizes = []
     for more in ([], ["--targets", SHAPES / "annotations.json"]):
         status, out, err = run(
-            capsys, "explain", PICTURE, "--out", "page.html", "--weights", weights, *more
+            capsys, "explain", IMAGE, "--out", "page.html", "--weights", weights, *more
         )
         assert (status, err) == (0, "")
         assert re.fullmatch(r".*shapes_022.png: every stage -> page.html \(\d+\.\d MB\)\n", out)
@@ -38,10 +38,10 @@ def test_a_page_with_and_without_targets(capsys, weights):
     assert sizes[1] > sizes[0]
 
 
-def test_a_copy_of_the_picture_elsewhere_is_known_by_its_name(capsys, weights, folder):
-    shutil.copy(PICTURE, folder)
+def test_a_copy_of_the_image_elsewhere_is_known_by_its_name(capsys, weights, folder):
+    shutil.copy(IMAGE, folder)
     status, _, err = run(
-        capsys, "explain", PICTURE.name, "--weights", weights, "--targets",
+        capsys, "explain", IMAGE.name, "--weights", weights, "--targets",
         SHAPES / "annotations.json",
     )  # fmt: skip
     assert (status, err) == (0, "")
@@ -49,21 +49,21 @@ def test_a_copy_of_the_picture_elsewhere_is_known_by_its_name(capsys, weights, f
 
 
 def test_calls_that_cannot_be(capsys, weights, folder):
-    shutil.copy(PICTURE, folder / "other.png")
-    (folder / "torn.png").write_bytes(PICTURE.read_bytes()[:100])
+    shutil.copy(IMAGE, folder / "other.png")
+    (folder / "torn.png").write_bytes(IMAGE.read_bytes()[:100])
     (folder / "none.json").write_text(json.dumps({"images": [], "annotations": []}))
     targets = SHAPES / "annotations.json"
     cases = [
         (["missing.png"], "missing.png: no such file"),
         (["torn.png"], "torn.png: "),
-        ([PICTURE, "--out", "no/where.html"], "--out no/where.html: there is no folder no"),
-        ([PICTURE, "--out", folder], "this is a folder, expected the name of a file"),
-        ([PICTURE, "--weights", "none.pth"], "none.pth: no such weights"),
-        ([PICTURE, "--targets", "missing.json"], "missing.json: "),
-        ([PICTURE, "--targets", "none.json"], "none.json: "),
+        ([IMAGE, "--out", "no/where.html"], "--out no/where.html: there is no folder no"),
+        ([IMAGE, "--out", folder], "this is a folder, expected the name of a file"),
+        ([IMAGE, "--weights", "none.pth"], "none.pth: no such weights"),
+        ([IMAGE, "--targets", "missing.json"], "missing.json: "),
+        ([IMAGE, "--targets", "none.json"], "none.json: "),
         (["other.png", "--targets", targets], "has no targets for other.png, only for shapes_002"),
-        ([PICTURE, "--images", folder], "--images goes with --targets"),
-        ([PICTURE, "--device", "cuda"], "device cuda: "),
+        ([IMAGE, "--images", folder], "--images goes with --targets"),
+        ([IMAGE, "--device", "cuda"], "device cuda: "),
     ]
     for arguments, message in cases:
         more = [] if "--weights" in arguments else ["--weights", weights]
@@ -76,9 +76,9 @@ def test_calls_that_cannot_be(capsys, weights, folder):
 def test_another_size_than_the_annotations_say(capsys, weights, folder):
     from PIL import Image
 
-    Image.open(PICTURE).resize((64, 64)).save(folder / PICTURE.name)
+    Image.open(IMAGE).resize((64, 64)).save(folder / IMAGE.name)
     status, _, err = run(
-        capsys, "explain", PICTURE.name, "--weights", weights, "--targets",
+        capsys, "explain", IMAGE.name, "--weights", weights, "--targets",
         SHAPES / "annotations.json",
     )  # fmt: skip
     assert status == 2
@@ -92,5 +92,5 @@ def test_an_unwritable_page(capsys, weights, folder, monkeypatch):
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr(explain, "write_atomic", full)
-    status, _, err = run(capsys, "explain", PICTURE, "--weights", weights)
+    status, _, err = run(capsys, "explain", IMAGE, "--weights", weights)
     assert (status, err) == (2, "tinymaskrcnn: --out report.html: No space left on device\n")

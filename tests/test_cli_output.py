@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.test_cli import picture, small_weights
+from tests.test_cli import image_file, small_weights
 from tinymaskrcnn.cli import main
 from tinymaskrcnn.commands.tables import figures_table
 from tinymaskrcnn.errors import LONGEST, one_line, printable
@@ -34,8 +34,8 @@ def folder(tmp_path, monkeypatch):
 
 
 def coco(name="cat", file_name="a.png"):
-    """set.json: one object of this class in the picture a.png, which is there."""
-    picture(Path("a.png"))
+    """set.json: one object of this class in the image a.png, which is there."""
+    image_file(Path("a.png"))
     outline = [[2, 2, 20, 2, 20, 20, 2, 20]]
     thing = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": outline, "iscrowd": 0}
     content = {
@@ -78,7 +78,7 @@ def test_any_class_can_be_checked_and_converted(name, capfd):
 
 
 @pytest.mark.parametrize("name", [*NAMES, "\0", "a" * 300])
-def test_a_missing_picture_is_named_in_one_line(name, capfd):
+def test_a_missing_image_is_named_in_one_line(name, capfd):
     coco(file_name=name)
     assert main(["check-data", "set.json"]) == 2
     output, errors = capfd.readouterr()
@@ -88,10 +88,10 @@ def test_a_missing_picture_is_named_in_one_line(name, capfd):
 
 @not_windows
 def test_odd_names_do_not_end_a_folder(capfd):
-    """Also a link to itself, and pictures that are given by such names."""
+    """Also a link to itself, and images that are given by such names."""
     weights = small_weights("w.safetensors", ["square", "\x1b[2Jcircle", "$\\frac$"])
     os.mkdir("in")
-    picture(Path("good.png"))
+    image_file(Path("good.png"))
     names = [EVIL.replace("\ud800", ""), "l\udce9", "$\\frac$", "ü" * 125, "z"]
     for name in names:
         os.link("good.png", f"in/{name}.png")

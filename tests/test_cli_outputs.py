@@ -1,4 +1,4 @@
-"""What the commands may write over, and that one bad picture never ends a folder."""
+"""What the commands may write over, and that one bad image never ends a folder."""
 
 import gc
 import json
@@ -14,7 +14,7 @@ from PIL import Image
 from tinymaskrcnn.commands import evaluate, predict
 from tinymaskrcnn.files import mark
 
-from .test_cli import picture, run, small_weights
+from .test_cli import image_file, run, small_weights
 from .test_cli_data import data_set
 
 
@@ -32,7 +32,7 @@ def weights(tmp_path_factory):
 
 
 def shapes_set():
-    """train.json, whose class the model knows, about pictures in train/."""
+    """train.json, whose class the model knows, about images in train/."""
     data_set(change=lambda content: content["categories"][0].update(name="square"))
 
 
@@ -102,7 +102,7 @@ def test_what_we_did_not_write_needs_force_and_what_we_did_does_not(
 
 
 def test_a_result_that_is_a_link_to_an_input_gets_another_name(capsys, weights):
-    picture(Path("a.png"))
+    image_file(Path("a.png"))
     before = Path("a.png").read_bytes()
     Path("out").mkdir()
     os.link("a.png", "out/a_predicted.png")
@@ -121,7 +121,7 @@ def test_results_differ_where_case_does_not_count():
 def test_one_bad_entry_does_not_end_a_folder(capsys, weights):
     Path("in").mkdir()
     for name in ("a.png", "h.png", "z.png"):
-        picture(Path("in", name))
+        image_file(Path("in", name))
     Path("in/b.png").symlink_to("b.png")
     Path("in/c.png").mkdir()
     Path("in/d.png").symlink_to("missing.png")
@@ -151,9 +151,9 @@ def test_one_bad_entry_does_not_end_a_folder(capsys, weights):
 def test_convert_goes_on_after_a_bad_file_and_says_so_in_its_status(capsys):
     shape = {"label": "cell", "points": [[3, 3], [20, 3], [20, 20]], "shape_type": "polygon"}
     for name in ("a", "b"):
-        picture(Path(f"{name}.png"))
+        image_file(Path(f"{name}.png"))
         Path(f"{name}.json").write_text(json.dumps({"shapes": [shape], "imagePath": f"{name}.png"}))
-    Path("b.png").write_bytes(b"not a picture")
+    Path("b.png").write_bytes(b"not an image")
     status, out, err = run(capsys, "convert", ".", "--out", "out.json")
     assert (status, out) == (1, "out.json: 1 image, 1 object: cell 1\n")
     assert err.startswith(".: left out, files that cannot be read (1): b.png (not an image of a")
@@ -163,7 +163,7 @@ def test_convert_goes_on_after_a_bad_file_and_says_so_in_its_status(capsys):
 @pytest.mark.parametrize("force", [[], ["--force"]])
 @pytest.mark.parametrize("target", ["a.png", "a_mask.png", "soft.png"])
 def test_convert_never_writes_over_what_it_reads(capsys, force, target):
-    picture(Path("a.png"))
+    image_file(Path("a.png"))
     mask = np.zeros((48, 40), np.uint8)
     mask[5:20, 5:20] = 1
     Image.fromarray(mask).save("a_mask.png")
@@ -183,7 +183,7 @@ def test_figures_of_the_benchmarks_never_replace_another_file(capsys):
 
 
 def test_a_full_disk_names_the_file_and_keeps_the_old_one(capsys, monkeypatch, weights):
-    picture(Path("a.png"))
+    image_file(Path("a.png"))
     words = call("predict", "a.png", "--out", "out", weights=weights)
     assert run(capsys, *words)[0] == 0
     before = Path("out/a_predicted.png").read_bytes()
@@ -199,7 +199,7 @@ def test_a_full_disk_names_the_file_and_keeps_the_old_one(capsys, monkeypatch, w
 
 
 def test_what_predict_keeps_on_disk_is_closed(capsys, weights):
-    picture(Path("a.png"))
+    image_file(Path("a.png"))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert run(capsys, *call("predict", "a.png", "--json", weights=weights))[0] == 0
@@ -219,7 +219,7 @@ def pages(path):
 
 def test_every_page_is_predicted_by_itself(capsys, weights):
     frames = pages("stack.tif")
-    picture(Path("one.png"))
+    image_file(Path("one.png"))
     Path("alone").mkdir()
     for number, frame in enumerate(frames, start=1):
         frame.save(f"alone/{number}.png")

@@ -21,7 +21,7 @@ from tinymaskrcnn.commands.clips import COLUMNS
 from tinymaskrcnn.datasets.moving_shapes import MovingShapes
 from tinymaskrcnn.viz.draw import as_bytes
 
-from .test_cli import picture, run, small_weights
+from .test_cli import image_file, run, small_weights
 
 
 @pytest.fixture(autouse=True)
@@ -178,7 +178,7 @@ def without_limits(err):
 
 def test_clips_among_images_and_in_folders(capsys, weights):
     Path("in").mkdir()
-    picture(Path("in/a.png"))
+    image_file(Path("in/a.png"))
     make_clip("in/a.mp4")
     make_clip("in/B.MKV", pictures(3))
     Path("in/notes.txt").write_text("no video")
@@ -200,7 +200,7 @@ def test_clips_among_images_and_in_folders(capsys, weights):
 
 def test_videos_in_a_folder_of_images_are_left_out_without_pyav(capsys, monkeypatch, weights):
     Path("in").mkdir()
-    picture(Path("in/a.png"))
+    image_file(Path("in/a.png"))
     make_clip("in/b.mp4")
     monkeypatch.setattr(predict, "find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "av", None)
@@ -249,7 +249,7 @@ def test_dark_frames_are_stretched_as_images_are(capsys, monkeypatch, weights, h
 
 @pytest.mark.parametrize(("option", "value"), [("--every", ["2"]), ("--no-track", [])])
 def test_options_for_videos_need_one(capsys, weights, option, value):
-    picture(Path("a.png"))
+    image_file(Path("a.png"))
     status, _, err = run(capsys, *small("a.png", option, *value, weights=weights))
     assert status == 2 and f"{option}: this is for videos, and there is none" in err
 

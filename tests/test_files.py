@@ -9,7 +9,7 @@ from PIL import Image
 from tinymaskrcnn.errors import InputError
 from tinymaskrcnn.files import check_output, identities, mark, write_atomic, write_image
 
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8))
+IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8))
 
 
 def test_what_is_not_there_may_be_written(tmp_path):
@@ -32,7 +32,7 @@ def test_an_input_is_never_written_over_by_whatever_name(tmp_path, name, force):
 
 def test_files_that_are_not_ours_need_force(tmp_path):
     path = tmp_path / "a.png"
-    PICTURE.save(path)
+    IMAGE.save(path)
     for words in (mark("predict"), mark("check-data"), None):
         with pytest.raises(
             InputError, match=r"a\.png: this .*(that file|exists already); --force replaces it"
@@ -86,7 +86,7 @@ def test_no_file_beside_it_is_touched(tmp_path):
     )
 
 
-def test_a_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_an_image_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     path.write_bytes(b"old")
 
@@ -95,6 +95,6 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match=r"No space left on device: .*a\.png"):
-        write_image(path, PICTURE, mark("predict"))
+        write_image(path, IMAGE, mark("predict"))
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

@@ -1,4 +1,4 @@
-"""The trained models that ship with the package, on the pictures that ship with the project."""
+"""The trained models that ship with the package, on the images that ship with the project."""
 
 import json
 from pathlib import Path
@@ -27,12 +27,12 @@ def test_they_find_what_they_were_trained_on(capsys, name, data, least):
     assert figures["segm"]["AP50"] > 0.85
 
 
-@pytest.mark.parametrize("picture", sorted(p.name for p in (DATA / "shapes").glob("*.png")))
-def test_every_machine_finds_the_same(tmp_path, picture):
+@pytest.mark.parametrize("name", sorted(p.name for p in (DATA / "shapes").glob("*.png")))
+def test_every_machine_finds_the_same(tmp_path, name):
     """As recorded by `tinymaskrcnn predict data/shapes --json`, to rounding."""
-    assert main(["predict", str(DATA / "shapes" / picture), "--json", "--out", str(tmp_path)]) == 0
+    assert main(["predict", str(DATA / "shapes" / name), "--json", "--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "predictions.json").read_text())["annotations"]
-    expected = recorded(picture)
+    expected = recorded(name)
     assert len(found) == len(expected) > 0
     for ours, theirs in zip(found, expected, strict=True):
         assert ours["category_id"] == theirs["category_id"]
@@ -42,9 +42,9 @@ def test_every_machine_finds_the_same(tmp_path, picture):
         assert rle_tools.iou(*masks, [0])[0, 0] > 0.99
 
 
-def recorded(picture):
+def recorded(name):
     content = json.loads(RECORD.read_text())
-    (image,) = (i["id"] for i in content["images"] if Path(i["file_name"]).name == picture)
+    (image,) = (i["id"] for i in content["images"] if Path(i["file_name"]).name == name)
     return [a for a in content["annotations"] if a["image_id"] == image]
 
 

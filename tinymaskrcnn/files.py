@@ -87,20 +87,20 @@ def _ends(path: Path) -> bytes:
         return first + file.read(ENDS)
 
 
-def write_image(path: Path, picture: Image.Image, mark: str, **settings: Any) -> None:
+def write_image(path: Path, image: Image.Image, mark: str, **settings: Any) -> None:
     """Write an image, whole or not at all, in the format that its name gives.
 
     Args:
         path: the file to write.
-        picture: the image.
+        image: the image.
         mark: text to put into its EXIF data (see `check_output`).
         settings: options of Pillow's `save`.
     """
     buffer = io.BytesIO()
     buffer.name = path.name
-    exif = picture.getexif()
+    exif = image.getexif()
     exif[SOFTWARE] = mark
-    picture.save(buffer, exif=exif, **settings)
+    image.save(buffer, exif=exif, **settings)
     write_atomic(path, buffer.getvalue())
 
 

@@ -37,14 +37,14 @@ from .runner import Result, check_all
 from .task import Task
 from .worker import loaded
 
-SECONDS = 60.0  # the most that a picture may take; with right answers it is less than one
+SECONDS = 60.0  # the most that an image may take; with right answers it is less than one
 TRAINING_SECONDS = 600.0
 # the matrix products are small: more threads would only wait for each other
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 STEPS = 60
 SCORE = 0.5
 CLASSES = ToyShapes(1).classes
-SIDE = 64  # of the pictures to train on
+SIDE = 64  # of the images to train on
 SMALL = {
     "min_size": SIDE,
     "max_size": SIDE,
@@ -61,8 +61,8 @@ class Job:
         parts: names of the exercises whose answers are used.
         result: file for the result, JSON.
         picture: file for the drawn detections.
-        image: an image file; None for a picture of toy shapes.
-        train: whether to train a small model first, and detect in one of its pictures.
+        image: an image file; None for an image of toy shapes.
+        train: whether to train a small model first, and detect in one of its images.
     """
 
     parts: Sequence[str]
@@ -78,7 +78,7 @@ class Found:
 
     Args:
         labels: of the detections. classes: their names. seconds: of the detection.
-        precision: AP at IoU 0.5 on this picture; None without ground truth.
+        precision: AP at IoU 0.5 on this image; None without ground truth.
         wrong: one line if an answer failed.
         idle: parts that were never called.
     """
@@ -156,16 +156,16 @@ def _say(what: str, found: Found, package: Found, picture: str) -> None:
     place = shown(PICTURES / f"{picture}.png")
     print(f"{what}: {found}{beside}; {found.seconds:.1f} s -> {place}")
     if found.precision is not None:
-        print(f"   AP at IoU 0.5 on this picture: {found.precision:.2f}")
+        print(f"   AP at IoU 0.5 on this image: {found.precision:.2f}")
 
 
 def _train(right: Sequence[str]) -> int:
-    print(f"{STEPS} steps on two pictures of {SIDE} x {SIDE} pixels, from random weights:")
+    print(f"{STEPS} steps on two images of {SIDE} x {SIDE} pixels, from random weights:")
     found = _run(right, "trained", None, train=True)
     if found.wrong:
         print(found.wrong)
         return 1
-    print(f"Found now, in a picture it has learned: {found} -> {shown(PICTURES / 'trained.png')}")
+    print(f"Found now, in an image it has learned: {found} -> {shown(PICTURES / 'trained.png')}")
     return 0
 
 
@@ -220,7 +220,7 @@ def _work(job: Job) -> Found:
         if job.train:
             model, image, target = _trained()
         else:
-            model, (image, target) = load_model("shapes"), _picture(job.image)
+            model, (image, target) = load_model("shapes"), _image(job.image)
         start = time.perf_counter()
         (found,) = model.detect([image])
         found = found[found.scores >= SCORE]
@@ -240,7 +240,7 @@ def _noting(called: set[str], name: str, answer: Callable[..., Any]) -> Callable
     return noted
 
 
-def _picture(path: str | None) -> tuple[np.ndarray, Any]:
+def _image(path: str | None) -> tuple[np.ndarray, Any]:
     return sample_set("shapes")[0] if path is None else (read_image(path), None)
 
 
@@ -252,7 +252,7 @@ def _hits(found: Any, target: Any) -> tuple[np.ndarray, int]:
 
 
 def _trained() -> tuple[Any, np.ndarray, Any]:
-    """A small model after some steps on two pictures, and one of them."""
+    """A small model after some steps on two images, and one of them."""
     data = ToyShapes(2, size=SIDE, min_objects=1, max_objects=3)
     images, targets = zip(*(data[i] for i in range(len(data))), strict=True)
     model = maskrcnn_tiny(len(data.classes) + 1, **SMALL)

@@ -16,7 +16,7 @@ EVERY = 12  # show every twelfth ignored anchor: there are many
 
 
 def matching_panels(
-    pictures: Mapping[str, np.ndarray],
+    images: Mapping[str, np.ndarray],
     truths: Mapping[str, np.ndarray],
     anchors: np.ndarray,
     decisions: Mapping[str, np.ndarray],
@@ -26,14 +26,14 @@ def matching_panels(
     sampled background; titles give the counts of all of them.
 
     Args:
-        pictures: (C, H, W) by name.
+        images: (C, H, W) by name.
         truths: (G, 4) for each image.
         anchors: (M, 4), the same for all images.
         decisions: (M,) from `Matcher`, for each image.
         drawn: indices of the sampled background, for each image.
     """
     panels = {}
-    for name, picture in pictures.items():
+    for name, image in images.items():
         matches = decisions[name]
         between = np.flatnonzero(matches == BETWEEN)
         kinds = {
@@ -44,7 +44,7 @@ def matching_panels(
         for title, (which, colour, width) in kinds.items():
             truth = Layer(truths[name], GROUND_TRUTH, width=2)
             layer = Layer(anchors[which], colour, width=width)
-            panels[f"{name}: {title}"] = picture, [layer, truth]
+            panels[f"{name}: {title}"] = image, [layer, truth]
     return box_panels(panels, 3, 3.2, 0.5)
 
 

@@ -36,8 +36,8 @@ def score_maps(
     wide = len(maps) + 1
     figure = new_figure(1.75 * wide + 0.6, 2.0 * len(rows))
     axes = figure.subplots(len(rows), wide, squeeze=False)
-    for line, (name, (picture, logits)) in zip(axes, rows.items(), strict=True):
-        line[0].imshow(np.clip(picture[:3], 0, 1).transpose(1, 2, 0))
+    for line, (name, (image, logits)) in zip(axes, rows.items(), strict=True):
+        line[0].imshow(np.clip(image[:3], 0, 1).transpose(1, 2, 0))
         line[0].set_title(name, size=9.5)
         for i, level in enumerate(best_of_cells(logits, maps)):
             heat = line[i + 1].imshow(level, cmap=HEAT, vmin=0, vmax=1, interpolation="nearest")
@@ -61,7 +61,7 @@ def best_of_cells(logits: np.ndarray, maps: Sequence[Size]) -> list[np.ndarray]:
 
 
 def filter_panels(
-    pictures: Mapping[str, np.ndarray],
+    images: Mapping[str, np.ndarray],
     traces: Mapping[str, Trace],
     truths: Mapping[str, np.ndarray],
     best: int = 60,
@@ -70,7 +70,7 @@ def filter_panels(
     chosen anchors of which clipping leaves nothing.
 
     Args:
-        pictures: by name: (C, H, W), in the size that the model sees.
+        images: by name: (C, H, W), in the size that the model sees.
         traces: one per image, which was the first of its pass.
         truths: (G, 4) for each image.
         best: how many anchors to show.
@@ -87,12 +87,12 @@ def filter_panels(
             f"{len(gone)} of all lie outside": Layer(t["rpn.moved"][0, gone], DROPPED, width=0.7),
         }
         for title, layer in stages.items():
-            panels[f"{name}: {title}"] = pictures[name], [layer, truth]
+            panels[f"{name}: {title}"] = images[name], [layer, truth]
     return box_panels(panels, 4, 2.6, 0.4, OUTSIDE)
 
 
 def suppression_panels(
-    pictures: Mapping[str, np.ndarray],
+    images: Mapping[str, np.ndarray],
     traces: Mapping[str, Trace],
     truths: Mapping[str, np.ndarray],
     best: int = 60,
@@ -114,5 +114,5 @@ def suppression_panels(
             f"all {len(final)} proposals": Layer(final, PROPOSAL, width=0.7),
         }
         for title, layer in stages.items():
-            panels[f"{name}: {title}"] = pictures[name], [layer, Layer(truths[name], GROUND_TRUTH)]
+            panels[f"{name}: {title}"] = images[name], [layer, Layer(truths[name], GROUND_TRUTH)]
     return box_panels(panels, 4, 2.6, 0.4)

@@ -68,12 +68,12 @@ class Watched(Trainer):
 
 def snapshot(model: Any) -> dict[str, Any]:
     """Everything recorded at one moment."""
-    pictures = [sample_set("shapes")[i] for i in range(6)]
+    samples = [sample_set("shapes")[i] for i in range(6)]
     seen, objects, hits, truths = np.zeros(5), 0, 0, 0
-    for i, (image, target) in enumerate(pictures):
+    for i, (image, target) in enumerate(samples):
         with tm.trace() as t:
             losses, _ = model.evaluate_losses([image], [target], np.random.default_rng(i))
-        seen += [losses[name] / len(pictures) for name in LOSSES]
+        seen += [losses[name] / len(samples) for name in LOSSES]
         overlap = box_iou(t["transform.targets"][0]["boxes"], t["rpn.proposals"][0])
         objects += int((overlap.max(axis=0) >= 0.5).sum())
         hits += int((overlap[:, :BEST].max(axis=1) >= 0.5).sum())
@@ -85,7 +85,7 @@ def snapshot(model: Any) -> dict[str, Any]:
         "recall": hits / truths,
         "box_ap": figures["bbox"]["AP"],
         "mask_ap": figures["segm"]["AP"],
-        **watched(model, *pictures[WATCHED]),
+        **watched(model, *samples[WATCHED]),
     }
 
 

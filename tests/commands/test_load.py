@@ -1,4 +1,4 @@
-"""Many pictures, and many objects in one: memory does not grow with either."""
+"""Many images, and many objects in one: memory does not grow with either."""
 
 import json
 import sys
@@ -31,7 +31,7 @@ def resident():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.soak
-def test_a_thousand_pictures_in_one_run_need_no_more_memory_than_a_hundred(tmp_path, monkeypatch):
+def test_a_thousand_images_in_one_run_need_no_more_memory_than_a_hundred(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     for number in range(1000):
         size = rng.integers(40, 120, 2)
@@ -39,27 +39,27 @@ def test_a_thousand_pictures_in_one_run_need_no_more_memory_than_a_hundred(tmp_p
         Image.fromarray(pixels).save(tmp_path / f"{number:04d}.png")
     weights = small_weights(tmp_path / "w.safetensors")
     seen = []
-    read = predict.read_picture
+    read = predict.read_compact
 
     def counted(*arguments):
         seen.append(resident())
         return read(*arguments)
 
-    monkeypatch.setattr(predict, "read_picture", counted)
+    monkeypatch.setattr(predict, "read_compact", counted)
     call = ["predict", str(tmp_path), "--weights", weights, "--out", str(tmp_path / "out")]
     assert main([*call, "--score", "0", "--threads", "1", "--json"]) == 0
     assert len(seen) == 1000
     seen.append(resident())
-    print(f"resident before every hundredth picture, MB: {[size >> 20 for size in seen[::100]]}")
+    print(f"resident before every hundredth image, MB: {[size >> 20 for size in seen[::100]]}")
     peaks = {count: max(seen[: count + 1]) >> 20 for count in (100, 500, 1000)}
-    print(f"peak within the first 100, 500, 1000 pictures, MB: {peaks}")
+    print(f"peak within the first 100, 500, 1000 images, MB: {peaks}")
     content = json.loads((tmp_path / "out/predictions.json").read_text())
     print(f"objects written: {len(content['annotations'])}")
     assert [image["id"] for image in content["images"]] == list(range(1, 1001))
     assert max(seen[100:]) - seen[100] < 30 << 20
 
 
-def test_300_objects_in_a_large_picture_need_no_300_large_masks(tmp_path):
+def test_300_objects_in_a_large_image_need_no_300_large_masks(tmp_path):
     """Drawn and written in every format; float masks would be 1.8 GB, bool ones 450 MB."""
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, (WIDTH - 200, HEIGHT - 200), (OBJECTS, 2))
@@ -96,7 +96,7 @@ def test_300_objects_in_a_large_picture_need_no_300_large_masks(tmp_path):
     assert peak < 200 << 20
 
 
-def test_400_true_objects_in_a_large_picture_need_no_400_large_masks(tmp_path):
+def test_400_true_objects_in_a_large_image_need_no_400_large_masks(tmp_path):
     """Read, changed, cut to goals, resized, compared and drawn; whole masks would be 420 MB."""
     side, count = 1024, 400
     Image.new("RGB", (side, side)).save(tmp_path / "a.png")

@@ -49,7 +49,7 @@ def test_what_is_kept_comes_back_in_its_order(tmp_path):
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_pictures_of_several_ranks_come_back_in_their_order(tmp_path, size):
+def test_images_of_several_ranks_come_back_in_their_order(tmp_path, size):
     spools = [spool_of(tmp_path, SOME[rank::size]) for rank in range(size)]
     for rank, spool in enumerate(spools):
         assert list(in_order(spool, 3, Rank(rank, spools))) == SOME

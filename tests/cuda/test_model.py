@@ -34,7 +34,7 @@ SMALLEST = {  # the smallest numbers that still give every part something to do
 }
 
 
-def picture(seed=0, height=28, width=60):
+def example(seed=0, height=28, width=60):
     """An image with two rectangles, and its target."""
     rng = np.random.default_rng(seed)
     image = rng.random((3, height, width)).astype(np.float32)
@@ -48,7 +48,7 @@ def picture(seed=0, height=28, width=60):
 
 def step(model, optimizer):
     """Make a step; return the losses before it, and all gradients."""
-    images, targets = zip(picture(), picture(1), strict=True)
+    images, targets = zip(example(), example(1), strict=True)
     losses = model(images, targets, np.random.default_rng(0))
     sum(losses.values()).backward()
     gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
@@ -93,7 +93,7 @@ def test_training_step(gpu, norm, kind):
 
 
 def test_prediction(gpu):
-    image, _ = picture()
+    image, _ = example()
     here, there = (maskrcnn_tiny(4, **SMALLEST).eval() for _ in range(2))
     there.to("cuda")
     (expected,), (found,) = here([image]), there([image])
@@ -104,7 +104,7 @@ def test_prediction(gpu):
 
 
 def test_there_and_back(gpu):
-    model, image = maskrcnn_tiny(4, **SMALLEST), picture()[0]
+    model, image = maskrcnn_tiny(4, **SMALLEST), example()[0]
     before = {name: array.copy() for name, array in model.state_dict().items()}
     assert model.to("cuda").device == "cuda"
     assert {device_of(p.data) for p in model.parameters()} == {"cuda"}

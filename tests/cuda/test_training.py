@@ -9,7 +9,7 @@ from tinymaskrcnn.training import Recipe, Trainer
 from tinymaskrcnn.weights import load_weights
 
 from .modes import mode
-from .test_model import SMALLEST, picture
+from .test_model import SMALLEST, example
 
 pytestmark = [
     pytest.mark.cuda,
@@ -22,7 +22,7 @@ def train(out, device, steps, resume=False):
     settings = {"batch_size": 2, "warmup_steps": 0, "checkpoint_every": 1, "sample_every": 0}
     recipe = Recipe(steps=2, ema=0.9, optimizer="sgd", lr=0.01, flip=0.0, **settings)
     model = maskrcnn_tiny(4, **SMALLEST).to(device)
-    data = [picture(), picture(1)]
+    data = [example(), example(1)]
     trainer = Trainer(model, data, None, recipe, out, resume=resume, show_progress=False)
     if steps < 2:
 

@@ -26,7 +26,7 @@ from tinymaskrcnn.detection.cropped_masks import CroppedMasks
 from tinymaskrcnn.errors import InputError
 
 
-def picture(height, width, objects, seed):
+def example(height, width, objects, seed):
     """A random image whose objects are rectangles, each with its own colour in channel 0.
 
     Later ones cover earlier ones; the background is 0 in every channel.
@@ -46,7 +46,7 @@ def picture(height, width, objects, seed):
     return image, target_from_masks(masks, labels, image_id=5)
 
 
-class Pictures:
+class Images:
     """A data set of such images, of different sizes; image `broken` cannot be read."""
 
     def __init__(self, count, broken=None):
@@ -57,15 +57,15 @@ class Pictures:
 
     def __getitem__(self, index):
         if index == self.broken:
-            raise InputError(f"picture {index} is broken")
-        return picture(24 + 5 * index, 40 - 3 * index, 1 + index % 4, seed=index)
+            raise InputError(f"example {index} is broken")
+        return example(24 + 5 * index, 40 - 3 * index, 1 + index % 4, seed=index)
 
     def describe(self, index):
         return f"number {index}"
 
 
-pictures = st.builds(
-    picture, st.integers(1, 40), st.integers(1, 40), st.integers(0, 4), st.integers(0, 10**6)
+examples = st.builds(
+    example, st.integers(1, 40), st.integers(1, 40), st.integers(0, 4), st.integers(0, 10**6)
 )
 law = settings(deadline=None, max_examples=50)
 
@@ -114,7 +114,7 @@ def test_a_flip_mirrors_boxes_that_are_not_tight():
 
 
 def test_doubling_makes_four_of_every_pixel():
-    image, target = picture(12, 9, 3, seed=1)
+    image, target = example(12, 9, 3, seed=1)
     doubled, after = resize(image, target, 24, 18)
     assert doubled.shape == (3, 24, 18)
     np.testing.assert_array_equal(after["masks"], target["masks"].repeat(2, 1).repeat(2, 2))
@@ -160,7 +160,7 @@ def test_a_pasted_object_covers_what_is_below():
 
 
 def test_crowds_are_never_pasted_and_stay_below():
-    image, target = picture(20, 30, 2, seed=3)
+    image, target = example(20, 30, 2, seed=3)
     crowd = target | {"iscrowd": np.ones(len(target["labels"]), bool)}
     rng = np.random.default_rng(0)
     assert_equal_pairs(copy_paste(image, target, image + 1, crowd, rng), (image, target))
@@ -172,7 +172,7 @@ def test_crowds_are_never_pasted_and_stay_below():
 
 
 @law
-@given(pictures)
+@given(examples)
 @pytest.mark.parametrize("change", [flip, vertical_flip, transpose])
 def test_flips_twice_are_the_identity_and_lose_nothing(change, pair):
     once = change(*pair)
@@ -182,7 +182,7 @@ def test_flips_twice_are_the_identity_and_lose_nothing(change, pair):
 
 
 @law
-@given(pictures)
+@given(examples)
 @pytest.mark.parametrize("change", [flip, vertical_flip, transpose])
 def test_masks_move_with_their_pixels(change, pair):
     image, target = change(*pair)
@@ -191,7 +191,7 @@ def test_masks_move_with_their_pixels(change, pair):
 
 
 @law
-@given(pictures, st.integers(0, 10**6), st.floats(0.05, 0.7))
+@given(examples, st.integers(0, 10**6), st.floats(0.05, 0.7))
 def test_scale_jitter_keeps_target_and_canvas(pair, seed, strength):
     image, target = jitter_scale(*pair, np.random.default_rng(seed), strength)
     assert_consistent(image, target)
@@ -215,7 +215,7 @@ def test_scaled_masks_lie_on_their_objects():
 
 
 @law
-@given(pictures, st.integers(0, 10**6), st.floats(0, 1))
+@given(examples, st.integers(0, 10**6), st.floats(0, 1))
 def test_colour_jitter_keeps_range_and_grey(pair, seed, strength):
     image = jitter_colour(pair[0], np.random.default_rng(seed), strength)
     assert image.dtype == np.float32
@@ -226,15 +226,15 @@ def test_colour_jitter_keeps_range_and_grey(pair, seed, strength):
 
 
 def test_colour_jitter_of_strength_zero_changes_nothing():
-    image, _ = picture(9, 9, 3, seed=0)
+    image, _ = example(9, 9, 3, seed=0)
     np.testing.assert_allclose(
         jitter_colour(image, np.random.default_rng(0), 0.0), image, atol=1e-6
     )
 
 
 @law
-@given(pictures, st.integers(0, 10**6), st.floats(0.01, 0.9))
-def test_crops_are_windows_of_picture_and_masks(pair, seed, strength):
+@given(examples, st.integers(0, 10**6), st.floats(0.01, 0.9))
+def test_crops_are_windows_of_image_and_masks(pair, seed, strength):
     image, target = pair
     height, width = image.shape[1:]
     image = image.copy()
@@ -264,7 +264,7 @@ def painted(pair, values):
 
 
 @law
-@given(pictures, pictures, st.integers(0, 10**6))
+@given(examples, examples, st.integers(0, 10**6))
 def test_pasting_keeps_boxes_and_masks_right(pair, other, seed):
     """Every mask covers exactly the pixels of its own object. Pasted objects lie on top, and are
     whole wherever there is room.
@@ -307,9 +307,9 @@ def test_offsets_show_as_much_as_there_is_room_for(used, side, seed):
 
 
 @law
-@given(pictures, st.integers(0, 10**6))
+@given(examples, st.integers(0, 10**6))
 def test_the_whole_chain_is_consistent_and_repeatable(pair, seed):
-    augmentation = Augmentation(0.5, 0.5, 0.5, 0.3, 0.2, 0.4, 0.7, Pictures(4))
+    augmentation = Augmentation(0.5, 0.5, 0.5, 0.3, 0.2, 0.4, 0.7, Images(4))
     before = [pair[0].copy(), {name: np.copy(value) for name, value in pair[1].items()}]
     once = augmentation(*pair, np.random.default_rng(seed))
     assert_consistent(*once)
@@ -319,7 +319,7 @@ def test_the_whole_chain_is_consistent_and_repeatable(pair, seed):
 
 @pytest.mark.parametrize("settings", [{"crop": 0.5}, {"copy_paste": 0.8}, {"flip": 0.5}])
 def test_what_a_step_sees_depends_on_seed_and_step_alone(settings):
-    dataset = Pictures(7)
+    dataset = Images(7)
     partners = {"partners": dataset} if "copy_paste" in settings else {}
     augment = Augmentation(**{"flip": 0.0, **settings, **partners})
 
@@ -337,7 +337,7 @@ def test_what_a_step_sees_depends_on_seed_and_step_alone(settings):
 
 def test_new_settings_take_no_chances_from_the_old_ones():
     """Recipes from before the new settings still give the same images."""
-    pair = picture(20, 30, 3, seed=2)
+    pair = example(20, 30, 3, seed=2)
     once = Augmentation(0.5, scale_jitter=0.3, colour_jitter=0.3)(*pair, np.random.default_rng(1))
     rng = np.random.default_rng(1)
     image, target = pair
@@ -351,31 +351,31 @@ def test_new_settings_take_no_chances_from_the_old_ones():
 # edges
 
 
-def test_pasting_needs_pictures_to_paste_from():
+def test_pasting_needs_images_to_paste_from():
     with pytest.raises(InputError, match="copy_paste needs partners"):
         Augmentation(copy_paste=0.5)
 
 
 def test_a_broken_partner_is_named():
-    augmentation = Augmentation(copy_paste=1.0, partners=Pictures(1, broken=0))
-    with pytest.raises(InputError, match="picture 0 is broken") as caught:
-        augmentation(*picture(20, 30, 3, seed=2), np.random.default_rng(0))
+    augmentation = Augmentation(copy_paste=1.0, partners=Images(1, broken=0))
+    with pytest.raises(InputError, match="example 0 is broken") as caught:
+        augmentation(*example(20, 30, 3, seed=2), np.random.default_rng(0))
     assert caught.value.__notes__ == ["while pasting from number 0"]
 
 
 def test_without_any_setting_nothing_changes():
-    pair = picture(20, 30, 3, seed=2)
+    pair = example(20, 30, 3, seed=2)
     assert_equal_pairs(Augmentation(flip=0.0)(*pair, np.random.default_rng(0)), pair)
 
 
 def test_probability_one_always_flips():
-    pair = picture(20, 30, 3, seed=2)
+    pair = example(20, 30, 3, seed=2)
     always = Augmentation(flip=1.0)
     assert_equal_pairs(always(*pair, np.random.default_rng(0)), flip(*pair))
 
 
 def test_a_target_without_optional_entries():
-    image, target = picture(20, 30, 3, seed=2)
+    image, target = example(20, 30, 3, seed=2)
     bare = {name: target[name] for name in ("boxes", "labels", "masks")}
     augmentation = Augmentation(1.0, 1.0, 1.0, 0.3, 0.2)
     after = SimpleNamespace(**augmentation(image, bare, np.random.default_rng(0))[1])
@@ -397,7 +397,7 @@ def windows(draw_from):
 
 
 @law
-@given(pictures, st.data())
+@given(examples, st.data())
 def test_a_crop_shows_the_whole_masks_through_its_window(pair, data):
     """Its objects are those of which enough is left, each as the window shows it; no copies."""
     image, target = pair
@@ -445,7 +445,7 @@ def test_objects_outside_the_window_are_not_touched(change):
 @pytest.mark.parametrize(("height", "width"), [(100, 130), (100, 20), (7, 9)])
 @pytest.mark.parametrize("jitter", [0.0, 0.3])
 def test_every_crop_has_the_size_that_was_asked_for_or_the_image_has(height, width, jitter):
-    image, target = picture(height, width, 3, seed=1)
+    image, target = example(height, width, 3, seed=1)
     augment = Augmentation(crop_size=32, scale_jitter=jitter)
     for seed in range(20):
         cropped, inside = augment(image, target, np.random.default_rng(seed))
@@ -481,7 +481,7 @@ def test_an_image_without_objects_is_cropped_too():
 
 
 @law
-@given(pictures, st.integers(0, 2**32))
+@given(examples, st.integers(0, 2**32))
 def test_images_of_8_bits_go_the_same_way(pair, seed):
     """The same changes are drawn, objects are the same, and the colours, up to rounding."""
     image, target = pair

@@ -13,11 +13,11 @@ from tinymaskrcnn.datasets.issues import ODD, REFUSED
 def make(tmp_path):
     """Write a set of grey images with one object each, by name and grey value."""
 
-    def make(name, **pictures):
+    def make(name, **images):
         folder = tmp_path / name
         (folder / "images").mkdir(parents=True)
         content = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "one"}]}
-        for id_, (stem, value) in enumerate(pictures.items(), start=1):
+        for id_, (stem, value) in enumerate(images.items(), start=1):
             file = f"{stem}.png"
             Image.new("L", (30, 20), value).save(folder / "images" / file)
             content["images"].append({"id": id_, "file_name": file, "height": 20, "width": 30})
@@ -51,7 +51,7 @@ def test_a_good_set(make):
     assert set(checked.digests) == {1, 2}
 
 
-def test_pictures_that_cannot_be_read_or_are_of_another_size(make):
+def test_images_that_cannot_be_read_or_are_of_another_size(make):
     path = make("a", x=1, y=2, z=3)
     images = path.parent / "images"
     content = (images / "x.png").read_bytes()
@@ -67,7 +67,7 @@ def test_pictures_that_cannot_be_read_or_are_of_another_size(make):
     assert set(checked.digests) == {2, 3}
 
 
-def test_equal_pictures_in_one_set(make):
+def test_equal_images_in_one_set(make):
     path = make("a", x=1, y=2, z=1)
     assert found(check_set(path)) == [(ODD, "identical images in the set", "image z.png")]
 
@@ -107,12 +107,12 @@ def test_the_digest_is_of_pixels_and_shape():
 # edges
 
 
-def test_a_set_without_pictures(make):
+def test_a_set_without_images(make):
     path = make("a")
     assert found(check_set(path)) == [(REFUSED, "no images", "images")]
 
 
-def test_every_picture_is_shown_to_the_bar(make):
+def test_every_image_is_shown_to_the_bar(make):
     path = make("a", x=1, y=2, z=3)
     shutil.copy(path.parent / "images/x.png", path.parent / "images/w.png")
     seen = []

@@ -47,7 +47,7 @@ CONTENT = {
 }
 
 
-def write_pictures(folder):
+def write_images(folder):
     folder.mkdir(exist_ok=True)
     for name, size in (("a.png", (6, 4)), ("b.png", (3, 5))):
         Image.new("L", size, 128).save(folder / name)
@@ -60,7 +60,7 @@ def write(tmp_path):
     def write(change=lambda content: None, folder="images"):
         content = copy.deepcopy(CONTENT)
         change(content)
-        write_pictures(tmp_path / folder)
+        write_images(tmp_path / folder)
         path = tmp_path / "set.json"
         path.write_text(json.dumps(content))
         return path
@@ -71,7 +71,7 @@ def write(tmp_path):
 # by hand
 
 
-def test_pictures_objects_and_classes(write):
+def test_images_objects_and_classes(write):
     dataset = CocoDataset(write())
     assert len(dataset) == 2
     assert dataset.classes == ["three", "seven"]
@@ -89,14 +89,14 @@ def test_pictures_objects_and_classes(write):
     assert target["image_id"] == 30
 
 
-def test_a_picture_without_objects_is_kept(write):
+def test_an_image_without_objects_is_kept(write):
     image, target = CocoDataset(write(), channels=1)[1]
     assert image.shape == (1, 5, 3)
     assert target["boxes"].shape == (0, 4)
     assert target["masks"].shape == (0, 5, 3)
 
 
-def test_pictures_may_lie_beside_the_json_or_where_it_is_said(write, tmp_path):
+def test_images_may_lie_beside_the_json_or_where_it_is_said(write, tmp_path):
     assert len(CocoDataset(write(folder="."))) == 2
     assert CocoDataset(write(folder="elsewhere"), tmp_path / "elsewhere")[0][0].shape == (3, 4, 6)
 
@@ -233,7 +233,7 @@ def test_a_missing_json_is_named(tmp_path):
         CocoDataset(tmp_path / "none.json")
 
 
-def test_a_picture_of_another_size_is_refused(write):
+def test_an_image_of_another_size_is_refused(write):
     def change(content):
         content["images"][0]["height"] = 40
         content["annotations"] = []
@@ -251,15 +251,15 @@ def test_what_the_files_hold_besides_is_said_once_for_each_kind(write, tmp_path,
     frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
     (tmp_path / "a.tif").replace(tmp_path / "images/a.png")
     with caplog.at_level(logging.WARNING):
-        CocoDataset(path).check_pictures()
+        CocoDataset(path).check_images()
     kind = "files with several pages or frames, of which only the first is read"
     assert caplog.messages[-1] == f"{path}: {kind} (1): {tmp_path / 'images/a.png'}"
 
 
 @pytest.fixture(scope="module")
-def pictures_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    write_pictures(folder / "images")
+def images_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    write_images(folder / "images")
     return folder
 
 
@@ -280,7 +280,7 @@ def places(value, path=()):
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
-def test_any_damage_is_refused_or_survived(pictures_folder, data):
+def test_any_damage_is_refused_or_survived(images_folder, data):
     content = copy.deepcopy(CONTENT)
     for _ in range(data.draw(st.integers(1, 3))):
         *way, last = data.draw(st.sampled_from([place for place in places(content) if place]))
@@ -288,7 +288,7 @@ def test_any_damage_is_refused_or_survived(pictures_folder, data):
         for key in way:
             parent = parent[key]
         parent[last] = copy.deepcopy(data.draw(ODD))
-    path = pictures_folder / "set.json"
+    path = images_folder / "set.json"
     path.write_text(json.dumps(content))
     try:
         dataset = CocoDataset(path)

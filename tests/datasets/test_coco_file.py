@@ -71,13 +71,13 @@ def polygon(*numbers):
         "/data/%62.png",
     ],
 )
-def test_a_picture_with_another_machines_folders_is_found_by_its_bare_name(read, name, tmp_path):
+def test_an_image_with_another_machines_folders_is_found_by_its_bare_name(read, name, tmp_path):
     file = read(lambda content: content.images[1].update(file_name=name))
     assert file.files[2] == tmp_path / "images/b.png"
     assert found(file) == [(ODD, "images found by their bare name alone", f"image {name}")]
 
 
-def test_a_bare_name_that_two_pictures_have_is_refused(read):
+def test_a_bare_name_that_two_images_have_is_refused(read):
     for other in ("/home/x/a.png", "/home/y/a.png"):
         names = iter((other, "/home/z/a.png"))
         file = read(lambda c, names=names: [e.update(file_name=next(names)) for e in c.images])
@@ -150,7 +150,7 @@ def test_every_issue_of_an_object(read, change, level, kind):
         ),
     ],
 )
-def test_every_issue_of_pictures_and_categories(read, change, expected):
+def test_every_issue_of_images_and_categories(read, change, expected):
     assert any(
         level == expected[0] and kind.startswith(expected[1])
         for level, kind, _ in found(read(change))
@@ -190,7 +190,7 @@ def test_a_class_called_background_and_ids_from_zero(read):
     ]
 
 
-def test_what_is_wrong_with_a_picture_is_not_said_again_of_its_objects(read):
+def test_what_is_wrong_with_an_image_is_not_said_again_of_its_objects(read):
     file = read(lambda content: content.images[0].update(height="20"))
     assert found(file) == [(REFUSED, "images with a missing or wrong height", "image 1")]
     file = read(classes=["one"])
@@ -198,7 +198,7 @@ def test_what_is_wrong_with_a_picture_is_not_said_again_of_its_objects(read):
     assert kinds == ["categories that are not among the classes", "images without objects"]
 
 
-def test_pictures_above_the_limit(read):
+def test_images_above_the_limit(read):
     file = read(max_pixels=500)
     assert [kind for _, kind, _ in found(file)] == ["images larger than the limit"] * 2
     assert "30 x 20 = 600 pixels, more than the limit of 500" in file.issues[0].detail

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from tinymaskrcnn.datasets import images, read_image
-from tinymaskrcnn.datasets.images import orientation_of, page_count, picture_size, unread
+from tinymaskrcnn.datasets.images import image_size, orientation_of, page_count, unread
 from tinymaskrcnn.errors import InputError
 
 RGB = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [128, 64, 32], [9, 9, 9]]])
@@ -68,15 +68,15 @@ def test_exif_orientation_is_done(tmp_path, rgb, orientation, pixels):
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected(pixels))
 
 
-def test_damaged_exif_does_not_cost_the_picture(tmp_path, rgb, caplog):
+def test_damaged_exif_does_not_cost_the_image(tmp_path, rgb, caplog):
     rgb.save(tmp_path / "a.png", exif=b"Exif\0\0no such thing")
     with caplog.at_level(logging.WARNING):
         np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected(RGB))
     assert caplog.messages == [f"{tmp_path / 'a.png'}: its EXIF data is damaged; taken as upright"]
-    assert picture_size(tmp_path / "a.png") == (2, 3)
+    assert image_size(tmp_path / "a.png") == (2, 3)
 
 
-def test_the_first_picture_of_a_stereo_jpeg(tmp_path):
+def test_the_first_image_of_a_stereo_jpeg(tmp_path):
     frames = [Image.new("RGB", (16, 8), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "a.mpo", save_all=True, append_images=frames[1:])
     (tmp_path / "a.mpo").rename(tmp_path / "a.jpg")
@@ -171,7 +171,7 @@ def test_every_page_can_be_read(tmp_path, name):
     assert unread(path, page=2) == []
 
 
-def test_a_picture_of_one_page_has_no_second(tmp_path, rgb):
+def test_an_image_of_one_page_has_no_second(tmp_path, rgb):
     rgb.save(tmp_path / "a.png")
     assert page_count(tmp_path / "a.png") == 1 and page_count(tmp_path / "none.png") == 1
     with pytest.raises(InputError, match=r"a\.png: page 2: the file has 1 page\(s\)"):
@@ -247,7 +247,7 @@ def test_a_png_is_not_decoded_to_find_no_orientation(tmp_path, rgb):
     assert orientation_of(tmp_path / "a.png") == 1
     content = (tmp_path / "a.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(content[:50])
-    assert picture_size(tmp_path / "cut.png") == (2, 3)
+    assert image_size(tmp_path / "cut.png") == (2, 3)
 
 
 # laws
@@ -257,9 +257,9 @@ def test_a_png_is_not_decoded_to_find_no_orientation(tmp_path, rgb):
 def test_strips_make_no_difference(tmp_path, monkeypatch, kind):
     pixels = np.random.default_rng(0).integers(0, 255, (23, 7, 4), np.uint8)
     wide = {"I;16": pixels[..., 0].astype(np.uint16) * 9, "F": pixels[..., 0] / np.float32(7)}
-    picture = Image.fromarray(wide.get(kind, pixels))
+    image = Image.fromarray(wide.get(kind, pixels))
     path = tmp_path / "a.tif"
-    (picture if kind in wide else picture.convert(kind)).save(path)
+    (image if kind in wide else image.convert(kind)).save(path)
     whole = read_image(path)
     monkeypatch.setattr(images, "STRIP_PIXELS", 30)
     np.testing.assert_array_equal(read_image(path), whole)
@@ -307,7 +307,7 @@ def test_all_orientations_are_pillows(tmp_path, name, orientation):
         image.load()
         upright = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     np.testing.assert_array_equal(read_image(tmp_path / name), expected(upright))
-    assert picture_size(tmp_path / name) == upright.shape[:2]
+    assert image_size(tmp_path / name) == upright.shape[:2]
 
 
 # edges
@@ -317,11 +317,11 @@ def test_very_wide_and_very_high(tmp_path):
     for size in ((60000, 2), (1, 60000)):
         Image.new("L", size, 255).save(tmp_path / "a.png")
         assert read_image(tmp_path / "a.png").shape == (3, *size[::-1])
-        assert picture_size(tmp_path / "a.png") == size[::-1]
+        assert image_size(tmp_path / "a.png") == size[::-1]
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's own figures")
-def test_memory_is_bounded_by_the_picture_and_the_result(tmp_path):
+def test_memory_is_bounded_by_the_image_and_the_result(tmp_path):
     side = 4000
     Image.new("RGB", (side, side), "red").save(tmp_path / "a.png", exif=turned(6))
     program = (
@@ -358,7 +358,7 @@ def bad_files(folder):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 50, 3), np.uint8)).save(whole)
     (folder / "empty.png").touch()
     (folder / "cut.png").write_bytes(whole.read_bytes()[:3000])
-    (folder / "text.png").write_text("not a picture")
+    (folder / "text.png").write_text("not an image")
     Image.fromarray(np.float32([[0, np.nan]])).save(folder / "nan.tif")
     for kind in ("jpg", "bmp", "tif", "gif", "webp"):
         Image.open(whole).save(folder / f"cut.{kind}")

@@ -9,7 +9,7 @@ from tinymaskrcnn.datasets.loader import Loader
 from tinymaskrcnn.datasets.named_dataset import NamedDataset
 from tinymaskrcnn.models.transform import Transform, TransformConfig
 
-from .test_augment import assert_equal_pairs, picture
+from .test_augment import assert_equal_pairs, example
 
 WHOLE = TransformConfig(min_size=24, max_size=24)
 
@@ -27,7 +27,7 @@ class Bytes:
 
     def __getitem__(self, index):
         self.read += 1
-        image, target = picture(*self.size, 1 + index % 4, seed=index)
+        image, target = example(*self.size, 1 + index % 4, seed=index)
         noise = np.random.default_rng(index).integers(0, 256, image.shape)
         noise = noise if index % 3 else noise[:1].repeat(3, 0)
         return (noise / np.float32(255)).astype(np.float32), target
@@ -65,7 +65,7 @@ def test_images_are_read_once_and_a_grey_one_is_kept_as_one_channel():
     for _ in range(3):
         for index in range(len(images)):
             images[index]
-    assert images.dataset.pictures.read == len(images)
+    assert images.dataset.samples.read == len(images)
     assert images[0][0].shape == (3, 18, 24)
     assert images[0][0].strides[0] == 0 != images[1][0].strides[0]
 
@@ -85,7 +85,7 @@ def test_memory_is_bounded_and_changes_nothing(caplog):
     assert 0 < tight.used <= 4000 < free.used
     assert none.used == 0
     assert caplog.text.count("kept in memory") == 2
-    assert free.dataset.pictures.read < tight.dataset.pictures.read < none.dataset.pictures.read
+    assert free.dataset.samples.read < tight.dataset.samples.read < none.dataset.samples.read
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ class Numbers:
     def __getitem__(self, index):
         time.sleep(self.delay)
         if index == self.broken:
-            raise InputError(f"picture {index} is broken")
+            raise InputError(f"image {index} is broken")
         self.read += 1
         return np.full((3, 2, 2), index, np.float32), {"labels": np.array([index])}
 
@@ -46,7 +46,7 @@ def loader_threads():
 # by hand
 
 
-def test_a_batch_holds_the_pictures_that_it_names():
+def test_a_batch_holds_the_images_that_it_names():
     step, images, targets, indices = next(iter(Loader(Numbers(10), 4, seed=0)))
     assert step == 0
     assert [int(image[0, 0, 0]) for image in images] == indices
@@ -57,7 +57,7 @@ def test_a_batch_holds_the_pictures_that_it_names():
 
 
 @pytest.mark.parametrize(("count", "batch_size"), [(10, 4), (3, 8), (1, 2), (8, 8)])
-def test_every_picture_comes_once_an_epoch(count, batch_size):
+def test_every_image_comes_once_an_epoch(count, batch_size):
     batches = islice(Loader(Numbers(count), batch_size, seed=1), 4 * count)
     row = [index for batch in batches for index in batch.indices]
     epochs = [row[start : start + count] for start in range(0, 3 * count, count)]
@@ -81,7 +81,7 @@ def test_a_loader_that_starts_later_gives_the_same_batches(prefetch):
     assert all(map(equal_batches, whole[4:], rest))
 
 
-def test_the_same_picture_is_augmented_differently_each_epoch():
+def test_the_same_image_is_augmented_differently_each_epoch():
     loader = Loader(ToyShapes(1, size=32), 1, 0, Augmentation(0.0, colour_jitter=0.5))
     first, second = islice(loader, 2)
     assert not np.array_equal(first.images[0], second.images[0])
@@ -101,8 +101,8 @@ def test_it_works_ahead_but_only_so_far():
 # edges
 
 
-def test_errors_come_out_with_the_picture_that_they_are_about():
-    with pytest.raises(InputError, match="picture 3 is broken") as caught:
+def test_errors_come_out_with_the_image_that_they_are_about():
+    with pytest.raises(InputError, match="image 3 is broken") as caught:
         list(islice(Loader(Numbers(5, broken=3), 2, seed=0), 5))
     assert caught.value.__notes__ == ["while reading number 3"]
 

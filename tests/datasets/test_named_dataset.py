@@ -3,23 +3,23 @@
 import numpy as np
 import pytest
 
-from tests.training.stub import stub_pictures
+from tests.training.stub import stub_images
 from tinymaskrcnn.datasets.named_dataset import NamedDataset
 from tinymaskrcnn.errors import InputError
 
 
 def test_a_plain_sequence_gets_names():
-    plain = NamedDataset(stub_pictures(2), class_count=2)
+    plain = NamedDataset(stub_images(2), class_count=2)
     assert plain.classes == ["1", "2"]
     assert plain.describe(1) == "sample 1"
     assert len(plain) == 2 and plain[0][0].shape == (3, 16, 16)
 
 
 def spoilt(index, **changes):
-    pictures = stub_pictures(3)
-    image, target = pictures[index]
-    pictures[index] = (changes.pop("image", image), {**target, **changes})
-    return NamedDataset(pictures, class_count=2)
+    images = stub_images(3)
+    image, target = images[index]
+    images[index] = (changes.pop("image", image), {**target, **changes})
+    return NamedDataset(images, class_count=2)
 
 
 @pytest.mark.parametrize(
@@ -32,11 +32,11 @@ def spoilt(index, **changes):
         ({"image": np.zeros((3, 16, 16), np.uint8)}, "expected floats"),
     ],
 )
-def test_a_picture_that_cannot_be_used_is_named(changes, message):
-    pictures = spoilt(1, **changes)
-    assert pictures[0][0].shape == (3, 16, 16)
+def test_an_image_that_cannot_be_used_is_named(changes, message):
+    images = spoilt(1, **changes)
+    assert images[0][0].shape == (3, 16, 16)
     with pytest.raises(InputError, match=f"sample 1: .*{message}"):
-        pictures[1]
+        images[1]
 
 
 def test_a_data_set_keeps_its_own_names():
@@ -46,6 +46,6 @@ def test_a_data_set_keeps_its_own_names():
         def describe(self, index):
             return f"cat-{index}.png"
 
-    own = NamedDataset(Own(stub_pictures(2)), class_count=1)
+    own = NamedDataset(Own(stub_images(2)), class_count=1)
     assert own.classes == ["cat"]
     assert own.describe(1) == "cat-1.png"

@@ -134,7 +134,7 @@ def test_the_longest_polygon_that_is_read():
     assert 0.4 < mask.mean() < 0.6
 
 
-def test_of_a_polygon_that_is_too_long_only_what_is_in_the_picture_counts():
+def test_of_a_polygon_that_is_too_long_only_what_is_in_the_image_counts():
     band = [-1e6, 20, 1e6, 20, 1e6, 30, -1e6, 30]
     mask = decode([band, [-9e5, -9e5, -8e5, -9e5, -9e5, -8e5]], 100, 120_000)
     assert mask[20:30].all()

@@ -75,7 +75,7 @@ def test_a_triangle_covers_the_pixels_between_its_edges(angle):
 # laws
 
 
-def test_a_picture_depends_on_split_seed_and_index_alone():
+def test_an_image_depends_on_split_seed_and_index_alone():
     image, target = ToyShapes(10, seed=3)[7]
     again, same = ToyShapes(1000, seed=3)[7]
     np.testing.assert_array_equal(image, again)
@@ -84,7 +84,7 @@ def test_a_picture_depends_on_split_seed_and_index_alone():
 
 
 @pytest.mark.parametrize("other", [{"seed": 4}, {"split": "val"}, {"seed": 0, "split": "val"}])
-def test_seeds_and_splits_share_no_picture(other):
+def test_seeds_and_splits_share_no_image(other):
     ours = {ToyShapes(8, seed=3)[i][0].tobytes() for i in range(8)}
     theirs = {ToyShapes(8, **{"seed": 3, **other})[i][0].tobytes() for i in range(8)}
     assert len(ours | theirs) == 16
@@ -100,15 +100,15 @@ def test_targets_are_visible_parts_with_tight_boxes():
         assert len(target["labels"]) <= 6
 
 
-def test_pictures_are_in_range_and_all_classes_and_counts_occur():
+def test_images_are_in_range_and_all_classes_and_counts_occur():
     dataset = ToyShapes(120, seed=1)
-    pictures = [dataset[i] for i in range(len(dataset))]
-    for image, _ in pictures:
+    images = [dataset[i] for i in range(len(dataset))]
+    for image, _ in images:
         assert image.dtype == np.float32
         assert image.shape == (3, 128, 128)
         assert 0 <= image.min() < image.max() <= 1
-    assert {len(target["labels"]) for _, target in pictures} == set(range(7))
-    labels = np.concatenate([target["labels"] for _, target in pictures])
+    assert {len(target["labels"]) for _, target in images} == set(range(7))
+    labels = np.concatenate([target["labels"] for _, target in images])
     assert np.bincount(labels, minlength=4)[1:].min() > len(labels) / 5
 
 

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from tinymaskrcnn.datasets import read_image
-from tinymaskrcnn.datasets.images import read_picture
+from tinymaskrcnn.datasets.images import read_compact
 from tinymaskrcnn.datasets.stretch import Stretch
 from tinymaskrcnn.errors import InputError
 
@@ -98,7 +98,7 @@ def test_what_is_no_stretch_is_refused(how):
 
 @pytest.mark.parametrize("how", ["off", "auto", (5, 90)])
 @pytest.mark.parametrize("mode", ["L", "RGB", "grey RGB", "16-bit"])
-def test_a_picture_is_stretched_like_its_array(tmp_path, mode, how):
+def test_an_image_is_stretched_like_its_array(tmp_path, mode, how):
     rng = np.random.default_rng(0)
     levels = rng.integers(5, 60, (30, 40))
     pixels = {
@@ -109,6 +109,6 @@ def test_a_picture_is_stretched_like_its_array(tmp_path, mode, how):
     }[mode]
     path = tmp_path / "a.png"
     Image.fromarray(pixels).save(path)
-    ours = np.asarray(Stretch(how).picture(read_picture(path)))
+    ours = np.asarray(Stretch(how).compact(read_compact(path)))
     theirs = Stretch(how)(read_image(path))
     np.testing.assert_allclose(ours, theirs, atol=0.51 / 255 if mode == "RGB" else 1e-5)

@@ -23,7 +23,7 @@ class Mixed:
     classes = ("square", "circle", "triangle")
 
     def describe(self, index):
-        return f"picture {index}"
+        return f"image {index}"
 
     def __len__(self):
         return 5
@@ -82,11 +82,11 @@ def test_labels_outside_the_classes_are_refused():
     with pytest.raises(InputError, match=r"the model found label 4.*3 classes: square, circle"):
         evaluate(Answers(answers), dataset)
     dataset.classes = ("square",)
-    with pytest.raises(InputError, match=r"target of picture 0 has label \d.*1 classes: square"):
+    with pytest.raises(InputError, match=r"target of image 0 has label \d.*1 classes: square"):
         evaluate(Answers(answers), dataset)
 
 
-def test_only_some_pictures():
+def test_only_some_images():
     dataset = ToyShapes(9)
     model = Answers(perfect(dataset[i][1]) for i in range(4))
     assert evaluate(model, dataset, max_images=4)["images"] == 4
@@ -94,7 +94,7 @@ def test_only_some_pictures():
     assert evaluate(Answers(model.answers), ToyShapes(4), max_images=100)["images"] == 4
 
 
-def test_only_pictures_of_one_size_share_a_batch():
+def test_only_images_of_one_size_share_a_batch():
     dataset = Mixed()
     model = Answers(perfect(dataset[i][1]) for i in range(5))
     result = evaluate(model, dataset, batch_size=2)

@@ -11,7 +11,7 @@ from tinymaskrcnn.detection.cropped_masks import CroppedMasks
 from tinymaskrcnn.errors import InputError
 from tinymaskrcnn.exports import FORMATS, label_images
 
-from .tools import boxed, predicted, ring, save_picture, two_parts
+from .tools import boxed, predicted, ring, save_image, two_parts
 
 PNG, TIFF = Path("a.png"), Path("a.tif")
 MANY = FORMATS["labels"].crowded[0]
@@ -90,7 +90,7 @@ def test_convert_reads_them_back(tmp_path, suffix):
     if suffix == ".tif":
         pytest.importorskip("tifffile")
     masks = np.array([ring(), two_parts(), boxed(7, 8, 8, 11)])
-    found = predicted(masks, path=save_picture(tmp_path / "photos/a.png"))
+    found = predicted(masks, path=save_image(tmp_path / "photos/a.png"))
     path = tmp_path / f"labels/a{suffix}"
     path.parent.mkdir()
     path.write_bytes(label_images.content(found, path))

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.datasets.formats.tools import Converted
 from tinymaskrcnn.exports import labelme
 
-from .tools import boxed, predicted, ring, save_picture, two_parts
+from .tools import boxed, predicted, ring, save_image, two_parts
 
 
 def written(folder, found):
@@ -26,8 +26,8 @@ def written(folder, found):
 
 
 def test_one_polygon_with_its_class_and_score(tmp_path):
-    picture = save_picture(tmp_path / "photos/a.png")
-    path = written(tmp_path / "out/labelme", predicted([boxed(2, 3, 12, 13)], [2], picture))
+    image = save_image(tmp_path / "photos/a.png")
+    path = written(tmp_path / "out/labelme", predicted([boxed(2, 3, 12, 13)], [2], image))
     content = json.loads(path.read_text())
     (shape,) = content.pop("shapes")
     assert content == {
@@ -44,8 +44,8 @@ def test_one_polygon_with_its_class_and_score(tmp_path):
 
 
 def test_parts_share_a_group_and_nothing_is_an_empty_file(tmp_path):
-    picture = save_picture(tmp_path / "a.png")
-    found = predicted([boxed(2, 3, 12, 13), two_parts(), boxed(0, 0, 0, 0)], path=picture)
+    image = save_image(tmp_path / "a.png")
+    found = predicted([boxed(2, 3, 12, 13), two_parts(), boxed(0, 0, 0, 0)], path=image)
     shapes = json.loads(written(tmp_path, found).read_text())["shapes"]
     assert [shape["group_id"] for shape in shapes] == [None, 2, 2]
     assert (
@@ -71,10 +71,10 @@ def test_a_later_page_is_inside(tmp_path):
 
 def test_holes_and_parts_come_back_whatever_lies_in_them(tmp_path):
     """Also objects of one class that overlap, and one in another's hole."""
-    picture = save_picture(tmp_path / "photos/a.png")
+    image = save_image(tmp_path / "photos/a.png")
     masks = np.array([boxed(7, 8, 8, 11), ring(), two_parts(), boxed(5, 2, 12, 25)])
     converted = Converted(
-        written(tmp_path / "out", predicted(masks, [1, 1, 2, 1], picture)), folder=picture.parent
+        written(tmp_path / "out", predicted(masks, [1, 1, 2, 1], image)), folder=image.parent
     )
     np.testing.assert_array_equal(converted.masks["a.png", "cat"], masks[[0, 1, 3]])
     np.testing.assert_array_equal(converted.masks["a.png", "dog"], masks[[2]])
@@ -84,7 +84,7 @@ def test_holes_and_parts_come_back_whatever_lies_in_them(tmp_path):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("labelme")
-    save_picture(folder / "a.png", (11, 14))
+    save_image(folder / "a.png", (11, 14))
     return folder
 
 

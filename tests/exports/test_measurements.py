@@ -12,7 +12,7 @@ from scipy import ndimage
 from tinymaskrcnn.exports import Source, measurements
 from tinymaskrcnn.exports.measurements import MEASURES, measures, perimeter, rows, table
 
-from .tools import boxed, predicted, save_picture
+from .tools import boxed, predicted, save_image
 
 
 def measured(mask, corner=(0, 0), values=None):
@@ -71,17 +71,17 @@ def test_no_pixel_is_no_number():
 
 
 def test_rows_of_all_images_below_one_header(tmp_path):
-    picture = save_picture(tmp_path / "a, b.png")  # teal: 0, 128, 128
+    image = save_image(tmp_path / "a, b.png")  # teal: 0, 128, 128
     masks = [boxed(2, 3, 5, 8), boxed(10, 10, 12, 12)]
     parts = [
-        rows(predicted(masks, [2, 1], picture)),
+        rows(predicted(masks, [2, 1], image)),
         None,
-        rows(predicted(masks[:1], path=picture, page=1)),
+        rows(predicted(masks[:1], path=image, page=1)),
     ]
-    content = b"".join(table([Source(picture)] * 3, parts, ["cat", "dog"]))
+    content = b"".join(table([Source(image)] * 3, parts, ["cat", "dog"]))
     first, second, third = parsed(content)
     assert list(first) == measurements.HEADER.split(",")
-    assert first["image"] == picture.as_posix()
+    assert first["image"] == image.as_posix()
     assert [row["object"] for row in (first, second, third)] == ["1", "2", "1"]
     assert [row["class"] for row in (first, second)] == ["dog", "cat"]
     assert (first["score"], first["area"], first["page"]) == ("0.9000", "15", "")

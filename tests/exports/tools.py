@@ -49,7 +49,7 @@ def two_parts(size=(20, 30)):
     return boxed(1, 20, 5, 24, size) | boxed(10, 20, 17, 29, size)
 
 
-def save_picture(path, size=(20, 30)):
+def save_image(path, size=(20, 30)):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size[::-1], "teal").save(path)
     return path

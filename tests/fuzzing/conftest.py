@@ -5,8 +5,8 @@ import logging
 import pytest
 
 from tests.datasets.formats.test_damage import SOURCES as ANNOTATIONS
-from tests.datasets.formats.tools import picture, write
-from tests.datasets.test_coco import write_pictures
+from tests.datasets.formats.tools import image_file, write
+from tests.datasets.test_coco import write_images
 from tests.test_cli import small_weights
 
 
@@ -14,8 +14,8 @@ from tests.test_cli import small_weights
 def place(tmp_path_factory):
     """A folder with an image, data sets and weights, whole and small."""
     folder = tmp_path_factory.mktemp("fuzz")
-    picture(folder / "a.png")
-    write_pictures(folder / "images")
+    image_file(folder / "a.png")
+    write_images(folder / "images")
     write(folder / "set.json", ANNOTATIONS[3])
     write(folder / "via.json", ANNOTATIONS[0])
     small_weights(folder / "small.safetensors")

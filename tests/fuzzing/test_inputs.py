@@ -129,7 +129,7 @@ def test_annotations_that_are_no_json(place, content):
     taken(CocoDataset, path)
 
 
-# pictures
+# images
 
 
 def encoded(kind, mode):
@@ -140,7 +140,7 @@ def encoded(kind, mode):
     return buffer.getvalue()
 
 
-PICTURES = [
+IMAGES = [
     encoded(kind, mode)
     for kind, modes in {
         "PNG": ("RGB", "RGBA", "P", "1", "I;16", "LA"),
@@ -154,8 +154,8 @@ PICTURES = [
 ]
 
 
-@fuzz(st.sampled_from(PICTURES).flatmap(damaged_bytes), soak=4000)
-def test_pictures(place, content):
+@fuzz(st.sampled_from(IMAGES).flatmap(damaged_bytes), soak=4000)
+def test_images(place, content):
     path = place / "damaged.png"
     path.write_bytes(content)
     image = taken(read_image, path)

@@ -22,7 +22,7 @@ KINDS = {
     "weights": lambda place, file: taken(inputs.all_of, file),
     "metadata": as_json(inputs.test_metadata_of_weights),
     "annotations": as_json(inputs.test_annotations),
-    "pictures": lambda place, file: taken(read_image, file),
+    "images": lambda place, file: taken(read_image, file),
     "settings": as_json(inputs.test_settings),
     "recipes": as_json(inputs.test_recipes_as_json),
     "model_settings": as_json(inputs.test_settings_of_the_model),

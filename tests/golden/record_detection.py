@@ -16,7 +16,7 @@ from torchvision.models.detection.transform import resize_boxes
 from torchvision.ops import boxes as box_ops
 
 SIZES = ((32,), (64,), (128,), (256,), (512,))
-MAPS = [(25, 34), (13, 17), (7, 9), (4, 5), (2, 3)]  # of a padded picture of 100 x 136
+MAPS = [(25, 34), (13, 17), (7, 9), (4, 5), (2, 3)]  # of a padded image of 100 x 136
 
 
 def random_boxes(rng: np.random.Generator, count: int, extent: float) -> np.ndarray:

@@ -1,5 +1,5 @@
 """Records detectron2.npz: the names and shapes of detectron2's R-50-FPN, and what it finds in one
-picture.
+image.
 
 Needs detectron2 (built from source; this was recorded with 0.6 at 02b5c4e); from the project's
 root:
@@ -18,9 +18,9 @@ from .seeded import DETECTRON2, DETECTRON2_PICTURE, seeded_picture
 
 def main() -> None:
     model, resize = peer.build(**DETECTRON2)
-    picture = seeded_picture(*DETECTRON2_PICTURE)
-    busy = peer.busy(model, picture, resize)
-    found = peer.predict(model, picture, resize)
+    image = seeded_picture(*DETECTRON2_PICTURE)
+    busy = peer.busy(model, image, resize)
+    found = peer.predict(model, image, resize)
     found["masks"] = np.packbits(found["masks"])
     found["probabilities"] = found["probabilities"].astype(np.float16)
     np.savez_compressed(

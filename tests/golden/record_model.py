@@ -22,7 +22,7 @@ from ..parity.training import fingerprint
 from .seeded import seeded_picture, seeded_target, seeded_weights
 from .small import CLASSES, EVERYTHING, MAX_SIZE, MIN_SIZE, TESTING
 
-PICTURES = [seeded_picture(96, 128, 1), seeded_picture(80, 100, 2)]
+IMAGES = [seeded_picture(96, 128, 1), seeded_picture(80, 100, 2)]
 GIVEN_HALF = ("batch", "body", "features", "crops", "mask_crops")
 THIN = ("body", "features", "crops", "mask_crops")
 GIVEN_ONLY = ("all_class_logits", "all_box_deltas", "probabilities")
@@ -44,11 +44,11 @@ def changed_weights(model: Any, seed: int) -> dict[str, np.ndarray]:
 
 
 def record_model() -> dict[str, np.ndarray]:
-    model = peer.busy(peer.build_small(**TESTING), PICTURES)
+    model = peer.busy(peer.build_small(**TESTING), IMAGES)
     record = changed_weights(model, 0)
-    images = [np.round(255 * picture).astype(np.uint8) for picture in PICTURES]
+    images = [np.round(255 * image).astype(np.uint8) for image in IMAGES]
     record |= flat("images", images)
-    given, expected = peer.trace(model, PICTURES, rounded=True, rows=12)
+    given, expected = peer.trace(model, IMAGES, rounded=True, rows=12)
     for name in GIVEN_HALF:
         halves = flat(f"given/{name}", given[name])
         record |= {key: value.astype(np.float16) for key, value in halves.items()}
@@ -59,8 +59,8 @@ def record_model() -> dict[str, np.ndarray]:
         if name in THIN:
             kept = {k: np.ascontiguousarray(thin(v, 8)) for k, v in kept.items()}
         record |= kept
-    for i, picture in enumerate(PICTURES):
-        prediction = peer.predict(model, picture)
+    for i, image in enumerate(IMAGES):
+        prediction = peer.predict(model, image)
         prediction["masks"] = prediction["masks"].astype(np.float16)
         record |= {f"prediction/{key}.{i}": value for key, value in prediction.items()}
     return record
@@ -70,16 +70,16 @@ def record_training(arch: str) -> dict[str, np.ndarray]:
     """One step in both precisions from the same proposals: losses, fingerprints of gradients and
     of running statistics.
     """
-    pictures = [seeded_picture(96, 128, 1), seeded_picture(96, 128, 2)]
+    samples = [seeded_picture(96, 128, 1), seeded_picture(96, 128, 2)]
     if arch == "small":
         model = peer.build_small(**EVERYTHING)
     else:
         model = peer.build(arch, CLASSES, min_size=MIN_SIZE, max_size=MAX_SIZE, **EVERYTHING)
-    peer.busy(model, pictures)
+    peer.busy(model, samples)
     weights = {key: value.copy() for key, value in peer.state_of(model).items()}
-    batch, _ = model.transform([torch.from_numpy(picture) for picture in pictures])
+    batch, _ = model.transform([torch.from_numpy(image) for image in samples])
     images = peer.as_arrays(batch.tensors.half())
-    targets = [seeded_target(picture, CLASSES, 3, seed=i) for i, picture in enumerate(pictures)]
+    targets = [seeded_target(image, CLASSES, 3, seed=i) for i, image in enumerate(samples)]
     record = changed_weights(model, 0) | {"batch": images}
     for key in ("boxes", "labels", "masks"):
         record |= flat(f"target/{key}", [target[key] for target in targets])

@@ -18,7 +18,7 @@ ALIGN_CASES = [
 
 
 def random_rois(rng: np.random.Generator, count: int, images: int) -> np.ndarray:
-    """Rois in a picture of 40 x 56 and around it, some of negative size, some on its edges."""
+    """Rois in an image of 40 x 56 and around it, some of negative size, some on its edges."""
     corners = rng.uniform(-12, 64, (count, 4))
     corners[: count * 3 // 4, 2:] = corners[: count * 3 // 4, :2] + rng.uniform(
         0, 40, (count * 3 // 4, 2)

@@ -28,7 +28,7 @@ Record = dict[str, np.ndarray]
 
 
 def random_targets(rng: np.random.Generator, sizes: list[tuple[int, int]]) -> list[dict]:
-    """Three objects in the first picture, none in the second."""
+    """Three objects in the first image, none in the second."""
     height, width = sizes[0]
     corners = rng.uniform(0, 0.5, (3, 2))
     boxes = np.hstack([corners, corners + rng.uniform(0.2, 0.5, (3, 2))])
@@ -84,7 +84,7 @@ def record_transform(record: Record) -> None:
 
 
 def record_rpn(record: Record) -> None:
-    """Losses over all anchors: a sample as large as the picture leaves nothing to chance."""
+    """Losses over all anchors: a sample as large as the image leaves nothing to chance."""
     torch.manual_seed(2)
     head = RPNHead(CHANNELS, 3)
     for parameter in head.parameters():

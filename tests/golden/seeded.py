@@ -1,4 +1,4 @@
-"""Weights and pictures from a seed, by NumPy alone: the recording script and the tests make the
+"""Weights and images from a seed, by NumPy alone: the recording script and the tests make the
 same ones, so that a model's weights need not be stored.
 """
 
@@ -34,19 +34,19 @@ def seeded_picture(height: int, width: int, seed: int) -> np.ndarray:
     """
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:height, :width]
-    picture = np.zeros((3, height, width))
+    image = np.zeros((3, height, width))
     for _ in range(12):
         y, x, size = rng.uniform(0, height), rng.uniform(0, width), rng.uniform(6, 40)
         inside = (rows - y) ** 2 + (columns - x) ** 2 < size**2
-        picture[:, inside] = rng.uniform(0, 1, (3, 1))
-        picture += rng.uniform(-0.1, 0.1, (3, 1, 1)) * np.sin(rows / size + columns / 9)
-    return (np.round(255 * picture.clip(0, 1)) / 255).astype(np.float32)
+        image[:, inside] = rng.uniform(0, 1, (3, 1))
+        image += rng.uniform(-0.1, 0.1, (3, 1, 1)) * np.sin(rows / size + columns / 9)
+    return (np.round(255 * image.clip(0, 1)) / 255).astype(np.float32)
 
 
-def seeded_target(picture: np.ndarray, classes: int, count: int, seed: int) -> dict:
+def seeded_target(image: np.ndarray, classes: int, count: int, seed: int) -> dict:
     """Ellipses as objects: boxes (G, 4), labels (G,) from 1, masks (G, H, W)."""
     rng = np.random.default_rng(seed)
-    height, width = picture.shape[1:]
+    height, width = image.shape[1:]
     size = rng.uniform(0.2, 0.6, (count, 2)) * [width, height]
     corner = rng.uniform(0, 1, (count, 2)) * ([width, height] - size)
     boxes = np.hstack([corner, corner + size]).astype(np.float32)
@@ -61,7 +61,7 @@ def seeded_target(picture: np.ndarray, classes: int, count: int, seed: int) -> d
     return {"boxes": boxes, "labels": labels, "masks": masks}
 
 
-DETECTRON2 = {  # settings of the recorded model, whose picture is of this height, width and seed
+DETECTRON2 = {  # settings of the recorded model, whose image is of this height, width and seed
     "min_size": 160,
     "max_size": 200,
     "rpn_post_nms_top_n_test": 200,

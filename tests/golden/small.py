@@ -1,5 +1,5 @@
 """A small Mask R-CNN on a ResNet-18 with torchvision's names: few channels after the backbone, so
-that the NumPy kernels get through it in seconds, and crops from every level for small pictures.
+that the NumPy kernels get through it in seconds, and crops from every level for small images.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from lessons.checking import Law, Task, Wrong
+from lessons.checking import Law, Task, Wrong, mistakes
 from lessons.checking.compare import difference
 from lessons.checking.examine import NotWritten, examine
 from lessons.checking.report import verdict_lines
@@ -174,6 +174,53 @@ def test_a_mistake_may_be_a_change_of_the_solution():
     task = replace(task, cases=st.tuples(arrays(st.tuples(*[st.integers(1, 2)] * 3))))
     assert examine(task, solution("double")).fault is None
     assert examine(task, lambda x: np.repeat(x, 2, axis=1)).hint == "Rows, too."
+
+
+def negative(x):
+    return -x
+
+
+def test_mistakes_are_read_from_a_text():
+    read = mistakes(
+        r"""
+        axis=0 => axis=1
+            Along the rows,
+            not the columns.
+        axis=0 => axis=2
+        axis=1 => axis=0
+            Both.
+        " - 1" =>
+            One too many.
+        x.repeat(2, axis=0) \
+            .repeat(2, axis=1)
+            => "y = x\n    return y"
+            Not twice.
+        y = x.repeat(2, axis=0)
+        return double(y)
+            Three times.
+        negative()
+            Below 0.
+        """,
+        negative,
+    )
+    assert [wrong.hint for wrong in read[:2]] == ["Along the rows, not the columns.", "Both."]
+    assert [wrong.answer for wrong in read[:5]] == [
+        {"axis=0": "axis=1"},
+        {"axis=0": "axis=2", "axis=1": "axis=0"},
+        {" - 1": ""},
+        {"x.repeat(2, axis=0) .repeat(2, axis=1)": "y = x\n    return y"},
+        {"": "y = x.repeat(2, axis=0)\n    return double(y)"},
+    ]
+    assert read[5].answer is negative
+    assert changed("double", read[4].answer)(np.ones((1, 1, 1))).shape == (4, 2, 1)
+
+
+@pytest.mark.parametrize(
+    "text", ["a => b\n", "    Only a hint.", "a b\n    Hint.", "a.b(1)\n    Hint."]
+)
+def test_mistakes_that_cannot_be_read(text):
+    with pytest.raises(ValueError, match="expected a"):
+        mistakes(text)
 
 
 @pytest.mark.parametrize(

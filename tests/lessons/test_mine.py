@@ -41,7 +41,7 @@ SOLUTIONS = solutions()
 
 
 def detect(parts):
-    """What the shapes model finds in a picture, and which parts were called."""
+    """What the shapes model finds in an image, and which parts were called."""
     called = set()
 
     def noting(name):
@@ -171,7 +171,7 @@ def test_training_with_the_parts(answers, pictures, capfd, monkeypatch):  # noqa
     assert status == 0
     losses = [float(line.split()[-1]) for line in out.splitlines() if "loss" in line]
     assert len(losses) == 7 and losses[-1] < losses[0] / 3
-    assert "Found now, in a picture it has learned: 0 objects" not in out
+    assert "Found now, in an image it has learned: 0 objects" not in out
     assert (pictures / "trained.png").exists()
 
 

@@ -108,10 +108,10 @@ def test_losses_and_gradients_are_the_package_s(monkeypatch):
         box_batch_size_per_image=EVERYTHING,
         box_positive_fraction=1.0,
     ).train()
-    pictures = [sample_set("shapes")[index] for index in (2, 4)]
-    batch, _ = package.transform([image for image, _ in pictures])
+    images = [sample_set("shapes")[index] for index in (2, 4)]
+    batch, _ = package.transform([image for image, _ in images])
     package.train()
-    expected = package([image for image, _ in pictures], [target for _, target in pictures])
+    expected = package([image for image, _ in images], [target for _, target in images])
     sum(expected.values()).backward()
 
     for name in ("RPN", "HEAD"):
@@ -125,7 +125,7 @@ def test_losses_and_gradients_are_the_package_s(monkeypatch):
             "labels": target["labels"],
             "masks": np.asarray(target["masks"]).repeat(2, axis=1).repeat(2, axis=2),
         }
-        for _, target in pictures
+        for _, target in images
     ]
     losses = mine.losses(np.array(batch.tensor), targets, Unshuffled())
     names = ("loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "loss_mask")
@@ -301,7 +301,7 @@ def test_weights_are_read_as_the_library_reads_them():
         np.testing.assert_array_equal(array, expected[name])
 
 
-def test_pictures_are_png_files(tmp_path):
+def test_images_are_png_files(tmp_path):
     image = np.random.default_rng(0).random((5, 7, 3))
     one_file.write_png(tmp_path / "a.png", image)
     np.testing.assert_array_equal(Image.open(tmp_path / "a.png"), (image * 255).astype(np.uint8))

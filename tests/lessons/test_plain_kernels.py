@@ -63,10 +63,10 @@ def test_roi_align_and_its_gradient():
 def test_pasting(exact):
     kernels = kernels_of("ops.paste_masks.cuda")
     masks, places = RNG.random((2, 4, 4), np.float32), np.float32([[1, 2, 9, 8], [0, 0, 5, 11]])
-    pictures = np.full((2, 10, 12), np.nan, np.float32)
-    run(kernels._paste, (2,), masks, *kernels._places(places, 4, exact), pictures)
+    pasted = np.full((2, 10, 12), np.nan, np.float32)
+    run(kernels._paste, (2,), masks, *kernels._places(places, 4, exact), pasted)
     expected = paste_reference.paste_masks(masks, places, 10, 12, exact)
-    np.testing.assert_allclose(pictures, expected, atol=1e-5)
+    np.testing.assert_allclose(pasted, expected, atol=1e-5)
 
 
 def test_a_convolution_with_stride_and_groups():

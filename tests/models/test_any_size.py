@@ -5,7 +5,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 import tinymaskrcnn as tm
-from tinymaskrcnn.datasets.images import Picture
+from tinymaskrcnn.datasets.images import CompactImage
 from tinymaskrcnn.models import any_size
 from tinymaskrcnn.models.any_size import (
     FULL,
@@ -21,11 +21,11 @@ from tinymaskrcnn.models.any_size import (
 DATA = tm.CocoDataset("data/nuclei/annotations.json", channels=1)
 
 
-def mosaic(rows: int, columns: int) -> Picture:
+def mosaic(rows: int, columns: int) -> CompactImage:
     """The images of data/nuclei side by side, again and again."""
     cells = [DATA[i][0][0] for i in range(len(DATA))]
     lines = [[cells[(r * columns + c) % 6] for c in range(columns)] for r in range(rows)]
-    return Picture((np.block(lines) * 255 + 0.5).astype(np.uint8), 3)
+    return CompactImage((np.block(lines) * 255 + 0.5).astype(np.uint8), 3)
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +40,11 @@ def matched(found, among) -> float:
 
 
 def test_tiles_find_what_the_whole_image_shows(model):
-    picture = mosaic(4, 3)
-    size = picture.shape[1:]
-    whole = detect_in(model, np.asarray(picture), view_of(model, size, 0))
+    image = mosaic(4, 3)
+    size = image.shape[1:]
+    whole = detect_in(model, np.asarray(image), view_of(model, size, 0))
     view = view_of(model, size, 200)
-    tiled = detect_in(model, picture, view)
+    tiled = detect_in(model, image, view)
     assert len(view.tiles) > 8 and tiled.image_size == size
     sure, tiled_sure = whole[whole.scores >= 0.5], tiled[tiled.scores >= 0.5]
     assert len(sure) > 60
@@ -55,8 +55,8 @@ def test_tiles_find_what_the_whole_image_shows(model):
 
 def test_the_shipped_model_needs_no_option_for_a_larger_image(model):
     """It finds in a mosaic what it finds image by image."""
-    picture = mosaic(2, 3)
-    (found,) = AnySize(model).detect([np.asarray(picture)])
+    image = mosaic(2, 3)
+    (found,) = AnySize(model).detect([np.asarray(image)])
     alone = [AnySize(model).detect([np.repeat(DATA[i][0], 3, axis=0)])[0] for i in range(6)]
     count = sum(int((one.scores >= 0.5).sum()) for one in alone)
     assert count > 30
@@ -89,10 +89,10 @@ def test_limits_grow_with_the_image(model):
 
 @pytest.mark.parametrize("tile", [0, 100])
 def test_the_limit_keeps_the_best(model, tile):
-    picture = mosaic(1, 3)
-    size = picture.shape[1:]
-    best = detect_in(model, picture, view_of(model, size, tile))
-    few = detect_in(model, picture, view_of(model, size, tile, most=5))
+    image = mosaic(1, 3)
+    size = image.shape[1:]
+    best = detect_in(model, image, view_of(model, size, tile))
+    few = detect_in(model, image, view_of(model, size, tile, most=5))
     np.testing.assert_array_equal(few.boxes, best.boxes[:5])
 
 
@@ -128,12 +128,12 @@ def test_an_image_of_another_size_is_refused(model):
 
 def test_only_one_tile_at_a_time_is_made_an_array(model, monkeypatch):
     shapes = []
-    part = Picture.__getitem__
+    part = CompactImage.__getitem__
     monkeypatch.setattr(
-        Picture, "__getitem__", lambda self, index: shapes.append(index) or part(self, index)
+        CompactImage, "__getitem__", lambda self, index: shapes.append(index) or part(self, index)
     )
-    picture = Picture(np.zeros((1500, 1000), np.uint8), 3)
-    detect_in(model, picture, view_of(model, (1500, 1000)))
+    image = CompactImage(np.zeros((1500, 1000), np.uint8), 3)
+    detect_in(model, image, view_of(model, (1500, 1000)))
     assert len(shapes) > 5
     longest = (any_size.SIDE + 128) / 2 + 8
     assert all(index[1].stop - index[1].start <= longest for index in shapes)

@@ -33,7 +33,7 @@ def main(norm: str, steps: int) -> None:
     optimizer = SGD(model.parameters(), lr=0.01, momentum=0.9)
     sums = gradient_sums(optimizer.parameters(), group)
     worst = {"loss": 0.0, "gradient": 0.0, "statistics": 0.0}
-    set_winograd(0)  # which maps F(4x4) suits depends on how many pictures a rank has
+    set_winograd(0)  # which maps F(4x4) suits depends on how many images a rank has
     for step in range(steps):
         before = {name: array.copy() for name, array in model.named_buffers()}
         losses, gradients = whole(model, step)
@@ -54,7 +54,7 @@ def main(norm: str, steps: int) -> None:
 
 
 def batch(step: int) -> tuple[list[np.ndarray], list[Any], list[np.random.Generator]]:
-    """Pictures of several sizes, their targets, and a generator each."""
+    """Images of several sizes, their targets, and a generator each."""
     shapes = ToyShapes(1000, size=96, seed=3)
     pairs = [shapes[BATCH * step + i] for i in range(BATCH)]
     images = [image for image, _ in pairs]
@@ -66,7 +66,7 @@ def batch(step: int) -> tuple[list[np.ndarray], list[Any], list[np.random.Genera
 
 
 def cut(image: np.ndarray, target: Any, width: int) -> tuple[np.ndarray, Any]:
-    """The left part of a picture, with the objects that lie in it."""
+    """The left part of an image, with the objects that lie in it."""
     inside = target["boxes"][:, 2] <= width
     kept = {name: value[inside] for name, value in target.items()}
     return image[:, :, :width].copy(), kept | {"masks": kept["masks"][:, :, :width].copy()}

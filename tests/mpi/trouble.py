@@ -2,8 +2,8 @@
 
     mpiexec -n 2 python -m tests.mpi.trouble WHAT STEP ARGUMENTS...
 
-WHAT comes before STEP: "kill" (SIGKILL), "overflow" (of a picture), "raise" (an error that nobody
-foresaw), "unreadable" (a picture that cannot be read).
+WHAT comes before STEP: "kill" (SIGKILL), "overflow" (of an image), "raise" (an error that nobody
+foresaw), "unreadable" (an image that cannot be read).
 """
 
 from __future__ import annotations

@@ -230,7 +230,7 @@ def test_same_bits_at_any_thread_count(threads):
 
 
 @pytest.mark.parametrize("channels, outs, kernel, stride", [(3, 40, 7, 2), (1, 16, 3, 1)])
-def test_pictures_of_few_channels(channels, outs, kernel, stride):
+def test_images_of_few_channels(channels, outs, kernel, stride):
     """Several tiles per line and several lines per thread, with one thread and with two."""
     numba = pytest.importorskip("numba")
     x, weight = normal((3, 37, 61, channels)), normal((outs, channels, kernel, kernel), 1)
@@ -346,7 +346,7 @@ def test_a_weight_is_packed_once_where_there_is_a_table(backend, x_shape, weight
 
 
 @pytest.mark.parametrize("kernel, padding", [(1, 0), (3, 1)])
-def test_no_pictures(backend, kernel, padding):
+def test_no_images(backend, kernel, padding):
     x = Tensor(np.zeros((0, 8, 8, 16), np.float32), requires_grad=True)
     weight = Tensor(normal((16, 16, kernel, kernel)), requires_grad=True)
     bias = Tensor(normal(16), requires_grad=True)

@@ -133,8 +133,8 @@ def test_near_the_reference(backend, problem):
     st.sampled_from([16, 48, 112]),
     st.tuples(st.integers(0, 3), st.integers(0, 3)),
 )
-def test_winograd_is_reference(pictures, ins, outs, padding):
-    x_shape, weight_shape = (*pictures, ins), (outs, ins, 3, 3)
+def test_winograd_is_reference(images, ins, outs, padding):
+    x_shape, weight_shape = (*images, ins), (outs, ins, 3, 3)
     shape = grad_shape(x_shape, weight_shape, ONE, padding, ONE)
     if min(shape) < 1:
         return
@@ -234,7 +234,7 @@ def test_winograd_switch():
 
 
 @pytest.mark.parametrize("kernel, padding", [(1, NONE), (3, ONE)])
-def test_no_pictures(backend, kernel, padding):
+def test_no_images(backend, kernel, padding):
     grad, x = np.zeros((0, 8, 8, 16), np.float32), np.zeros((0, 8, 8, 32), np.float32)
     shape = (16, 32, kernel, kernel)
     dw = conv2d_grad_weight(grad, x, shape, ONE, padding, ONE, 1)

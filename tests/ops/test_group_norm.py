@@ -41,7 +41,7 @@ def cases(draw, least=0):
 # By hand
 
 
-def test_each_picture_and_group_by_itself(backend):
+def test_each_image_and_group_by_itself(backend):
     x = np.array([[1, 3, 50, 70], [0, 8, 5, 5]], np.float32)[:, None, None]  # (2, 1, 1, 4)
     y = group_norm(x, 2, vector(1, 1, 2, 2), vector(0, 0, 10, 10), eps=1e-12).data
     np.testing.assert_allclose(y[:, 0, 0], [[-1, 1, 8, 12], [-1, 1, 10, 10]], rtol=1e-6)

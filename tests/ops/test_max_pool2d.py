@@ -15,7 +15,7 @@ from tinymaskrcnn.tensor import Tensor
 pool_window = lessons.load("pool_norm_residual").pool_window
 
 
-def picture(rows):
+def feature_map(rows):
     return np.array(rows, np.float32)[None, :, :, None]  # (1, H, W, 1)
 
 
@@ -37,38 +37,38 @@ def cases(draw):
 
 
 def test_windows_of_two(backend):
-    x = Tensor(picture([[1, 5, 2, 0], [3, 4, 8, 7]]), requires_grad=True)
+    x = Tensor(feature_map([[1, 5, 2, 0], [3, 4, 8, 7]]), requires_grad=True)
     y = max_pool2d(x, 2)
-    np.testing.assert_array_equal(y.data, picture([[5, 8]]))
-    y.backward(picture([[10, 20]]))
-    np.testing.assert_array_equal(x.grad, picture([[0, 10, 0, 0], [0, 0, 20, 0]]))
+    np.testing.assert_array_equal(y.data, feature_map([[5, 8]]))
+    y.backward(feature_map([[10, 20]]))
+    np.testing.assert_array_equal(x.grad, feature_map([[0, 10, 0, 0], [0, 0, 20, 0]]))
 
 
 def test_overlapping_windows_add_their_gradients(backend):
-    x = Tensor(picture([[0, 9, 0, 1]]), requires_grad=True)
+    x = Tensor(feature_map([[0, 9, 0, 1]]), requires_grad=True)
     y = max_pool2d(x, (1, 3), stride=1)
-    y.backward(picture([[1, 2]]))
-    np.testing.assert_array_equal(y.data, picture([[9, 9]]))
-    np.testing.assert_array_equal(x.grad, picture([[0, 3, 0, 0]]))
+    y.backward(feature_map([[1, 2]]))
+    np.testing.assert_array_equal(y.data, feature_map([[9, 9]]))
+    np.testing.assert_array_equal(x.grad, feature_map([[0, 3, 0, 0]]))
 
 
 def test_the_first_of_equals_gets_the_gradient(backend):
-    x = Tensor(picture([[7, 7], [7, 7]]), requires_grad=True)
-    max_pool2d(x, 2).backward(picture([[1]]))
-    np.testing.assert_array_equal(x.grad, picture([[1, 0], [0, 0]]))
+    x = Tensor(feature_map([[7, 7], [7, 7]]), requires_grad=True)
+    max_pool2d(x, 2).backward(feature_map([[1]]))
+    np.testing.assert_array_equal(x.grad, feature_map([[1, 0], [0, 0]]))
 
 
 def test_padding_never_wins(backend):
-    x = Tensor(picture([[-5, -np.inf], [-6, -np.inf]]), requires_grad=True)
+    x = Tensor(feature_map([[-5, -np.inf], [-6, -np.inf]]), requires_grad=True)
     y = max_pool2d(x, 3, 2, 1)
-    np.testing.assert_array_equal(y.data, picture([[-5]]))
-    y.backward(picture([[1]]))
-    np.testing.assert_array_equal(x.grad, picture([[1, 0], [0, 0]]))
-    lowest = Tensor(picture([[-np.inf]]), requires_grad=True)
+    np.testing.assert_array_equal(y.data, feature_map([[-5]]))
+    y.backward(feature_map([[1]]))
+    np.testing.assert_array_equal(x.grad, feature_map([[1, 0], [0, 0]]))
+    lowest = Tensor(feature_map([[-np.inf]]), requires_grad=True)
     y = max_pool2d(lowest, 3, 2, 1)
-    y.backward(picture([[4]]))
-    np.testing.assert_array_equal(y.data, picture([[-np.inf]]))
-    np.testing.assert_array_equal(lowest.grad, picture([[4]]))
+    y.backward(feature_map([[4]]))
+    np.testing.assert_array_equal(y.data, feature_map([[-np.inf]]))
+    np.testing.assert_array_equal(lowest.grad, feature_map([[4]]))
 
 
 # Specification
@@ -117,9 +117,9 @@ def test_a_constant_passes_through(backend, case, constant):
 
 def test_not_a_number_wins(backend):
     nan = np.nan
-    x = picture([[1, nan, 3, 4], [nan, 5, 6, 7]])
+    x = feature_map([[1, nan, 3, 4], [nan, 5, 6, 7]])
     y = max_pool2d(x, 2).data
-    np.testing.assert_array_equal(y, picture([[nan, 7]]))
+    np.testing.assert_array_equal(y, feature_map([[nan, 7]]))
 
 
 def test_kernel_one_stride_two_picks_every_second_pixel(backend):

@@ -158,7 +158,7 @@ def test_scipy_between_pixel_centres(backend):
 # Edges
 
 
-def test_no_masks_and_no_picture(backend):
+def test_no_masks_and_no_image(backend):
     masks, boxes = np.zeros((0, 28, 28), np.float32), np.zeros((0, 4), np.float32)
     assert paste_masks(masks, boxes, 5, 6).shape == (0, 5, 6)
     binary = paste_masks_binary(masks, boxes, 5, 6)
@@ -167,7 +167,7 @@ def test_no_masks_and_no_picture(backend):
     assert paste_masks(np.ones((1, 3, 3)), [[0, 0, 1, 1]], 0, 6).shape == (1, 0, 6)
 
 
-def test_boxes_off_the_picture_inverted_or_huge(backend):
+def test_boxes_off_the_image_inverted_or_huge(backend):
     boxes = np.float32([[90, 5, 99, 9], [-99, 5, -90, 9], [6, 6, 2, 2], [-1e30, -1e30, 1e30, 1e30]])
     pasted = paste_masks(np.ones((4, 3, 3), np.float32), boxes, 10, 12)
     assert not pasted[:3].any()

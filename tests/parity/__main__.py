@@ -1,10 +1,10 @@
-"""The parity report: every stage beside torchvision's, whole pictures, and training steps.
+"""The parity report: every stage beside torchvision's, whole images, and training steps.
 
     python -m tests.parity [--photos DIR] [--arch v1 v2] [--seeds 0 1 2] [--out DIR]
     python -m tests.parity --seeds --steps 0 --checkpoint maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth
 
 Needs torch and torchvision. Writes parity.md and parity.json into the output folder, after every
-picture; the same call goes on where an interrupted one ended.
+image; the same call goes on where an interrupted one ended.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def arguments() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--photos", type=Path, default=PHOTOS, help="a folder of pictures")
+    parser.add_argument("--photos", type=Path, default=PHOTOS, help="a folder of images")
     parser.add_argument("--arch", nargs="+", default=["v1", "v2"], choices=ARCHITECTURES)
     parser.add_argument("--seeds", nargs="*", type=int, default=[0], help="of calm checkpoints")
     parser.add_argument(
@@ -58,12 +58,12 @@ def main() -> None:
     options = arguments()
     paths = sorted(p for p in options.photos.rglob("*") if p.suffix.lower() in (".jpg", ".png"))
     if not paths:
-        raise SystemExit(f"{options.photos}: no pictures")
+        raise SystemExit(f"{options.photos}: no images")
     photos = {path.stem: read_image(path) for path in paths}
     options.out.mkdir(parents=True, exist_ok=True)
     results = results_so_far(options.out, settings_of(options, photos))
     for pair in pairs(options, photos):
-        compare_pictures(*pair, photos, options, results)
+        compare_images(*pair, photos, options, results)
     for version in options.arch if options.steps else []:
         if version not in results["steps"]:
             results["steps"][version] = steps.compare_steps(
@@ -115,7 +115,7 @@ def pairs(options: argparse.Namespace, photos: Photos) -> Iterator[tuple[dict[st
         yield {"version": version, "checkpoint": path.name, "seed": None}, theirs, ours
 
 
-def compare_pictures(
+def compare_images(
     about: dict[str, Any],
     theirs: Any,
     ours: Any,
@@ -173,7 +173,7 @@ def nudge(photo: np.ndarray) -> np.ndarray:
 
 
 def compare_detections(found: Any, prediction: Any, limit: float) -> dict[str, Any]:
-    """Partners of one picture's detections, and why some have none."""
+    """Partners of one image's detections, and why some have none."""
     matched = match(found, prediction, limit)
     return {
         "theirs": len(prediction["boxes"]),

@@ -66,16 +66,16 @@ def set_weights(model: Any, busy: Busy, seed: int = 0) -> None:
     model.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
 
 
-def given(picture: np.ndarray, resize: Any) -> dict[str, Any]:
-    """What detectron2 is given of a picture (3, H, W) in 0..1, as its DefaultPredictor does."""
-    image = np.rint(255 * picture).astype(np.uint8).transpose(1, 2, 0)[..., ::-1]
-    resized = resize.get_transform(image).apply_image(image).astype(np.float32)
+def given(image: np.ndarray, resize: Any) -> dict[str, Any]:
+    """What detectron2 is given of an image (3, H, W) in 0..1, as its DefaultPredictor does."""
+    pixels = np.rint(255 * image).astype(np.uint8).transpose(1, 2, 0)[..., ::-1]
+    resized = resize.get_transform(pixels).apply_image(pixels).astype(np.float32)
     tensor = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
-    return {"image": tensor, "height": image.shape[0], "width": image.shape[1]}
+    return {"image": tensor, "height": pixels.shape[0], "width": pixels.shape[1]}
 
 
 @torch.no_grad()
-def busy(model: Any, picture: np.ndarray, resize: Any, seed: int = 0) -> Busy:
+def busy(model: Any, image: np.ndarray, resize: Any, seed: int = 0) -> Busy:
     """Find the numbers that spread a model's logits; the model gets its weights by them."""
     values = Busy()
     seen: dict[str, Any] = {}
@@ -91,7 +91,7 @@ def busy(model: Any, picture: np.ndarray, resize: Any, seed: int = 0) -> Busy:
     def look() -> None:
         seen.clear()
         set_weights(model, values, seed)
-        model([given(picture, resize)])
+        model([given(image, resize)])
 
     look()
     logits = torch.cat(seen["objectness"])
@@ -115,7 +115,7 @@ def busy(model: Any, picture: np.ndarray, resize: Any, seed: int = 0) -> Busy:
 
 
 @torch.no_grad()
-def predict(model: Any, picture: np.ndarray, resize: Any) -> dict[str, np.ndarray]:
+def predict(model: Any, image: np.ndarray, resize: Any) -> dict[str, np.ndarray]:
     """boxes (n, 4), labels (n,) from 1, scores (n,), probabilities (n, 28, 28), and masks (n, H, W)
     bool.
     """
@@ -128,7 +128,7 @@ def predict(model: Any, picture: np.ndarray, resize: Any) -> dict[str, np.ndarra
 
     mask_head.mask_rcnn_inference = keep
     try:
-        found = model([given(picture, resize)])[0]["instances"]
+        found = model([given(image, resize)])[0]["instances"]
     finally:
         mask_head.mask_rcnn_inference = plain
     return {
@@ -141,11 +141,11 @@ def predict(model: Any, picture: np.ndarray, resize: Any) -> dict[str, np.ndarra
 
 
 @torch.no_grad()
-def trace(model: Any, picture: np.ndarray, resize: Any) -> dict[str, Any]:
+def trace(model: Any, image: np.ndarray, resize: Any) -> dict[str, Any]:
     """What each stage gives, in this package's layouts: maps (N, H, W, C), colours as RGB, the
     background first.
     """
-    images = model.preprocess_image([given(picture, resize)])
+    images = model.preprocess_image([given(image, resize)])
     features = model.backbone(images.tensor)
     rpn, heads = model.proposal_generator, model.roi_heads
     levels = [features[name] for name in rpn.in_features]
@@ -159,7 +159,7 @@ def trace(model: Any, picture: np.ndarray, resize: Any) -> dict[str, Any]:
     mask_logits = heads.mask_head.layers(mask_crops)
     own = torch.arange(len(found))
     probabilities = mask_logits[own, found.pred_classes].sigmoid()
-    size = picture.shape[1:]
+    size = image.shape[1:]
     return {
         "size": tuple(images.image_sizes[0]),
         "batch": channels_last(images.tensor)[..., ::-1],

@@ -47,10 +47,10 @@ def ours(theirs: Any, **settings: Any) -> MaskRCNN:
     return model
 
 
-def stages(model: MaskRCNN, picture: np.ndarray, t: dict[str, Any]) -> dict[str, float]:
+def stages(model: MaskRCNN, image: np.ndarray, t: dict[str, Any]) -> dict[str, float]:
     """The largest difference of each stage, given what detectron2 gave to it."""
     rpn, heads, sizes = model.rpn, model.roi_heads, [t["size"]]
-    batch, _ = model.transform([picture])
+    batch, _ = model.transform([image])
     features = [Tensor(level) for level in t["features"]]
     levels = features[:-1]
     with tm.no_grad():
@@ -76,10 +76,10 @@ def stages(model: MaskRCNN, picture: np.ndarray, t: dict[str, Any]) -> dict[str,
         mask_crops = heads.mask_pool(levels, [t["boxes"]], sizes).crops
         hidden = heads.mask_head(Tensor(t["mask_crops"]))
         drawn = tm.functional.sigmoid(heads.mask_predictor.of_labels(hidden, t["labels"]))
-    y, x = np.array(picture.shape[1:]) / np.array(t["size"])
+    y, x = np.array(image.shape[1:]) / np.array(t["size"])
     boxes = t["boxes"] * np.float32([x, y, x, y])
     pasted = tm.functional.paste_masks_binary(
-        t["probabilities"], boxes, *picture.shape[1:], mode="exact"
+        t["probabilities"], boxes, *image.shape[1:], mode="exact"
     )
     return {
         "batch: of 255": largest(batch.tensor, t["batch"]),
@@ -111,9 +111,9 @@ def relative(a: Any, b: Any) -> float:
     return largest(a, b) / float(np.abs(np.asarray(b)).max(initial=1e-30))
 
 
-def detections(model: MaskRCNN, picture: np.ndarray, theirs: dict[str, Any]) -> Match:
+def detections(model: MaskRCNN, image: np.ndarray, theirs: dict[str, Any]) -> Match:
     """Partners of detectron2's detections among ours."""
-    (found,) = model.detect([picture])
+    (found,) = model.detect([image])
     mine = found.as_dict() | {"masks": found.binary_masks()[:, None].astype(np.float32)}
     masks = theirs["masks"][:, None].astype(np.float32)
     return match(mine, theirs | {"masks": masks}, 1e-4)

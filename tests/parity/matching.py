@@ -1,7 +1,7 @@
 """Detections of two programs side by side: which have a partner.
 
 Rounding moves a score or an overlap across a threshold now and then, and a detection comes or goes.
-So whole pictures are compared by partners: the same label, nearly the same box, score and mask.
+So whole images are compared by partners: the same label, nearly the same box, score and mask.
 """
 
 from __future__ import annotations

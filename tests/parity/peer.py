@@ -85,7 +85,7 @@ def _freeze(module: nn.Module) -> None:
 def busy(
     model: nn.Module, images: Sequence[np.ndarray], seed: int = 0, calm: bool = False
 ) -> nn.Module:
-    """The model made busy on these pictures, with weights from the seed, in eval mode.
+    """The model made busy on these images, with weights from the seed, in eval mode.
 
     Args:
         calm: let each residual block change its input by a little and each anchor move by a little,
@@ -177,7 +177,7 @@ def trace(
         rows: how many crops the heads are given; all if None.
 
     Returns:
-        given, expected: arrays by name, maps channels-last; lists have an entry a picture or level.
+        given, expected: arrays by name, maps channels-last; lists have an entry per image or level.
     """
     given: Values = {"images": list(images)}
     expected: Values = {}
@@ -259,8 +259,8 @@ def _trace_rpn(rpn: Any, batch: Any, features: list[torch.Tensor]) -> Values:
         "moved": decoded.gather(1, best[..., None].expand(-1, -1, 4)).numpy(),
         "all_proposals": proposals,
         "proposals": [
-            _without_ties(*picture, rpn.post_nms_top_n())
-            for picture in zip(as_arrays(proposals), scores, candidates, strict=True)
+            _without_ties(*image, rpn.post_nms_top_n())
+            for image in zip(as_arrays(proposals), scores, candidates, strict=True)
         ],
     }
 
@@ -293,7 +293,7 @@ def _to_half(value: Any) -> Any:
 
 
 def predict(model: Any, image: np.ndarray) -> dict[str, np.ndarray]:
-    """torchvision's detections of one picture."""
+    """torchvision's detections of one image."""
     with torch.no_grad():
         (prediction,) = model([torch.from_numpy(image)])
     return {key: tensor.numpy() for key, tensor in prediction.items()}
@@ -313,10 +313,10 @@ def train_step(
             training.train_step. proposals: take the place of the model's own, if not None.
     """
     model.zero_grad()
-    pictures = torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous()
-    images = ImageList(pictures, list(sizes))
+    pixels = torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous()
+    images = ImageList(pixels, list(sizes))
     given = [{k: torch.from_numpy(np.asarray(v)) for k, v in target.items()} for target in targets]
-    features = model.backbone(pictures)
+    features = model.backbone(pixels)
     chosen, losses = model.rpn(images, features, given)
     if proposals is not None:
         chosen = [torch.from_numpy(p) for p in proposals]

@@ -17,7 +17,7 @@ from typing import Any
 from .difference import UNITS
 
 MODES = {"0": "direct sums", "4": "Winograd F(4x4)"}
-COMPARED = MODES | {"itself": "torchvision, pictures nudged by one rounding"}
+COMPARED = MODES | {"itself": "torchvision, images nudged by one rounding"}
 STEPS = {  # of the gradients: ours against torchvision's, then torchvision's against its own
     "own": "ours",
     "same": "ours, same decisions",
@@ -28,7 +28,7 @@ CALM = """
 "Calm" checkpoints are random ones whose scores are spread as a trained network's are and whose
 residual blocks and anchors change their input by a little, as a trained network's do: a rounding
 stays one. Others are files of weights. Random weights that are not calmed magnify roundings: what
-one rounding in each value of the picture does to torchvision's own answers stands beside ours.
+one rounding in each value of the image does to torchvision's own answers stands beside ours.
 """
 GRADIENTS = """
 Float32, direct sums; differences by relative norm, the median and the worst of all parameters. A
@@ -36,7 +36,7 @@ gradient jumps where rounding turns a decision: what a ReLU lets through, what w
 window. "Same decisions" has torchvision decide as the package did; "turned" counts what it would
 have decided otherwise, and "margin" how far the farthest of these was from its threshold, in
 standard deviations of its map. Then torchvision's gradients beside its own: with noise in the
-pictures, and with its plain convolutions. "Weights" are the new ones, relative to their change.
+images, and with its plain convolutions. "Weights" are the new ones, relative to their change.
 """
 
 
@@ -61,59 +61,59 @@ def lines(results: dict[str, Any]) -> Iterable[str]:
     )
     yield CALM.rstrip()
     for version, checkpoint in dict.fromkeys(map(_kind, results["pictures"])):
-        pictures = [p for p in results["pictures"] if _kind(p) == (version, checkpoint)]
+        images = [p for p in results["pictures"] if _kind(p) == (version, checkpoint)]
         title = f"{version}, {checkpoint}"
         yield from ["", f"## {title}: every stage, fed with torchvision's inputs", ""]
-        yield from stage_table(pictures)
-        yield from ["", f"## {title}: whole pictures", ""]
-        yield from detection_table(pictures)
-        yield from ["", *lonely(pictures)]
+        yield from stage_table(images)
+        yield from ["", f"## {title}: whole images", ""]
+        yield from detection_table(images)
+        yield from ["", *lonely(images)]
     for version, steps in results["steps"].items():
         size = settings["training_size"]
-        yield from ["", f"## {version}, calm: training, pictures of {size} px", ""]
+        yield from ["", f"## {version}, calm: training, images of {size} px", ""]
         yield from step_table(steps)
     if results["steps"]:
         yield GRADIENTS.rstrip()
 
 
-def _kind(picture: dict[str, Any]) -> tuple[str, str]:
-    return picture["version"], picture["checkpoint"]
+def _kind(image: dict[str, Any]) -> tuple[str, str]:
+    return image["version"], image["checkpoint"]
 
 
-def stage_table(pictures: list[dict[str, Any]]) -> Iterable[str]:
+def stage_table(images: list[dict[str, Any]]) -> Iterable[str]:
     yield "| stage | result | unit | limit | " + " | ".join(MODES.values()) + " |"
     yield "|---|---|---|---|---|---|"
-    for stage, values in pictures[0]["stages"]["0"].items():
+    for stage, values in images[0]["stages"]["0"].items():
         for name in values:
             unit, limit = UNITS[name]
-            largest = [max(p["stages"][mode][stage][name] for p in pictures) for mode in MODES]
+            largest = [max(p["stages"][mode][stage][name] for p in images) for mode in MODES]
             cells = " | ".join(number(value) for value in largest)
             yield f"| {stage} | {name.replace('_', ' ')} | {unit} | {number(limit)} | {cells} |"
 
 
-def detection_table(pictures: list[dict[str, Any]]) -> Iterable[str]:
+def detection_table(images: list[dict[str, Any]]) -> Iterable[str]:
     yield "| program | detections | with a partner | largest box | score | mask difference |"
     yield "|---|---|---|---|---|---|"
     for mode, title in COMPARED.items():
-        found = [p["detections"][mode] for p in pictures]
+        found = [p["detections"][mode] for p in images]
         total, matched = (sum(f[key] for f in found) for key in ("theirs", "matched"))
         largest = " | ".join(number(max(f[k] for f in found)) for k in ("box", "score", "mask"))
         share = 100 * matched / max(total, 1)
         yield f"| {title} | {total} | {matched} ({share:.2f} %) | {largest} |"
 
 
-def lonely(pictures: list[dict[str, Any]], most: int = 40) -> Iterable[str]:
+def lonely(images: list[dict[str, Any]], most: int = 40) -> Iterable[str]:
     """Why detections have no partner: each, or how many for each reason where there are many."""
     for mode, title in COMPARED.items():
-        found = [(p, reason) for p in pictures for reason in p["detections"][mode]["lonely"]]
+        found = [(p, reason) for p in images for reason in p["detections"][mode]["lonely"]]
         if len(found) > most:
             counts = Counter(reason["kind"] for _, reason in found)
             kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
             yield f"- {title}: {kinds}"
             continue
-        for picture, reason in found:
-            place = "" if picture["seed"] is None else f"seed {picture['seed']}, "
-            yield f"- {title}, {place}{picture['photo']}: {reason['text']}"
+        for image, reason in found:
+            place = "" if image["seed"] is None else f"seed {image['seed']}, "
+            yield f"- {title}, {place}{image['photo']}: {reason['text']}"
 
 
 def step_table(steps: dict[str, Any]) -> Iterable[str]:

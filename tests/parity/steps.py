@@ -24,9 +24,9 @@ RATE = {"lr": 1e-3, "momentum": 0.9, "weight_decay": 1e-4}
 
 
 class Batch(NamedTuple):
-    """(N, H, W, C) pictures, the sizes of what is in them, and targets in its pixels."""
+    """(N, H, W, C) images, the sizes of what is in them, and targets in its pixels."""
 
-    pictures: np.ndarray
+    images: np.ndarray
     sizes: list[tuple[int, int]]
     targets: list[dict[str, Any]]
 
@@ -89,19 +89,19 @@ def compare_gradients(
     decisions: Decisions,
 ) -> dict[str, Any]:
     """The gradients beside torchvision's where it takes the same decisions, and torchvision's
-    beside its own where rounding falls otherwise: 1e-6 of noise in the pictures, or plain
+    beside its own where rounding falls otherwise: 1e-6 of noise in the images, or plain
     convolutions in place of oneDNN's.
     """
     twin = copy.deepcopy(theirs)
 
-    def again(pictures: np.ndarray = batch.pictures) -> dict[str, np.ndarray]:
+    def again(images: np.ndarray = batch.images) -> dict[str, np.ndarray]:
         load(twin, state)
-        return peer.train_step(twin, pictures, *batch[1:], proposals)[2]
+        return peer.train_step(twin, images, *batch[1:], proposals)[2]
 
     with imposed(decisions) as turned:
         same = summary(own[1], again())
-    noise = 1e-6 * np.random.default_rng(0).standard_normal(batch.pictures.shape, np.float32)
-    noisy = summary(again(batch.pictures + noise), expected[1])
+    noise = 1e-6 * np.random.default_rng(0).standard_normal(batch.images.shape, np.float32)
+    noisy = summary(again(batch.images + noise), expected[1])
     with torch.backends.mkldnn.flags(enabled=False):
         plain = summary(again(), expected[1])
     return {"same": same, "noisy": noisy, "plain": plain, "turned": asdict(turned)}
@@ -130,7 +130,7 @@ def compare_precision(
 
 def in_double(batch: Batch) -> Batch:
     targets = [t | {"boxes": t["boxes"].astype(np.float64)} for t in batch.targets]
-    return Batch(batch.pictures.astype(np.float64), batch.sizes, targets)
+    return Batch(batch.images.astype(np.float64), batch.sizes, targets)
 
 
 def as_double(proposals: list[np.ndarray]) -> list[np.ndarray]:

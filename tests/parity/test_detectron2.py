@@ -11,7 +11,7 @@ from .detectron2_stages import LIMITS, detections, ours, stages
 pytestmark = pytest.mark.peer
 pytest.importorskip("detectron2")
 
-PICTURE = seeded_picture(*DETECTRON2_PICTURE)
+IMAGE = seeded_picture(*DETECTRON2_PICTURE)
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def pair():
     from . import detectron2_peer as peer
 
     theirs, resize = peer.build(**DETECTRON2)
-    peer.busy(theirs, PICTURE, resize)
+    peer.busy(theirs, IMAGE, resize)
     return theirs, resize, ours(theirs, **DETECTRON2)
 
 
@@ -29,7 +29,7 @@ def test_every_stage(pair):
 
     theirs, resize, model = pair
     with winograd(0):
-        found = stages(model, PICTURE, peer.trace(theirs, PICTURE, resize))
+        found = stages(model, IMAGE, peer.trace(theirs, IMAGE, resize))
     assert found.keys() == LIMITS.keys()
     assert {name: value for name, value in found.items() if value > LIMITS[name]} == {}
 
@@ -43,6 +43,6 @@ def test_detectron2_loads_what_we_save_and_finds_the_same(pair, tmp_path):
     peer.load(again, tmp_path / "model_final.pkl")
     own, loaded = theirs.state_dict(), again.state_dict()
     assert all((own[name] == loaded[name]).all() for name in own)
-    expected = peer.predict(again, PICTURE, resize)
+    expected = peer.predict(again, IMAGE, resize)
     with winograd(0):
-        assert not detections(model, PICTURE, expected).lonely
+        assert not detections(model, IMAGE, expected).lonely

@@ -19,7 +19,7 @@ pytest.importorskip("torchvision")
 
 V1, V2 = "maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2"
 SIZES = {"min_size": 160, "max_size": 224}
-PICTURES = [seeded_picture(150, 200, 1), seeded_picture(160, 140, 2)]
+IMAGES = [seeded_picture(150, 200, 1), seeded_picture(160, 140, 2)]
 
 
 @pytest.fixture(scope="module", params=[V1, V2])
@@ -27,7 +27,7 @@ def pair(request):
     """A builder's name and torchvision's model, busy."""
     from . import peer
 
-    return request.param, peer.busy(peer.build(request.param, 11, **SIZES), PICTURES)
+    return request.param, peer.busy(peer.build(request.param, 11, **SIZES), IMAGES)
 
 
 @pytest.mark.parametrize("size", [0, 2])
@@ -40,7 +40,7 @@ def test_every_stage(pair, size):
     arch, theirs = pair
     ours = BUILDERS[arch](11, **SIZES).eval()
     ours.load_state_dict(peer.state_of(theirs))
-    given, expected = peer.trace(theirs.eval(), PICTURES)
+    given, expected = peer.trace(theirs.eval(), IMAGES)
     with winograd(size):
         for stage in STAGES:
             for name, value in run_stage(stage, ours, given).items():
@@ -58,9 +58,9 @@ def trained(request):
     from .steps import Batch
 
     arch, settings = request.param, SIZES | EVERYTHING
-    theirs = peer.busy(peer.build(arch, 11, **settings), PICTURES, calm=True)
-    targets = [seeded_target(picture, 11, 3, i) for i, picture in enumerate(PICTURES)]
-    images, targets = BUILDERS[arch](11, **settings).transform(PICTURES, targets)
+    theirs = peer.busy(peer.build(arch, 11, **settings), IMAGES, calm=True)
+    targets = [seeded_target(image, 11, 3, i) for i, image in enumerate(IMAGES)]
+    images, targets = BUILDERS[arch](11, **settings).transform(IMAGES, targets)
     batch = Batch(images.tensor.copy(), images.sizes, targets)
     moved = [t["boxes"] + np.float32([[3, -2, -4, 5]]) for t in targets]
     proposals = [np.vstack([t["boxes"], m]) for t, m in zip(targets, moved, strict=True)]
@@ -140,12 +140,12 @@ def test_other_backbones_detect_alike(name):
     from . import peer
 
     body = resnet_fpn_backbone(backbone_name=name, weights=None, trainable_layers=5)
-    theirs = peer.busy(MaskRCNN(body, 11, **SIZES), PICTURES, calm=True)
+    theirs = peer.busy(MaskRCNN(body, 11, **SIZES), IMAGES, calm=True)
     ours = BUILDERS[f"maskrcnn_{name}_fpn"](11, norm_eps=1e-5, **SIZES).eval()
     ours.load_state_dict(peer.state_of(theirs))
-    for picture in PICTURES:
-        expected = peer.predict(theirs, picture)
+    for image in IMAGES:
+        expected = peer.predict(theirs, image)
         with winograd(0):
-            (found,) = ours([picture])
+            (found,) = ours([image])
         assert len(expected["boxes"]) > 20
         assert match(found, expected, 1e-4).lonely == []

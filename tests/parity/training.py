@@ -37,7 +37,7 @@ def train_step(
 
     Args:
         model: in training mode; all in the dtype of `batch`. batch: (N, H, W, C), with the sizes of
-            the pictures in it. targets, proposals: in its pixels.
+            the images in it. targets, proposals: in its pixels.
     """
     model.zero_grad()
     rng = np.random.default_rng(0)  # has nothing to choose

@@ -25,7 +25,7 @@ from tinymaskrcnn import files
 from tinymaskrcnn.bars import tqdm
 from tinymaskrcnn.training import Trainer
 
-from .stub import RECIPE, StubModel, stub_pictures
+from .stub import RECIPE, StubModel, stub_images
 
 # tqdm's own lock is shared by forked processes: one that is killed while it draws would keep it
 tqdm.set_lock(threading.RLock())
@@ -91,7 +91,7 @@ class _Watched:
 
 def train(out, steps):
     recipe = replace(SAVE_EVERY_STEP, steps=steps)
-    Trainer(StubModel(), stub_pictures(), None, recipe, out, True, False).run()
+    Trainer(StubModel(), stub_images(), None, recipe, out, True, False).run()
 
 
 def sitting(out, steps, death=None):

@@ -69,7 +69,7 @@ class StubModel(Module):
         ]
 
 
-def stub_pictures(count: int = 5, size: int = 16) -> list:
+def stub_images(count: int = 5, size: int = 16) -> list:
     """Random images, each with its left half as the only object."""
     rng = np.random.default_rng(7)
     masks = np.zeros((1, size, size), np.uint8)

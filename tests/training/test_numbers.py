@@ -15,7 +15,7 @@ from tinymaskrcnn.training.checkpoint import load_newest
 RECIPE = Recipe(steps=12, batch_size=2, checkpoint_every=1, sample_every=0, warmup_steps=0, ema=0.9)
 
 
-class Pictures:
+class Images:
     """Six images of shapes; one pixel of one of them has this value."""
 
     classes = ("square", "circle", "triangle")
@@ -27,7 +27,7 @@ class Pictures:
         return len(self.shapes)
 
     def describe(self, index):
-        return f"picture_{index}.png"
+        return f"image_{index}.png"
 
     def __getitem__(self, index):
         image, target = self.shapes[index]
@@ -37,22 +37,20 @@ class Pictures:
 
 
 @pytest.mark.parametrize(
-    ("pictures", "changes", "message"),
+    ("images", "changes", "message"),
     [
-        (Pictures(4, np.nan), {}, r"picture_4\.png: .* expected finite numbers"),
-        (Pictures(4, np.inf), {}, r"picture_4\.png: .* expected finite numbers"),
-        (Pictures(4, 3e38), {}, r"images that fail alone: picture_4\.png; .*conv1"),
-        (Pictures(), {"lr": 1e6}, r"gradients are not finite; .* learning rate 1e\+06"),
-        (Pictures(), {"lr": 1e6, "clip_norm": 0.0}, r"step 2: .* learning rate 1e\+06"),
-        (Pictures(), {"lr": 1e6, "optimizer": "muon"}, r"step 2: .* learning rate 1e\+06"),
-        (Pictures(), {"lr": 3e38, "clip_norm": 0.0}, r"every image fails alone, so none"),
+        (Images(4, np.nan), {}, r"image_4\.png: .* expected finite numbers"),
+        (Images(4, np.inf), {}, r"image_4\.png: .* expected finite numbers"),
+        (Images(4, 3e38), {}, r"images that fail alone: image_4\.png; .*conv1"),
+        (Images(), {"lr": 1e6}, r"gradients are not finite; .* learning rate 1e\+06"),
+        (Images(), {"lr": 1e6, "clip_norm": 0.0}, r"step 2: .* learning rate 1e\+06"),
+        (Images(), {"lr": 1e6, "optimizer": "muon"}, r"step 2: .* learning rate 1e\+06"),
+        (Images(), {"lr": 3e38, "clip_norm": 0.0}, r"every image fails alone, so none"),
     ],
 )
-def test_the_culprit_is_named_and_the_last_finite_weights_stay(
-    tmp_path, pictures, changes, message
-):
+def test_the_culprit_is_named_and_the_last_finite_weights_stay(tmp_path, images, changes, message):
     model, recipe = maskrcnn_tiny(4, **SMALL), replace(RECIPE, **changes)
-    trainer = Trainer(model, pictures, None, recipe, tmp_path, show_progress=False)
+    trainer = Trainer(model, images, None, recipe, tmp_path, show_progress=False)
     with np.errstate(all="ignore"), pytest.raises((InputError, NonFiniteError), match=message):
         trainer.run()
     last = load_newest(tmp_path / "checkpoints")

@@ -18,18 +18,18 @@ from tinymaskrcnn.training.identity import fingerprint
 from tinymaskrcnn.weights import load_weights
 
 from .kills import SAVE_EVERY_STEP
-from .stub import StubModel, stub_pictures
+from .stub import StubModel, stub_images
 from .test_crashes import everything
 from .test_trainer import Interrupting, make
 
 RECIPE = replace(SAVE_EVERY_STEP, steps=6)
 
 
-class Pictures(list):
+class Images(list):
     """A data set with a fingerprint of its own."""
 
     def __init__(self, is_, count=5):
-        super().__init__(stub_pictures(count))
+        super().__init__(stub_images(count))
         self.is_ = is_
 
     def fingerprint(self):
@@ -77,7 +77,7 @@ def edit(path, **changes):
 
 @pytest.fixture
 def data(tmp_path):
-    """A COCO data set of two pictures, one of them stored without compression."""
+    """A COCO data set of two images, one of them stored without compression."""
     folder = tmp_path / "data"
     folder.mkdir()
     entries = []
@@ -140,24 +140,24 @@ def test_changed_annotations_are_found(data):
 def test_other_data_sets_are_known_by_their_settings_or_what_they_say():
     assert fingerprint(ToyShapes(3)) == fingerprint(ToyShapes(3))
     assert fingerprint(ToyShapes(3)) != fingerprint(ToyShapes(3, size=64))
-    assert fingerprint(Pictures([1, 2])) == fingerprint(Pictures([1, 2]))
-    assert fingerprint(Pictures([1, 2])) != fingerprint(Pictures([2, 1]))
-    assert fingerprint(stub_pictures()) is None
+    assert fingerprint(Images([1, 2])) == fingerprint(Images([1, 2]))
+    assert fingerprint(Images([1, 2])) != fingerprint(Images([2, 1]))
+    assert fingerprint(stub_images()) is None
 
 
 # data and initial weights
 
 
 def test_other_training_data_are_refused(tmp_path):
-    stop(tmp_path, pictures=Pictures("first"))
+    stop(tmp_path, images=Images("first"))
     with pytest.raises(InputError, match="cannot be resumed: its training data are not those"):
-        resume(tmp_path, pictures=Pictures("second"))
-    resume(tmp_path, pictures=Pictures("first"))
+        resume(tmp_path, images=Images("second"))
+    resume(tmp_path, images=Images("first"))
 
 
 def test_other_validation_data_are_said(tmp_path, caplog, whole):
-    stop(tmp_path, val=Pictures("first", 2))
-    weights = resume(tmp_path, val=Pictures("second", 2))[1]
+    stop(tmp_path, val=Images("first", 2))
+    weights = resume(tmp_path, val=Images("second", 2))[1]
     assert "the validation data are not those the run began with" in caplog.text
     assert weights == whole[1]
 
@@ -202,16 +202,23 @@ def test_a_run_of_an_earlier_version_goes_on_and_says_what_cannot_be_checked(
         {"recipe": [1]},
         {"recipe": {"lr": {}}},
         {"classes": {"a": 1}},
-        {"pictures": "5"},
+        {"images": "5"},
         {"data": "x"},
         {"data": {"fingerprint": 7}},
     ],
 )
 def test_settings_of_other_types_are_refused_in_one_line(tmp_path, changes):
-    stop(tmp_path, pictures=Pictures("x"))
+    stop(tmp_path, images=Images("x"))
     edit(tmp_path / "settings.json", **changes)
     with pytest.raises(InputError, match="cannot be resumed"):
-        resume(tmp_path, pictures=Pictures("x"))
+        resume(tmp_path, images=Images("x"))
+
+
+def test_a_run_whose_settings_name_the_images_pictures_goes_on(tmp_path, whole):
+    stop(tmp_path)
+    path = tmp_path / "settings.json"
+    path.write_text(path.read_text().replace('"images":', '"pictures":'))
+    assert resume(tmp_path) == whole
 
 
 def test_ranks_of_another_type_are_said(tmp_path, caplog, whole):
@@ -245,20 +252,20 @@ def test_a_checkpoint_of_another_run_is_passed_over(tmp_path, caplog, whole):
 @pytest.mark.parametrize("difference", ["seed", "data", "weights"])
 def test_checkpoints_of_another_run_alone_are_refused(tmp_path, difference):
     mine, other = tmp_path / "mine", tmp_path / "other"
-    stop(mine, pictures=Pictures("mine"))
+    stop(mine, images=Images("mine"))
     if difference == "seed":
-        stop(other, recipe=replace(RECIPE, seed=1), pictures=Pictures("mine"))
+        stop(other, recipe=replace(RECIPE, seed=1), images=Images("mine"))
     elif difference == "data":
-        stop(other, pictures=Pictures("other"))
+        stop(other, images=Images("other"))
     else:
         model = Interrupting(4)
         model.head.weight.data[0, 0] += 1
         with pytest.raises(TrainingStopped):
-            make(other, RECIPE, model, pictures=Pictures("mine")).run()
+            make(other, RECIPE, model, images=Images("mine")).run()
     shutil.rmtree(mine / "checkpoints")
     shutil.copytree(other / "checkpoints", mine / "checkpoints")
     with pytest.raises(InputError, match=r"no checkpoint can be used .*from another run"):
-        resume(mine, pictures=Pictures("mine"))
+        resume(mine, images=Images("mine"))
 
 
 def test_a_checkpoint_without_a_checksum_is_named(tmp_path, caplog, whole):

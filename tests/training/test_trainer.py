@@ -17,13 +17,13 @@ from tinymaskrcnn.training.checkpoint import load_newest
 from tinymaskrcnn.training.run_folder import read_rows
 from tinymaskrcnn.weights import load_weights, read_metadata
 
-from .stub import RECIPE, TERMS, StubModel, stub_pictures
+from .stub import RECIPE, TERMS, StubModel, stub_images
 
 
-def make(out, recipe=RECIPE, model=None, val=None, resume=False, pictures=None):
+def make(out, recipe=RECIPE, model=None, val=None, resume=False, images=None):
     return Trainer(
         model or StubModel(),
-        pictures or stub_pictures(),
+        images or stub_images(),
         val,
         recipe,
         out,
@@ -54,7 +54,7 @@ def learnt(out):
 
 def test_a_run_folder_holds_what_it_should(tmp_path, curves):
     recipe = replace(RECIPE, sample_every=4, evaluate_every=4)
-    result = make(tmp_path, recipe, val=stub_pictures(2)).run()
+    result = make(tmp_path, recipe, val=stub_images(2)).run()
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "checkpoints",
         "curve.png",
@@ -133,7 +133,7 @@ def test_same_seed_same_files(tmp_path):
 @pytest.mark.parametrize("ema", [0.9, 0.0])
 def test_resume_goes_on_bit_for_bit(tmp_path, stop, ema):
     recipe = replace(RECIPE, ema=ema, evaluate_every=2)
-    val = stub_pictures(1)
+    val = stub_images(1)
     make(tmp_path / "whole", recipe, val=val).run()
     with pytest.raises(TrainingStopped) as stopped:
         make(tmp_path / "parts", recipe, Interrupting(stop), val).run()
@@ -181,10 +181,10 @@ def test_a_finished_run_is_read_back(tmp_path):
     assert again.step == 0
 
 
-def test_resume_with_other_pictures_is_refused(tmp_path):
+def test_resume_with_other_images_is_refused(tmp_path):
     make(tmp_path).run()
-    with pytest.raises(InputError, match="pictures is 4, was 5"):
-        make(tmp_path, resume=True, pictures=stub_pictures(4)).run()
+    with pytest.raises(InputError, match="images is 4, was 5"):
+        make(tmp_path, resume=True, images=stub_images(4)).run()
 
 
 def test_a_time_budget_ends_a_run(tmp_path):
@@ -256,26 +256,26 @@ def test_an_empty_data_set_is_refused(tmp_path):
 
 
 def test_classes_that_do_not_fit_are_refused(tmp_path):
-    class Pictures(list):
+    class Images(list):
         classes = ("a", "b", "c")
 
     class Others(list):
         classes = ("b", "a")
 
     with pytest.raises(InputError, match=r"3 classes \(a, b, c\), the model has 2"):
-        make(tmp_path, pictures=Pictures(stub_pictures()))
+        make(tmp_path, images=Images(stub_images()))
     with pytest.raises(InputError, match="the validation set's classes"):
-        make(tmp_path, val=Others(stub_pictures()))
+        make(tmp_path, val=Others(stub_images()))
 
 
 def test_a_recipe_by_name(tmp_path):
-    assert Trainer(StubModel(), stub_pictures(), None, "small", tmp_path).recipe.steps > 1
+    assert Trainer(StubModel(), stub_images(), None, "small", tmp_path).recipe.steps > 1
     with pytest.raises(InputError, match="no recipe"):
-        Trainer(StubModel(), stub_pictures(), None, "large", tmp_path)
+        Trainer(StubModel(), stub_images(), None, "large", tmp_path)
 
 
 def full(*arguments, **settings):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "picture.png")
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "image.png")
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_nothing_that_is_drawn_beside_the_training_ends_it(
     where = Trainer if name == "_evaluate" else run_figures
     monkeypatch.setattr(where, name, fails_once)
     recipe = replace(RECIPE, sample_every=4, evaluate_every=4)
-    make(tmp_path / "run", recipe, val=stub_pictures(2)).run()
+    make(tmp_path / "run", recipe, val=stub_images(2)).run()
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 1 and lines[0].startswith(f"{what} failed; training goes on: {reason}")
     assert "\n" not in lines[0]
@@ -317,7 +317,7 @@ def test_nothing_that_is_drawn_beside_the_training_ends_it(
     assert whole == run
 
 
-def test_the_last_pictures_do_not_end_it_either(tmp_path, monkeypatch, caplog):
+def test_the_last_images_do_not_end_it_either(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(run_figures, "draw_curve", full)
     assert make(tmp_path).run()["steps"] == 8
     assert (tmp_path / "model.safetensors").exists()
@@ -348,5 +348,5 @@ def test_a_reader_of_the_progress_that_goes_away_does_not_end_it(tmp_path, monke
         encoding = "utf-8"
 
     monkeypatch.setattr(sys, "stderr", Gone())
-    trainer = Trainer(StubModel(), stub_pictures(), None, RECIPE, tmp_path)
+    trainer = Trainer(StubModel(), stub_images(), None, RECIPE, tmp_path)
     assert trainer.run()["steps"] == 8

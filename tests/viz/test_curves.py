@@ -15,7 +15,7 @@ def test_smoothing_by_hand():
     np.testing.assert_allclose(smoothed(np.array([2.0, 4.0]), 9), [2, 3])
 
 
-def test_a_picture_is_written(tmp_path):
+def test_an_image_is_written(tmp_path):
     training_curve(rows(30), tmp_path / "plain.png")
     with Image.open(tmp_path / "plain.png") as plain:
         assert plain.size == (990, 605)

@@ -71,7 +71,7 @@ def test_objects_have_the_colours_of_their_classes_and_wrong_ones_are_red():
     assert count(wrong, class_colour(2)) < count(plain, class_colour(2))
 
 
-def test_what_is_wrong_is_said_below_the_picture():
+def test_what_is_wrong_is_said_below_the_image():
     plain = data_sheet(summary(), [cell()])
     noted = data_sheet(summary(), [cell(note="images without objects")])
     both = data_sheet(summary(), [cell(note="one", unusable=[([0, 0, 5, 5], "two")])])
@@ -94,7 +94,7 @@ def test_errors_are_red_warnings_amber_and_neither_is_said():
 
 
 @pytest.mark.parametrize("size", [(18, 3000), (3000, 18), (18, 18), (700, 900)])
-def test_pictures_of_any_shape_fit_their_cell(size):
+def test_images_of_any_shape_fit_their_cell(size):
     sheet = data_sheet(summary(), [cell(size)])
     plain = data_sheet(summary(), [cell()])
     assert sheet.size == plain.size

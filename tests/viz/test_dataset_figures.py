@@ -69,7 +69,7 @@ def test_coverage_is_the_share_of_boxes_at_each_iou():
     )  # fmt: skip
 
 
-def test_augmented_pictures_differ_from_the_first():
+def test_augmented_images_differ_from_the_first():
     image, target = tm.ToyShapes(1, size=64, min_objects=2)[0]
     figure = drawn(dataset_figures.augmentations(image, target, Augmentation(flip=1.0), CLASSES, 3))
     first, *others = [axis.images[0].get_array() for axis in figure.axes[:3]]

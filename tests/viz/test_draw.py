@@ -33,25 +33,25 @@ def grey(height, width):
     return np.full((3, height, width), 0.5, np.float32)
 
 
-def changed(picture, image):
+def changed(shown, image):
     """The pixels of an enlarged image that differ from the original's, (h, w)."""
-    plain = np.asarray(enlarged(image, picture.width // image.shape[2]))
-    return (np.asarray(picture) != plain).any(axis=2)
+    plain = np.asarray(enlarged(image, shown.width // image.shape[2]))
+    return (np.asarray(shown) != plain).any(axis=2)
 
 
 @pytest.mark.parametrize(
     ("size", "factor"),
     [((128, 128), 3), ((480, 640), 1), ((1, 1), 384), ((100, 900), 3), ((1, 9000), 1)],
 )
-def test_small_pictures_are_enlarged(size, factor):
+def test_small_images_are_enlarged(size, factor):
     assert enlargement(size) == factor
 
 
-def test_nothing_found_is_the_picture_itself():
+def test_nothing_found_is_the_image_itself():
     image = grey(400, 500)
-    picture = draw_detections(image, detections([], [], (400, 500)), CLASSES)
-    assert picture.size == (500, 400)
-    assert not changed(picture, image).any()
+    shown = draw_detections(image, detections([], [], (400, 500)), CLASSES)
+    assert shown.size == (500, 400)
+    assert not changed(shown, image).any()
 
 
 def test_unsure_detections_are_left_out():
@@ -63,8 +63,8 @@ def test_unsure_detections_are_left_out():
 
 def test_mask_and_box_are_where_the_object_is():
     image = grey(400, 400)
-    picture = draw_detections(image, detections([[100, 150, 200, 250]], [0.9], (400, 400)), CLASSES)
-    pixels, drawn = np.asarray(picture), changed(picture, image)
+    shown = draw_detections(image, detections([[100, 150, 200, 250]], [0.9], (400, 400)), CLASSES)
+    pixels, drawn = np.asarray(shown), changed(shown, image)
     assert drawn[160:240, 110:190].all()
     assert not drawn[260:].any() and not drawn[:, 210:].any() and not drawn[:, :90].any()
     colour = np.array(draw.COLOURS[0])
@@ -72,7 +72,7 @@ def test_mask_and_box_are_where_the_object_is():
     np.testing.assert_array_equal(pixels[200, 100], colour)
 
 
-def test_a_mask_that_reaches_past_the_picture_is_cut():
+def test_a_mask_that_reaches_past_the_image_is_cut():
     image = grey(400, 400)
     found = detections([[-50, 350, 40, 460], [390, -9, 400.5, 3]], [0.9, 0.8], (400, 400))
     assert changed(draw_detections(image, found, CLASSES), image)[360:, :30].all()
@@ -80,8 +80,8 @@ def test_a_mask_that_reaches_past_the_picture_is_cut():
 
 def test_arrays_of_bytes_are_taken_too():
     image = np.full((400, 400, 3), 128, np.uint8)
-    picture = draw_detections(image, detections([[10, 10, 50, 50]], [0.9], (400, 400)), CLASSES)
-    assert picture.size == (400, 400)
+    shown = draw_detections(image, detections([[10, 10, 50, 50]], [0.9], (400, 400)), CLASSES)
+    assert shown.size == (400, 400)
 
 
 def test_a_label_outside_the_classes_is_shown_by_number():
@@ -140,13 +140,13 @@ def test_a_track_keeps_its_colour_whatever_its_place_and_score():
     image = np.full((120, 160, 3), 90, np.uint8)
     boxes = [[10, 40, 60, 100], [40, 50, 90, 90], [100, 60, 140, 100]]
     found = detections(boxes, [0.9, 0.8, 0.7], (120, 160))
-    picture = draw.draw_tracks(image, found, np.array([5, 14, 2]), ["a"])
-    assert picture.size == (160, 120)
+    shown = draw.draw_tracks(image, found, np.array([5, 14, 2]), ["a"])
+    assert shown.size == (160, 120)
     back = found[np.array([2, 0, 1])]
     again = draw.draw_tracks(image, back, np.array([2, 5, 14]), ["a"])
-    assert np.array_equal(picture, again)
+    assert np.array_equal(shown, again)
     edges = {n: draw.COLOURS[(n - 1) % len(draw.COLOURS)] for n in (5, 14, 2)}
-    colours = set(map(tuple, np.asarray(picture).reshape(-1, 3).tolist()))
+    colours = set(map(tuple, np.asarray(shown).reshape(-1, 3).tolist()))
     assert set(edges.values()) <= colours  # 14 is 2 again
     other = draw.draw_tracks(image, found, None, ["a"])
     assert draw.COLOURS[0] in set(map(tuple, np.asarray(other).reshape(-1, 3).tolist()))
@@ -161,7 +161,7 @@ def test_captions_of_tracks_fit():
     assert draw._track_captions("", "", 1000.0, 13) == ()
 
 
-def test_contact_sheet_puts_pictures_in_rows():
+def test_contact_sheet_puts_images_in_rows():
     red, blue = (Image.new("RGB", (10, 6), colour) for colour in ("red", "blue"))
     sheet = contact_sheet([red, red, blue], columns=2, margin=2)
     assert sheet.size == (26, 18)
@@ -175,6 +175,6 @@ def test_contact_sheet_of_nothing():
 
 
 def test_side_by_side_names_both():
-    picture = Image.new("RGB", (100, 80), "red")
-    both = side_by_side(picture, picture)
+    shown = Image.new("RGB", (100, 80), "red")
+    both = side_by_side(shown, shown)
     assert both.width == 206 and both.height > 84

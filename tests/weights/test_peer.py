@@ -79,10 +79,10 @@ def test_classification_checkpoints_of_vgg16(tmp_path):
 
 
 def assert_same_maps(body, stages):
-    picture = np.random.default_rng(0).standard_normal((1, 64, 96, 3)).astype(np.float32)
-    x = torch.from_numpy(picture).permute(0, 3, 1, 2)
+    image = np.random.default_rng(0).standard_normal((1, 64, 96, 3)).astype(np.float32)
+    x = torch.from_numpy(image).permute(0, 3, 1, 2)
     with no_grad(), torch.no_grad():
-        for found, stage in zip(body(Tensor(picture)), stages, strict=True):
+        for found, stage in zip(body(Tensor(image)), stages, strict=True):
             x = stage(x)
             expected = x.permute(0, 2, 3, 1).numpy()
             limit = 1e-5 * np.abs(expected).max()

@@ -59,9 +59,9 @@ def test_the_awkward_file_is_read(state):
 
 def test_logits_as_pytorchs(state, backend):
     crops = REFERENCE["crops"]
-    pictures = np.stack([np.asarray(Image.open(FOLDER / crop["file"])) for crop in crops])
+    images = np.stack([np.asarray(Image.open(FOLDER / crop["file"])) for crop in crops])
     mean, std = np.array(REFERENCE["mean"]), np.array(REFERENCE["std"])
-    x = ((pictures[..., :3] / 255 - mean) / std).astype(np.float32)
+    x = ((images[..., :3] / 255 - mean) / std).astype(np.float32)
     logits = resnet20(state, x)
     np.testing.assert_allclose(logits, [crop["logits"] for crop in crops], atol=1e-3)
     classes = [REFERENCE["classes"][i] for i in logits.argmax(axis=1)]

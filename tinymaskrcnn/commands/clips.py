@@ -86,8 +86,8 @@ class ClipWork:
             with self._bar(path, clip) as bar:
                 for frame in clip.read(self.every):
                     found, numbers = self._found(frame, tracker)
-                    picture = draw_tracks(frame.pixels, found, numbers, self.classes)
-                    add(frame, np.asarray(picture))
+                    drawn = draw_tracks(frame.pixels, found, numbers, self.classes)
+                    add(frame, np.asarray(drawn))
                     results_of_frame = coco_results(found, 0) if rows else []
                     for add_rows in rows:
                         add_rows(frame, numbers, results_of_frame)

@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
     annotations = read(source, options.format, settings)
     if options.no_crowds:
         annotations = without_crowds(annotations)
-    inputs = identities([source, *annotations.read, *(p.file for p in annotations.pictures)])
+    inputs = identities([source, *annotations.read, *(p.file for p in annotations.images)])
     annotations = with_images_placed(annotations, out, inputs, options.force)
     content = as_coco_json(annotations, out.parent)
     report(source, annotations)
@@ -102,11 +102,11 @@ def run(options: argparse.Namespace) -> int:
 
 def without_crowds(annotations: Annotations) -> Annotations:
     """Turn crowds into ordinary objects, which is what brush tools mean by them."""
-    pictures = [
-        replace(picture, objects=[replace(thing, iscrowd=False) for thing in picture.objects])
-        for picture in annotations.pictures
+    images = [
+        replace(image, objects=[replace(thing, iscrowd=False) for thing in image.objects])
+        for image in annotations.images
     ]
-    return replace(annotations, pictures=pictures)
+    return replace(annotations, images=images)
 
 
 def with_images_placed(
@@ -117,29 +117,29 @@ def with_images_placed(
     Raises:
         InputError: there is such a file with another content, or it is an input.
     """
-    folder = out.parent / f"{out.stem}_pictures"
-    pictures: list[AnnotatedImage] = []
+    folder = out.parent / f"{out.stem}_images"
+    images: list[AnnotatedImage] = []
     taken: set[Path] = set()
-    for picture in annotations.pictures:
-        if picture.content is None:
-            pictures.append(picture)
+    for image in annotations.images:
+        if image.content is None:
+            images.append(image)
             continue
-        file = folder / picture.file.name
+        file = folder / image.file.name
         if file in taken:
             raise InputError(f"two images inside the annotations are called {file.name}")
-        if not (file.is_file() and file.read_bytes() == picture.content):
+        if not (file.is_file() and file.read_bytes() == image.content):
             check_output(file, inputs, None, force)
         taken.add(file)
-        pictures.append(replace(picture, file=file))
-    return replace(annotations, pictures=pictures)
+        images.append(replace(image, file=file))
+    return replace(annotations, images=images)
 
 
 def write_images(annotations: Annotations) -> None:
     """Write the images that came inside the annotations."""
-    inside = [picture for picture in annotations.pictures if picture.content is not None]
-    for picture in inside:
-        picture.file.parent.mkdir(exist_ok=True)
-        write_atomic(picture.file, picture.content or b"")
+    inside = [image for image in annotations.images if image.content is not None]
+    for image in inside:
+        image.file.parent.mkdir(exist_ok=True)
+        write_atomic(image.file, image.content or b"")
     if inside:
         count = counted(len(inside), "image")
         logger.info("%s from the annotations in %s", count, inside[0].file.parent)

@@ -44,7 +44,7 @@ from .options import (
 from .tables import counted, errors_table, figures_table, labels_table, say
 
 WORST = 8  # images on the sheet
-ERRORS_BEGIN = '[\n {\n  "picture": '  # how an errors.json begins
+ERRORS_BEGIN = '[\n {\n  "image": '  # how an errors.json begins
 SHRUNK, FEW = 1.2, 0.1  # mention shrinking above this factor, if it makes this share too small
 
 
@@ -124,8 +124,8 @@ def limits(shown: AnySize, found: Findings) -> list[str]:
     """
     lines = []
     views = [shown.view((image["height"], image["width"])) for image in found.images]
-    pictures = by_image(found.images, found.annotations, found.results)
-    counts = [sum(not entry["iscrowd"] for entry in truth) for truth, _ in pictures]
+    images = by_image(found.images, found.annotations, found.results)
+    counts = [sum(not entry["iscrowd"] for entry in truth) for truth, _ in images]
     if full := [v.limit for v, count in zip(views, counts, strict=True) if count > v.limit]:
         have = "has" if len(full) == 1 else "have"
         lines.append(
@@ -134,7 +134,7 @@ def limits(shown: AnySize, found: Findings) -> list[str]:
         )
     smallest = min(size for level in shown.model.rpn.anchor_generator.sizes for size in level)
     shrunk, small = 1.0, 0
-    for view, (truth, _) in zip(views, pictures, strict=True):
+    for view, (truth, _) in zip(views, images, strict=True):
         scale = view.scale
         shrunk = max(shrunk, 1 / scale)
         sides = [math.sqrt(e["bbox"][2] * e["bbox"][3]) for e in truth if not e["iscrowd"]]
@@ -167,7 +167,7 @@ def data_of(
     """The images to evaluate on. Raises InputError."""
     if options.data:
         dataset = CocoDataset(options.data, options.images, channels, classes, options.max_pixels)
-        dataset.check_pictures()
+        dataset.check_images()
         return dataset
     if set(classes) <= set(CONTOURS):
         return ToyShapes(HELD_BACK, split="val", classes=classes)
@@ -188,18 +188,18 @@ def write_errors(
     folder: Path, dataset: Any, found: Findings, classes: Sequence[str], score: float
 ) -> None:
     """Write errors.json, all errors by masks, and worst.png, the images with most."""
-    pictures = by_image(found.images, found.annotations, found.results)
-    errors = [image_errors(truth, results, "segm", score) for truth, results in pictures]
+    images = by_image(found.images, found.annotations, found.results)
+    errors = [image_errors(truth, results, "segm", score) for truth, results in images]
     rows = [
         row
-        for i, (truth, results) in enumerate(pictures)
+        for i, (truth, results) in enumerate(images)
         for row in error_rows(dataset.describe(i), errors[i], truth, results, classes)
     ]
     write_atomic(folder / "errors.json", (json.dumps(rows, indent=1) + "\n").encode())
     counts = [len(e.missed) + len(e.wrong) for e in errors]
     worst = [i for i in sorted(range(len(counts)), key=lambda i: -counts[i])[:WORST] if counts[i]]
     if worst:
-        draw_worst(folder / "worst.png", worst, dataset, errors, pictures, classes)
+        draw_worst(folder / "worst.png", worst, dataset, errors, images, classes)
 
 
 def draw_worst(
@@ -207,27 +207,27 @@ def draw_worst(
     worst: Sequence[int],
     dataset: Any,
     errors: Sequence[ImageErrors],
-    pictures: Sequence[tuple[Any, Any]],
+    images: Sequence[tuple[Any, Any]],
     classes: Sequence[str],
 ) -> None:
     """Write the sheet of these images."""
     cells = []
     for i in worst:
-        name, (truth, results) = Path(dataset.describe(i)).name, pictures[i]
+        name, (truth, results) = Path(dataset.describe(i)).name, images[i]
         cells.append(draw_errors(dataset[i][0], name, errors[i], truth, results, classes))
     write_image(path, contact_sheet(cells, columns=2, largest=PAIR), mark("evaluate"))
 
 
 def error_rows(
-    picture: str, errors: ImageErrors, truth: Any, results: Any, classes: Sequence[str]
+    image: str, errors: ImageErrors, truth: Any, results: Any, classes: Sequence[str]
 ) -> list[dict[str, Any]]:
     """A dict per error: where it is, and of which kind."""
     rows = []
     for missed in errors.missed:
-        row = describe(picture, "missed", truth[missed.truth], classes)
+        row = describe(image, "missed", truth[missed.truth], classes)
         rows.append(row | {"because": missed.reason})
     for wrong in errors.wrong:
-        row = describe(picture, "wrong", results[wrong.detection], classes)
+        row = describe(image, "wrong", results[wrong.detection], classes)
         row |= {"by": wrong.kind, "score": results[wrong.detection]["score"], "iou": wrong.iou}
         if wrong.truth is not None:
             row["overlaps"] = classes[truth[wrong.truth]["category_id"] - 1]
@@ -235,7 +235,7 @@ def error_rows(
     return rows
 
 
-def describe(picture: str, error: str, entry: Any, classes: Sequence[str]) -> dict[str, Any]:
+def describe(image: str, error: str, entry: Any, classes: Sequence[str]) -> dict[str, Any]:
     """The entries that all rows have; the box is x, y, width, height."""
     name = classes[entry["category_id"] - 1]
-    return {"picture": picture, "error": error, "class": name, "bbox": entry["bbox"]}
+    return {"image": image, "error": error, "class": name, "bbox": entry["bbox"]}

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from ..datasets import CocoDataset
-from ..datasets.images import read_picture, unread
+from ..datasets.images import read_compact, unread
 from ..datasets.stretch import Stretch
 from ..datasets.targets import with_masks
 from ..detection.boxes import Size
@@ -45,7 +45,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "sliders for the thresholds. With --targets also matching, losses, gradients, and the "
         "reason of each error."
     )
-    parser.add_argument("picture", metavar="IMAGE", help="an image file")
+    parser.add_argument("image", metavar="IMAGE", help="an image file")
     parser.add_argument(
         "--out", metavar="HTML", default="report.html", help="the page (default: report.html)"
     )
@@ -64,7 +64,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    picture, out = Path(options.picture), output_file("--out", options.out)
+    path, out = Path(options.image), output_file("--out", options.out)
     limit = options.max_pixels
     if (lines := settings_help(options)) is not None:
         for line in lines:
@@ -72,16 +72,16 @@ def run(options: argparse.Namespace) -> int:
         return 0
     model = model_of(options)
     classes = model.classes
-    image = read_picture(picture, model.in_channels, limit, options.page or 1)
-    image = Stretch(model.transform.config.stretch).picture(image, picture)
-    for kind, detail in unread(picture, page=options.page, max_pixels=limit):
-        logger.warning("%s: %s (%s)", picture, kind, detail)
-    target, inputs = None, [picture, weights_path(options.weights)]
+    image = read_compact(path, model.in_channels, limit, options.page or 1)
+    image = Stretch(model.transform.config.stretch).compact(image, path)
+    for kind, detail in unread(path, page=options.page, max_pixels=limit):
+        logger.warning("%s: %s (%s)", path, kind, detail)
+    target, inputs = None, [path, weights_path(options.weights)]
     if options.images and not options.targets:
         raise InputError("--images goes with --targets")
     if options.targets:
         dataset = CocoDataset(options.targets, options.images, classes=classes, max_pixels=limit)
-        target = target_of(dataset, picture, image.shape[1:])
+        target = target_of(dataset, path, image.shape[1:])
         inputs += [dataset.path, *dataset.files]
     check_output(out, identities(inputs), mark("explain"), options.force)
     prepare(options)
@@ -90,18 +90,18 @@ def run(options: argparse.Namespace) -> int:
         logger.warning(
             "%s: too large for a page after scaling; it explains the middle %d x %d pixels, from "
             "column %d and row %d; --scale X shrinks the image instead",
-            *(picture, part.shape[2], part.shape[1], columns.start, rows.start),
+            *(path, part.shape[2], part.shape[1], columns.start, rows.start),
         )
         if target is not None:
             masks = CroppedMasks.of(target["masks"])
             masks = masks.window(rows.start, columns.start, *part.shape[1:])
             target = with_masks(target, masks)
-    page = explain_page(model, part, classes, target, picture.name)
+    page = explain_page(model, part, classes, target, path.name)
     try:
         write_atomic(out, page.encode())
     except OSError as problem:
         raise InputError(f"--out {out}: {problem.strerror}") from problem
-    say(f"{picture}: every stage -> {out} ({len(page) / 1e6:.1f} MB)")
+    say(f"{path}: every stage -> {out} ({len(page) / 1e6:.1f} MB)")
     return 0
 
 
@@ -114,7 +114,7 @@ def middle(model: MaskRCNN, size: Size) -> tuple[slice, slice]:
     return rows, columns
 
 
-def target_of(dataset: CocoDataset, picture: Path, size: tuple[int, ...]) -> Target:
+def target_of(dataset: CocoDataset, path: Path, size: tuple[int, ...]) -> Target:
     """The objects that annotations give for an image, found by its path, else by its file name.
 
     Raises:
@@ -122,12 +122,12 @@ def target_of(dataset: CocoDataset, picture: Path, size: tuple[int, ...]) -> Tar
             size.
     """
     names = [file.name for file in dataset.files]
-    same = [i for i, file in enumerate(dataset.files) if os.path.samefile(file, picture)]
-    known = same or [i for i, name in enumerate(names) if name == picture.name]
+    same = [i for i, file in enumerate(dataset.files) if os.path.samefile(file, path)]
+    known = same or [i for i, name in enumerate(names) if name == path.name]
     if not known:
         some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-        raise InputError(f"{dataset.path}: has no targets for {picture.name}, only for {some}")
+        raise InputError(f"{dataset.path}: has no targets for {path.name}, only for {some}")
     if len(known) > 1:
-        raise InputError(f"{dataset.path}: has {len(known)} images named {picture.name}")
+        raise InputError(f"{dataset.path}: has {len(known)} images named {path.name}")
     dataset.check_size(known[0], size)
     return dataset.target(known[0])

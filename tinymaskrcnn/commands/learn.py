@@ -22,7 +22,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "an unknown reason gets one more, and --hint gives one more at any time; after the "
         "third it says where the solution stands, and a right answer starts them again. --watch "
         "checks each time the file is saved, until Ctrl-C. With --mine, "
-        "runs the model on a picture with the answers that are parts of it, and shows what a "
+        "runs the model on an image with the answers that are parts of it, and shows what a "
         "wrong one spoils. Needs a clone of the repository."
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="a topic or an exercise")
@@ -37,7 +37,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mine",
         action="store_true",
-        help="run the model on a picture with the parts that you have written (those of kind "
+        help="run the model on an image with the parts that you have written (those of kind "
         "build); NAME may then be an image file",
     )
     parser.add_argument(

@@ -22,7 +22,7 @@ from ..datasets.images import (
     FOREIGN_SUFFIXES,
     SUFFIXES,
     page_count,
-    read_picture,
+    read_compact,
     unread,
 )
 from ..datasets.issues import ODD, Issue, by_kind, examples
@@ -249,16 +249,16 @@ class Work:
         check_output(target, self.read, mark("predict"), self.options.force)
         self.outputs.check(source)
         limit = self.options.max_pixels
-        image = read_picture(source.path, self.model.in_channels, limit, source.page or 1)
-        image = self.stretch.picture(image, source)
+        image = read_compact(source.path, self.model.in_channels, limit, source.page or 1)
+        image = self.stretch.compact(image, source)
         more = unread(source.path, page=source.page, max_pixels=limit)
         self.unread.extend(Issue(ODD, kind, str(source), detail) for kind, detail in more)
         view = self._view(image)
         detections = self._detected(image, view, progress=sys.stderr.isatty())
         reasons = lost(self.model, view, len(detections))
         self.unread.extend(Issue(ODD, kind, str(source), detail) for kind, detail in reasons)
-        picture = draw_detections(image.as_bytes(), detections, self.classes, 0.0)
-        write_image(target, picture, mark("predict"), compress_level=3)
+        drawn = draw_detections(image.as_bytes(), detections, self.classes, 0.0)
+        write_image(target, drawn, mark("predict"), compress_level=3)
         found = PredictedImage(source, image, detections, self.classes, limit)
         self.outputs.add(found)
         missing = dict.fromkeys(found.lost)

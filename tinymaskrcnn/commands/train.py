@@ -187,7 +187,7 @@ def coco_set(
 ) -> CocoDataset:
     """A data set whose images all exist and have the right sizes. Raises InputError."""
     dataset = CocoDataset(path, images, classes=classes, max_pixels=limit)
-    dataset.check_pictures()
+    dataset.check_images()
     return dataset
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import InputError
 from .coco import wrong_size
-from .coco_file import CocoFile, picture
+from .coco_file import CocoFile, image_name
 from .images import MAX_PIXELS, read_image, unread
 from .issues import ODD, REFUSED, Issue, brief
 
@@ -60,7 +60,7 @@ def check_set(
     if classes is None:  # a set that is not trained on may lack some of them
         issues += classes_without_objects(file)
     for entry in progress([entry for entry in file.images if entry["id"] in file.files]):
-        where, id_ = picture(entry), entry["id"]
+        where, id_ = image_name(entry), entry["id"]
         try:
             image = read_image(file.files[id_], max_pixels=max_pixels)
         except InputError as problem:
@@ -123,7 +123,7 @@ def duplicate_images(file: CocoFile, digests: dict[Any, bytes]) -> list[Issue]:
         if entries[other]["file_name"] != entries[id_]["file_name"]:
             detail = f"as {entries[other]['file_name']}"
             kind = "identical images in the set"
-            issues.append(Issue(ODD, kind, picture(entries[id_]), detail, image=id_))
+            issues.append(Issue(ODD, kind, image_name(entries[id_]), detail, image=id_))
     return issues
 
 
@@ -133,7 +133,7 @@ def leaks(checked: CheckedSet, other: CheckedSet) -> list[Issue]:
     theirs = {value: names[id_] for id_, value in other.digests.items()}
     kind = f"train/val leak: images that are also in {other.file.path}"
     return [
-        Issue(ODD, kind, picture(entry), f"as {theirs[value]}", image=entry["id"])
+        Issue(ODD, kind, image_name(entry), f"as {theirs[value]}", image=entry["id"])
         for entry in checked.file.images
         if (value := checked.digests.get(entry["id"])) in theirs
     ]

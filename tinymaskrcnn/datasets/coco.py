@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..models.inputs import Target
 from .coco_file import CocoFile
 from .coco_objects import BAD_BOX
-from .images import MAX_PIXELS, picture_size, read_image, unread
+from .images import MAX_PIXELS, image_size, read_image, unread
 from .issues import LEFT_OUT, ODD, REFUSED, Issue, by_kind, examples
 from .run_lengths import masks_from_rles
 from .stretch import Stretch
@@ -86,7 +86,7 @@ class CocoDataset:
         if problem := wrong_size(self.path, entry, size):
             raise InputError(f"{self.files[index]}: {problem}")
 
-    def check_pictures(self) -> None:
+    def check_images(self) -> None:
         """Open every image, check its size, and log once for each kind of content that is not read.
 
         Raises:
@@ -94,7 +94,7 @@ class CocoDataset:
         """
         more: list[Issue] = []
         for index, file in enumerate(self.files):
-            self.check_size(index, picture_size(file))
+            self.check_size(index, image_size(file))
             found = unread(file, max_pixels=self.max_pixels)
             more += [Issue(ODD, kind, str(file), detail) for kind, detail in found]
         warn(self.path, more)

@@ -65,10 +65,10 @@ class CocoFile:
         self.categories = self._entries("categories", content["categories"])
         self.classes, self.category_ids = self._class_order(classes)
         self.images = list(self._entries("images", content["images"]).values())
-        self.files = self._find_pictures(images_dir)
+        self.files = self._find_images(images_dir)
         self._check_sizes(max_pixels)
         self.objects = self._read_objects(content["annotations"])
-        self._check_pictures()
+        self._check_images()
 
     def _add(self, level: str, kind: str, where: str, detail: str = "", **ids: Any) -> None:
         self.issues.append(Issue(level, kind, where, detail, **ids))
@@ -120,7 +120,7 @@ class CocoFile:
             self._add(REFUSED, "categories that are not among the classes", where, detail)
         return names, [ids.get(name) for name in names]
 
-    def _find_pictures(self, images_dir: str | Path | None) -> dict[Any, Path]:
+    def _find_images(self, images_dir: str | Path | None) -> dict[Any, Path]:
         """The image file of each image id for which there is one."""
         folders = [Path(images_dir)] if images_dir else [self.path.parent / "images"]
         folders += [] if images_dir else [self.path.parent]
@@ -130,13 +130,13 @@ class CocoFile:
         for entry in self.images:
             file = finder.find(entry["file_name"])
             if file is None:
-                where, id_ = picture(entry), entry["id"]
+                where, id_ = image_name(entry), entry["id"]
                 self._add(REFUSED, "missing images", where, f"not in {tried}", image=id_)
             else:
                 files[entry["id"]] = file
         ambiguous = finder.ambiguous()
         for entry in self.images:
-            where, id_, name = picture(entry), entry["id"], entry["file_name"]
+            where, id_, name = image_name(entry), entry["id"], entry["file_name"]
             if reason := ambiguous.get(name):
                 self._add(REFUSED, "images with an ambiguous name", where, reason, image=id_)
             elif name in finder.bare:
@@ -148,9 +148,9 @@ class CocoFile:
         usable = []
         for entry in self.images:
             try:
-                check_size(picture(entry), (entry["width"], entry["height"]), max_pixels)
+                check_size(image_name(entry), (entry["width"], entry["height"]), max_pixels)
             except InputError as problem:
-                where = picture(entry)
+                where = image_name(entry)
                 detail = str(problem).removeprefix(f"{where}: ")
                 self._unusable["images"].add(id_ := entry["id"])
                 self._add(REFUSED, "images larger than the limit", where, detail, image=id_)
@@ -209,14 +209,14 @@ class CocoFile:
                 kind = "labels off by one: category ids of annotations"
                 self._add(REFUSED, kind, "annotations", detail)
 
-    def _check_pictures(self) -> None:
+    def _check_images(self) -> None:
         """Note images without objects, and image files that are listed twice."""
         seen: set = set()
         for entry in self.images:
             if not self.objects[entry["id"]]:
-                self._add(ODD, "images without objects", picture(entry), image=entry["id"])
+                self._add(ODD, "images without objects", image_name(entry), image=entry["id"])
             if entry["file_name"] in seen:
-                where, id_ = picture(entry), entry["id"]
+                where, id_ = image_name(entry), entry["id"]
                 self._add(ODD, "image files listed twice", where, image=id_)
             seen.add(entry["file_name"])
 
@@ -264,6 +264,6 @@ def wrong_field(field: str, value: Any) -> tuple[str, str] | None:
     return None if fits else (field, f"{field} is {state}, expected {expected}")
 
 
-def picture(entry: dict) -> str:
+def image_name(entry: dict) -> str:
     """How messages call an entry of `images`."""
     return f"image {entry['file_name']}"

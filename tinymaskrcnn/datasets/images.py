@@ -7,7 +7,7 @@ files rarely fill their range. Colour profiles are ignored; colour with 16 bits 
 with 8. `unread` reports what else a file holds.
 
 An image is decoded once and converted strip by strip, so that reading needs no more memory than the
-decoded image (4 bytes per pixel) and the result (12 as an array, 1 to 4 as a Picture).
+decoded image (4 bytes per pixel) and the result (12 as an array, 1 to 4 as a CompactImage).
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ def read_image(
         InputError: naming the file and the reason: it is missing, empty, truncated, of another
             kind, without that page, larger than `max_pixels`, or holds values that are not finite.
     """
-    return np.asarray(read_picture(path, channels, max_pixels, page))
+    return np.asarray(read_compact(path, channels, max_pixels, page))
 
 
-def read_picture(
+def read_compact(
     path: str | Path, channels: int = 3, max_pixels: int = MAX_PIXELS, page: int = 1
-) -> Picture:
-    """Read an image file as a Picture, which takes a quarter of the memory of `read_image`'s array
-    or less. Takes and raises what `read_image` does.
+) -> CompactImage:
+    """Read an image file as a CompactImage, in a quarter of the memory of `read_image`'s array or
+    less. Takes and raises what `read_image` does.
     """
     if channels not in (1, 3):
         raise InputError(f"channels {channels}: an image is read as grey (1) or RGB (3)")
@@ -83,7 +83,7 @@ def read_picture(
         seek(path, image, page)
         check_size(path, image.size, max_pixels)
         image.load()
-        return to_picture(upright(image), channels)
+        return to_compact(upright(image), channels)
 
 
 def read_values(path: str | Path, max_pixels: int = MAX_PIXELS, page: int = 1) -> np.ndarray:
@@ -104,7 +104,7 @@ def read_values(path: str | Path, max_pixels: int = MAX_PIXELS, page: int = 1) -
         return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
 
 
-def picture_size(path: str | Path, content: bytes | None = None) -> tuple[int, int]:
+def image_size(path: str | Path, content: bytes | None = None) -> tuple[int, int]:
     """The height and width that `read_image` will give, from the file's header if possible.
 
     Args:
@@ -155,7 +155,7 @@ def unread(
     each with a detail.
 
     Args:
-        content: as for `picture_size`.
+        content: as for `image_size`.
         page: the page that was asked for; the other pages are then not reported.
 
     Raises:
@@ -272,9 +272,9 @@ def orientation(image: Image.Image) -> int:
 
 
 @dataclass(frozen=True)
-class Picture:
+class CompactImage:
     """An image kept as its file has it. It stands for a float32 array (channels, H, W) in 0..1:
-    `np.asarray(picture)` makes the whole of it, `picture[:, rows, columns]` a part.
+    `np.asarray(image)` makes the whole of it, `image[:, rows, columns]` a part.
 
     Args:
         values: (H, W, 3) or (H, W) uint8; or grey of any range (H, W), which is stretched.
@@ -334,32 +334,32 @@ class Picture:
 
 def to_array(image: Image.Image, channels: int) -> np.ndarray:
     """A loaded Pillow image of any mode as float32 (channels, H, W) in 0..1."""
-    return np.asarray(to_picture(image, channels))
+    return np.asarray(to_compact(image, channels))
 
 
-def to_picture(image: Image.Image, channels: int) -> Picture:
-    """A loaded Pillow image of any mode as a Picture."""
+def to_compact(image: Image.Image, channels: int) -> CompactImage:
+    """A loaded Pillow image of any mode as a CompactImage."""
     width, height = image.size
     if image.mode in WIDE_MODES:
         return stretched(np.asarray(image), channels, image.info.get("transparency"))
     if image.mode == "L" and "transparency" not in image.info:
-        return Picture(np.asarray(image), channels)
+        return CompactImage(np.asarray(image), channels)
     mode, depth = ("L", ()) if channels == 1 else ("RGB", (3,))
     values = np.empty((height, width, *depth), np.uint8)
     rows = max(1, STRIP_PIXELS // width)
     for top in range(0, height, rows):
         strip = image.crop((0, top, width, min(top + rows, height)))
         values[top : top + rows] = np.asarray(over_white(strip).convert(mode))
-    return Picture(values, channels)
+    return CompactImage(values, channels)
 
 
-def stretched(values: np.ndarray, channels: int, transparent: int | None) -> Picture:
-    """Values (H, W) of any range as a Picture; a constant becomes 0."""
+def stretched(values: np.ndarray, channels: int, transparent: int | None) -> CompactImage:
+    """Values (H, W) of any range as a CompactImage; a constant becomes 0."""
     seen = values if transparent is None else values[values != transparent]
     low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
     if not np.isfinite([low, high]).all():  # a NaN among the values makes both NaN
         raise ValueError("it holds values that are not finite")
-    return Picture(values, channels, low, high, transparent)
+    return CompactImage(values, channels, low, high, transparent)
 
 
 def over_white(image: Image.Image) -> Image.Image:

@@ -17,17 +17,17 @@ class NamedDataset:
     has. Its own are used if it has them.
 
     Args:
-        pictures: has len() and [i].
+        samples: has len() and [i].
         class_count: how many classes to name if it names none.
     """
 
-    def __init__(self, pictures: Any, class_count: int) -> None:
-        self.pictures = pictures
+    def __init__(self, samples: Any, class_count: int) -> None:
+        self.samples = samples
         numbers = [str(k) for k in range(1, class_count + 1)]
-        self.classes: list[str] = list(getattr(pictures, "classes", numbers))
+        self.classes: list[str] = list(getattr(samples, "classes", numbers))
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, Target]:
         """The image and its target, checked here because later nobody knows the image's name.
@@ -35,7 +35,7 @@ class NamedDataset:
         Raises:
             InputError: names the image, and what is wrong with it or its target.
         """
-        image, target = self.pictures[index]
+        image, target = self.samples[index]
         try:
             image = check_image(image, index, len(image))
             target = check_target(target, index, image.shape[1:])
@@ -46,7 +46,7 @@ class NamedDataset:
 
     def describe(self, index: int) -> str:
         """The name of item `index` in messages."""
-        own = getattr(self.pictures, "describe", None)
+        own = getattr(self.samples, "describe", None)
         return own(index) if own else f"sample {index}"
 
     def _check_labels(self, target: Target) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..models.transform import STRETCH
-from .images import Picture
+from .images import CompactImage
 
 PERCENTILES = (1.0, 99.8)
 DARK = 128 / 255  # an image is stretched by rule if its upper percentile lies below
@@ -52,23 +52,23 @@ class Stretch:
         low, high = ends
         return np.clip((image - np.float32(low)) / np.float32(high - low), 0, 1)
 
-    def picture(self, picture: Picture, name: Any = "image") -> Picture:
-        """The same for a Picture, which takes no more memory than its values."""
+    def compact(self, image: CompactImage, name: Any = "image") -> CompactImage:
+        """The same for a CompactImage, which takes no more memory than its values."""
         if self.off:
-            return picture
-        values, low = picture.values, picture.low
+            return image
+        values, low = image.values, image.low
         planes = values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
-        span = 255.0 if low is None else picture.high - low
+        span = 255.0 if low is None else image.high - low
         ends = self._ends(planes, low or 0.0, span, name)
         if ends is None:
-            return picture
+            return image
         if not is_grey(planes):
             table = np.clip((np.arange(256) - ends[0]) / (ends[1] - ends[0]), 0, 1)
-            return replace(picture, values=np.rint(255 * table).astype(np.uint8)[values])
+            return replace(image, values=np.rint(255 * table).astype(np.uint8)[values])
         kept = np.clip(planes[0], *ends)
-        if picture.transparent is not None:
-            kept[planes[0] == picture.transparent] = picture.transparent
-        return replace(picture, values=kept, low=ends[0], high=ends[1])
+        if image.transparent is not None:
+            kept[planes[0] == image.transparent] = image.transparent
+        return replace(image, values=kept, low=ends[0], high=ends[1])
 
     def _ends(
         self, planes: np.ndarray, low: float, span: float, name: Any

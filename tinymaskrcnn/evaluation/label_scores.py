@@ -80,8 +80,8 @@ def label_scores(
     """
     counts = []
     sizes = [(image["height"], image["width"]) for image in found.images]
-    pictures = by_image(found.images, found.annotations, found.results)
-    for size, (truth, results) in zip(sizes, pictures, strict=True):
+    images = by_image(found.images, found.annotations, found.results)
+    for size, (truth, results) in zip(sizes, images, strict=True):
         kept = sorted((r for r in results if r["score"] >= score), key=lambda r: -r["score"])
         overlaps = label_overlaps(labels_of(truth, size), labels_of(kept, size))
         right = np.array([matches(overlaps >= threshold) for threshold in thresholds])

@@ -23,10 +23,10 @@ def content(found: PredictedImage, path: Path) -> bytes:
         numbers = ", ".join(map(str, sorted(hidden)[:3])) + (", ..." if len(hidden) > 3 else "")
         found.lost.append(("objects wholly under better ones in the label image", f"{numbers}"))
     if path.suffix == ".png":
-        picture = Image.fromarray(labels)
-        exif = picture.getexif()
+        image = Image.fromarray(labels)
+        exif = image.getexif()
         exif[SOFTWARE] = mark("predict")
-        picture.save(buffer, "PNG", exif=exif)
+        image.save(buffer, "PNG", exif=exif)
         return buffer.getvalue()
     try:
         import tifffile

@@ -24,13 +24,13 @@ from .predicted import PredictedImage
 def content(found: PredictedImage, path: Path) -> bytes:
     """The file of one image."""
     height, width = found.size
-    name, picture = _image(found, path)
+    name, image = _image(found, path)
     whole: dict[str, Any] = {
         "version": "5.5.0",
         "flags": {},
         "shapes": _shapes(found),
         "imagePath": name,
-        "imageData": picture,
+        "imageData": image,
         "imageHeight": height,
         "imageWidth": width,
     }

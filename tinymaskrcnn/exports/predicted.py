@@ -30,7 +30,8 @@ class PredictedImage:
     same in all formats.
 
     Attributes:
-        image: (C, H, W) float32 in 0..1, as the model saw it; or a Picture, an array on request.
+        image: (C, H, W) float32 in 0..1, as the model saw it; or a CompactImage, an array on
+            request.
         detections: its objects.
         classes: names in label order.
         max_pixels: the limit for reading the file again.

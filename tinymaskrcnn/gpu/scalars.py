@@ -85,10 +85,10 @@ def place_of(cell, height, width, channels):
     channel = uint32(rest - uint32(pixel * c))
     row = uint32(pixel // uint32(width))
     column = uint32(pixel - uint32(row * uint32(width)))
-    picture = uint32(row // uint32(height))
+    image = uint32(row // uint32(height))
     return (
-        int32(picture),
-        int32(row - uint32(picture * uint32(height))),
+        int32(image),
+        int32(row - uint32(image * uint32(height))),
         int32(column),
         int32(channel),
     )

@@ -143,8 +143,8 @@ def detect_in(model: MaskRCNN, image: Any, view: View, progress: bool = False) -
     """Find the objects of an image, best first, in the image's pixels.
 
     Args:
-        image: float32 (C, H, W) in 0..1, or a Picture (datasets/images.py), of which only one tile
-            at a time is made an array.
+        image: float32 (C, H, W) in 0..1, or a CompactImage (datasets/images.py), of which only
+            one tile at a time is made an array.
         view: from `view_of`. progress: whether to show a progress bar over the tiles.
 
     Raises:

@@ -47,7 +47,7 @@ def loader_for(
 
 def kept_images(dataset: NamedDataset, model: MaskRCNN, recipe: Recipe) -> Any:
     """The training set; images from files are kept as the model sees them."""
-    if not isinstance(dataset.pictures, CocoDataset) or not isinstance(model, MaskRCNN):
+    if not isinstance(dataset.samples, CocoDataset) or not isinstance(model, MaskRCNN):
         return dataset
     margin, memory = 1 / (1 - recipe.crop), recipe.image_memory * 2**30
     return KeptImages(dataset, model.transform.config, margin, bool(recipe.crop_size), memory)
@@ -55,8 +55,8 @@ def kept_images(dataset: NamedDataset, model: MaskRCNN, recipe: Recipe) -> Any:
 
 def crops_to_cover(dataset: NamedDataset, recipe: Recipe) -> list[int] | None:
     """How many crops it takes to cover each image, if training takes crops of known images."""
-    if not (recipe.crop_size and isinstance(dataset.pictures, CocoDataset)):
+    if not (recipe.crop_size and isinstance(dataset.samples, CocoDataset)):
         return None
-    sizes = [(entry["height"], entry["width"]) for entry in dataset.pictures.images]
+    sizes = [(entry["height"], entry["width"]) for entry in dataset.samples.images]
     side = recipe.crop_size
     return [round(max(h / side, 1) * max(w / side, 1)) for h, w in sizes]

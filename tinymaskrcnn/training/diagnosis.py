@@ -38,9 +38,9 @@ def explain_loss(
     """
     terms = [f"{name} is {value}" for name, value in losses.items() if not isfinite(value)]
     with no_grad(), np.errstate(all="ignore"):
-        pictures = _culprits(forward, images, targets, names)
+        culprits = _culprits(forward, images, targets, names)
         layer = _first_bad_layer(model, lambda: forward(images, targets))
-    return f"{', '.join(terms)}; {pictures}; {layer}"
+    return f"{', '.join(terms)}; {culprits}; {layer}"
 
 
 def explain_gradient(parameters: Iterator[tuple[str, Parameter]]) -> str:

@@ -40,12 +40,12 @@ class ExplainPages:
 
     Args:
         folder: made if missing.
-        pictures: a named data set; its first image with two objects or more is shown, otherwise its
+        dataset: a named data set; its first image with two objects or more is shown, otherwise its
             first image.
     """
 
-    def __init__(self, folder: Path, pictures: Any) -> None:
-        self.folder, self.pictures = folder, pictures
+    def __init__(self, folder: Path, dataset: Any) -> None:
+        self.folder, self.dataset = folder, dataset
 
     def write(self, model: MaskRCNN, step: int) -> None:
         """Write this moment's page, and write the slider page anew.
@@ -64,8 +64,8 @@ class ExplainPages:
         self.folder.mkdir(exist_ok=True)
         title = "this run"
         try:
-            index, image, target = self._picture()
-            title = self.pictures.describe(index)
+            index, image, target = self._image()
+            title = self.dataset.describe(index)
             text = self._page(model, step, title, image, target)
         except Exception as problem:
             logger.warning(
@@ -80,7 +80,7 @@ class ExplainPages:
         """Write this moment's page; returns what the slider page shows of it."""
         from ..viz.report import explain_page, moment, trace_of
 
-        path, classes = self.folder / f"step-{step:08d}.html", self.pictures.classes
+        path, classes = self.folder / f"step-{step:08d}.html", self.dataset.classes
         t = trace_of(model, image, target)
         page = explain_page(model, image, classes, target, f"{title} after {step} steps", t=t)
         write_atomic(path, page.encode())
@@ -91,9 +91,9 @@ class ExplainPages:
         paths = sorted(self.folder.glob("step-*.moment"))
         return [path for path in paths if int(path.stem.removeprefix("step-")) <= step]
 
-    def _picture(self) -> tuple[int, Any, Any]:
-        for index in range(min(SEARCHED, len(self.pictures))):
-            image, target = self.pictures[index]
+    def _image(self) -> tuple[int, Any, Any]:
+        for index in range(min(SEARCHED, len(self.dataset))):
+            image, target = self.dataset[index]
             if len(target["labels"]) >= OBJECTS:
                 return index, image, target
-        return 0, *self.pictures[0]
+        return 0, *self.dataset[0]

@@ -38,7 +38,7 @@ def known_by(
         "recipe": as_json(recipe),
         "model": getattr(model, "config", type(model).__name__),
         "classes": classes,
-        "pictures": len(dataset),
+        "images": len(dataset),
         "data": fingerprint(dataset),
         "val_data": None if val_dataset is None else fingerprint(val_dataset),
         "start": hash_of_arrays(model.state_dict()),

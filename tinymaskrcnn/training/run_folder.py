@@ -35,6 +35,7 @@ except ImportError:  # Windows
 logger = logging.getLogger(__name__)
 LOCK = "lock"
 FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+_NOW = {"pictures": "images"}  # entries of settings.json that earlier versions called otherwise
 # compared in another way than settings
 _FREE = (*REPORTING, *RENAMED, "ranks", "data", "val_data", "start")
 _OTHER_RANKS = (
@@ -117,7 +118,7 @@ class RunFolder:
         """
         path, settings = self.path / "settings.json", dict(settings)
         if path.exists():
-            before = read_json(path)
+            before = {_NOW.get(name, name): value for name, value in read_json(path).items()}
             differing = _differences(before, settings)
             if differing:
                 raise InputError(
@@ -129,7 +130,8 @@ class RunFolder:
             self._compare_data(before, settings)
             self._compare_start(before, settings)
         self.write_json("settings.json", settings)
-        decisive = {k: v for k, v in _flat(settings).items() if k not in _FREE}
+        before = {now: name for name, now in _NOW.items()}  # hashes stay what they were
+        decisive = {before.get(k, k): v for k, v in _flat(settings).items() if k not in _FREE}
         return hash_of([decisive, settings.get("data"), settings.get("start")])
 
     def _compare_data(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

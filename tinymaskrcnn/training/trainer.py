@@ -135,8 +135,8 @@ class Trainer:
         return self._seconds_before + perf_counter() - self._started
 
     def _known_by(self) -> dict[str, Any]:
-        val = None if self.val_dataset is None else self.val_dataset.pictures
-        data = self.dataset.pictures, val
+        val = None if self.val_dataset is None else self.val_dataset.samples
+        data = self.dataset.samples, val
         return known_by(self.recipe, self.model, self.classes, *data, self.group.size)
 
     def _time(self) -> float:

@@ -166,7 +166,7 @@ class Clip:
         """How many seconds of video the file's header tells."""
         if self._stream.duration:
             return float(self._stream.duration * self._stream.time_base)
-        whole = self._container.duration  # of all streams: sound may go on without pictures
+        whole = self._container.duration  # of all streams: sound may go on without frames
         return whole / self._av.time_base if whole and len(self._container.streams) == 1 else None
 
     def _ticks(self, frame: Any, index: int) -> int:
@@ -176,7 +176,7 @@ class Clip:
         return round(frame.pts * Fraction(frame.time_base) / self.time_base)
 
     def _video_stream(self) -> Any:
-        """The stream of moving pictures: covers of music are none."""
+        """The stream of frames; the cover of a piece of music is none."""
         cover = self._av.stream.Disposition.attached_pic
         for stream in self._container.streams.video:
             if not stream.disposition & cover and stream.codec_context is not None:
@@ -294,11 +294,11 @@ def writing(path: Path, clip: Clip, mark: str) -> Iterator[Callable[[Frame, np.n
                     context.colorspace = context.color_primaries = context.color_trc = BT709
                     context.color_range = TV_RANGE
                 pixels = even(pixels)
-                picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-                picture = picture.reformat(format="yuv420p", dst_colorspace="ITU709")
-                picture.pts, picture.time_base = frame.ticks, clip.time_base
+                image = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                image = image.reformat(format="yuv420p", dst_colorspace="ITU709")
+                image.pts, image.time_base = frame.ticks, clip.time_base
                 durations[frame.ticks] = frame.duration
-                mux(stream.encode(picture))
+                mux(stream.encode(image))
 
             yield add
             mux(stream.encode())

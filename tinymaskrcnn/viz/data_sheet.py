@@ -188,7 +188,7 @@ def _thumbnail(cell: Cell) -> Image.Image:
     _, height, width = cell.image.shape
     scale = min(CELL[0] / width, CELL[1] / height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    picture = Image.fromarray(as_bytes(cell.image)).resize(size, Image.Resampling.LANCZOS)
+    image = Image.fromarray(as_bytes(cell.image)).resize(size, Image.Resampling.LANCZOS)
     rows = ((np.arange(size[1]) + 0.5) * height / size[1]).astype(np.int64)
     columns = ((np.arange(size[0]) + 0.5) * width / size[0]).astype(np.int64)
     masks = CroppedMasks.of(cell.masks).resampled(rows, columns)
@@ -198,7 +198,7 @@ def _thumbnail(cell: Cell) -> Image.Image:
         own[index] = RED
     order = sorted(range(len(masks)), key=lambda index: index in cell.wrong)  # issues on top
     drawn = draw_objects(
-        picture,
+        image,
         boxes[order],
         masks[order],
         [""] * len(order),

@@ -142,7 +142,7 @@ def draw_target(image: np.ndarray, target: dict[str, Any], classes: Sequence[str
 
 
 def draw_objects(
-    picture: Image.Image,
+    image: Image.Image,
     boxes: np.ndarray,
     masks: Any,
     captions: Sequence[str],
@@ -157,7 +157,7 @@ def draw_objects(
     """
     objects = zip(boxes, CroppedMasks.of(masks).with_border(), captions, colours, strict=True)
     return _draw(
-        picture,
+        image,
         [
             _Instance(_scaled(box, 1), mask != 0, left, top, (caption,) if caption else (), colour)
             for box, (mask, top, left), caption, colour in objects
@@ -221,10 +221,10 @@ def enlarged(image: np.ndarray, scale: int) -> Image.Image:
     """
     if image.dtype != np.uint8:
         image = as_bytes(image[:3] if len(image) >= 3 else image[[0, 0, 0]])
-    picture = Image.fromarray(image)
+    drawn = Image.fromarray(image)
     if scale == 1:
-        return picture
-    return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.BICUBIC)
+        return drawn
+    return drawn.resize((drawn.width * scale, drawn.height * scale), Image.Resampling.BICUBIC)
 
 
 def as_bytes(image: np.ndarray) -> np.ndarray:
@@ -248,43 +248,43 @@ def _scaled(box: np.ndarray, scale: int) -> Box:
     return x1, y1, x2, y2
 
 
-def _draw(picture: Image.Image, drawn: Sequence[_Instance], outlines: bool = True) -> Image.Image:
+def _draw(image: Image.Image, drawn: Sequence[_Instance], outlines: bool = True) -> Image.Image:
     """Draw masks, then boxes (`outlines`), then labels, so that no label is covered. Lines and
-    letters suit the picture; in a still, which has outlines, they are finer where its objects are
+    letters suit the image; in a still, which has outlines, they are finer where its objects are
     small.
     """
-    picture = picture.convert("RGB")  # a copy
+    image = image.convert("RGB")  # a copy
     boxes = np.array([one.box for one in drawn]).reshape(-1, 4)
     sides = np.sqrt(np.maximum(boxes[:, 2:] - boxes[:, :2], 1).prod(axis=1))
     side, usual = (
-        min(picture.size),
+        min(image.size),
         float(np.median(sides)) if outlines and len(sides) else np.inf,
     )
     thickness = max(1, round(min(side / 200, usual / 12)))
     for instance in drawn:
-        _blend(picture, instance, thickness)
-    draw = ImageDraw.Draw(picture)
+        _blend(image, instance, thickness)
+    draw = ImageDraw.Draw(image)
     width = max(1, round(min(side / 300, usual / 20)))
     for instance in drawn if outlines else ():
         draw.rectangle(instance.box, outline=instance.colour, width=width)
     if len(drawn) > TAGGED:
-        return picture
-    height = max(13, round(min(_text_height(picture.size), usual / 2)))
+        return image
+    height = max(13, round(min(_text_height(image.size), usual / 2)))
     taken = np.zeros((0, 4))
     for i in reversed(range(len(drawn))):
-        taken = _tag(draw, height, drawn[i], picture.size, boxes, i, taken)
-    return picture
+        taken = _tag(draw, height, drawn[i], image.size, boxes, i, taken)
+    return image
 
 
-def _blend(picture: Image.Image, instance: _Instance, thickness: int) -> None:
+def _blend(image: Image.Image, instance: _Instance, thickness: int) -> None:
     """Fill the mask with a translucent colour, and draw its contour in the full one. Only this part
     of the image becomes an array: a large one has no room for two.
     """
     left, top = instance.left, instance.top
-    mask = instance.mask[: picture.height - top, : picture.width - left]
+    mask = instance.mask[: image.height - top, : image.width - left]
     if not mask.size:
         return
-    view = np.array(picture.crop((left, top, left + mask.shape[1], top + mask.shape[0])))
+    view = np.array(image.crop((left, top, left + mask.shape[1], top + mask.shape[0])))
     inside = _eroded(mask, thickness)
     for channel, value in enumerate(instance.colour):  # a lookup table: images may be large
         table = (np.arange(256) * (1 - FILL) + value * FILL).astype(np.uint8)
@@ -292,7 +292,7 @@ def _blend(picture: Image.Image, instance: _Instance, thickness: int) -> None:
         np.copyto(plane, table[plane], where=inside)
     view[_eroded(~mask, 1) ^ ~mask] = INK  # a dark hairline keeps every colour visible
     view[mask & ~inside] = instance.colour
-    picture.paste(Image.fromarray(view), (left, top))
+    image.paste(Image.fromarray(view), (left, top))
 
 
 def _eroded(mask: np.ndarray, pixels: int) -> np.ndarray:

@@ -4,15 +4,13 @@ import numpy as np
 from hypothesis import strategies as st
 
 from lessons import load
-from lessons.checking import Law, Task, Wrong
+from lessons.checking import Law, Task, mistakes
 from lessons.checking.pictures import tables
 from lessons.checking.strategies import arrays, box, boxes
 from lessons.figures.box_panels import DROPPED, dots
 from lessons.figures.diagrams import ANCHOR, DETECTION, GROUND_TRUTH, boxes_on_grid
 
 anchor_one = load("anchors").anchor_one
-
-# form_of_box
 
 
 def form_of_box(b):
@@ -45,46 +43,28 @@ FORM_OF_BOX = Task(
         "ratio is height over width.",
         "(width * height) ** 0.5 and height / width, in this order.",
     ),
-    wrong=[
-        Wrong(
-            {"height / width": "width / height"},
-            "Your ratio is upside down. It is height over width.",
-        ),
-        Wrong(
-            {"(width * height) ** 0.5": "width * height"},
-            "Your size is the area. It should be the side of the square with that area.",
-        ),
-        Wrong(
-            {"(width * height) ** 0.5": "width * height", "height / width": "width / height"},
-            "Two things: the size is a side, not an area; and the ratio is height over width.",
-        ),
-        Wrong(
-            {"(width * height) ** 0.5": "max(width, height)"},
-            "Your size is the longer side. An anchor of that size and another ratio has a larger "
-            "area than the box. Which square has exactly the area of the box?",
-        ),
-        Wrong(
-            {"(width * height) ** 0.5": "np.hypot(width, height)"},
-            "Your size is the diagonal. It should be the side of the square with the same area.",
-        ),
-        Wrong(
-            {"height / width": "(height / width) ** 0.5"},
-            "You take the root of the ratio. Roots turn a ratio into sides; the way back needs "
-            "none.",
-        ),
-        Wrong(
-            {"box[2] - box[0], box[3] - box[1]": "box[2] - box[0] + 1, box[3] - box[1] + 1"},
-            "You add one to the sides. Coordinates here are edges: the width is right minus left.",
-        ),
-        Wrong(
-            {"(width * height) ** 0.5": "(width + height) / 2"},
-            "Your size is the mean of the two sides. The area must stay the same, so use their "
-            "product.",
-        ),
-    ],
+    wrong=mistakes("""
+        height / width => width / height
+            Your ratio is upside down. It is height over width.
+        (width * height) ** 0.5 => width * height
+            Your size is the area. It should be the side of the square with that area.
+        (width * height) ** 0.5 => width * height
+        height / width => width / height
+            Two things: the size is a side, not an area; and the ratio is height over width.
+        (width * height) ** 0.5 => max(width, height)
+            Your size is the longer side. An anchor of that size and another ratio has a larger area
+            than the box. Which square has exactly the area of the box?
+        (width * height) ** 0.5 => np.hypot(width, height)
+            Your size is the diagonal. It should be the side of the square with the same area.
+        height / width => (height / width) ** 0.5
+            You take the root of the ratio. Roots turn a ratio into sides; the way back needs none.
+        box[2] - box[0], box[3] - box[1] => box[2] - box[0] + 1, box[3] - box[1] + 1
+            You add one to the sides. Coordinates here are edges: the width is right minus left.
+        (width * height) ** 0.5 => (width + height) / 2
+            Your size is the mean of the two sides. The area must stay the same, so use their
+            product.
+    """),
 )
-
-# anchor_place
 
 
 def anchor_place(number, shapes, per_cell):
@@ -124,74 +104,40 @@ ANCHOR_PLACE = Task(
         "A level has rows * columns * per_cell anchors. divmod(number, per_cell) gives cell "
         "and form; divmod(cell, columns) gives row and column.",
     ),
-    wrong=[
-        Wrong(
-            {
-                "cell // shapes[level][1], cell % shapes[level][1]": "cell // shapes[level][0], "
-                "cell % shapes[level][0]"
-            },
-            "You divide the cell's index by the number of rows. How many cells come before the "
-            "next row begins?",
-        ),
-        Wrong(
-            {
-                "cell // shapes[level][1], cell % shapes[level][1]": "cell % shapes[level][1], "
-                "cell // shapes[level][1]"
-            },
-            "Row and column are swapped.",
-        ),
-        Wrong(
-            {
-                "cell, form = divmod(number, per_cell)": "form, cell = divmod(number, "
-                "np.prod(shapes[level]))"
-            },
-            "You count all cells with the first form, then all with the second. The forms of one "
-            "cell come right after each other.",
-        ),
-        Wrong(
-            {
-                "level = 0": "level, given = 0, number",
-                "cell, form = divmod(number, per_cell)": "cell, form = divmod(given, per_cell)",
-            },
-            "The level is right. Within it, counting starts at 0 again: how much of the index "
-            "belongs to the levels before?",
-        ),
-        Wrong(
-            {">=": ">"},
-            "Indices begin at 0: if a level has n anchors, index n is the first of the next level.",
-        ),
-        Wrong(
-            {
-                ">= np.prod(shapes[level]) * per_cell": ">= np.prod(shapes[level]) and level + 1 "
-                "< len(shapes)",
-                "-= np.prod(shapes[level]) * per_cell": "-= np.prod(shapes[level])",
-                "cell, form = divmod(number, per_cell)": "cell, form = number, number % per_cell",
-            },
-            "You count the cells of a level. Every cell has `per_cell` anchors.",
-        ),
-        Wrong(
-            {
-                "cell, form = divmod(number, per_cell)": "row, rest = divmod(number, "
-                "shapes[level][1])",
-                "cell // shapes[level][1], cell % shapes[level][1], form": "row, *divmod(rest, "
-                "per_cell)",
-            },
-            "You divide by the columns first. From one index to the next the form changes, so "
-            "split off the form first.",
-        ),
-        Wrong(
-            {"level = 0": "level, given = 0, number", "[1], form": "[1], given"},
-            "The last number is the form within its cell, from 0 to `per_cell` - 1.",
-        ),
-        Wrong(
-            {"cell % shapes[level][1]": "number % shapes[level][1]"},
-            "The row is right, but you take the column from the index of the anchor. Take it from "
-            "the index of the cell.",
-        ),
-    ],
+    wrong=mistakes("""
+        cell // shapes[level][1], cell % shapes[level][1]
+            => cell // shapes[level][0], cell % shapes[level][0]
+            You divide the cell's index by the number of rows. How many cells come before the next
+            row begins?
+        cell // shapes[level][1], cell % shapes[level][1]
+            => cell % shapes[level][1], cell // shapes[level][1]
+            Row and column are swapped.
+        cell, form = divmod(number, per_cell) => form, cell = divmod(number, np.prod(shapes[level]))
+            You count all cells with the first form, then all with the second. The forms of one cell
+            come right after each other.
+        level = 0 => level, given = 0, number
+        cell, form = divmod(number, per_cell) => cell, form = divmod(given, per_cell)
+            The level is right. Within it, counting starts at 0 again: how much of the index belongs
+            to the levels before?
+        >= => >
+            Indices begin at 0: if a level has n anchors, index n is the first of the next level.
+        >= np.prod(shapes[level]) * per_cell
+            => >= np.prod(shapes[level]) and level + 1 < len(shapes)
+        -= np.prod(shapes[level]) * per_cell => -= np.prod(shapes[level])
+        cell, form = divmod(number, per_cell) => cell, form = number, number % per_cell
+            You count the cells of a level. Every cell has `per_cell` anchors.
+        cell, form = divmod(number, per_cell) => row, rest = divmod(number, shapes[level][1])
+        cell // shapes[level][1], cell % shapes[level][1], form => row, *divmod(rest, per_cell)
+            You divide by the columns first. From one index to the next the form changes, so split
+            off the form first.
+        level = 0 => level, given = 0, number
+        [1], form => [1], given
+            The last number is the form within its cell, from 0 to `per_cell` - 1.
+        cell % shapes[level][1] => number % shapes[level][1]
+            The row is right, but you take the column from the index of the anchor. Take it from the
+            index of the cell.
+    """),
 )
-
-# middle_anchors
 
 
 def middle_anchors(shape, stride, forms):
@@ -237,52 +183,31 @@ MIDDLE_ANCHORS = Task(
         "np.broadcast_arrays or np.meshgrid, np.stack([x, y, x, y], axis=2)[:, :, None] + "
         "forms, reshape to (-1, 4).",
     ),
-    wrong=[
-        Wrong(
-            {
-                "[:, None] + 0.5) * stride": "[:, None]) * stride",
-                "np.float32) + 0.5) * stride": "np.float32)) * stride",
-            },
-            "Your anchors are centred on the corners of the cells. The middle is half a stride "
-            "further.",
-        ),
-        Wrong(
-            {
-                "[:, None] + 0.5) * stride": "[:, None]) * stride + 0.5",
-                "np.float32) + 0.5) * stride": "np.float32)) * stride + 0.5",
-            },
-            "You add half a pixel, but it must be half a cell. Do you add the half before or after "
-            "you multiply by the stride?",
-        ),
-        Wrong(
-            {
-                "[:, None] + 0.5) * stride": "[:, None]) * stride + stride // 2",
-                "np.float32) + 0.5) * stride": "np.float32)) * stride + stride // 2",
-            },
-            "Half of an odd stride is not a whole number, but you round it.",
-        ),
-        Wrong(
-            {"reshape(-1, 4)": "reshape(-1, len(forms), 4)"},
-            "One axis too many: the forms of all cells belong in one list.",
-        ),
-        Wrong({"[x, y, x, y]": "[y, x, y, x]"}, "x and y are swapped: x grows with the column."),
-        Wrong(
-            {".reshape(-1, 4)": ".transpose(1, 0, 2, 3).reshape(-1, 4)"},
-            "Your cells come column by column. The lesson goes row by row.",
-        ),
-        Wrong(
-            {".reshape(-1, 4)": ".transpose(2, 0, 1, 3).reshape(-1, 4)"},
-            "All cells with the first form come first. The forms of one cell must be next to each "
-            "other: which axis has to be last before you flatten?",
-        ),
-        Wrong(
-            {"[x, y, x, y]": "[x, x, y, y]"},
-            "A box is x1 y1 x2 y2. You move its first two numbers by x and its last two by y.",
-        ),
-    ],
+    wrong=mistakes("""
+        [:, None] + 0.5) * stride => [:, None]) * stride
+        np.float32) + 0.5) * stride => np.float32)) * stride
+            Your anchors are centred on the corners of the cells. The middle is half a stride
+            further.
+        [:, None] + 0.5) * stride => [:, None]) * stride + 0.5
+        np.float32) + 0.5) * stride => np.float32)) * stride + 0.5
+            You add half a pixel, but it must be half a cell. Do you add the half before or after
+            you multiply by the stride?
+        [:, None] + 0.5) * stride => [:, None]) * stride + stride // 2
+        np.float32) + 0.5) * stride => np.float32)) * stride + stride // 2
+            Half of an odd stride is not a whole number, but you round it.
+        reshape(-1, 4) => reshape(-1, len(forms), 4)
+            One axis too many: the forms of all cells belong in one list.
+        [x, y, x, y] => [y, x, y, x]
+            x and y are swapped: x grows with the column.
+        .reshape(-1, 4) => .transpose(1, 0, 2, 3).reshape(-1, 4)
+            Your cells come column by column. The lesson goes row by row.
+        .reshape(-1, 4) => .transpose(2, 0, 1, 3).reshape(-1, 4)
+            All cells with the first form come first. The forms of one cell must be next to each
+            other: which axis has to be last before you flatten?
+        [x, y, x, y] => [x, x, y, y]
+            A box is x1 y1 x2 y2. You move its first two numbers by x and its last two by y.
+    """),
 )
-
-# inside_picture
 
 
 def inside_picture(anchors, size, border):
@@ -296,7 +221,7 @@ def inside_picture(anchors, size, border):
 
 
 @st.composite
-def anchors_near_a_picture(draw):
+def anchors_near_an_image(draw):
     size = draw(st.tuples(st.integers(2, 9), st.integers(2, 9)))
     anchors = draw(boxes(1, 5, extent=12)) - np.float32(draw(st.sampled_from([0, 2])))
     return anchors, size, draw(st.sampled_from([0, 1, 2]))
@@ -315,7 +240,7 @@ INSIDE_PICTURE = Task(
     name="inside_picture",
     kind="vectorise",
     specification=inside_picture,
-    cases=anchors_near_a_picture(),
+    cases=anchors_near_an_image(),
     examples=[
         (np.float32([[0, 0, 6, 4], [0, 0, 4, 6], [-1, 0, 2, 2], [5, 1, 7, 2]]), (4, 6), 0),
         (np.float32([[-1, -1, 7, 5], [-2, 0, 2, 2], [0, 0, 2, 6], [1, 1, 3, 2]]), (4, 6), 1),
@@ -332,40 +257,32 @@ INSIDE_PICTURE = Task(
         "size is (height, width), while boxes have x first: turn it round. (...).all(axis=1) "
         "joins the two axes, & the two questions.",
     ),
-    wrong=[
-        Wrong(
-            {"[size[1], size[0]]": "[size[0], size[1]]"},
-            "`size` is height, width, in this order. Compare x with the width.",
-        ),
-        Wrong(
-            {">=": ">", "<=": "<"},
-            "An anchor that just touches the border is inside: its edge is where the image ends.",
-        ),
-        Wrong({"-border": "0", " + border": ""}, "You leave out the border."),
-        Wrong(
-            {"-border": "border", "+ border": "- border"},
-            "You shrink the image by the border. It says how far an anchor may reach *over* the "
-            "edge.",
-        ),
-        Wrong(
-            {"+ border": "- border"},
-            "Left and top are correct. On the other two sides you subtract the border as well; "
-            "which way is over the edge there?",
-        ),
-        Wrong(
-            {"-border).all": "-border).any", "low & high.all": "low | high.any"},
-            "You accept an anchor if one edge is inside. All four must be.",
-        ),
-        Wrong(
-            {"low & high.all(axis=1)": "np.flatnonzero(low & high.all(axis=1))"},
-            "These are indices of anchors. Give True or False for each anchor.",
-        ),
-        Wrong({" & high.all(axis=1)": ""}, "You check the left and upper edges only."),
-        Wrong({" + border": ""}, "An anchor may reach over the right and lower edges, too."),
-    ],
+    wrong=mistakes("""
+        [size[1], size[0]] => [size[0], size[1]]
+            `size` is height, width, in this order. Compare x with the width.
+        >= => >
+        <= => <
+            An anchor that just touches the border is inside: its edge is where the image ends.
+        -border => 0
+        " + border" =>
+            You leave out the border.
+        -border => border
+        + border => - border
+            You shrink the image by the border. It says how far an anchor may reach *over* the edge.
+        + border => - border
+            Left and top are correct. On the other two sides you subtract the border as well; which
+            way is over the edge there?
+        -border).all => -border).any
+        low & high.all => low | high.any
+            You accept an anchor if one edge is inside. All four must be.
+        low & high.all(axis=1) => np.flatnonzero(low & high.all(axis=1))
+            These are indices of anchors. Give True or False for each anchor.
+        " & high.all(axis=1)" =>
+            You check the left and upper edges only.
+        " + border" =>
+            An anchor may reach over the right and lower edges, too.
+    """),
 )
-
-# fitted_forms
 
 
 def overlap_of_sides(a, b):
@@ -378,21 +295,14 @@ def joined_by(sides, forms):
     return np.argmax([[overlap_of_sides(s, f) for f in forms] for s in sides], axis=1)
 
 
-def clustered(in_turn=False):
-    """`in_turn`: boxes choose again before each form is changed."""
-
-    def answer(sides, forms, rounds):
-        sides, forms = sides.astype(float), forms.astype(float)
-        for _ in range(rounds):
-            joined = joined_by(sides, forms)
-            for k in range(len(forms)):
-                if in_turn:
-                    joined = joined_by(sides, forms)
-                members = sides[joined == k]
-                forms[k] = members.mean(axis=0) if len(members) else forms[k]
-        return forms
-
-    return answer
+def fitted_forms(sides, forms, rounds):
+    sides, forms = sides.astype(float), forms.astype(float)
+    for _ in range(rounds):
+        joined = joined_by(sides, forms)
+        for k in range(len(forms)):
+            members = sides[joined == k]
+            forms[k] = members.mean(axis=0) if len(members) else forms[k]
+    return forms
 
 
 def positive(shape):
@@ -408,7 +318,7 @@ CLUSTERS = st.tuples(
 FITTED_FORMS = Task(
     name="fitted_forms",
     kind="extend",
-    specification=clustered(),
+    specification=fitted_forms,
     cases=CLUSTERS,
     examples=[
         (np.float32([[2, 2], [4, 4], [9, 3], [8, 4]]), np.float32([[3, 3], [8, 3]]), 1),
@@ -443,51 +353,34 @@ FITTED_FORMS = Task(
         "areas minus it. For k in np.unique(joined): forms[k] = sides[joined == "
         "k].mean(axis=0). Work on a float copy.",
     ),
-    wrong=[
-        Wrong(
-            {
-                "(shared / (areas + np.prod(forms, axis=1) - shared))": "(-((sides[:, None] - "
-                "forms) ** 2).sum(axis=2))"
-            },
-            "You measure the plain distance between the sides. Then large boxes pull harder than "
-            "small ones. With the same centre, IoU does not care how large the boxes are.",
-        ),
-        Wrong(
-            {"(shared / (areas + np.prod(forms, axis=1) - shared))": "shared"},
-            "You join by the shared area. A huge form shares most with every box; what does an IoU "
-            "divide it by?",
-        ),
-        Wrong(
-            {"np.unique(joined)": "range(len(forms))"},
-            "A form that no box joined becomes NaN, the mean of nothing. It must stay as it is.",
-        ),
-        Wrong(
-            {"areas + np.prod": "areas * np.prod"},
-            "You multiply the two areas. The union is their sum, minus what is shared.",
-        ),
-        Wrong(
-            {
-                "np.unique(joined)": "range(len(forms))",
-                ".mean(axis=0)": ".mean(axis=0) if k in joined else 0",
-            },
-            "A form that no box joined becomes 0. It must stay as it is.",
-        ),
-        Wrong(
-            {"range(rounds)": "range(min(rounds, 1))"}, "You do one round, whatever `rounds` says."
-        ),
-        Wrong(
-            {"sides[joined == k].mean(axis=0)": "np.median(sides[joined == k], axis=0)"},
-            "You take the median. The task asks for the mean.",
-        ),
-        Wrong(
-            clustered(in_turn=True),
-            "You change a form and then let the boxes choose again before the next one. In each "
-            "round, all boxes choose first, among the old forms.",
-        ),
-    ],
+    wrong=mistakes(r"""
+        (shared / (areas + np.prod(forms, axis=1) - shared))
+            => (-((sides[:, None] - forms) ** 2).sum(axis=2))
+            You measure the plain distance between the sides. Then large boxes pull harder than
+            small ones. With the same centre, IoU does not care how large the boxes are.
+        (shared / (areas + np.prod(forms, axis=1) - shared)) => shared
+            You join by the shared area. A huge form shares most with every box; what does an IoU
+            divide it by?
+        np.unique(joined) => range(len(forms))
+            A form that no box joined becomes NaN, the mean of nothing. It must stay as it is.
+        areas + np.prod => areas * np.prod
+            You multiply the two areas. The union is their sum, minus what is shared.
+        np.unique(joined) => range(len(forms))
+        .mean(axis=0) => .mean(axis=0) if k in joined else 0
+            A form that no box joined becomes 0. It must stay as it is.
+        range(rounds) => range(min(rounds, 1))
+            You do one round, whatever `rounds` says.
+        sides[joined == k].mean(axis=0) => np.median(sides[joined == k], axis=0)
+            You take the median. The task asks for the mean.
+        np.unique(joined) => range(len(forms))
+        forms[k] = sides[joined == k].mean(axis=0)
+            => "shared = np.prod(np.minimum(sides[:, None], forms), axis=2)\n            joined = \
+            (shared / (areas + np.prod(forms, axis=1) - shared)).argmax(axis=1)\n            if k \
+            in joined: forms[k] = sides[joined == k].mean(axis=0)"
+            You change a form and then let the boxes choose again before the next one. In each
+            round, all boxes choose first, among the old forms.
+    """),
 )
-
-# lay_anchors
 
 
 def lay_anchors(height, width, stride, size, ratios):
@@ -521,38 +414,23 @@ LAY_ANCHORS = Task(
         "(A, 2). Concatenate places - half and places + half on the last axis, reshape to "
         "(-1, 4).",
     ),
-    wrong=[
-        Wrong(
-            {"[size / root, size * root]": "[size * root, size / root]"},
-            "Your ratios are upside down: a ratio of 2 means twice as high as wide.",
-        ),
-        Wrong(
-            {"x * stride[1], y * stride[0]": "(x + 0.5) * stride[1], (y + 0.5) * stride[0]"},
-            "Your anchors are centred on the middle of each cell. These, like torchvision's, are "
-            "centred on its upper left corner.",
-        ),
-        Wrong(
-            {".reshape(-1, 4)": ".transpose(2, 0, 1, 3).reshape(-1, 4)"},
-            "All boxes are there, but in the wrong order: the ratio changes fastest, then the "
-            "column.",
-        ),
-        Wrong(
-            {".reshape(-1, 4)": ".transpose(1, 0, 2, 3).reshape(-1, 4)"},
-            "All boxes are there, but in the wrong order: finish one row before the next begins.",
-        ),
-        Wrong(
-            {"stride[1], y * stride[0]": "stride[0], y * stride[1]"},
-            "The strides are swapped: the first one goes from row to row.",
-        ),
-        Wrong(
-            {".reshape(-1, 4)": ".reshape(-1, 4)[:, [1, 0, 3, 2]]"},
-            "x and y are swapped: a box is x1 y1 x2 y2, and columns run along x.",
-        ),
-        Wrong(
-            {"axis=1) / 2)": "axis=1)) / 2"},
-            "You round the whole sides. Halve them first: the halves are rounded.",
-        ),
-    ],
+    wrong=mistakes("""
+        [size / root, size * root] => [size * root, size / root]
+            Your ratios are upside down: a ratio of 2 means twice as high as wide.
+        x * stride[1], y * stride[0] => (x + 0.5) * stride[1], (y + 0.5) * stride[0]
+            Your anchors are centred on the middle of each cell. These, like torchvision's, are
+            centred on its upper left corner.
+        .reshape(-1, 4) => .transpose(2, 0, 1, 3).reshape(-1, 4)
+            All boxes are there, but in the wrong order: the ratio changes fastest, then the column.
+        .reshape(-1, 4) => .transpose(1, 0, 2, 3).reshape(-1, 4)
+            All boxes are there, but in the wrong order: finish one row before the next begins.
+        stride[1], y * stride[0] => stride[0], y * stride[1]
+            The strides are swapped: the first one goes from row to row.
+        .reshape(-1, 4) => .reshape(-1, 4)[:, [1, 0, 3, 2]]
+            x and y are swapped: a box is x1 y1 x2 y2, and columns run along x.
+        axis=1) / 2) => axis=1)) / 2
+            You round the whole sides. Halve them first: the halves are rounded.
+    """),
 )
 
 TASKS = [LAY_ANCHORS, FORM_OF_BOX, ANCHOR_PLACE, MIDDLE_ANCHORS, INSIDE_PICTURE, FITTED_FORMS]

@@ -4,12 +4,10 @@ import numpy as np
 from hypothesis import strategies as st
 
 from lessons import load
-from lessons.checking import Law, Task, Wrong
+from lessons.checking import Law, Task, mistakes
 from lessons.checking.strategies import arrays
 
 conv_pixel = load("convolution").conv_pixel
-
-# stage_sizes
 
 
 def stage_sizes(height, width):
@@ -38,34 +36,25 @@ STAGE_SIZES = Task(
         "Halving that rounds up is (side + 1) // 2. Repeat it five times for both sides and "
         "keep the last four pairs.",
     ),
-    wrong=[
-        Wrong(
-            {"(height + 1) // 2, (width + 1) // 2": "height // 2, width // 2"},
-            "You round down. With padding, a kernel that starts on the last pixel still fits: what "
-            "does a side of 5 become?",
-        ),
-        Wrong(
-            {"range(1, 6)": "range(1, 5)", "halvings > 1": "halvings > 0"},
-            "You count only the stem's halving. The pooling after it halves again before stage 1.",
-        ),
-        Wrong(
-            {"range(1, 6)": "range(1, 7)", "halvings > 1": "halvings > 2"},
-            "Stage 1 does not halve; it keeps the size that stem and pooling leave.",
-        ),
-        Wrong(
-            {"return sizes": "return sizes[::-1]"},
-            "The order is wrong: the largest map comes first.",
-        ),
-        Wrong({"(height, width))": "(width, height))"}, "Height and width are swapped."),
-        Wrong(
-            {"(height + 1) // 2, (width + 1) // 2": "round(height / 2), round(width / 2)"},
-            "Python's `round` takes halves to the even neighbour: 3.5 becomes 4, but 2.5 becomes "
-            "2. These layers always round up.",
-        ),
-    ],
+    wrong=mistakes("""
+        (height + 1) // 2, (width + 1) // 2 => height // 2, width // 2
+            You round down. With padding, a kernel that starts on the last pixel still fits: what
+            does a side of 5 become?
+        range(1, 6) => range(1, 5)
+        halvings > 1 => halvings > 0
+            You count only the stem's halving. The pooling after it halves again before stage 1.
+        range(1, 6) => range(1, 7)
+        halvings > 1 => halvings > 2
+            Stage 1 does not halve; it keeps the size that stem and pooling leave.
+        return sizes => return sizes[::-1]
+            The order is wrong: the largest map comes first.
+        (height, width)) => (width, height))
+            Height and width are swapped.
+        (height + 1) // 2, (width + 1) // 2 => round(height / 2), round(width / 2)
+            Python's `round` takes halves to the even neighbour: 3.5 becomes 4, but 2.5 becomes 2.
+            These layers always round up.
+    """),
 )
-
-# block_parameters
 
 
 def block_parameters(in_channels, width, stride):
@@ -93,37 +82,27 @@ BLOCK_PARAMETERS = Task(
         "That is 9 * in * width + 9 * width * width + 4 * width, and where the shape changes "
         "also in * width + 2 * width.",
     ),
-    wrong=[
-        Wrong(
-            {"main + in_channels * width + 2 * width": "main"},
-            "The shortcut is missing where the block changes the map's shape.",
-        ),
-        Wrong(
-            {"stride == 1 and ": ""},
-            "A block that halves the map needs a convolution in its shortcut even if the number "
-            "of channels stays.",
-        ),
-        Wrong(
-            {" and in_channels == width": ""},
-            "A block that changes the number of channels needs a convolution in its shortcut even "
-            "if the size stays.",
-        ),
-        Wrong(
-            {" + 4 * width": "", " + 2 * width": ""},
-            "The normalisation layers are missing: a scale and a shift per channel.",
-        ),
-        Wrong({" + 2 * width": ""}, "The shortcut's convolution has a normalisation layer, too."),
-        Wrong(
-            {"main + in_channels": "main + 9 * in_channels"}, "The shortcut's convolution is 1x1."
-        ),
-        Wrong(
-            {"+ 4 * width": "+ 8 * width", "+ 2 * width": "+ 4 * width"},
-            "Means and variances are measured, not learnt. They do not count.",
-        ),
-    ],
+    wrong=mistakes("""
+        main + in_channels * width + 2 * width => main
+            The shortcut is missing where the block changes the map's shape.
+        "stride == 1 and " =>
+            A block that halves the map needs a convolution in its shortcut even if the number of
+            channels stays.
+        " and in_channels == width" =>
+            A block that changes the number of channels needs a convolution in its shortcut even if
+            the size stays.
+        " + 4 * width" =>
+        " + 2 * width" =>
+            The normalisation layers are missing: a scale and a shift per channel.
+        " + 2 * width" =>
+            The shortcut's convolution has a normalisation layer, too.
+        main + in_channels => main + 9 * in_channels
+            The shortcut's convolution is 1x1.
+        + 4 * width => + 8 * width
+        + 2 * width => + 4 * width
+            Means and variances are measured, not learnt. They do not count.
+    """),
 )
-
-# multiply_adds
 
 
 def multiply_adds(layers, height, width):
@@ -163,41 +142,26 @@ MULTIPLY_ADDS = Task(
         "With padding kernel // 2, the new side is (side - 1) // stride + 1. Sum kernel ** 2 "
         "* ins * outs * height * width.",
     ),
-    wrong=[
-        Wrong(
-            {
-                "height, width = (height - 1) // stride + 1, (width - 1) // stride + 1": "pass",
-                "total += kernel * kernel * ins * outs * height * width": "total += kernel * "
-                "kernel * ins * outs * height * width\n        height, width = (height - 1) // "
-                "stride + 1, (width - 1) // stride + 1",
-            },
-            "You count each layer at the size of its input. There is one sum per output element, "
-            "and a stride makes those fewer.",
-        ),
-        Wrong(
-            {
-                "(height - 1) // stride + 1, (width - 1) // stride + 1": "height // stride, width "
-                "// stride"
-            },
-            "You round the size down. With this padding, a side of 5 becomes 3 at stride 2.",
-        ),
-        Wrong({" * ins": ""}, "Each output element is a sum over all input channels."),
-        Wrong(
-            {"height, width = (height": "high, wide = (height", "height * width": "high * wide"},
-            "Each layer works on the output of the one before: strides multiply.",
-        ),
-        Wrong(
-            {"+= kernel": "+= 2 * kernel"},
-            "You count multiplications and additions separately. A multiply-add counts as one.",
-        ),
-        Wrong(
-            {"kernel * kernel": "kernel"},
-            "A kernel has rows and columns: how many taps are there in all?",
-        ),
-    ],
+    wrong=mistakes(r"""
+        height, width = (height - 1) // stride + 1, (width - 1) // stride + 1 => pass
+        total += kernel * kernel * ins * outs * height * width
+            => "total += kernel * kernel * ins * outs * height * width\n        height, width = \
+            (height - 1) // stride + 1, (width - 1) // stride + 1"
+            You count each layer at the size of its input. There is one sum per output element, and
+            a stride makes those fewer.
+        (height - 1) // stride + 1, (width - 1) // stride + 1 => height // stride, width // stride
+            You round the size down. With this padding, a side of 5 becomes 3 at stride 2.
+        " * ins" =>
+            Each output element is a sum over all input channels.
+        height, width = (height => high, wide = (height
+        height * width => high * wide
+            Each layer works on the output of the one before: strides multiply.
+        += kernel => += 2 * kernel
+            You count multiplications and additions separately. A multiply-add counts as one.
+        kernel * kernel => kernel
+            A kernel has rows and columns: how many taps are there in all?
+    """),
 )
-
-# padded_shortcut
 
 
 def padded_shortcut(x, channels):
@@ -212,12 +176,6 @@ def padded_shortcut(x, channels):
 def maps_to_widen(draw):
     count, height, width, channels = (draw(st.integers(1, n)) for n in (2, 4, 4, 2))
     return draw(arrays((count, height, width, channels))), channels + draw(st.integers(0, 3))
-
-
-def averaged(x, channels):
-    even = np.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)), mode="edge")
-    mean = (even[:, ::2, ::2] + even[:, 1::2, ::2] + even[:, ::2, 1::2] + even[:, 1::2, 1::2]) / 4
-    return np.pad(mean, ((0, 0), (0, 0), (0, 0), (0, channels - x.shape[3])))
 
 
 PADDED_SHORTCUT = Task(
@@ -236,32 +194,24 @@ PADDED_SHORTCUT = Task(
         "x[:, ::2, ::2], then np.pad with (0, 0) for the first three axes and (0, channels - "
         "C) for the last.",
     ),
-    wrong=[
-        Wrong(
-            {"(0, channels - x.shape[3])": "(channels - x.shape[3], 0)"},
-            "Your zeros come before the channels. Put them after.",
-        ),
-        Wrong(
-            {
-                "(0, channels - x.shape[3])": "((channels - x.shape[3]) // 2, (channels - "
-                "x.shape[3] + 1) // 2)"
-            },
-            "Your zeros are on both sides of the channels. Put them all after.",
-        ),
-        Wrong(
-            {"::2, ::2": "1::2, 1::2"},
-            "You start with the second row and column. Start with the first.",
-        ),
-        Wrong({"[:, ::2, ::2]": ""}, "You do not halve the map."),
-        Wrong(averaged, "You average each square. Take only one pixel of it."),
-        Wrong(
-            {"::2, ::2]": "::2, ::2][:, : x.shape[1] // 2, : x.shape[2] // 2]"},
-            "Keep a last row or column without a partner: ceil, not floor.",
-        ),
-    ],
+    wrong=mistakes("""
+        (0, channels - x.shape[3]) => (channels - x.shape[3], 0)
+            Your zeros come before the channels. Put them after.
+        (0, channels - x.shape[3])
+            => ((channels - x.shape[3]) // 2, (channels - x.shape[3] + 1) // 2)
+            Your zeros are on both sides of the channels. Put them all after.
+        ::2, ::2 => 1::2, 1::2
+            You start with the second row and column. Start with the first.
+        [:, ::2, ::2] =>
+            You do not halve the map.
+        x = np.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)), mode="edge")
+        half = (x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2]) / 4
+        return np.pad(half, ((0, 0), (0, 0), (0, 0), (0, channels - x.shape[3])))
+            You average each square. Take only one pixel of it.
+        ::2, ::2] => ::2, ::2][:, : x.shape[1] // 2, : x.shape[2] // 2]
+            Keep a last row or column without a partner: ceil, not floor.
+    """),
 )
-
-# bottleneck_block
 
 
 def layer(x, weight, padding=0):
@@ -279,18 +229,6 @@ def bottleneck_block(x, down, middle, up):
     y = positive(layer(x, down))
     y = positive(layer(y, middle, 1))
     return positive(layer(y, up) + x)
-
-
-def variant(first=positive, second=positive, before=lambda y: y, last=positive, skip=1):
-    def answer(x, down, middle, up):
-        y = second(layer(first(layer(x, down)), middle, 1))
-        return last(before(layer(y, up)) + skip * x)
-
-    return answer
-
-
-def as_it_is(y):
-    return y
 
 
 @st.composite
@@ -330,27 +268,20 @@ BOTTLENECK = Task(
         "conv2d(x, weight, padding=...): only the 3x3 needs padding 1. The end is "
         "relu(conv2d(y, up) + x).",
     ),
-    wrong=[
-        Wrong(variant(skip=0), "The shortcut is missing: add the input before the last ReLU."),
-        Wrong(
-            variant(before=positive, last=as_it_is),
-            "Your last ReLU comes before the sum. Then a block can only ever add, never take away.",
-        ),
-        Wrong(variant(last=as_it_is), "The last ReLU, after the sum, is missing."),
-        Wrong(
-            variant(before=positive),
-            "You put a ReLU between `up` and the sum. A block must be able to subtract.",
-        ),
-        Wrong(
-            variant(first=as_it_is),
-            "The ReLU between `down` and `middle` is missing. Without it the two are one linear "
-            "map.",
-        ),
-        Wrong(
-            variant(second=as_it_is),
-            "The ReLU between `middle` and `up` is missing. Without it the two are one linear map.",
-        ),
-    ],
+    wrong=mistakes("""
+        " + x" =>
+            The shortcut is missing: add the input before the last ReLU.
+        up) + x) => up)) + x
+            Your last ReLU comes before the sum. Then a block can only ever add, never take away.
+        relu(conv2d(y, up) + x) => conv2d(y, up) + x
+            The last ReLU, after the sum, is missing.
+        conv2d(y, up) + x => relu(conv2d(y, up)) + x
+            You put a ReLU between `up` and the sum. A block must be able to subtract.
+        relu(conv2d(x, down)) => conv2d(x, down)
+            The ReLU between `down` and `middle` is missing. Without it the two are one linear map.
+        relu(conv2d(y, middle, padding=1)) => conv2d(y, middle, padding=1)
+            The ReLU between `middle` and `up` is missing. Without it the two are one linear map.
+    """),
 )
 
 TASKS = [STAGE_SIZES, BLOCK_PARAMETERS, MULTIPLY_ADDS, PADDED_SHORTCUT, BOTTLENECK]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lessons import load
-from lessons.checking import Law, Task, Wrong
+from lessons.checking import Law, Task, mistakes
 from lessons.checking.pictures import tables
 from lessons.checking.strategies import arrays, boxes
 
@@ -16,9 +16,6 @@ iou_one = load("boxes_iou").iou_one
 
 def labels_for(count, classes):
     return hnp.arrays(np.int64, count, elements=st.integers(0, classes - 1))
-
-
-# surprise
 
 
 def surprise(logits, labels):
@@ -58,86 +55,46 @@ SURPRISE = Task(
         "the row, minus the (shifted) logit of the right class.",
         "logits.max(axis=1, keepdims=True); shifted[np.arange(R), labels] picks one per row.",
     ),
-    wrong=[
-        Wrong(
-            {
-                "logits - logits.max(axis=1, keepdims=True)": "logits.astype(float)",
-                "np.log(np.exp(shifted).sum(axis=1)) - right": "-np.log(np.exp(right) / "
-                "np.exp(shifted).sum(axis=1))",
-            },
-            "The exponential of 1000 is too large for any float. What can you subtract from all "
-            "logits of a row without changing the probabilities?",
-        ),
-        Wrong(
-            {
-                "shifted = logits": "shifted = logits.astype(float)",
-                "np.log(np.exp(shifted).sum(axis=1)) - right": "-np.log(np.exp(right) / "
-                "np.exp(shifted).sum(axis=1))",
-            },
-            "Your exponentials no longer overflow, but a very small probability becomes 0, and its "
-            "logarithm infinite. First write the logarithm of the quotient as a difference.",
-        ),
-        Wrong(
-            {"logits.max(axis=1, keepdims=True)": "logits.max()"},
-            "You subtract the largest logit of all rows. A row that lies far below it is left with "
-            "exponentials of 0: each row needs its own.",
-        ),
-        Wrong(
-            {
-                "logits.max(axis=1, keepdims=True)": "logits.max()",
-                "np.log(np.exp(shifted).sum(axis=1)) - right": "-np.log(np.exp(right) / "
-                "np.exp(shifted).sum(axis=1))",
-            },
-            "Two things: you subtract the largest logit of all rows, where each row needs its own; "
-            "and a very small probability becomes 0 before you take its logarithm.",
-        ),
-        Wrong(
-            {"logits.max(axis=1, keepdims=True)": "logits.max(axis=0)"},
-            "You subtract each column's largest, a different number for each class, and that "
-            "changes the probabilities. Subtract from each row its own largest.",
-        ),
-        Wrong(
-            {"np.arange(len(labels)), labels": ":, labels"},
-            "Yours is (R, R): a slice takes all rows for each label. Each row's index has to go "
-            "with its label.",
-        ),
-        Wrong(
-            {
-                "np.log(np.exp(shifted).sum(axis=1)) - "
-                "right": "(np.log(np.exp(shifted).sum(axis=1)) - right) / np.log(2)"
-            },
-            "That is in bits: the logarithm to base 2. The field uses the natural one.",
-        ),
-        Wrong(
-            {
-                "np.log(np.exp(shifted).sum(axis=1)) "
-                "- right": "np.mean(np.log(np.exp(shifted).sum(axis=1)) - right)"
-            },
-            "That is the mean over all rows. The task asks for each row's own loss.",
-        ),
-        Wrong(
-            {
-                "np.log(np.exp(shifted).sum(axis=1)) - right": "right - "
-                "np.log(np.exp(shifted).sum(axis=1))"
-            },
-            "The sign is wrong: a loss is 0 when the right class is certain, and grows from there.",
-        ),
-        Wrong(
-            {
-                "np.log(np.exp(shifted).sum(axis=1)) - right": "np.exp(right) / "
-                "np.exp(shifted).sum(axis=1)"
-            },
-            "That is the probability of the right class. The loss is its negative logarithm.",
-        ),
-        Wrong(
-            {"shifted[np.arange": "logits[np.arange"},
-            "You subtract the largest logit inside the sum, but not from the right class's "
-            "logit. Shift both by the same number.",
-        ),
-    ],
+    wrong=mistakes("""
+        logits - logits.max(axis=1, keepdims=True) => logits.astype(float)
+        np.log(np.exp(shifted).sum(axis=1)) - right
+            => -np.log(np.exp(right) / np.exp(shifted).sum(axis=1))
+            The exponential of 1000 is too large for any float. What can you subtract from all
+            logits of a row without changing the probabilities?
+        shifted = logits => shifted = logits.astype(float)
+        np.log(np.exp(shifted).sum(axis=1)) - right
+            => -np.log(np.exp(right) / np.exp(shifted).sum(axis=1))
+            Your exponentials no longer overflow, but a very small probability becomes 0, and its
+            logarithm infinite. First write the logarithm of the quotient as a difference.
+        logits.max(axis=1, keepdims=True) => logits.max()
+            You subtract the largest logit of all rows. A row that lies far below it is left with
+            exponentials of 0: each row needs its own.
+        logits.max(axis=1, keepdims=True) => logits.max()
+        np.log(np.exp(shifted).sum(axis=1)) - right
+            => -np.log(np.exp(right) / np.exp(shifted).sum(axis=1))
+            Two things: you subtract the largest logit of all rows, where each row needs its own;
+            and a very small probability becomes 0 before you take its logarithm.
+        logits.max(axis=1, keepdims=True) => logits.max(axis=0)
+            You subtract each column's largest, a different number for each class, and that changes
+            the probabilities. Subtract from each row its own largest.
+        np.arange(len(labels)), labels => :, labels
+            Yours is (R, R): a slice takes all rows for each label. Each row's index has to go with
+            its label.
+        np.log(np.exp(shifted).sum(axis=1)) - right
+            => (np.log(np.exp(shifted).sum(axis=1)) - right) / np.log(2)
+            That is in bits: the logarithm to base 2. The field uses the natural one.
+        np.log(np.exp(shifted).sum(axis=1)) - right
+            => np.mean(np.log(np.exp(shifted).sum(axis=1)) - right)
+            That is the mean over all rows. The task asks for each row's own loss.
+        np.log(np.exp(shifted).sum(axis=1)) - right => right - np.log(np.exp(shifted).sum(axis=1))
+            The sign is wrong: a loss is 0 when the right class is certain, and grows from there.
+        np.log(np.exp(shifted).sum(axis=1)) - right => np.exp(right) / np.exp(shifted).sum(axis=1)
+            That is the probability of the right class. The loss is its negative logarithm.
+        shifted[np.arange => logits[np.arange
+            You subtract the largest logit inside the sum, but not from the right class's logit.
+            Shift both by the same number.
+    """),
 )
-
-# own_boxes
 
 
 def decoded(deltas, proposals, labels):
@@ -181,49 +138,32 @@ OWN_BOXES = Task(
         "deltas.reshape(R, -1, 4)[np.arange(R), labels]; np.hstack([centre - half, centre + "
         "half]).",
     ),
-    wrong=[
-        Wrong(
-            {" / 10": "", " / 5": ""},
-            "The weights are missing: the head outputs 10 or 5 times the offset.",
-        ),
-        Wrong(
-            {"/ 10": "* 10", "/ 5": "* 5"},
-            "You multiply by the weights. The head outputs 10 or 5 times the offset, so divide.",
-        ),
-        Wrong(
-            {"np.arange(count), labels": ":, labels"},
-            "What you picked has shape (R, R, 4): for each row, the classes of all rows. The task "
-            "asks for one per row, so the rows need indices too, instead of the slice.",
-        ),
-        Wrong({"/ 5": "/ 10"}, "You divide all four by 10. For the sides it is 5."),
-        Wrong(
-            {
-                "deltas.shape[1] // 4, 4)[np.arange(count), labels]": "4, deltas.shape[1] // "
-                "4)[np.arange(count), :, labels]"
-            },
-            "You read a row as (4, K). The four offsets of a class are next to each other: (K, 4).",
-        ),
-        Wrong(
-            {"labels]": "labels - 1]"},
-            "You take the previous class. The background is class 0 and has four offsets too, "
-            "which no one uses.",
-        ),
-        Wrong(
-            {"(proposals[:, :2] + proposals[:, 2:]) / 2": "proposals[:, :2]"},
-            "You move the corner. dx and dy move the centre.",
-        ),
-        Wrong(
-            {"np.exp(own[:, 2:] / 5)": "(1 + own[:, 2:] / 5)"},
-            "The offsets of the sides are logarithms: each side is multiplied by the exponential.",
-        ),
-        Wrong(
-            {"np.exp(own[:, 2:] / 5) / 2": "np.exp(own[:, 2:] / 5)"},
-            "Your boxes have twice the sides: from its centre, a box reaches half a side each way.",
-        ),
-    ],
+    wrong=mistakes("""
+        " / 10" =>
+        " / 5" =>
+            The weights are missing: the head outputs 10 or 5 times the offset.
+        / 10 => * 10
+        / 5 => * 5
+            You multiply by the weights. The head outputs 10 or 5 times the offset, so divide.
+        np.arange(count), labels => :, labels
+            What you picked has shape (R, R, 4): for each row, the classes of all rows. The task
+            asks for one per row, so the rows need indices too, instead of the slice.
+        / 5 => / 10
+            You divide all four by 10. For the sides it is 5.
+        deltas.shape[1] // 4, 4)[np.arange(count), labels]
+            => 4, deltas.shape[1] // 4)[np.arange(count), :, labels]
+            You read a row as (4, K). The four offsets of a class are next to each other: (K, 4).
+        labels] => labels - 1]
+            You take the previous class. The background is class 0 and has four offsets too, which
+            no one uses.
+        (proposals[:, :2] + proposals[:, 2:]) / 2 => proposals[:, :2]
+            You move the corner. dx and dy move the centre.
+        np.exp(own[:, 2:] / 5) => (1 + own[:, 2:] / 5)
+            The offsets of the sides are logarithms: each side is multiplied by the exponential.
+        np.exp(own[:, 2:] / 5) / 2 => np.exp(own[:, 2:] / 5)
+            Your boxes have twice the sides: from its centre, a box reaches half a side each way.
+    """),
 )
-
-# box_branch_loss
 
 
 def branch_loss(deltas, goals, labels):
@@ -265,59 +205,35 @@ BOX_BRANCH_LOSS = Task(
         "deltas.reshape(R, -1, 4)[objects, labels[objects]]; np.where(distance < beta, "
         "distance ** 2 / (2 * beta), distance - beta / 2).sum() / len(labels).",
     ),
-    wrong=[
-        Wrong(
-            {"len(labels)": "max(len(objects), 1)"},
-            "You divide by the number of objects. All proposals in the sample count, background "
-            "too.",
-        ),
-        Wrong(
-            {"len(labels)": "(4 * max(len(objects), 1))"},
-            "That is the mean over the objects' offsets. Add up all four, and divide the sum by "
-            "the number of proposals.",
-        ),
-        Wrong(
-            {"terms.sum() / len(labels)": "terms.mean()"},
-            "That is the mean over the objects' offsets, and 0 / 0 if there is no object. Add them "
-            "all up, and divide by the number of proposals.",
-        ),
-        Wrong(
-            {"labels[objects]": "labels[objects] - 1"},
-            "You take the offsets of the previous class. The background is class 0 and has four "
-            "too.",
-        ),
-        Wrong(
-            {"len(labels)": "(4 * len(labels))"},
-            "You take the mean over the four offsets. Add them up.",
-        ),
-        Wrong(
-            {"np.flatnonzero(labels)": "np.arange(len(labels))"},
-            "In yours, background pays for its offsets. It has no box to be right about.",
-        ),
-        Wrong(
-            {"/ (2 * beta)": "/ 2"},
-            "Near 0 your smooth L1 is d * d / 2. Beta belongs in the denominator there too, or the "
-            "two parts do not meet.",
-        ),
-        Wrong({"1 / 9": "1.0"}, "Your smooth L1 bends at 1. Beta is 1/9."),
-        Wrong(
-            {
-                "reshape(-1, 4)[objects * classes + labels[objects]]": "reshape(-1, classes, "
-                "4)[objects, 1:]",
-                "goals[objects]": "goals[objects, None]",
-            },
-            "You compare the offsets of every class with the goal. Only those of the true class "
-            "need to be right.",
-        ),
-        Wrong(
-            {"np.abs(own - goals[objects])": "own - goals[objects]"},
-            "Your difference keeps its sign, so any negative one is below beta, and is squared. "
-            "Smooth L1 looks at its size.",
-        ),
-    ],
+    wrong=mistakes("""
+        len(labels) => max(len(objects), 1)
+            You divide by the number of objects. All proposals in the sample count, background too.
+        len(labels) => (4 * max(len(objects), 1))
+            That is the mean over the objects' offsets. Add up all four, and divide the sum by the
+            number of proposals.
+        terms.sum() / len(labels) => terms.mean()
+            That is the mean over the objects' offsets, and 0 / 0 if there is no object. Add them
+            all up, and divide by the number of proposals.
+        labels[objects] => labels[objects] - 1
+            You take the offsets of the previous class. The background is class 0 and has four too.
+        len(labels) => (4 * len(labels))
+            You take the mean over the four offsets. Add them up.
+        np.flatnonzero(labels) => np.arange(len(labels))
+            In yours, background pays for its offsets. It has no box to be right about.
+        / (2 * beta) => / 2
+            Near 0 your smooth L1 is d * d / 2. Beta belongs in the denominator there too, or the
+            two parts do not meet.
+        1 / 9 => 1.0
+            Your smooth L1 bends at 1. Beta is 1/9.
+        reshape(-1, 4)[objects * classes + labels[objects]] => reshape(-1, classes, 4)[objects, 1:]
+        goals[objects] => goals[objects, None]
+            You compare the offsets of every class with the goal. Only those of the true class need
+            to be right.
+        np.abs(own - goals[objects]) => own - goals[objects]
+            Your difference keeps its sign, so any negative one is below beta, and is squared.
+            Smooth L1 looks at its size.
+    """),
 )
-
-# vote
 
 
 def voted(boxes, scores, kept, threshold):
@@ -374,34 +290,22 @@ VOTE = Task(
         "box_iou(boxes[kept], boxes) >= threshold; weights @ boxes / weights.sum(axis=1, "
         "keepdims=True).",
     ),
-    wrong=[
-        Wrong(
-            {"* scores": "* 1.0"},
-            "In yours, all votes count the same. A candidate that the head believes in counts "
-            "more: by what?",
-        ),
-        Wrong(
-            {"* scores": "* scores * box_iou(boxes[kept], boxes)"},
-            "You weight by score times overlap. Overlap only decides who may vote.",
-        ),
-        Wrong(
-            {"axis=1, keepdims=True": ""},
-            "In yours, the weights of all detections together add up to 1, so boxes shrink toward "
-            "the corner. Each detection's own weights must.",
-        ),
-        Wrong(
-            {"weights.sum(": "voters.sum("},
-            "You divide by the number of voters. A weighted mean is divided by the sum of its "
-            "weights.",
-        ),
-        Wrong(
-            {"* scores": "* scores * np.isin(np.arange(len(boxes)), kept)"},
-            "In yours, only the kept boxes vote. The suppressed ones are the point of it.",
-        ),
-    ],
+    wrong=mistakes("""
+        * scores => * 1.0
+            In yours, all votes count the same. A candidate that the head believes in counts more:
+            by what?
+        * scores => * scores * box_iou(boxes[kept], boxes)
+            You weight by score times overlap. Overlap only decides who may vote.
+        axis=1, keepdims=True =>
+            In yours, the weights of all detections together add up to 1, so boxes shrink toward the
+            corner. Each detection's own weights must.
+        weights.sum( => voters.sum(
+            You divide by the number of voters. A weighted mean is divided by the sum of its
+            weights.
+        * scores => * scores * np.isin(np.arange(len(boxes)), kept)
+            In yours, only the kept boxes vote. The suppressed ones are the point of it.
+    """),
 )
-
-# keep_detections
 
 
 def keep_with(scores, boxes, score_threshold, iou_threshold, limit):
@@ -449,38 +353,27 @@ KEEP_DETECTIONS = Task(
         "candidates. Start the list with an empty array of ints, for np.concatenate of "
         "nothing fails. Return rows[kept], classes[kept].",
     ),
-    wrong=[
-        Wrong(
-            {"rows[classes > 0], classes[classes > 0]": "rows, classes", "range(1, ": "range("},
-            "The background is among your detections. Class 0 is not an object.",
-        ),
-        Wrong(
-            {"range(1, scores.shape[1])": "[0]", "classes == k": "classes > k"},
-            "In yours, classes suppress each other. A dog on a sofa overlaps it, and both stay.",
-        ),
-        Wrong(
-            {
-                "scores > score_threshold": "(scores > score_threshold) & (scores == "
-                "scores.max(axis=1, keepdims=True))"
-            },
-            "You keep only the best class of each proposal. Every class above the threshold "
-            "counts.",
-        ),
-        Wrong(
-            {
-                "own_scores, own =": "first = np.argsort(-scores[rows, classes])[:limit]\n    "
-                "rows, classes = rows[first], classes[first]\n    own_scores, own ="
-            },
-            "You cut at the limit before suppression, so some places go to boxes that are dropped "
-            "later.",
-        ),
-        Wrong({"[:limit]": ""}, "You return more than `limit`."),
-        Wrong(
-            {"rows[kept], classes[kept]": "rows[kept], classes[kept] - 1"},
-            "Your classes are one too small: without the background's column, the others count "
-            "from 0.",
-        ),
-    ],
+    wrong=mistakes(r"""
+        rows[classes > 0], classes[classes > 0] => rows, classes
+        "range(1, " => range(
+            The background is among your detections. Class 0 is not an object.
+        range(1, scores.shape[1]) => [0]
+        classes == k => classes > k
+            In yours, classes suppress each other. A dog on a sofa overlaps it, and both stay.
+        scores > score_threshold
+            => (scores > score_threshold) & (scores == scores.max(axis=1, keepdims=True))
+            You keep only the best class of each proposal. Every class above the threshold counts.
+        own_scores, own =
+            => "first = np.argsort(-scores[rows, classes])[:limit]\n    rows, classes = \
+            rows[first], classes[first]\n    own_scores, own ="
+            You cut at the limit before suppression, so some places go to boxes that are dropped
+            later.
+        [:limit] =>
+            You return more than `limit`.
+        rows[kept], classes[kept] => rows[kept], classes[kept] - 1
+            Your classes are one too small: without the background's column, the others count from
+            0.
+    """),
 )
 
 TASKS = [KEEP_DETECTIONS, SURPRISE, OWN_BOXES, BOX_BRANCH_LOSS, VOTE]

@@ -5,14 +5,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lessons import load
-from lessons.checking import Law, Task, Wrong
+from lessons.checking import Law, Task, mistakes
 from lessons.checking.pictures import tables, two_boxes
 from lessons.checking.strategies import box, boxes
 from lessons.figures.diagrams import DETECTION, GROUND_TRUTH, boxes_on_grid
 
 iou_one = load("boxes_iou").iou_one
-
-# box_from_mask
 
 
 def box_from_mask(mask):
@@ -20,12 +18,6 @@ def box_from_mask(mask):
     rows = [y for y in range(mask.shape[0]) if mask[y].any()]
     columns = [x for x in range(mask.shape[1]) if mask[:, x].any()]
     return np.float32([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
-
-
-def by_argmax(mask):
-    left, top = mask.argmax(axis=1).min(), mask.argmax(axis=0).min()
-    right = mask.shape[1] - mask[:, ::-1].argmax(axis=1).min()
-    return np.float32([left, top, right, mask.shape[0] - mask[::-1].argmax(axis=0).min()])
 
 
 def mask_picture(arguments, expected, got):
@@ -53,50 +45,32 @@ BOX_FROM_MASK = Task(
         "[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] as a float32 array: x "
         "comes first.",
     ),
-    wrong=[
-        Wrong(
-            {"columns.max() + 1, rows.max() + 1": "columns.max(), rows.max()"},
-            "Your right and lower edges are the indices of the last column and row. A pixel has a "
-            "width: where does the last one end?",
-        ),
-        Wrong(
-            {"rows, columns =": "columns, rows ="},
-            "x and y are swapped. The first axis of an array is the row, and that is y.",
-        ),
-        Wrong(
-            {
-                "rows, columns =": "columns, rows =",
-                "columns.max() + 1, rows.max() + 1": "columns.max(), rows.max()",
-            },
-            "Two things: x and y are swapped (the first axis of an array is y), and the last "
-            "pixel ends one beyond its index.",
-        ),
-        Wrong(
-            {"columns.max() + 1, rows.max() + 1": "np.ptp(columns) + 1, np.ptp(rows) + 1"},
-            "Your last two numbers are width and height. Here they are the right and lower edges.",
-        ),
-        Wrong(
-            lambda mask: box_from_mask(mask) + np.float32([0.5, 0.5, -0.5, -0.5]),
-            "You give the centres of the outermost pixels. A box reaches to their edges.",
-        ),
-        Wrong(
-            lambda mask: box_from_mask(mask) - np.float32(0.5),
-            "In your answer, the pixel in column c covers c - 0.5 to c + 0.5. Here it covers c to "
-            "c + 1.",
-        ),
-        Wrong(
-            lambda mask: np.array([0, 0, *mask.shape[::-1]], np.float32),
-            "That is the box of the whole image. Only True pixels count.",
-        ),
-        Wrong(
-            by_argmax,
-            "In a row that is all False, argmax says 0, as if the first pixel were the object's. "
-            "Which rows and columns have a True at all?",
-        ),
-    ],
+    wrong=mistakes("""
+        columns.max() + 1, rows.max() + 1 => columns.max(), rows.max()
+            Your right and lower edges are the indices of the last column and row. A pixel has a
+            width: where does the last one end?
+        rows, columns = => columns, rows =
+            x and y are swapped. The first axis of an array is the row, and that is y.
+        rows, columns = => columns, rows =
+        columns.max() + 1, rows.max() + 1 => columns.max(), rows.max()
+            Two things: x and y are swapped (the first axis of an array is y), and the last pixel
+            ends one beyond its index.
+        columns.max() + 1, rows.max() + 1 => np.ptp(columns) + 1, np.ptp(rows) + 1
+            Your last two numbers are width and height. Here they are the right and lower edges.
+        return box_from_mask(mask) + np.float32([0.5, 0.5, -0.5, -0.5])
+            You give the centres of the outermost pixels. A box reaches to their edges.
+        return box_from_mask(mask) - np.float32(0.5)
+            In your answer, the pixel in column c covers c - 0.5 to c + 0.5. Here it covers c to c +
+            1.
+        return np.array([0, 0, *mask.shape[::-1]], np.float32)
+            That is the box of the whole image. Only True pixels count.
+        left, top = mask.argmax(axis=1).min(), mask.argmax(axis=0).min()
+        right = mask.shape[1] - mask[:, ::-1].argmax(axis=1).min()
+        return np.float32([left, top, right, mask.shape[0] - mask[::-1].argmax(axis=0).min()])
+            In a row that is all False, argmax says 0, as if the first pixel were the object's.
+            Which rows and columns have a True at all?
+    """),
 )
-
-# iou_xywh
 
 
 def corners(a):
@@ -139,79 +113,49 @@ IOU_XYWH = Task(
         "min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0]), cut at 0 with max(..., 0). The "
         "union is both areas minus the shared one.",
     ),
-    wrong=[
-        Wrong(
-            lambda a, b: float(iou_one(a, b)),
-            "You read the last two numbers as right and lower edges. In this form they are width "
-            "and height.",
-        ),
-        Wrong(
-            {"max(w, 0) * max(h, 0)": "w * h"},
-            "Boxes that lie apart get an IoU other than 0. Where they do not meet, a side of the "
-            "shared part comes out negative: what must it be instead, before you multiply the "
-            "sides?",
-        ),
-        Wrong(
-            {"max(w, 0) * max(h, 0)": "max(w * h, 0)"},
-            "You clamp the product of the sides. Where both are negative, it is already positive: "
-            "clamp each side before you multiply.",
-        ),
-        Wrong(
-            {"a[1] + a[3], b[1] + b[3]": "a[1] + a[2], b[1] + b[2]"},
-            "Your lower edges are the upper ones plus the width. The height is the fourth number.",
-        ),
-        Wrong(
-            {
-                "w = min": "a, b = ([c[0] - c[2] / 2, c[1] - c[3] / 2, *c[2:]] for c in (a, b))\n  "
-                "  w = min"
-            },
-            "You take the first two numbers for the centre. They are the left and upper edges.",
-        ),
-        Wrong(
-            {"- shared": "+ shared"},
-            "You add the shared part to the two areas. It is already in both of them: subtract it "
-            "once.",
-        ),
-        Wrong(
-            {"max(a[0], b[0])": "min(a[0], b[0])", "max(a[1], b[1])": "min(a[1], b[1])"},
-            "Your shared part begins at the first of the two left (or upper) edges. It begins "
-            "where both boxes have begun.",
-        ),
-        Wrong(
-            {"max(w, 0) * max(h, 0)": "abs(w) * abs(h)"},
-            "You take the absolute value where a side comes out negative. Negative means that the "
-            "boxes do not meet: the side is 0.",
-        ),
-        Wrong(
-            {
-                "max(w, 0) * max(h, 0)": "max(w + 1, 0) * max(h + 1, 0)",
-                "a[2] * a[3] + b[2] * b[3]": "(a[2] + 1) * (a[3] + 1) + (b[2] + 1) * (b[3] + 1)",
-            },
-            "You add one to widths and heights. That is right where coordinates are pixel "
-            "indices; here they are edges, and right minus left is the width.",
-        ),
-        Wrong(
-            {" - shared": ""},
-            "You divide by the sum of the two areas. It counts the shared part twice.",
-        ),
-        Wrong(
-            {"(a[2] * a[3] + b[2] * b[3] - shared)": "min(a[2] * a[3], b[2] * b[3])"},
-            "You divide by the smaller area: any box that contains the other gets 1. The union is "
-            "what at least one of them covers.",
-        ),
-    ],
+    wrong=mistakes(r"""
+        max(w, 0) * max(h, 0) => w * h
+            Boxes that lie apart get an IoU other than 0. Where they do not meet, a side of the
+            shared part comes out negative: what must it be instead, before you multiply the sides?
+        max(w, 0) * max(h, 0) => max(w * h, 0)
+            You clamp the product of the sides. Where both are negative, it is already positive:
+            clamp each side before you multiply.
+        a[1] + a[3], b[1] + b[3] => a[1] + a[2], b[1] + b[2]
+            Your lower edges are the upper ones plus the width. The height is the fourth number.
+        w = min
+            => "a, b = ([c[0] - c[2] / 2, c[1] - c[3] / 2, *c[2:]] for c in (a, b))\n    w = min"
+            You take the first two numbers for the centre. They are the left and upper edges.
+        - shared => + shared
+            You add the shared part to the two areas. It is already in both of them: subtract it
+            once.
+        max(a[0], b[0]) => min(a[0], b[0])
+        max(a[1], b[1]) => min(a[1], b[1])
+            Your shared part begins at the first of the two left (or upper) edges. It begins where
+            both boxes have begun.
+        max(w, 0) * max(h, 0) => abs(w) * abs(h)
+            You take the absolute value where a side comes out negative. Negative means that the
+            boxes do not meet: the side is 0.
+        max(w, 0) * max(h, 0) => max(w + 1, 0) * max(h + 1, 0)
+        a[2] * a[3] + b[2] * b[3] => (a[2] + 1) * (a[3] + 1) + (b[2] + 1) * (b[3] + 1)
+            You add one to widths and heights. That is right where coordinates are pixel indices;
+            here they are edges, and right minus left is the width.
+        " - shared" =>
+            You divide by the sum of the two areas. It counts the shared part twice.
+        (a[2] * a[3] + b[2] * b[3] - shared) => min(a[2] * a[3], b[2] * b[3])
+            You divide by the smaller area: any box that contains the other gets 1. The union is
+            what at least one of them covers.
+        min(a[0] + a[2], b[0] + b[2]) => min(a[2], b[2])
+        min(a[1] + a[3], b[1] + b[3]) => min(a[3], b[3])
+        a[2] * a[3] + b[2] * b[3] => (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+            You read the last two numbers as right and lower edges. In this form they are width and
+            height.
+    """),
 )
-
-# covered_by
 
 
 def covered_by(a, b):
     shares = [[shared(xywh(p), xywh(q)) / float(np.prod(p[2:] - p[:2])) for q in b] for p in a]
     return np.array(shares, np.float32).reshape(len(a), len(b))
-
-
-def as_iou(a, b):
-    return np.array([[iou_one(p, q) for q in b] for p in a], np.float32).reshape(len(a), len(b))
 
 
 COVERED_BY = Task(
@@ -229,45 +173,32 @@ COVERED_BY = Task(
         "0 and multiply them. Divide each row by the area of its own box of a.",
         "The areas of a have shape (N,): they need [:, None] to divide rows, not columns.",
     ),
-    wrong=[
-        Wrong(
-            {"np.maximum(high - low, 0)": "high - low"},
-            "Two negative sides make a positive area. Boxes that do not meet share nothing.",
-        ),
-        Wrong(
-            {
-                "np.prod(np.maximum(high - low, 0), axis=2)": "np.maximum(np.prod(high - low, "
-                "axis=2), 0)"
-            },
-            "You clamp the product. When both sides are negative, it is already positive: clamp "
-            "the sides before you multiply.",
-        ),
-        Wrong(
-            {"np.maximum(high - low, 0)": "np.clip(high - low, 0, 1)"},
-            "You cut the shared sides off at 1. They are lengths in pixels, not shares yet.",
-        ),
-        Wrong(
-            {"area[:, None]": "np.minimum(area[:, None], np.prod(b[:, 2:] - b[:, :2], axis=1))"},
-            "You divide by the smaller of the two areas. Here you always divide by that of `a[i]`.",
-        ),
-        Wrong(
-            {"return ": "return (", "area[:, None]": "area[:, None]).T"},
-            "The table is transposed: rows are the boxes of `a`, columns those of `b`.",
-        ),
-        Wrong(
-            {"a[:, 2:] - a[:, :2]": "b[:, 2:] - b[:, :2]", "area[:, None]": "area"},
-            "You divide by the areas of `b`. The question is what share of `a[i]` is covered.",
-        ),
-        Wrong(as_iou, "That is the IoU. Here only the area of `a[i]` is in the denominator."),
-        Wrong(
-            {"area[:, None]": "area"},
-            "The areas of `a` run along the wrong axis. They belong to the rows of an (N, M) "
-            "table, so their shape must be (N, 1).",
-        ),
-    ],
+    wrong=mistakes(r"""
+        np.maximum(high - low, 0) => high - low
+            Two negative sides make a positive area. Boxes that do not meet share nothing.
+        np.prod(np.maximum(high - low, 0), axis=2) => np.maximum(np.prod(high - low, axis=2), 0)
+            You clamp the product. When both sides are negative, it is already positive: clamp the
+            sides before you multiply.
+        np.maximum(high - low, 0) => np.clip(high - low, 0, 1)
+            You cut the shared sides off at 1. They are lengths in pixels, not shares yet.
+        area[:, None] => np.minimum(area[:, None], np.prod(b[:, 2:] - b[:, :2], axis=1))
+            You divide by the smaller of the two areas. Here you always divide by that of `a[i]`.
+        "return " => return (
+        area[:, None] => area[:, None]).T
+            The table is transposed: rows are the boxes of `a`, columns those of `b`.
+        a[:, 2:] - a[:, :2] => b[:, 2:] - b[:, :2]
+        area[:, None] => area
+            You divide by the areas of `b`. The question is what share of `a[i]` is covered.
+        return np => shared = np
+        " / area[:, None]"
+            => "\n    return shared / (area[:, None] + np.prod(b[:, 2:] - b[:, :2], axis=1) - \
+            shared)"
+            That is the IoU. Here only the area of `a[i]` is in the denominator.
+        area[:, None] => area
+            The areas of `a` run along the wrong axis. They belong to the rows of an (N, M) table,
+            so their shape must be (N, 1).
+    """),
 )
-
-# mask_iou
 
 
 def mask_iou(a, b):
@@ -276,13 +207,6 @@ def mask_iou(a, b):
         either = (a[i] | b[j]).sum()
         out[i, j] = (a[i] & b[j]).sum() / either if either else 0
     return out
-
-
-def summed_over_masks(a, b):
-    """(N, M, pixels), summed along the middle axis."""
-    a, b = (m.reshape(len(m), -1) for m in (a, b))
-    both, either = (a[:, None] & b).sum(axis=1), (a[:, None] | b).sum(axis=1)
-    return both / np.maximum(either, 1)
 
 
 @st.composite
@@ -319,65 +243,40 @@ MASK_IOU = Task(
         "reshape(len(a), -1).astype(np.float32), a @ b.T, areas with [:, None] for a, and "
         "np.maximum(union, 1).",
     ),
-    wrong=[
-        Wrong(
-            {
-                "len(a), -1).astype(np.float32)": "len(a), -1).astype(np.uint8)",
-                "len(b), -1).astype(np.float32)": "len(b), -1).astype(np.uint8)",
-            },
-            "Your counts wrap around at 256: a product of uint8 arrays is uint8. Count in a wider "
-            "type.",
-        ),
-        Wrong(
-            {
-                "len(a), -1).astype(np.float32)": "len(a), -1)",
-                "len(b), -1).astype(np.float32)": "len(b), -1)",
-                "a @ b.T": "(a @ b.T).astype(float)",
-            },
-            "The product of two bool arrays is bool: it says whether the masks meet, not in how "
-            "many pixels.",
-        ),
-        Wrong(
-            {" - both": ""},
-            "You divide by the sum of the two areas. It counts the shared pixels twice.",
-        ),
-        Wrong(
-            {"a.sum(axis=1)[:, None] + b.sum(axis=1) - both": "a.sum(axis=1)[:, None]"},
-            "You divide by the area of the first mask alone. The union also includes what only "
-            "the second covers.",
-        ),
-        Wrong(
-            summed_over_masks,
-            "You sum over the masks of `b`. The three axes are masks of a, masks of b and pixels: "
-            "sum over the last.",
-        ),
-        Wrong(
-            {
-                "a.sum(axis=1)[:, None] + b.sum(axis=1) - both": "np.maximum(a.sum(axis=1)[:, "
-                "None], b.sum(axis=1))"
-            },
-            "You divide by the larger of the two areas. The union also includes what only the "
-            "smaller one covers.",
-        ),
-        Wrong(
-            {" - both": "", "return both": "return 2 * both"},
-            "That is the Dice coefficient: twice the shared pixels over the sum of the areas. IoU "
-            "divides the shared pixels by those of the union.",
-        ),
-        Wrong(
-            {"np.maximum(either, 1)": "either"},
-            "Two empty masks give 0 / 0. Return 0 there: what is not there agrees with nothing.",
-        ),
-        Wrong(
-            lambda a, b: (
-                (a[:, None] & b).sum(axis=(1, 2)) / np.maximum((a[:, None] | b).sum(axis=(1, 2)), 1)
-            ),
-            "The four axes are masks of a, masks of b, rows and columns. Sum over the last two.",
-        ),
-    ],
+    wrong=mistakes("""
+        len(a), -1).astype(np.float32) => len(a), -1).astype(np.uint8)
+        len(b), -1).astype(np.float32) => len(b), -1).astype(np.uint8)
+            Your counts wrap around at 256: a product of uint8 arrays is uint8. Count in a wider
+            type.
+        len(a), -1).astype(np.float32) => len(a), -1)
+        len(b), -1).astype(np.float32) => len(b), -1)
+        a @ b.T => (a @ b.T).astype(float)
+            The product of two bool arrays is bool: it says whether the masks meet, not in how many
+            pixels.
+        " - both" =>
+            You divide by the sum of the two areas. It counts the shared pixels twice.
+        a.sum(axis=1)[:, None] + b.sum(axis=1) - both => a.sum(axis=1)[:, None]
+            You divide by the area of the first mask alone. The union also includes what only the
+            second covers.
+        a, b = (m.reshape(len(m), -1) for m in (a, b))
+        both, either = (a[:, None] & b).sum(axis=1), (a[:, None] | b).sum(axis=1)
+        return both / np.maximum(either, 1)
+            You sum over the masks of `b`. The three axes are masks of a, masks of b and pixels: sum
+            over the last.
+        a.sum(axis=1)[:, None] + b.sum(axis=1) - both
+            => np.maximum(a.sum(axis=1)[:, None], b.sum(axis=1))
+            You divide by the larger of the two areas. The union also includes what only the smaller
+            one covers.
+        " - both" =>
+        return both => return 2 * both
+            That is the Dice coefficient: twice the shared pixels over the sum of the areas. IoU
+            divides the shared pixels by those of the union.
+        np.maximum(either, 1) => either
+            Two empty masks give 0 / 0. Return 0 there: what is not there agrees with nothing.
+        return (a[:, None] & b).sum(axis=(1, 2)) / np.maximum((a[:, None] | b).sum(axis=(1, 2)), 1)
+            The four axes are masks of a, masks of b, rows and columns. Sum over the last two.
+    """),
 )
-
-# giou
 
 
 def hull(p, q):
@@ -428,56 +327,35 @@ GIOU = Task(
         "IoU minus (hull - union) / hull, where the hull's corners are np.minimum(a[:, None, "
         ":2], b[:, :2]) and np.maximum(a[:, None, 2:], b[:, 2:]).",
     ),
-    wrong=[
-        Wrong(
-            {" - (hull - union) / hull": ""},
-            "That is the plain IoU: it is 0 for all boxes that do not touch. The term for the "
-            "enclosing box is missing.",
-        ),
-        Wrong(
-            {"opposite - corner": "high - low"},
-            "Your enclosing box is the shared part. The one that encloses both begins at the "
-            "smaller of the two edges and ends at the larger.",
-        ),
-        Wrong(
-            {"np.maximum(high - low, 0)": "high - low"},
-            "You do not clamp the shared part: boxes apart in one direction share a negative "
-            "area, and boxes apart in both directions a positive one.",
-        ),
-        Wrong(
-            {"/ hull": "/ union"},
-            "You divide what neither covers by the union. It is a share of the enclosing box.",
-        ),
-        Wrong(
-            {"- (hull - union) / hull": "+ union / hull"},
-            "You are nearly there: the share that neither covers is 1 minus the covered share, "
-            "and you must subtract it. A box with itself must come out as 1.",
-        ),
-        Wrong(
-            {"both / union - ": "-"}, "The IoU itself is missing: subtract the empty share from it."
-        ),
-        Wrong(
-            {"(hull - union)": "union"},
-            "You subtract the share of the enclosing box that is covered. Subtract the share that "
-            "is not: a box with itself must come out as 1.",
-        ),
-        Wrong(
-            {"- (hull": "+ (hull"},
-            "You add the empty part of the enclosing box. Boxes further apart must get less.",
-        ),
-        Wrong(
-            {"hull - union": "hull - union - both"},
-            "You subtract both areas from the enclosing box: what they share is subtracted twice. "
-            "Subtract the union.",
-        ),
-        Wrong(
-            {"both / union - (hull": "1 - both / union + (hull"},
-            "That is 1 - GIoU, the loss. GIoU itself is 1 for two equal boxes.",
-        ),
-    ],
+    wrong=mistakes("""
+        " - (hull - union) / hull" =>
+            That is the plain IoU: it is 0 for all boxes that do not touch. The term for the
+            enclosing box is missing.
+        opposite - corner => high - low
+            Your enclosing box is the shared part. The one that encloses both begins at the smaller
+            of the two edges and ends at the larger.
+        np.maximum(high - low, 0) => high - low
+            You do not clamp the shared part: boxes apart in one direction share a negative area,
+            and boxes apart in both directions a positive one.
+        / hull => / union
+            You divide what neither covers by the union. It is a share of the enclosing box.
+        - (hull - union) / hull => + union / hull
+            You are nearly there: the share that neither covers is 1 minus the covered share, and
+            you must subtract it. A box with itself must come out as 1.
+        "both / union - " => -
+            The IoU itself is missing: subtract the empty share from it.
+        (hull - union) => union
+            You subtract the share of the enclosing box that is covered. Subtract the share that is
+            not: a box with itself must come out as 1.
+        - (hull => + (hull
+            You add the empty part of the enclosing box. Boxes further apart must get less.
+        hull - union => hull - union - both
+            You subtract both areas from the enclosing box: what they share is subtracted twice.
+            Subtract the union.
+        both / union - (hull => 1 - both / union + (hull
+            That is 1 - GIoU, the loss. GIoU itself is 1 for two equal boxes.
+    """),
 )
-
-# iou_table
 
 
 def table_with(one):
@@ -507,39 +385,28 @@ IOU_TABLE = Task(
         "np.maximum(a[:, None, :2], b[:, :2]) and np.minimum(a[:, None, 2:], b[:, 2:]); clip "
         "the difference at 0; .prod(axis=2). Where the union is 0, divide by 1.",
     ),
-    wrong=[
-        Wrong(
-            {"np.maximum(opposite - corner, 0)": "(opposite - corner)", "union > 0": "union != 0"},
-            "Boxes that lie apart in both directions have two negative sides, and their product "
-            "is positive. A shared side is never less than 0.",
-        ),
-        Wrong(
-            {" - shared": ""},
-            "The sum of both areas counts the shared part twice: subtract it once.",
-        ),
-        Wrong(
-            {"areas_a[:, None] + areas_b - shared": "np.minimum(areas_a[:, None], areas_b)"},
-            "You divide by the smaller area. Then a box inside another would always agree with "
-            "it: divide by the union.",
-        ),
-        Wrong(
-            {
-                "corner = np": "a, b = a + np.float32([0, 0, 1, 1]), b + np.float32([0, 0, 1, "
-                "1])\n    corner = np"
-            },
-            "You add 1 to the sides, as old code does. Here x2 is where the box ends, so its width "
-            "is x2 - x1.",
-        ),
-        Wrong(
-            {"return shared": "return (shared", "union, 1)": "union, 1)).T"},
-            "Rows and columns are swapped: one row per box of a.",
-        ),
-        Wrong(
-            {"areas_a[:, None] + areas_b": "areas_a + areas_b"},
-            "Both areas run along the same axis. Those of a belong to the rows, those of b to the "
-            "columns.",
-        ),
-    ],
+    wrong=mistakes(r"""
+        np.maximum(opposite - corner, 0) => (opposite - corner)
+        union > 0 => union != 0
+            Boxes that lie apart in both directions have two negative sides, and their product is
+            positive. A shared side is never less than 0.
+        " - shared" =>
+            The sum of both areas counts the shared part twice: subtract it once.
+        areas_a[:, None] + areas_b - shared => np.minimum(areas_a[:, None], areas_b)
+            You divide by the smaller area. Then a box inside another would always agree with it:
+            divide by the union.
+        corner = np
+            => "a, b = a + np.float32([0, 0, 1, 1]), b + np.float32([0, 0, 1, 1])\n    corner = \
+            np"
+            You add 1 to the sides, as old code does. Here x2 is where the box ends, so its width is
+            x2 - x1.
+        return shared => return (shared
+        union, 1) => union, 1)).T
+            Rows and columns are swapped: one row per box of a.
+        areas_a[:, None] + areas_b => areas_a + areas_b
+            Both areas run along the same axis. Those of a belong to the rows, those of b to the
+            columns.
+    """),
 )
 
 TASKS = [IOU_TABLE, BOX_FROM_MASK, IOU_XYWH, COVERED_BY, MASK_IOU, GIOU]

@@ -4,13 +4,11 @@ import numpy as np
 from hypothesis import strategies as st
 
 from lessons import load
-from lessons.checking import Law, Task, Wrong
+from lessons.checking import Law, Task, mistakes
 from lessons.checking.pictures import tables
 from lessons.checking.strategies import arrays
 
 conv_pixel = load("convolution").conv_pixel
-
-# output_size
 
 
 def output_size(size, kernel, stride, padding, dilation):
@@ -46,49 +44,30 @@ OUTPUT_SIZE = Task(
         "strides fit behind the first position; the first position itself counts, too.",
         "(padded size - span) // stride + 1, where padding is added at both ends.",
     ),
-    wrong=[
-        Wrong(
-            {"stride + 1": "stride"},
-            "One position is missing. A kernel as large as the image fits once, not zero times.",
-        ),
-        Wrong(
-            {"- reach) // stride + 1": "- reach + 1) // stride"},
-            "You divide the number of places by the stride. With stride 2, three places give two "
-            "positions: count the steps from the first to the last, and add the first.",
-        ),
-        Wrong(
-            {"+ 2 * padding": "- 2 * padding"}, "Padding makes the image larger. You subtract it."
-        ),
-        Wrong(
-            {" + 2 * padding": ""},
-            "The padding is missing. It makes the image larger before the kernel is applied.",
-        ),
-        Wrong(
-            {
-                "(size + 2 * padding - reach) // stride": "round((size + 2 * padding - reach) / "
-                "stride)"
-            },
-            "You round to the nearest integer. A last step that does not fit in the image is not "
-            "taken: round down.",
-        ),
-        Wrong({"2 * padding": "padding"}, "Padding goes on both sides of the image."),
-        Wrong(
-            {"dilation * (kernel - 1) + 1": "kernel"},
-            "Dilation pulls the kernel's cells apart: how far does the kernel reach then?",
-        ),
-        Wrong(
-            {"(kernel - 1) + 1": "kernel"},
-            "Between k cells there are k - 1 gaps. A dilated kernel does not reach past its last "
-            "cell.",
-        ),
-        Wrong(
-            {"(size + 2 * padding - reach) // stride": "-((reach - size - 2 * padding) // stride)"},
-            "You round up. A last step that does not fit in the image is not taken.",
-        ),
-    ],
+    wrong=mistakes("""
+        stride + 1 => stride
+            One position is missing. A kernel as large as the image fits once, not zero times.
+        - reach) // stride + 1 => - reach + 1) // stride
+            You divide the number of places by the stride. With stride 2, three places give two
+            positions: count the steps from the first to the last, and add the first.
+        + 2 * padding => - 2 * padding
+            Padding makes the image larger. You subtract it.
+        " + 2 * padding" =>
+            The padding is missing. It makes the image larger before the kernel is applied.
+        (size + 2 * padding - reach) // stride => round((size + 2 * padding - reach) / stride)
+            You round to the nearest integer. A last step that does not fit in the image is not
+            taken: round down.
+        2 * padding => padding
+            Padding goes on both sides of the image.
+        dilation * (kernel - 1) + 1 => kernel
+            Dilation pulls the kernel's cells apart: how far does the kernel reach then?
+        (kernel - 1) + 1 => kernel
+            Between k cells there are k - 1 gaps. A dilated kernel does not reach past its last
+            cell.
+        (size + 2 * padding - reach) // stride => -((reach - size - 2 * padding) // stride)
+            You round up. A last step that does not fit in the image is not taken.
+    """),
 )
-
-# receptive_field
 
 
 def receptive_field(layers):
@@ -119,58 +98,33 @@ RECEPTIVE_FIELD = Task(
         "Both start at 1. For each layer, add (kernel - 1) * distance to the field; then "
         "multiply the distance by the stride.",
     ),
-    wrong=[
-        Wrong(
-            {" * distance": ""},
-            "You leave out the strides. After a stride of 2, neighbouring elements lie two pixels "
-            "apart, and a kernel on them reaches twice as far.",
-        ),
-        Wrong(
-            {
-                "field, distance = 1, 1": "field, distance = 0 if layers else 1, 1",
-                "field += (kernel - 1) * distance": "field += kernel",
-            },
-            "Kernels overlap: a second one of size 3 adds only 2 pixels to what the first has "
-            "seen.",
-        ),
-        Wrong(
-            {
-                "field += (kernel - 1) * distance\n        distance *= stride": "distance *= "
-                "stride\n        field += (kernel - 1) * distance"
-            },
-            "A layer's stride moves its outputs apart; it does not widen its own kernel. Multiply "
-            "the distance after you have counted the layer.",
-        ),
-        Wrong(
-            {"field += (kernel - 1) * distance": "field = field * stride + kernel - 1"},
-            "You let later strides widen what earlier layers have seen. Going forward, the field "
-            "grows by (kernel - 1) times the distance between neighbours so far. Only backwards "
-            "from the last layer would you multiply it.",
-        ),
-        Wrong(
-            {
-                "in layers": "in reversed(layers)",
-                "field += (kernel - 1) * distance": "field = field * stride + kernel - 1",
-            },
-            "Between n neighbouring elements there are n - 1 strides. You count n.",
-        ),
-        Wrong(
-            {"(kernel - 1)": "kernel"},
-            "You add a whole kernel per layer. One of its pixels was already there.",
-        ),
-        Wrong(
-            {"field += (kernel - 1) * distance": "field *= kernel"},
-            "You multiply the kernel sizes. Each kernel adds to the field.",
-        ),
-        Wrong(
-            {" * distance": " * stride"},
-            "You multiply by the layer's own stride. How far apart its inputs lie is the product "
-            "of the strides of all layers before it.",
-        ),
-    ],
+    wrong=mistakes(r"""
+        " * distance" =>
+            You leave out the strides. After a stride of 2, neighbouring elements lie two pixels
+            apart, and a kernel on them reaches twice as far.
+        field, distance = 1, 1 => field, distance = 0 if layers else 1, 1
+        field += (kernel - 1) * distance => field += kernel
+            Kernels overlap: a second one of size 3 adds only 2 pixels to what the first has seen.
+        "field += (kernel - 1) * distance\n        distance *= stride"
+            => "distance *= stride\n        field += (kernel - 1) * distance"
+            A layer's stride moves its outputs apart; it does not widen its own kernel. Multiply the
+            distance after you have counted the layer.
+        field += (kernel - 1) * distance => field = field * stride + kernel - 1
+            You let later strides widen what earlier layers have seen. Going forward, the field
+            grows by (kernel - 1) times the distance between neighbours so far. Only backwards from
+            the last layer would you multiply it.
+        in layers => in reversed(layers)
+        field += (kernel - 1) * distance => field = field * stride + kernel - 1
+            Between n neighbouring elements there are n - 1 strides. You count n.
+        (kernel - 1) => kernel
+            You add a whole kernel per layer. One of its pixels was already there.
+        field += (kernel - 1) * distance => field *= kernel
+            You multiply the kernel sizes. Each kernel adds to the field.
+        " * distance" => " * stride"
+            You multiply by the layer's own stride. How far apart its inputs lie is the product of
+            the strides of all layers before it.
+    """),
 )
-
-# window_columns
 
 
 def window_columns(x, kernel):
@@ -180,7 +134,7 @@ def window_columns(x, kernel):
 
 
 @st.composite
-def picture_and_kernel(draw):
+def image_and_kernel(draw):
     kernel = draw(st.integers(1, 3))
     shape = (draw(st.integers(kernel, 5)), draw(st.integers(kernel, 5)))
     return draw(arrays(shape)), kernel
@@ -190,7 +144,7 @@ WINDOW_COLUMNS = Task(
     name="window_columns",
     kind="vectorise",
     specification=window_columns,
-    cases=picture_and_kernel(),
+    cases=image_and_kernel(),
     examples=[(np.arange(12, dtype=np.float32).reshape(3, 4), 2)],
     picture=tables,
     after="`window_columns(x, 3) @ kernel.ravel()` is a convolution. The view of all windows "
@@ -202,42 +156,26 @@ WINDOW_COLUMNS = Task(
         "inside it. The result wants the first two as rows and the last two as columns.",
         "sliding_window_view(x, (kernel, kernel)) followed by a reshape to (-1, kernel * kernel).",
     ),
-    wrong=[
-        Wrong(
-            {"windows.reshape": "windows.swapaxes(0, 1).reshape"},
-            "Your windows come column by column. Position (0, 1) is the second row of the matrix.",
-        ),
-        Wrong(
-            {"windows.reshape": "windows.swapaxes(2, 3).reshape"},
-            "Each window is transposed: within a row of the matrix, a window's first row comes "
-            "first.",
-        ),
-        Wrong(
-            {"kernel * kernel)": "kernel * kernel).T"},
-            "That is the transposed matrix: each window is a row, and its cells are the columns.",
-        ),
-        Wrong(
-            {"kernel * kernel)": "kernel * kernel).reshape(kernel * kernel, -1).T"},
-            "A reshape does not reorder numbers: put the axes of the windows first, then those of "
-            "the kernel, and reshape without a transpose.",
-        ),
-        Wrong(
-            {"kernel * kernel": "kernel, kernel"},
-            "Each window is still a square. Put its rows one after the other.",
-        ),
-        Wrong(
-            {"(kernel, kernel))  #": "kernel)  #", ".reshape(-1, kernel * kernel)": ""},
-            "A window has two sides, and the view wants both. Then it gives four axes: two for "
-            "the window's position, two for its cells.",
-        ),
-        Wrong(
-            {"(kernel, kernel))  #": "(kernel, kernel))[::kernel, ::kernel]  #"},
-            "Your windows do not overlap. They start at every pixel, not once per kernel width.",
-        ),
-    ],
+    wrong=mistakes("""
+        windows.reshape => windows.swapaxes(0, 1).reshape
+            Your windows come column by column. Position (0, 1) is the second row of the matrix.
+        windows.reshape => windows.swapaxes(2, 3).reshape
+            Each window is transposed: within a row of the matrix, a window's first row comes first.
+        kernel * kernel) => kernel * kernel).T
+            That is the transposed matrix: each window is a row, and its cells are the columns.
+        kernel * kernel) => kernel * kernel).reshape(kernel * kernel, -1).T
+            A reshape does not reorder numbers: put the axes of the windows first, then those of the
+            kernel, and reshape without a transpose.
+        kernel * kernel => kernel, kernel
+            Each window is still a square. Put its rows one after the other.
+        (kernel, kernel))  # => kernel)  #
+        .reshape(-1, kernel * kernel) =>
+            A window has two sides, and the view wants both. Then it gives four axes: two for the
+            window's position, two for its cells.
+        (kernel, kernel))  # => (kernel, kernel))[::kernel, ::kernel]  #
+            Your windows do not overlap. They start at every pixel, not once per kernel width.
+    """),
 )
-
-# depthwise
 
 
 def depthwise(x, weight):
@@ -272,48 +210,28 @@ DEPTHWISE = Task(
         "np.pad with ((1, 1), (1, 1), (0, 0)); sliding_window_view over axis=(0, 1) puts the "
         "taps last; then an einsum like 'ijcrs,crs->ijc'.",
     ),
-    wrong=[
-        Wrong(
-            {
-                "crs->ijc": "crs->ij",
-                "windows, weight)": "windows, weight)[..., None].repeat(x.shape[2], axis=2)",
-            },
-            "You sum over the channels. Channel c of the result comes from channel c alone.",
-        ),
-        Wrong(
-            {"->ijc": "->ij"},
-            "You sum over the channels, and their axis is gone. Channel c of the result comes "
-            "from channel c alone.",
-        ),
-        Wrong(
-            {"(0, 0)": "(1, 1)"},
-            "You pad the channels, too: np.pad with a single number pads every axis. Only rows "
-            "and columns get zeros around them.",
-        ),
-        Wrong(
-            {"windows, weight": "windows, weight[:, ::-1, ::-1]"},
-            "Your kernel is turned by 180 degrees. A network's convolution applies it as it is.",
-        ),
-        Wrong(
-            {"windows, weight": "windows, weight[:, ::-1]"},
-            "Your kernel stands on its head: its first row belongs on the pixels above.",
-        ),
-        Wrong(
-            {"windows, weight": "windows, weight.transpose(0, 2, 1)"},
-            "The kernel's rows and columns are swapped.",
-        ),
-        Wrong(
-            {"(0, 0)))": "(0, 0)), mode='edge')"},
-            "You repeat the edge pixels. Here the padding is zeros.",
-        ),
-        Wrong(
-            {"windows, weight)": "windows, weight)[1:-1, 1:-1]"},
-            "The padding is missing: the result must be as large as the image.",
-        ),
-    ],
+    wrong=mistakes("""
+        crs->ijc => crs->ij
+        windows, weight) => windows, weight)[..., None].repeat(x.shape[2], axis=2)
+            You sum over the channels. Channel c of the result comes from channel c alone.
+        ->ijc => ->ij
+            You sum over the channels, and their axis is gone. Channel c of the result comes from
+            channel c alone.
+        (0, 0) => (1, 1)
+            You pad the channels, too: np.pad with a single number pads every axis. Only rows and
+            columns get zeros around them.
+        windows, weight => windows, weight[:, ::-1, ::-1]
+            Your kernel is turned by 180 degrees. A network's convolution applies it as it is.
+        windows, weight => windows, weight[:, ::-1]
+            Your kernel stands on its head: its first row belongs on the pixels above.
+        windows, weight => windows, weight.transpose(0, 2, 1)
+            The kernel's rows and columns are swapped.
+        (0, 0))) => (0, 0)), mode='edge')
+            You repeat the edge pixels. Here the padding is zeros.
+        windows, weight) => windows, weight)[1:-1, 1:-1]
+            The padding is missing: the result must be as large as the image.
+    """),
 )
-
-# input_gradient
 
 
 def input_gradient(grad, weight):
@@ -330,13 +248,6 @@ def input_gradient(grad, weight):
 def gradient_and_weight(draw):
     height, width, outs, ins, kernel = (draw(st.integers(1, n)) for n in (3, 3, 2, 2, 3))
     return draw(arrays((1, height, width, outs))), draw(arrays((outs, ins, kernel, kernel), -4, 4))
-
-
-def valid_only(grad, weight):
-    """No padding: only where the turned kernel fits."""
-    kernel = weight.shape[2]
-    full = input_gradient(grad, weight)
-    return full[:, kernel - 1 : full.shape[1] - kernel + 1, kernel - 1 : full.shape[2] - kernel + 1]
 
 
 INPUT_GRADIENT = Task(
@@ -364,53 +275,34 @@ INPUT_GRADIENT = Task(
         "Reverse both tap axes with ::-1, transpose axes 0 and 1, padding = K - 1. Take .data "
         "of what conv2d returns.",
     ),
-    wrong=[
-        Wrong(
-            {"[:, :, ::-1, ::-1]": ""},
-            "The kernel is not turned. A pixel above a result was multiplied by an upper cell of "
-            "the kernel; seen from the pixel, that result lies below.",
-        ),
-        Wrong(
-            {".transpose(1, 0, 2, 3)": ""},
-            "The gradient has O channels, and the result C. This convolution goes the other way: "
-            "what does that mean for the weight's first two axes?",
-        ),
-        Wrong(
-            {".transpose(1, 0, 2, 3)": "", "weight.shape[2] - 1": "weight.shape[2] // 2"},
-            "Two things. The gradient has O channels, and the result C: what does that mean for "
-            "the weight's first two axes? And the image was larger than the result.",
-        ),
-        Wrong(
-            {"[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)": ""},
-            "Two things. The gradient has O channels, and the result C: what does that mean for "
-            "the weight's first two axes? And the kernel must be turned.",
-        ),
-        Wrong(
-            {"weight[:": "weight.transpose(0, 1, 3, 2)[:"},
-            "You swap the kernel's rows and columns. A half turn reverses both axes instead.",
-        ),
-        Wrong(
-            {"[:, :, ::-1, ::-1]": "[:, :, :, ::-1]"},
-            "Only one of the kernel's two axes ends up reversed.",
-        ),
-        Wrong(
-            {"weight.shape[2] - 1": "weight.shape[2] // 2"},
-            "The result is as large as the gradient. The image was larger: pixels at the border "
-            "count, too. How much padding does that take?",
-        ),
-        Wrong(
-            valid_only,
-            "The result is too small: pixels at the border, which only some positions of the "
-            "kernel touched, must receive their gradient. How much padding does that take?",
-        ),
-        Wrong(
-            {"weight[:, :, ::-1, ::-1]": "weight[::-1, ::-1]"},
-            "You reverse the channels. The kernel's rows and columns are the last two axes.",
-        ),
-    ],
+    wrong=mistakes("""
+        [:, :, ::-1, ::-1] =>
+            The kernel is not turned. A pixel above a result was multiplied by an upper cell of the
+            kernel; seen from the pixel, that result lies below.
+        .transpose(1, 0, 2, 3) =>
+            The gradient has O channels, and the result C. This convolution goes the other way: what
+            does that mean for the weight's first two axes?
+        .transpose(1, 0, 2, 3) =>
+        weight.shape[2] - 1 => weight.shape[2] // 2
+            Two things. The gradient has O channels, and the result C: what does that mean for the
+            weight's first two axes? And the image was larger than the result.
+        [:, :, ::-1, ::-1].transpose(1, 0, 2, 3) =>
+            Two things. The gradient has O channels, and the result C: what does that mean for the
+            weight's first two axes? And the kernel must be turned.
+        weight[: => weight.transpose(0, 1, 3, 2)[:
+            You swap the kernel's rows and columns. A half turn reverses both axes instead.
+        [:, :, ::-1, ::-1] => [:, :, :, ::-1]
+            Only one of the kernel's two axes ends up reversed.
+        weight.shape[2] - 1 => weight.shape[2] // 2
+            The result is as large as the gradient. The image was larger: pixels at the border
+            count, too. How much padding does that take?
+        padding=weight.shape[2] - 1 => padding=0
+            The result is too small: pixels at the border, which only some positions of the kernel
+            touched, must receive their gradient. How much padding does that take?
+        weight[:, :, ::-1, ::-1] => weight[::-1, ::-1]
+            You reverse the channels. The kernel's rows and columns are the last two axes.
+    """),
 )
-
-# convolve
 
 
 def convolve(x, weight, bias, stride, padding):
@@ -449,39 +341,26 @@ CONVOLVE = Task(
         "The cut is x[:, r : ... : stride, s : ... : stride], with as many rows and columns "
         "as the output has. `cut @ weight[:, :, r, s].T` turns C channels into O.",
     ),
-    wrong=[
-        Wrong(
-            {"weight[:, :, r, s]": "weight[:, :, size - 1 - r, size - 1 - s]"},
-            "Your kernel is turned by 180 degrees. That is convolution in mathematics; networks "
-            "apply the kernel as it is.",
-        ),
-        Wrong({" + bias": ""}, "The bias is missing. Add it to every position of its channel."),
-        Wrong(
-            {"weight[:, :, r, s]": "weight[:, :, s, r]"},
-            "Rows and columns of the kernel are swapped: weight[o, c, r, s] belongs r rows down "
-            "and s columns to the right.",
-        ),
-        Wrong(
-            {"size = weight": "padding, size = 0, weight"},
-            "The padding is missing: put zeros around the image first.",
-        ),
-        Wrong(
-            {"size = weight": "stride, size = 1, weight"},
-            "The stride is missing. With stride 2 compute only every second row and column.",
-        ),
-        Wrong(
-            {"+ bias": "+ bias * weight[0].size"},
-            "You add the bias once per product. Add it once per output.",
-        ),
-        Wrong(
-            {
-                "r + stride * (height - 1) + 1": "r + height",
-                "s + stride * (width - 1) + 1": "s + width",
-            },
-            "Your cut is as long as the result, and then the stride leaves out part of it. Which "
-            "pixel does the last output read?",
-        ),
-    ],
+    wrong=mistakes("""
+        weight[:, :, r, s] => weight[:, :, size - 1 - r, size - 1 - s]
+            Your kernel is turned by 180 degrees. That is convolution in mathematics; networks apply
+            the kernel as it is.
+        " + bias" =>
+            The bias is missing. Add it to every position of its channel.
+        weight[:, :, r, s] => weight[:, :, s, r]
+            Rows and columns of the kernel are swapped: weight[o, c, r, s] belongs r rows down and s
+            columns to the right.
+        size = weight => padding, size = 0, weight
+            The padding is missing: put zeros around the image first.
+        size = weight => stride, size = 1, weight
+            The stride is missing. With stride 2 compute only every second row and column.
+        + bias => + bias * weight[0].size
+            You add the bias once per product. Add it once per output.
+        r + stride * (height - 1) + 1 => r + height
+        s + stride * (width - 1) + 1 => s + width
+            Your cut is as long as the result, and then the stride leaves out part of it. Which
+            pixel does the last output read?
+    """),
 )
 
 TASKS = [CONVOLVE, OUTPUT_SIZE, RECEPTIVE_FIELD, WINDOW_COLUMNS, DEPTHWISE, INPUT_GRADIENT]

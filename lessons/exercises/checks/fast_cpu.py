@@ -3,11 +3,9 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from lessons.checking import Law, Task, Wrong
+from lessons.checking import Law, Task, mistakes
 from lessons.checking.pictures import tables
 from lessons.checking.strategies import arrays
-
-# conv_operations
 
 
 def conv_operations(shape, weight_shape, stride, padding):
@@ -50,41 +48,28 @@ CONV_OPERATIONS = Task(
         "(H + 2 * padding - k) // stride + 1 for the rows; the weight's shape is (O, C, k, "
         "l); the factor 2 is for multiplication and addition.",
     ),
-    wrong=[
-        Wrong(
-            {"2 * count": "count"},
-            "You count multiply-adds. A rate counts both the multiplication and the addition.",
-        ),
-        Wrong(
-            {"rows * columns": "height * width"},
-            "You count the pixels of the input. Sums are made for the pixels of the output.",
-        ),
-        Wrong(
-            {"height + 2 * padding": "height", "width + 2 * padding": "width"},
-            "The padding is missing: it makes the output larger.",
-        ),
-        Wrong(
-            {"- k) // stride": "- k)", "taps_across) // stride": "taps_across)"},
-            "The stride is missing: with stride 2, only every second row and column is computed.",
-        ),
-        Wrong({"2 * count": "2"}, "You count one image. The first axis says how many there are."),
-        Wrong(
-            {
-                "outs, _, k, taps_across = weight_shape": "outs, _, k, _ = weight_shape\n    "
-                "taps_across = k"
-            },
-            "Your kernel is always square. The number of columns may differ from the number of "
-            "rows.",
-        ),
-        Wrong(
-            {"- k) // stride": "- k) / stride", "taps_across) // stride": "taps_across) / stride"},
-            "Your output has fractions of a row. Where the stride leaves no room for a whole "
-            "window, none is computed: round down before you add 1.",
-        ),
-    ],
+    wrong=mistakes(r"""
+        2 * count => count
+            You count multiply-adds. A rate counts both the multiplication and the addition.
+        rows * columns => height * width
+            You count the pixels of the input. Sums are made for the pixels of the output.
+        height + 2 * padding => height
+        width + 2 * padding => width
+            The padding is missing: it makes the output larger.
+        - k) // stride => - k)
+        taps_across) // stride => taps_across)
+            The stride is missing: with stride 2, only every second row and column is computed.
+        2 * count => 2
+            You count one image. The first axis says how many there are.
+        outs, _, k, taps_across = weight_shape
+            => "outs, _, k, _ = weight_shape\n    taps_across = k"
+            Your kernel is always square. The number of columns may differ from the number of rows.
+        - k) // stride => - k) / stride
+        taps_across) // stride => taps_across) / stride
+            Your output has fractions of a row. Where the stride leaves no room for a whole window,
+            none is computed: round down before you add 1.
+    """),
 )
-
-# attainable
 
 
 def attainable(operations, moved, peak, bandwidth):
@@ -109,59 +94,24 @@ ATTAINABLE = Task(
         "the two. The rate is operations per second.",
         "operations / max(operations / peak, moved / bandwidth).",
     ),
-    wrong=[
-        Wrong(
-            {"max(operations / peak, moved / bandwidth)": "moved / bandwidth"},
-            "That is what the memory allows. The processor's peak limits it too.",
-        ),
-        Wrong(
-            {"max(operations / peak, moved / bandwidth)": "operations / peak"},
-            "That is what the processor allows. The memory may be too slow to feed it.",
-        ),
-        Wrong(
-            {"operations / seconds": "min(peak, bandwidth)"},
-            "You compare a rate in operations with one in bytes. How many operations does each "
-            "byte bring?",
-        ),
-        Wrong(
-            {"operations / seconds": "min(peak, moved / operations * bandwidth)"},
-            "Your fraction is upside down: more operations per byte make it easier.",
-        ),
-        Wrong(
-            {"max(operations / peak, moved / bandwidth)": "operations / peak + moved / bandwidth"},
-            "You add the two times. A processor computes while it loads: the longer one counts.",
-        ),
-        Wrong(
-            {"operations / seconds": "seconds"},
-            "Those are seconds. The task asks for a rate: operations in that time.",
-        ),
-        Wrong(
-            {"moved / bandwidth": "moved"},
-            "Bytes are not seconds: how long does the memory take to move them?",
-        ),
-    ],
+    wrong=mistakes("""
+        max(operations / peak, moved / bandwidth) => moved / bandwidth
+            That is what the memory allows. The processor's peak limits it too.
+        max(operations / peak, moved / bandwidth) => operations / peak
+            That is what the processor allows. The memory may be too slow to feed it.
+        operations / seconds => min(peak, bandwidth)
+            You compare a rate in operations with one in bytes. How many operations does each byte
+            bring?
+        operations / seconds => min(peak, moved / operations * bandwidth)
+            Your fraction is upside down: more operations per byte make it easier.
+        max(operations / peak, moved / bandwidth) => operations / peak + moved / bandwidth
+            You add the two times. A processor computes while it loads: the longer one counts.
+        operations / seconds => seconds
+            Those are seconds. The task asks for a rate: operations in that time.
+        moved / bandwidth => moved
+            Bytes are not seconds: how long does the memory take to move them?
+    """),
 )
-
-# thread_ranges
-
-
-def floored(rows, threads):
-    size = rows // threads
-    return [(t * size, (t + 1) * size) for t in range(threads)]
-
-
-def rest_for_the_last(rows, threads):
-    ranges = floored(rows, threads)
-    return [*ranges[:-1], (ranges[-1][0], rows)]
-
-
-def ceiled(rows, threads):
-    size = -(-rows // threads)
-    return [(min(t * size, rows), min((t + 1) * size, rows)) for t in range(threads)]
-
-
-def inclusive(rows, threads):
-    return [(t * rows // threads, (t + 1) * rows // threads - 1) for t in range(threads)]
 
 
 def pairs_of(ranges):
@@ -197,33 +147,25 @@ THREAD_RANGES = Task(
         "than one from each other's distance. Range t goes from edge t to edge t + 1.",
         "t * rows // threads for t in range(threads + 1), and then pairs of neighbours.",
     ),
-    wrong=[
-        Wrong(floored, "Rows are left over: the division has a remainder, and nobody computes it."),
-        Wrong(
-            rest_for_the_last,
-            "The last thread gets the whole remainder, up to threads - 1 rows more than the "
-            "others. Spread it.",
-        ),
-        Wrong(
-            ceiled,
-            "Everyone gets the rounded-up share until nothing is left, so the last threads get "
-            "little or nothing: 7 rows for 4 threads are 2, 2, 2, 1, but 9 are 3, 3, 3, 0.",
-        ),
-        Wrong(inclusive, "Your end is the last row itself. It should be the one after it."),
-        Wrong(
-            {
-                "edges = [t * rows // threads for t in range(threads + 1)]": "size, rest = "
-                "divmod(rows, "
-                "threads)",
-                "list(pairwise(edges))": "[(t * size, (t + 1) * size + (t < rest)) for t in "
-                "range(threads)]",
-            },
-            "Your first ranges are one row longer, but those after them start as if they were not.",
-        ),
-    ],
+    wrong=mistakes("""
+        t * rows // threads => t * (rows // threads)
+            Rows are left over: the division has a remainder, and nobody computes it.
+        t * rows // threads for t in range(threads + 1)]
+            => t * (rows // threads) for t in range(threads)] + [rows]
+            The last thread gets the whole remainder, up to threads - 1 rows more than the others.
+            Spread it.
+        size = -(-rows // threads)
+        return [(min(t * size, rows), min((t + 1) * size, rows)) for t in range(threads)]
+            Everyone gets the rounded-up share until nothing is left, so the last threads get little
+            or nothing: 7 rows for 4 threads are 2, 2, 2, 1, but 9 are 3, 3, 3, 0.
+        return [(t * rows // threads, (t + 1) * rows // threads - 1) for t in range(threads)]
+            Your end is the last row itself. It should be the one after it.
+        edges = [t * rows // threads for t in range(threads + 1)]
+            => size, rest = divmod(rows, threads)
+        list(pairwise(edges)) => [(t * size, (t + 1) * size + (t < rest)) for t in range(threads)]
+            Your first ranges are one row longer, but those after them start as if they were not.
+    """),
 )
-
-# box_means
 
 
 def box_means(image, radius):
@@ -237,14 +179,8 @@ def box_means(image, radius):
     )
 
 
-def along_rows_only(image, radius):
-    side = 2 * radius + 1
-    rows = np.stack([image[:, x : x + side].mean(1) for x in range(image.shape[1] - side + 1)], 1)
-    return rows[radius : len(rows) - radius]
-
-
 @st.composite
-def pictures(draw):
+def images(draw):
     radius = draw(st.integers(0, 2))
     side = 2 * radius + 1
     shape = st.tuples(st.integers(side, 6), st.integers(side, 6))
@@ -255,7 +191,7 @@ BOX_MEANS = Task(
     name="box_means",
     kind="vectorise",
     specification=box_means,
-    cases=pictures(),
+    cases=images(),
     examples=[(np.arange(12.0).reshape(3, 4), 1)],
     picture=tables,
     after="The table of sums from the border is called an integral image; Viola and Jones found "
@@ -269,33 +205,26 @@ BOX_MEANS = Task(
         "np.cumsum(np.pad(image, ((1, 0), (0, 0))), axis=0), then down[side:] - down[:-side]; "
         "again along axis 1; divide by side ** 2.",
     ),
-    wrong=[
-        Wrong({" / side**2": ""}, "Those are sums. Divide by the number of pixels in a window."),
-        Wrong(
-            {"side**2": "side"}, "You divide by the side once. A window has side times side pixels."
-        ),
-        Wrong(along_rows_only, "You sum along one axis only. Windows have rows and columns."),
-        Wrong(
-            {
-                "np.pad(image, ((1, 0), (0, 0)))": "image",
-                "np.pad(strips, ((0, 0), (1, 0)))": "strips",
-            },
-            "The first row and column of windows are missing. A running sum needs a 0 in front, so "
-            "that the sum from the border is a difference too.",
-        ),
-        Wrong(
-            {
-                "across = np.cumsum(np.pad(strips,": "a = np.cumsum(np.pad(down,",
-                "across[:, side:] - across[:, :-side]": "a[side:, side:] - a[:-side, side:] - "
-                "a[side:, :-side] - a[:-side, :-side]",
-            },
-            "The rectangle above and left of the window is part of both that you subtract, so it "
-            "is gone twice. How do you make up for that?",
-        ),
-    ],
+    wrong=mistakes("""
+        " / side**2" =>
+            Those are sums. Divide by the number of pixels in a window.
+        side**2 => side
+            You divide by the side once. A window has side times side pixels.
+        side, columns = 2 * radius + 1, image.shape[1] - 2 * radius
+        rows = np.stack([image[:, x : x + side].mean(1) for x in range(columns)], 1)
+        return rows[radius : len(rows) - radius]
+            You sum along one axis only. Windows have rows and columns.
+        np.pad(image, ((1, 0), (0, 0))) => image
+        np.pad(strips, ((0, 0), (1, 0))) => strips
+            The first row and column of windows are missing. A running sum needs a 0 in front, so
+            that the sum from the border is a difference too.
+        across = np.cumsum(np.pad(strips, => a = np.cumsum(np.pad(down,
+        across[:, side:] - across[:, :-side]
+            => a[side:, side:] - a[:-side, side:] - a[side:, :-side] - a[:-side, :-side]
+            The rectangle above and left of the window is part of both that you subtract, so it is
+            gone twice. How do you make up for that?
+    """),
 )
-
-# winograd_pair
 
 
 class Counted:
@@ -384,23 +313,21 @@ WINOGRAD_PAIR = Task(
         "With a, b, c, e the four products, b from d1 + d2 and c from d2 - d1: the outputs "
         "are a + b + c and b - c - e.",
     ),
-    wrong=[
-        Wrong(
-            winograd_pair,
-            "The numbers are right, but there are too many multiplications. u0 has to bring d0 g0 "
-            "to the first output, along with one more input, which the products of u1 and u2 "
-            "cancel.",
-        ),
-        Wrong(
-            {"b - c - e": "b - c + e"},
-            "The first output is right. In the second, look at the sign of the last product.",
-        ),
-        Wrong(
-            {"d[2] - d[1]": "d[1] - d[2]"},
-            "The difference of d1 and d2 in the third product has the wrong sign.",
-        ),
-        Wrong(convolved, "Your filter runs backwards: the first tap belongs to the first input."),
-    ],
+    wrong=mistakes(
+        """
+        winograd_pair()
+            The numbers are right, but there are too many multiplications. u0 has to bring d0 g0 to
+            the first output, along with one more input, which the products of u1 and u2 cancel.
+        b - c - e => b - c + e
+            The first output is right. In the second, look at the sign of the last product.
+        d[2] - d[1] => d[1] - d[2]
+            The difference of d1 and d2 in the third product has the wrong sign.
+        convolved()
+            Your filter runs backwards: the first tap belongs to the first input.
+        """,
+        winograd_pair,
+        convolved,
+    ),
 )
 
 TASKS = [CONV_OPERATIONS, ATTAINABLE, THREAD_RANGES, BOX_MEANS, WINOGRAD_PAIR]

@@ -1,30 +1,21 @@
 """Checks of lesson 05: the feature pyramid."""
 
-from math import ceil, floor
+from math import floor
 
 import numpy as np
 from hypothesis import strategies as st
 
 from lessons import load
-from lessons.checking import Law, Task, Wrong
+from lessons.checking import Law, Task, Wrong, mistakes
 from lessons.checking.pictures import tables
 from lessons.checking.strategies import arrays
 
 LESSON = load("feature_pyramid")
 
-# nearest_index
-
 
 def nearest_index(in_size, out_size):
     row = np.arange(in_size)[None]
     return [int(LESSON.nearest_pixel(row, 0, j, (1, out_size))) for j in range(out_size)]
-
-
-def by_rule(rule):
-    def answer(in_size, out_size):
-        return [min(max(int(rule(i, in_size, out_size)), 0), in_size - 1) for i in range(out_size)]
-
-    return answer
 
 
 NEAREST_INDEX = Task(
@@ -43,36 +34,24 @@ NEAREST_INDEX = Task(
         "Multiply first, then divide with //: no float can round the wrong way. One list "
         "comprehension over range(out_size).",
     ),
-    wrong=[
-        Wrong(
-            by_rule(lambda i, m, n: floor(i * m / n + 0.5)),
-            "You round to the nearest integer. The pixel that contains the edge begins at the "
-            "integer below.",
-        ),
-        Wrong(
-            by_rule(lambda i, m, n: floor((i + 0.5) * m / n)),
-            "You ask where the pixel's centre falls. The rule (torch's nearest) takes its left "
-            "edge.",
-        ),
-        Wrong(
-            by_rule(lambda i, m, n: floor(i * (m - 1) / max(n - 1, 1))),
-            "You map first to first and last to last. The scale is the ratio of the pixel counts, "
-            "not of the gaps between pixels.",
-        ),
-        Wrong(
-            by_rule(lambda i, m, n: i % m),
-            "You repeat the row as a whole. Repeat each pixel in its place.",
-        ),
-        Wrong(by_rule(lambda i, m, n: ceil(i * m / n)), "You round up."),
-        Wrong(
-            lambda m, n: [i // (n // m) for i in range(n)],
-            "You round the ratio of the sizes to a whole number. From 3 to 5 it is not one: "
-            "multiply first, then divide.",
-        ),
-    ],
+    wrong=mistakes("""
+        return [i // (out_size // in_size) for i in range(out_size)]
+            You round the ratio of the sizes to a whole number. From 3 to 5 it is not one: multiply
+            first, then divide.
+        i * in_size // out_size => int(i * in_size / out_size + 0.5)
+            You round to the nearest integer. The pixel that contains the edge begins at the integer
+            below.
+        i * in_size // out_size => int((i + 0.5) * in_size / out_size)
+            You ask where the pixel's centre falls. The rule (torch's nearest) takes its left edge.
+        i * in_size // out_size => i * (in_size - 1) // max(out_size - 1, 1)
+            You map first to first and last to last. The scale is the ratio of the pixel counts, not
+            of the gaps between pixels.
+        i * in_size // out_size => i % in_size
+            You repeat the row as a whole. Repeat each pixel in its place.
+        i * in_size // out_size => -(-i * in_size // out_size)
+            You round up.
+    """),
 )
-
-# top_down
 
 
 def enlarge(x):
@@ -83,16 +62,6 @@ def top_down(laterals):
     levels = [np.array(laterals[-1], float)]
     for lateral in reversed(laterals[:-1]):
         levels.insert(0, lateral + enlarge(levels[0]))
-    return levels
-
-
-def coarsest_to_all(laterals):
-    levels = []
-    for number, lateral in enumerate(laterals):
-        above = laterals[-1]
-        for _ in range(len(laterals) - 1 - number):
-            above = enlarge(above)
-        levels.append(lateral + above if number < len(laterals) - 1 else lateral)
     return levels
 
 
@@ -123,40 +92,24 @@ TOP_DOWN = Task(
         "level.repeat(2, axis=0).repeat(2, axis=1) enlarges. Walk through laterals[-2::-1] "
         "and insert each result at the front of the list.",
     ),
-    wrong=[
-        Wrong(
-            {"levels[0].repeat": "laterals[len(laterals) - len(levels)].repeat"},
-            "Each level gets the lateral above it, not the sum that was made there: what is two "
-            "levels up never arrives.",
-        ),
-        Wrong(
-            coarsest_to_all,
-            "Each level gets only the coarsest map. What the levels in between added is lost.",
-        ),
-        Wrong(
-            {"lateral + above": "(lateral + above) / 2"},
-            "You average the two. Add them.",
-        ),
-        Wrong(
-            {"return levels": "return levels[::-1]"},
-            "The order is wrong: the finest level comes first.",
-        ),
-        Wrong(
-            {
-                "levels.insert(0, lateral + above)": "lateral += above\n        levels.insert(0, "
-                "lateral)"
-            },
-            "You write into the laterals that you were given. Make new arrays.",
-        ),
-        Wrong(
-            {"repeat(2, axis=0).repeat(2, axis=1)": "repeat(2).repeat(2)"},
-            "Without an axis, `repeat` puts all numbers into one row first. Repeat along the rows, "
-            "then along the columns.",
-        ),
-    ],
+    wrong=mistakes(r"""
+        levels[0].repeat => laterals[len(laterals) - len(levels)].repeat
+            Each level gets the lateral above it, not the sum that was made there: what is two
+            levels up never arrives.
+        levels[0].repeat(2, axis=0).repeat(2, axis=1)
+            => np.kron(laterals[-1], np.ones(2 * (2 ** len(levels),)))
+            Each level gets only the coarsest map. What the levels in between added is lost.
+        lateral + above => (lateral + above) / 2
+            You average the two. Add them.
+        return levels => return levels[::-1]
+            The order is wrong: the finest level comes first.
+        levels.insert(0, lateral + above) => "lateral += above\n        levels.insert(0, lateral)"
+            You write into the laterals that you were given. Make new arrays.
+        repeat(2, axis=0).repeat(2, axis=1) => repeat(2).repeat(2)
+            Without an axis, `repeat` puts all numbers into one row first. Repeat along the rows,
+            then along the columns.
+    """),
 )
-
-# double
 
 
 def double(x):
@@ -188,31 +141,21 @@ DOUBLE = Task(
         "x.repeat(2, axis=0) and then .repeat(2, axis=1). np.tile would repeat the whole map "
         "instead.",
     ),
-    wrong=[
-        Wrong(
-            lambda x: np.tile(x, (2, 2, 1)),
-            "You put the whole map beside itself. Repeat each element in its place.",
-        ),
-        Wrong(lambda x: x.repeat(2, axis=0), "You double only the rows."),
-        Wrong(lambda x: x.repeat(2, axis=1), "You double only the columns."),
-        Wrong(
-            lambda x: x.repeat(4, axis=1).reshape(2 * x.shape[0], 2 * x.shape[1], x.shape[2]),
-            "Your reshape puts the copies into one row and breaks it in two. Repeat along each "
-            "axis.",
-        ),
-        Wrong(
-            lambda x: np.where(
-                (np.indices((2 * x.shape[0], 2 * x.shape[1])).sum(0) % 2 == 0)[:, :, None]
-                & (np.arange(2 * x.shape[0]) % 2 == 0)[:, None, None],
-                double(x),
-                0,
-            ),
-            "You fill one pixel of each square. All four get the value.",
-        ),
-    ],
+    wrong=mistakes("""
+        return np.tile(x, (2, 2, 1))
+            You put the whole map beside itself. Repeat each element in its place.
+        return x.repeat(2, axis=0)
+            You double only the rows.
+        return x.repeat(2, axis=1)
+            You double only the columns.
+        return x.repeat(4, axis=1).reshape(2 * x.shape[0], 2 * x.shape[1], x.shape[2])
+            Your reshape puts the copies into one row and breaks it in two. Repeat along each axis.
+        out = np.zeros((2 * x.shape[0], 2 * x.shape[1], x.shape[2]))
+        out[::2, ::2] = x
+        return out
+            You fill one pixel of each square. All four get the value.
+    """),
 )
-
-# double_gradient
 
 
 def double_gradient(grad):
@@ -243,35 +186,22 @@ DOUBLE_GRADIENT = Task(
         "Cut both axes into pairs, as in lesson 03's max_pool_halves, and sum inside the pairs.",
         "grad.reshape(H, 2, W, 2, C).sum over axes 1 and 3, with H and W the half sides.",
     ),
-    wrong=[
-        Wrong(
-            {".sum(": ".mean("},
-            "You take the mean. The element was used four times, so all four gradients add up.",
-        ),
-        Wrong(lambda grad: grad[::2, ::2] * 1.0, "You take one of the four. The others are lost."),
-        Wrong(
-            {
-                "reshape(height // 2, 2, width // 2, 2, channels).sum(axis=(1, 3))": "reshape(2, "
-                "height // 2, 2, width // 2, channels).sum(axis=(0, 2))"
-            },
-            "You add pixels that lie half a map apart. The pixels of one square lie side by side.",
-        ),
-        Wrong(
-            {
-                "reshape(height // 2, 2, width // 2, 2, channels).sum(axis=(1, "
-                "3))": "reshape(height // 2, width // 2, 4, channels).sum(axis=2)"
-            },
-            "Your reshape takes four elements of one row. A square has two from each of two rows: "
-            "cut both axes into pairs.",
-        ),
-        Wrong(
-            lambda grad: grad[::2, ::2] + grad[1::2, 1::2],
-            "You add two of the four: those on one diagonal. The other two are lost.",
-        ),
-    ],
+    wrong=mistakes("""
+        .sum( => .mean(
+            You take the mean. The element was used four times, so all four gradients add up.
+        return grad[::2, ::2] * 1.0
+            You take one of the four. The others are lost.
+        reshape(height // 2, 2, width // 2, 2, channels).sum(axis=(1, 3))
+            => reshape(2, height // 2, 2, width // 2, channels).sum(axis=(0, 2))
+            You add pixels that lie half a map apart. The pixels of one square lie side by side.
+        reshape(height // 2, 2, width // 2, 2, channels).sum(axis=(1, 3))
+            => reshape(height // 2, width // 2, 4, channels).sum(axis=2)
+            Your reshape takes four elements of one row. A square has two from each of two rows: cut
+            both axes into pairs.
+        return grad[::2, ::2] + grad[1::2, 1::2]
+            You add two of the four: those on one diagonal. The other two are lost.
+    """),
 )
-
-# bilinear_resize
 
 
 def bilinear_resize(image, height, width):
@@ -297,16 +227,6 @@ def with_centres(rule):
         return weights(image.shape[0], height) @ image @ weights(image.shape[1], width).T
 
     return answer
-
-
-def nearest_resize(image, height, width):
-    return np.array(
-        [
-            [LESSON.nearest_pixel(image, i, j, (height, width)) for j in range(width)]
-            for i in range(height)
-        ],
-        float,
-    )
 
 
 def zero_outside(image, height, width):
@@ -355,6 +275,16 @@ BILINEAR = Task(
         "for the other axis.",
     ),
     wrong=[
+        *mistakes(
+            """
+        rows, columns = np.arange(height) * len(image), np.arange(width) * image.shape[1]
+        return image[rows // height][:, columns // width].astype(float)
+            You copy the nearest pixel. Blend the four around.
+        zero_outside()
+            At the border your image fades to 0. Beyond the outermost centres, their value counts.
+        """,
+            zero_outside,
+        ),
         Wrong(
             with_centres(lambda i, m, n: i * m / n),
             "You forget the half pixel: the centre of pixel i lies at i + 0.5, in the new image "
@@ -368,12 +298,6 @@ BILINEAR = Task(
         Wrong(
             with_centres(lambda i, m, n: (i + 0.5) * m / n),
             "You add the half pixel of the new image, but forget to subtract that of the old.",
-        ),
-        Wrong(nearest_resize, "You copy the nearest pixel. Blend the four around."),
-        Wrong(
-            zero_outside,
-            "At the border your image fades to 0. Beyond the outermost centres, their value "
-            "counts.",
         ),
     ],
 )

@@ -7,13 +7,11 @@ import numpy as np
 from hypothesis import strategies as st
 
 from lessons import load
-from lessons.checking import Task, Wrong
+from lessons.checking import Task, mistakes
 from lessons.checking.compare import difference
 from lessons.checking.strategies import arrays
 
 run_grid = load("gpu_kernels").run_grid
-
-# cells_of_thread
 
 
 def cells_of_thread(block, thread, blocks, threads, cells):
@@ -22,17 +20,6 @@ def cells_of_thread(block, thread, blocks, threads, cells):
         mine.append(cell)
         cell += blocks * threads
     return mine
-
-
-def no_guard(block, thread, blocks, threads, cells):
-    first, step = block * threads + thread, blocks * threads
-    return [first + i * step for i in range(max(-(-cells // step), 1))]
-
-
-def in_one_piece(block, thread, blocks, threads, cells):
-    each = -(-cells // (blocks * threads))
-    first = (block * threads + thread) * each
-    return list(range(first, min(first + each, cells)))
 
 
 @st.composite
@@ -59,47 +46,33 @@ CELLS_OF_THREAD = Task(
         "threads, as long as there are cells.",
         "list(range(first, cells, step)).",
     ),
-    wrong=[
-        Wrong(no_guard, "Your last indices lie beyond the result. A thread stops before its end."),
-        Wrong(
-            {", cells,": ", cells + 1,"},
-            "The result ends before index `cells`: they are counted from 0.",
-        ),
-        Wrong(
-            {"blocks * threads))": "blocks * threads))[:1]"},
-            "You give only the first index. The thread goes on while there are cells left.",
-        ),
-        Wrong(
-            {", blocks * threads": ", threads"},
-            "Your step is one block. If there are several blocks, they then do each other's work: "
-            "how many threads does the whole grid have?",
-        ),
-        Wrong(
-            {", blocks * threads": ", blocks"},
-            "Your step is the number of blocks. The grid is larger: each of them has threads.",
-        ),
-        Wrong(
-            {"block * threads": "block * blocks"},
-            "The first index is off: how many threads are in the blocks before this one?",
-        ),
-        Wrong(
-            {"block * threads + thread": "thread * blocks + block"},
-            "You count across the blocks first. Neighbouring threads then have indices that are "
-            "`blocks` apart, and a warp's read is scattered.",
-        ),
-        Wrong(
-            in_one_piece,
-            "You give each thread a stretch of neighbours. So would a CPU; here neighbouring "
-            "*threads* should have neighbouring indices in each step.",
-        ),
-        Wrong(
-            {"block * threads + thread": "thread"},
-            "Threads of different blocks start at the same index. Add the block.",
-        ),
-    ],
+    wrong=mistakes("""
+        first, step = block * threads + thread, blocks * threads
+        return [first + i * step for i in range(max(-(-cells // step), 1))]
+            Your last indices lie beyond the result. A thread stops before its end.
+        , cells, => , cells + 1,
+            The result ends before index `cells`: they are counted from 0.
+        blocks * threads)) => blocks * threads))[:1]
+            You give only the first index. The thread goes on while there are cells left.
+        , blocks * threads => , threads
+            Your step is one block. If there are several blocks, they then do each other's work: how
+            many threads does the whole grid have?
+        , blocks * threads => , blocks
+            Your step is the number of blocks. The grid is larger: each of them has threads.
+        block * threads => block * blocks
+            The first index is off: how many threads are in the blocks before this one?
+        block * threads + thread => thread * blocks + block
+            You count across the blocks first. Neighbouring threads then have indices that are
+            `blocks` apart, and a warp's read is scattered.
+        each = -(-cells // (blocks * threads))
+        first = (block * threads + thread) * each
+        return list(range(first, min(first + each, cells)))
+            You give each thread a stretch of neighbours. So would a CPU; here neighbouring
+            *threads* should have neighbouring indices in each step.
+        block * threads + thread => thread
+            Threads of different blocks start at the same index. Add the block.
+    """),
 )
-
-# patch_pixel
 
 
 def patch_pixel(m, k, shape, side, stride, padding):
@@ -167,71 +140,44 @@ PATCH_PIXEL = Task(
         "divmod(m, rows * columns), divmod(place, columns), divmod(k, channels), divmod(tap, "
         "side); h = i * stride + r - padding, and 0 <= h < H.",
     ),
-    wrong=[
-        Wrong(
-            {"picture, place": "rows, columns = height, width\n    picture, place"},
-            "You count rows of the matrix by the map's pixels. Count them by the output's: its "
-            "size depends on stride and padding.",
-        ),
-        Wrong(
-            {
-                "picture, place": "rows, columns = max(rows - 1, 1), max(columns - 1, 1)\n    "
-                "picture, place"
-            },
-            "Your output is one row and one column too small: a window that fits exactly fits "
-            "once.",
-        ),
-        Wrong(
-            {"divmod(place, columns)": "divmod(place, rows)"},
-            "You cut an image's pixels into rows. How long is a row: rows or columns?",
-        ),
-        Wrong(
-            {
-                "i * stride + r - padding, j * stride + s - padding": "(i + r - padding) * stride, "
-                "(j + s - padding) * stride"
-            },
-            "The stride moves the window. Inside it, taps are one pixel apart, and padding is in "
-            "pixels too.",
-        ),
-        Wrong(
-            {"< height": "<= height", "< width": "<= width"},
-            "A row index H or column index W is outside: the map's last are one less.",
-        ),
-        Wrong(
-            {"divmod(m, rows * columns)": "0, m"},
-            "After the last pixel of an image, the next one begins.",
-        ),
-        Wrong(
-            {"tap, channel = divmod(k, channels)": "channel, tap = divmod(k, side**2)"},
-            "You let the tap change fastest. Within a tap, all channels come first.",
-        ),
-        Wrong({"r, s =": "s, r ="}, "Taps go row by row; yours go column by column."),
-        Wrong(
-            {"i * stride": "i", "j * stride": "j"},
-            "The stride is missing: windows start that far apart.",
-        ),
-        Wrong(
-            {"r - padding": "r", "s - padding": "s"},
-            "The padding is missing: the first window starts before the map does.",
-        ),
-        Wrong(
-            {"0 <= h": "h", "0 <= w": "w"},
-            "Above and to the left of the map there is padding too: NumPy would take a negative "
-            "index from the other end.",
-        ),
-        Wrong(
-            {"0 <= h < height and 0 <= w < width": "True"},
-            "Your index may lie outside the map. There is only padding there, and the answer is "
-            "None.",
-        ),
-        Wrong(
-            {"size + 2 * padding - side": "size - side"},
-            "Your output is too small: the padding gives it more rows and columns.",
-        ),
-    ],
+    wrong=mistakes(r"""
+        picture, place => "rows, columns = height, width\n    picture, place"
+            You count rows of the matrix by the map's pixels. Count them by the output's: its size
+            depends on stride and padding.
+        picture, place
+            => "rows, columns = max(rows - 1, 1), max(columns - 1, 1)\n    picture, place"
+            Your output is one row and one column too small: a window that fits exactly fits once.
+        divmod(place, columns) => divmod(place, rows)
+            You cut an image's pixels into rows. How long is a row: rows or columns?
+        i * stride + r - padding, j * stride + s - padding
+            => (i + r - padding) * stride, (j + s - padding) * stride
+            The stride moves the window. Inside it, taps are one pixel apart, and padding is in
+            pixels too.
+        < height => <= height
+        < width => <= width
+            A row index H or column index W is outside: the map's last are one less.
+        divmod(m, rows * columns) => 0, m
+            After the last pixel of an image, the next one begins.
+        tap, channel = divmod(k, channels) => channel, tap = divmod(k, side**2)
+            You let the tap change fastest. Within a tap, all channels come first.
+        r, s = => s, r =
+            Taps go row by row; yours go column by column.
+        i * stride => i
+        j * stride => j
+            The stride is missing: windows start that far apart.
+        r - padding => r
+        s - padding => s
+            The padding is missing: the first window starts before the map does.
+        0 <= h => h
+        0 <= w => w
+            Above and to the left of the map there is padding too: NumPy would take a negative index
+            from the other end.
+        0 <= h < height and 0 <= w < width => True
+            Your index may lie outside the map. There is only padding there, and the answer is None.
+        size + 2 * padding - side => size - side
+            Your output is too small: the padding gives it more rows and columns.
+    """),
 )
-
-# resident_blocks
 
 
 def resident_blocks(threads, registers, shared, limits):
@@ -280,51 +226,33 @@ RESIDENT_BLOCKS = Task(
         "-(-threads // 32) * 32 rounds up; // for each quotient; min of all, without the "
         "shared memory where it is 0.",
     ),
-    wrong=[
-        Wrong(
-            {"if shared": "if True"},
-            "A block without shared memory is not limited by it, and you cannot divide by 0.",
-        ),
-        Wrong(
-            {", all_registers // (registers * lanes)": ""},
-            "In yours, registers limit nothing. Each thread of a block takes its own, and they "
-            "often run out first.",
-        ),
-        Wrong({"most_threads // lanes, ": ""}, "You leave out the limit on threads."),
-        Wrong({"if shared": "if False"}, "You leave out the shared memory."),
-        Wrong(
-            {"[most_blocks, ": "["},
-            "The processor holds only so many blocks, however small they are.",
-        ),
-        Wrong(
-            {"-(-threads // 32) * 32": "threads"},
-            "You count single threads. They come in warps: 40 threads occupy 64 places and take "
-            "registers for 64.",
-        ),
-        Wrong(
-            {"-(-threads // 32) * 32": "threads // 32 * 32"},
-            "40 threads are two warps, not one: the second is there, even if not full.",
-        ),
-        Wrong(
-            {
-                "threads // lanes": "threads / lanes",
-                "registers //": "registers /",
-                "all_shared //": "all_shared /",
-            },
-            "There are only whole blocks.",
-        ),
-        Wrong(
-            {"// shared": "// (shared * lanes)"},
-            "`shared` is what a block takes, not what a thread takes.",
-        ),
-        Wrong(
-            {"min(fitting)": "max(min(fitting), 1)"},
-            "If one block is already too large, none fits and the launch fails: 0.",
-        ),
-    ],
+    wrong=mistakes("""
+        if shared => if True
+            A block without shared memory is not limited by it, and you cannot divide by 0.
+        , all_registers // (registers * lanes) =>
+            In yours, registers limit nothing. Each thread of a block takes its own, and they often
+            run out first.
+        "most_threads // lanes, " =>
+            You leave out the limit on threads.
+        if shared => if False
+            You leave out the shared memory.
+        "[most_blocks, " => [
+            The processor holds only so many blocks, however small they are.
+        -(-threads // 32) * 32 => threads
+            You count single threads. They come in warps: 40 threads occupy 64 places and take
+            registers for 64.
+        -(-threads // 32) * 32 => threads // 32 * 32
+            40 threads are two warps, not one: the second is there, even if not full.
+        threads // lanes => threads / lanes
+        registers // => registers /
+        all_shared // => all_shared /
+            There are only whole blocks.
+        // shared => // (shared * lanes)
+            `shared` is what a block takes, not what a thread takes.
+        min(fitting) => max(min(fitting), 1)
+            If one block is already too large, none fits and the launch fails: 0.
+    """),
 )
-
-# bank_turns
 
 
 def bank_turns(words):
@@ -359,36 +287,25 @@ BANK_TURNS = Task(
         "fullest bank decides.",
         "np.unique(words), % 32, np.bincount(...).max(), as an int.",
     ),
-    wrong=[
-        Wrong(
-            {"np.unique(words)": "words"},
-            "You count threads. Threads that want the same word are served together: count the "
-            "different words in each bank.",
-        ),
-        Wrong(
-            {"int(np.bincount(different % 32).max())": "len(different)"},
-            "Those are all the different words. The banks work at the same time: which one has the "
-            "most to do?",
-        ),
-        Wrong(
-            {"int(np.bincount(different % 32).max())": "32 // len(np.unique(words % 32))"},
-            "You assume that all banks in use have equally much to do, and that each thread wants "
-            "a different word.",
-        ),
-        Wrong(
-            {"int(np.bincount(different % 32).max())": "len(np.unique(words % 32))"},
-            "That counts the banks that have something to do. How much does the busiest one have?",
-        ),
-        Wrong(
-            {"int(np.bincount(different % 32).max())": "len(np.unique(words // 32))"},
-            "You cut memory into stretches of 32 words. A bank holds the words with the same "
-            "*remainder*.",
-        ),
-        Wrong({"% 32": "// 4 % 32"}, "The indices already count words, not bytes."),
-    ],
+    wrong=mistakes("""
+        np.unique(words) => words
+            You count threads. Threads that want the same word are served together: count the
+            different words in each bank.
+        int(np.bincount(different % 32).max()) => len(different)
+            Those are all the different words. The banks work at the same time: which one has the
+            most to do?
+        int(np.bincount(different % 32).max()) => 32 // len(np.unique(words % 32))
+            You assume that all banks in use have equally much to do, and that each thread wants a
+            different word.
+        int(np.bincount(different % 32).max()) => len(np.unique(words % 32))
+            That counts the banks that have something to do. How much does the busiest one have?
+        int(np.bincount(different % 32).max()) => len(np.unique(words // 32))
+            You cut memory into stretches of 32 words. A bank holds the words with the same
+            *remainder*.
+        % 32 => // 4 % 32
+            The indices already count words, not bytes.
+    """),
 )
-
-# tree_sum
 
 
 def by_kernel(kernel, values):
@@ -542,57 +459,42 @@ TREE_SUM = Task(
         "half]`; `yield` outside the if, so that every thread reaches it. Then "
         "run_grid(kernel, (1,), (n,), values, out).",
     ),
-    wrong=[
-        Wrong(
-            {"shared[t] = x[t]\n        yield\n": "shared[t] = x[t]\n"},
-            "There is no barrier between the threads' writes to shared memory and the first "
-            "addition.",
-        ),
-        Wrong(
-            {"left = half\n            yield": "left = half"},
-            "There is a barrier before the additions, but none between one step and the next.",
-        ),
-        Wrong(
-            {
-                "shared[t] = x[t]\n        yield\n": "shared[t] = x[t]\n",
-                "left = half\n            yield": "left = half",
-            },
-            "There is no barrier at all. What a thread reads may not have been written yet.",
-        ),
-        Wrong(
-            {
-                "left = half\n            yield": "adds, left = t + half < left, half\n            "
-                "if adds:\n                yield"
-            },
-            "Only the threads that add reach your barrier; it waits for all. Move it out of the "
-            "condition.",
-        ),
-        Wrong(
-            {"-(-left // 2)": "left // 2", "t + half < left": "t < half"},
-            "With an odd count, the middle number gets lost: 3 numbers leave 2 after a step, not "
-            "1.",
-        ),
-        Wrong(
-            doubling_step,
-            "Some threads add a number that another thread changes in the same step. In each step, "
-            "either change a cell or let others read it, not both.",
-        ),
-        Wrong(
-            alone,
-            "The sum is right, but one thread does all of it while the others are idle. Share it.",
-        ),
-        Wrong(
-            one_after_another,
-            "One addition at a time, with a barrier after each, is slower than one thread alone. "
-            "Many threads can add in one step.",
-        ),
-        Wrong(without_shared, "Thread 0 does all of it, from global memory. Share it."),
-        Wrong(
-            into_one_cell,
-            "All threads add to one cell: each reads it, then writes its own sum over what others "
-            "wrote meanwhile. Give each thread a cell.",
-        ),
-    ],
+    wrong=mistakes(
+        r"""
+        "shared[t] = x[t]\n        yield\n" => "shared[t] = x[t]\n"
+            There is no barrier between the threads' writes to shared memory and the first addition.
+        "left = half\n            yield" => left = half
+            There is a barrier before the additions, but none between one step and the next.
+        "shared[t] = x[t]\n        yield\n" => "shared[t] = x[t]\n"
+        "left = half\n            yield" => left = half
+            There is no barrier at all. What a thread reads may not have been written yet.
+        "left = half\n            yield"
+            => "adds, left = t + half < left, half\n            if adds:\n                yield"
+            Only the threads that add reach your barrier; it waits for all. Move it out of the
+            condition.
+        -(-left // 2) => left // 2
+        t + half < left => t < half
+            With an odd count, the middle number gets lost: 3 numbers leave 2 after a step, not 1.
+        doubling_step()
+            Some threads add a number that another thread changes in the same step. In each step,
+            either change a cell or let others read it, not both.
+        alone()
+            The sum is right, but one thread does all of it while the others are idle. Share it.
+        one_after_another()
+            One addition at a time, with a barrier after each, is slower than one thread alone. Many
+            threads can add in one step.
+        without_shared()
+            Thread 0 does all of it, from global memory. Share it.
+        into_one_cell()
+            All threads add to one cell: each reads it, then writes its own sum over what others
+            wrote meanwhile. Give each thread a cell.
+        """,
+        doubling_step,
+        alone,
+        one_after_another,
+        without_shared,
+        into_one_cell,
+    ),
 )
 
 TASKS = [CELLS_OF_THREAD, PATCH_PIXEL, RESIDENT_BLOCKS, BANK_TURNS, TREE_SUM]

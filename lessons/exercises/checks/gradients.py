@@ -4,14 +4,12 @@ import numpy as np
 from hypothesis import strategies as st
 
 from lessons import load
-from lessons.checking import Law, Task, Wrong
+from lessons.checking import Law, Task, mistakes
 from lessons.checking.compare import difference
 from lessons.checking.pictures import tables
 from lessons.checking.strategies import arrays
 
 Scalar = load("gradients").Scalar
-
-# divide_gradient
 
 
 def divide_gradient(a, b, grad):
@@ -51,33 +49,23 @@ DIVIDE_GRADIENT = Task(
         "get the other one. Then apply the chain rule: each is multiplied by what y receives.",
         "a receives grad / b. b receives grad times minus a over b squared, element by element.",
     ),
-    wrong=[
-        Wrong(
-            {"-grad": "grad"},
-            "A larger denominator makes the quotient smaller: the sign of what b receives is "
-            "wrong.",
-        ),
-        Wrong(
-            {"grad / b, -grad * a / b**2": "1 / b + 0 * grad, -a / b**2 + 0 * grad"},
-            "Those are the slopes of the division alone. Multiply them by what y receives.",
-        ),
-        Wrong({"b**2": "b"}, "The slope of 1 / b is -1 / b²: the power drops by one."),
-        Wrong(
-            {" * a": ""},
-            "The slope of 1 / b is -1 / b². The quotient is a times 1 / b, so its slope is a "
-            "times that.",
-        ),
-        Wrong(
-            {"grad / b, -grad * a / b**2": "grad * b, grad * a"}, "That is the rule for a product."
-        ),
-        Wrong(
-            {"grad / b, -grad * a / b**2": "-grad * a / b**2, grad / b"},
-            "The two results are in the wrong order: what a receives comes first.",
-        ),
-    ],
+    wrong=mistakes("""
+        -grad => grad
+            A larger denominator makes the quotient smaller: the sign of what b receives is wrong.
+        grad / b, -grad * a / b**2 => 1 / b + 0 * grad, -a / b**2 + 0 * grad
+            Those are the slopes of the division alone. Multiply them by what y receives.
+        b**2 => b
+            The slope of 1 / b is -1 / b²: the power drops by one.
+        " * a" =>
+            The slope of 1 / b is -1 / b². The quotient is a times 1 / b, so its slope is a times
+            that.
+        grad / b, -grad * a / b**2 => grad * b, grad * a
+            That is the rule for a product.
+        grad / b, -grad * a / b**2 => -grad * a / b**2, grad / b
+            The two results are in the wrong order: what a receives comes first.
+    """),
 )
 
-# central_difference
 
 FUNCTIONS = {
     "squares": lambda x: float((x**2).sum()),
@@ -129,35 +117,26 @@ CENTRAL_DIFFERENCE = Task(
         "That distance is 2 * step. Use x.copy() in each round, so that x and the other "
         "elements stay as they were.",
     ),
-    wrong=[
-        Wrong(
-            {"down[i] -= step": "pass", "(2 * step)": "step"},
-            "You step to one side only. The curve bends, so you are off by about half the step "
-            "times the bend. Step just as far to the other side, too.",
-        ),
-        Wrong({"(2 * step)": "step"}, "The two points are two steps apart."),
-        Wrong(
-            {"down[i] -= step": "pass"},
-            "You step to one side only, but divide by two steps. Subtract the value on the other "
-            "side.",
-        ),
-        Wrong(
-            {"up[i] +=": "up +=", "down[i] -=": "down -="},
-            "You move all elements at once. Each has a slope of its own: move one, leave the rest.",
-        ),
-        Wrong(
-            {"function(up) - function(down)": "function(down) - function(up)"},
-            "The sign is wrong: up minus down.",
-        ),
-        Wrong(
-            {"up, down = x.copy(), x.copy()": "up = down = x.copy()"},
-            "`up` and `down` are two names of one array, so both steps happen to the same numbers. "
-            "Each needs a copy of its own.",
-        ),
-    ],
+    wrong=mistakes("""
+        down[i] -= step => pass
+        (2 * step) => step
+            You step to one side only. The curve bends, so you are off by about half the step times
+            the bend. Step just as far to the other side, too.
+        (2 * step) => step
+            The two points are two steps apart.
+        down[i] -= step => pass
+            You step to one side only, but divide by two steps. Subtract the value on the other
+            side.
+        up[i] += => up +=
+        down[i] -= => down -=
+            You move all elements at once. Each has a slope of its own: move one, leave the rest.
+        function(up) - function(down) => function(down) - function(up)
+            The sign is wrong: up minus down.
+        up, down = x.copy(), x.copy() => up = down = x.copy()
+            `up` and `down` are two names of one array, so both steps happen to the same numbers.
+            Each needs a copy of its own.
+    """),
 )
-
-# sum_to_shape
 
 
 def sum_to_shape(grad, shape):
@@ -175,19 +154,6 @@ def stretched(draw):
     kept = full[draw(st.integers(0, len(full))) :]
     shape = tuple(1 if draw(st.booleans()) else size for size in kept)
     return draw(arrays(tuple(full))), shape
-
-
-def only_ones(grad, shape):
-    """Sums the axes of size 1, and leaves new axes in front."""
-    front = grad.ndim - len(shape)
-    axes = tuple(front + i for i, size in enumerate(shape) if size == 1)
-    return grad.sum(axis=axes, keepdims=True)
-
-
-def first_of(grad, shape):
-    """Takes one of the copies."""
-    grad = grad[(0,) * (grad.ndim - len(shape))]
-    return grad[tuple(slice(0, size) for size in shape)]
 
 
 SUM_TO_SHAPE = Task(
@@ -208,31 +174,27 @@ SUM_TO_SHAPE = Task(
         "grad.ndim - len(shape) axes are extra: .sum(axis=tuple(range(...))). For the others, "
         ".sum(axis=a tuple of axes, keepdims=True).",
     ),
-    wrong=[
-        Wrong(
-            {"grad = grad.sum(": "grad = grad.mean(", "return grad.sum(": "return grad.mean("},
-            "You take the mean. The element was used in each of those places, so what they receive "
-            "adds up.",
-        ),
-        Wrong(
-            {".sum(axis=stretched, keepdims=True)": ""},
-            "You sum the new axes in front, but not the axes that were stretched from 1.",
-        ),
-        Wrong(only_ones, "You sum the stretched axes, but the new axes in front are still there."),
-        Wrong(
-            lambda grad, shape: grad.sum(axis=0) if grad.ndim > len(shape) else grad,
-            "You sum at most one axis. There may be several new axes in front, and axes that were "
-            "stretched from 1.",
-        ),
-        Wrong(
-            {", keepdims=True": ""},
-            "The values are right, the shape is not: axes of size 1 must stay.",
-        ),
-        Wrong(first_of, "You take the gradient of one copy and lose the others."),
-    ],
+    wrong=mistakes("""
+        grad = grad.sum( => grad = grad.mean(
+        return grad.sum( => return grad.mean(
+            You take the mean. The element was used in each of those places, so what they receive
+            adds up.
+        .sum(axis=stretched, keepdims=True) =>
+            You sum the new axes in front, but not the axes that were stretched from 1.
+        front = grad.ndim - len(shape)
+        axes = tuple(front + i for i, size in enumerate(shape) if size == 1)
+        return grad.sum(axis=axes, keepdims=True)
+            You sum the stretched axes, but the new axes in front are still there.
+        return grad.sum(axis=0) if grad.ndim > len(shape) else grad
+            You sum at most one axis. There may be several new axes in front, and axes that were
+            stretched from 1.
+        , keepdims=True =>
+            The values are right, the shape is not: axes of size 1 must stay.
+        grad = grad[(0,) * (grad.ndim - len(shape))]
+        return grad[tuple(slice(0, size) for size in shape)]
+            You take the gradient of one copy and lose the others.
+    """),
 )
-
-# softmax_gradient
 
 
 def softmax_gradient(y, grad):
@@ -267,35 +229,25 @@ SOFTMAX_GRADIENT = Task(
         "times the sum of grad[i] y[i]. That sum is one number per row.",
         "y times (grad minus that sum), where the sum is along axis 1 with keepdims=True.",
     ),
-    wrong=[
-        Wrong(
-            {"y * (grad - (y * grad).sum(axis=1, keepdims=True))": "y * (1 - y) * grad"},
-            "That is the sigmoid's rule: it forgets that each input also changes the other outputs "
-            "of its row.",
-        ),
-        Wrong(
-            {"axis=1, keepdims=True": ""},
-            "You sum over the whole table. Each row is a softmax of its own.",
-        ),
-        Wrong({"axis=1": "axis=0"}, "You sum along the wrong axis: classes run along axis 1."),
-        Wrong(
-            {".sum(": ".mean("},
-            "You subtract a mean. What the outputs pass back adds up: take the sum.",
-        ),
-        Wrong(
-            {"(y * grad).sum": "grad.sum"},
-            "Weight what you subtract: each output counts by its share y.",
-        ),
-        Wrong({"y * (grad -": "(grad -"}, "Multiply everything by y once more."),
-        Wrong(
-            {"(y * grad).sum(axis=1, keepdims=True)": "y @ grad.T"},
-            "The product of the two matrices pairs each row with each row. Every row needs one "
-            "number: the sum of its own products.",
-        ),
-    ],
+    wrong=mistakes("""
+        y * (grad - (y * grad).sum(axis=1, keepdims=True)) => y * (1 - y) * grad
+            That is the sigmoid's rule: it forgets that each input also changes the other outputs of
+            its row.
+        axis=1, keepdims=True =>
+            You sum over the whole table. Each row is a softmax of its own.
+        axis=1 => axis=0
+            You sum along the wrong axis: classes run along axis 1.
+        .sum( => .mean(
+            You subtract a mean. What the outputs pass back adds up: take the sum.
+        (y * grad).sum => grad.sum
+            Weight what you subtract: each output counts by its share y.
+        y * (grad - => (grad -
+            Multiply everything by y once more.
+        (y * grad).sum(axis=1, keepdims=True) => y @ grad.T
+            The product of the two matrices pairs each row with each row. Every row needs one
+            number: the sum of its own products.
+    """),
 )
-
-# walk_order
 
 
 def needed(made_of, end):
@@ -331,51 +283,6 @@ def graphs(draw):
 
 DIAMOND = ({"e": ["l", "r"], "l": ["x"], "r": ["l"]}, "e")
 DEEP = ({str(i): [str(i + 1)] for i in range(3000)}, "0")
-
-
-def breadth_first(made_of, end):
-    order, queue = [], [end]
-    while queue:
-        name = queue.pop(0)
-        if name not in order:
-            order.append(name)
-            queue += made_of.get(name, [])
-    return order
-
-
-def depth_first(made_of, end):
-    order, stack = [], [end]
-    while stack:
-        name = stack.pop()
-        if name not in order:
-            order.append(name)
-            stack += reversed(made_of.get(name, []))
-    return order
-
-
-def start_first(made_of, end):
-    return sorted_walk(made_of, end)[::-1]
-
-
-def sorted_walk(made_of, end):
-    done, seen, stack = [], set(), [(end, False)]
-    while stack:
-        name, expanded = stack.pop()
-        if expanded:
-            done.append(name)
-        elif name not in seen:
-            seen.add(name)
-            stack += [(name, True), *((other, False) for other in made_of.get(name, []))]
-    return done[::-1]
-
-
-def every_path(made_of, end):
-    order, queue = [], [end]
-    while queue and len(order) < 200:
-        name = queue.pop(0)
-        order.append(name)
-        queue += made_of.get(name, [])
-    return order
 
 
 def waits_for_strangers(made_of, end):
@@ -430,31 +337,36 @@ WALK_ORDER = Task(
         "(other, False) for each name in made_of.get(name, []). When you pop it with True, it "
         "is finished. A set remembers what you have seen.",
     ),
-    wrong=[
-        Wrong(
-            breadth_first,
-            "You go level by level from the end. A value can be near the end on one path and far "
-            "from it on another: it must wait for the longer path.",
-        ),
-        Wrong(
-            depth_first,
-            "You list a value when you first meet it. A value that is used twice must wait until "
-            "both users are listed: list it when everything behind it is finished, and reverse "
-            "the list at the end.",
-        ),
-        Wrong(start_first, "The order is the wrong way round: the end comes first."),
-        Wrong(every_path, "A value that is used twice is listed twice. List each once."),
-        Wrong(
-            recursive,
-            "Python stops a recursion after about a thousand calls, and a network's graph is "
-            "deeper. Use a stack of your own.",
-        ),
-        Wrong(
-            waits_for_strangers,
-            "A value waits for everything made of it, even for what the end does not depend on, "
-            "and that never comes. Count only users that the end needs.",
-        ),
-    ],
+    wrong=mistakes(
+        """
+        stack.pop() => stack.pop(0)
+        stack.append((name, True)) => finished.append(name)
+        finished[::-1] => finished
+            You go level by level from the end. A value can be near the end on one path and far from
+            it on another: it must wait for the longer path.
+        stack.append((name, True)) => finished.append(name)
+        made_of.get(name, []) => made_of.get(name, [])[::-1]
+        return finished[::-1] => return finished
+            You list a value when you first meet it. A value that is used twice must wait until both
+            users are listed: list it when everything behind it is finished, and reverse the list at
+            the end.
+        finished[::-1] => finished
+            The order is the wrong way round: the end comes first.
+        stack.pop() => stack.pop(0)
+        name not in seen => len(finished) < 200
+        stack.append((name, True)) => finished.append(name)
+        finished[::-1] => finished
+            A value that is used twice is listed twice. List each once.
+        recursive()
+            Python stops a recursion after about a thousand calls, and a network's graph is deeper.
+            Use a stack of your own.
+        waits_for_strangers()
+            A value waits for everything made of it, even for what the end does not depend on, and
+            that never comes. Count only users that the end needs.
+        """,
+        recursive,
+        waits_for_strangers,
+    ),
 )
 
 TASKS = [WALK_ORDER, DIVIDE_GRADIENT, CENTRAL_DIFFERENCE, SUM_TO_SHAPE, SOFTMAX_GRADIENT]

@@ -7,42 +7,24 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lessons import load
-from lessons.checking import Law, Task, Wrong
+from lessons.checking import Law, Task, mistakes
 from lessons.checking.pictures import tables
 from lessons.checking.strategies import arrays
 
 paste_one = load("mask_head").paste_one
 
-# crop_goal
 
-
-def goal_with(mask, box, size, middle=0.5, place=math.floor, outside=None):
-    """In loops; `outside` maps a row or column to another, given the extent, or is None."""
+def crop_goal(mask, box, size):
     x1, y1, x2, y2 = (float(v) for v in box)
     goal = np.zeros((size, size), bool)
     for i, j in np.ndindex(size, size):
         at = [
-            place(y1 + (i + middle) / size * (y2 - y1)),
-            place(x1 + (j + middle) / size * (x2 - x1)),
+            math.floor(y1 + (i + 0.5) / size * (y2 - y1)),
+            math.floor(x1 + (j + 0.5) / size * (x2 - x1)),
         ]
-        if outside:
-            at = [outside(place_, extent) for place_, extent in zip(at, mask.shape, strict=True)]
         if all(0 <= p < extent for p, extent in zip(at, mask.shape, strict=True)):
             goal[i, j] = mask[tuple(at)]
     return goal
-
-
-def held(place, extent):
-    return min(max(place, 0), extent - 1)
-
-
-def from_the_end(place, extent):
-    """What NumPy does with a negative index."""
-    return place + extent if -extent <= place < 0 else place
-
-
-def of_rounded_box(mask, box, size):
-    return goal_with(mask, np.round(box), size)
 
 
 @st.composite
@@ -60,7 +42,7 @@ DIAGONAL = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]], bool)
 CROP_GOAL = Task(
     name="crop_goal",
     kind="fill",
-    specification=goal_with,
+    specification=crop_goal,
     cases=masks_with_boxes(),
     examples=[
         (DIAGONAL, np.array([0.0, 0.0, 4.0, 3.0]), 3),
@@ -78,50 +60,37 @@ CROP_GOAL = Task(
         "np.floor(...).astype(int); read mask[rows][:, columns] at safe indices "
         "(np.where(inside, rows, 0)), then & inside_y[:, None] & inside_x.",
     ),
-    wrong=[
-        Wrong(
-            lambda *given: goal_with(*given, middle=0.0),
-            "You look at the upper-left corner of each cell. Its middle is half a cell further on.",
-        ),
-        Wrong(
-            of_rounded_box,
-            "You round the box to whole pixels first, as RoIPool does. Leave it as it is, and "
-            "round each cell's middle down to the pixel it lies in.",
-        ),
-        Wrong(
-            lambda *given: goal_with(*given, place=round),
-            "You round to the nearest whole number. The pixel with index c covers c to c + 1: in "
-            "which one does 1.7 lie?",
-        ),
-        Wrong(
-            lambda mask, box, size: goal_with(mask, np.asarray(box)[[1, 0, 3, 2]], size),
-            "x and y are swapped. An array's row index goes with y.",
-        ),
-        Wrong(
-            lambda *given: goal_with(*given, place=int, outside=from_the_end),
-            "A point just outside the image becomes pixel 0 or, through a negative index, one on "
-            "the other side of the mask. There is no object outside.",
-        ),
-        Wrong(
-            lambda *given: goal_with(*given, outside=from_the_end),
-            "A negative index reads the other side of the mask. There is no object outside.",
-        ),
-        Wrong(
-            lambda *given: goal_with(*given, outside=held),
-            "Outside the image you repeat its border. There is no object outside.",
-        ),
-    ],
+    wrong=mistakes("""
+        np.arange(size) + 0.5 => np.arange(size)
+            You look at the upper-left corner of each cell. Its middle is half a cell further on.
+        = box => = np.round(box)
+            You round the box to whole pixels first, as RoIPool does. Leave it as it is, and round
+            each cell's middle down to the pixel it lies in.
+        np.floor(y1 => np.round(y1
+        np.floor(x1 => np.round(x1
+            You round to the nearest whole number. The pixel with index c covers c to c + 1: in
+            which one does 1.7 lie?
+        x1, y1, x2, y2 = box => y1, x1, y2, x2 = box
+            x and y are swapped. An array's row index goes with y.
+        np.floor(y1 => np.trunc(y1
+        np.floor(x1 => np.trunc(x1
+        at >= 0 => at >= -extent
+            A point just outside the image becomes pixel 0 or, through a negative index, one on the
+            other side of the mask. There is no object outside.
+        at >= 0 => at >= -extent
+            A negative index reads the other side of the mask. There is no object outside.
+        np.floor(y1 + middle * (y2 - y1)) => np.clip(y1 + middle * (y2 - y1), 0, mask.shape[0] - 1)
+        np.floor(x1 + middle * (x2 - x1)) => np.clip(x1 + middle * (x2 - x1), 0, mask.shape[1] - 1)
+            Outside the image you repeat its border. There is no object outside.
+    """),
 )
 
-# mask_quality
 
-
-def quality(masks, floor=0.5, of_all=False, empty=0.0):
+def mask_quality(masks):
     means = []
     for mask in masks:
-        above = [float(p) for p in mask.ravel() if p > floor]
-        count = mask.size if of_all else len(above)
-        means.append(sum(above) / count if above else empty)
+        above = [float(p) for p in mask.ravel() if p > 0.5]
+        means.append(sum(above) / len(above) if above else 0.0)
     return np.array(means)
 
 
@@ -132,7 +101,7 @@ PROBABILITIES = st.tuples(st.integers(1, 3), st.integers(1, 3)).flatmap(
 MASK_QUALITY = Task(
     name="mask_quality",
     kind="fill",
-    specification=quality,
+    specification=mask_quality,
     cases=st.tuples(PROBABILITIES),
     examples=[(np.float32([[[0.75, 1.0], [0.25, 0.5]], [[0.25, 0.0], [0.5, 0.0]]]),)],
     picture=tables,
@@ -145,65 +114,41 @@ MASK_QUALITY = Task(
         "count them. Where there are none, the sum is 0: divide by 1.",
         "np.where(above, masks, 0).sum(axis=(1, 2)) / np.maximum(above.sum(axis=(1, 2)), 1).",
     ),
-    wrong=[
-        Wrong(
-            lambda m: m.mean(axis=(1, 2)),
-            "That is the mean over all pixels, so an object that fills little of its box looks "
-            "unsure. Only pixels above one half count.",
-        ),
-        Wrong(
-            {"np.maximum(above.sum(axis=(1, 2)), 1)": "masks[0].size"},
-            "You divide by the number of all pixels. Divide by how many you add up.",
-        ),
-        Wrong(
-            {"total / np.maximum(above.sum(axis=(1, 2)), 1)": "above.mean(axis=(1, 2))"},
-            "That is how much of the mask is above one half. How high are those pixels on average?",
-        ),
-        Wrong(
-            {"np.maximum(above.sum(axis=(1, 2)), 1)": "above.sum(axis=(1, 2))"},
-            "A mask with no pixel above one half gives 0 / 0. It should give 0.",
-        ),
-        Wrong({"> 0.5": ">= 0.5"}, "You count pixels of exactly one half. They must be above it."),
-        Wrong(
-            lambda m: m.max(axis=(1, 2)),
-            "That is the largest probability. A single pixel says little about a mask.",
-        ),
-        Wrong(
-            {"np.where(above, masks, 0)": "masks[above]"},
-            "A mask as an index gives one flat list of the pixels of all masks, with no axes 1 "
-            "and 2 left. Set the other pixels to 0 instead.",
-        ),
-    ],
+    wrong=mistakes("""
+        return masks.mean(axis=(1, 2))
+            That is the mean over all pixels, so an object that fills little of its box looks
+            unsure. Only pixels above one half count.
+        np.maximum(above.sum(axis=(1, 2)), 1) => masks[0].size
+            You divide by the number of all pixels. Divide by how many you add up.
+        total / np.maximum(above.sum(axis=(1, 2)), 1) => above.mean(axis=(1, 2))
+            That is how much of the mask is above one half. How high are those pixels on average?
+        np.maximum(above.sum(axis=(1, 2)), 1) => above.sum(axis=(1, 2))
+            A mask with no pixel above one half gives 0 / 0. It should give 0.
+        > 0.5 => >= 0.5
+            You count pixels of exactly one half. They must be above it.
+        return masks.max(axis=(1, 2))
+            That is the largest probability. A single pixel says little about a mask.
+        np.where(above, masks, 0) => masks[above]
+            A mask as an index gives one flat list of the pixels of all masks, with no axes 1 and 2
+            left. Set the other pixels to 0 instead.
+    """),
 )
 
-# paste_exact
 
-
-def pasted(mask, box, height, width, centre=0.5, frame=True, nearest=False, shift=0.5):
+def paste_exact(mask, box, height, width):
     x1, y1, x2, y2 = (float(v) for v in box)
     size = len(mask)
-    framed = np.pad(mask.astype(float), 1, mode="constant" if frame else "edge")
-    picture = np.zeros((height, width))
+    framed = np.pad(mask.astype(float), 1)
+    image = np.zeros((height, width))
     for row, column in np.ndindex(height, width):
-        v = (row + centre - y1) / (y2 - y1) * size + shift
-        u = (column + centre - x1) / (x2 - x1) * size + shift
+        v = (row + 0.5 - y1) / (y2 - y1) * size + 0.5
+        u = (column + 0.5 - x1) / (x2 - x1) * size + 0.5
         v, u = min(max(v, 0), size + 1), min(max(u, 0), size + 1)
-        if nearest:
-            picture[row, column] = framed[int(v + 0.5), int(u + 0.5)]
-            continue
         for r in range(size + 2):
             for c in range(size + 2):
                 weight = max(0, 1 - abs(v - r)) * max(0, 1 - abs(u - c))
-                picture[row, column] += weight * framed[r, c]
-    return picture
-
-
-def frame_inside_the_box(mask, box, height, width):
-    """As if the box belonged to the framed mask."""
-    x1, y1, x2, y2 = (float(v) for v in box)
-    size = len(mask)
-    dx, dy = (x2 - x1) / (size + 2), (y2 - y1) / (size + 2)
-    return pasted(mask, (x1 + dx, y1 + dy, x2 - dx, y2 - dy), height, width)
+                image[row, column] += weight * framed[r, c]
+    return image
 
 
 @st.composite
@@ -221,7 +166,7 @@ LADDER = np.float32([[0.25, 0.5], [0.75, 1.0]])
 PASTE_EXACT = Task(
     name="paste_exact",
     kind="vectorise",
-    specification=pasted,
+    specification=paste_exact,
     cases=masks_to_paste(),
     examples=[(LADDER, np.array([0.5, 1.0, 3.5, 3.0]), 4, 5)],
     picture=tables,
@@ -237,55 +182,38 @@ PASTE_EXACT = Task(
         "np.clip(v, 0, M + 1); r = np.minimum(v.astype(int), M), so that r + 1 exists; "
         "framed[r][:, c], down with [:, None].",
     ),
-    wrong=[
-        Wrong(
-            lambda *given: pasted(*given, centre=0.0),
-            "You look up the pixels' corners. Their centres are half a pixel further on.",
-        ),
-        Wrong(
-            lambda *given: pasted(*given, frame=False),
-            "In yours, the mask goes on for ever beyond its box. Its frame is made of zeros.",
-        ),
-        Wrong(
-            lambda *given: pasted(*given, shift=-0.5),
-            "The frame shifts everything by one: index 0 of the framed mask is the frame.",
-        ),
-        Wrong(
-            frame_inside_the_box,
-            "You squeeze the mask with its frame into the box. The mask alone fills the box; the "
-            "frame lies around it.",
-        ),
-        Wrong(
-            lambda *given: pasted(*given, nearest=True),
-            "You take the nearest value. Blend the four around the point.",
-        ),
-        Wrong(
-            lambda mask, box, height, width: pasted(mask.T, box, height, width),
-            "The mask's rows and columns are swapped.",
-        ),
-        Wrong(
-            {
-                "(y2 - y1) * size + 0.5": "(y2 - y1) * size",
-                "(x2 - x1) * size + 0.5": "(x2 - x1) * size",
-            },
-            "You leave out the half cell. The middle of the mask's first cell lies half a cell "
-            "inside the box, and has index 1 with the frame.",
-        ),
-    ],
+    wrong=mistakes("""
+        np.arange(height) + 0.5 => np.arange(height)
+        np.arange(width) + 0.5 => np.arange(width)
+            You look up the pixels' corners. Their centres are half a pixel further on.
+        np.pad(mask, 1) => np.pad(mask, 1, mode="edge")
+            In yours, the mask goes on for ever beyond its box. Its frame is made of zeros.
+        (y2 - y1) * size + 0.5 => (y2 - y1) * size - 0.5
+        (x2 - x1) * size + 0.5 => (x2 - x1) * size - 0.5
+            The frame shifts everything by one: index 0 of the framed mask is the frame.
+        (y2 - y1) * size + 0.5 => (y2 - y1) * (size + 2) - 0.5
+        (x2 - x1) * size + 0.5 => (x2 - x1) * (size + 2) - 0.5
+            You squeeze the mask with its frame into the box. The mask alone fills the box; the
+            frame lies around it.
+        (v - r)[:, None], u - c => np.floor(v - r + 0.5)[:, None], np.floor(u - c + 0.5)
+            You take the nearest value. Blend the four around the point.
+        (y2 - y1) * size + 0.5 => (y2 - y1) * size
+        (x2 - x1) * size + 0.5 => (x2 - x1) * size
+            You leave out the half cell. The middle of the mask's first cell lies half a cell inside
+            the box, and has index 1 with the frame.
+        np.pad(mask, 1) => np.pad(mask.T, 1)
+            The mask's rows and columns are swapped.
+    """),
 )
 
-# one_owner
 
-
-def owners(masks, scores, ascending=False, share=0.5, blocks_when_dropped=False, first=1):
+def one_owner(masks, scores):
     taken = np.zeros(masks.shape[1:], bool)
     out = np.zeros(masks.shape[1:], int)
-    for n in sorted(range(len(masks)), key=lambda k: scores[k] if ascending else -scores[k]):
+    for n in sorted(range(len(masks)), key=lambda k: -scores[k]):
         free = masks[n] & ~taken
-        enough = free.any() and free.sum() >= share * masks[n].sum()
-        if enough:
-            out[free] = n + first
-        if enough or blocks_when_dropped:
+        if free.any() and free.sum() >= 0.5 * masks[n].sum():
+            out[free] = n + 1
             taken |= masks[n]
     return out
 
@@ -314,7 +242,7 @@ def covered_once(answer, masks, scores):
 ONE_OWNER = Task(
     name="one_owner",
     kind="extend",
-    specification=owners,
+    specification=one_owner,
     cases=scored_masks(),
     examples=[
         (ROWS, np.array([0.5, 0.75, 0.25])),
@@ -334,60 +262,31 @@ ONE_OWNER = Task(
         "np.argsort(-scores); free = masks[n] & (owner == 0); compare 2 * free.sum() with "
         "masks[n].sum().",
     ),
-    wrong=[
-        Wrong(
-            {"-scores": "scores"},
-            "You start with the least sure detection. The surest chooses first.",
-        ),
-        Wrong(
-            {" & (owner == 0)": ""},
-            "A later detection overwrites an earlier one. Only pixels without an owner are free.",
-        ),
-        Wrong(
-            {" and 2 * free.sum() >= masks[n].sum()": ""},
-            "You keep detections of which less than half is free. They should be dropped.",
-        ),
-        Wrong(
-            {
-                "for n in np.argsort(-scores)": "for rank, n in enumerate(np.argsort(-scores))",
-                "n + 1": "rank + 1",
-            },
-            "Your numbers are ranks by score. A pixel gets the detection's index in the input, "
-            "plus one.",
-        ),
-        Wrong(
-            {
-                "owner = np.zeros(masks.shape[1:], int)": "owner, taken = "
-                "np.zeros(masks.shape[1:], int), np.zeros(masks.shape[1:], bool)",
-                "(owner == 0)": "~taken\n        taken |= masks[n]",
-            },
-            "The pixels of a dropped detection stay blocked. They are free for the next one.",
-        ),
-        Wrong(
-            lambda m, s: owners(m, s, first=0),
-            "You cannot tell detection 0 from no owner. Its pixels get the number 1.",
-        ),
-        Wrong(
-            {">= masks[n].sum()": "> masks[n].sum()"},
-            "You drop a detection of which exactly half is free. Only less than half is too "
-            "little.",
-        ),
-    ],
+    wrong=mistakes(r"""
+        -scores => scores
+            You start with the least sure detection. The surest chooses first.
+        " & (owner == 0)" =>
+            A later detection overwrites an earlier one. Only pixels without an owner are free.
+        " and 2 * free.sum() >= masks[n].sum()" =>
+            You keep detections of which less than half is free. They should be dropped.
+        for n in np.argsort(-scores) => for rank, n in enumerate(np.argsort(-scores))
+        n + 1 => rank + 1
+            Your numbers are ranks by score. A pixel gets the detection's index in the input, plus
+            one.
+        owner = np.zeros(masks.shape[1:], int)
+            => owner, taken = np.zeros(masks.shape[1:], int), np.zeros(masks.shape[1:], bool)
+        (owner == 0) => "~taken\n        taken |= masks[n]"
+            The pixels of a dropped detection stay blocked. They are free for the next one.
+        return owner => return np.maximum(owner - 1, 0)
+            You cannot tell detection 0 from no owner. Its pixels get the number 1.
+        >= masks[n].sum() => > masks[n].sum()
+            You drop a detection of which exactly half is free. Only less than half is too little.
+    """),
 )
-
-# paste_mask
 
 
 def paste_mask(mask, box, height, width):
     return np.array([[paste_one(mask, box, y, x) for x in range(width)] for y in range(height)])
-
-
-def ungrown(mask, box, height, width):
-    """Framed, but the box does not grow."""
-    size = len(mask)
-    middle, sides = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
-    half = sides * np.float32(size / (size + 2)) / 2
-    return paste_mask(mask, np.concatenate([middle - half, middle + half]), height, width)
 
 
 @st.composite
@@ -420,33 +319,22 @@ PASTE_MASK = Task(
         "cells. A row of the matrix is np.clip(1 - np.abs(place[:, None] - cells), 0, None). "
         "Do the growing in float32, as the lesson does.",
     ),
-    wrong=[
-        Wrong(
-            ungrown,
-            "The frame is there, but the box is not grown, so the mask shrinks by the frame.",
-        ),
-        Wrong(
-            lambda mask, box, height, width: paste_mask(mask, box[[1, 0, 3, 2]], height, width),
-            "The box's x and y are swapped: an image's row index goes with y.",
-        ),
-        Wrong(
-            lambda mask, box, height, width: paste_mask(mask.T, box, height, width),
-            "The mask is mirrored across its diagonal: its first axis is y.",
-        ),
-        Wrong(
-            lambda mask, box, height, width: (
-                paste_mask(mask, box, width, height).T
-                if width != height
-                else paste_mask(mask, box, height, width).T
-            ),
-            "The image's rows and columns are swapped.",
-        ),
-        Wrong(
-            {"pixel <= last": "pixel < last"},
-            "The last pixel of the grown box stays empty. Both ends are filled: 0 to 8 are nine "
-            "pixels.",
-        ),
-    ],
+    wrong=mistakes("""
+        size = len(mask)
+        middle, sides = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
+        half = sides * np.float32(size / (size + 2)) / 2
+        return paste_mask(mask, np.concatenate([middle - half, middle + half]), height, width)
+            The frame is there, but the box is not grown, so the mask shrinks by the frame.
+        return paste_mask(mask, box[[1, 0, 3, 2]], height, width)
+            The box's x and y are swapped: an image's row index goes with y.
+        return paste_mask(mask.T, box, height, width)
+            The mask is mirrored across its diagonal: its first axis is y.
+        pixel <= last => pixel < last
+            The last pixel of the grown box stays empty. Both ends are filled: 0 to 8 are nine
+            pixels.
+        return paste_mask(mask, box, width, height).T
+            The image's rows and columns are swapped.
+    """),
 )
 
 TASKS = [PASTE_MASK, CROP_GOAL, MASK_QUALITY, PASTE_EXACT, ONE_OWNER]

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lessons import load
-from lessons.checking import Law, Task, Wrong
+from lessons.checking import Law, Task, mistakes
 from lessons.checking.pictures import tables
 from lessons.checking.strategies import box, boxes
 from lessons.figures.diagrams import DETECTION, GROUND_TRUTH, boxes_on_grid, number_tables
@@ -13,8 +13,6 @@ from lessons.figures.diagrams import DETECTION, GROUND_TRUTH, boxes_on_grid, num
 LESSON = load("matching")
 encode_one, decode_one = LESSON.encode_one, LESSON.decode_one
 match_in_loops = LESSON.match_in_loops
-
-# ltrb_offsets
 
 
 def ltrb_offsets(point, b, stride):
@@ -57,62 +55,39 @@ LTRB_OFFSETS = Task(
         "strides, not in pixels.",
         "np.array of the four in the order left, upper, right, lower, divided by the stride.",
     ),
-    wrong=[
-        Wrong({" / stride": ""}, "These are pixels. The task asks for strides."),
-        Wrong(
-            {"return np": "return -np"},
-            "All four are negative. The distance from a point inside to an edge is never below 0.",
-        ),
-        Wrong(
-            {"x - box[0], y - box[1]": "box[0] - x, box[1] - y"},
-            "You take each edge minus the point: left and up come out negative. The task asks for "
-            "distances.",
-        ),
-        Wrong(
-            {"box[2] - x, box[3] - y": "x - box[2], y - box[3]"},
-            "Right and down come out negative: on those sides the edge is larger than the point.",
-        ),
-        Wrong(
-            {"/ stride": "// stride"}, "You round. An offset need not be a whole number of strides."
-        ),
-        Wrong(
-            {"/ stride": "/ np.tile(box[2:] - box[:2], 2)"},
-            "You divide by the sides of the box. When the offsets are used, the box is not known; "
-            "the stride is.",
-        ),
-        Wrong(
-            {" / stride": "", "= point": "= point / stride"},
-            "You divide the point by the stride but leave the box in pixels. Take the distances "
-            "first, all in pixels.",
-        ),
-        Wrong(
-            {"box[2] - x, box[3] - y": "box[0] + box[2] - x, box[1] + box[3] - y"},
-            "You read the last two numbers of the box as its sides. They are its right and lower "
-            "edges.",
-        ),
-        Wrong(
-            {"y - box[1], box[2] - x": "box[2] - x, y - box[1]"},
-            "Your order is left, right, up, down. It should be left, up, right, down, as in a box.",
-        ),
-        Wrong(
-            {
-                "[x - box[0], y - box[1], box[2] - x, box[3] - y]": "[y - box[1], x - box[0], "
-                "box[3] - y, box[2] - x]"
-            },
-            "x and y are swapped: the left edge belongs to x.",
-        ),
-        Wrong(
-            {
-                "[x - box[0], y - box[1], box[2] - x, box[3] - y]": "[*((box[:2] + box[2:]) / 2 - "
-                "point), *(box[2:] - box[:2])]"
-            },
-            "You say how far away the box's centre is, and how large the box is. Measure to its "
-            "edges.",
-        ),
-    ],
+    wrong=mistakes("""
+        " / stride" =>
+            These are pixels. The task asks for strides.
+        return np => return -np
+            All four are negative. The distance from a point inside to an edge is never below 0.
+        x - box[0], y - box[1] => box[0] - x, box[1] - y
+            You take each edge minus the point: left and up come out negative. The task asks for
+            distances.
+        box[2] - x, box[3] - y => x - box[2], y - box[3]
+            Right and down come out negative: on those sides the edge is larger than the point.
+        / stride => // stride
+            You round. An offset need not be a whole number of strides.
+        / stride => / np.tile(box[2:] - box[:2], 2)
+            You divide by the sides of the box. When the offsets are used, the box is not known; the
+            stride is.
+        " / stride" =>
+        = point => = point / stride
+            You divide the point by the stride but leave the box in pixels. Take the distances
+            first, all in pixels.
+        box[2] - x, box[3] - y => box[0] + box[2] - x, box[1] + box[3] - y
+            You read the last two numbers of the box as its sides. They are its right and lower
+            edges.
+        y - box[1], box[2] - x => box[2] - x, y - box[1]
+            Your order is left, right, up, down. It should be left, up, right, down, as in a box.
+        [x - box[0], y - box[1], box[2] - x, box[3] - y]
+            => [y - box[1], x - box[0], box[3] - y, box[2] - x]
+            x and y are swapped: the left edge belongs to x.
+        [x - box[0], y - box[1], box[2] - x, box[3] - y]
+            => [*((box[:2] + box[2:]) / 2 - point), *(box[2:] - box[:2])]
+            You say how far away the box's centre is, and how large the box is. Measure to its
+            edges.
+    """),
 )
-
-# sample_counts
 
 
 def sample_counts(objects, background, size, fraction):
@@ -154,59 +129,35 @@ SAMPLE_COUNTS = Task(
         "drawn objects leave.",
         "min(objects, int(size * fraction)), then min(background, size - drawn).",
     ),
-    wrong=[
-        Wrong(
-            {"size - drawn": "size - int(size * fraction)"},
-            "You limit the background to the other fraction. It fills whatever the objects leave: "
-            "with no objects, the whole sample is background.",
-        ),
-        Wrong(
-            {"size - drawn": "int(drawn * (1 - fraction) / fraction) if fraction else size"},
-            "You keep the two in proportion. An image with one object would then give a sample of "
-            "two.",
-        ),
-        Wrong(
-            {"int(size * fraction)": "size"},
-            "The limit on objects is missing: they may fill the whole sample.",
-        ),
-        Wrong(
-            {"int(size * fraction)": "int(np.ceil(size * fraction))"},
-            "You round up. If half of 7 are allowed, 4 are too many.",
-        ),
-        Wrong(
-            {"int(": "round("},
-            "You round to the nearest number. If half of 7 are allowed, 4 are too many.",
-        ),
-        Wrong(
-            {"int(size * fraction)": "size * fraction"},
-            "You cannot draw half an object. Round down.",
-        ),
-        Wrong(
-            {"min(objects, int(size * fraction))": "int(min(objects, size) * fraction)"},
-            "You draw a fraction of the objects. It is a fraction of `size`, and a limit: if there "
-            "are fewer objects than that, all of them are drawn.",
-        ),
-        Wrong(
-            {
-                "drawn = min(objects, int(size * fraction))": "rest = min(background, int(size * "
-                "(1 - fraction)))",
-                "drawn, min(background, size - drawn)": "min(objects, size - rest), rest",
-            },
-            "You limit the background and let the objects fill up. It is the other way round: "
-            "objects have a limit, and background takes what they leave.",
-        ),
-        Wrong(
-            {"drawn = ": "size = min(objects + background, size)\n    drawn = "},
-            "You take a fraction of what there is. It is a fraction of `size`.",
-        ),
-        Wrong(
-            {"min(background, size - drawn)": "size - drawn"},
-            "There may be less background than there is room for in the sample.",
-        ),
-    ],
+    wrong=mistakes(r"""
+        size - drawn => size - int(size * fraction)
+            You limit the background to the other fraction. It fills whatever the objects leave:
+            with no objects, the whole sample is background.
+        size - drawn => int(drawn * (1 - fraction) / fraction) if fraction else size
+            You keep the two in proportion. An image with one object would then give a sample of
+            two.
+        int(size * fraction) => size
+            The limit on objects is missing: they may fill the whole sample.
+        int(size * fraction) => int(np.ceil(size * fraction))
+            You round up. If half of 7 are allowed, 4 are too many.
+        int( => round(
+            You round to the nearest number. If half of 7 are allowed, 4 are too many.
+        int(size * fraction) => size * fraction
+            You cannot draw half an object. Round down.
+        min(objects, int(size * fraction)) => int(min(objects, size) * fraction)
+            You draw a fraction of the objects. It is a fraction of `size`, and a limit: if there
+            are fewer objects than that, all of them are drawn.
+        drawn = min(objects, int(size * fraction))
+            => rest = min(background, int(size * (1 - fraction)))
+        drawn, min(background, size - drawn) => min(objects, size - rest), rest
+            You limit the background and let the objects fill up. It is the other way round: objects
+            have a limit, and background takes what they leave.
+        "drawn = " => "size = min(objects + background, size)\n    drawn = "
+            You take a fraction of what there is. It is a fraction of `size`.
+        min(background, size - drawn) => size - drawn
+            There may be less background than there is room for in the sample.
+    """),
 )
-
-# encode_table
 
 
 def encode_table(goals, anchors):
@@ -243,69 +194,43 @@ ENCODE_TABLE = Task(
         "goal_middles[:, None] - middles, divided by the anchors' sides; np.log(goal_sides[:, "
         "None] / sides); np.concatenate along axis 2.",
     ),
-    wrong=[
-        Wrong(
-            {
-                "(goal_middles[:, None] - middles) / sides": "(middles - goal_middles[:, None]) / "
-                "goal_sides[:, None]",
-                "goal_sides[:, None] / sides": "sides / goal_sides[:, None]",
-            },
-            "The two sets are swapped: you move objects to anchors. Divide by the sides of the "
-            "anchor.",
-        ),
-        Wrong(
-            {"axis=2)": "axis=2).transpose(1, 0, 2)"},
-            "Your table is transposed: its first axis must be the objects.",
-        ),
-        Wrong(
-            {"- middles) / sides": "- middles) / goal_sides[:, None]"},
-            "You divide the shift by the object's side. The decoder does not know the object yet; "
-            "it knows the anchor's side.",
-        ),
-        Wrong(
-            {"goal_middles[:, None] - middles": "goals[:, None, :2] - anchors[:, :2]"},
-            "You compare upper left corners. The shift is between the centres.",
-        ),
-        Wrong(
-            {"np.log(goal_sides[:, None] / sides)": "goal_sides[:, None] / sides"},
-            "Your last two are plain ratios. What is their logarithm?",
-        ),
-        Wrong(
-            {"axis=2)": "axis=2).transpose(2, 0, 1)"},
-            "Your four numbers are on the first axis. They belong on the last.",
-        ),
-        Wrong(
-            {"np.log(goal_sides[:, None] / sides)": "np.log(goal_sides[:, None]) / np.log(sides)"},
-            "You divide the logarithms. Divide the sides first, then take the logarithm.",
-        ),
-        Wrong(
-            {
-                "goal_middles[:, None]": "goal_middles",
-                "goal_sides[:, None]": "goal_sides",
-                "axis=2": "axis=1",
-            },
-            "You encode pair by pair. Every object meets every anchor: where does an empty axis "
-            "go, so that (G, 1, 2) meets (n, 2)?",
-        ),
-        Wrong(
-            {"sides / 2, goals": "sides // 2, goals", "goal_sides / 2": "goal_sides // 2"},
-            "You round the centres down: `//` divides without a remainder. A box may be 1 wide, "
-            "and then its centre is at a half.",
-        ),
-        Wrong(
-            {"np.concatenate": "np.stack"},
-            "You lay the shifts and the logarithms on top of each other: np.stack makes a new "
-            "axis. Put them one after the other along the last axis.",
-        ),
-        Wrong(
-            {"- middles) / sides": "- middles)"},
-            "Your shifts are in pixels, not in sides of the anchor.",
-        ),
-        Wrong({"axis=2)": "axis=2)[..., [1, 0, 3, 2]]"}, "x and y are swapped."),
-    ],
+    wrong=mistakes("""
+        (goal_middles[:, None] - middles) / sides
+            => (middles - goal_middles[:, None]) / goal_sides[:, None]
+        goal_sides[:, None] / sides => sides / goal_sides[:, None]
+            The two sets are swapped: you move objects to anchors. Divide by the sides of the
+            anchor.
+        axis=2) => axis=2).transpose(1, 0, 2)
+            Your table is transposed: its first axis must be the objects.
+        - middles) / sides => - middles) / goal_sides[:, None]
+            You divide the shift by the object's side. The decoder does not know the object yet; it
+            knows the anchor's side.
+        goal_middles[:, None] - middles => goals[:, None, :2] - anchors[:, :2]
+            You compare upper left corners. The shift is between the centres.
+        np.log(goal_sides[:, None] / sides) => goal_sides[:, None] / sides
+            Your last two are plain ratios. What is their logarithm?
+        axis=2) => axis=2).transpose(2, 0, 1)
+            Your four numbers are on the first axis. They belong on the last.
+        np.log(goal_sides[:, None] / sides) => np.log(goal_sides[:, None]) / np.log(sides)
+            You divide the logarithms. Divide the sides first, then take the logarithm.
+        goal_middles[:, None] => goal_middles
+        goal_sides[:, None] => goal_sides
+        axis=2 => axis=1
+            You encode pair by pair. Every object meets every anchor: where does an empty axis go,
+            so that (G, 1, 2) meets (n, 2)?
+        sides / 2, goals => sides // 2, goals
+        goal_sides / 2 => goal_sides // 2
+            You round the centres down: `//` divides without a remainder. A box may be 1 wide, and
+            then its centre is at a half.
+        np.concatenate => np.stack
+            You lay the shifts and the logarithms on top of each other: np.stack makes a new axis.
+            Put them one after the other along the last axis.
+        - middles) / sides => - middles)
+            Your shifts are in pixels, not in sides of the anchor.
+        axis=2) => axis=2)[..., [1, 0, 3, 2]]
+            x and y are swapped.
+    """),
 )
-
-# proposal_labels
 
 
 def proposal_labels(iou, labels, threshold):
@@ -349,64 +274,40 @@ PROPOSAL_LABELS = Task(
         "np.where(iou.max(axis=0) >= threshold, labels[iou.argmax(axis=0)], 0); for G = 0 "
         "return zeros of length iou.shape[1] before that.",
     ),
-    wrong=[
-        Wrong(
-            {"len(labels) == 0": "False"},
-            "Correct, except for an image without objects: the largest of no numbers is an error. "
-            "There, every proposal is background.",
-        ),
-        Wrong(
-            {"iou.shape[1]": "0"},
-            "An image without objects still has proposals, and each needs a label.",
-        ),
-        Wrong(
-            {"iou.max(axis=0)": "iou.max(axis=1)", "iou.argmax(axis=0)": "iou.argmax(axis=1)"},
-            "You look along the rows: that gives the best proposal for each object. Find the best "
-            "object for each proposal.",
-        ),
-        Wrong(
-            {
-                "len(labels) == 0": "False",
-                "iou.max(axis=0)": "iou.max(axis=1)",
-                "iou.argmax(axis=0)": "iou.argmax(axis=1)",
-            },
-            "You look along the rows: that gives the index of the best proposal for each object, "
-            "and there may be no label with that index. Find the best object for each proposal.",
-        ),
-        Wrong(
-            {
-                "len(labels) == 0": "False",
-                "np.where(iou.max(axis=0) >= threshold, "
-                "labels[iou.argmax(axis=0)], 0)": "labels[iou.argmax(axis=0)]",
-            },
-            "Every proposal gets a class, however little it overlaps. And what if there are no "
-            "objects?",
-        ),
-        Wrong(
-            {">= threshold": "> threshold"},
-            "A proposal that overlaps by exactly the threshold counts as an object.",
-        ),
-        Wrong(
-            {"np.zeros(iou.shape[1], np.int64)": "np.full(iou.shape[1], -1)", "], 0)": "], -1)"},
-            "Background is class 0 here, not -1: the classifier has an output for it.",
-        ),
-        Wrong(
-            {"labels[iou.argmax(axis=0)]": "iou.argmax(axis=0)"},
-            "You give the object's index. The task asks for its class.",
-        ),
-        Wrong(
-            {"labels[iou.argmax(axis=0)]": "labels[(iou >= threshold).argmax(axis=0)]"},
-            "You take the first object that overlaps enough. Take the one that overlaps most.",
-        ),
-        Wrong(
-            {"labels[iou.argmax(axis=0)]": "labels"},
-            "`labels` has one entry per object, and you need one per proposal. Which object does "
-            "each proposal overlap most?",
-        ),
-    ],
+    wrong=mistakes("""
+        len(labels) == 0 => False
+            Correct, except for an image without objects: the largest of no numbers is an error.
+            There, every proposal is background.
+        iou.shape[1] => 0
+            An image without objects still has proposals, and each needs a label.
+        iou.max(axis=0) => iou.max(axis=1)
+        iou.argmax(axis=0) => iou.argmax(axis=1)
+            You look along the rows: that gives the best proposal for each object. Find the best
+            object for each proposal.
+        len(labels) == 0 => False
+        iou.max(axis=0) => iou.max(axis=1)
+        iou.argmax(axis=0) => iou.argmax(axis=1)
+            You look along the rows: that gives the index of the best proposal for each object, and
+            there may be no label with that index. Find the best object for each proposal.
+        len(labels) == 0 => False
+        np.where(iou.max(axis=0) >= threshold, labels[iou.argmax(axis=0)], 0)
+            => labels[iou.argmax(axis=0)]
+            Every proposal gets a class, however little it overlaps. And what if there are no
+            objects?
+        >= threshold => > threshold
+            A proposal that overlaps by exactly the threshold counts as an object.
+        np.zeros(iou.shape[1], np.int64) => np.full(iou.shape[1], -1)
+        ], 0) => ], -1)
+            Background is class 0 here, not -1: the classifier has an output for it.
+        labels[iou.argmax(axis=0)] => iou.argmax(axis=0)
+            You give the object's index. The task asks for its class.
+        labels[iou.argmax(axis=0)] => labels[(iou >= threshold).argmax(axis=0)]
+            You take the first object that overlaps enough. Take the one that overlaps most.
+        labels[iou.argmax(axis=0)] => labels
+            `labels` has one entry per object, and you need one per proposal. Which object does each
+            proposal overlap most?
+    """),
 )
-
-# atss
 
 
 def atss(iou, distances, inside, k):
@@ -486,74 +387,44 @@ ATSS = Task(
         "start with best = -1 and value = -1 for all, and replace where row[takes] > "
         "value[takes].",
     ),
-    wrong=[
-        Wrong(
-            {" + row[near].std()": ""},
-            "Your threshold is the mean alone. Add the standard deviation.",
-        ),
-        Wrong(
-            {" & inside[g, near]": ""},
-            "You do not rule out anchors whose centres lie outside the object.",
-        ),
-        Wrong(
-            {"distances[g]": "-row"},
-            "Your candidates are the k anchors that overlap most. Take the k with the nearest "
-            "centres.",
-        ),
-        Wrong(
-            {
-                "near[(row[near] >= threshold) & inside[g, near]]": "np.flatnonzero((row >= "
-                "threshold) & inside[g])"
-            },
-            "Anchors that are not candidates learn, too. Only the k nearest may.",
-        ),
-        Wrong(
-            {">= threshold": "> threshold"},
-            "An IoU of exactly the threshold is enough. With two candidates, the better one always "
-            "sits on it.",
-        ),
-        Wrong(
-            {"takes[row[takes] > value[takes]]": "takes"},
-            "If two objects want an anchor, you give it to the later one. Which of the two does it "
-            "overlap most?",
-        ),
-        Wrong(
-            {"[:k]": "[:k]\n        near = near[inside[g, near]]"},
-            "You throw away the candidates outside before you compute the threshold. Use all k for "
-            "it, and ask afterwards which of them lie inside.",
-        ),
-        Wrong(
-            {".std()": ".std(ddof=1)"},
-            "You divide the deviation by k - 1 (`ddof=1`): with one candidate that is 0 / 0. NumPy "
-            "divides by k unless told otherwise.",
-        ),
-        Wrong(
-            {"row[takes] > value[takes]": "best[takes] < 0"},
-            "If two objects want an anchor, you give it to the first. It goes to the one that it "
-            "overlaps most.",
-        ),
-        Wrong(
-            {"row[near].mean() + row[near].std()": "row.mean() + row.std()"},
-            "You take mean and standard deviation over all anchors. Only the k candidates count.",
-        ),
-        Wrong(
-            {"inside[g, near]": "inside[g, near] & (iou.argmax(axis=0)[near] == g)"},
-            "If an anchor's favourite object does not take it, another may. Compare only the "
-            "objects that want it.",
-        ),
-        Wrong(
-            {"distances[g]": "-distances[g]"},
-            "Your candidates are the k farthest.",
-        ),
-        Wrong(
-            {"row[takes] > value[takes]": "row[takes] > iou[best[takes], takes]"},
-            "Where no object has the anchor yet you look up index -1, and that is the last object. "
-            "Compare with something that always loses.",
-        ),
-    ],
+    wrong=mistakes(r"""
+        " + row[near].std()" =>
+            Your threshold is the mean alone. Add the standard deviation.
+        " & inside[g, near]" =>
+            You do not rule out anchors whose centres lie outside the object.
+        distances[g] => -row
+            Your candidates are the k anchors that overlap most. Take the k with the nearest
+            centres.
+        near[(row[near] >= threshold) & inside[g, near]]
+            => np.flatnonzero((row >= threshold) & inside[g])
+            Anchors that are not candidates learn, too. Only the k nearest may.
+        >= threshold => > threshold
+            An IoU of exactly the threshold is enough. With two candidates, the better one always
+            sits on it.
+        takes[row[takes] > value[takes]] => takes
+            If two objects want an anchor, you give it to the later one. Which of the two does it
+            overlap most?
+        [:k] => "[:k]\n        near = near[inside[g, near]]"
+            You throw away the candidates outside before you compute the threshold. Use all k for
+            it, and ask afterwards which of them lie inside.
+        .std() => .std(ddof=1)
+            You divide the deviation by k - 1 (`ddof=1`): with one candidate that is 0 / 0. NumPy
+            divides by k unless told otherwise.
+        row[takes] > value[takes] => best[takes] < 0
+            If two objects want an anchor, you give it to the first. It goes to the one that it
+            overlaps most.
+        row[near].mean() + row[near].std() => row.mean() + row.std()
+            You take mean and standard deviation over all anchors. Only the k candidates count.
+        inside[g, near] => inside[g, near] & (iou.argmax(axis=0)[near] == g)
+            If an anchor's favourite object does not take it, another may. Compare only the objects
+            that want it.
+        distances[g] => -distances[g]
+            Your candidates are the k farthest.
+        row[takes] > value[takes] => row[takes] > iou[best[takes], takes]
+            Where no object has the anchor yet you look up index -1, and that is the last object.
+            Compare with something that always loses.
+    """),
 )
-
-# match_anchors
 
 
 def match_anchors(iou, high, low, rescue):
@@ -585,39 +456,26 @@ MATCH_ANCHORS = Task(
         "iou.max(axis=0), iou.argmax(axis=0), a nested np.where. An anchor is rescued where "
         "(iou == iou.max(axis=1, keepdims=True)).any(axis=0).",
     ),
-    wrong=[
-        Wrong(
-            {"if rescue": "if False"},
-            "You rescue nothing: an object that no anchor overlaps enough would never be learned.",
-        ),
-        Wrong({"-1, -2": "-2, -1"}, "-1 and -2 are swapped: -1 is background, -2 is ignored."),
-        Wrong(
-            {"(iou == iou.max(axis=1, keepdims=True)).any(axis=0)": "iou.argmax(axis=1)"},
-            "You rescue one anchor per object. If several overlap it equally, all count.",
-        ),
-        Wrong(
-            {
-                "match[saved] = favourite[saved]": "for g, row in enumerate(iou):\n            "
-                "match[row == row.max()] = g"
-            },
-            "A rescued anchor learns the object that *it* overlaps most. That may not be the "
-            "object that rescued it.",
-        ),
-        Wrong({">= high": "> high"}, "An overlap of exactly `high` is enough."),
-        Wrong(
-            {"< low": "<= low"},
-            "Background is what overlaps by less than `low`; exactly `low` is ignored.",
-        ),
-        Wrong(
-            {"np.where(most < low, -1, -2)": "-2"},
-            "There is no background: what is below `low` is below `high`, too. Does one line "
-            "overwrite what the other has written?",
-        ),
-    ],
+    wrong=mistakes(r"""
+        if rescue => if False
+            You rescue nothing: an object that no anchor overlaps enough would never be learned.
+        -1, -2 => -2, -1
+            -1 and -2 are swapped: -1 is background, -2 is ignored.
+        (iou == iou.max(axis=1, keepdims=True)).any(axis=0) => iou.argmax(axis=1)
+            You rescue one anchor per object. If several overlap it equally, all count.
+        match[saved] = favourite[saved]
+            => "for g, row in enumerate(iou):\n            match[row == row.max()] = g"
+            A rescued anchor learns the object that *it* overlaps most. That may not be the object
+            that rescued it.
+        >= high => > high
+            An overlap of exactly `high` is enough.
+        < low => <= low
+            Background is what overlaps by less than `low`; exactly `low` is ignored.
+        np.where(most < low, -1, -2) => -2
+            There is no background: what is below `low` is below `high`, too. Does one line
+            overwrite what the other has written?
+    """),
 )
-
-
-# encode
 
 
 def encode(goals, anchors):
@@ -647,32 +505,19 @@ ENCODE = Task(
         "np.hstack([(goal_centre - centre) / sides, np.log(goal_sides / sides)]), each of "
         "shape (n, 2).",
     ),
-    wrong=[
-        Wrong(
-            {"goal_centre - centre": "goals[:, :2] - anchors[:, :2]"},
-            "You measure the shift from corner to corner. Measure it from centre to centre.",
-        ),
-        Wrong(
-            {"- centre) / sides": "- centre) / goal_sides"},
-            "You divide the shift by the goal's sides. When a box is predicted, the goal is "
-            "unknown; divide by the anchor's sides.",
-        ),
-        Wrong(
-            {
-                "(goal_centre - centre) / sides": "(centre - goal_centre) / goal_sides",
-                "goal_sides / sides": "sides / goal_sides",
-            },
-            "It is the other way round: the deltas lead from the anchor to the goal.",
-        ),
-        Wrong(
-            {"np.log(goal_sides / sides)": "goal_sides / sides"},
-            "The last two are logarithms of the ratios: 0 means as large as the anchor.",
-        ),
-    ],
+    wrong=mistakes("""
+        goal_centre - centre => goals[:, :2] - anchors[:, :2]
+            You measure the shift from corner to corner. Measure it from centre to centre.
+        - centre) / sides => - centre) / goal_sides
+            You divide the shift by the goal's sides. When a box is predicted, the goal is unknown;
+            divide by the anchor's sides.
+        (goal_centre - centre) / sides => (centre - goal_centre) / goal_sides
+        goal_sides / sides => sides / goal_sides
+            It is the other way round: the deltas lead from the anchor to the goal.
+        np.log(goal_sides / sides) => goal_sides / sides
+            The last two are logarithms of the ratios: 0 means as large as the anchor.
+    """),
 )
-
-
-# decode
 
 
 def decode(deltas, anchors):
@@ -705,48 +550,28 @@ DECODE = Task(
         "np.exp(np.minimum(deltas[:, 2:], np.log(1000 / 16))); the corners are centre - half "
         "and centre + half, joined with np.hstack.",
     ),
-    wrong=[
-        Wrong(
-            {"np.minimum(deltas[:, 2:], np.log(1000 / 16))": "deltas[:, 2:]"},
-            "You do not limit dw and dh. A wild answer of 20 would make a box 500 million times as "
-            "wide.",
-        ),
-        Wrong({"np.exp(": "(1 + "}, "dw and dh are logarithms of ratios; what undoes a logarithm?"),
-        Wrong({"sides / 2 + ": ""}, "The shift starts at the anchor's centre, not at its corner."),
-        Wrong(
-            {
-                "deltas[:, :2] * sides": "deltas[:, :2] * sides * np.exp(np.minimum(deltas[:, 2:], "
-                "np.log(1000 / 16)))"
-            },
-            "The shift is measured in the anchor's sides, not in the new box's sides.",
-        ),
-        Wrong(
-            {"sides = ": "deltas = np.minimum(deltas, np.log(1000 / 16))\n    sides = "},
-            "You limit dx and dy as well. Only dw and dh go through exp.",
-        ),
-        Wrong(
-            {"sides = ": "deltas = np.clip(deltas, -np.log(62.5), np.log(62.5))\n    sides = "},
-            "You limit all four, and on both sides. Only dw and dh go through exp, and only growth "
-            "explodes.",
-        ),
-        Wrong(
-            {
-                "np.minimum(deltas[:, 2:], np.log(1000 / 16))": "np.clip(deltas[:, 2:], "
-                "-np.log(62.5), np.log(62.5))"
-            },
-            "You limit dw and dh from below, too. Only growth explodes: a box may shrink as it "
-            "likes.",
-        ),
-    ],
+    wrong=mistakes(r"""
+        np.minimum(deltas[:, 2:], np.log(1000 / 16)) => deltas[:, 2:]
+            You do not limit dw and dh. A wild answer of 20 would make a box 500 million times as
+            wide.
+        np.exp( => "(1 + "
+            dw and dh are logarithms of ratios; what undoes a logarithm?
+        "sides / 2 + " =>
+            The shift starts at the anchor's centre, not at its corner.
+        deltas[:, :2] * sides
+            => deltas[:, :2] * sides * np.exp(np.minimum(deltas[:, 2:], np.log(1000 / 16)))
+            The shift is measured in the anchor's sides, not in the new box's sides.
+        "sides = " => "deltas = np.minimum(deltas, np.log(1000 / 16))\n    sides = "
+            You limit dx and dy as well. Only dw and dh go through exp.
+        "sides = " => "deltas = np.clip(deltas, -np.log(62.5), np.log(62.5))\n    sides = "
+            You limit all four, and on both sides. Only dw and dh go through exp, and only growth
+            explodes.
+        np.minimum(deltas[:, 2:], np.log(1000 / 16))
+            => np.clip(deltas[:, 2:], -np.log(62.5), np.log(62.5))
+            You limit dw and dh from below, too. Only growth explodes: a box may shrink as it likes.
+    """),
 )
 
 TASKS = [
-    MATCH_ANCHORS,
-    ENCODE,
-    DECODE,
-    SAMPLE_COUNTS,
-    LTRB_OFFSETS,
-    ENCODE_TABLE,
-    PROPOSAL_LABELS,
-    ATSS,
-]
+    MATCH_ANCHORS, ENCODE, DECODE, SAMPLE_COUNTS, LTRB_OFFSETS, ENCODE_TABLE, PROPOSAL_LABELS, ATSS
+]  # fmt: skip

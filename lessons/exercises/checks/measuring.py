@@ -5,14 +5,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lessons import load
-from lessons.checking import Law, Task, Wrong
+from lessons.checking import Law, Task, mistakes
 from lessons.checking.pictures import tables
 from lessons.figures.diagrams import number_tables
 from lessons.figures.plots import curves
 
 ap_one = load("measuring").ap_one
-
-# best_f1_score
 
 
 def ranked(scores, hits, objects):
@@ -62,58 +60,34 @@ BEST_F1_SCORE = Task(
         "np.cumsum(hits[order]), np.argmax takes the first of equals; make sure that 0 / 0 "
         "does not become NaN where there is no hit.",
     ),
-    wrong=[
-        Wrong(
-            {"np.argsort(-scores)": "np.arange(len(scores))"},
-            "You count through the detections in the order they came. Best score first.",
-        ),
-        Wrong(
-            {"2 * precision * recall / np.maximum(precision + recall, 1e-12)": "precision"},
-            "That is where precision is largest, mostly at the very first detection. F1 also asks "
-            "how many of the objects were found.",
-        ),
-        Wrong(
-            {"2 * precision * recall / np.maximum(precision + recall, 1e-12)": "recall"},
-            "That is where recall is largest. F1 also asks how many of the kept detections are "
-            "right.",
-        ),
-        Wrong(
-            {"-scores": "scores"},
-            "Your list starts with the least sure detection: np.argsort sorts in ascending order.",
-        ),
-        Wrong(
-            {"scores[order][": "scores["},
-            "You found the right index in the sorted list, but then looked it up in the unsorted "
-            "scores.",
-        ),
-        Wrong(
-            {"hits[order]": "hits"}, "You sorted the scores, but not the hits that belong to them."
-        ),
-        Wrong(
-            {
-                "np.maximum(precision + recall, 1e-12)": "(precision + recall)",
-                "argmax": "nanargmax",
-            },
-            "Skipping NaN fails if nothing is a hit at all: then every F1 is 0 / 0. It is 0 there, "
-            "and the answer is the highest score.",
-        ),
-        Wrong(
-            {"np.maximum(precision + recall, 1e-12)": "(precision + recall)"},
-            "Until something is found, P and R are both 0, and 0 / 0 is NaN, which argmax takes "
-            "for the largest. F1 is 0 there.",
-        ),
-        Wrong(
-            {"scores[order][np.argmax(f1)]": "f1.max()"},
-            "You return F1 itself. The task asks for the score to cut at.",
-        ),
-        Wrong(
-            {"np.argmax(f1)": "len(f1) - 1 - np.argmax(np.round(f1[::-1], 12))"},
-            "Of several cuts with the same F1 you take the last. Take the highest score.",
-        ),
-    ],
+    wrong=mistakes("""
+        np.argsort(-scores) => np.arange(len(scores))
+            You count through the detections in the order they came. Best score first.
+        2 * precision * recall / np.maximum(precision + recall, 1e-12) => precision
+            That is where precision is largest, mostly at the very first detection. F1 also asks how
+            many of the objects were found.
+        2 * precision * recall / np.maximum(precision + recall, 1e-12) => recall
+            That is where recall is largest. F1 also asks how many of the kept detections are right.
+        -scores => scores
+            Your list starts with the least sure detection: np.argsort sorts in ascending order.
+        scores[order][ => scores[
+            You found the right index in the sorted list, but then looked it up in the unsorted
+            scores.
+        hits[order] => hits
+            You sorted the scores, but not the hits that belong to them.
+        np.maximum(precision + recall, 1e-12) => (precision + recall)
+        argmax => nanargmax
+            Skipping NaN fails if nothing is a hit at all: then every F1 is 0 / 0. It is 0 there,
+            and the answer is the highest score.
+        np.maximum(precision + recall, 1e-12) => (precision + recall)
+            Until something is found, P and R are both 0, and 0 / 0 is NaN, which argmax takes for
+            the largest. F1 is 0 there.
+        scores[order][np.argmax(f1)] => f1.max()
+            You return F1 itself. The task asks for the score to cut at.
+        np.argmax(f1) => len(f1) - 1 - np.argmax(np.round(f1[::-1], 12))
+            Of several cuts with the same F1 you take the last. Take the highest score.
+    """),
 )
-
-# eleven_points
 
 
 def points(recall, precision):
@@ -126,16 +100,6 @@ def points(recall, precision):
 
 def eleven_points(recall, precision):
     return float(np.mean(points(recall, precision)))
-
-
-def area_below(recall, precision):
-    return float(np.trapezoid(precision, recall)) if len(recall) else 0.0
-
-
-def only_reached(recall, precision):
-    values = points(recall, precision)
-    reached = [v for k, v in enumerate(values) if k / 10 - 1e-8 <= max(recall, default=-1)]
-    return float(np.mean(reached)) if reached else 0.0
 
 
 @st.composite
@@ -171,47 +135,34 @@ ELEVEN_POINTS = Task(
         "eleven.",
         "precision[recall >= k / 10 - 1e-8].max(initial=0.0) covers the empty case.",
     ),
-    wrong=[
-        Wrong(
-            {"reached.max(initial=0.0)": "reached[0] if len(reached) else 0.0"},
-            "You take the precision where the recall is first reached. A later point on the curve "
-            "may have a better one: take the best from there on.",
-        ),
-        Wrong(
-            {"- 1e-8": "+ 1e-8"}, "You ask for a recall above each point. Reaching it is enough."
-        ),
-        Wrong(
-            {"k / 10 - 1e-8": "np.arange(0, 1.1, 0.1)[k]"},
-            "Your tenths are a rounding error too high: 3 times 0.1 is 0.30000000000000004, so a "
-            "recall of 0.3 does not reach it. Compare with something to spare.",
-        ),
-        Wrong(
-            {"range(11)": "range(1, 11)", "/ 11": "/ 10"},
-            "The point at recall 0 is missing: from 0 to 1 in tenths, there are 11.",
-        ),
-        Wrong(
-            only_reached,
-            "You average over the recalls that were reached. The others count as 0: that is the "
-            "price of what was not found.",
-        ),
-        Wrong(
-            area_below,
-            "That is the area under the curve, teeth and all. Read it at eleven points, and at "
-            "each take the best precision from there on.",
-        ),
-        Wrong(
-            {"initial=0.0": ""},
-            "Some recalls are never reached, and the largest of no numbers is an error. They count "
-            "as 0.",
-        ),
-        Wrong(
-            {"range(11)": "range(101)", "k / 10": "k / 100", "/ 11": "/ 101"},
-            "Those are COCO's 101 points. Here there are 11.",
-        ),
-    ],
+    wrong=mistakes("""
+        reached.max(initial=0.0) => reached[0] if len(reached) else 0.0
+            You take the precision where the recall is first reached. A later point on the curve may
+            have a better one: take the best from there on.
+        - 1e-8 => + 1e-8
+            You ask for a recall above each point. Reaching it is enough.
+        k / 10 - 1e-8 => np.arange(0, 1.1, 0.1)[k]
+            Your tenths are a rounding error too high: 3 times 0.1 is 0.30000000000000004, so a
+            recall of 0.3 does not reach it. Compare with something to spare.
+        range(11) => range(1, 11)
+        / 11 => / 10
+            The point at recall 0 is missing: from 0 to 1 in tenths, there are 11.
+        total / 11 => total / max((recall.max(initial=-1) >= np.arange(11) / 10 - 1e-8).sum(), 1)
+            You average over the recalls that were reached. The others count as 0: that is the price
+            of what was not found.
+        return float(np.trapezoid(precision, recall)) if len(recall) else 0.0
+            That is the area under the curve, teeth and all. Read it at eleven points, and at each
+            take the best precision from there on.
+        initial=0.0 =>
+            Some recalls are never reached, and the largest of no numbers is an error. They count as
+            0.
+        range(11) => range(101)
+        k / 10 => k / 100
+        / 11 => / 101
+            Those are COCO's 101 points. Here there are 11.
+    """),
 )
 
-# average_recall
 
 TEN = [k / 20 for k in range(10, 20)]
 
@@ -245,41 +196,28 @@ AVERAGE_RECALL = Task(
         "The result is the share of True in it.",
         "iou.max(axis=1)[:, None] >= THRESHOLDS, then .mean().",
     ),
-    wrong=[
-        Wrong(
-            {"axis=1": "axis=0"},
-            "That is the share of proposals that hit something. Recall asks about objects: the "
-            "rows of the table.",
-        ),
-        Wrong(
-            {"(best[:, None] >= THRESHOLDS)": "best"},
-            "That is the mean of the best overlaps. A threshold turns each of them into a yes or a "
-            "no.",
-        ),
-        Wrong(
-            {"THRESHOLDS": "np.arange(0.5, 1.0, 0.05)"},
-            "Your thresholds are not quite the ten: np.arange(0.5, 1, 0.05) adds up rounding "
-            "errors and has 0.6000000000000001, which 0.6 does not reach. `THRESHOLDS` is in the "
-            "file.",
-        ),
-        Wrong(
-            {"axis=1": "axis=0", "THRESHOLDS": "np.arange(0.5, 1.0, 0.05)"},
-            "Two things: recall asks about objects, the rows of the table; and np.arange(0.5, 1, "
-            "0.05) has 0.6000000000000001, which 0.6 does not reach. Use `THRESHOLDS`.",
-        ),
-        Wrong({">=": ">"}, "An overlap equal to the threshold counts."),
-        Wrong(
-            {"best[:, None]": "iou[..., None]"},
-            "You count pairs. An object is found if its best proposal is good enough.",
-        ),
-        Wrong(
-            {"THRESHOLDS": "0.5"},
-            "That is the recall at 0.5 alone, the first of the ten thresholds.",
-        ),
-    ],
+    wrong=mistakes("""
+        axis=1 => axis=0
+            That is the share of proposals that hit something. Recall asks about objects: the rows
+            of the table.
+        (best[:, None] >= THRESHOLDS) => best
+            That is the mean of the best overlaps. A threshold turns each of them into a yes or a
+            no.
+        THRESHOLDS => np.arange(0.5, 1.0, 0.05)
+            Your thresholds are not quite the ten: np.arange(0.5, 1, 0.05) adds up rounding errors
+            and has 0.6000000000000001, which 0.6 does not reach. `THRESHOLDS` is in the file.
+        axis=1 => axis=0
+        THRESHOLDS => np.arange(0.5, 1.0, 0.05)
+            Two things: recall asks about objects, the rows of the table; and np.arange(0.5, 1,
+            0.05) has 0.6000000000000001, which 0.6 does not reach. Use `THRESHOLDS`.
+        >= => >
+            An overlap equal to the threshold counts.
+        best[:, None] => iou[..., None]
+            You count pairs. An object is found if its best proposal is good enough.
+        THRESHOLDS => 0.5
+            That is the recall at 0.5 alone, the first of the ten thresholds.
+    """),
 )
-
-# panoptic_quality
 
 
 def panoptic_quality(iou):
@@ -327,57 +265,33 @@ PANOPTIC_QUALITY = Task(
         "on both sides minus two for each pair. Divide the sum by pairs plus half of those.",
         "paired = iou > 0.5; iou[paired].sum() / (pairs + (n + G - 2 * pairs) / 2).",
     ),
-    wrong=[
-        Wrong(
-            {"(pairs + alone / 2)": "max(pairs, 1)"},
-            "That is the mean IoU of the pairs alone: what was missed or made up costs nothing.",
-        ),
-        Wrong(
-            {"iou[paired].sum()": "pairs"},
-            "That is how many were paired. How well they agree is missing: sum their IoU.",
-        ),
-        Wrong(
-            {"alone / 2": "alone"},
-            "In yours, segments without a partner count whole. Each counts as a half.",
-        ),
-        Wrong(
-            {"(pairs + alone / 2)": "sum(iou.shape)"},
-            "You divide by all segments on both sides, so a perfect answer gets a half. A pair is "
-            "two segments but counts as one.",
-        ),
-        Wrong(
-            {"sum(iou.shape) - 2 * pairs": "len(iou) - pairs"},
-            "In yours, only made-up segments count against it. Missed ones do too.",
-        ),
-        Wrong(
-            {
-                "sum(iou.shape) - 2 * pairs": "(iou.max(axis=1) <= 0.5).sum() + (iou.max(axis=0) "
-                "<= 0.5).sum()"
-            },
-            "One of the two sides may have no segments, and the largest of no numbers is an error. "
-            "How many are left over also follows from how many there are and how many are paired.",
-        ),
-        Wrong(
-            {"iou[paired].sum()": "iou[paired].mean() * pairs"},
-            "If nothing is paired, your mean is 0 / 0. Sum the IoU, and divide once.",
-        ),
-        Wrong(
-            {"iou[paired]": "iou", "alone / 2": "sum(iou.shape)"},
-            "Your sum includes pairs with an IoU of 0.5 or less. They are not pairs.",
-        ),
-        Wrong(
-            {"iou[paired]": "iou"},
-            "Your sum includes pairs with an IoU of 0.5 or less. They are not pairs.",
-        ),
-        Wrong(
-            {"iou > 0.5": "iou >= 0.5"},
-            "At an IoU of exactly 0.5 a segment may have two partners, so such a pair does not "
-            "count.",
-        ),
-    ],
+    wrong=mistakes("""
+        (pairs + alone / 2) => max(pairs, 1)
+            That is the mean IoU of the pairs alone: what was missed or made up costs nothing.
+        iou[paired].sum() => pairs
+            That is how many were paired. How well they agree is missing: sum their IoU.
+        alone / 2 => alone
+            In yours, segments without a partner count whole. Each counts as a half.
+        (pairs + alone / 2) => sum(iou.shape)
+            You divide by all segments on both sides, so a perfect answer gets a half. A pair is two
+            segments but counts as one.
+        sum(iou.shape) - 2 * pairs => len(iou) - pairs
+            In yours, only made-up segments count against it. Missed ones do too.
+        sum(iou.shape) - 2 * pairs
+            => (iou.max(axis=1) <= 0.5).sum() + (iou.max(axis=0) <= 0.5).sum()
+            One of the two sides may have no segments, and the largest of no numbers is an error.
+            How many are left over also follows from how many there are and how many are paired.
+        iou[paired].sum() => iou[paired].mean() * pairs
+            If nothing is paired, your mean is 0 / 0. Sum the IoU, and divide once.
+        iou[paired] => iou
+        alone / 2 => sum(iou.shape)
+            Your sum includes pairs with an IoU of 0.5 or less. They are not pairs.
+        iou[paired] => iou
+            Your sum includes pairs with an IoU of 0.5 or less. They are not pairs.
+        iou > 0.5 => iou >= 0.5
+            At an IoU of exactly 0.5 a segment may have two partners, so such a pair does not count.
+    """),
 )
-
-# match_with_crowds
 
 
 def match_with_crowds(iou, crowd, threshold):
@@ -446,77 +360,46 @@ MATCH_WITH_CROWDS = Task(
         "np.where(taken, -1.0, row), .max(initial=-1), .argmax(); `taken` starts as "
         "crowd.copy(); (row[crowd] >= threshold).any().",
     ),
-    wrong=[
-        Wrong(
-            {"taken = crowd.copy()": "crowd = np.zeros_like(crowd)\n    taken = crowd.copy()"},
-            "In yours, a crowd is found like an object. It never is one: skip its column in the "
-            "search.",
-        ),
-        Wrong(
-            {"= -2": "= -1"},
-            "What lies in a crowd comes out as a false alarm. It is ignored: -2.",
-        ),
-        Wrong(
-            {"(row[crowd] >= threshold).any()": "row[crowd].max() >= threshold"},
-            "Right, except for images without a crowd: the largest of no numbers is an error.",
-        ),
-        Wrong(
-            {
-                "if free.max(": "if (row[crowd] >= threshold).any():\n            result[i] = -2\n "
-                "       elif free.max("
-            },
-            "You look for a crowd first. A free object comes before any crowd.",
-        ),
-        Wrong(
-            {
-                "taken = crowd.copy()": "taken, crowd = crowd.copy(), crowd.copy()",
-                "result[i] = -2": "result[i] = -2\n            crowd[np.argmax(crowd & (row >= "
-                "threshold))] = False",
-            },
-            "In yours, the first detection in a crowd uses it up. Any number may lie in one.",
-        ),
-        Wrong(
-            {"taken[result[i]] = True": "pass"},
-            "In yours, an object is found several times. Once taken, it is not free for later "
-            "detections.",
-        ),
-        Wrong(
-            {
-                "np.where(taken": "np.where(crowd",
-                "-1) >= threshold": "-1) >= threshold and not taken[free.argmax()]",
-            },
-            "If the best object is already taken, you give up. The next best free one counts.",
-        ),
-        Wrong(
-            objects_first,
-            "You go through the objects, and each takes the detection that fits best. COCO goes "
-            "through the detections: a surer one chooses first, even if a later one fits better.",
-        ),
-        Wrong(
-            {"row[crowd] >= threshold": "row[crowd] > 0"},
-            "Touching a crowd is not enough: the overlap with it must reach the threshold too.",
-        ),
-        Wrong(
-            {
-                "-1) >= threshold": "-1) > threshold",
-                "row[crowd] >= threshold": "row[crowd] > threshold",
-            },
-            "An overlap equal to the threshold counts.",
-        ),
-        Wrong(
-            {
-                "np.where(taken,": "np.where(taken & ~crowd,",
-                "result[i] = free.argmax()": "best = free.argmax()",
-                "taken[result[i]] = True": "result[i], taken[best] = -2 if crowd[best] else "
-                "best, True",
-            },
-            "You look for the best of all columns, so a crowd that overlaps more hides an object "
-            "that is good enough. First look among the free objects alone.",
-        ),
-    ],
+    wrong=mistakes(
+        r"""
+        taken = crowd.copy() => "crowd = np.zeros_like(crowd)\n    taken = crowd.copy()"
+            In yours, a crowd is found like an object. It never is one: skip its column in the
+            search.
+        = -2 => = -1
+            What lies in a crowd comes out as a false alarm. It is ignored: -2.
+        (row[crowd] >= threshold).any() => row[crowd].max() >= threshold
+            Right, except for images without a crowd: the largest of no numbers is an error.
+        if free.max(
+            => "if (row[crowd] >= threshold).any():\n            result[i] = -2\n        elif \
+            free.max("
+            You look for a crowd first. A free object comes before any crowd.
+        taken = crowd.copy() => taken, crowd = crowd.copy(), crowd.copy()
+        result[i] = -2
+            => "result[i] = -2\n            crowd[np.argmax(crowd & (row >= threshold))] = False"
+            In yours, the first detection in a crowd uses it up. Any number may lie in one.
+        taken[result[i]] = True => pass
+            In yours, an object is found several times. Once taken, it is not free for later
+            detections.
+        np.where(taken => np.where(crowd
+        -1) >= threshold => -1) >= threshold and not taken[free.argmax()]
+            If the best object is already taken, you give up. The next best free one counts.
+        objects_first()
+            You go through the objects, and each takes the detection that fits best. COCO goes
+            through the detections: a surer one chooses first, even if a later one fits better.
+        row[crowd] >= threshold => row[crowd] > 0
+            Touching a crowd is not enough: the overlap with it must reach the threshold too.
+        -1) >= threshold => -1) > threshold
+        row[crowd] >= threshold => row[crowd] > threshold
+            An overlap equal to the threshold counts.
+        np.where(taken, => np.where(taken & ~crowd,
+        result[i] = free.argmax() => best = free.argmax()
+        taken[result[i]] = True => result[i], taken[best] = -2 if crowd[best] else best, True
+            You look for the best of all columns, so a crowd that overlaps more hides an object that
+            is good enough. First look among the free objects alone.
+        """,
+        objects_first,
+    ),
 )
-
-# average_precision
 
 
 def average_precision(hits, objects):
@@ -547,37 +430,23 @@ AVERAGE_PRECISION = Task(
         "np.maximum.accumulate on the reversed array, reversed back. np.searchsorted(recall, "
         "np.arange(101) / 100 - 1e-12) gives the first; append a 0 for 'never'.",
     ),
-    wrong=[
-        Wrong(
-            {"np.maximum.accumulate(precision[::-1])[::-1]": "precision"},
-            "You take the precision where the recall is reached. COCO takes the best one from "
-            "there on.",
-        ),
-        Wrong(
-            {"np.append(best, 0)[first].mean()": "precision[hits].sum() / objects"},
-            "You average over the right detections. COCO reads the curve at 101 recalls.",
-        ),
-        Wrong(
-            {"np.arange(101) / 100": "np.arange(11) / 10"},
-            "Those are 11 recalls, as in Pascal VOC; COCO has 101.",
-        ),
-        Wrong(
-            {"found / objects": "found / max(1, hits.sum())"},
-            "You forget the objects that were never found: recall is hits over all objects.",
-        ),
-        Wrong(
-            {"np.arange(101) / 100": "np.arange(100) / 100"},
-            "Your last recall is 0.99, because np.arange leaves out its end. Recall 1 is asked "
-            "for as well: 101 in all.",
-        ),
-    ],
+    wrong=mistakes("""
+        np.maximum.accumulate(precision[::-1])[::-1] => precision
+            You take the precision where the recall is reached. COCO takes the best one from there
+            on.
+        np.append(best, 0)[first].mean() => precision[hits].sum() / objects
+            You average over the right detections. COCO reads the curve at 101 recalls.
+        np.arange(101) / 100 => np.arange(11) / 10
+            Those are 11 recalls, as in Pascal VOC; COCO has 101.
+        found / objects => found / max(1, hits.sum())
+            You forget the objects that were never found: recall is hits over all objects.
+        np.arange(101) / 100 => np.arange(100) / 100
+            Your last recall is 0.99, because np.arange leaves out its end. Recall 1 is asked for as
+            well: 101 in all.
+    """),
 )
 
 TASKS = [
-    AVERAGE_PRECISION,
-    BEST_F1_SCORE,
-    ELEVEN_POINTS,
-    AVERAGE_RECALL,
-    PANOPTIC_QUALITY,
-    MATCH_WITH_CROWDS,
-]
+    AVERAGE_PRECISION, BEST_F1_SCORE, ELEVEN_POINTS, AVERAGE_RECALL, PANOPTIC_QUALITY,
+    MATCH_WITH_CROWDS
+]  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from lessons import load
-from lessons.checking import Task, Wrong
+from lessons.checking import Task, mistakes
 from lessons.checking.compare import difference
 from lessons.checking.pictures import tables
 from lessons.checking.strategies import arrays
@@ -14,8 +14,6 @@ from lessons.figures.plots import curves
 
 layer_one = load("network").layer_one
 Scalar = load("gradients").Scalar
-
-# network_logits
 
 
 def network_logits(x, layers):
@@ -34,38 +32,6 @@ def networks(draw):
     pairs = pairwise(sizes)
     layers = [(draw(arrays((i, o), -3, 3)), draw(arrays((o,), -3, 3))) for i, o in pairs]
     return draw(arrays((draw(st.integers(1, 3)), sizes[0]), -3, 3)), layers
-
-
-def relu_after_all(x, layers):
-    return np.maximum(network_logits(x, layers), 0)
-
-
-def no_relu(x, layers):
-    for weights, bias in layers:
-        x = x @ weights + bias
-    return x
-
-
-def without_biases(x, layers):
-    return network_logits(x, [(weights, 0 * bias) for weights, bias in layers])
-
-
-def relu_before_the_bias(x, layers):
-    for weights, bias in layers[:-1]:
-        x = np.maximum(x @ weights, 0) + bias
-    return network_logits(x, layers[-1:])
-
-
-def absolute(x, layers):
-    for weights, bias in layers[:-1]:
-        x = np.abs(x @ weights + bias)
-    return network_logits(x, layers[-1:])
-
-
-def all_but_the_last(x, layers):
-    for weights, bias in layers[:-1]:
-        x = np.maximum(x @ weights + bias, 0)
-    return x
 
 
 NETWORK_LOGITS = Task(
@@ -94,34 +60,23 @@ NETWORK_LOGITS = Task(
         "`for weights, bias in layers[:-1]`: np.maximum(x @ weights + bias, 0); at the end x "
         "@ weights + bias of layers[-1].",
     ),
-    wrong=[
-        Wrong(
-            relu_after_all,
-            "There is a ReLU after the last layer as well. Logits may be negative: a class that is "
-            "out of the question needs one far below 0.",
-        ),
-        Wrong(
-            no_relu,
-            "There is no ReLU anywhere, so all your layers together are one linear layer.",
-        ),
-        Wrong(without_biases, "The biases are missing."),
-        Wrong(
-            relu_before_the_bias,
-            "The ReLU comes before the bias is added. The bias moves the point of the bend, so it "
-            "must come first.",
-        ),
-        Wrong(
-            absolute,
-            "Negative values are turned round. A ReLU replaces them by 0.",
-        ),
-        Wrong(
-            all_but_the_last,
-            "The last layer is missing. It has no ReLU, but it is a layer all the same.",
-        ),
-    ],
+    wrong=mistakes("""
+        return np.maximum(network_logits(x, layers), 0)
+            There is a ReLU after the last layer as well. Logits may be negative: a class that is
+            out of the question needs one far below 0.
+        np.maximum(x @ weights + bias, 0) => x @ weights + bias
+            There is no ReLU anywhere, so all your layers together are one linear layer.
+        return network_logits(x, [(weights, 0 * bias) for weights, bias in layers])
+            The biases are missing.
+        np.maximum(x @ weights + bias, 0) => np.maximum(x @ weights, 0) + bias
+            The ReLU comes before the bias is added. The bias moves the point of the bend, so it
+            must come first.
+        np.maximum(x @ weights + bias, 0) => np.abs(x @ weights + bias)
+            Negative values are turned round. A ReLU replaces them by 0.
+        return x @ weights + bias => return x
+            The last layer is missing. It has no ReLU, but it is a layer all the same.
+    """),
 )
-
-# epoch_batches
 
 
 def epoch_batches(order, size):
@@ -136,26 +91,6 @@ def epoch_batches(order, size):
 @st.composite
 def epochs(draw):
     return np.array(draw(st.permutations(range(draw(st.integers(0, 7)))))), draw(st.integers(1, 4))
-
-
-def full_ones_only(order, size):
-    return [batch for batch in epoch_batches(order, size) if len(batch) == size]
-
-
-def in_file_order(order, size):
-    return epoch_batches(np.sort(order), size)
-
-
-def that_many_batches(order, size):
-    return list(np.array_split(order, size))
-
-
-def always_split(order, size):
-    return np.split(order, range(size, len(order) + 1, size))
-
-
-def overlapping(order, size):
-    return [order[start : start + size] for start in range(len(order))]
 
 
 EPOCH_BATCHES = Task(
@@ -173,33 +108,20 @@ EPOCH_BATCHES = Task(
         "`order` at each. A slice that reaches beyond the end is just shorter.",
         "order[start : start + size] for start in range(0, len(order), size), as a list.",
     ),
-    wrong=[
-        Wrong(
-            full_ones_only,
-            "The last batch is missing where the examples do not divide evenly: some are never "
-            "seen.",
-        ),
-        Wrong(
-            in_file_order,
-            "Your batches ignore the order that is given: it has been shuffled on purpose.",
-        ),
-        Wrong(
-            that_many_batches,
-            "You make `size` batches. `size` is the number of examples in each batch.",
-        ),
-        Wrong(
-            always_split,
-            "There is an empty batch at the end when the examples divide evenly.",
-        ),
-        Wrong(
-            overlapping,
-            "A batch starts at each example, so examples come several times. The next batch starts "
-            "where the last one ended.",
-        ),
-    ],
+    wrong=mistakes("""
+        return [batch for batch in epoch_batches(order, size) if len(batch) == size]
+            The last batch is missing where the examples do not divide evenly: some are never seen.
+        return epoch_batches(np.sort(order), size)
+            Your batches ignore the order that is given: it has been shuffled on purpose.
+        return list(np.array_split(order, size))
+            You make `size` batches. `size` is the number of examples in each batch.
+        return np.split(order, range(size, len(order) + 1, size))
+            There is an empty batch at the end when the examples divide evenly.
+        return [order[start : start + size] for start in range(len(order))]
+            A batch starts at each example, so examples come several times. The next batch starts
+            where the last one ended.
+    """),
 )
-
-# stop_early
 
 
 def stop_early(losses, patience):
@@ -216,58 +138,6 @@ def stop_early(losses, patience):
 def validations(draw):
     whole = draw(st.lists(st.integers(1, 5), min_size=1, max_size=7))
     return [loss / 2 for loss in whole], draw(st.integers(1, 3))
-
-
-def lowest_of_all(losses, patience):
-    return int(np.argmin(losses))
-
-
-def where_it_stops(losses, patience):
-    best = 0
-    for epoch, loss in enumerate(losses):
-        best = epoch if loss < losses[best] else best
-        if epoch - best >= patience:
-            return epoch
-    return len(losses) - 1
-
-
-def one_too_patient(losses, patience):
-    return stop_early(losses, patience + 1)
-
-
-def last_of_equal(losses, patience):
-    best = 0
-    for epoch, loss in enumerate(losses):
-        best = epoch if loss <= losses[best] else best
-        if epoch - best >= patience:
-            break
-    return best
-
-
-def compares_with_the_last(losses, patience):
-    waited = best = 0
-    for epoch in range(1, len(losses)):
-        if losses[epoch] < losses[epoch - 1]:
-            waited = 0
-            best = epoch if losses[epoch] < losses[best] else best
-        else:
-            waited += 1
-        if waited >= patience:
-            break
-    return best
-
-
-def adds_up(losses, patience):
-    """Counts all epochs without a new minimum, not those in a row."""
-    waited = best = 0
-    for epoch in range(1, len(losses)):
-        if losses[epoch] < losses[best]:
-            best = epoch
-        else:
-            waited += 1
-        if waited >= patience:
-            break
-    return best
 
 
 STOP_EARLY = Task(
@@ -291,45 +161,36 @@ STOP_EARLY = Task(
         "Compare with < so that the first of equals stays; break when epoch - best >= "
         "patience; return best.",
     ),
-    wrong=[
-        Wrong(
-            lowest_of_all,
-            "You look at all epochs. Once patience has run out, later ones are never trained, "
-            "however low their loss would be.",
-        ),
-        Wrong(
-            where_it_stops,
-            "That is the epoch at which training stops. The weights to keep are those of the "
-            "minimum before it.",
-        ),
-        Wrong(
-            one_too_patient,
-            "You wait one epoch too long: with a patience of 1, the first epoch without a new "
-            "minimum is the last one.",
-        ),
-        Wrong(
-            last_of_equal,
-            "A loss that only equals the minimum is no new minimum.",
-        ),
-        Wrong(
-            compares_with_the_last,
-            "You compare with the epoch before. What counts is a new minimum: a loss can fall for "
-            "a while and never get down there again.",
-        ),
-        Wrong(
-            adds_up,
-            "You count all epochs without a new minimum. They must be in a row: after each new "
-            "minimum the count starts again.",
-        ),
-        Wrong(
-            {"break\n    return best": "return best\n    return len(losses) - 1"},
-            "Where patience never runs out, you return the last epoch. The minimum may be earlier "
-            "there, too.",
-        ),
-    ],
+    wrong=mistakes(r"""
+        return int(np.argmin(losses))
+            You look at all epochs. Once patience has run out, later ones are never trained, however
+            low their loss would be.
+        return best => return epoch
+            That is the epoch at which training stops. The weights to keep are those of the minimum
+            before it.
+        return stop_early(losses, patience + 1)
+            You wait one epoch too long: with a patience of 1, the first epoch without a new minimum
+            is the last one.
+        loss < losses[best] => loss <= losses[best]
+            A loss that only equals the minimum is no new minimum.
+        best = 0 => best = waited = 0
+        epoch - best >= patience => waited >= patience
+        if loss < losses[best]
+            => "waited = waited + 1 if epoch and loss >= losses[epoch - 1] else 0\n        if \
+            loss < losses[best]"
+            You compare with the epoch before. What counts is a new minimum: a loss can fall for a
+            while and never get down there again.
+        best = 0 => best = waited = 0
+        epoch - best >= patience => waited >= patience
+        if loss < losses[best]
+            => "waited += 0 < epoch and loss >= losses[best]\n        if loss < losses[best]"
+            You count all epochs without a new minimum. They must be in a row: after each new
+            minimum the count starts again.
+        "break\n    return best" => "return best\n    return len(losses) - 1"
+            Where patience never runs out, you return the last epoch. The minimum may be earlier
+            there, too.
+    """),
 )
-
-# train_classifier
 
 
 def train_classifier(x, labels, classes, rate, steps):
@@ -359,52 +220,6 @@ def lessons_of(draw):
     return x, labels, classes, draw(st.sampled_from([0.5, 0.25])), draw(st.integers(0, 3))
 
 
-def trained(grads, sign=-1.0):
-    """A training whose gradients with respect to weights and bias are `grads(x, g)`, where g is
-    the gradient with respect to the logits, summed over the examples.
-    """
-
-    def answer(x, labels, classes, rate, steps):
-        weights, bias = np.zeros((x.shape[1], classes)), np.zeros(classes)
-        for _ in range(steps):
-            powers = np.exp(x @ weights + bias)
-            g = powers / powers.sum(axis=1, keepdims=True) - np.eye(classes)[labels]
-            of_weights, of_bias = grads(x, g)
-            weights, bias = weights + sign * rate * of_weights, bias + sign * rate * of_bias
-        return weights, bias
-
-    return answer
-
-
-def plain(x, g):
-    return x.T @ g / len(x), g.sum(axis=0) / len(x)
-
-
-def never_cleared(x, labels, classes, rate, steps):
-    """Gradients of all earlier steps are added up."""
-    kept = [np.zeros((x.shape[1], classes)), np.zeros(classes)]
-
-    def added(x, g):
-        for total, grad in zip(kept, plain(x, g), strict=True):
-            total += grad
-        return kept[0].copy(), kept[1].copy()
-
-    return trained(added)(x, labels, classes, rate, steps)
-
-
-def one_sum_for_all(x, labels, classes, rate, steps):
-    weights, bias = np.zeros((x.shape[1], classes)), np.zeros(classes)
-    for _ in range(steps):
-        powers = np.exp(x @ weights + bias)
-        g = (powers / powers.sum() - np.eye(classes)[labels]) / len(x)
-        weights, bias = weights - rate * x.T @ g, bias - rate * g.sum(axis=0)
-    return weights, bias
-
-
-def one_step_late(x, labels, classes, rate, steps):
-    return train_classifier(x, labels, classes, rate, max(0, steps - 1))
-
-
 def nested(got, expected):
     return difference(got, expected, 1e-6)
 
@@ -431,43 +246,32 @@ TRAIN_CLASSIFIER = Task(
         "grad[np.arange(N), labels] -= 1; grad /= N; weights -= rate * x.T @ grad; bias -= "
         "rate * grad.sum(axis=0).",
     ),
-    wrong=[
-        Wrong(
-            trained(plain, sign=1.0),
-            "The loss rises: you move along the gradient. Go against it.",
-        ),
-        Wrong(
-            trained(lambda x, g: (x.T @ g, g.sum(axis=0))),
-            "You take the sum over the examples. The loss is their mean.",
-        ),
-        Wrong(
-            trained(lambda x, g: (x.T @ g / len(x), 0.0)),
-            "The bias stays 0: it needs a step as well.",
-        ),
-        Wrong(
-            trained(lambda x, g: (x.T @ g / len(x), g.sum(axis=0))),
-            "The weights' gradient is a mean, the bias's is a sum: divide both by the number of "
-            "examples.",
-        ),
-        Wrong(
-            never_cleared,
-            "The gradients of earlier steps are still in there: start each step from 0.",
-        ),
-        Wrong(
-            one_sum_for_all,
-            "Softmax divides by the sum over the classes of one example. You divide by the sum "
-            "over the whole batch.",
-        ),
-        Wrong(one_step_late, "You make one step too few."),
-        Wrong(
-            {"grad[np.arange(len(x)), labels]": "grad[:, labels]"},
-            "grad[:, labels] is those columns in every row. Each row has one true class: pair the "
-            "index of each row with its label.",
-        ),
-    ],
+    wrong=mistakes(r"""
+        np.zeros(classes) => "np.zeros(classes)\n    dw = db = 0"
+        weights -= rate * x.T @ grad => "dw = dw + x.T @ grad\n        weights -= rate * dw"
+        bias -= rate * grad.sum(axis=0) => "db = db + grad.sum(axis=0)\n        bias -= rate * db"
+            The gradients of earlier steps are still in there: start each step from 0.
+        logits - logits.max(axis=1, keepdims=True) => logits
+        powers.sum(axis=1, keepdims=True) => powers.sum()
+            Softmax divides by the sum over the classes of one example. You divide by the sum over
+            the whole batch.
+        return train_classifier(x, labels, classes, rate, max(0, steps - 1))
+            You make one step too few.
+        grad[np.arange(len(x)), labels] => grad[:, labels]
+            grad[:, labels] is those columns in every row. Each row has one true class: pair the
+            index of each row with its label.
+        weights -= => weights +=
+        bias -= => bias +=
+            The loss rises: you move along the gradient. Go against it.
+        grad /= len(x) =>
+            You take the sum over the examples. The loss is their mean.
+        bias -= rate * grad.sum(axis=0) =>
+            The bias stays 0: it needs a step as well.
+        bias -= rate => bias -= len(x) * rate
+            The weights' gradient is a mean, the bias's is a sum: divide both by the number of
+            examples.
+    """),
 )
-
-# what_went_wrong
 
 
 def what_went_wrong(train_losses, val_losses):
@@ -490,46 +294,6 @@ def broken_runs(draw):
     finite = st.sampled_from([0.5, 1.0, 1.25, 2.0, 2.125, 4.0])
     drawn = st.lists(draw(st.sampled_from([losses, finite])), min_size=count, max_size=count)
     return np.array(draw(drawn)), np.array(draw(drawn))
-
-
-def finite_training(train_losses, val_losses):
-    if np.isfinite(train_losses).all() and not np.isfinite(val_losses).all():
-        val_losses = np.ones(len(val_losses))
-    return what_went_wrong(train_losses, val_losses)
-
-
-def only_nan(train_losses, val_losses):
-    bad = np.isnan([*train_losses, *val_losses]).any()
-    if bad or train_losses[-1] > train_losses[0]:
-        return "exploded"
-    if train_losses[-1] > 0.9 * train_losses[0]:
-        return "learns nothing"
-    return "overfits" if val_losses[-1] > 1.1 * min(val_losses) else "fine"
-
-
-def against_training(train_losses, val_losses):
-    name = what_went_wrong(train_losses, train_losses)
-    if name in ("exploded", "learns nothing") or not np.isfinite(val_losses).all():
-        return what_went_wrong(train_losses, val_losses)
-    return "overfits" if val_losses[-1] > 1.1 * train_losses[-1] else "fine"
-
-
-def against_the_first(train_losses, val_losses):
-    name = what_went_wrong(train_losses, val_losses)
-    if name not in ("overfits", "fine"):
-        return name
-    return "overfits" if val_losses[-1] > 1.1 * val_losses[0] else "fine"
-
-
-def overfits_first(train_losses, val_losses):
-    name = what_went_wrong(train_losses, val_losses)
-    rises = val_losses[-1] > 1.1 * np.min(val_losses)
-    return "overfits" if name == "learns nothing" and rises else name
-
-
-def looks_for_a_rise(train_losses, val_losses):
-    name = what_went_wrong(train_losses, val_losses)
-    return "exploded" if (np.diff(train_losses) > 0).any() else name
 
 
 def both_curves(arguments, expected, got):
@@ -561,44 +325,31 @@ WHAT_WENT_WRONG = Task(
         "1.1 * min(val_losses).",
     ),
     max_cases=300,
-    wrong=[
-        Wrong(
-            finite_training,
-            "You check the training losses only. The validation losses can stop being numbers, "
-            "too.",
-        ),
-        Wrong(
-            only_nan,
-            "You look for `nan` only. An infinite loss is no finite number either.",
-        ),
-        Wrong(
-            against_training,
-            "You compare the validation loss with the training loss. A gap is normal; what counts "
-            "is that it rises above its own minimum.",
-        ),
-        Wrong(
-            against_the_first,
-            "You compare with the first validation loss. It falls before it rises: compare with "
-            "its minimum.",
-        ),
-        Wrong(
-            overfits_first,
-            "The order of the rules matters: a run that learns nothing cannot overfit.",
-        ),
-        Wrong(
-            looks_for_a_rise,
-            "You take any rise of the training loss for an explosion. Losses are noisy: only where "
-            "it ends counts, and where it began.",
-        ),
-        Wrong(
-            {
-                "not np.isfinite": "np.isinf",
-                "]).all()": "]).any()",
-            },
-            "You miss `nan`. It equals nothing, not even itself, so == and `in` never find it. See "
-            "np.isfinite.",
-        ),
-    ],
+    wrong=mistakes(r"""
+        [*train_losses, *val_losses] => train_losses
+            You check the training losses only. The validation losses can stop being numbers, too.
+        not np.isfinite([*train_losses, *val_losses]).all() => np.isnan([*train_losses, \
+            *val_losses]).any()
+            You look for `nan` only. An infinite loss is no finite number either.
+        min(val_losses) => last
+            You compare the validation loss with the training loss. A gap is normal; what counts is
+            that it rises above its own minimum.
+        min(val_losses) => val_losses[0]
+            You compare with the first validation loss. It falls before it rises: compare with its
+            minimum.
+        name = what_went_wrong(train_losses, val_losses)
+        rises = val_losses[-1] > 1.1 * np.min(val_losses)
+        return "overfits" if name == "learns nothing" and rises else name
+            The order of the rules matters: a run that learns nothing cannot overfit.
+        name = what_went_wrong(train_losses, val_losses)
+        return "exploded" if (np.diff(train_losses) > 0).any() else name
+            You take any rise of the training loss for an explosion. Losses are noisy: only where it
+            ends counts, and where it began.
+        not np.isfinite => np.isinf
+        ]).all() => ]).any()
+            You miss `nan`. It equals nothing, not even itself, so == and `in` never find it. See
+            np.isfinite.
+    """),
 )
 
 TASKS = [NETWORK_LOGITS, EPOCH_BATCHES, STOP_EARLY, TRAIN_CLASSIFIER, WHAT_WENT_WRONG]

@@ -4,28 +4,18 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lessons.checking import Task, Wrong
+from lessons.checking import Task, mistakes
 from lessons.checking.pictures import tables
 from lessons.figures.diagrams import number_tables
 
-# polygon_area
-
-
-def crossed(points, last=True, absolute=True):
-    """The sum of the cross products, one per side."""
-    total = 0.0
-    for i in range(len(points) if last else len(points) - 1):
-        (x1, y1), (x2, y2) = points[i].tolist(), points[(i + 1) % len(points)].tolist()
-        total += x1 * y2 - x2 * y1
-    return abs(total) if absolute else total
-
 
 def polygon_area(points):
-    return crossed(points) / 2
-
-
-def box_area(points):
-    return float(np.prod(points.max(axis=0) - points.min(axis=0)))
+    """The sum of the cross products, one per side."""
+    total = 0.0
+    for i in range(len(points)):
+        (x1, y1), (x2, y2) = points[i].tolist(), points[(i + 1) % len(points)].tolist()
+        total += x1 * y2 - x2 * y1
+    return abs(total) / 2
 
 
 @st.composite
@@ -56,29 +46,20 @@ POLYGON_AREA = Task(
         "np.roll(x, -1) is the next corner's x. abs((x * np.roll(y, -1) - np.roll(x, -1) * "
         "y).sum()) / 2.",
     ),
-    wrong=[
-        Wrong(
-            {" / 2": ""},
-            "That is twice the area: the products of corners are areas of parallelograms.",
-        ),
-        Wrong(
-            {"abs(crossed.sum())": "crossed.sum()"},
-            "The sign says which way round the corners run. An area has none.",
-        ),
-        Wrong(
-            {"crossed.sum()": "crossed[:-1].sum()"},
-            "The side from the last corner back to the first is missing.",
-        ),
-        Wrong(box_area, "That is the area of the bounding box."),
-        Wrong(
-            {"x * np.roll(y, -1) - np.roll(x, -1) * y": "x * np.roll(x, -1) - y * y"},
-            "np.roll without an axis rolls the flat array, and x and y change places. The next "
-            "corner is the next row: name the axis.",
-        ),
-    ],
+    wrong=mistakes("""
+        " / 2" =>
+            That is twice the area: the products of corners are areas of parallelograms.
+        abs(crossed.sum()) => crossed.sum()
+            The sign says which way round the corners run. An area has none.
+        crossed.sum() => crossed[:-1].sum()
+            The side from the last corner back to the first is missing.
+        return float(np.prod(points.max(axis=0) - points.min(axis=0)))
+            That is the area of the bounding box.
+        x * np.roll(y, -1) - np.roll(x, -1) * y => x * np.roll(x, -1) - y * y
+            np.roll without an axis rolls the flat array, and x and y change places. The next corner
+            is the next row: name the axis.
+    """),
 )
-
-# masks_of_ids
 
 
 def masks_of_ids(ids):
@@ -112,33 +93,22 @@ MASKS_OF_IDS = Task(
         "them, all at once, by giving the values two more axes.",
         "np.unique sorts; ids == values[:, None, None] broadcasts to (N, H, W), also for N = 0.",
     ),
-    wrong=[
-        Wrong(
-            {"values[values != 0]": "values"},
-            "The background has become an object: 0 is not an object's id.",
-        ),
-        Wrong(
-            {"values[values != 0]": "values[1:]"},
-            "You drop the smallest value. That is the background only if there is any: an object "
-            "may fill the image.",
-        ),
-        Wrong(
-            {"np.unique(ids)": "np.arange(ids.max() + 1)"},
-            "Values have gaps, and each gap becomes an empty mask. Take the values that occur.",
-        ),
-        Wrong(
-            {"values[values != 0]": "np.arange(1, np.sum(values != 0) + 1)"},
-            "You count the values and then number them from 1. If there are gaps, the last objects "
-            "are lost. Take the values that occur.",
-        ),
-        Wrong(
-            {"return ids": "return 1 * (ids", "None]": "None])"},
-            "Zeros and ones are right, but the masks should be bool.",
-        ),
-    ],
+    wrong=mistakes("""
+        values[values != 0] => values
+            The background has become an object: 0 is not an object's id.
+        values[values != 0] => values[1:]
+            You drop the smallest value. That is the background only if there is any: an object may
+            fill the image.
+        np.unique(ids) => np.arange(ids.max() + 1)
+            Values have gaps, and each gap becomes an empty mask. Take the values that occur.
+        values[values != 0] => np.arange(1, np.sum(values != 0) + 1)
+            You count the values and then number them from 1. If there are gaps, the last objects
+            are lost. Take the values that occur.
+        return ids => return 1 * (ids
+        None] => None])
+            Zeros and ones are right, but the masks should be bool.
+    """),
 )
-
-# coco_document
 
 
 def coco_document(images, objects, classes):
@@ -163,53 +133,6 @@ def coco_document(images, objects, classes):
     ]
     categories = [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
     return {"images": files, "categories": categories, "annotations": annotations}
-
-
-def with_annotations(change):
-    """The right document, but with each annotation changed."""
-
-    def answer(images, objects, classes):
-        document = coco_document(images, objects, classes)
-        for annotation in document["annotations"]:
-            change(annotation)
-        return document
-
-    return answer
-
-
-def corners_for_a_box(annotation):
-    x, y, width, height = annotation["bbox"]
-    annotation["bbox"] = [x, y, x + width, y + height]
-
-
-def area_of_the_box(annotation):
-    annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
-
-
-def flat_outline(annotation):
-    annotation["segmentation"] = annotation["segmentation"][0]
-
-
-def classes_from_zero(annotation):
-    annotation["category_id"] -= 1
-
-
-def images_from_zero(annotation):
-    annotation["image_id"] -= 1
-
-
-def points_in_pairs(annotation):
-    flat = annotation["segmentation"][0]
-    annotation["segmentation"] = [[list(pair) for pair in zip(flat[::2], flat[1::2], strict=True)]]
-
-
-def numbered_per_image(images, objects, classes):
-    document = coco_document(images, objects, classes)
-    counts = {}
-    for annotation in document["annotations"]:
-        counts[annotation["image_id"]] = counts.get(annotation["image_id"], 0) + 1
-        annotation["id"] = counts[annotation["image_id"]]
-    return document
 
 
 @st.composite
@@ -249,46 +172,27 @@ COCO_DOCUMENT = Task(
         "points = np.array(outline, float); bbox is [x, y, width, height] of its extent, "
         "segmentation is [points.ravel().tolist()], category_id is classes.index(name) + 1.",
     ),
-    wrong=[
-        Wrong(
-            with_annotations(corners_for_a_box),
-            "Your bbox ends with the lower-right corner. COCO's ends with width and height.",
-        ),
-        Wrong(
-            with_annotations(area_of_the_box),
-            "Your area is that of the bounding box. It should be the area inside the outline.",
-        ),
-        Wrong(
-            with_annotations(flat_outline),
-            "An object may consist of several pieces, so the segmentation is a list of outlines, "
-            "here a list of one.",
-        ),
-        Wrong(
-            with_annotations(points_in_pairs),
-            "Your outline is a list of points. COCO writes x and y alternately, in one flat list.",
-        ),
-        Wrong(
-            with_annotations(classes_from_zero),
-            "Your category ids start at 0, but those under `categories` start at 1.",
-        ),
-        Wrong(
-            with_annotations(images_from_zero),
-            "`image_id` is the id of the image, which starts at 1; the index starts at 0.",
-        ),
-        Wrong(
-            numbered_per_image,
-            "Your annotation ids start again in each image. No two annotations in a file share an "
-            "id.",
-        ),
-        Wrong(
-            {"len(annotations) + 1": "len(annotations)"},
-            "Your annotation ids start at 0. They count from 1: pycocotools takes 0 for no "
-            "object at all.",
-        ),
-    ],
+    wrong=mistakes("""
+        len(annotations) + 1 => 1 + sum(other["image_id"] == i + 1 for other in annotations)
+            Your annotation ids start again in each image. No two annotations in a file share an id.
+        len(annotations) + 1 => len(annotations)
+            Your annotation ids start at 0. They count from 1: pycocotools takes 0 for no object at
+            all.
+        (high - low).tolist() => high.tolist()
+            Your bbox ends with the lower-right corner. COCO's ends with width and height.
+        float(polygon_area(points)) => float(np.prod(high - low))
+            Your area is that of the bounding box. It should be the area inside the outline.
+        [points.ravel().tolist()] => points.ravel().tolist()
+            An object may consist of several pieces, so the segmentation is a list of outlines, here
+            a list of one.
+        points.ravel().tolist() => points.tolist()
+            Your outline is a list of points. COCO writes x and y alternately, in one flat list.
+        classes.index(name) + 1 => classes.index(name)
+            Your category ids start at 0, but those under `categories` start at 1.
+        i + 1 => i
+            `image_id` is the id of the image, which starts at 1; the index starts at 0.
+    """),
 )
-
-# mask_of_counts
 
 
 def mask_of_counts(counts, height, width):
@@ -323,36 +227,24 @@ MASK_OF_COUNTS = Task(
         "np.repeat(np.arange(len(counts)) % 2 == 1, counts), then reshape(width, height).T: "
         "reshape fills rows, so it makes the transposed image.",
     ),
-    wrong=[
-        Wrong(
-            {"(width, height).T": "(height, width)"},
-            "You fill row by row. COCO counts down the columns: the second pixel is below the "
-            "first.",
-        ),
-        Wrong({"% 2 == 1": "% 2 == 0"}, "Zeros and ones are swapped. The first count is of zeros."),
-        Wrong(
-            {".T": ""},
-            "The pixels are right, but the mask lies on its side: its shape is (height, width).",
-        ),
-        Wrong(
-            {"% 2 == 1": "% 2 == 0", "(width, height).T": "(height, width)"},
-            "Two things: the first count is of zeros, and runs go down the columns.",
-        ),
-        Wrong(
-            {"np.arange(len(counts)) % 2 == 1": "[False, True]"},
-            "np.repeat wants one value per count, and you give it two for all. How do the values "
-            "go on?",
-        ),
-    ],
+    wrong=mistakes("""
+        (width, height).T => (height, width)
+            You fill row by row. COCO counts down the columns: the second pixel is below the first.
+        % 2 == 1 => % 2 == 0
+            Zeros and ones are swapped. The first count is of zeros.
+        .T =>
+            The pixels are right, but the mask lies on its side: its shape is (height, width).
+        % 2 == 1 => % 2 == 0
+        (width, height).T => (height, width)
+            Two things: the first count is of zeros, and runs go down the columns.
+        np.arange(len(counts)) % 2 == 1 => [False, True]
+            np.repeat wants one value per count, and you give it two for all. How do the values go
+            on?
+    """),
 )
 
-# separate_pieces
 
-SIDES = [(-1, 0), (1, 0), (0, -1), (0, 1)]
-CORNERS = [(-1, -1), (-1, 1), (1, -1), (1, 1)]
-
-
-def separate_pieces(mask, ways=SIDES):
+def separate_pieces(mask):
     """By repainting: every pixel takes the smallest number around it, until nothing changes."""
     height, width = mask.shape
     number = np.where(mask, np.arange(mask.size).reshape(mask.shape), mask.size)
@@ -360,25 +252,13 @@ def separate_pieces(mask, ways=SIDES):
     while changed:
         changed = False
         for y, x in np.argwhere(mask):
-            for dy, dx in ways:
+            for dy, dx in [(-1, 0), (1, 0), (0, -1), (0, 1)]:
                 if 0 <= y + dy < height and 0 <= x + dx < width and mask[y + dy, x + dx]:
                     smallest = min(number[y, x], number[y + dy, x + dx])
                     changed |= bool(smallest < number[y, x])
                     number[y, x] = smallest
     firsts = np.unique(number[mask])
     return np.where(mask, np.searchsorted(firsts, number) + 1, 0)
-
-
-def over_corners(mask):
-    return separate_pieces(mask, SIDES + CORNERS)
-
-
-def by_columns(mask):
-    return separate_pieces(mask.T).T
-
-
-def from_zero(mask):
-    return np.where(mask, separate_pieces(mask) - 1, 0)
 
 
 def one_pass(mask):
@@ -390,22 +270,6 @@ def one_pass(mask):
         if not above and not left:
             count += 1
         pieces[y, x] = above or left or count
-    return pieces
-
-
-def wrapped(mask):
-    """Across the upper and left borders of the image too, as negative indices do."""
-    pieces, count = np.zeros(mask.shape, np.int64), 0
-    for start in map(tuple, np.argwhere(mask)):
-        if not pieces[start]:
-            count += 1
-            waiting = [start]
-            while waiting:
-                y, x = waiting.pop()
-                inside = all(-n <= i < n for i, n in zip((y, x), mask.shape, strict=True))
-                if inside and mask[y, x] and not pieces[y, x]:
-                    pieces[y, x] = count
-                    waiting += [(y + dy, x + dx) for dy, dx in SIDES]
     return pieces
 
 
@@ -433,21 +297,25 @@ SEPARATE_PIECES = Task(
         "zip(*np.nonzero(mask)) gives the pixels row by row. `while waiting: y, x = "
         "waiting.pop()`, and test 0 <= y < H and 0 <= x < W before you read the mask.",
     ),
-    wrong=[
-        Wrong(over_corners, "Pixels that touch only at a corner are not connected here."),
-        Wrong(
-            one_pass,
-            "One look at the pixels above and to the left is not enough: two arms of a U get two "
-            "numbers before they meet. Spread from the first pixel until nothing is left.",
-        ),
-        Wrong(by_columns, "You number the pieces column by column. Go row by row."),
-        Wrong(from_zero, "Your first piece has 0, like the background. Count from 1."),
-        Wrong(
-            wrapped,
-            "An index of -1 is the opposite border of the image. Ask whether a neighbour lies "
-            "inside, on all four sides.",
-        ),
-    ],
+    wrong=mistakes(
+        r"""
+        [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
+            => [(y + i, x + j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+            Pixels that touch only at a corner are not connected here.
+        one_pass()
+            One look at the pixels above and to the left is not enough: two arms of a U get two
+            numbers before they meet. Spread from the first pixel until nothing is left.
+        return separate_pieces(mask.T).T
+            You number the pieces column by column. Go row by row.
+        return np.where(mask, separate_pieces(mask) - 1, 0)
+            Your first piece has 0, like the background. Count from 1.
+        0 <= y < mask.shape[0] and 0 <= x => -mask.shape[0] <= y < mask.shape[0] and \
+            -mask.shape[1] <= x
+            An index of -1 is the opposite border of the image. Ask whether a neighbour lies inside,
+            on all four sides.
+        """,
+        one_pass,
+    ),
 )
 
 TASKS = [POLYGON_AREA, MASKS_OF_IDS, COCO_DOCUMENT, MASK_OF_COUNTS, SEPARATE_PIECES]

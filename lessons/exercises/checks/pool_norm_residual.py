@@ -4,14 +4,12 @@ import numpy as np
 from hypothesis import strategies as st
 
 from lessons import load
-from lessons.checking import Law, Task, Wrong
+from lessons.checking import Law, Task, mistakes
 from lessons.checking.pictures import tables
 from lessons.checking.strategies import arrays
 
 LESSON = load("pool_norm_residual")
 Scalar = load("gradients").Scalar
-
-# running_statistics
 
 
 def running_statistics(mean, var, batch, momentum):
@@ -23,13 +21,6 @@ def running_statistics(mean, var, batch, momentum):
         new_mean.append((1 - momentum) * mean[c] + momentum * its_mean)
         new_var.append((1 - momentum) * var[c] + momentum * unbiased)
     return np.array(new_mean), np.array(new_var)
-
-
-def over_the_batch_only(mean, var, batch, momentum):
-    """The variance within each image, then the mean of those."""
-    its = batch.astype(float)
-    spread = its.var(axis=(1, 2), ddof=1).mean(axis=0) if its[0, ..., 0].size > 1 else 0 * var
-    return mean + momentum * (its.mean((0, 1, 2)) - mean), var + momentum * (spread - var)
 
 
 @st.composite
@@ -60,41 +51,27 @@ RUNNING = Task(
         "batch.reshape(-1, C), .mean(axis=0), .var(axis=0, ddof=1); then old + momentum * "
         "(new - old).",
     ),
-    wrong=[
-        Wrong(
-            {", ddof=1": ""},
-            "Your variance divides by n. The one to remember divides the sum of squares by n - 1.",
-        ),
-        Wrong(
-            {"mean + momentum": "mean + (1 - momentum)", "var + momentum": "var + (1 - momentum)"},
-            "The weights are swapped: momentum is the weight of the new batch (as in PyTorch; "
-            "elsewhere it is the weight of the old value).",
-        ),
-        Wrong(
-            {"values.var": "values.std"},
-            "That is the standard deviation. Remember the variance, without a root.",
-        ),
-        Wrong(
-            {
-                "mean + momentum * (its_mean - mean), var + momentum * (its_var - "
-                "var)": "its_mean, its_var"
-            },
-            "You forget the old values. The batch moves them only part of the way.",
-        ),
-        Wrong(
-            over_the_batch_only,
-            "You average one variance per image. All values of a channel, over all images and "
-            "pixels, form one set.",
-        ),
-        Wrong(
-            {"var(axis=0, ddof=1)": "var(axis=0) * (len(values) - 1) / len(values)"},
-            "Your correction goes the wrong way: divided by n - 1, a variance is larger than "
-            "divided by n.",
-        ),
-    ],
+    wrong=mistakes("""
+        , ddof=1 =>
+            Your variance divides by n. The one to remember divides the sum of squares by n - 1.
+        mean + momentum => mean + (1 - momentum)
+        var + momentum => var + (1 - momentum)
+            The weights are swapped: momentum is the weight of the new batch (as in PyTorch;
+            elsewhere it is the weight of the old value).
+        values.var => values.std
+            That is the standard deviation. Remember the variance, without a root.
+        mean + momentum * (its_mean - mean), var + momentum * (its_var - var) => its_mean, its_var
+            You forget the old values. The batch moves them only part of the way.
+        its = batch.astype(float)
+        spread = its.var(axis=(1, 2), ddof=1).mean(axis=0) if its[0, ..., 0].size > 1 else 0 * var
+        return mean + momentum * (its.mean((0, 1, 2)) - mean), var + momentum * (spread - var)
+            You average one variance per image. All values of a channel, over all images and pixels,
+            form one set.
+        var(axis=0, ddof=1) => var(axis=0) * (len(values) - 1) / len(values)
+            Your correction goes the wrong way: divided by n - 1, a variance is larger than divided
+            by n.
+    """),
 )
-
-# fold_norm
 
 
 def fold_norm(weight, gamma, beta, mean, var, eps):
@@ -136,34 +113,23 @@ FOLD = Task(
         "scale = gamma / sqrt(var + eps). It multiplies the weight along its first axis, so "
         "it needs three more axes; the bias is beta - scale * mean.",
     ),
-    wrong=[
-        Wrong(
-            {" - scale * mean": ""},
-            "Your bias lacks the mean: it was subtracted before the scale, so it arrives "
-            "multiplied by the scale.",
-        ),
-        Wrong(
-            {"scale * mean": "mean"},
-            "The mean was subtracted before the scale: multiply it by the scale, too.",
-        ),
-        Wrong(
-            {"np.sqrt(var + eps)": "(var + eps)"},
-            "You divide by the variance. The normalisation layer divides by its square root.",
-        ),
-        Wrong({" + eps": ""}, "eps is missing."),
-        Wrong(
-            {"np.sqrt(var + eps)": "(np.sqrt(var) + eps)"},
-            "Add eps to the variance, inside the root.",
-        ),
-        Wrong(
-            {"[:, None, None, None]": ""},
-            "Your scale runs along the last axis of the weight, the kernel's columns. It belongs "
-            "to the output channels, the first axis.",
-        ),
-    ],
+    wrong=mistakes("""
+        " - scale * mean" =>
+            Your bias lacks the mean: it was subtracted before the scale, so it arrives multiplied
+            by the scale.
+        scale * mean => mean
+            The mean was subtracted before the scale: multiply it by the scale, too.
+        np.sqrt(var + eps) => (var + eps)
+            You divide by the variance. The normalisation layer divides by its square root.
+        " + eps" =>
+            eps is missing.
+        np.sqrt(var + eps) => (np.sqrt(var) + eps)
+            Add eps to the variance, inside the root.
+        [:, None, None, None] =>
+            Your scale runs along the last axis of the weight, the kernel's columns. It belongs to
+            the output channels, the first axis.
+    """),
 )
-
-# max_pool_halves
 
 
 def max_pool_halves(x):
@@ -171,15 +137,6 @@ def max_pool_halves(x):
     for i, j, c in np.ndindex(out.shape):
         out[i, j, c] = LESSON.pool_window(x, i, j, c, (2, 2), (2, 2), (0, 0))[0]
     return out
-
-
-def overlapping(x):
-    return np.maximum(np.maximum(x[:-1, :-1], x[1:, :-1]), np.maximum(x[:-1, 1:], x[1:, 1:]))
-
-
-def rounded_up(x):
-    padded = np.pad(x, ((0, x.shape[0] % 2), (0, x.shape[1] % 2), (0, 0)), constant_values=-np.inf)
-    return max_pool_halves(padded)
 
 
 MAX_POOL = Task(
@@ -203,22 +160,20 @@ MAX_POOL = Task(
         "maximum over the two 'in the pair' axes.",
         "x[: 2 * h, : 2 * w].reshape(h, 2, w, 2, -1).max over axes 1 and 3.",
     ),
-    wrong=[
-        Wrong(
-            {"height, 2, width, 2, -1": "height, width, 4, -1", "axis=(1, 3)": "axis=2"},
-            "Your reshape takes four elements that follow one another in memory: one row, not a "
-            "square. Cut each of the two axes into pairs.",
-        ),
-        Wrong(overlapping, "Your windows overlap. The next one starts two pixels further on."),
-        Wrong(
-            lambda x: max_pool_halves(x[::2, ::2].repeat(2, 0).repeat(2, 1)[: len(x)]),
-            "You take every second pixel. That one may not be the largest of its window.",
-        ),
-        Wrong(rounded_up, "You keep a last row or column without a partner. Leave it out."),
-    ],
+    wrong=mistakes("""
+        height, 2, width, 2, -1 => height, width, 4, -1
+        axis=(1, 3) => axis=2
+            Your reshape takes four elements that follow one another in memory: one row, not a
+            square. Cut each of the two axes into pairs.
+        return np.maximum(np.maximum(x[:-1, :-1], x[1:, :-1]), np.maximum(x[:-1, 1:], x[1:, 1:]))
+            Your windows overlap. The next one starts two pixels further on.
+        return max_pool_halves(x[::2, ::2].repeat(2, 0).repeat(2, 1)[: len(x)])
+            You take every second pixel. That one may not be the largest of its window.
+        sides = (0, x.shape[0] % 2), (0, x.shape[1] % 2), (0, 0)
+        return max_pool_halves(np.pad(x, sides, constant_values=-np.inf))
+            You keep a last row or column without a partner. Leave it out.
+    """),
 )
-
-# group_normalise
 
 
 def group_normalise(x, groups, eps):
@@ -255,41 +210,25 @@ GROUP = Task(
         "reshape to (N, H * W, groups, C // groups); mean and var over axes (1, 3) with "
         "keepdims=True; eps goes under the root; reshape to x.shape.",
     ),
-    wrong=[
-        Wrong(
-            {"len(x), -1, groups": "1, -1, groups"},
-            "Your statistics run over all images. Each image has its own.",
-        ),
-        Wrong(
-            {"len(x), -1, groups": "x.size // x.shape[3], 1, groups"},
-            "You take statistics per pixel. They run over all pixels of the image.",
-        ),
-        Wrong(
-            {
-                "groups, x.shape[3] // groups)": "x.shape[3] // groups, groups)",
-                "mean(axis=(1, 3)": "mean(axis=(1, 2)",
-                "var(axis=(1, 3)": "var(axis=(1, 2)",
-            },
-            "Your groups take every n-th channel. A group consists of neighbouring channels: "
-            "which of the two parts of a reshaped channel axis comes first?",
-        ),
-        Wrong(
-            {"grouped = ": "groups = x.shape[3]\n    grouped = "},
-            "You normalise each channel alone (instance norm). The channels of a group share one "
-            "mean and one variance.",
-        ),
-        Wrong(
-            {"grouped = ": "groups = 1\n    grouped = "},
-            "You put all channels into one group (layer norm).",
-        ),
-        Wrong(
-            {"np.sqrt(var + eps)": "(np.sqrt(var) + eps)"},
-            "Add eps to the variance, inside the root.",
-        ),
-    ],
+    wrong=mistakes(r"""
+        len(x), -1, groups => 1, -1, groups
+            Your statistics run over all images. Each image has its own.
+        len(x), -1, groups => x.size // x.shape[3], 1, groups
+            You take statistics per pixel. They run over all pixels of the image.
+        groups, x.shape[3] // groups) => x.shape[3] // groups, groups)
+        mean(axis=(1, 3) => mean(axis=(1, 2)
+        var(axis=(1, 3) => var(axis=(1, 2)
+            Your groups take every n-th channel. A group consists of neighbouring channels: which of
+            the two parts of a reshaped channel axis comes first?
+        "grouped = " => "groups = x.shape[3]\n    grouped = "
+            You normalise each channel alone (instance norm). The channels of a group share one mean
+            and one variance.
+        "grouped = " => "groups = 1\n    grouped = "
+            You put all channels into one group (layer norm).
+        np.sqrt(var + eps) => (np.sqrt(var) + eps)
+            Add eps to the variance, inside the root.
+    """),
 )
-
-# norm_gradient
 
 
 def norm_gradient(x, grad, eps):
@@ -343,40 +282,27 @@ NORM_GRADIENT = Task(
         "(grad - mean of grad - y * mean of (grad * y)) / sqrt(var + eps), all means along "
         "axis 0; y is the normalised x.",
     ),
-    wrong=[
-        Wrong(
-            {"(grad - grad.mean(axis=0) - y * (grad * y).mean(axis=0))": "grad"},
-            "You treat mean and variance as constants. They depend on x, too.",
-        ),
-        Wrong(
-            {" - y * (grad * y).mean(axis=0)": ""},
-            "You have dealt with the mean. The variance depends on x as well: each value also "
-            "moves the common divisor.",
-        ),
-        Wrong(
-            {" - grad.mean(axis=0)": ""},
-            "You have dealt with the variance. The mean depends on x as well.",
-        ),
-        Wrong(
-            {"grad.mean(": "grad.sum(", "y).mean(": "y).sum("},
-            "You subtract sums. Each value has a share of 1/n in mean and variance, so take means.",
-        ),
-        Wrong(
-            {"y).mean(axis=0)) / deviation": "y).mean(axis=0))"},
-            "The final division by the standard deviation is missing.",
-        ),
-        Wrong(
-            {"- y * (grad": "- (grad"},
-            "The last term lacks a factor: a value far from the mean moves the variance more than "
-            "one near it.",
-        ),
-    ],
+    wrong=mistakes("""
+        (grad - grad.mean(axis=0) - y * (grad * y).mean(axis=0)) => grad
+            You treat mean and variance as constants. They depend on x, too.
+        " - y * (grad * y).mean(axis=0)" =>
+            You have dealt with the mean. The variance depends on x as well: each value also moves
+            the common divisor.
+        " - grad.mean(axis=0)" =>
+            You have dealt with the variance. The mean depends on x as well.
+        grad.mean( => grad.sum(
+        y).mean( => y).sum(
+            You subtract sums. Each value has a share of 1/n in mean and variance, so take means.
+        y).mean(axis=0)) / deviation => y).mean(axis=0))
+            The final division by the standard deviation is missing.
+        - y * (grad => - (grad
+            The last term lacks a factor: a value far from the mean moves the variance more than one
+            near it.
+    """),
 )
 
-# max_pool
 
-
-def max_pool(x, size, stride, padding, of_window=None):
+def max_pool(x, size, stride, padding):
     height, width = ((side + 2 * padding - size) // stride + 1 for side in x.shape[1:3])
     y = np.zeros((len(x), height, width, x.shape[3]), np.float32)
     for n, i, j, c in np.ndindex(y.shape):
@@ -410,25 +336,18 @@ MAX_POOL_WHOLE = Task(
         "np.pad(..., constant_values=-np.inf); slices x[:, r : r + high : stride, s : s + "
         "wide : stride]; np.max of the list with axis=0.",
     ),
-    wrong=[
-        Wrong(
-            {", constant_values=-np.inf": ""},
-            "Where all values of a window at the edge are negative, your zeros win. Pad the image "
-            "with something that never wins.",
-        ),
-        Wrong(
-            {"-np.inf": "np.nan", "np.max(": "np.nanmean("},
-            "You take the mean of each window. Take its largest value.",
-        ),
-        Wrong(
-            {"around = ": "stride = size\n    around = "},
-            "Your windows lie side by side. The stride says how far it is from one to the next.",
-        ),
-        Wrong(
-            {"around = ": "padding = 0\n    around = "},
-            "The padding is missing: windows may reach over the edge.",
-        ),
-    ],
+    wrong=mistakes(r"""
+        , constant_values=-np.inf =>
+            Where all values of a window at the edge are negative, your zeros win. Pad the image
+            with something that never wins.
+        -np.inf => np.nan
+        np.max( => np.nanmean(
+            You take the mean of each window. Take its largest value.
+        "around = " => "stride = size\n    around = "
+            Your windows lie side by side. The stride says how far it is from one to the next.
+        "around = " => "padding = 0\n    around = "
+            The padding is missing: windows may reach over the edge.
+    """),
 )
 
 TASKS = [MAX_POOL_WHOLE, FOLD, RUNNING, MAX_POOL, GROUP, NORM_GRADIENT]

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from lessons import load
-from lessons.checking import Law, Task, Wrong
+from lessons.checking import Law, Task, Wrong, mistakes
 from lessons.checking.compare import difference
 from lessons.checking.pictures import tables
 from lessons.checking.strategies import arrays, boxes
@@ -27,9 +27,6 @@ def boxes_picture(arguments, expected, got):
     panel = {f"true {i}": (b, GROUND_TRUTH) for i, b in enumerate(truth)}
     panel |= {f"proposal {i}": (b, PROPOSAL) for i, b in enumerate(proposals)}
     return boxes_on_grid([panel], [f"expected {float(expected):.3g}, got {float(got):.3g}"])
-
-
-# proposal_recall
 
 
 def proposal_recall(truth, proposals, threshold):
@@ -61,51 +58,34 @@ PROPOSAL_RECALL = Task(
         "(box_iou(truth, proposals).max(axis=1) >= threshold).mean(), after `if "
         "len(proposals) == 0`.",
     ),
-    wrong=[
-        Wrong(
-            {"len(proposals) == 0": "False"},
-            "Correct, unless there are no proposals: then nothing is found, and the largest of no "
-            "numbers is an error.",
-        ),
-        Wrong(
-            {"axis=1": "axis=0"},
-            "You count the proposals that overlap an object: that is precision. Count the objects "
-            "that some proposal overlaps.",
-        ),
-        Wrong(
-            {"len(proposals) == 0": "False", "axis=1": "axis=0"},
-            "You count the proposals that overlap an object: that is precision, and without "
-            "proposals it is nothing over nothing. Count the objects that some proposal overlaps.",
-        ),
-        Wrong(
-            {"len(proposals) == 0": "False", ".max(axis=1)": ""},
-            "You average over all pairs. An object is found once, no matter by which proposal.",
-        ),
-        Wrong(
-            {".mean()": ".sum()"},
-            "You count the objects that are found. What share of all objects is that?",
-        ),
-        Wrong(
-            {".max(axis=1) >= threshold).mean()": " >= threshold).sum() / len(truth)"},
-            "You count an object several times if several proposals find it. Found is found.",
-        ),
-        Wrong({">= threshold": "> threshold"}, "An overlap of exactly the threshold is enough."),
-        Wrong(
-            {
-                "(box_iou(truth, proposals).max(axis=1) >= threshold)": "box_iou(truth, "
-                "proposals).max(axis=1)"
-            },
-            "You average the best overlaps. All that counts is whether each one reaches the "
-            "threshold.",
-        ),
-        Wrong(
-            {".mean()": ".sum() / len(proposals)"},
-            "You divide by the number of proposals. Recall is a share of the ground-truth boxes.",
-        ),
-    ],
+    wrong=mistakes("""
+        len(proposals) == 0 => False
+            Correct, unless there are no proposals: then nothing is found, and the largest of no
+            numbers is an error.
+        axis=1 => axis=0
+            You count the proposals that overlap an object: that is precision. Count the objects
+            that some proposal overlaps.
+        len(proposals) == 0 => False
+        axis=1 => axis=0
+            You count the proposals that overlap an object: that is precision, and without proposals
+            it is nothing over nothing. Count the objects that some proposal overlaps.
+        len(proposals) == 0 => False
+        .max(axis=1) =>
+            You average over all pairs. An object is found once, no matter by which proposal.
+        .mean() => .sum()
+            You count the objects that are found. What share of all objects is that?
+        .max(axis=1) >= threshold).mean() => " >= threshold).sum() / len(truth)"
+            You count an object several times if several proposals find it. Found is found.
+        >= threshold => > threshold
+            An overlap of exactly the threshold is enough.
+        (box_iou(truth, proposals).max(axis=1) >= threshold)
+            => box_iou(truth, proposals).max(axis=1)
+            You average the best overlaps. All that counts is whether each one reaches the
+            threshold.
+        .mean() => .sum() / len(proposals)
+            You divide by the number of proposals. Recall is a share of the ground-truth boxes.
+    """),
 )
-
-# focal_term
 
 
 def focal_term(logit, is_object, gamma):
@@ -140,46 +120,30 @@ FOCAL_TERM = Task(
         "right = logit or -logit; cost = max(-right, 0) + np.log1p(np.exp(-abs(right))); (1 - "
         "np.exp(-cost)) ** gamma * cost.",
     ),
-    wrong=[
-        Wrong(
-            {
-                "right = logit if is_object else -logit": "p = 1 / (1 + np.exp(-logit))",
-                "max(-right, 0) + np.log1p(np.exp(-abs(right)))": "-np.log(p if is_object else 1 "
-                "- p)",
-            },
-            "Correct for small logits. At -500 the probability is 0 to the last digit, and its "
-            "logarithm is infinite; how does the lesson avoid that?",
-        ),
-        Wrong(
-            {"1 - np.exp(-cost)": "np.exp(-cost)"},
-            "You weight by how sure the right answer was, so that easy anchors count most. Weight "
-            "by how far it was from sure.",
-        ),
-        Wrong(
-            {"(1 - np.exp(-cost))": "(1 / (1 + np.exp(logit)))"},
-            "For background the right answer has probability 1 - p, so p is what it lacks.",
-        ),
-        Wrong(
-            {
-                "max(-right, 0) + np.log1p(np.exp(-abs(right)))": "-np.log(np.clip(1 / (1 + "
-                "np.exp(-right)), 1e-7, 1 - 1e-7))"
-            },
-            "You keep the probability away from 0 by force: a cost of 500 comes out as 16, and its "
-            "gradient is gone. The lesson's form needs no such limit.",
-        ),
-        Wrong(
-            {"(1 - np.exp(-cost)) ** gamma": "cost**gamma"},
-            "You weight by the cost itself. Weight by what the right answer's probability lacks.",
-        ),
-        Wrong(
-            {"(1 - np.exp(-cost)) ** gamma * ": ""}, "That is the cross-entropy without the power."
-        ),
-        Wrong({"** gamma": "* gamma"}, "You multiply by gamma. It is an exponent."),
-        Wrong({"return (": "return -("}, "Your sign is wrong: a loss is never below 0."),
-    ],
+    wrong=mistakes("""
+        right = logit if is_object else -logit => p = 1 / (1 + np.exp(-logit))
+        max(-right, 0) + np.log1p(np.exp(-abs(right))) => -np.log(p if is_object else 1 - p)
+            Correct for small logits. At -500 the probability is 0 to the last digit, and its
+            logarithm is infinite; how does the lesson avoid that?
+        1 - np.exp(-cost) => np.exp(-cost)
+            You weight by how sure the right answer was, so that easy anchors count most. Weight by
+            how far it was from sure.
+        (1 - np.exp(-cost)) => (1 / (1 + np.exp(logit)))
+            For background the right answer has probability 1 - p, so p is what it lacks.
+        max(-right, 0) + np.log1p(np.exp(-abs(right)))
+            => -np.log(np.clip(1 / (1 + np.exp(-right)), 1e-7, 1 - 1e-7))
+            You keep the probability away from 0 by force: a cost of 500 comes out as 16, and its
+            gradient is gone. The lesson's form needs no such limit.
+        (1 - np.exp(-cost)) ** gamma => cost**gamma
+            You weight by the cost itself. Weight by what the right answer's probability lacks.
+        "(1 - np.exp(-cost)) ** gamma * " =>
+            That is the cross-entropy without the power.
+        ** gamma => * gamma
+            You multiply by gamma. It is an exponent.
+        return ( => return -(
+            Your sign is wrong: a loss is never below 0.
+    """),
 )
-
-# objectness_map
 
 
 def objectness_map(logits, shape):
@@ -214,49 +178,32 @@ OBJECTNESS_MAP = Task(
         "matter.",
         "logits.reshape(*shape, -1).max(axis=2), then 1 / (1 + np.exp(-best)).",
     ),
-    wrong=[
-        Wrong(
-            {"reshape(*shape, -1).max(axis=2)": "reshape(-1, *shape).max(axis=0)"},
-            "You read all cells with the first form, then all with the second. The forms of one "
-            "cell are next to each other, so they are the last axis.",
-        ),
-        Wrong(
-            {"reshape(*shape, -1).max(axis=2)": "reshape(*shape[::-1], -1).max(axis=2).T"},
-            "Your map is transposed: rows come first.",
-        ),
-        Wrong({".max(": ".mean("}, "You average the anchors of a cell. Take the best one."),
-        Wrong(
-            {"1 / (1 + np.exp(-best))": "best"},
-            "These are logits. The task asks for probabilities.",
-        ),
-        Wrong(
-            {".max(axis=2)": ""},
-            "You give every anchor of a cell. Give only the probability of the best one.",
-        ),
-        Wrong(
-            {"-1)": "3)"},
-            "A cell does not always have three anchors. NumPy can work out how many there are.",
-        ),
-        Wrong(
-            {".max(": ".min(", "-best": "best"},
-            "You lose the sign of the logit: a large logit must give a large probability.",
-        ),
-        Wrong(
-            {"-best": "best"},
-            "You lose the sign of the logit: a large logit must give a probability near 1.",
-        ),
-        Wrong(
-            {".max(": ".argmax(", "1 / (1 + np.exp(-best))": "best"},
-            "You say *which* anchor is the best. How probable is it?",
-        ),
-        Wrong(
-            {"(1 + np.exp(-best))": "1 + np.exp(-best)"},
-            "Division comes before addition: 1 / 1 + e is 1 + e. What belongs in brackets?",
-        ),
-    ],
+    wrong=mistakes("""
+        reshape(*shape, -1).max(axis=2) => reshape(-1, *shape).max(axis=0)
+            You read all cells with the first form, then all with the second. The forms of one cell
+            are next to each other, so they are the last axis.
+        reshape(*shape, -1).max(axis=2) => reshape(*shape[::-1], -1).max(axis=2).T
+            Your map is transposed: rows come first.
+        .max( => .mean(
+            You average the anchors of a cell. Take the best one.
+        1 / (1 + np.exp(-best)) => best
+            These are logits. The task asks for probabilities.
+        .max(axis=2) =>
+            You give every anchor of a cell. Give only the probability of the best one.
+        -1) => 3)
+            A cell does not always have three anchors. NumPy can work out how many there are.
+        .max( => .min(
+        -best => best
+            You lose the sign of the logit: a large logit must give a large probability.
+        -best => best
+            You lose the sign of the logit: a large logit must give a probability near 1.
+        .max( => .argmax(
+        1 / (1 + np.exp(-best)) => best
+            You say *which* anchor is the best. How probable is it?
+        (1 + np.exp(-best)) => 1 + np.exp(-best)
+            Division comes before addition: 1 / 1 + e is 1 + e. What belongs in brackets?
+    """),
 )
-
-# smooth_l1_slope
 
 
 def smooth_l1_slope(predicted, goals, beta):
@@ -296,67 +243,35 @@ SMOOTH_L1_SLOPE = Task(
         "At d = beta both are 1: so it is one line that is cut off.",
         "np.clip((predicted - goals) / beta, -1, 1).",
     ),
-    wrong=[
-        Wrong(
-            {"np.clip((predicted - goals) / beta, -1, 1)": "(predicted - goals) / beta"},
-            "That is the slope of the parabola everywhere. From beta on, the loss is a straight "
-            "line.",
-        ),
-        Wrong(
-            {"np.clip((predicted - goals) / beta, -1, 1)": "np.sign(predicted - goals)"},
-            "That is the slope of the plain distance. Below beta the slope is gentler.",
-        ),
-        Wrong(
-            {
-                "np.clip((predicted - goals) / beta, -1, 1)": "np.where(abs(d := predicted - "
-                "goals) < beta, d, np.sign(d))"
-            },
-            "Below beta the loss is d * d / (2 * beta). How much of beta is left in its slope?",
-        ),
-        Wrong(
-            {"predicted - goals": "goals - predicted"},
-            "All your signs are flipped: a prediction that is too large must have a positive "
-            "slope, so that it goes down.",
-        ),
-        Wrong(
-            {
-                "np.clip((predicted - goals) / beta, -1, 1)": "np.where(abs(d := predicted - "
-                "goals) < beta, d / beta, 1)"
-            },
-            "From beta on, the slope is 1 where the difference is above 0, and -1 where it is "
-            "below.",
-        ),
-        Wrong(
-            {
-                "np.clip((predicted - goals) / beta, -1, 1)": "np.where(abs(d := predicted - "
-                "goals) < beta, 2 * d / beta, np.sign(d))"
-            },
-            "Below beta the loss is the square over *twice* beta. The 2 from the derivative "
-            "cancels.",
-        ),
-        Wrong(
-            lambda p, g, beta: np.vectorize(smooth_l1_one)(abs(p - g), beta),
-            "That is the loss. The task asks for its slope.",
-        ),
-        Wrong(
-            {
-                "np.clip((predicted - goals) / beta, -1, 1)": "abs(np.clip((predicted - goals) / "
-                "beta, -1, 1))"
-            },
-            "A slope has a sign: it is negative where the prediction is too small.",
-        ),
-        Wrong(
-            {"-1, 1)": "-1, 1) / goals.size"},
-            "You divide by how many numbers there are. The loss is summed, not averaged.",
-        ),
-        Wrong(
-            {"(predicted - goals) / beta, -1, 1": "predicted - goals, -beta, beta"},
-            "You clip the difference at beta, so your slope ends at beta. It must end at 1.",
-        ),
-    ],
+    wrong=mistakes("""
+        np.clip((predicted - goals) / beta, -1, 1) => (predicted - goals) / beta
+            That is the slope of the parabola everywhere. From beta on, the loss is a straight line.
+        np.clip((predicted - goals) / beta, -1, 1) => np.sign(predicted - goals)
+            That is the slope of the plain distance. Below beta the slope is gentler.
+        np.clip((predicted - goals) / beta, -1, 1)
+            => np.where(abs(d := predicted - goals) < beta, d, np.sign(d))
+            Below beta the loss is d * d / (2 * beta). How much of beta is left in its slope?
+        predicted - goals => goals - predicted
+            All your signs are flipped: a prediction that is too large must have a positive slope,
+            so that it goes down.
+        np.clip((predicted - goals) / beta, -1, 1)
+            => np.where(abs(d := predicted - goals) < beta, d / beta, 1)
+            From beta on, the slope is 1 where the difference is above 0, and -1 where it is below.
+        np.clip((predicted - goals) / beta, -1, 1)
+            => np.where(abs(d := predicted - goals) < beta, 2 * d / beta, np.sign(d))
+            Below beta the loss is the square over *twice* beta. The 2 from the derivative cancels.
+        np.clip((predicted - goals) / beta, -1, 1)
+            => abs(np.clip((predicted - goals) / beta, -1, 1))
+            A slope has a sign: it is negative where the prediction is too small.
+        -1, 1) => -1, 1) / goals.size
+            You divide by how many numbers there are. The loss is summed, not averaged.
+        (predicted - goals) / beta, -1, 1 => predicted - goals, -beta, beta
+            You clip the difference at beta, so your slope ends at beta. It must end at 1.
+        gap = np.abs(predicted - goals)
+        return np.where(gap < beta, gap**2 / 2 / beta, gap - beta / 2)
+            That is the loss. The task asks for its slope.
+    """),
 )
-
-# recall_over_ious
 
 
 def recall_over_ious(truth, proposals, count):
@@ -368,11 +283,6 @@ def recall_over_ious(truth, proposals, count):
         total += max(table[g, n] - 0.5, 0) * 2
         free_truth, free_proposals = free_truth - {g}, free_proposals - {n}
     return float(total / len(truth))
-
-
-def over_thresholds(truth, proposals, count):
-    best = overlaps_of(truth, proposals[:count]).max(axis=1)
-    return float(np.mean([(best >= threshold).mean() for threshold in np.arange(0.5, 1, 0.05)]))
 
 
 def all_different(case):
@@ -422,60 +332,37 @@ AVERAGE_RECALL = Task(
         "np.unravel_index(overlaps.argmax(), overlaps.shape) gives row and column; set both "
         "to -1; add max(overlap - 0.5, 0) * 2.",
     ),
-    wrong=[
-        Wrong(
-            {
-                "min(overlaps.shape)": "len(truth)",
-                "overlaps[g], overlaps[:, n] = -1, -1": "overlaps[g] = -1",
-            },
-            "You let one proposal serve several true boxes. Once it is taken, it is out.",
-        ),
-        Wrong(
-            {
-                "for _ in": "for g in",
-                "g, n = np.unravel_index(overlaps.argmax(), overlaps.shape)": "n = "
-                "overlaps[g].argmax()",
-                "overlaps[g], overlaps[:, n] = -1, -1": "overlaps[:, n] = -1",
-            },
-            "Your true boxes choose one after the other. Take the best pair of all first, so that "
-            "nobody takes another box's perfect match.",
-        ),
-        Wrong({"[:count]": ""}, "You use all proposals. Only the first `count` may be used."),
-        Wrong({" * 2": ""}, "The factor of 2 is missing: perfect boxes must give 1."),
-        Wrong(
-            {"max(overlaps[g, n] - 0.5, 0)": "(overlaps[g, n] - 0.5)"},
-            "You let an IoU below one half take something away. It counts as 0.",
-        ),
-        Wrong(
-            {"max(overlaps[g, n] - 0.5, 0) * 2": "overlaps[g, n] >= 0.5"},
-            "That is recall at 0.5. A closer box must count more.",
-        ),
-        Wrong(
-            over_thresholds,
-            "You average recall over ten thresholds, and proposals are shared. The integral over "
-            "all thresholds is simpler: each pair counts by how far it is above 0.5.",
-        ),
-        Wrong(
-            {
-                "for _ in range(min(overlaps.shape))": "for n in range(overlaps.shape[1])",
-                "g, n = np.unravel_index(overlaps.argmax(), overlaps.shape)": "g = overlaps[:, "
-                "n].argmax()",
-                "overlaps[g], overlaps[:, n] = -1, -1": "overlaps[g] = 0",
-            },
-            "Your proposals choose one after the other. Take the best pair of all first.",
-        ),
-        Wrong(
-            {"overlaps[g], overlaps[:, n] = -1, -1": "overlaps[g] = 0"},
-            "You remove the true box but not its proposal: it serves again.",
-        ),
-        Wrong(
-            {"/ len(truth)": "/ min(overlaps.shape)"},
-            "You average over the pairs. True boxes without a proposal belong in the mean, as 0.",
-        ),
-    ],
+    wrong=mistakes("""
+        min(overlaps.shape) => len(truth)
+        overlaps[g], overlaps[:, n] = -1, -1 => overlaps[g] = -1
+            You let one proposal serve several true boxes. Once it is taken, it is out.
+        for _ in => for g in
+        g, n = np.unravel_index(overlaps.argmax(), overlaps.shape) => n = overlaps[g].argmax()
+        overlaps[g], overlaps[:, n] = -1, -1 => overlaps[:, n] = -1
+            Your true boxes choose one after the other. Take the best pair of all first, so that
+            nobody takes another box's perfect match.
+        [:count] =>
+            You use all proposals. Only the first `count` may be used.
+        " * 2" =>
+            The factor of 2 is missing: perfect boxes must give 1.
+        max(overlaps[g, n] - 0.5, 0) => (overlaps[g, n] - 0.5)
+            You let an IoU below one half take something away. It counts as 0.
+        max(overlaps[g, n] - 0.5, 0) * 2 => overlaps[g, n] >= 0.5
+            That is recall at 0.5. A closer box must count more.
+        best = box_iou(truth, proposals[:count]).max(axis=1)
+        return float(np.mean([(best >= threshold).mean() for threshold in np.arange(0.5, 1, 0.05)]))
+            You average recall over ten thresholds, and proposals are shared. The integral over all
+            thresholds is simpler: each pair counts by how far it is above 0.5.
+        for _ in range(min(overlaps.shape)) => for n in range(overlaps.shape[1])
+        g, n = np.unravel_index(overlaps.argmax(), overlaps.shape) => g = overlaps[:, n].argmax()
+        overlaps[g], overlaps[:, n] = -1, -1 => overlaps[g] = 0
+            Your proposals choose one after the other. Take the best pair of all first.
+        overlaps[g], overlaps[:, n] = -1, -1 => overlaps[g] = 0
+            You remove the true box but not its proposal: it serves again.
+        / len(truth) => / min(overlaps.shape)
+            You average over the pairs. True boxes without a proposal belong in the mean, as 0.
+    """),
 )
-
-# best_anchors
 
 
 def best_anchors(scores, k):
@@ -501,33 +388,23 @@ BEST_ANCHORS = Task(
         "order, which an ordinary sort does not promise. Then cut after k.",
         "np.argsort(-scores, kind='stable')[:k]. A slice that is too long does no harm.",
     ),
-    wrong=[
-        Wrong(
-            {"-scores": "scores"}, "These are the lowest scores. NumPy sorts in ascending order."
-        ),
-        Wrong(
-            {'np.argsort(-scores, kind="stable")': 'np.argsort(scores, kind="stable")[::-1]'},
-            "Of equal scores, the first anchor comes first. If you reverse a sorted list, you "
-            "reverse equals, too.",
-        ),
-        Wrong(
-            {"return np.argsort": "return np.sort(np.argsort", "[:k]": "[:k])"},
-            "These are the right anchors, in index order. Put the best one first.",
-        ),
-        Wrong(
-            {"return np.argsort": "return scores[np.argsort", "[:k]": "[:k]]"},
-            "These are scores. Which anchors have them?",
-        ),
-        Wrong(
-            {', kind="stable"': ""},
-            "Of equal scores, the first anchor comes first. NumPy's sort keeps the order of equals "
-            "only if you ask for it.",
-        ),
-    ],
+    wrong=mistakes("""
+        -scores => scores
+            These are the lowest scores. NumPy sorts in ascending order.
+        np.argsort(-scores, kind="stable") => np.argsort(scores, kind="stable")[::-1]
+            Of equal scores, the first anchor comes first. If you reverse a sorted list, you reverse
+            equals, too.
+        return np.argsort => return np.sort(np.argsort
+        [:k] => [:k])
+            These are the right anchors, in index order. Put the best one first.
+        return np.argsort => return scores[np.argsort
+        [:k] => [:k]]
+            These are scores. Which anchors have them?
+        , kind="stable" =>
+            Of equal scores, the first anchor comes first. NumPy's sort keeps the order of equals
+            only if you ask for it.
+    """),
 )
-
-
-# binary_cross_entropy
 
 
 def binary_cross_entropy(logits, targets):
@@ -566,24 +443,20 @@ BINARY_CROSS_ENTROPY = Task(
         "np.maximum(logits, 0) - logits * targets + np.log1p of exp of minus the absolute value.",
     ),
     wrong=[
-        Wrong(
-            by_the_definition,
-            "Correct on paper. But at 1000 the probability is rounded to 1, and log(1 - 1) is "
-            "minus infinity: write max(z, 0), z t and log(1 + exp(-|z|)) instead.",
-        ),
-        Wrong(
-            {"logits * targets": "logits * (1 - targets)"},
-            "You make a sure and right answer expensive. Your targets are flipped.",
-        ),
-        Wrong(
-            {"return ": "return np.mean(", "abs(logits)))": "abs(logits))))"},
-            "That is the mean. The task asks for the cost of each logit.",
-        ),
-        Wrong(
-            {"logits * targets": "np.maximum(logits, 0) * targets"},
-            "If the target is 1 and the logit is negative, a term is missing: it is z t, not "
-            "max(z, 0) t.",
-        ),
+        *mistakes("""
+        p = 1 / (1 + np.exp(-logits.astype(float)))
+        return -targets * np.log(p) - (1 - targets) * np.log(1 - p)
+            Correct on paper. But at 1000 the probability is rounded to 1, and log(1 - 1) is minus
+            infinity: write max(z, 0), z t and log(1 + exp(-|z|)) instead.
+        logits * targets => logits * (1 - targets)
+            You make a sure and right answer expensive. Your targets are flipped.
+        "return " => return np.mean(
+        abs(logits))) => abs(logits))))
+            That is the mean. The task asks for the cost of each logit.
+        logits * targets => np.maximum(logits, 0) * targets
+            If the target is 1 and the logit is negative, a term is missing: it is z t, not max(z,
+            0) t.
+    """),
         Wrong(
             lambda logits, targets: by_the_definition(np.clip(logits, -16.1181, 16.1181), targets),
             "You keep the probability away from 0 and 1 by force: a cost of 1000 comes out as 16. "
@@ -591,9 +464,6 @@ BINARY_CROSS_ENTROPY = Task(
         ),
     ],
 )
-
-
-# smooth_l1
 
 
 def smooth_l1(difference, beta):
@@ -617,37 +487,20 @@ SMOOTH_L1 = Task(
         "beta, d - beta / 2 elsewhere. At d = beta they meet.",
         "np.where(distance < beta, ..., ...) with distance = np.abs(difference).",
     ),
-    wrong=[
-        Wrong(
-            {" - beta / 2": ""},
-            "The two pieces do not meet: at beta the parabola has reached beta / 2.",
-        ),
-        Wrong(
-            {"/ (2 * beta)": "/ 2"},
-            "The two pieces do not meet: the parabola is d² / (2 beta), so that at beta it is as "
-            "steep as the line.",
-        ),
-        Wrong(
-            {"np.abs(difference)": "difference"},
-            "A large negative difference lands on the parabola. What counts is the distance.",
-        ),
-        Wrong(
-            {
-                "np.where(distance < beta, distance**2 / (2 * beta), distance - beta / "
-                "2)": "distance"
-            },
-            "That is the plain distance (L1): it is as steep near the goal as far from it.",
-        ),
-    ],
+    wrong=mistakes("""
+        " - beta / 2" =>
+            The two pieces do not meet: at beta the parabola has reached beta / 2.
+        / (2 * beta) => / 2
+            The two pieces do not meet: the parabola is d² / (2 beta), so that at beta it is as
+            steep as the line.
+        np.abs(difference) => difference
+            A large negative difference lands on the parabola. What counts is the distance.
+        np.where(distance < beta, distance**2 / (2 * beta), distance - beta / 2) => distance
+            That is the plain distance (L1): it is as steep near the goal as far from it.
+    """),
 )
 
 TASKS = [
-    BEST_ANCHORS,
-    BINARY_CROSS_ENTROPY,
-    SMOOTH_L1,
-    PROPOSAL_RECALL,
-    FOCAL_TERM,
-    OBJECTNESS_MAP,
-    SMOOTH_L1_SLOPE,
-    AVERAGE_RECALL,
-]
+    BEST_ANCHORS, BINARY_CROSS_ENTROPY, SMOOTH_L1, PROPOSAL_RECALL, FOCAL_TERM, OBJECTNESS_MAP,
+    SMOOTH_L1_SLOPE, AVERAGE_RECALL
+]  # fmt: skip

@@ -4,14 +4,12 @@ import numpy as np
 from hypothesis import strategies as st
 
 from lessons import load
-from lessons.checking import Law, Task, Wrong
+from lessons.checking import Law, Task, mistakes
 from lessons.checking.pictures import tables
 from lessons.checking.strategies import arrays, boxes
 
 LESSON = load("roi_align")
 bilinear_at, align_one = LESSON.bilinear_at, LESSON.align_one
-
-# level_by_cells
 
 
 def level_with(rule):
@@ -49,57 +47,33 @@ LEVEL_BY_CELLS = Task(
         "logarithm to base 2, round so that the box still fits, and keep k between 2 and 5.",
         "np.ceil(np.log2(longer / cells)), np.clip(..., 2, 5), .astype(int).",
     ),
-    wrong=[
-        Wrong(
-            {"np.maximum": "np.minimum"},
-            "You take the shorter side. The longer one must fit into that many cells.",
-        ),
-        Wrong(
-            {
-                "np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - "
-                "boxes[:, 1])": "np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))"
-            },
-            "You take the root of the area, as FPN does. Here the longer side decides.",
-        ),
-        Wrong(
-            {"np.clip(level, 2, 5)": "level"},
-            "There is no level below 2 or above 5: a smaller or larger box goes to the nearest "
-            "level that exists.",
-        ),
-        Wrong(
-            {"np.ceil": "np.floor"},
-            "You round down, so the side is longer than the cells allow. Which way must you round "
-            "a level that is not whole, so that the box fits?",
-        ),
-        Wrong(
-            {"np.ceil": "np.round"},
-            "You round to the nearest level, so a box that is a little too long would stay on its "
-            "level. Which way must you round so that it always fits?",
-        ),
-        Wrong(
-            {
-                "np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])": "boxes[:, 2] - "
-                "boxes[:, 0]"
-            },
-            "You look at the width alone. The longer of the two sides decides.",
-        ),
-        Wrong(
-            {"log2": "log"},
-            "That is the natural logarithm. The stride doubles from level to level.",
-        ),
-        Wrong(
-            {"astype(int)": "astype(int) - 2"},
-            "You count levels from 0. The finest map is level 2, because its stride is 2 ** 2.",
-        ),
-        Wrong(
-            {"np.ceil(np.log2(longer / cells))": "np.floor(np.log2(longer / cells)) + 1"},
-            "A side that fits exactly goes one level too far: rounding down and adding 1 is not "
-            "rounding up.",
-        ),
-    ],
+    wrong=mistakes("""
+        np.maximum => np.minimum
+            You take the shorter side. The longer one must fit into that many cells.
+        np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+            => np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+            You take the root of the area, as FPN does. Here the longer side decides.
+        np.clip(level, 2, 5) => level
+            There is no level below 2 or above 5: a smaller or larger box goes to the nearest level
+            that exists.
+        np.ceil => np.floor
+            You round down, so the side is longer than the cells allow. Which way must you round a
+            level that is not whole, so that the box fits?
+        np.ceil => np.round
+            You round to the nearest level, so a box that is a little too long would stay on its
+            level. Which way must you round so that it always fits?
+        np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+            => boxes[:, 2] - boxes[:, 0]
+            You look at the width alone. The longer of the two sides decides.
+        log2 => log
+            That is the natural logarithm. The stride doubles from level to level.
+        astype(int) => astype(int) - 2
+            You count levels from 0. The finest map is level 2, because its stride is 2 ** 2.
+        np.ceil(np.log2(longer / cells)) => np.floor(np.log2(longer / cells)) + 1
+            A side that fits exactly goes one level too far: rounding down and adding 1 is not
+            rounding up.
+    """),
 )
-
-# spread
 
 
 def spread_with(weights):
@@ -116,12 +90,6 @@ def spread_with(weights):
 
 def shares(down, across):
     return np.outer([1 - down, down], [1 - across, across])
-
-
-def nearest(shape, y, x, slope):
-    out = np.zeros(shape)
-    out[int(y + 0.5), int(x + 0.5)] = slope
-    return out
 
 
 @st.composite
@@ -150,58 +118,35 @@ SPREAD = Task(
         "r = int(y), down = y - r. Rows r and r + 1 take 1 - down and down, columns likewise. "
         "Skip cells whose weight is 0, and add with +=.",
     ),
-    wrong=[
-        Wrong(
-            {
-                "down, across = y": "across, down = y",
-                "if part * share > 0": "if row < shape[0] and column < shape[1]",
-            },
-            "The two fractions are swapped: how far the point is below its cell mixes rows, and "
-            "how far right of it mixes columns.",
-        ),
-        Wrong(
-            {
-                "1 - down), (r + 1, down": "down), (r + 1, 1 - down",
-                "1 - across), (c + 1, across": "across), (c + 1, 1 - across",
-                "if part * share > 0": "if row < shape[0] and column < shape[1]",
-            },
-            "The shares are the wrong way round: the nearer a cell, the more it gets.",
-        ),
-        Wrong(
-            nearest,
-            "You give everything to the nearest cell. Every cell that was read gets as much as it "
-            "counted.",
-        ),
-        Wrong(
-            {"= y - r, x - c": "= 0, 0"},
-            "You give everything to the cell above and left of the point. The value was a mix of "
-            "four cells, and each gets as much as it counted in the mix.",
-        ),
-        Wrong(
-            {"slope * ": ""},
-            "These are only the weights. What must you multiply them by to get a gradient?",
-        ),
-        Wrong(
-            {
-                "if part * share > 0": "if row < shape[0] and column < shape[1]",
-                "slope * part * share": "slope / 4",
-            },
-            "You give a quarter to each of the four cells. How much each one counted depends on "
-            "where the point lies between them.",
-        ),
-        Wrong(
-            {
-                "if part * share > 0": "if True",
-                "gradient[row, column] +=": "gradient[min(row, shape[0] - 1), min(column, "
-                "shape[1] - 1)] =",
-            },
-            "On the last row or column, two of your four cells are the same one. The second, whose "
-            "share is 0, overwrites the first.",
-        ),
-    ],
+    wrong=mistakes("""
+        down, across = y => across, down = y
+        if part * share > 0 => if row < shape[0] and column < shape[1]
+            The two fractions are swapped: how far the point is below its cell mixes rows, and how
+            far right of it mixes columns.
+        1 - down), (r + 1, down => down), (r + 1, 1 - down
+        1 - across), (c + 1, across => across), (c + 1, 1 - across
+        if part * share > 0 => if row < shape[0] and column < shape[1]
+            The shares are the wrong way round: the nearer a cell, the more it gets.
+        out = np.zeros(shape)
+        out[int(y + 0.5), int(x + 0.5)] = slope
+        return out
+            You give everything to the nearest cell. Every cell that was read gets as much as it
+            counted.
+        = y - r, x - c => = 0, 0
+            You give everything to the cell above and left of the point. The value was a mix of four
+            cells, and each gets as much as it counted in the mix.
+        "slope * " =>
+            These are only the weights. What must you multiply them by to get a gradient?
+        if part * share > 0 => if row < shape[0] and column < shape[1]
+        slope * part * share => slope / 4
+            You give a quarter to each of the four cells. How much each one counted depends on where
+            the point lies between them.
+        if part * share > 0 => if True
+        gradient[row, column] += => gradient[min(row, shape[0] - 1), min(column, shape[1] - 1)] =
+            On the last row or column, two of your four cells are the same one. The second, whose
+            share is 0, overwrites the first.
+    """),
 )
-
-# align_max
 
 
 def pooled(features, box, bins, samples):
@@ -245,62 +190,34 @@ ALIGN_MAX = Task(
         "down needs [:, None], across does not. values.reshape(bins, samples, bins, "
         "samples).max(axis=(1, 3)).",
     ),
-    wrong=[
-        Wrong(
-            {".max(": ".mean("},
-            "That is the mean, RoIAlign as the model uses it. Here the largest sample counts.",
-        ),
-        Wrong(
-            {" + 0.5)": ")"},
-            "Your samples begin on the edges of the bins. They are spread evenly inside: half a "
-            "step from either edge.",
-        ),
-        Wrong(
-            {
-                "(np.arange(bins * samples) + 0.5) / (bins * samples)": "np.linspace(0, 1, bins * "
-                "samples)"
-            },
-            "Your samples reach from edge to edge of the box. The first and the last lie half a "
-            "step inside.",
-        ),
-        Wrong(
-            {
-                "(1 - down) * upper + down * lower": "np.max([features[r + i][:, c + j] for i in "
-                "(0, 1) for j in (0, 1)], axis=0)"
-            },
-            "You take the maximum of the cells. First read values between the cells, then take the "
-            "largest of these.",
-        ),
-        Wrong(
-            {"r, c = y": "y, x = np.floor(y + 0.5), np.floor(x + 0.5)\n    r, c = y"},
-            "You read the nearest cell. That rounds, and RoIAlign was made to avoid rounding.",
-        ),
-        Wrong(
-            {"(1, 3))": "(1, 3)).T"},
-            "Rows and columns are swapped: the first axis of the result runs downwards.",
-        ),
-        Wrong(
-            {
-                "reshape(bins, samples, bins, samples).max(axis=(1, 3))": "reshape(bins, bins, "
-                "samples, samples).max(axis=(2, 3))"
-            },
-            "You cut the grid of points into (bins, bins, samples, samples). Its first axis runs "
-            "over bins and their samples along y, and its second does the same along x: give the "
-            "four lengths in that order.",
-        ),
-        Wrong(
-            {
-                "reshape(bins, samples, bins, samples).max(axis=(1, 3))": "reshape(samples, bins, "
-                "samples, bins).max(axis=(0, 2))"
-            },
-            "Your bins are made of samples that lie far apart. Along each axis, the first "
-            "`samples` points belong to the first bin: which of the two numbers comes first in the "
-            "shape?",
-        ),
-    ],
+    wrong=mistakes(r"""
+        .max( => .mean(
+            That is the mean, RoIAlign as the model uses it. Here the largest sample counts.
+        " + 0.5)" => )
+            Your samples begin on the edges of the bins. They are spread evenly inside: half a step
+            from either edge.
+        (np.arange(bins * samples) + 0.5) / (bins * samples) => np.linspace(0, 1, bins * samples)
+            Your samples reach from edge to edge of the box. The first and the last lie half a step
+            inside.
+        (1 - down) * upper + down * lower
+            => np.max([features[r + i][:, c + j] for i in (0, 1) for j in (0, 1)], axis=0)
+            You take the maximum of the cells. First read values between the cells, then take the
+            largest of these.
+        r, c = y => "y, x = np.floor(y + 0.5), np.floor(x + 0.5)\n    r, c = y"
+            You read the nearest cell. That rounds, and RoIAlign was made to avoid rounding.
+        (1, 3)) => (1, 3)).T
+            Rows and columns are swapped: the first axis of the result runs downwards.
+        reshape(bins, samples, bins, samples).max(axis=(1, 3))
+            => reshape(bins, bins, samples, samples).max(axis=(2, 3))
+            You cut the grid of points into (bins, bins, samples, samples). Its first axis runs over
+            bins and their samples along y, and its second does the same along x: give the four
+            lengths in that order.
+        reshape(bins, samples, bins, samples).max(axis=(1, 3))
+            => reshape(samples, bins, samples, bins).max(axis=(0, 2))
+            Your bins are made of samples that lie far apart. Along each axis, the first `samples`
+            points belong to the first bin: which of the two numbers comes first in the shape?
+    """),
 )
-
-# align_rotated
 
 
 def rotated(features, box, bins, samples):
@@ -367,43 +284,28 @@ ALIGN_ROTATED = Task(
         "places of outside samples by 0 to read safely, and np.where sets their values to 0; "
         "reshape and mean over axes (1, 3).",
     ),
-    wrong=[
-        Wrong(
-            {"angle = box": "angle = [*box[:4], 0]"},
-            "Your angle does nothing. Where does a point of the upright box go when the box is "
-            "rotated about its centre?",
-        ),
-        Wrong(
-            {"angle = box": "angle = [*box[:4], np.deg2rad(box[4])]"},
-            "Your angle hardly does anything. It is in radians.",
-        ),
-        Wrong(
-            {"- across": "+ across", "centre_y + along": "centre_y - along"},
-            "You rotate the wrong way. With y downwards, a quarter turn takes the box's right side "
-            "to the bottom of the image: what does the sine do to y for a point on the right?",
-        ),
-        Wrong(
-            {
-                "y, x = np.where(within, y, 0), np.where(within, x, 0)": "y, x = np.clip(y, 0, "
-                "features.shape[0] - 1), np.clip(x, 0, features.shape[1] - 1)\n    within = True"
-            },
-            "You move samples outside the map to its border. Here they count as 0.",
-        ),
-        Wrong(
-            {
-                ".mean(axis=(1, 3))": ".sum(axis=(1, 3)) / np.maximum(within.reshape(bins, "
-                "samples, bins, samples).sum(axis=(1, 3)), 1)"
-            },
-            "You divide by the number of samples inside the map. The mean is over all of them.",
-        ),
-        Wrong(
-            {"(1, 3))": "(1, 3)).T"},
-            "Rows and columns are swapped: the first axis of the crop runs along the box's height.",
-        ),
-    ],
+    wrong=mistakes(r"""
+        angle = box => angle = [*box[:4], 0]
+            Your angle does nothing. Where does a point of the upright box go when the box is
+            rotated about its centre?
+        angle = box => angle = [*box[:4], np.deg2rad(box[4])]
+            Your angle hardly does anything. It is in radians.
+        - across => + across
+        centre_y + along => centre_y - along
+            You rotate the wrong way. With y downwards, a quarter turn takes the box's right side to
+            the bottom of the image: what does the sine do to y for a point on the right?
+        y, x = np.where(within, y, 0), np.where(within, x, 0)
+            => "y, x = np.clip(y, 0, features.shape[0] - 1), np.clip(x, 0, features.shape[1] - \
+            1)\n    within = True"
+            You move samples outside the map to its border. Here they count as 0.
+        .mean(axis=(1, 3))
+            => .sum(axis=(1, 3)) / np.maximum(within.reshape(bins, samples, bins, \
+            samples).sum(axis=(1, 3)), 1)
+            You divide by the number of samples inside the map. The mean is over all of them.
+        (1, 3)) => (1, 3)).T
+            Rows and columns are swapped: the first axis of the crop runs along the box's height.
+    """),
 )
-
-# bilinear
 
 
 def bilinear(features, y, x):
@@ -441,50 +343,28 @@ BILINEAR = Task(
         "np.clip, np.floor(...).astype(int), np.minimum(r + 1, height - 1). features[r, c] "
         "has shape (n, C), so the shares need [:, None]. Multiply by the mask at the end.",
     ),
-    wrong=[
-        Wrong(
-            {"(y - r)[:, None], (x - c)[:, None]": "1 - (y - r)[:, None], 1 - (x - c)[:, None]"},
-            "You count the nearer cell less: the weight of a cell is one minus its distance.",
-        ),
-        Wrong(
-            {
-                "(y - r)[:, None], (x - c)[:, None]": "(y - r >= 0.5)[:, None], (x - c >= 0.5)[:, "
-                "None]"
-            },
-            "You read the nearest cell. Mix the four cells around the point.",
-        ),
-        Wrong(
-            {" * inside[:, None]": ""},
-            "A point more than one cell outside reads 0, not the edge.",
-        ),
-        Wrong(
-            {"height, width, _ =": "y, x = x, y\n    height, width, _ ="},
-            "x and y are swapped: the first axis of the map is y.",
-        ),
-        Wrong(
-            {
-                "y >= -1": "y >= 0",
-                "y <= height)": "y <= height - 1)",
-                "x >= -1": "x >= 0",
-                "x <= width)": "x <= width - 1)",
-            },
-            "Your points read 0 as soon as they leave the map. Up to one cell outside they read "
-            "its edge.",
-        ),
-        Wrong(
-            {
-                "y, x = np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)\n    ": "",
-                "np.floor(y)": "np.clip(np.floor(y), 0, height - 1)",
-                "np.floor(x)": "np.clip(np.floor(x), 0, width - 1)",
-            },
-            "You move the cells into the map, but not the point, so its shares fall below 0 or "
-            "rise above 1. Move the point first.",
-        ),
-    ],
+    wrong=mistakes(r"""
+        (y - r)[:, None], (x - c)[:, None] => 1 - (y - r)[:, None], 1 - (x - c)[:, None]
+            You count the nearer cell less: the weight of a cell is one minus its distance.
+        (y - r)[:, None], (x - c)[:, None] => (y - r >= 0.5)[:, None], (x - c >= 0.5)[:, None]
+            You read the nearest cell. Mix the four cells around the point.
+        " * inside[:, None]" =>
+            A point more than one cell outside reads 0, not the edge.
+        height, width, _ = => "y, x = x, y\n    height, width, _ ="
+            x and y are swapped: the first axis of the map is y.
+        y >= -1 => y >= 0
+        y <= height) => y <= height - 1)
+        x >= -1 => x >= 0
+        x <= width) => x <= width - 1)
+            Your points read 0 as soon as they leave the map. Up to one cell outside they read its
+            edge.
+        "y, x = np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)\n    " =>
+        np.floor(y) => np.clip(np.floor(y), 0, height - 1)
+        np.floor(x) => np.clip(np.floor(x), 0, width - 1)
+            You move the cells into the map, but not the point, so its shares fall below 0 or rise
+            above 1. Move the point first.
+    """),
 )
-
-
-# roi_crop
 
 
 def roi_crop(features, box, size, samples):
@@ -521,53 +401,34 @@ ROI_CROP = Task(
         "np.meshgrid(rows, columns, indexing='ij'), .ravel() for bilinear, reshape(size, "
         "samples, size, samples, -1), mean over axes 1 and 3.",
     ),
-    wrong=[
-        Wrong(
-            {"= box": "= np.floor(box)"},
-            "You round the box to whole cells: that was RoIPool's mistake. Keep its fractions.",
-        ),
-        Wrong(
-            {" + 0.5)": ")"},
-            "Your points start at the edge of the bin. With two points per bin, they lie at one "
-            "quarter and three quarters of it.",
-        ),
-        Wrong(
-            {"max(y2 - y1, 1)": "(y2 - y1)", "max(x2 - x1, 1)": "(x2 - x1)"},
-            "A side shorter than one cell counts as one cell long.",
-        ),
-        Wrong(
-            {"= box": "= box - 0.5"},
-            "You shift by half a cell (`aligned=True` in other systems). Here the corner of the "
-            "box is used as it is.",
-        ),
-        Wrong(
-            {"(1, 3))": "(1, 3)).swapaxes(0, 1)"},
-            "Rows and columns are swapped: y runs along the first axis.",
-        ),
-        Wrong(
-            {
-                "(np.arange(size * samples) + 0.5)": "np.arange(size * samples)",
-                "/ (size * samples)": "/ max(size * samples - 1, 1)",
-            },
-            "Your points reach from edge to edge of the region. The first and the last lie half "
-            "a step inside.",
-        ),
-        Wrong(
-            {"samples, size, samples, -1": "size, samples, samples, -1", "(1, 3)": "(2, 3)"},
-            "You cut the grid of points into (size, size, samples, samples). Its first axis runs "
-            "over bins and their samples along y, its second along x: give the four lengths in "
-            "that order.",
-        ),
-        Wrong(
-            {"max(y2 - y1, 1)": "(y2 - y1 + 1)", "max(x2 - x1, 1)": "(x2 - x1 + 1)"},
-            "You add 1 to each side. Coordinates are continuous: a side is the difference of its "
-            "ends.",
-        ),
-    ],
+    wrong=mistakes("""
+        = box => = np.floor(box)
+            You round the box to whole cells: that was RoIPool's mistake. Keep its fractions.
+        " + 0.5)" => )
+            Your points start at the edge of the bin. With two points per bin, they lie at one
+            quarter and three quarters of it.
+        max(y2 - y1, 1) => (y2 - y1)
+        max(x2 - x1, 1) => (x2 - x1)
+            A side shorter than one cell counts as one cell long.
+        = box => = box - 0.5
+            You shift by half a cell (`aligned=True` in other systems). Here the corner of the box
+            is used as it is.
+        (1, 3)) => (1, 3)).swapaxes(0, 1)
+            Rows and columns are swapped: y runs along the first axis.
+        (np.arange(size * samples) + 0.5) => np.arange(size * samples)
+        / (size * samples) => / max(size * samples - 1, 1)
+            Your points reach from edge to edge of the region. The first and the last lie half a
+            step inside.
+        samples, size, samples, -1 => size, samples, samples, -1
+        (1, 3) => (2, 3)
+            You cut the grid of points into (size, size, samples, samples). Its first axis runs over
+            bins and their samples along y, its second along x: give the four lengths in that order.
+        max(y2 - y1, 1) => (y2 - y1 + 1)
+        max(x2 - x1, 1) => (x2 - x1 + 1)
+            You add 1 to each side. Coordinates are continuous: a side is the difference of its
+            ends.
+    """),
 )
-
-
-# pyramid_level
 
 
 def exact_level(box):
@@ -610,29 +471,19 @@ PYRAMID_LEVEL = Task(
         "np.floor(4 + np.log2(np.sqrt(areas) / 224)), np.clip, .astype(int). Round before you "
         "convert: astype rounds towards zero.",
     ),
-    wrong=[
-        Wrong(
-            {"np.floor": "np.round"},
-            "You round. A box keeps its level until its side has doubled: round down.",
-        ),
-        Wrong(
-            {"np.sqrt(areas) / 224": "areas / 224**2"},
-            "Your level depends on the area. Doubling the side makes the area four times as large, "
-            "but that is one level.",
-        ),
-        Wrong(
-            {".prod(axis=1)": ".max(axis=1) ** 2"},
-            "You use the longer side. What counts is the side of the square with the same area.",
-        ),
-        Wrong(
-            {"np.clip(np.floor(4 + doublings), finest, coarsest)": "np.floor(4 + doublings)"},
-            "You do not keep the level between finest and coarsest: there are no maps beyond them.",
-        ),
-        Wrong(
-            {"np.log2": "np.log"},
-            "That is the natural logarithm. One level is one doubling of the side.",
-        ),
-    ],
+    wrong=mistakes("""
+        np.floor => np.round
+            You round. A box keeps its level until its side has doubled: round down.
+        np.sqrt(areas) / 224 => areas / 224**2
+            Your level depends on the area. Doubling the side makes the area four times as large,
+            but that is one level.
+        .prod(axis=1) => .max(axis=1) ** 2
+            You use the longer side. What counts is the side of the square with the same area.
+        np.clip(np.floor(4 + doublings), finest, coarsest) => np.floor(4 + doublings)
+            You do not keep the level between finest and coarsest: there are no maps beyond them.
+        np.log2 => np.log
+            That is the natural logarithm. One level is one doubling of the side.
+    """),
 )
 
 TASKS = [BILINEAR, ROI_CROP, PYRAMID_LEVEL, LEVEL_BY_CELLS, SPREAD, ALIGN_MAX, ALIGN_ROTATED]

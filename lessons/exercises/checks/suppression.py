@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from lessons import load
-from lessons.checking import Law, Task, Wrong
+from lessons.checking import Law, Task, mistakes
 from lessons.checking.pictures import tables
 from lessons.checking.strategies import boxes
 from lessons.figures.box_panels import DROPPED
@@ -67,22 +67,12 @@ def scenes(draw):
 
 SCENES = [(ROW, FALLING, 0.5), (ROW, MIXED, 0.5), (TWINS, FALLING[:3], 0.5), (ROW, FALLING, 0.25)]
 
-# suppressed_by
-
 
 def suppressed_by(boxes, scores, threshold):
     kept, overlap = greedy(boxes, scores, threshold), table_of(boxes, boxes)
     found = np.full(len(boxes), -1)
     for i in set(range(len(boxes))) - set(kept):
         found[i] = next(j for j in kept if overlap[i, j] > threshold)
-    return found
-
-
-def by_the_nearest(boxes, scores, threshold):
-    kept, overlap = greedy(boxes, scores, threshold), table_of(boxes, boxes)
-    found = suppressed_by(boxes, scores, threshold)
-    for i in np.flatnonzero(found >= 0):
-        found[i] = max((j for j in kept if scores[j] > scores[i]), key=lambda j: overlap[i, j])
     return found
 
 
@@ -111,62 +101,42 @@ SUPPRESSED_BY = Task(
         "Start with np.full(N, -1). Only boxes that come later in the order and still hold -1 "
         "may be written to.",
     ),
-    wrong=[
-        Wrong(
-            {"not done[i]": "True", "~done &": "(by < 0) & (scores < scores[i]) &"},
-            "You let boxes that are gone drop others. Only a box that stays may: what became of "
-            "the dropper itself?",
-        ),
-        Wrong(
-            by_the_nearest,
-            "You name the kept box that overlaps most. The first one that overlaps too much, in "
-            "the order of the scores, has dropped it already.",
-        ),
-        Wrong(
-            {
-                "by = np": "boxes, scores = boxes[np.argsort(-scores)], np.sort(scores)[::-1]\n    "
-                "by = np"
-            },
-            "Your list is in the order of the scores, and so are the indices in it. Both must use "
-            "the boxes as given: where an answer stands, and what it says.",
-        ),
-        Wrong(
-            {"return by": "return by[np.argsort(-scores)]"},
-            "Your list holds the right indices of boxes, but it is in the order of the scores. "
-            "Where an answer is must be the box's index, too.",
-        ),
-        Wrong(
-            {
-                "return by": "kept = [i for i in np.argsort(-scores) if by[i] < 0]\n    return "
-                "np.array([kept.index(j) if j >= 0 else -1 for j in by])"
-            },
-            "Your indices point into the list of kept boxes. Which boxes are they?",
-        ),
-        Wrong(
-            {"~done &": "(scores < scores[i]) &"},
-            "A later box drops a box that is gone already. The first one did it.",
-        ),
-        Wrong(
-            {"not done[i]": "True", "~done &": "(by < 0) & (np.arange(len(boxes)) != i) &"},
-            "Two things: a box that is gone must not drop others, and no box may drop a better "
-            "one.",
-        ),
-        Wrong(
-            {"np.argsort(-scores)": "range(len(boxes))"},
-            "You visit the boxes as given. Begin with the best score.",
-        ),
-        Wrong({"-scores": "scores"}, "You begin with the lowest score."),
-        Wrong(
-            {"np.full(len(boxes), -1)": "np.arange(len(boxes))"},
-            "A box that stays has -1, not its own index.",
-        ),
-        Wrong(
-            {"> threshold": ">= threshold"}, "A box may stay at an IoU of exactly the threshold."
-        ),
-    ],
+    wrong=mistakes(r"""
+        not done[i] => True
+        ~done & => (by < 0) & (scores < scores[i]) &
+            You let boxes that are gone drop others. Only a box that stays may: what became of the
+            dropper itself?
+        return by
+            => "for i in np.flatnonzero(by >= 0):\n        better = (by < 0) & (scores > \
+            scores[i])\n        \
+            by[i] = np.where(better, overlap[i], -1).argmax()\n    return by"
+            You name the kept box that overlaps most. The first one that overlaps too much, in the
+            order of the scores, has dropped it already.
+        by = np => "boxes, scores = boxes[np.argsort(-scores)], np.sort(scores)[::-1]\n    by = np"
+            Your list is in the order of the scores, and so are the indices in it. Both must use the
+            boxes as given: where an answer stands, and what it says.
+        return by => return by[np.argsort(-scores)]
+            Your list holds the right indices of boxes, but it is in the order of the scores. Where
+            an answer is must be the box's index, too.
+        return by
+            => "kept = [i for i in np.argsort(-scores) if by[i] < 0]\n    return \
+            np.array([kept.index(j) if j >= 0 else -1 for j in by])"
+            Your indices point into the list of kept boxes. Which boxes are they?
+        ~done & => (scores < scores[i]) &
+            A later box drops a box that is gone already. The first one did it.
+        not done[i] => True
+        ~done & => (by < 0) & (np.arange(len(boxes)) != i) &
+            Two things: a box that is gone must not drop others, and no box may drop a better one.
+        np.argsort(-scores) => range(len(boxes))
+            You visit the boxes as given. Begin with the best score.
+        -scores => scores
+            You begin with the lowest score.
+        np.full(len(boxes), -1) => np.arange(len(boxes))
+            A box that stays has -1, not its own index.
+        > threshold => >= threshold
+            A box may stay at an IoU of exactly the threshold.
+    """),
 )
-
-# per_class_nms
 
 
 def per_class_nms(boxes, scores, labels, threshold):
@@ -206,63 +176,38 @@ PER_CLASS_NMS = Task(
         "members = np.flatnonzero(labels == label); members[nms(boxes[members], "
         "scores[members], threshold)]; np.concatenate, then order by -scores.",
     ),
-    wrong=[
-        Wrong(
-            {"set(labels.tolist())": "[0]", "labels == label": "labels >= 0"},
-            "You let boxes of different classes suppress each other.",
-        ),
-        Wrong(
-            {"np.array(sorted(kept, key=lambda i: -scores[i]), np.int64)": "np.array(kept)"},
-            "Your result comes class by class. Put the best score first, over all classes "
-            "together.",
-        ),
-        Wrong(
-            {"(members[nms(": "(nms(", "threshold)])": "threshold))"},
-            "Your indices count within a class. Which box of all was the third of its class?",
-        ),
-        Wrong(
-            {
-                "(members[nms(": "(nms(",
-                "threshold)])": "threshold))",
-                "np.array(sorted(kept, key=lambda i: -scores[i]), np.int64)": "np.array(kept)",
-            },
-            "Two things: your indices count within a class (which box of all was its third?), and "
-            "they come class by class, not best score first.",
-        ),
-        Wrong(
-            {
-                "set(labels.tolist())": "[0]",
-                "labels == label": "labels >= 0",
-                "-scores[i]": "labels[i]",
-            },
-            "Two things: you let boxes of different classes suppress each other, and your result "
-            "comes class by class.",
-        ),
-        Wrong(
-            {
-                "np.array(sorted(kept, key=lambda i: -scores[i]), "
-                "np.int64)": "np.argsort(-scores[kept])"
-            },
-            "You give indices into the list of kept boxes, sorted by score. Which boxes are they?",
-        ),
-        Wrong(
-            {"set(labels.tolist())": "range(1, labels.max())"},
-            "The last class is missing. `range` stops before its second number.",
-        ),
-        Wrong(
-            {", key=lambda i: -scores[i]": ""},
-            "Your result is in the order of the boxes. Put the best score first.",
-        ),
-        Wrong({"-scores[i]": "scores[i]"}, "Your result has the worst score first."),
-        Wrong(
-            {"sorted(kept, key=lambda i: -scores[i]), np.int64)": "kept)[np.argsort(-scores)]"},
-            "You sort by the scores of all boxes, but your list holds only some, in another "
-            "order. Sort by the scores of the boxes in your list.",
-        ),
-    ],
+    wrong=mistakes("""
+        set(labels.tolist()) => [0]
+        labels == label => labels >= 0
+            You let boxes of different classes suppress each other.
+        np.array(sorted(kept, key=lambda i: -scores[i]), np.int64) => np.array(kept)
+            Your result comes class by class. Put the best score first, over all classes together.
+        (members[nms( => (nms(
+        threshold)]) => threshold))
+            Your indices count within a class. Which box of all was the third of its class?
+        (members[nms( => (nms(
+        threshold)]) => threshold))
+        np.array(sorted(kept, key=lambda i: -scores[i]), np.int64) => np.array(kept)
+            Two things: your indices count within a class (which box of all was its third?), and
+            they come class by class, not best score first.
+        set(labels.tolist()) => [0]
+        labels == label => labels >= 0
+        -scores[i] => labels[i]
+            Two things: you let boxes of different classes suppress each other, and your result
+            comes class by class.
+        np.array(sorted(kept, key=lambda i: -scores[i]), np.int64) => np.argsort(-scores[kept])
+            You give indices into the list of kept boxes, sorted by score. Which boxes are they?
+        set(labels.tolist()) => range(1, labels.max())
+            The last class is missing. `range` stops before its second number.
+        , key=lambda i: -scores[i] =>
+            Your result is in the order of the boxes. Put the best score first.
+        -scores[i] => scores[i]
+            Your result has the worst score first.
+        sorted(kept, key=lambda i: -scores[i]), np.int64) => kept)[np.argsort(-scores)]
+            You sort by the scores of all boxes, but your list holds only some, in another order.
+            Sort by the scores of the boxes in your list.
+    """),
 )
-
-# fast_nms
 
 
 def fast_nms(boxes, scores, threshold):
@@ -293,56 +238,32 @@ FAST_NMS = Task(
         "np.triu(table, 1) sets the rest to 0; .max(axis=0) <= threshold; and order[...] goes "
         "back to the boxes' own indices.",
     ),
-    wrong=[
-        Wrong(
-            {"order[overlap.max(axis=0) <= threshold]": "nms(boxes, scores, threshold)"},
-            "That is greedy suppression: boxes that are gone drop nobody. Here they do.",
-        ),
-        Wrong(
-            {"), 1)": "))"},
-            "You compare every box with itself, and nothing stays. Leave out the diagonal.",
-        ),
-        Wrong(
-            {"axis=0": "axis=1"},
-            "You ask whether a worse box overlaps: you read the table along the other axis.",
-        ),
-        Wrong({"-scores": "scores"}, "You put the lowest score first."),
-        Wrong(
-            {"boxes[order], boxes[order]": "boxes, boxes"},
-            "Your order is by score, but your table is not. Sort the boxes before you make it.",
-        ),
-        Wrong(
-            {"boxes[order], boxes[order]": "boxes[order], boxes"},
-            "Your table's rows are in the order of the scores, but its columns are not. Sort the "
-            "boxes before you make it.",
-        ),
-        Wrong(
-            {"np.argsort(-scores)": "np.arange(len(scores))"},
-            "You take the boxes in the order given. Sort them first: then the better boxes are "
-            "those before each one.",
-        ),
-        Wrong(
-            {
-                "order[overlap.max(axis=0) <= threshold]": "np.flatnonzero(overlap.max(axis=0) <= "
-                "threshold)"
-            },
-            "Your indices count in the order of the scores. The task asks for indices of the boxes "
-            "as given.",
-        ),
-        Wrong(
-            {"<= threshold": "< threshold"}, "A box may stay at an IoU of exactly the threshold."
-        ),
-        Wrong(
-            {
-                "order[overlap.max(axis=0) <= threshold]": "np.sort(order[overlap.max(axis=0) <= "
-                "threshold])"
-            },
-            "Your result is in the order of the boxes. Put the best score first.",
-        ),
-    ],
+    wrong=mistakes("""
+        order[overlap.max(axis=0) <= threshold] => nms(boxes, scores, threshold)
+            That is greedy suppression: boxes that are gone drop nobody. Here they do.
+        ), 1) => ))
+            You compare every box with itself, and nothing stays. Leave out the diagonal.
+        axis=0 => axis=1
+            You ask whether a worse box overlaps: you read the table along the other axis.
+        -scores => scores
+            You put the lowest score first.
+        boxes[order], boxes[order] => boxes, boxes
+            Your order is by score, but your table is not. Sort the boxes before you make it.
+        boxes[order], boxes[order] => boxes[order], boxes
+            Your table's rows are in the order of the scores, but its columns are not. Sort the
+            boxes before you make it.
+        np.argsort(-scores) => np.arange(len(scores))
+            You take the boxes in the order given. Sort them first: then the better boxes are those
+            before each one.
+        order[overlap.max(axis=0) <= threshold] => np.flatnonzero(overlap.max(axis=0) <= threshold)
+            Your indices count in the order of the scores. The task asks for indices of the boxes as
+            given.
+        <= threshold => < threshold
+            A box may stay at an IoU of exactly the threshold.
+        order[overlap.max(axis=0) <= threshold] => np.sort(order[overlap.max(axis=0) <= threshold])
+            Your result is in the order of the boxes. Put the best score first.
+    """),
 )
-
-# box_voting
 
 
 def box_voting(kept, boxes, scores, threshold):
@@ -382,56 +303,35 @@ BOX_VOTING = Task(
         "(box_iou(kept, boxes) >= threshold) * scores, then votes @ boxes / votes.sum(axis=1, "
         "keepdims=True).",
     ),
-    wrong=[
-        Wrong(
-            {" * scores": " * 1.0"},
-            "You give every box the same say. The scores are the weights.",
-        ),
-        Wrong(
-            {"votes.sum(axis=1, keepdims=True)": "scores.sum()"},
-            "You divide by the sum of all scores. Only the scores of the boxes that vote count.",
-        ),
-        Wrong(
-            {"axis=1, keepdims=True": ""},
-            "You divide by the votes of all kept boxes together. The votes for each one must add "
-            "up to 1: along which axis?",
-        ),
-        Wrong(
-            {", keepdims=True": ""},
-            "You cannot divide (K, 4) by (K,), because shapes are lined up from the right. One sum "
-            "per row is (K, 1).",
-        ),
-        Wrong(
-            {"votes.sum(axis=1, keepdims=True)": "(votes > 0).sum(axis=1)"},
-            "Two things: you cannot divide (K, 4) by (K,), because shapes are lined up from the "
-            "right; and a weighted mean divides by the weights, not by how many vote.",
-        ),
-        Wrong(
-            {" / votes.sum(axis=1, keepdims=True)": ""},
-            "You do not divide the sum by the weights: it is not a mean yet.",
-        ),
-        Wrong(
-            {"/ votes.sum": "/ (votes > 0).sum"},
-            "You divide by how many vote. A weighted mean divides by the weights.",
-        ),
-        Wrong(
-            {"* scores": "* scores * box_iou(kept, boxes)"},
-            "You weight by the overlap, too. The score alone is the weight.",
-        ),
-        Wrong(
-            {"* scores": "* box_iou(kept, boxes)"},
-            "Your weights are the overlaps. Use the scores.",
-        ),
-        Wrong(
-            {"(box_iou(kept, boxes) >= threshold) * scores": "box_iou(kept, boxes) * scores"},
-            "You let every box vote, with its overlap in the weight. Below the threshold a box has "
-            "no vote; for the others only the score counts.",
-        ),
-        Wrong({">= threshold": "> threshold"}, "An overlap of exactly the threshold has a vote."),
-    ],
+    wrong=mistakes("""
+        " * scores" => " * 1.0"
+            You give every box the same say. The scores are the weights.
+        votes.sum(axis=1, keepdims=True) => scores.sum()
+            You divide by the sum of all scores. Only the scores of the boxes that vote count.
+        axis=1, keepdims=True =>
+            You divide by the votes of all kept boxes together. The votes for each one must add up
+            to 1: along which axis?
+        , keepdims=True =>
+            You cannot divide (K, 4) by (K,), because shapes are lined up from the right. One sum
+            per row is (K, 1).
+        votes.sum(axis=1, keepdims=True) => (votes > 0).sum(axis=1)
+            Two things: you cannot divide (K, 4) by (K,), because shapes are lined up from the
+            right; and a weighted mean divides by the weights, not by how many vote.
+        " / votes.sum(axis=1, keepdims=True)" =>
+            You do not divide the sum by the weights: it is not a mean yet.
+        / votes.sum => / (votes > 0).sum
+            You divide by how many vote. A weighted mean divides by the weights.
+        * scores => * scores * box_iou(kept, boxes)
+            You weight by the overlap, too. The score alone is the weight.
+        * scores => * box_iou(kept, boxes)
+            Your weights are the overlaps. Use the scores.
+        (box_iou(kept, boxes) >= threshold) * scores => box_iou(kept, boxes) * scores
+            You let every box vote, with its overlap in the weight. Below the threshold a box has no
+            vote; for the others only the score counts.
+        >= threshold => > threshold
+            An overlap of exactly the threshold has a vote.
+    """),
 )
-
-# soft_nms
 
 
 def soft_nms(boxes, scores, sigma):
@@ -452,10 +352,6 @@ def place_among_the_left(boxes, scores, sigma):
         left.remove(left[place])
         scores[left] *= np.exp(-(overlap[place, left] ** 2) / sigma)
     return scores
-
-
-def with_itself_and_all(boxes, scores, sigma):
-    return scores * np.exp(-(table_of(boxes, boxes) ** 2) / sigma).prod(axis=0)
 
 
 def clear(case):
@@ -517,82 +413,51 @@ SOFT_NMS = Task(
         "Compute np.exp(-iou ** 2 / sigma) once. np.where(left, scores, -np.inf).argmax() "
         "finds the best; then scores[left] *= decay[best, left], on a float copy.",
     ),
-    wrong=[
-        Wrong(
-            {
-                "for _ in range(len(boxes)):\n        best = np.where(left, scores, "
-                "-np.inf).argmax()": "for best in np.argsort(-scores):"
-            },
-            "You go through the boxes in the order of their original scores. After each round that "
-            "order may change: look again for the best of those left.",
-        ),
-        Wrong(
-            {
-                "scores = scores.astype": "order, scores = np.argsort(-scores), scores.astype",
-                "for _ in range(len(boxes)):\n        best = np.where(left, scores, "
-                "-np.inf).argmax()": "for best in order:",
-                "return scores": "return scores[order]",
-            },
-            "Two things: you go through the boxes in the order of their original scores, and your "
-            "result is in that order, too. In each round look for the best of those left, and "
-            "answer in the order of `boxes`.",
-        ),
-        Wrong(
-            place_among_the_left,
-            "The position of the largest score among those left is not the index of a box. Which "
-            "box is it?",
-        ),
-        Wrong(
-            {
-                "for _ in range(len(boxes)):\n        best = np.where(left, scores, "
-                "-np.inf).argmax()": "for best in range(len(boxes)):"
-            },
-            "You take the boxes in the order of the list. The best of those left is next.",
-        ),
-        Wrong(
-            with_itself_and_all,
-            "Every box weakens all boxes, even itself and those taken before it. Only those that "
-            "are left lose.",
-        ),
-        Wrong(
-            {
-                "np.exp(-(box_iou(boxes, boxes).astype(np.float64) ** 2) / sigma)": "1 - "
-                "box_iou(boxes, boxes)"
-            },
-            "You multiply by 1 - IoU, the paper's other form. The task asks for the Gaussian.",
-        ),
-        Wrong({" ** 2": ""}, "Square the IoU: a slight overlap should cost next to nothing."),
-        Wrong(
-            {"/ sigma": "/ sigma**2"},
-            "You divide by sigma squared. Use sigma as it is.",
-        ),
-        Wrong(
-            {"/ sigma": "/ (2 * sigma)"},
-            "You divide by 2 sigma, as in the bell curve. The formula here has sigma alone.",
-        ),
-        Wrong(
-            {
-                "scores[left] *= decay[best, left]": "others = np.arange(len(boxes)) != best\n     "
-                "   scores[others] *= decay[best, others]"
-            },
-            "You weaken boxes that were taken already. A score is fixed when its box is taken.",
-        ),
-        Wrong(
-            {"return scores": "return -np.sort(-scores)"},
-            "Your scores are sorted. Give them in the order of the boxes.",
-        ),
-        Wrong(
-            {
-                "left[best] = False": "",
-                "*= decay[best, left]": "*= decay[best, left]\n        left[best] = False",
-            },
-            "The box that you take still counts as left, so it weakens itself: its IoU with "
-            "itself is 1. Take it out first.",
-        ),
-    ],
+    wrong=mistakes(
+        r"""
+        "for _ in range(len(boxes)):\n        best = np.where(left, scores, -np.inf).argmax()"
+            => for best in np.argsort(-scores):
+            You go through the boxes in the order of their original scores. After each round that
+            order may change: look again for the best of those left.
+        scores = scores.astype => order, scores = np.argsort(-scores), scores.astype
+        "for _ in range(len(boxes)):\n        best = np.where(left, scores, -np.inf).argmax()"
+            => for best in order:
+        return scores => return scores[order]
+            Two things: you go through the boxes in the order of their original scores, and your
+            result is in that order, too. In each round look for the best of those left, and answer
+            in the order of `boxes`.
+        place_among_the_left()
+            The position of the largest score among those left is not the index of a box. Which box
+            is it?
+        "for _ in range(len(boxes)):\n        best = np.where(left, scores, -np.inf).argmax()"
+            => for best in range(len(boxes)):
+            You take the boxes in the order of the list. The best of those left is next.
+        return scores * np.exp(-(box_iou(boxes, boxes) ** 2) / sigma).prod(axis=0)
+            Every box weakens all boxes, even itself and those taken before it. Only those that are
+            left lose.
+        np.exp(-(box_iou(boxes, boxes).astype(np.float64) ** 2) / sigma)
+            => 1 - box_iou(boxes, boxes)
+            You multiply by 1 - IoU, the paper's other form. The task asks for the Gaussian.
+        " ** 2" =>
+            Square the IoU: a slight overlap should cost next to nothing.
+        / sigma => / sigma**2
+            You divide by sigma squared. Use sigma as it is.
+        / sigma => / (2 * sigma)
+            You divide by 2 sigma, as in the bell curve. The formula here has sigma alone.
+        scores[left] *= decay[best, left]
+            => "others = np.arange(len(boxes)) != best\n        scores[others] *= decay[best, \
+            others]"
+            You weaken boxes that were taken already. A score is fixed when its box is taken.
+        return scores => return -np.sort(-scores)
+            Your scores are sorted. Give them in the order of the boxes.
+        left[best] = False =>
+        *= decay[best, left] => "*= decay[best, left]\n        left[best] = False"
+            The box that you take still counts as left, so it weakens itself: its IoU with itself is
+            1. Take it out first.
+        """,
+        place_among_the_left,
+    ),
 )
-
-# suppress
 
 
 def suppress(boxes, scores, threshold):
@@ -617,45 +482,27 @@ SUPPRESS = Task(
         "overlap = box_iou(boxes, boxes), left = np.argsort(-scores), and in the loop left = "
         "rest[overlap[best, rest] <= threshold].",
     ),
-    wrong=[
-        Wrong(
-            {
-                "return np.array(kept, np.int64)": "order = np.argsort(-scores)\n    return "
-                "order[(np.triu(overlap[np.ix_(order, order)], 1) <= threshold).all(axis=0)]"
-            },
-            "You let a box that has been dropped drop another one. What is gone drops nobody.",
-        ),
-        Wrong(
-            {"<= threshold": "< threshold"},
-            "A box is dropped if the IoU is above the threshold; at exactly the threshold it "
-            "stays.",
-        ),
-        Wrong(
-            {"-scores": "scores"}, "You begin with the worst box. NumPy sorts in ascending order."
-        ),
-        Wrong(
-            {"np.array(kept, np.int64)": "np.sort(kept)"},
-            "These are the right boxes. Put the best one first.",
-        ),
-        Wrong(
-            {"np.array(kept, np.int64)": "np.isin(np.arange(len(boxes)), kept)"},
-            "You return a mask. The task asks for the indices of the boxes, best first.",
-        ),
-        Wrong(
-            {
-                "while len(left):": "while len(boxes):",
-                "best, rest = left[0], left[1:]": "best = scores.argmax()",
-                "left = rest[overlap[best, rest] <= threshold]": "stays = "
-                "box_iou(boxes[[best]], "
-                "boxes)[0] <= "
-                "threshold\n        boxes, "
-                "scores = boxes[stays], "
-                "scores[stays]",
-            },
-            "Your arrays shrink, so where the best stands among those left is not its index "
-            "among all. Keep an array of indices, and shorten that one.",
-        ),
-    ],
+    wrong=mistakes(r"""
+        return np.array(kept, np.int64)
+            => "order = np.argsort(-scores)\n    return order[(np.triu(overlap[np.ix_(order, \
+            order)], 1) <= threshold).all(axis=0)]"
+            You let a box that has been dropped drop another one. What is gone drops nobody.
+        <= threshold => < threshold
+            A box is dropped if the IoU is above the threshold; at exactly the threshold it stays.
+        -scores => scores
+            You begin with the worst box. NumPy sorts in ascending order.
+        np.array(kept, np.int64) => np.sort(kept)
+            These are the right boxes. Put the best one first.
+        np.array(kept, np.int64) => np.isin(np.arange(len(boxes)), kept)
+            You return a mask. The task asks for the indices of the boxes, best first.
+        while len(left): => while len(boxes):
+        best, rest = left[0], left[1:] => best = scores.argmax()
+        left = rest[overlap[best, rest] <= threshold]
+            => "stays = box_iou(boxes[[best]], boxes)[0] <= threshold\n        boxes, scores = \
+            boxes[stays], scores[stays]"
+            Your arrays shrink, so where the best stands among those left is not its index among
+            all. Keep an array of indices, and shorten that one.
+    """),
 )
 
 TASKS = [SUPPRESS, SUPPRESSED_BY, PER_CLASS_NMS, FAST_NMS, BOX_VOTING, SOFT_NMS]

@@ -4,11 +4,9 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lessons.checking import Task, Wrong
+from lessons.checking import Task, mistakes
 from lessons.checking.pictures import tables
 from lessons.checking.strategies import arrays, boxes
-
-# count_by_class
 
 CLASSES = ["square", "circle", "triangle"]
 
@@ -29,18 +27,6 @@ def results(draw):
     return np.array(labels, np.int64), np.array(scores), CLASSES, 0.5
 
 
-def shifted(labels, scores, classes, least):
-    counts = dict.fromkeys(classes, 0)
-    for label, score in zip(labels, scores, strict=True):
-        if score >= least:
-            counts[classes[int(label) % len(classes)]] += 1
-    return counts
-
-
-def only_those_found(labels, scores, classes, least):
-    return {k: v for k, v in count_by_class(labels, scores, classes, least).items() if v}
-
-
 COUNT = Task(
     name="count_by_class",
     kind="fill",
@@ -58,45 +44,24 @@ COUNT = Task(
         "Labels start at 1 and a list at 0: enumerate(classes, start=1) gives each name with "
         "its label, and a dict comprehension with list.count makes the result.",
     ),
-    wrong=[
-        Wrong(shifted, "Your names are off by one: label 1 is the first name in the list."),
-        Wrong(
-            lambda labels, scores, classes, least: count_by_class(labels, scores, classes, 0.0),
-            "You also count objects whose score is too low.",
-        ),
-        Wrong(
-            lambda labels, scores, classes, least: count_by_class(
-                labels, scores, classes, least + 1e-9
-            ),
-            "An object whose score is exactly `least` counts, too.",
-        ),
-        Wrong(
-            only_those_found,
-            "Classes without any object are missing. Their count is 0.",
-        ),
-        Wrong(
-            lambda labels, scores, classes, least: {
-                k: int(((labels == i) & (scores >= least)).sum()) for i, k in enumerate(classes)
-            },
-            "Your counts begin with label 0, which is the background. The first name belongs to "
-            "label 1.",
-        ),
-    ],
+    wrong=mistakes("""
+        sure.count(k) => sure.count(k - 1 or len(classes))
+            Your names are off by one: label 1 is the first name in the list.
+        return count_by_class(labels, scores, classes, 0.0)
+            You also count objects whose score is too low.
+        return count_by_class( labels, scores, classes, least + 1e-9 )
+            An object whose score is exactly `least` counts, too.
+        return {k: v for k, v in count_by_class(labels, scores, classes, least).items() if v}
+            Classes without any object are missing. Their count is 0.
+        return { k: int(((labels == i) & (scores >= least)).sum()) for i, k in enumerate(classes) }
+            Your counts begin with label 0, which is the background. The first name belongs to label
+            1.
+    """),
 )
-
-# objects_at
 
 
 def objects_at(boxes, x, y):
     return [i for i, (x1, y1, x2, y2) in enumerate(boxes) if x1 <= x < x2 and y1 <= y < y2]
-
-
-def closed(boxes, x, y):
-    return [i for i, (x1, y1, x2, y2) in enumerate(boxes) if x1 <= x <= x2 and y1 <= y <= y2]
-
-
-def opened(boxes, x, y):
-    return [i for i, (x1, y1, x2, y2) in enumerate(boxes) if x1 < x < x2 and y1 < y < y2]
 
 
 SIDE_BY_SIDE = np.float32([[0, 0, 2, 2], [2, 0, 4, 2], [0, 0, 4, 2]])
@@ -118,28 +83,19 @@ OBJECTS_AT = Task(
         "(left <= x) & (x < right) and the same for y, each in brackets. "
         "np.flatnonzero(mask).tolist() turns the mask into indices.",
     ),
-    wrong=[
-        Wrong(
-            lambda boxes, x, y: objects_at(boxes, y, x),
-            "x and y are swapped: compare x with the first and third number of a box.",
-        ),
-        Wrong(
-            closed,
-            "You include the right and lower edges: a point there would lie in both of two "
-            "adjacent boxes.",
-        ),
-        Wrong(opened, "You leave out the left and upper edges. They belong to the box."),
-        Wrong(
-            lambda boxes, x, y: [
-                i for i, (x1, y1, w, h) in enumerate(boxes) if x1 <= x < x1 + w and y1 <= y < y1 + h
-            ],
-            "You read the last two numbers as width and height. They are the right and lower "
-            "edges.",
-        ),
-    ],
+    wrong=mistakes("""
+        return objects_at(boxes, y, x)
+            x and y are swapped: compare x with the first and third number of a box.
+        return [i for i, (x1, y1, x2, y2) in enumerate(boxes) if x1 <= x <= x2 and y1 <= y <= y2]
+            You include the right and lower edges: a point there would lie in both of two adjacent
+            boxes.
+        return [i for i, (x1, y1, x2, y2) in enumerate(boxes) if x1 < x < x2 and y1 < y < y2]
+            You leave out the left and upper edges. They belong to the box.
+        x < boxes[:, 2] => x < boxes[:, 0] + boxes[:, 2]
+        y < boxes[:, 3] => y < boxes[:, 1] + boxes[:, 3]
+            You read the last two numbers as width and height. They are the right and lower edges.
+    """),
 )
-
-# covered_area
 
 
 def covered_area(masks, threshold):
@@ -173,32 +129,20 @@ COVERED = Task(
         "(masks >= threshold), then .any along the axis of the masks, then .sum(); int(...) "
         "makes it a plain number.",
     ),
-    wrong=[
-        Wrong(
-            lambda masks, threshold: int((masks >= threshold).sum()),
-            "Pixels that belong to two objects are counted twice.",
-        ),
-        Wrong(
-            lambda masks, threshold: int((masks > threshold).any(axis=0).sum()),
-            "A pixel whose probability is exactly the threshold counts, too.",
-        ),
-        Wrong(
-            lambda masks, threshold: int((masks.sum(axis=0) >= threshold).sum()),
-            "You add up the probabilities of different objects. A pixel that is a little of each "
-            "belongs to neither.",
-        ),
-        Wrong(
-            lambda masks, threshold: int((masks >= threshold).all(axis=0).sum()) * (len(masks) > 0),
-            "You count only the pixels that belong to all objects. One is enough.",
-        ),
-        Wrong(
-            lambda masks, threshold: int((masks >= threshold).any(axis=(1, 2)).sum()),
-            "You count masks. Which axis has to go, so that one answer for each pixel is left?",
-        ),
-    ],
+    wrong=mistakes("""
+        return int((masks >= threshold).sum())
+            Pixels that belong to two objects are counted twice.
+        return int((masks > threshold).any(axis=0).sum())
+            A pixel whose probability is exactly the threshold counts, too.
+        return int((masks.sum(axis=0) >= threshold).sum())
+            You add up the probabilities of different objects. A pixel that is a little of each
+            belongs to neither.
+        return int((masks >= threshold).all(axis=0).sum()) * (len(masks) > 0)
+            You count only the pixels that belong to all objects. One is enough.
+        return int((masks >= threshold).any(axis=(1, 2)).sum())
+            You count masks. Which axis has to go, so that one answer for each pixel is left?
+    """),
 )
-
-# overlay
 
 
 def overlay(image, masks, colours, opacity):
@@ -210,25 +154,8 @@ def overlay(image, masks, colours, opacity):
     return out
 
 
-def last_on_top(image, masks, colours, opacity):
-    return overlay(image, masks[::-1], colours[::-1], opacity)
-
-
-def from_the_original(image, masks, colours, opacity):
-    """Only the topmost mask shows."""
-    out = np.array(image, float)
-    for n in reversed(range(len(masks))):
-        out[masks[n]] = (1 - opacity) * image[masks[n]] + opacity * colours[n]
-    return out
-
-
-def in_place(image, masks, colours, opacity):
-    image[:] = overlay(image, masks, colours, opacity)
-    return image
-
-
 @st.composite
-def pictures_and_masks(draw):
+def images_and_masks(draw):
     height, width, count = (draw(st.integers(1, 2)) for _ in range(3))
     image = draw(arrays((height, width, 3), 0, 4, 4.0))
     masks = draw(hnp.arrays(bool, (count, height, width)))
@@ -246,7 +173,7 @@ OVERLAY = Task(
     name="overlay",
     kind="extend",
     specification=overlay,
-    cases=pictures_and_masks(),
+    cases=images_and_masks(),
     examples=[(np.zeros((1, 1, 3), np.float32), BOTH, np.float32([[1, 0, 0], [0, 1, 0]]), 0.5)],
     picture=of_red,
     after="The package's figures are drawn like this, with a dark line around each mask. Painting "
@@ -259,23 +186,20 @@ OVERLAY = Task(
         "out[mask] picks the covered pixels as rows of three numbers. Assign (1 - opacity) "
         "times those plus opacity times the colour.",
     ),
-    wrong=[
-        Wrong(last_on_top, "You paint the first mask first, so it ends up below the others."),
-        Wrong(
-            lambda image, masks, colours, opacity: overlay(image, masks, colours, 1 - opacity),
-            "Opacity is the colour's share; you use it as the image's.",
-        ),
-        Wrong(
-            from_the_original,
-            "You mix each colour with the original image, so a mask below does not show through "
-            "the one on top. Mix with what is already there.",
-        ),
-        Wrong(
-            lambda image, masks, colours, opacity: overlay(image, masks, colours, 1.0),
-            "You replace the pixels. Mix them with the colour.",
-        ),
-        Wrong(in_place, "You paint on the image that you were given. Paint on a copy."),
-    ],
+    wrong=mistakes("""
+        return overlay(image, masks[::-1], colours[::-1], opacity)
+            You paint the first mask first, so it ends up below the others.
+        return overlay(image, masks, colours, 1 - opacity)
+            Opacity is the colour's share; you use it as the image's.
+        opacity) * out[mask] => opacity) * image[mask]
+            You mix each colour with the original image, so a mask below does not show through the
+            one on top. Mix with what is already there.
+        return overlay(image, masks, colours, 1.0)
+            You replace the pixels. Mix them with the colour.
+        image[:] = overlay(image, masks, colours, opacity)
+        return image
+            You paint on the image that you were given. Paint on a copy.
+    """),
 )
 
 TASKS = [COUNT, OBJECTS_AT, COVERED, OVERLAY]

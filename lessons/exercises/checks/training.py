@@ -3,13 +3,11 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from lessons.checking import Law, Task, Wrong
+from lessons.checking import Law, Task, mistakes
 from lessons.checking.strategies import arrays
 from lessons.figures.plots import curves
 from lessons.recorded import recording
 from lessons.recorded.broken import RUNS
-
-# milestone_rate
 
 
 def milestone_rate(step, lr, warmup, milestones):
@@ -47,43 +45,27 @@ MILESTONE_RATE = Task(
         "been reached.",
         "0.001 + 0.999 * step / warmup while step < warmup; sum(step >= m for m in milestones).",
     ),
-    wrong=[
-        Wrong(
-            {">= milestone": "> milestone"},
-            "At the milestone itself your rate is still the old one. The new one holds from that "
-            "step on.",
-        ),
-        Wrong(
-            {"0.001 + (1 - 0.001) * step / warmup": "step / warmup"},
-            "Your first step has rate 0 and learns nothing. The rate starts at a thousandth of lr.",
-        ),
-        Wrong(
-            {"in milestones)": "in milestones[:1])"},
-            "In yours, only the first milestone counts. Each one passed divides by ten once more.",
-        ),
-        Wrong(
-            {"if step < warmup": "if False"},
-            "The warm-up is missing: before step `warmup` the rate is smaller.",
-        ),
-        Wrong(
-            {"* step /": "* (step + 1) /"},
-            "Your warm-up is one step ahead: step 0 has exactly the thousandth, and step `warmup` "
-            "is the first with the full rate.",
-        ),
-        Wrong(
-            {"(1 - 0.001) * step": "step"},
-            "You add the thousandth to a line from 0 to 1, so it ends above 1. The line goes from "
-            "a thousandth to 1: what must you multiply the growing part by?",
-        ),
-        Wrong(
-            {"(1 - 0.001)": "(1 - 0.001 / lr)"},
-            "Your line starts at a thousandth of lr, and grows by lr minus a thousandth of 1. Both "
-            "thousandths are of lr.",
-        ),
-    ],
+    wrong=mistakes("""
+        >= milestone => > milestone
+            At the milestone itself your rate is still the old one. The new one holds from that step
+            on.
+        0.001 + (1 - 0.001) * step / warmup => step / warmup
+            Your first step has rate 0 and learns nothing. The rate starts at a thousandth of lr.
+        in milestones) => in milestones[:1])
+            In yours, only the first milestone counts. Each one passed divides by ten once more.
+        if step < warmup => if False
+            The warm-up is missing: before step `warmup` the rate is smaller.
+        * step / => * (step + 1) /
+            Your warm-up is one step ahead: step 0 has exactly the thousandth, and step `warmup` is
+            the first with the full rate.
+        (1 - 0.001) * step => step
+            You add the thousandth to a line from 0 to 1, so it ends above 1. The line goes from a
+            thousandth to 1: what must you multiply the growing part by?
+        (1 - 0.001) => (1 - 0.001 / lr)
+            Your line starts at a thousandth of lr, and grows by lr minus a thousandth of 1. Both
+            thousandths are of lr.
+    """),
 )
-
-# clip_together
 
 
 def norm_of(grads):
@@ -101,10 +83,6 @@ def scaled(grads, scale):
 def clip_together(grads, max_norm):
     norm = norm_of(grads)
     return scaled(grads, max_norm / norm) if norm > max_norm else scaled(grads, 1)
-
-
-def clip_each(grads, max_norm):
-    return [clip_together([grad], max_norm)[0] for grad in grads]
 
 
 SEVERAL = st.lists(
@@ -134,72 +112,40 @@ CLIP_TOGETHER = Task(
         "min(1, max_norm / norm) if norm > 0, applied in a list comprehension that makes new "
         "arrays.",
     ),
-    wrong=[
-        Wrong(
-            clip_each,
-            "You clip each array by its own norm, which turns the step: layers with large "
-            "gradients lose, others do not. There is one norm, of all arrays together.",
-        ),
-        Wrong(
-            {"g * np.float32(scale)": "np.clip(g, -max_norm, max_norm)"},
-            "You cut off each number on its own, which turns the step. Multiply all of them by one "
-            "factor.",
-        ),
-        Wrong(
-            {"min(1.0, max_norm / norm)": "max_norm / norm"},
-            "You also lengthen short gradients. A gradient below max_norm stays as it is.",
-        ),
-        Wrong(
-            {
-                "np.sqrt(sum(float(np.sum(np.square(g, "
-                "dtype=np.float64))) for g in grads))": "sum(np.linalg.norm(g) for g in grads)"
-            },
-            "You add the arrays' norms. The norm of the whole is the root of the sum of all "
-            "squares: 3 and 4 make 5.",
-        ),
-        Wrong({"np.sqrt(": "("}, "The root is missing: you divide by the square of the norm."),
-        Wrong(
-            {
-                "np.sqrt(sum(float(np.sum(np.square(g, "
-                "dtype=np.float64))) for g in grads))": "np.sqrt(sum(np.linalg.norm(g) "
-                "for g in grads))"
-            },
-            "You add norms, which are roots already, and take the root of their sum. Add squares "
-            "instead.",
-        ),
-        Wrong(
-            {
-                "np.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) "
-                "for g in grads))": "max(np.abs(g).max() for g in grads)"
-            },
-            "You divide by the largest number. The norm is the length of the whole vector: 3 and 4 "
-            "make 5.",
-        ),
-        Wrong(
-            {
-                "np.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) "
-                "for g in grads))": "np.linalg.norm(np.concatenate(grads))"
-            },
-            "np.concatenate joins only arrays of one shape, but for one axis. Make each of them "
-            "flat first, or add up their squares.",
-        ),
-    ],
+    wrong=mistakes("""
+        return [clip_together([grad], max_norm)[0] for grad in grads]
+            You clip each array by its own norm, which turns the step: layers with large gradients
+            lose, others do not. There is one norm, of all arrays together.
+        g * np.float32(scale) => np.clip(g, -max_norm, max_norm)
+            You cut off each number on its own, which turns the step. Multiply all of them by one
+            factor.
+        min(1.0, max_norm / norm) => max_norm / norm
+            You also lengthen short gradients. A gradient below max_norm stays as it is.
+        np.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in grads))
+            => sum(np.linalg.norm(g) for g in grads)
+            You add the arrays' norms. The norm of the whole is the root of the sum of all squares:
+            3 and 4 make 5.
+        np.sqrt( => (
+            The root is missing: you divide by the square of the norm.
+        np.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in grads))
+            => np.sqrt(sum(np.linalg.norm(g) for g in grads))
+            You add norms, which are roots already, and take the root of their sum. Add squares
+            instead.
+        np.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in grads))
+            => max(np.abs(g).max() for g in grads)
+            You divide by the largest number. The norm is the length of the whole vector: 3 and 4
+            make 5.
+        np.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in grads))
+            => np.linalg.norm(np.concatenate(grads))
+            np.concatenate joins only arrays of one shape, but for one axis. Make each of them flat
+            first, or add up their squares.
+    """),
 )
-
-# smoothed_curve
 
 
 def smoothed_curve(values, window):
     means = [np.mean(values[max(0, i + 1 - window) : i + 1]) for i in range(len(values))]
     return np.array(means, float)
-
-
-def centred(values, window):
-    return np.convolve(values, np.ones(window) / window, "same")
-
-
-def valid_only(values, window):
-    return np.convolve(values, np.ones(window) / window, "valid")
 
 
 def curve_picture(arguments, expected, got):
@@ -232,54 +178,34 @@ SMOOTHED_CURVE = Task(
         "np.concatenate([[0.0], np.cumsum(values)]), stop = np.arange(1, T + 1), start = "
         "np.maximum(stop - window, 0).",
     ),
-    wrong=[
-        Wrong(
-            {"/ (stop - start)": "/ window"},
-            "You divide by the window even where there are fewer values, so the curve starts too "
-            "low. Divide by how many you added.",
-        ),
-        Wrong(
-            {"np.maximum(stop - window, 0)": "0 * stop"},
-            "That is the mean of everything so far: your window keeps growing. What must you "
-            "subtract from the running sum?",
-        ),
-        Wrong(
-            centred,
-            "Your window is centred on each step and looks into the future. It should end at the "
-            "step.",
-        ),
-        Wrong(
-            valid_only,
-            "The start is missing, where there are fewer values than the window. Give one mean per "
-            "step.",
-        ),
-        Wrong(
-            {"stop - window": "stop - window - 1"},
-            "Your window has one value too many: the last 2 of 2, 4, 6 are 4 and 6.",
-        ),
-        Wrong(
-            {
-                "np.concatenate([[0.0], np.cumsum(values)])": "np.cumsum(values)",
-                "np.arange(1, len(values) + 1)": "np.arange(len(values))",
-                "/ (stop - start)": "/ np.maximum(stop - start, 1)",
-            },
-            "Your sums never include the first value. A running sum needs a 0 in front, so that "
-            "the sum from the beginning is a difference too.",
-        ),
-        Wrong(
-            {"/ (stop - start)": "/ np.where(stop < window, 1, window)"},
-            "At the start, where there are fewer values than the window, you give their sum. "
-            "Divide it by how many there are.",
-        ),
-        Wrong(
-            {"totals[stop] - totals[start]": "values"},
-            "You divide one value by the number of values in the window. The two running sums must "
-            "lie a window apart, not one step.",
-        ),
-    ],
+    wrong=mistakes("""
+        / (stop - start) => / window
+            You divide by the window even where there are fewer values, so the curve starts too low.
+            Divide by how many you added.
+        np.maximum(stop - window, 0) => 0 * stop
+            That is the mean of everything so far: your window keeps growing. What must you subtract
+            from the running sum?
+        return np.convolve(values, np.ones(window) / window, "same")
+            Your window is centred on each step and looks into the future. It should end at the
+            step.
+        return np.convolve(values, np.ones(window) / window, "valid")
+            The start is missing, where there are fewer values than the window. Give one mean per
+            step.
+        stop - window => stop - window - 1
+            Your window has one value too many: the last 2 of 2, 4, 6 are 4 and 6.
+        np.concatenate([[0.0], np.cumsum(values)]) => np.cumsum(values)
+        np.arange(1, len(values) + 1) => np.arange(len(values))
+        / (stop - start) => / np.maximum(stop - start, 1)
+            Your sums never include the first value. A running sum needs a 0 in front, so that the
+            sum from the beginning is a difference too.
+        / (stop - start) => / np.where(stop < window, 1, window)
+            At the start, where there are fewer values than the window, you give their sum. Divide
+            it by how many there are.
+        totals[stop] - totals[start] => values
+            You divide one value by the number of values in the window. The two running sums must
+            lie a window apart, not one step.
+    """),
 )
-
-# adamw_step
 
 
 def adamw_step(weight, grad, mean, square, step, lr, decay):
@@ -337,64 +263,39 @@ ADAMW_STEP = Task(
         "weight - lr * (full_mean / (np.sqrt(full_square) + 1e-8) + decay * weight); the 1e-8 "
         "is outside the root.",
     ),
-    wrong=[
-        Wrong(
-            {
-                "mean = 0.9": "grad = grad + decay * weight\n    mean = 0.9",
-                " + decay * weight)": ")",
-            },
-            "You put the decay into the gradient, and so through the averages: that is Adam with "
-            "L2, the mistake that AdamW was written about.",
-        ),
-        Wrong(
-            {"mean / (1 - 0.9**step)": "mean", "square / (1 - 0.999**step)": "square"},
-            "The averages start at zero and are too small in the first steps. Divide each by 1 - "
-            "beta ** step before you use it.",
-        ),
-        Wrong(
-            {"(np.sqrt(full_square) + 1e-8)": "np.sqrt(full_square + 1e-8)"},
-            "Your 1e-8 is under the root, where it counts as 1e-4. Add it to the root itself.",
-        ),
-        Wrong(
-            {"0.9**step": "0.9 ** (step + 1)", "0.999**step": "0.999 ** (step + 1)"},
-            "You count the steps from 0 and add one, but the first step is already 1.",
-        ),
-        Wrong(
-            {"lr * (move + decay * weight)": "lr * move - decay * weight"},
-            "The decay is not multiplied by lr.",
-        ),
-        Wrong(
-            {"weight), mean, square": "weight), full_mean, full_square"},
-            "You return the corrected averages. The correction is for this step only; the plain "
-            "averages are passed on.",
-        ),
-        Wrong(
-            {"np.sqrt(full_square)": "full_square"},
-            "You divide by the mean square itself. It is the root that has the size of the "
-            "gradient.",
-        ),
-        Wrong(
-            {"weight - lr * (move + decay * weight)": "(weight - lr * move) * (1 - lr * decay)"},
-            "You let the weight decay after it has moved. Both parts of the step start from the "
-            "old weight.",
-        ),
-        Wrong(
-            {
-                "0.9 * mean + 0.1 * grad": "0.1 * mean + 0.9 * grad",
-                "0.999 * square + 0.001 * grad": "0.001 * square + 0.999 * grad",
-            },
-            "Your averages keep a tenth of the old and take nine tenths of the new. Beta is the "
-            "share you keep: 0.9 and 0.999.",
-        ),
-        Wrong(
-            {"square / (1 - 0.999**step)": "square"},
-            "You correct only the mean. The mean square starts at zero, too, and is far smaller "
-            "than it should be.",
-        ),
-    ],
+    wrong=mistakes(r"""
+        mean = 0.9 => "grad = grad + decay * weight\n    mean = 0.9"
+        " + decay * weight)" => )
+            You put the decay into the gradient, and so through the averages: that is Adam with L2,
+            the mistake that AdamW was written about.
+        mean / (1 - 0.9**step) => mean
+        square / (1 - 0.999**step) => square
+            The averages start at zero and are too small in the first steps. Divide each by 1 - beta
+            ** step before you use it.
+        (np.sqrt(full_square) + 1e-8) => np.sqrt(full_square + 1e-8)
+            Your 1e-8 is under the root, where it counts as 1e-4. Add it to the root itself.
+        0.9**step => 0.9 ** (step + 1)
+        0.999**step => 0.999 ** (step + 1)
+            You count the steps from 0 and add one, but the first step is already 1.
+        lr * (move + decay * weight) => lr * move - decay * weight
+            The decay is not multiplied by lr.
+        weight), mean, square => weight), full_mean, full_square
+            You return the corrected averages. The correction is for this step only; the plain
+            averages are passed on.
+        np.sqrt(full_square) => full_square
+            You divide by the mean square itself. It is the root that has the size of the gradient.
+        weight - lr * (move + decay * weight) => (weight - lr * move) * (1 - lr * decay)
+            You let the weight decay after it has moved. Both parts of the step start from the old
+            weight.
+        0.9 * mean + 0.1 * grad => 0.1 * mean + 0.9 * grad
+        0.999 * square + 0.001 * grad => 0.001 * square + 0.999 * grad
+            Your averages keep a tenth of the old and take nine tenths of the new. Beta is the share
+            you keep: 0.9 and 0.999.
+        square / (1 - 0.999**step) => square
+            You correct only the mean. The mean square starts at zero, too, and is far smaller than
+            it should be.
+    """),
 )
-
-# sgd_step
 
 
 def sgd_step(weight, gradient, velocity, lr, momentum, decay):
@@ -429,80 +330,36 @@ SGD_STEP = Task(
         "momentum * velocity + gradient + decay * weight makes a new array; return (weight - "
         "lr * new, new).",
     ),
-    wrong=[
-        Wrong(
-            {" + decay * weight": ""},
-            "The weight decay is missing: add decay times the weight to the gradient.",
-        ),
-        Wrong(
-            {"momentum * velocity + ": ""},
-            "You forget the old velocity; it keeps its share `momentum`.",
-        ),
-        Wrong(
-            {
-                "gradient + decay * weight": "lr * (gradient + decay * weight)",
-                "- lr * velocity": "- velocity",
-            },
-            "Your learning rate is inside the velocity, so a changed rate would only act later. "
-            "Multiply when the weight moves.",
-        ),
-        Wrong(
-            {"gradient + decay * weight": "(1 - momentum) * (gradient + decay * weight)"},
-            "Your velocity is an average. Here the whole gradient is added.",
-        ),
-        Wrong(
-            {"weight - lr": "weight + lr"},
-            "Your weight moves with the gradient, uphill. Which way does the loss fall?",
-        ),
-        Wrong(
-            {
-                "velocity = momentum": "old, velocity = velocity, momentum",
-                "lr * velocity": "lr * old",
-            },
-            "The weight moves by the new velocity, not the old one.",
-        ),
-        Wrong(
-            {
-                "weight - lr * velocity": "weight - lr * (gradient + decay * weight + momentum "
-                "* velocity)"
-            },
-            "That is Nesterov's form, which looks a step ahead. Here the weight moves by the new "
-            "velocity alone.",
-        ),
-    ],
+    wrong=mistakes("""
+        " + decay * weight" =>
+            The weight decay is missing: add decay times the weight to the gradient.
+        "momentum * velocity + " =>
+            You forget the old velocity; it keeps its share `momentum`.
+        gradient + decay * weight => lr * (gradient + decay * weight)
+        - lr * velocity => - velocity
+            Your learning rate is inside the velocity, so a changed rate would only act later.
+            Multiply when the weight moves.
+        gradient + decay * weight => (1 - momentum) * (gradient + decay * weight)
+            Your velocity is an average. Here the whole gradient is added.
+        weight - lr => weight + lr
+            Your weight moves with the gradient, uphill. Which way does the loss fall?
+        velocity = momentum => old, velocity = velocity, momentum
+        lr * velocity => lr * old
+            The weight moves by the new velocity, not the old one.
+        weight - lr * velocity => weight - lr * (gradient + decay * weight + momentum * velocity)
+            That is Nesterov's form, which looks a step ahead. Here the weight moves by the new
+            velocity alone.
+    """),
 )
 
-# choose_rate
 
-
-def choose_rate(rates, losses, window=5, allowed=np.isfinite, first=True):
+def choose_rate(rates, losses):
     best, chosen = np.inf, None
     for rate, run in zip(rates.tolist(), losses.tolist(), strict=True):
-        end = sum(run[-window:]) / window
-        if all(map(allowed, run)) and end < best and (end < run[0] or not first):
+        end = sum(run[-5:]) / 5
+        if all(map(np.isfinite, run)) and end < min(best, run[0]):
             best, chosen = end, rate
     return chosen
-
-
-def lowest_anywhere(rates, losses):
-    kept = [(min(run), rate) for rate, run in zip(rates, losses, strict=True)]
-    kept = [(loss, rate) for loss, rate in kept if np.isfinite(loss)]
-    return float(min(kept)[1]) if kept else None
-
-
-def ignoring_nan(rates, losses):
-    return choose_rate(rates, np.where(np.isfinite(losses), losses, losses[:, :1] / 2))
-
-
-def its_index(rates, losses):
-    chosen = choose_rate(rates, losses)
-    return None if chosen is None else rates.tolist().index(chosen)
-
-
-def largest_that_falls(rates, losses):
-    ends = losses[:, -5:].mean(axis=1)
-    falls = [rate for rate, run, end in zip(rates, losses, ends, strict=True) if end < run[0]]
-    return float(falls[-1]) if falls else None
 
 
 @st.composite
@@ -538,55 +395,40 @@ CHOOSE_RATE = Task(
         "usable = np.isfinite(losses).all(axis=1) & (ends < losses[:, 0]), and the index is "
         "np.where(usable, ends, np.inf).argmin().",
     ),
-    wrong=[
-        Wrong(
-            lambda rates, losses: choose_rate(rates, losses, window=1),
-            "You judge a run by its last loss alone, which may come from a lucky batch. Take the "
-            "mean of the last five.",
-        ),
-        Wrong(
-            lowest_anywhere,
-            "You take the lowest loss a run ever reached. What counts is where it ended.",
-        ),
-        Wrong(
-            ignoring_nan,
-            "A run that diverged is still in the race. If any of its losses is not finite, it is "
-            "out.",
-        ),
-        Wrong(its_index, "You return the index of the run. The task asks for its rate."),
-        Wrong(
-            largest_that_falls,
-            "You take the largest rate whose loss fell. Fell by how much? The lowest mean wins.",
-        ),
-        Wrong(
-            lambda rates, losses: choose_rate(rates, losses, first=False),
-            "If no run ended below its own first loss, the answer is None.",
-        ),
-        Wrong(
-            {
-                "np.isfinite(losses).all(axis=1) & ": "",
-                "np.where(usable, ends, np.inf).argmin()": "ends.argmin()",
-            },
-            "argmin takes NaN for the smallest, and also sees the runs that are out. Give those "
-            "an infinite mean before you look.",
-        ),
-    ],
+    wrong=mistakes("""
+        losses[:, -5:].mean(axis=1) => losses[:, -1]
+            You judge a run by its last loss alone, which may come from a lucky batch. Take the mean
+            of the last five.
+        kept = [(min(run), rate) for rate, run in zip(rates, losses, strict=True)]
+        kept = [(loss, rate) for loss, rate in kept if np.isfinite(loss)]
+        return float(min(kept)[1]) if kept else None
+            You take the lowest loss a run ever reached. What counts is where it ended.
+        return choose_rate(rates, np.where(np.isfinite(losses), losses, losses[:, :1] / 2))
+            A run that diverged is still in the race. If any of its losses is not finite, it is out.
+        chosen = choose_rate(rates, losses)
+        return None if chosen is None else rates.tolist().index(chosen)
+            You return the index of the run. The task asks for its rate.
+        ends = losses[:, -5:].mean(axis=1)
+        falls = [rate for rate, run, end in zip(rates, losses, ends, strict=True) if end < run[0]]
+        return float(falls[-1]) if falls else None
+            You take the largest rate whose loss fell. Fell by how much? The lowest mean wins.
+        " & (ends < losses[:, 0])" =>
+            If no run ended below its own first loss, the answer is None.
+        "np.isfinite(losses).all(axis=1) & " =>
+        np.where(usable, ends, np.inf).argmin() => ends.argmin()
+            argmin takes NaN for the smallest, and also sees the runs that are out. Give those an
+            infinite mean before you look.
+    """),
 )
 
-# what_is_broken
 
 RECORDED = recording("broken")
 
 
-def what_is_broken(losses, found, named, order=("rate", "axes", "classes"), fallen=None):
+def what_is_broken(losses, found, named):
     end = sum(losses[-5:].tolist()) / 5
-    low = end < (losses[0] / 2 if fallen is None else fallen)
-    signs = {"rate": not low, "axes": found < 0.5, "classes": named < 0.5}
-    return next((fault for fault in order if signs[fault]), "nothing")
-
-
-def without_nan(losses, found, named):
-    return what_is_broken(np.nan_to_num(losses, nan=0.0), found, named)
+    signs = {"rate": not end < losses[0] / 2, "axes": found < 0.5, "classes": named < 0.5}
+    return next((fault for fault, holds in signs.items() if holds), "nothing")
 
 
 @st.composite
@@ -622,35 +464,25 @@ WHAT_IS_BROKEN = Task(
         "Compare np.mean(losses[-5:]) with losses[0] / 2, then found and named with 0.5. Write "
         "`not end < limit` instead of `end >= limit`, so that NaN counts as not fallen.",
     ),
-    wrong=[
-        Wrong(
-            lambda *run: what_is_broken(*run, order=("rate", "axes")),
-            "This run found its objects but named them wrongly. The losses cannot show that.",
-        ),
-        Wrong(
-            lambda *run: what_is_broken(*run, order=("axes", "classes", "rate")),
-            "A run that learned nothing finds nothing either. First look whether its loss fell.",
-        ),
-        Wrong(
-            lambda *run: what_is_broken(*run, order=("rate", "classes", "axes")),
-            "If no object is found, `named` is 0 and says nothing about classes. First ask whether "
-            "the objects were found.",
-        ),
-        Wrong(
-            lambda *run: what_is_broken(*run, fallen=2.0),
-            "You compare the loss with a fixed number, but another model's losses are larger or "
-            "smaller. Compare with the run's own first loss.",
-        ),
-        Wrong(
-            without_nan,
-            "These losses end in NaN: the rate is far too high. NaN < x is False, whatever x is.",
-        ),
-        Wrong(
-            {"losses[0] / 2": "losses[0]"},
-            "You are content with any fall. A model that learns one image by heart at least "
-            "halves its loss.",
-        ),
-    ],
+    wrong=mistakes("""
+        return "classes" if named < 0.5 else "nothing" => return "nothing"
+            This run found its objects but named them wrongly. The losses cannot show that.
+        rest = "nothing" if np.mean(losses[-5:]) < losses[0] / 2 else "rate"
+        return "axes" if found < 0.5 else "classes" if named < 0.5 else rest
+            A run that learned nothing finds nothing either. First look whether its loss fell.
+        if not np.mean(losses[-5:]) < losses[0] / 2: return "rate"
+        return "classes" if named < 0.5 else "axes" if found < 0.5 else "nothing"
+            If no object is found, `named` is 0 and says nothing about classes. First ask whether
+            the objects were found.
+        losses[0] / 2 => 2.0
+            You compare the loss with a fixed number, but another model's losses are larger or
+            smaller. Compare with the run's own first loss.
+        return what_is_broken(np.nan_to_num(losses, nan=0.0), found, named)
+            These losses end in NaN: the rate is far too high. NaN < x is False, whatever x is.
+        losses[0] / 2 => losses[0]
+            You are content with any fall. A model that learns one image by heart at least halves
+            its loss.
+    """),
 )
 
 TASKS = [

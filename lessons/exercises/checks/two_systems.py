@@ -6,13 +6,11 @@ import numpy as np
 from hypothesis import strategies as st
 
 from lessons import load
-from lessons.checking import Law, Task, Wrong
+from lessons.checking import Law, Task, Wrong, mistakes
 from lessons.checking.strategies import arrays, boxes
 from lessons.figures.diagrams import DETECTION, GROUND_TRUTH, boxes_on_grid
 
 decode_axis = load("two_systems").decode_axis
-
-# sides_after_resizing
 
 
 def exact_sides(height, width, shorter, longer):
@@ -56,46 +54,31 @@ SIDES_AFTER_RESIZING = Task(
         "(the larger side) instead. Multiply both sides, then round.",
         "int(v + 0.5) rounds a half upwards. Python's round(2.5) is 2.",
     ),
-    wrong=[
-        Wrong(
-            {"int(height * scale + 0.5), int(width * scale + 0.5)": "int(height * scale), "
-             "int(width * scale)"},
-            "You cut the fraction off, which is torchvision's rule. Round to the nearest pixel.",
-        ),
-        Wrong(
-            {"int(height * scale + 0.5), int(width * scale + 0.5)": "round(height * scale), "
-             "round(width * scale)"},
-            "Python's round takes a half to the even number: 2.5 becomes 2. Here a half goes up.",
-        ),
-        Wrong(
-            {"int(height * scale + 0.5), int(width * scale + 0.5)": "int(np.ceil(height * scale)), "
-             "int(np.ceil(width * scale))"},
-            "You always round upwards. Only a half or more goes up.",
-        ),
-        Wrong(
-            {"    if scale * max(height, width) > longer:\n        scale = longer / "
-             "max(height, width)\n": ""},
-            "The longer side has no limit in your answer.",
-        ),
-        Wrong(
-            {"shorter / min(height, width)": "shorter / height"},
-            "You scale by the height. The shorter side decides, and that may be the width.",
-        ),
-        Wrong(
+    wrong=[*mistakes(r"""
+        int(height * scale + 0.5), int(width * scale + 0.5)
+            => int(height * scale), int(width * scale)
+            You cut the fraction off, which is torchvision's rule. Round to the nearest pixel.
+        int(height * scale + 0.5), int(width * scale + 0.5)
+            => round(height * scale), round(width * scale)
+            Python's round takes a half to the even number: 2.5 becomes 2. Here a half goes up.
+        int(height * scale + 0.5), int(width * scale + 0.5)
+            => int(np.ceil(height * scale)), int(np.ceil(width * scale))
+            You always round upwards. Only a half or more goes up.
+        "    if scale * max(height, width) > longer:\n        scale = longer / max(height, \
+            width)\n"
+            =>
+            The longer side has no limit in your answer.
+        shorter / min(height, width) => shorter / height
+            You scale by the height. The shorter side decides, and that may be the width.
+        return int(height * scale + 0.5), int(width => return int(width * scale + 0.5), int(height
+            Height and width are swapped.
+    """), Wrong(
             lambda h, w, shorter, longer: tuple(
                 min(side, longer) for side in sides(h, w, shorter, 10**6)
             ),
             "You cut the longer side alone, which squeezes the image. Both sides shrink together.",
-        ),
-        Wrong(
-            {"return int(height * scale + 0.5), int(width": "return int(width * scale + 0.5), "
-             "int(height"},
-            "Height and width are swapped.",
-        ),
-    ],
+        ),],
 )  # fmt: skip
-
-# decode_inclusive
 
 
 def decode_inclusive(deltas, given):
@@ -145,36 +128,23 @@ DECODE_INCLUSIVE = Task(
         "With boxes[:, 2:] and boxes[:, :2] both axes go at once; join first and last with "
         "np.concatenate along axis 1.",
     ),
-    wrong=[
-        Wrong(
-            {" + 1\n": "\n", "sides / 2 - 1]": "sides / 2]"},
-            "That is today's decoding, of boxes with edges. Here a side is one pixel longer.",
-        ),
-        Wrong(
-            {"sides / 2 - 1]": "sides / 2]"},
-            "You return the edge. The last pixel is one before it.",
-        ),
-        Wrong(
-            {" + 1\n": "\n"},
-            "You take a pixel off at the end, but have not added one to the sides.",
-        ),
-        Wrong(
-            {"deltas[:, :2] * sides": "deltas[:, :2] * (sides - 1)"},
-            "You move the centre by a side without its extra pixel. The sides are one longer "
-            "everywhere.",
-        ),
-        Wrong(
-            {"np.exp(deltas[:, 2:])": "(1 + deltas[:, 2:])"},
-            "You add the share to 1. The last two offsets are logarithms.",
-        ),
-        Wrong(
-            {"deltas[:, :2] * sides": "deltas[:, :2]"},
-            "You move the centre by pixels. The first two offsets count in sides of the box.",
-        ),
-    ],
+    wrong=mistakes(r"""
+        " + 1\n" => "\n"
+        sides / 2 - 1] => sides / 2]
+            That is today's decoding, of boxes with edges. Here a side is one pixel longer.
+        sides / 2 - 1] => sides / 2]
+            You return the edge. The last pixel is one before it.
+        " + 1\n" => "\n"
+            You take a pixel off at the end, but have not added one to the sides.
+        deltas[:, :2] * sides => deltas[:, :2] * (sides - 1)
+            You move the centre by a side without its extra pixel. The sides are one longer
+            everywhere.
+        np.exp(deltas[:, 2:]) => (1 + deltas[:, 2:])
+            You add the share to 1. The last two offsets are logarithms.
+        deltas[:, :2] * sides => deltas[:, :2]
+            You move the centre by pixels. The first two offsets count in sides of the box.
+    """),
 )
-
-# background_first
 
 
 def background_first(scores, offsets):
@@ -203,38 +173,26 @@ BACKGROUND_FIRST = Task(
         "is not there.",
         "np.roll(scores, 1, axis=0); np.concatenate([np.zeros((4, C), np.float32), boxes]).",
     ),
-    wrong=[
-        Wrong({"np.roll(scores, 1, axis=0)": "scores"}, "The background's scores are still last."),
-        Wrong(
-            {"np.roll(scores, 1, axis=0)": "np.roll(scores, -1, axis=0)"},
-            "You moved the first class to the end. The last row should come first.",
-        ),
-        Wrong(
-            {"np.roll(scores, 1, axis=0)": "scores[::-1]"},
-            "You turned all rows round. The classes keep their order; only the background moves.",
-        ),
-        Wrong(
-            {"[nothing, boxes]": "[boxes, nothing]"},
-            "The rows of zeros are those of the background, and that is class 0: they come first.",
-        ),
-        Wrong({"(4, boxes": "(1, boxes"}, "A class has four rows of box offsets, not one."),
-        Wrong(
-            {"np.concatenate([nothing, boxes])": "boxes"},
-            "The background has no box rows in your answer, so every class reads the next one's.",
-        ),
-        Wrong(
-            {"np.concatenate([nothing, boxes])": "np.roll(boxes, 4, axis=0)"},
-            "You moved the last class's offsets to the front. Nothing is moved there; four rows of "
-            "zeros are added.",
-        ),
-        Wrong(
-            {"np.roll(scores, 1, axis=0)": "np.roll(scores, 1)"},
-            "Without an axis, np.roll moves single numbers. Whole rows should move.",
-        ),
-    ],
+    wrong=mistakes("""
+        np.roll(scores, 1, axis=0) => scores
+            The background's scores are still last.
+        np.roll(scores, 1, axis=0) => np.roll(scores, -1, axis=0)
+            You moved the first class to the end. The last row should come first.
+        np.roll(scores, 1, axis=0) => scores[::-1]
+            You turned all rows round. The classes keep their order; only the background moves.
+        [nothing, boxes] => [boxes, nothing]
+            The rows of zeros are those of the background, and that is class 0: they come first.
+        (4, boxes => (1, boxes
+            A class has four rows of box offsets, not one.
+        np.concatenate([nothing, boxes]) => boxes
+            The background has no box rows in your answer, so every class reads the next one's.
+        np.concatenate([nothing, boxes]) => np.roll(boxes, 4, axis=0)
+            You moved the last class's offsets to the front. Nothing is moved there; four rows of
+            zeros are added.
+        np.roll(scores, 1, axis=0) => np.roll(scores, 1)
+            Without an axis, np.roll moves single numbers. Whole rows should move.
+    """),
 )
-
-# culprits
 
 
 def differs(mine, right, tolerance, relative=True):
@@ -296,34 +254,22 @@ CULPRITS = Task(
         "them, in the order of theirs.",
         "Compare shapes before values. differ & set(reads[name]) is empty for a culprit.",
     ),
-    wrong=[
-        Wrong(
-            {" and not differ & set(reads[name])": ""},
-            "You name every stage that differs. One that was handed a different input cannot help "
-            "it.",
-        ),
-        Wrong(
-            {"return [": "return [*[", "set(reads[name])]": "set(reads[name])]][:1]"},
-            "You stop at the first one. Two stages that do not feed each other may both be guilty.",
-        ),
-        Wrong(
-            {"tolerance * np.abs(right).max()": "tolerance"},
-            "Your tolerance is absolute. It is a share of the largest value of theirs.",
-        ),
-        Wrong(
-            {"tolerance * np.abs(right).max()": "0"},
-            "You allow no difference at all. Up to the tolerance, two stages agree.",
-        ),
-        Wrong(
-            {"not differ & set(reads[name])": "not (reads[name] and set(reads[name]) <= differ)"},
-            "You excuse a stage only if everything that it reads differs. One differing input is "
-            "enough.",
-        ),
-        Wrong(
-            {"not differ & set(reads[name])": "not reads[name]"},
-            "You name only stages that read nothing. One whose inputs agree is a culprit, too.",
-        ),
-    ],
+    wrong=mistakes("""
+        " and not differ & set(reads[name])" =>
+            You name every stage that differs. One that was handed a different input cannot help it.
+        return [ => return [*[
+        set(reads[name])] => set(reads[name])]][:1]
+            You stop at the first one. Two stages that do not feed each other may both be guilty.
+        tolerance * np.abs(right).max() => tolerance
+            Your tolerance is absolute. It is a share of the largest value of theirs.
+        tolerance * np.abs(right).max() => 0
+            You allow no difference at all. Up to the tolerance, two stages agree.
+        not differ & set(reads[name]) => not (reads[name] and set(reads[name]) <= differ)
+            You excuse a stage only if everything that it reads differs. One differing input is
+            enough.
+        not differ & set(reads[name]) => not reads[name]
+            You name only stages that read nothing. One whose inputs agree is a culprit, too.
+    """),
 )
 
 TASKS = [SIDES_AFTER_RESIZING, DECODE_INCLUSIVE, BACKGROUND_FIRST, CULPRITS]

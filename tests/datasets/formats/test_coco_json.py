@@ -10,7 +10,7 @@ from tinymaskrcnn.datasets.formats import Options, as_coco_json, read
 from tinymaskrcnn.errors import InputError
 
 from ..test_segmentation import runs_of
-from .tools import Converted, box_mask, picture, write
+from .tools import Converted, box_mask, image_file, write
 
 SHIPPED = Path(__file__).parents[3] / "data"
 MASK = box_mask(3, 4, 9, 11)
@@ -36,7 +36,7 @@ CONTENT = {
 
 @pytest.fixture
 def convert(tmp_path):
-    picture(tmp_path / "images/a.png")
+    image_file(tmp_path / "images/a.png")
     return lambda content: Converted(write(tmp_path / "set.json", content))
 
 
@@ -88,14 +88,14 @@ def test_a_file_that_contradicts_itself_is_refused(convert):
         convert(content)
 
 
-def test_a_picture_that_would_be_mistaken_is_refused(tmp_path):
+def test_an_image_that_would_be_mistaken_is_refused(tmp_path):
     """A reader of the result looks in `images/` first."""
-    picture(tmp_path / "a.png")
+    image_file(tmp_path / "a.png")
     content = {**CONTENT, "images": [{"id": 7, "file_name": "a.png", "height": 20, "width": 30}]}
     source = write(tmp_path / "set.json", content)
     assert Converted(source).files == {7: "a.png"}
-    picture(tmp_path / "out/images/a.png")
-    picture(tmp_path / "out/a.png")
+    image_file(tmp_path / "out/images/a.png")
+    image_file(tmp_path / "out/a.png")
     with pytest.raises(InputError, match=r"readers would take .*images/a\.png for it"):
         Converted(source, folder=tmp_path / "out", images_dir=tmp_path / "out")
 
@@ -110,7 +110,7 @@ def test_json_that_is_not_coco(tmp_path):
 
 
 def test_a_folder_with_one_json_or_several(tmp_path):
-    picture(tmp_path / "images/a.png")
+    image_file(tmp_path / "images/a.png")
     write(tmp_path / "one.json", CONTENT)
     write(tmp_path / "settings.json", {"a": 1})
     assert Converted(tmp_path).classes == ["cat", "dog"]

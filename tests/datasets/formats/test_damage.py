@@ -15,11 +15,11 @@ from tinymaskrcnn.datasets.images import MAX_PIXELS
 from tinymaskrcnn.datasets.issues import REFUSED
 from tinymaskrcnn.errors import InputError
 
-from ..test_coco import CONTENT, ODD, places, write_pictures
+from ..test_coco import CONTENT, ODD, places, write_images
 from .test_labelme import content as labelme
 from .test_labelme import shape
 from .test_via import entry, region, via1, via2
-from .tools import box_mask, in_base_64, picture, write
+from .tools import box_mask, image_file, in_base_64, write
 
 CIRCLE = {"name": "circle", "cx": 9, "cy": 9, "r": 4}
 CORNERS = [[20, 6], [23, 7]]
@@ -40,8 +40,8 @@ soak = settings(
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("damage")
-    picture(folder / "a.png")
-    write_pictures(folder / "images")
+    image_file(folder / "a.png")
+    write_images(folder / "images")
     return folder
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tinymaskrcnn.errors import InputError
 
-from .tools import Converted, box_mask, in_base_64, picture, write
+from .tools import Converted, box_mask, image_file, in_base_64, write
 
 SQUARE = [[2, 2], [12, 2], [12, 12], [2, 12]]
 
@@ -32,7 +32,7 @@ def content(*shapes, path="a.png", **fields):
 
 @pytest.fixture
 def convert(tmp_path):
-    picture(tmp_path / "a.png")
+    image_file(tmp_path / "a.png")
     return lambda content, **options: Converted(write(tmp_path / "a.json", content), **options)
 
 
@@ -149,12 +149,12 @@ def test_nothing_but_a_hole_is_left(convert):
     assert converted.classes == ["cat", "dog"]
 
 
-def test_one_bad_json_or_picture_does_not_end_a_folder(tmp_path):
+def test_one_bad_json_or_image_does_not_end_a_folder(tmp_path):
     for name in ("a", "b", "c"):
-        picture(tmp_path / f"{name}.png")
+        image_file(tmp_path / f"{name}.png")
         write(tmp_path / f"{name}.json", content(shape(), path=f"{name}.png"))
     (tmp_path / "b.json").write_text("{")
-    (tmp_path / "c.png").write_bytes(b"not a picture")
+    (tmp_path / "c.png").write_bytes(b"not an image")
     (tmp_path / "d.json").mkdir()
     converted = Converted(tmp_path)
     assert list(converted.files.values()) == ["a.png"]
@@ -162,8 +162,8 @@ def test_one_bad_json_or_picture_does_not_end_a_folder(tmp_path):
     assert converted.left_out == {"files that cannot be read": bad}
 
 
-def test_two_pictures_of_one_bare_name_are_refused(tmp_path):
-    picture(tmp_path / "x.png")
+def test_two_images_of_one_bare_name_are_refused(tmp_path):
+    image_file(tmp_path / "x.png")
     for name in ("a", "b"):
         write(tmp_path / f"{name}.json", content(shape(), path=f"C:\\{name}\\x.png"))
     with pytest.raises(InputError, match=r"2 image\(s\) of an ambiguous name"):
@@ -172,7 +172,7 @@ def test_two_pictures_of_one_bare_name_are_refused(tmp_path):
 
 def test_a_folder_of_jsons(tmp_path):
     for name in ("b", "a", "c"):
-        picture(tmp_path / f"{name}.png")
+        image_file(tmp_path / f"{name}.png")
         write(tmp_path / f"{name}.json", content(*[shape()] * (name != "c"), path=f"{name}.png"))
     write(tmp_path / "settings.json", {"flags": {}})
     converted = Converted(tmp_path)
@@ -181,15 +181,15 @@ def test_a_folder_of_jsons(tmp_path):
 
 
 def test_paths_of_another_machine(convert, tmp_path):
-    for path in ("..\\pictures\\a.png", "C:\\work\\a.png", "/home/someone/a.png"):
+    for path in ("..\\images\\a.png", "C:\\work\\a.png", "/home/someone/a.png"):
         assert convert(content(shape(), path=path)).files == {1: "a.png"}
     (tmp_path / "sub").mkdir()
     (tmp_path / "a.png").rename(tmp_path / "sub/a.png")
     assert convert(content(shape()), images_dir=tmp_path / "sub").files == {1: "sub/a.png"}
 
 
-def test_the_picture_inside_is_used_where_there_is_no_other(convert, tmp_path):
-    picture(tmp_path / "b.png", (16, 14))
+def test_the_image_inside_is_used_where_there_is_no_other(convert, tmp_path):
+    image_file(tmp_path / "b.png", (16, 14))
     inside = base64.b64encode((tmp_path / "b.png").read_bytes()).decode()
     assert convert(content(shape(), imageData=inside)).content["images"][0]["width"] == 30
     (tmp_path / "a.png").unlink()
@@ -199,7 +199,7 @@ def test_the_picture_inside_is_used_where_there_is_no_other(convert, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png", ".."])
-def test_a_picture_inside_whose_name_no_file_can_have_is_missing(convert, tmp_path, name):
+def test_an_image_inside_whose_name_no_file_can_have_is_missing(convert, tmp_path, name):
     inside = base64.b64encode((tmp_path / "a.png").read_bytes()).decode()
     with pytest.raises(InputError, match=r"1 image\(s\) not in"):
         convert(content(shape(), path=name, imageData=inside))
@@ -238,7 +238,7 @@ def test_a_mask_that_states_a_huge_size_costs_only_itself(convert, side):
 def test_masks_round_trip_wherever_they_lie(tmp_path_factory, part, left, top):
     """Even if part of a mask is outside the image."""
     folder = tmp_path_factory.mktemp("labelme")
-    picture(folder / "a.png")
+    image_file(folder / "a.png")
     expected = np.zeros((20, 30), np.uint8)
     for row, column in zip(*np.nonzero(part), strict=True):
         if 0 <= row + top < 20 and 0 <= column + left < 30:
@@ -292,7 +292,7 @@ def test_too_few_corners_in_a_group_with_a_mask(convert):
     assert converted.left_out == {"a polygon with fewer than three points": ["a.json shape 1"]}
 
 
-def test_a_json_about_another_picture_is_refused(convert):
+def test_a_json_about_another_image_is_refused(convert):
     with pytest.raises(InputError, match=r"a\.png is 30 x 20, but the annotations say 60 x 40"):
         convert(content(shape(), imageHeight=40, imageWidth=60))
 

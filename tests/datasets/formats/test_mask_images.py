@@ -9,7 +9,7 @@ from scipy import ndimage
 from tinymaskrcnn.datasets.formats.mask_images import instances
 from tinymaskrcnn.errors import InputError
 
-from .tools import Converted, box_mask, decode, picture
+from .tools import Converted, box_mask, decode, image_file
 
 FIRST, SECOND = box_mask(2, 2, 12, 12), box_mask(15, 3, 20, 18)
 IDS = FIRST + 2 * SECOND
@@ -24,9 +24,9 @@ def save(path, array, mode=None):
 # by hand
 
 
-def test_a_folder_for_each_picture(tmp_path):
+def test_a_folder_for_each_image(tmp_path):
     for name in ("one", "two"):
-        picture(tmp_path / name / "images" / f"{name}.png")
+        image_file(tmp_path / name / "images" / f"{name}.png")
         save(tmp_path / name / "masks/a.png", FIRST * 255)
     save(tmp_path / "one/masks/b.png", SECOND)  # a mask may also consist of 0 and 1
     converted = Converted(tmp_path)
@@ -36,7 +36,7 @@ def test_a_folder_for_each_picture(tmp_path):
 
 
 def test_one_such_folder_alone_and_classes_as_folders(tmp_path):
-    picture(tmp_path / "photo.jpg")
+    image_file(tmp_path / "photo.jpg")
     save(tmp_path / "masks/cat/a.png", FIRST * 255)
     save(tmp_path / "masks/dog/a.png", SECOND * 255)
     converted = Converted(tmp_path, class_name="thing")
@@ -45,9 +45,9 @@ def test_one_such_folder_alone_and_classes_as_folders(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["_mask", "_masks", "_instances"])
-def test_ids_beside_the_picture(tmp_path, suffix):
-    picture(tmp_path / "a.jpg")
-    picture(tmp_path / "lonely.jpg")
+def test_ids_beside_the_image(tmp_path, suffix):
+    image_file(tmp_path / "a.jpg")
+    image_file(tmp_path / "lonely.jpg")
     save(tmp_path / f"a{suffix}.png", IDS)
     converted = Converted(tmp_path, class_name="cell")
     assert converted.files == {1: "a.jpg"}
@@ -61,7 +61,7 @@ def test_ids_beside_the_picture(tmp_path, suffix):
 )
 def test_ids_in_a_folder_of_their_own(tmp_path, images, masks, name):
     for stem in ("a", "b"):
-        picture(tmp_path / images / f"{stem}.jpg")
+        image_file(tmp_path / images / f"{stem}.jpg")
     save(tmp_path / masks / name, IDS)
     save(tmp_path / masks / "other.png", IDS)
     converted = Converted(tmp_path)
@@ -96,20 +96,20 @@ def with_palette(ids):
     ],
 )
 def test_every_kind_of_value(tmp_path, make):
-    picture(tmp_path / "a.jpg")
+    image_file(tmp_path / "a.jpg")
     make(IDS).save(tmp_path / "a_mask.tif")
     found = Converted(tmp_path).masks["a.jpg", "object"]
     np.testing.assert_array_equal(sorted(found, key=lambda mask: not mask[5, 5]), [FIRST, SECOND])
 
 
 def test_the_border_of_a_palette_is_no_object(tmp_path):
-    picture(tmp_path / "a.jpg")
+    image_file(tmp_path / "a.jpg")
     with_palette(np.where(IDS == 2, 255, IDS).astype(np.uint8)).save(tmp_path / "a_mask.png")
     np.testing.assert_array_equal(Converted(tmp_path).masks["a.jpg", "object"], [FIRST])
 
 
 def test_one_value_in_pieces_is_one_object_unless_split(tmp_path):
-    picture(tmp_path / "a.jpg")
+    image_file(tmp_path / "a.jpg")
     save(tmp_path / "a_mask.png", (FIRST + SECOND) * 255)
     (kind,) = Converted(tmp_path).left_out
     assert kind.startswith("masks with one value in several pieces")
@@ -119,17 +119,17 @@ def test_one_value_in_pieces_is_one_object_unless_split(tmp_path):
 
 
 def test_the_pieces_of_one_file_an_object(tmp_path):
-    picture(tmp_path / "a.jpg")
+    image_file(tmp_path / "a.jpg")
     save(tmp_path / "masks/1.png", (FIRST + SECOND) * 255)
     assert len(Converted(tmp_path).masks["a.jpg", "object"]) == 1
     assert len(Converted(tmp_path, split=True).masks["a.jpg", "object"]) == 2
 
 
-def test_a_bad_mask_or_picture_costs_only_its_own_picture(tmp_path):
+def test_a_bad_mask_or_image_costs_only_its_own_image(tmp_path):
     for name in ("good", "photo", "cut", "loop", "size"):
-        picture(tmp_path / name / f"{name}.png")
+        image_file(tmp_path / name / f"{name}.png")
         save(tmp_path / name / "masks/a.png", FIRST)
-    (tmp_path / "photo/photo.png").write_bytes(b"not a picture")
+    (tmp_path / "photo/photo.png").write_bytes(b"not an image")
     content = (tmp_path / "cut/masks/a.png").read_bytes()
     (tmp_path / "cut/masks/a.png").write_bytes(content[:50])
     (tmp_path / "loop/masks/b.png").symlink_to("b.png")
@@ -143,7 +143,7 @@ def test_a_bad_mask_or_picture_costs_only_its_own_picture(tmp_path):
 
 # laws
 
-id_pictures = arrays(
+id_images = arrays(
     np.uint16,
     st.tuples(st.integers(1, 14), st.integers(1, 14)),
     elements=st.sampled_from([0, 1, 2, 300, 65535]),
@@ -151,20 +151,20 @@ id_pictures = arrays(
 
 
 @settings(deadline=None, max_examples=60)
-@given(id_pictures.filter(np.any))
+@given(id_images.filter(np.any))
 def test_ids_round_trip(tmp_path_factory, ids):
     folder = tmp_path_factory.mktemp("ids")
-    picture(folder / "a.png", ids.shape[::-1])
+    image_file(folder / "a.png", ids.shape[::-1])
     save(folder / "a_mask.png", ids)
     expected = [ids == value for value in np.unique(ids) if value]
     np.testing.assert_array_equal(Converted(folder).masks["a.png", "object"], expected)
 
 
 @settings(deadline=None, max_examples=60)
-@given(id_pictures.filter(np.any))
+@given(id_images.filter(np.any))
 def test_pieces_partition_their_values(tmp_path_factory, ids):
     folder = tmp_path_factory.mktemp("pieces")
-    picture(folder / "a.png", ids.shape[::-1])
+    image_file(folder / "a.png", ids.shape[::-1])
     save(folder / "a_mask.png", ids)
     parts = Converted(folder, split=True).masks["a.png", "object"]
     np.testing.assert_array_equal(np.sum(parts, axis=0), ids > 0)
@@ -192,22 +192,22 @@ def test_very_many_objects(tmp_path):
     ],
 )
 def test_what_is_no_mask_is_refused(tmp_path, name, array, message):
-    picture(tmp_path / "a.png")
+    image_file(tmp_path / "a.png")
     save(tmp_path / name, array)
     with pytest.raises(InputError, match=message):
         Converted(tmp_path)
 
 
 def test_a_blurred_mask_has_too_many_values(tmp_path):
-    picture(tmp_path / "a.png", (200, 200))
+    image_file(tmp_path / "a.png", (200, 200))
     noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
     save(tmp_path / "a_mask.png", noise)
     with pytest.raises(InputError, match=r"a_mask\.png: \d+ different values, expected one for"):
         Converted(tmp_path)
 
 
-def test_folders_that_hold_not_one_picture(tmp_path):
-    picture(tmp_path / "good/a.png")
+def test_folders_that_hold_not_one_image(tmp_path):
+    image_file(tmp_path / "good/a.png")
     save(tmp_path / "good/masks/1.png", FIRST)
     (tmp_path / "empty/masks").mkdir(parents=True)
     save(tmp_path / "good/masks/2.png", FIRST * 0)
@@ -219,7 +219,7 @@ def test_folders_that_hold_not_one_picture(tmp_path):
 
 
 def test_other_folders_are_refused_with_what_was_looked_for(tmp_path):
-    picture(tmp_path / "a.png")
+    image_file(tmp_path / "a.png")
     for format in ("masks", None):
         with pytest.raises(InputError, match=r"ID/masks/"):
             Converted(tmp_path, format=format)

@@ -51,7 +51,7 @@ def seen(mask, orientation):
 
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
-def test_upright_outlines_with_the_size_of_the_stored_picture(tmp_path, orientation):
+def test_upright_outlines_with_the_size_of_the_stored_image(tmp_path, orientation):
     """The size is corrected and nothing is cut off. An unclear image follows the other one."""
     for name in ("a.jpg", "b.jpg"):
         photo(tmp_path / name, orientation)
@@ -66,7 +66,7 @@ def test_upright_outlines_with_the_size_of_the_stored_picture(tmp_path, orientat
 
 
 @pytest.mark.parametrize("orientation", TURNS)
-def test_outlines_of_the_stored_picture_are_turned(tmp_path, orientation):
+def test_outlines_of_the_stored_image_are_turned(tmp_path, orientation):
     """For a half turn or a mirror image, the other image decides."""
     photo(tmp_path / "a.jpg", 6)
     photo(tmp_path / "b.jpg", orientation)
@@ -149,7 +149,7 @@ def test_via_which_states_no_size(tmp_path, box):
 
 @pytest.mark.parametrize("orientation", TURNS)
 @pytest.mark.parametrize("layout", ["ids", "a file for each object"])
-def test_masks_of_the_stored_picture(tmp_path, orientation, layout):
+def test_masks_of_the_stored_image(tmp_path, orientation, layout):
     """For a half turn or a mirror image, the other image decides."""
     for name, turn in (("one", 8), ("two", orientation)):
         ids = layout == "ids"

@@ -10,7 +10,7 @@ from pycocotools import mask as rle_tools
 
 from tinymaskrcnn.errors import InputError
 
-from .tools import Converted, box_mask, picture, write
+from .tools import Converted, box_mask, image_file, write
 
 SQUARE = {
     "name": "polygon",
@@ -38,8 +38,8 @@ def via2(*entries):
 
 @pytest.fixture
 def convert(tmp_path):
-    picture(tmp_path / "a.png")
-    picture(tmp_path / "b.png")
+    image_file(tmp_path / "a.png")
+    image_file(tmp_path / "b.png")
     return lambda content, **options: Converted(write(tmp_path / "via.json", content), **options)
 
 
@@ -129,7 +129,7 @@ def test_which_attribute_is_the_class(convert):
     assert convert(via1(entry(region(name="fig", note="ripe")))).classes == ["fig"]
 
 
-def test_pictures_inside_the_json(convert, tmp_path):
+def test_images_inside_the_json(convert, tmp_path):
     url = "data:image/png;base64," + base64.b64encode((tmp_path / "a.png").read_bytes()).decode()
     converted = convert(via1(entry(region(), name="c.png", base64_img_data=url)))
     (entry_of_c,) = converted.content["images"]
@@ -146,7 +146,7 @@ corner = st.tuples(st.integers(0, 30), st.integers(0, 20))
 def test_polygons_round_trip(tmp_path_factory, polygons, second_version):
     """What pycocotools makes of the corners comes out, object by object."""
     folder = tmp_path_factory.mktemp("via")
-    picture(folder / "a.png")
+    image_file(folder / "a.png")
     regions, expected = [region()], [box_mask(2, 2, 12, 12)]
     for points in polygons:
         xs, ys = (list(axis) for axis in zip(*points, strict=True))
@@ -188,20 +188,20 @@ def test_a_damaged_region_costs_only_itself(convert, damaged, kind):
 
 
 @pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png", ".."])
-def test_a_picture_inside_whose_name_no_file_can_have_is_missing(convert, tmp_path, name):
+def test_an_image_inside_whose_name_no_file_can_have_is_missing(convert, tmp_path, name):
     inside = base64.b64encode((tmp_path / "a.png").read_bytes()).decode()
     with pytest.raises(InputError, match=r"1 image\(s\) not in"):
         convert(via1(entry(region(), name=name, base64_img_data=inside)))
 
 
-def test_missing_pictures_are_counted_and_named(convert, tmp_path):
+def test_missing_images_are_counted_and_named(convert, tmp_path):
     content = via1(*(entry(region(), name=f"{k}.png") for k in range(7)))
     with pytest.raises(InputError) as caught:
         convert(content)
     assert f"7 image(s) not in {tmp_path / 'images'} or {tmp_path}: 0.png, 1.png" in str(
         caught.value
     )
-    picture(tmp_path / "elsewhere/a.png")
+    image_file(tmp_path / "elsewhere/a.png")
     moved = convert(via1(entry(region())), images_dir=tmp_path / "elsewhere")
     assert moved.files == {1: "elsewhere/a.png"}
 

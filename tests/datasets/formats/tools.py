@@ -12,7 +12,7 @@ from tinymaskrcnn.datasets.formats import Options, as_coco_json, read
 from tinymaskrcnn.datasets.issues import by_kind
 
 
-def picture(path, size=(30, 20)):
+def image_file(path, size=(30, 20)):
     """An image file of this width and height; returns its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)

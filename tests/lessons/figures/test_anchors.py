@@ -19,13 +19,13 @@ def test_a_column_for_each_chosen_anchor():
     assert decision_table(IOU, DECISIONS).size[0] > one.size[0]
 
 
-def test_a_row_for_each_picture():
-    picture, box = np.zeros((3, 16, 16), np.float32), np.float32([[2, 2, 9, 9]])
+def test_a_row_for_each_image():
+    image, box = np.zeros((3, 16, 16), np.float32), np.float32([[2, 2, 9, 9]])
     anchors, decisions = box.repeat(3, 0) + np.float32([[0], [1], [2]]), np.array([0, BETWEEN, -1])
 
     def panels(*names):
-        every = (dict.fromkeys(names, value) for value in (picture, box, decisions, [2]))
-        pictures, truths, matches, drawn = every
-        return matching_panels(pictures, truths, anchors, matches, drawn)
+        every = (dict.fromkeys(names, value) for value in (image, box, decisions, [2]))
+        images, truths, matches, drawn = every
+        return matching_panels(images, truths, anchors, matches, drawn)
 
     assert panels("a", "b").size[1] > 1.8 * panels("a").size[1]

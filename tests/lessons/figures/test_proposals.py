@@ -20,7 +20,7 @@ TRACE = {
     "rpn.outcomes": [np.array([0, 3, 1])],
     "rpn.proposals": [np.float32([[0, 0, 8, 8]])],
 }
-PICTURE, TRUTH = {"a": np.zeros((3, 16, 16), np.float32)}, {"a": np.float32([[0, 0, 8, 8]])}
+IMAGE, TRUTH = {"a": np.zeros((3, 16, 16), np.float32)}, {"a": np.float32([[0, 0, 8, 8]])}
 
 
 def test_the_best_anchor_of_each_cell():
@@ -29,13 +29,13 @@ def test_the_best_anchor_of_each_cell():
     np.testing.assert_array_equal(np.concatenate([first.ravel(), second.ravel()]), 0.5)
 
 
-def test_a_row_for_each_picture():
-    one = {"a": (PICTURE["a"], LOGITS)}
+def test_a_row_for_each_image():
+    one = {"a": (IMAGE["a"], LOGITS)}
     single, double = score_maps(one, MAPS), score_maps(one | {"b": one["a"]}, MAPS)
     assert double.size[1] > 1.8 * single.size[1]
 
 
 def test_filters_and_suppression_of_a_trace():
     for figure in (filter_panels, suppression_panels):
-        width, height = figure(PICTURE, {"a": TRACE}, TRUTH, best=2).size
+        width, height = figure(IMAGE, {"a": TRACE}, TRUTH, best=2).size
         assert width > 3 * height

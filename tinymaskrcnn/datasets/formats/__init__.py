@@ -51,7 +51,7 @@ def read(source: Path, format: str | None, options: Options) -> Annotations:
     elif not source.is_dir() and format == "masks":
         raise InputError(f"{source}: masks are read from a folder")
     annotations = FORMATS[format](source, options)
-    contents = {picture.file: picture.content for picture in annotations.pictures}
+    contents = {image.file: image.content for image in annotations.images}
     contents |= {file: None for file in annotations.read if file.suffix.lower() in SUFFIXES}
     for file, content in contents.items():
         with suppress(InputError):  # a file that cannot be decoded is reported by whoever reads it

@@ -86,7 +86,7 @@ class Annotations:
         read: the files that were read besides the images.
     """
 
-    pictures: Sequence[AnnotatedImage]
+    images: Sequence[AnnotatedImage]
     issues: list[Issue]
     categories: Sequence[dict[str, Any]] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -135,7 +135,7 @@ def embedded(text: Any) -> bytes | None:
         return None
 
 
-def pictures_in(folder: Path) -> list[Path]:
+def images_in(folder: Path) -> list[Path]:
     """The files in a folder with the suffix of an image, sorted by name."""
     inside = (file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
     return sorted(file for file in inside if not os.path.isdir(file))

@@ -58,11 +58,11 @@ def read(source: Path, options: Options) -> Annotations:
     if reasons:
         raise InputError(f"{source}: {reasons[0]} ({len(reasons)} in all; check-data lists them)")
     names = {entry["id"]: entry["name"] for entry in content["categories"]}
-    pictures = [picture_of(file, entry, names) for entry in file.images]
-    pictures = [upright(p, canvases[p.id]) if stored[p.id] else p for p in pictures]
+    images = [image_of(file, entry, names) for entry in file.images]
+    images = [upright(p, canvases[p.id]) if stored[p.id] else p for p in images]
     issues += [d for d in file.issues if d.level == LEFT_OUT or d.kind == BARE]
     extra = {name: value for name, value in content.items() if name not in OWN_LISTS}
-    return Annotations(pictures, issues, content["categories"], extra, [source])
+    return Annotations(images, issues, content["categories"], extra, [source])
 
 
 def canvases_of(
@@ -104,7 +104,7 @@ def not_in(id_: Any, ids: set) -> bool:
     return not is_id(id_) or id_ not in ids
 
 
-def picture_of(file: CocoFile, entry: dict[str, Any], names: dict[Any, str]) -> AnnotatedImage:
+def image_of(file: CocoFile, entry: dict[str, Any], names: dict[Any, str]) -> AnnotatedImage:
     """An image and its usable objects."""
     objects = []
     for thing in file.objects[entry["id"]]:

@@ -73,7 +73,7 @@ def read(source: Path, options: Options) -> Annotations:
         content = json_of(path, source, issues)
         if content is None:
             continue
-        file, inside = find_picture(path, content, finder)
+        file, inside = find_image(path, content, finder)
         if file is None:
             missing.append(str(content.get("imagePath")))
             continue
@@ -88,14 +88,14 @@ def read(source: Path, options: Options) -> Annotations:
     if not found:
         bad = [f"{d.where}: {d.detail}" for d in issues if d.kind == UNREADABLE]
         raise InputError(bad[0] if bad else f"{source}: no labelme json in this folder")
-    pictures = []
+    images = []
     stored = on_stored(source, canvases, issues)
     for (path, shapes, file, inside), one, turning in zip(found, canvases, stored, strict=True):
         size = one.stored if turning else one.size
         objects = list(read_shapes(path.name, shapes, size, issues))
-        picture = AnnotatedImage(file, *size, objects, inside)
-        pictures.append(upright(picture, one) if turning else picture)
-    return Annotations(pictures, issues, read=[path for path, *_ in found])
+        image = AnnotatedImage(file, *size, objects, inside)
+        images.append(upright(image, one) if turning else image)
+    return Annotations(images, issues, read=[path for path, *_ in found])
 
 
 def json_of(path: Path, source: Path, issues: list[Issue]) -> dict[str, Any] | None:
@@ -119,7 +119,7 @@ def json_of(path: Path, source: Path, issues: list[Issue]) -> dict[str, Any] | N
     return None
 
 
-def find_picture(
+def find_image(
     path: Path, content: Mapping[str, Any], finder: ImageFinder
 ) -> tuple[Path | None, bytes | None]:
     """The file of a json's image, and the bytes to write to it if it does not exist."""

@@ -32,14 +32,14 @@ from .annotations import (
     AnnotatedObject,
     Annotations,
     Options,
+    images_in,
     left_out,
-    pictures_in,
     unreadable,
 )
 from .orientation import Canvas, canvas, on_stored, upright
 
 SUFFIXES = ("", "_mask", "_masks", "_instances", "_instance_ids", "_labels")
-PICTURE_FOLDERS = ("images", "imgs", "image", "pictures", "PNGImages", "JPEGImages")
+IMAGE_FOLDERS = ("images", "imgs", "image", "pictures", "PNGImages", "JPEGImages")
 MASK_FOLDERS = ("masks", "mask", "instances", "labels", "PedMasks", "SegmentationObject")
 LOSSLESS = ("PNG", "TIFF", "BMP", "GIF", "PPM")
 BORDER = 255  # in images with a palette
@@ -70,7 +70,7 @@ def read(source: Path, options: Options) -> Annotations:
             "--images DIR for the images"
         )
     label = options.class_name or DEFAULT_CLASS
-    ids = [(picture, {file: (label, file.name)}) for picture, file in pair(*folders, issues)]
+    ids = [(image, {file: (label, file.name)}) for image, file in pair(*folders, issues)]
     return read_all(source, ids, read_ids, options, issues)
 
 
@@ -87,26 +87,26 @@ def read_all(
     problems: list[InputError] = []
     known: list[Pair] = []
     canvases: list[Canvas] = []
-    for picture, masks in pairs:
+    for image, masks in pairs:
         try:
             corner = max(map(mask_corner, masks), default=None)
-            canvases.append(canvas(picture, None, (None, None), corner))
-            known.append((picture, masks))
+            canvases.append(canvas(image, None, (None, None), corner))
+            known.append((image, masks))
         except InputError as problem:
             problems.append(problem)
-    pictures = []
+    images = []
     stored = on_stored(source, canvases, issues)
     for (file, masks), one, turning in zip(known, canvases, stored, strict=True):
         size = one.stored if turning else one.size
         try:
             annotated = AnnotatedImage(file, *size, reader(masks, size, options, issues))
-            pictures.append(upright(annotated, one) if turning else annotated)
+            images.append(upright(annotated, one) if turning else annotated)
         except InputError as problem:
             problems.append(problem)
-    if problems and not pictures:
+    if problems and not images:
         raise problems[0]
     issues += map(unreadable, problems)
-    return Annotations(pictures, issues, read=[mask for _, masks in known for mask in masks])
+    return Annotations(images, issues, read=[mask for _, masks in known for mask in masks])
 
 
 def is_masks(source: Path) -> bool:
@@ -119,24 +119,24 @@ def sample_folders(source: Path) -> list[Path]:
     inside = sorted(folder for folder in source.iterdir() if (folder / "masks").is_dir())
     if inside:
         return inside
-    if (source / "masks").is_dir() and len(sample_pictures(source)) == 1:
-        (picture,), masks = sample_pictures(source), pictures_in(source / "masks")
-        if [mask.stem for mask in masks] not in [[picture.stem + suffix] for suffix in SUFFIXES]:
+    if (source / "masks").is_dir() and len(sample_images(source)) == 1:
+        (image,), masks = sample_images(source), images_in(source / "masks")
+        if [mask.stem for mask in masks] not in [[image.stem + suffix] for suffix in SUFFIXES]:
             return [source]
     return []
 
 
-def sample_pictures(folder: Path) -> list[Path]:
+def sample_images(folder: Path) -> list[Path]:
     """The images of one sample: in `images/`, or in the folder itself."""
     images = folder / "images"
-    return pictures_in(images if images.is_dir() else folder)
+    return images_in(images if images.is_dir() else folder)
 
 
 def split_folders(source: Path, options: Options) -> tuple[Path, Path] | None:
     """The folders of the images and of their instance ids; None if no two go together."""
     choices = [(options.images_dir, source)] if options.images_dir else [(source, source)]
     if not options.images_dir:
-        choices += [(source / a, source / b) for a in PICTURE_FOLDERS for b in MASK_FOLDERS]
+        choices += [(source / a, source / b) for a in IMAGE_FOLDERS for b in MASK_FOLDERS]
     for images, masks in choices:
         if images.is_dir() and masks.is_dir() and list(pair(images, masks, [])):
             return images, masks
@@ -145,20 +145,20 @@ def split_folders(source: Path, options: Options) -> tuple[Path, Path] | None:
 
 def pair(images: Path, masks: Path, issues: list[Issue]) -> Iterator[tuple[Path, Path]]:
     """Every image with its file of instance ids; files without a partner go into `issues`."""
-    files = {file.stem: file for file in pictures_in(masks)}
+    files = {file.stem: file for file in images_in(masks)}
     suffixes = SUFFIXES[1:] if images == masks else SUFFIXES
-    pictures = pictures_in(images)
+    candidates = images_in(images)
     if images == masks:  # the mask of another image is not an image
         stems = set(files)
-        pictures = [p for p in pictures if not any(is_mask(p.stem, s, stems) for s in suffixes)]
+        candidates = [p for p in candidates if not any(is_mask(p.stem, s, stems) for s in suffixes)]
     used = set()
-    for picture in pictures:
-        names = [picture.stem + suffix for suffix in suffixes if picture.stem + suffix in files]
+    for image in candidates:
+        names = [image.stem + suffix for suffix in suffixes if image.stem + suffix in files]
         if names:
             used.add(names[0])
-            yield picture, files[names[0]]
+            yield image, files[names[0]]
         else:
-            issues.append(left_out("images without a mask", picture.name))
+            issues.append(left_out("images without a mask", image.name))
     if images != masks:
         for stem in sorted(set(files) - used):
             issues.append(left_out("masks without an image", files[stem].name))
@@ -171,10 +171,10 @@ def is_mask(stem: str, suffix: str, stems: set[str]) -> bool:
 
 def sample_pair(folder: Path, options: Options, issues: list[Issue]) -> list[Pair]:
     """One image and its masks, one file per object, with their classes."""
-    pictures = sample_pictures(folder)
-    if len(pictures) != 1:
+    images = sample_images(folder)
+    if len(images) != 1:
         kind = "folders with masks that do not hold exactly one image"
-        issues.append(left_out(kind, folder.name, f"{len(pictures)} images"))
+        issues.append(left_out(kind, folder.name, f"{len(images)} images"))
         return []
     masks = folder / "masks"
     places = {masks: options.class_name or DEFAULT_CLASS}
@@ -182,9 +182,9 @@ def sample_pair(folder: Path, options: Options, issues: list[Issue]) -> list[Pai
     files = {
         file: (label, f"{folder.name}/{file.name}")
         for place, label in places.items()
-        for file in pictures_in(place)
+        for file in images_in(place)
     }
-    return [(pictures[0], files)]
+    return [(images[0], files)]
 
 
 def read_sample(

@@ -15,7 +15,7 @@ from PIL import Image
 from ... import rle_tools
 from ...errors import InputError
 from ..coco_objects import OUTSIDE
-from ..images import SWAPPED, UPRIGHT, orientation_of, picture_size
+from ..images import SWAPPED, UPRIGHT, image_size, orientation_of
 from ..issues import EXAMPLES, ODD, Issue, brief
 from ..run_lengths import as_text
 from .annotations import AnnotatedImage
@@ -75,7 +75,7 @@ def canvas(
     Raises:
         InputError: the image cannot be read.
     """
-    size, turn = picture_size(file, content), orientation_of(file, content)
+    size, turn = image_size(file, content), orientation_of(file, content)
     known = None if None in stated else (stated[0], stated[1])
     return Canvas(str(file), size, turn, known, corner)
 
@@ -116,15 +116,15 @@ def on_stored(source: Path, canvases: Sequence[Canvas], issues: list[Issue]) -> 
 
 def on_upright(
     source: Path,
-    pictures: Sequence[AnnotatedImage],
+    images: Sequence[AnnotatedImage],
     canvases: Sequence[Canvas],
     issues: list[Issue],
 ) -> list[AnnotatedImage]:
     """The images; outlines on stored images, as `on_stored` decides, are turned upright."""
     turning = on_stored(source, canvases, issues)
     return [
-        upright(picture, one) if stored else picture
-        for picture, one, stored in zip(pictures, canvases, turning, strict=True)
+        upright(image, one) if stored else image
+        for image, one, stored in zip(images, canvases, turning, strict=True)
     ]
 
 
@@ -134,13 +134,13 @@ def corner_of(polygons: Iterable[Sequence[float]]) -> tuple[float, float] | None
     return (max(x for x, _ in corners), max(y for _, y in corners)) if corners else None
 
 
-def upright(picture: AnnotatedImage, canvas: Canvas) -> AnnotatedImage:
+def upright(image: AnnotatedImage, canvas: Canvas) -> AnnotatedImage:
     """An image with the outlines of the stored one, turned upright."""
     objects = [
         replace(thing, segmentation=turned(thing.segmentation, canvas.stored, canvas.orientation))
-        for thing in picture.objects
+        for thing in image.objects
     ]
-    return replace(picture, height=canvas.size[0], width=canvas.size[1], objects=objects)
+    return replace(image, height=canvas.size[0], width=canvas.size[1], objects=objects)
 
 
 def turned(segmentation: Any, size: Size, orientation: int) -> Any:

@@ -88,7 +88,7 @@ def read(source: Path, options: Options) -> Annotations:
     finder = ImageFinder(
         [options.images_dir] if options.images_dir else [source.parent / "images", source.parent]
     )
-    pictures: list[AnnotatedImage] = []
+    images: list[AnnotatedImage] = []
     canvases: list[Canvas] = []
     issues: list[Issue] = []
     missing: list[str] = []
@@ -108,9 +108,9 @@ def read(source: Path, options: Options) -> Annotations:
         except InputError as problem:
             issues.append(unreadable(problem))
             continue
-        pictures.append(AnnotatedImage(file, *canvases[-1].size, objects, bytes_inside))
+        images.append(AnnotatedImage(file, *canvases[-1].size, objects, bytes_inside))
     check_found(source, missing, finder)
-    return Annotations(on_upright(source, pictures, canvases, issues), issues, read=[source])
+    return Annotations(on_upright(source, images, canvases, issues), issues, read=[source])
 
 
 def regions_of(entry: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -23,20 +23,20 @@ def coco_json(annotations: Annotations, folder: Path) -> dict[str, Any]:
         InputError: there are no images or no classes, or a reader of the json would take another
             file in `images/` for one of the images.
     """
-    if not annotations.pictures:
+    if not annotations.images:
         raise InputError("no images to convert")
-    categories = annotations.categories or named(annotations.pictures)
+    categories = annotations.categories or named(annotations.images)
     ids = {entry["name"]: entry["id"] for entry in categories}
     images: list[dict[str, Any]] = []
     objects: list[dict[str, Any]] = []
-    for number, picture in enumerate(annotations.pictures, start=1):
-        image_id = number if picture.id is None else picture.id
-        name = relative_name(picture.file, folder)
-        sizes = {"height": picture.height, "width": picture.width}
-        images.append({**picture.extra, "id": image_id, "file_name": name, **sizes})
-        for thing in picture.objects:
+    for number, image in enumerate(annotations.images, start=1):
+        image_id = number if image.id is None else image.id
+        name = relative_name(image.file, folder)
+        sizes = {"height": image.height, "width": image.width}
+        images.append({**image.extra, "id": image_id, "file_name": name, **sizes})
+        for thing in image.objects:
             try:
-                entry = coco_annotation(thing, picture.height, picture.width)
+                entry = coco_annotation(thing, image.height, image.width)
             except UnusableObject as problem:
                 annotations.issues.append(left_out(str(problem), thing.where))
                 continue
@@ -51,9 +51,9 @@ def coco_json(annotations: Annotations, folder: Path) -> dict[str, Any]:
     }
 
 
-def named(pictures: Sequence[AnnotatedImage]) -> list[dict[str, Any]]:
+def named(images: Sequence[AnnotatedImage]) -> list[dict[str, Any]]:
     """The categories of all objects, sorted by name, with ids from 1."""
-    names = sorted({thing.label for picture in pictures for thing in picture.objects})
+    names = sorted({thing.label for image in images for thing in image.objects})
     if not names:
         raise InputError("no objects to convert")
     return [{"id": id_, "name": name} for id_, name in enumerate(names, start=1)]

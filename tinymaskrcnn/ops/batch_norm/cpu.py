@@ -12,7 +12,7 @@ from ..activations.cpu import relu_grad
 
 def batch_norm(x, weight, bias, residual, eps, relu, total=None):
     x = np.ascontiguousarray(x)
-    means, variances = cpu_norms.moments(_pictures(x))
+    means, variances = cpu_norms.moments(_images(x))
     moments = np.stack([np.ones_like(means), means, variances + means**2]).sum(1, keepdims=True)
     count, sums, squares = moments if total is None else total(moments)
     mean = sums / np.maximum(count, 1)
@@ -25,9 +25,9 @@ def batch_norm(x, weight, bias, residual, eps, relu, total=None):
 def batch_norm_grad(grad, x, y, weight, mean, var, eps, relu, with_residual, total=None):
     grad, relu = _masked_for_residual(grad, y, relu, with_residual)
     maps = [_one_sample(a) for a in (grad, y if relu else grad, x)]
-    pictures = [_pictures(a) for a in (grad, y if relu else grad, x)]
+    images = [_images(a) for a in (grad, y if relu else grad, x)]
     center = np.repeat(mean[None], len(x), axis=0)
-    dbias, product = cpu_norms.grad_sums(*pictures, center, relu).sum(1, keepdims=True)
+    dbias, product = cpu_norms.grad_sums(*images, center, relu).sum(1, keepdims=True)
     inverse_std = 1 / np.sqrt(var.astype(np.float64) + eps)
     dweight = product * inverse_std
     sums = np.stack([np.full_like(dbias, max(x[..., 0].size, 1)), dbias, dweight])
@@ -77,6 +77,6 @@ def _one_sample(x):
     return np.ascontiguousarray(x).reshape(1, -1, x.shape[-1])  # (1, N * H * W, C)
 
 
-def _pictures(x):
+def _images(x):
     n, h, w, channels = x.shape
     return np.ascontiguousarray(x).reshape(n, h * w, channels)

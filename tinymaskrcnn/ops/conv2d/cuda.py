@@ -170,7 +170,7 @@ def _gather(x, weight, bias, residual, y, reading, with_bias, with_residual, rel
     tile_w = cuda.shared.array((DEPTH, PITCH), float32)
     sums = cuda.local.array((SIDE, SIDE), float32)
     of_x = cuda.local.array(SIDE, float32)
-    picture = cuda.local.array(LOADS, int32)
+    image = cuda.local.array(LOADS, int32)
     first_y = cuda.local.array(LOADS, int32)
     first_x = cuda.local.array(LOADS, int32)
     kernel_w, step_y, step_x, tap_y, tap_x, offset_y, offset_x, divide_y, divide_x = reading
@@ -185,7 +185,7 @@ def _gather(x, weight, bias, residual, y, reading, with_bias, with_residual, rel
         m = uint32(top + own_m + load * TILE)
         line = uint32(m // uint32(width))
         n = uint32(line // uint32(height))
-        picture[load] = int32(n) if int32(m) < pixels else int32(-1)
+        image[load] = int32(n) if int32(m) < pixels else int32(-1)
         first_y[load] = int32(line - uint32(n * uint32(height))) * step_y + offset_y
         first_x[load] = int32(m - uint32(line * uint32(width))) * step_x + offset_x
     for p in range(SIDE):
@@ -198,7 +198,7 @@ def _gather(x, weight, bias, residual, y, reading, with_bias, with_residual, rel
         r = int32(uint32(tap // uint32(kernel_w)))
         s = int32(tap) - r * kernel_w
         for load in range(LOADS):
-            n = picture[load] if k < depth else int32(-1)
+            n = image[load] if k < depth else int32(-1)
             h, w = first_y[load] + r * tap_y, first_x[load] + s * tap_x
             value = _pixel(x, n, h, w, group * ins + channel, divide_y, divide_x)
             tile_x[own_k, own_m + load * TILE] = value
@@ -263,9 +263,9 @@ def _grad_weight(grad, x, partial, reading, stretch):
             n = uint32(line // uint32(height))
             i, j = int32(line - uint32(n * uint32(height))), int32(m - uint32(line * uint32(width)))
             inside = int32(m) < last
-            picture = int32(n) if inside and top + own < depth else int32(-1)
+            image = int32(n) if inside and top + own < depth else int32(-1)
             h, w = i * step_y + r * tap_y + offset_y, j * step_x + s * tap_x + offset_x
-            tile_x[deep, own] = _pixel(x, picture, h, w, channel, 1, 1)
+            tile_x[deep, own] = _pixel(x, image, h, w, channel, 1, 1)
             inside = inside and left + own < outs
             tile_g[deep, own] = (
                 grad[int32(n), i, j, group * outs + left + own] if inside else float32(0)

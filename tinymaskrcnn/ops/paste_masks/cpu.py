@@ -20,21 +20,21 @@ _BAND = 64  # rows of an image that one task fills
 def paste_masks(probabilities, boxes, height, width, exact=False):
     """Resize each mask (N, M, M) bilinearly to its box (N, 4), in an image that is zero elsewhere:
     (N, height, width) float32."""
-    pictures = memory.empty((len(probabilities), height, width))
-    if pictures.size:
-        places, out = _places(boxes, probabilities.shape[1], exact), pictures.reshape(-1)
+    pasted = memory.empty((len(probabilities), height, width))
+    if pasted.size:
+        places, out = _places(boxes, probabilities.shape[1], exact), pasted.reshape(-1)
         _paste(_padded(probabilities), *places, height, out.view(np.uint8))
-    return pictures
+    return pasted
 
 
 def paste_masks_binary(probabilities, boxes, height, width, threshold, exact=False):
     """paste_masks(...) > threshold: (N, height, width) bool."""
-    pictures = memory.empty((len(probabilities), height, width), np.bool_)
-    if pictures.size:
-        places, out = _places(boxes, probabilities.shape[1], exact), pictures.reshape(-1)
+    pasted = memory.empty((len(probabilities), height, width), np.bool_)
+    if pasted.size:
+        places, out = _places(boxes, probabilities.shape[1], exact), pasted.reshape(-1)
         threshold = np.float32(threshold)
         _paste_binary(_padded(probabilities), *places, threshold, height, out.view(np.uint8))
-    return pictures
+    return pasted
 
 
 def _padded(probabilities):
@@ -74,7 +74,7 @@ def _whole(boxes, size):
 
 @kernel
 def _paste(masks, boxes, lines, height, out):
-    """pictures[n] = masks[n] stretched to its box, band by band; `out` is their bytes."""
+    """pasted[n] = masks[n] stretched to its box, band by band; `out` is their bytes."""
     bands, pitch = (height + _BAND - 1) // _BAND, len(out) // (len(masks) * height)
     for item in prange(len(masks) * bands):
         task = np.int64(item)  # prange's index is unsigned: every helper would be compiled twice
@@ -99,7 +99,7 @@ def _paste(masks, boxes, lines, height, out):
 
 @kernel
 def _paste_binary(masks, boxes, lines, threshold, height, out):
-    """pictures[n] = (masks[n] stretched to its box) > threshold, band by band."""
+    """pasted[n] = (masks[n] stretched to its box) > threshold, band by band."""
     bands, width = (height + _BAND - 1) // _BAND, len(out) // (len(masks) * height)
     for item in prange(len(masks) * bands):
         task = np.int64(item)

@@ -9,17 +9,17 @@ from ...gpu.scalars import product
 
 
 def paste_masks(probabilities, boxes, height, width, exact=False):
-    pictures = empty((len(probabilities), height, width))
+    pasted = empty((len(probabilities), height, width))
     whole, lines = map(to_device, _places(to_host(boxes), probabilities.shape[1], exact))
-    _paste[blocks(pictures.size)](probabilities, whole, lines, pictures)
-    return pictures
+    _paste[blocks(pasted.size)](probabilities, whole, lines, pasted)
+    return pasted
 
 
 def paste_masks_binary(probabilities, boxes, height, width, threshold, exact=False):
-    pictures = empty((len(probabilities), height, width), np.bool_)
+    pasted = empty((len(probabilities), height, width), np.bool_)
     whole, lines = map(to_device, _places(to_host(boxes), probabilities.shape[1], exact))
-    _paste_binary[blocks(pictures.size)](probabilities, whole, lines, threshold, pictures)
-    return pictures
+    _paste_binary[blocks(pasted.size)](probabilities, whole, lines, threshold, pasted)
+    return pasted
 
 
 def _places(boxes, size, exact):
@@ -89,20 +89,20 @@ def _value(masks, boxes, lines, n, y, x):
 
 
 @kernel(F3, I2, F3, F3, registers=80)
-def _paste(masks, boxes, lines, pictures):
-    """pictures[n, y, x] = the mask's probability there: one thread per pixel."""
-    height, width = pictures.shape[1], pictures.shape[2]
-    for cell in range(cuda.grid(1), pictures.size, cuda.gridsize(1)):
+def _paste(masks, boxes, lines, pasted):
+    """pasted[n, y, x] = the mask's probability there: one thread per pixel."""
+    height, width = pasted.shape[1], pasted.shape[2]
+    for cell in range(cuda.grid(1), pasted.size, cuda.gridsize(1)):
         row, x = cell // width, cell % width
         n, y = row // height, row % height
-        pictures[n, y, x] = _value(masks, boxes, lines, n, y, x)
+        pasted[n, y, x] = _value(masks, boxes, lines, n, y, x)
 
 
 @kernel(F3, I2, F3, F, B3, registers=80)
-def _paste_binary(masks, boxes, lines, threshold, pictures):
-    """pictures[n, y, x] = whether the probability exceeds the threshold: one thread per pixel."""
-    height, width = pictures.shape[1], pictures.shape[2]
-    for cell in range(cuda.grid(1), pictures.size, cuda.gridsize(1)):
+def _paste_binary(masks, boxes, lines, threshold, pasted):
+    """pasted[n, y, x] = whether the probability exceeds the threshold: one thread per pixel."""
+    height, width = pasted.shape[1], pasted.shape[2]
+    for cell in range(cuda.grid(1), pasted.size, cuda.gridsize(1)):
         row, x = cell // width, cell % width
         n, y = row // height, row % height
-        pictures[n, y, x] = _value(masks, boxes, lines, n, y, x) > threshold
+        pasted[n, y, x] = _value(masks, boxes, lines, n, y, x) > threshold

@@ -12,26 +12,26 @@ def paste_masks(probabilities, boxes, height, width, exact=False):
     Returns:
         (N, height, width), of the probabilities' dtype.
     """
-    pictures = np.zeros((len(probabilities), height, width), probabilities.dtype)
+    pasted = np.zeros((len(probabilities), height, width), probabilities.dtype)
     padded = np.pad(probabilities, ((0, 0), (1, 1), (1, 1)))
     if exact:
-        for picture, mask, (x1, y1, x2, y2) in zip(pictures, padded, boxes, strict=True):
+        for canvas, mask, (x1, y1, x2, y2) in zip(pasted, padded, boxes, strict=True):
             if x2 > x1 and y2 > y1:
                 rows, place_y = _exact_places(y1, y2, height, len(mask))
                 columns, place_x = _exact_places(x1, x2, width, len(mask))
-                picture[rows, columns] = (
+                canvas[rows, columns] = (
                     _blend(place_y, len(mask)) @ mask @ _blend(place_x, len(mask)).T
                 )
-        return pictures
+        return pasted
     size = padded.shape[1]
-    for picture, mask, (x1, y1, x2, y2) in zip(pictures, padded, _whole(boxes, size), strict=True):
+    for canvas, mask, (x1, y1, x2, y2) in zip(pasted, padded, _whole(boxes, size), strict=True):
         top, bottom = max(y1, 0), min(y2 + 1, height)
         left, right = max(x1, 0), min(x2 + 1, width)
         if top < bottom and left < right:
             rows = _places(size, max(y2 - y1 + 1, 1), top - y1, bottom - y1, mask.dtype)
             columns = _places(size, max(x2 - x1 + 1, 1), left - x1, right - x1, mask.dtype)
-            picture[top:bottom, left:right] = _blend(rows, size) @ mask @ _blend(columns, size).T
-    return pictures
+            canvas[top:bottom, left:right] = _blend(rows, size) @ mask @ _blend(columns, size).T
+    return pasted
 
 
 def paste_masks_binary(probabilities, boxes, height, width, threshold, exact=False):

@@ -174,18 +174,18 @@ def _pool(features, images, fours_y, row, weight_y, fours_x, column, weight_x, r
     pixels, bins = features.reshape(-1), output.reshape(-1)
     for r in prange(len(output)):
         line = np.empty(most * channels, np.float32)
-        picture = images[r] * height * width
+        image = images[r] * height * width
         for i in range(output.shape[1]):
             place = (r * output.shape[1] + i) * output.shape[2] * channels
             if fours_y[r, i] == 0:
                 bins[place : place + output.shape[2] * channels] = 0
                 continue
-            _sum_rows(pixels, picture, width, channels, row, weight_y, fours_y, runs, r, i, line)
+            _sum_rows(pixels, image, width, channels, row, weight_y, fours_y, runs, r, i, line)
             _sum_columns(line, channels, column, weight_x, fours_x, r, bins, place)
 
 
 @serial
-def _sum_rows(pixels, picture, width, channels, row, weight, fours, runs, r, i, line):
+def _sum_rows(pixels, image, width, channels, row, weight, fours, runs, r, i, line):
     """line = weighted sum of the map's rows under row i of roi r's bins, over the roi's columns."""
     done = np.uint64(0)
     for run in range(runs.shape[1]):
@@ -194,10 +194,10 @@ def _sum_rows(pixels, picture, width, channels, row, weight, fours, runs, r, i, 
             break
         length = np.uint64((stop - start) * channels)
         for t in range(0, 4 * fours[r, i], 4):
-            a = np.uint64((picture + row[r, i, t] * width + start) * channels)
-            b = np.uint64((picture + row[r, i, t + 1] * width + start) * channels)
-            c = np.uint64((picture + row[r, i, t + 2] * width + start) * channels)
-            d = np.uint64((picture + row[r, i, t + 3] * width + start) * channels)
+            a = np.uint64((image + row[r, i, t] * width + start) * channels)
+            b = np.uint64((image + row[r, i, t + 1] * width + start) * channels)
+            c = np.uint64((image + row[r, i, t + 2] * width + start) * channels)
+            d = np.uint64((image + row[r, i, t + 3] * width + start) * channels)
             wa, wb = weight[r, i, t], weight[r, i, t + 1]
             wc, wd = weight[r, i, t + 2], weight[r, i, t + 3]
             if t == 0:

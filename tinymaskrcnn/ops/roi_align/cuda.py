@@ -91,7 +91,7 @@ def _pool(features, rois, scale, ratio, aligned, output):
     height, width = features.shape[1], features.shape[2]
     for cell in range(cuda.grid(1), output.size, cuda.gridsize(1)):
         r, i, j, c = place_of(cell, output.shape[1], output.shape[2], output.shape[3])
-        picture = int32(rois[r, 0])
+        image = int32(rois[r, 0])
         top, size_y, rows = _bins(rois[r, 2], rois[r, 4], scale, aligned, output.shape[1], ratio)
         left, size_x, columns = _bins(
             rois[r, 1], rois[r, 3], scale, aligned, output.shape[2], ratio
@@ -102,10 +102,10 @@ def _pool(features, rois, scale, ratio, aligned, output):
             for sx in range(columns):
                 w, w2, right, inside_x = _neighbours(_position(left, size_x, columns, j, sx), width)
                 if inside_y and inside_x:
-                    above = features[picture, h, w, c] * (float32(1) - right)
-                    above += features[picture, h, w2, c] * right
-                    below = features[picture, h2, w, c] * (float32(1) - right)
-                    below += features[picture, h2, w2, c] * right
+                    above = features[image, h, w, c] * (float32(1) - right)
+                    above += features[image, h, w2, c] * right
+                    below = features[image, h2, w, c] * (float32(1) - right)
+                    below += features[image, h2, w2, c] * right
                     total += above * (float32(1) - down) + below * down
         count = rows * columns
         output[r, i, j, c] = divided(total, float32(count)) if count > 0 else float32(0)

@@ -52,13 +52,13 @@ def _maxima(features, images, ys, xs, output, argmax):
 
 
 @serial
-def _maximum(picture, window, output, argmax):
+def _maximum(image, window, output, argmax):
     top, bottom, left, right = window
     argmax[:] = -1
     output[:] = 0
     for y in range(top, bottom):
         for x in range(left, right):
-            pixel, place = picture[y, x], np.int32(y * picture.shape[1] + x)
+            pixel, place = image[y, x], np.int32(y * image.shape[1] + x)
             for c in range(len(output)):
                 better = argmax[c] < 0 or pixel[c] > output[c]
                 output[c] = pixel[c] if better else output[c]

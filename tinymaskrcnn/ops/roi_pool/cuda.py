@@ -20,19 +20,19 @@ def roi_pool(features, rois, output_size, spatial_scale):
     corners = (whole + np.sign(scaled) * (np.abs(scaled - whole) >= 0.5)).astype(np.int64)
     ys = _bins(corners[:, 1], corners[:, 3], output_size[0], features.shape[1])
     xs = _bins(corners[:, 0], corners[:, 2], output_size[1], features.shape[2])
-    arrays = _pictures(rois), to_device(ys), to_device(xs)
+    arrays = _images(rois), to_device(ys), to_device(xs)
     _maxima[blocks(output.size)](features, *arrays, output, argmax)
     return output, argmax
 
 
 def roi_pool_grad(grad, argmax, rois, features_shape):
     gradient = empty(features_shape)
-    argmax, pictures = to_device(argmax, np.int32), _pictures(to_host(rois))
-    _gather[blocks(gradient.size)](grad, argmax, pictures, gradient)
+    argmax, images = to_device(argmax, np.int32), _images(to_host(rois))
+    _gather[blocks(gradient.size)](grad, argmax, images, gradient)
     return gradient
 
 
-def _pictures(rois):
+def _images(rois):
     return to_device(rois[:, 0].astype(np.int32))
 
 
@@ -45,7 +45,7 @@ def _bins(first, last, bins, extent):
 
 
 @kernel(F4, I1, I3, I3, F4, I4, registers=80)
-def _maxima(features, pictures, ys, xs, output, argmax):
+def _maxima(features, images, ys, xs, output, argmax):
     """output[r, i, j, c] = maximum over bin (i, j), argmax = its pixel: one thread per cell.
 
     An empty bin gives 0 and -1.
@@ -56,7 +56,7 @@ def _maxima(features, pictures, ys, xs, output, argmax):
         best, place = float32(0), int32(-1)
         for y in range(ys[r, i, 0], ys[r, i, 1]):
             for x in range(xs[r, j, 0], xs[r, j, 1]):
-                value = features[pictures[r], y, x, c]
+                value = features[images[r], y, x, c]
                 if place < 0 or value > best:
                     best, place = value, int32(y * width + x)
         output[r, i, j, c] = best
@@ -64,14 +64,14 @@ def _maxima(features, pictures, ys, xs, output, argmax):
 
 
 @kernel(F4, I4, I1, F4, registers=80)
-def _gather(grad, argmax, pictures, gradient):
+def _gather(grad, argmax, images, gradient):
     """gradient[n, h, w, c] = sum of grad over bins whose maximum it was: one thread per cell."""
     height, width = gradient.shape[1], gradient.shape[2]
     for cell in range(cuda.grid(1), gradient.size, cuda.gridsize(1)):
         n, h, w, c = place_of(cell, height, width, gradient.shape[3])
         total, place = float32(0), h * width + w
         for r in range(grad.shape[0]):
-            if pictures[r] == n:
+            if images[r] == n:
                 for i in range(grad.shape[1]):
                     for j in range(grad.shape[2]):
                         if argmax[r, i, j, c] == place:

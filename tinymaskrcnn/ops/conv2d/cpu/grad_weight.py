@@ -77,15 +77,15 @@ def conv2d_grad_weight(grad, x, weight_shape, stride, padding, dilation, groups)
 
 
 @lru_cache(maxsize=1024)
-def _plan(picture_shape, right_shape, kernel, stride, padding, dilation, left, right):
+def _plan(image_shape, right_shape, kernel, stride, padding, dilation, left, right):
     """How to divide the work, from shapes alone.
 
     Args:
-        picture_shape: (N, H, W, C) of the array that the taps read.
+        image_shape: (N, H, W, C) of the array that the taps read.
         right_shape: (N, outH, outW, K) of the other one.
         left, right: (first, count) of the channels involved.
     """
-    images, height, width, channels = picture_shape
+    images, height, width, channels = image_shape
     _, out_h, out_w, right_pitch = right_shape
     kernel_h, kernel_w = kernel
     channel_block = min(left[1], MOST_CHANNELS)
@@ -116,7 +116,7 @@ def _rounded(count, multiple):
     return -(-count // multiple) * multiple
 
 
-def _multiply(picture, right, plan, dw, taps_last):
+def _multiply(maps, right, plan, dw, taps_last):
     """Write the sums of outer products that `plan` describes to the flat dw; see `_places`."""
     panel_size = plan.group_rows * PANEL
     straight = plan.chunks == 1 and not taps_last
@@ -127,8 +127,8 @@ def _multiply(picture, right, plan, dw, taps_last):
     partial = memory.empty((size * panel_size,))
     row = _rounded(plan.group_rows, LEFT) + LANES
     scratch = memory.empty((get_num_threads(), row + (row + plan.column_block) * PITCH))
-    pictures = picture.reshape(-1), right.reshape(-1)
-    _sum_products(*pictures, plan, scratch, partial, straight, dw)
+    flat = maps.reshape(-1), right.reshape(-1)
+    _sum_products(*flat, plan, scratch, partial, straight, dw)
     if not straight:
         taps = plan.kernel_h * plan.kernel_w
         step = taps * plan.lefts if taps_last else 1
@@ -137,9 +137,9 @@ def _multiply(picture, right, plan, dw, taps_last):
 
 
 @kernel
-def _sum_products(picture, right, plan, scratch, partial, straight, dw):
+def _sum_products(maps, right, plan, scratch, partial, straight, dw):
     """partial[chunk, group, panel, (r, s, c), j] = sum over the chunk's pixels of
-    picture[the pixel that tap (r, s) reads, c] * right[pixel, panel*PANEL + j].
+    maps[the pixel that tap (r, s) reads, c] * right[pixel, panel*PANEL + j].
 
     A task is a chunk of pixels, a group of rows and a block of columns. It packs BLOCK pixels of
     both operands into its own scratch memory, which stays in the L2 cache, and multiplies them. If
@@ -155,7 +155,7 @@ def _sum_products(picture, right, plan, scratch, partial, straight, dw):
         if straight:
             panel = own * plan.column_block // PANEL
         sums_at = panel * plan.group_rows * PANEL
-        _one_task(picture, right, plan, scratch[own], partial, sums_at, task, column_blocks)
+        _one_task(maps, right, plan, scratch[own], partial, sums_at, task, column_blocks)
         if straight:
             _copy_sums(plan, partial, sums_at, task, column_blocks, dw)
 
@@ -183,7 +183,7 @@ def _copy_exactly(source, source_at, target, target_at, count):
 
 
 @serial
-def _one_task(picture, right, plan, scratch, partial, sums_at, task, column_blocks):
+def _one_task(maps, right, plan, scratch, partial, sums_at, task, column_blocks):
     """One chunk of pixels, BLOCK of them at a time."""
     chunk = task // (plan.row_groups * column_blocks)
     group = task // column_blocks % plan.row_groups
@@ -202,9 +202,9 @@ def _one_task(picture, right, plan, scratch, partial, sums_at, task, column_bloc
         depth = min(BLOCK, last - start)
         if plan.whole:
             source = start * plan.channels + first_left
-            _pack_rows(picture, source, plan.channels, depth, channels, LEFT, scratch, left_at)
+            _pack_rows(maps, source, plan.channels, depth, channels, LEFT, scratch, left_at)
         else:
-            _pack_taps(picture, plan, start, depth, first_row, channel, channels, scratch, left_at)
+            _pack_taps(maps, plan, start, depth, first_row, channel, channels, scratch, left_at)
         source = start * plan.right_pitch + plan.first_right + column
         _pack_rows(right, source, plan.right_pitch, depth, width, PANEL, scratch, right_at)
         outer_products(
@@ -214,7 +214,7 @@ def _one_task(picture, right, plan, scratch, partial, sums_at, task, column_bloc
 
 
 @serial
-def _pack_taps(picture, plan, start, depth, first_row, channel, channels, scratch, left_at):
+def _pack_taps(maps, plan, start, depth, first_row, channel, channels, scratch, left_at):
     """Pack what the taps of `depth` pixels read into panels; zeros outside the map.
 
     A pixel's taps are gathered into one row, at the start of the scratch memory, which is then cut
@@ -236,7 +236,7 @@ def _pack_taps(picture, plan, start, depth, first_row, channel, channels, scratc
             if y < 0 or y >= plan.height:
                 scratch[at : at + run] = 0
             elif joined and left >= 0 and left + span < plan.width:
-                copy_floats(picture, (row + left) * plan.channels, scratch, at, run)
+                copy_floats(maps, (row + left) * plan.channels, scratch, at, run)
             else:
                 for s in range(plan.kernel_w):
                     x = left + s * plan.tap_w
@@ -244,7 +244,7 @@ def _pack_taps(picture, plan, start, depth, first_row, channel, channels, scratc
                         scratch[at + s * channels : at + (s + 1) * channels] = 0
                     else:
                         source = (row + x) * plan.channels + plan.first_left + channel
-                        copy_floats(picture, source, scratch, at + s * channels, channels)
+                        copy_floats(maps, source, scratch, at + s * channels, channels)
         for p in range(panels):
             place = left_at + (p * PITCH + k) * LEFT
             copy_floats(scratch, p * LEFT, scratch, place, LEFT)
