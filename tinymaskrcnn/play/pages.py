@@ -33,7 +33,7 @@ from ..viz.report.pages import colour_variables, fill, heat_table, page_file
 from .pack import pack_model
 
 SHARED_ENGINE, SHARED_VIEWS = ("data", "boxes"), ("charts", "stage")
-ENGINE = ("detection", "ops", "heads", "training", "model", "worker")
+ENGINE = ("detection", "ops", "heads", "moments", "training", "model", "worker")
 VIEWS = (
     *("asking", "scene", "findings", "panels"),
     *("image", "anchors", "proposals", "region", "learn", "play"),

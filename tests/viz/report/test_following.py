@@ -3,29 +3,17 @@ steps, see few boxes first, read details on a phone, ask how a number came about
 """
 
 import re
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 import tinymaskrcnn as tm
-from tests.browsers import opened
+from tests.browsers import faint_texts, media, opened
 from tests.viz.report.driving import field, go, slide, text
 from tinymaskrcnn.detection.box_coder import BoxCoder
 from tinymaskrcnn.viz.report import moment, timeline_page, trace_of
 
 pytestmark = pytest.mark.browser
-
-
-@contextmanager
-def media(driver, **features):
-    """A browser that says so of its pointer or of its reader's wishes."""
-    wanted = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wanted})
-    try:
-        yield
-    finally:
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +154,19 @@ def test_the_picture_fills_the_stage(page):
     assert ratio == pytest.approx(width / height, abs=0.01)
 
 
-# ---- on a phone
+# ---- in the dark, and on a phone
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out(driver, explained, scheme):
+    with media(driver, prefers_color_scheme=scheme), opened(driver, explained.as_uri()):
+        ground = "return getComputedStyle(document.documentElement).backgroundColor"
+        assert (max(map(int, re.findall(r"\d+", driver.execute_script(ground)))) < 60) == (
+            scheme == "dark"
+        )
+        for step in driver.execute_script("return page.steps.map((s) => s.id)"):
+            go(driver, step)
+            assert faint_texts(driver) == [], step
 
 
 def test_a_tap_shows_the_details_over_the_page(driver, explained):

@@ -25,10 +25,12 @@ function serve() {
     region: (box) => model.region(box),
     weights: (part) => model.training.weights(part),
     losses: (truth) => model.training.losses(truth),
-    forget: ({ part, seed }) => { model.training.forget(part, seed); return model.look(); },
-    restore: () => { model.training.restore(); return model.look(); },
-    learn: ({ parts, truth, ...rule }) => ({ report: model.training.step(parts, truth, rule), t: model.look() }),
+    forget: ({ part, seed }) => { model.training.forget(part, seed); return looked(); },
+    restore: () => { model.training.restore(); return looked(); },
+    learn: ({ parts, truth, ...rule }) => ({ report: model.training.step(parts, truth, rule), ...looked() }),
+    visit: (step) => { model.training.moments.visit(step); return looked(); },
   };
+  const looked = () => { const { steps, shown } = model.training.moments; return { t: model.look(), moments: { steps, shown } }; };
   self.onmessage = async ({ data: { number, ask, about } }) => {
     try {
       self.postMessage({ number, answer: await answers[ask](about) });

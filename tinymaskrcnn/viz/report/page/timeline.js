@@ -139,10 +139,10 @@ function courses(moments, at) {
   const most = Math.max(...moments.flatMap((m) => Object.values(m.losses)).map((v) => v || 0), 1e-9), last = Math.log1p(moments.at(-1).step) || 1;
   const x = (i) => left + (Math.log1p(moments[i].step) / last) * (width - left - 6), y = (v) => height - ((v || 0) / most) * (height - 8);
   for (const v of [0, 0.5, 1]) {
-    svg.append(shape("line", { x1: left, x2: width, y1: y(v * most), y2: y(v * most), stroke: "#e3e0d8" }));
+    svg.append(shape("line", { x1: left, x2: width, y1: y(v * most), y2: y(v * most), stroke: "var(--line)" }));
     label(svg, left - 5, y(v * most) + 4, tiny(v * most), "end");
   }
-  svg.append(shape("line", { x1: x(at), x2: x(at), y1: 0, y2: height, stroke: "#1f2328", "stroke-dasharray": "2 3" }));
+  svg.append(shape("line", { x1: x(at), x2: x(at), y1: 0, y2: height, stroke: "var(--ink)", "stroke-dasharray": "2 3" }));
   for (const name of names) {
     const line = { stroke: moments[0].lossColours[name], fill: "none", "stroke-width": 2 };
     svg.append(shape("polyline", { points: moments.map((m, i) => `${x(i).toFixed(1)},${y(m.losses[name]).toFixed(1)}`).join(" "), ...line }));
