@@ -311,6 +311,35 @@ def test_the_reader_goes_back_and_forth_through_what_was_learned(driver, file):
         assert not scrub.is_displayed()
 
 
+def test_the_reader_goes_through_the_whole_training(driver, tmp_path):
+    """At each moment the page sees the drawing as the model did at that step."""
+    model = tm.load_model("shapes")
+    fresh = tm.maskrcnn_tiny(**{k: v for k, v in model.config.items() if k != "builder"}, seed=3)
+    fresh.classes = model.classes
+    page = play_page(model, "run", history={0: fresh.eval(), 500: model})
+    (tmp_path / "play.html").write_text(page, encoding="utf-8")
+    with opened(driver, (tmp_path / "play.html").as_uri()):
+        settle(driver)
+        objectness = "return [...page.findings.t['rpn.objectness'][2]]"
+        pixels = "return [...page.scene.pixels().rgba]"
+        now, before = driver.execute_script(objectness), found(driver)
+        assert text(driver, 'output[for="history"]') == "500" and len(before) == 3
+        slide(driver, "history", 0)
+        rgba = np.array(driver.execute_script(pixels), np.float32).reshape(128, 128, 4)
+        with tm.trace() as t:
+            fresh.detect([np.ascontiguousarray(rgba[..., :3].transpose(2, 0, 1) / 255)])
+        ends = np.cumsum(t["rpn.level_sizes"])
+        expected = t["rpn.objectness"][0, ends[1] : ends[2]]
+        shown = np.array(driver.execute_script(objectness))
+        assert np.abs(shown - expected).max() < 0.05 * np.ptp(expected)  # weights of 8 bits
+        assert found(driver) == [] and recall(driver)["found"] == 0
+        press(driver, "step")  # it learns from that moment on
+        assert recall(driver)["steps"] == 1
+        press(driver, "restore")
+        assert text(driver, 'output[for="history"]') == "500"
+        assert driver.execute_script(objectness) == now and found(driver) == before
+
+
 def test_slow_motion_shows_each_part_of_a_step(driver, file):
     with opened(driver, file.as_uri()):
         settle(driver)

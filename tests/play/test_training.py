@@ -192,7 +192,8 @@ const [seed, visits, done] = arguments, ask = (what, about) => page.model.ask(wh
   await ask("forget", { part: "box", seed });
   let moments;
   for (let i = 0; i < 8; i++) {
-    ({ moments } = await ask("learn", { parts: ["box"], truth: page.findings.lesson, lr: 0.02, momentum: 0.9 }));
+    const rule = { lr: 0.02, momentum: 0.9 }, truth = page.findings.lesson;
+    ({ moments } = await ask("learn", { parts: ["box"], truth, ...rule }));
     for (const step of visits) await ask("visit", step);
   }
   const weights = await ask("weights", "box");

@@ -18,18 +18,22 @@ class LearnPanel extends Panel {
     this.once = button("step", "Step", () => this.step());
     this.paces = choice("pace", [["fast", "fast"], ["slow", "slow motion"]], this.pace, (key) => { this.pace = key; this.draw(); });
     this.rates = slider("learning rate", "rate", this.rate, [0.005, 0.1, 0.005], (v) => { this.rate = v; }, (v) => fixed(v, 3));
-    this.scrub = slider("go back to step", "moment", 0, [0, 0, 1], (i) => this.visit(this.moments.steps[i]), (i) => String(this.moments.steps[i]));
+    this.scrub = slider("go back to step", "moment", 0, [0, 0, 1], (i) => this.slide("visit", this.moments.steps[i]), (i) => String(this.moments.steps[i]));
     this.scrub.classList.add("long");
+    const ages = app.config.history;
+    this.age = ages.length - 1; // where in its whole training the model is
+    this.ages = ages.length ? slider("its whole training, step", "history", this.age, [0, this.age, 1], (i) => this.slide("become", i), (i) => ages[i].toLocaleString("en")) : null;
+    this.ages?.classList.add("long");
     this.score = el("p", { class: "score", id: "recall" });
     this.parts = el("ol", { class: "phases" });
     this.charts = el("div", { class: "charts" });
     this.wrong = el("div", { class: "names", id: "losses", role: "group", "aria-label": "the five losses of this drawing" });
-    this.below.append(el("div", { class: "choice" }, this.forgets, this.back), el("div", { class: "choice" }, this.play, this.once, this.paces), el("div", { class: "controls" }, this.rates), this.scrub, this.score, this.parts, legend([["sampled as object", THINGS["ground truth"], "dotted"], ["as background", THINGS.dropped, "dotted"]]));
+    this.below.append(...(this.ages ? [this.ages] : []), el("div", { class: "choice" }, this.forgets, this.back), el("div", { class: "choice" }, this.play, this.once, this.paces), el("div", { class: "controls" }, this.rates), this.scrub, this.score, this.parts, legend([["sampled as object", THINGS["ground truth"], "dotted"], ["as background", THINGS.dropped, "dotted"]]));
     this.below.after(el("div", { class: "curves" }, this.charts, el("div", {}, el("h3", {}, "How wrong it is about this drawing"), this.wrong)));
   }
 
   // Whether the model is another than at first.
-  get altered() { return this.learned || this.forgotten.size > 0; }
+  get altered() { return this.learned || this.forgotten.size > 0 || this.age < this.app.config.history.length - 1; }
 
   clear() { Object.assign(this, { history: [], report: null, moments: { steps: [0], shown: 0 } }); }
 
@@ -45,25 +49,30 @@ class LearnPanel extends Panel {
     this.app.tell();
   }
 
-  async restore() {
-    this.playing = false;
+  // From here on nothing is learned or forgotten.
+  renew(age) {
     this.clear();
     this.forgotten.clear();
     this.learned = false;
-    await this.alter("restore");
+    this.age = age;
+  }
+
+  async restore() {
+    this.playing = false;
+    await this.alter("restore", undefined, () => this.renew(this.app.config.history.length - 1));
     this.app.tell();
   }
 
-  // See the drawing as the heads saw it after a step; the newest wish wins.
-  async visit(step) {
+  // Ask for where a slider stands; the newest wish wins.
+  async slide(what, value) {
     this.playing = false;
-    const asked = this.wish !== undefined;
-    this.wish = step;
+    const asked = Boolean(this.wish);
+    this.wish = { what, value };
     if (asked) return;
-    while (this.wish !== undefined) {
-      const to = this.wish;
-      await this.alter("visit", () => to);
-      if (this.wish === to) this.wish = undefined;
+    while (this.wish) {
+      const wish = this.wish;
+      await this.alter(wish.what, () => wish.value, () => wish.what === "become" && this.renew(wish.value));
+      if (this.wish === wish) this.wish = null;
     }
     this.app.tell();
   }
@@ -132,7 +141,8 @@ class LearnPanel extends Panel {
     const { steps, shown } = this.moments, [input, output] = this.scrub.querySelectorAll("input, output");
     this.scrub.hidden = steps.length < 2;
     input.max = steps.length - 1;
-    if (this.wish !== undefined) return;
+    if (this.wish) return;
+    if (this.ages) [this.ages.querySelector("input").value, this.ages.querySelector("output").textContent] = [this.age, this.app.config.history[this.age].toLocaleString("en")];
     input.value = steps.indexOf(shown);
     input.setAttribute("aria-valuetext", `step ${shown} of ${this.history.length}`);
     output.textContent = `${shown} of ${this.history.length}`;

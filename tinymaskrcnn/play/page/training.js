@@ -39,6 +39,11 @@ class Training {
   // Give every head back what it knew at first.
   restore() {
     this.put(this.known);
+    this.restart();
+  }
+
+  // Begin anew from the weights as they are.
+  restart() {
     for (const head of Object.values(this.heads)) for (const { velocity } of head.parameters) velocity.fill(0);
     this.moments.restart();
   }

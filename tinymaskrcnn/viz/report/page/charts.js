@@ -15,7 +15,8 @@ const fixed = (x, digits = 2) => (x == null || Number.isNaN(x) ? "–" : Number(
 const percent = (x) => (x == null || Number.isNaN(x) ? "–" : `${(100 * x).toFixed(0)} %`);
 const tiny = (x) => (x === 0 ? "0" : Math.abs(x) < 1e-3 || Math.abs(x) >= 1e4 ? Number(x).toExponential(1) : Number(x).toPrecision(3));
 const boxText = (b, digits = 1) => [...b].map((v) => fixed(v, digits)).join("  ");
-const some = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
+const some = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : /[sx]$/.test(noun) ? "es" : "s"}`;
+const plus = (x, digits = 2) => `${x < 0 ? "−" : "+"} ${fixed(Math.abs(x), digits)}`; // as the second part of a sum
 
 // Rows of [name, value, id]; the id marks the value for tests and scripts.
 function facts(rows) {
@@ -46,6 +47,12 @@ function viridis(x) {
   const place = Math.max(0, Math.min(1, x)) * (VIRIDIS.length - 1), low = Math.floor(place), part = place - low;
   const a = VIRIDIS[low], b = VIRIDIS[Math.min(low + 1, VIRIDIS.length - 1)];
   return [0, 1, 2].map((i) => Math.round(a[i] + (b[i] - a[i]) * part));
+}
+
+// Black or white, whichever stands out more (WCAG 2.2).
+function inkOn(colour) {
+  const [r, g, b] = colour.map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000" : "#fff";
 }
 
 const grey = (x) => { const v = Math.round(255 * Math.max(0, Math.min(1, x))); return [v, v, v]; };

@@ -305,8 +305,8 @@ function iouTable(iou, columns, names, heads) {
 }
 
 function heatCell(v, bold) {
-  const [r, g, b] = viridis(v), dark = 0.3 * r + 0.6 * g + 0.1 * b < 130;
-  return el("td", v > 0.005 ? { style: { background: `rgb(${r},${g},${b})`, color: dark ? "#fff" : "#1f2328", "font-weight": bold ? "700" : "400" } } : { style: { color: "var(--soft)" } }, fixed(v));
+  const colour = viridis(v);
+  return el("td", v > 0.005 ? { style: { background: `rgb(${colour})`, color: inkOn(colour), "font-weight": bold ? "700" : "400" } } : { style: { color: "var(--soft)" } }, fixed(v));
 }
 
 function truthTable(content) {
