@@ -9,6 +9,7 @@ import pytest
 import tinymaskrcnn as tm
 from tests.test_cli import run, small_weights
 from tests.viz.report.test_pages import data_of, unpack
+from tinymaskrcnn.commands.play import moments_of
 from tinymaskrcnn.errors import NonFiniteError
 from tinymaskrcnn.play.pack import folded_layers, pack_model, panels
 from tinymaskrcnn.viz.report.pack import Pack
@@ -64,6 +65,9 @@ def test_a_page_of_a_whole_training(capsys, folder):
         rough = rough.reshape(-1, *weight.shape[1:])[: len(weight)] * layer["scale"][:, None, None]
         most = np.abs(weight).max(axis=(1, 2), keepdims=True) / 127
         assert (np.abs(rough - weight) <= 0.51 * most).all(), name
+    for step in range(1, 12):  # of many moments, eight
+        small_weights(folder / f"run/explain/step-{step:08d}.safetensors", seed=step)
+    assert sorted(moments_of(Path("run"), tm.load_model("run"))) == [0, 2, 3, 5, 7, 9, 10, 30]
 
 
 def test_calls_that_cannot_be(capsys, folder):

@@ -14,6 +14,8 @@ from ..play.pages import play_page
 from .options import add_force, add_weights, output_file
 from .tables import say
 
+MOST_MOMENTS = 8  # of a training in one page
+
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.description = (
@@ -56,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def moments_of(run: Path, final: MaskRCNN) -> dict[int, MaskRCNN]:
-    """A run's model after some steps of its training, as the training kept it.
+    """A run's model after at most eight numbers of steps, as the training kept it.
 
     Raises:
         InputError: the folder has no such files, or one cannot be read or is of another model.
@@ -67,6 +69,9 @@ def moments_of(run: Path, final: MaskRCNN) -> dict[int, MaskRCNN]:
             "--history: expected the folder of a run with weights in explain/step-*.safetensors; "
             "`train` keeps them for small models"
         )
+    last = len(files) - 1
+    if last >= MOST_MOMENTS:
+        files = [files[round(i * last / (MOST_MOMENTS - 1))] for i in range(MOST_MOMENTS)]
     moments = {int(file.stem.removeprefix("step-")): load_model(file) for file in files}
     for file, model in zip(files, moments.values(), strict=True):
         if model.config != final.config:

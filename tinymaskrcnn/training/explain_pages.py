@@ -18,8 +18,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..errors import reason
 from ..files import write_atomic
 from ..models.mask_rcnn import MaskRCNN
@@ -82,7 +80,7 @@ class ExplainPages:
             texts = [missing_moment(step, reason(problem))]
         if sum(p.size for p in model.parameters()) <= SMALL:
             path = self.folder / f"step-{step:08d}.safetensors"
-            write_weights(path, model, self.pictures.classes, np.float16)
+            write_weights(path, model, self.pictures.classes, "float16")
         write_atomic(self.folder / f"step-{step:08d}.moment", "\n".join(texts).encode())
         moments = [path.read_text(encoding="utf-8") for path in self._moments(step)]
         write_atomic(self.folder / "index.html", timeline_page(moments, title).encode())

@@ -18,9 +18,7 @@ from .identity import hash_of_file
 logger = logging.getLogger(__name__)
 
 
-def write_weights(
-    path: Path, model: Any, classes: Sequence[str], dtype: type[np.floating] = np.float32
-) -> None:
+def write_weights(path: Path, model: Any, classes: Sequence[str], dtype: str = "float32") -> None:
     """Write the model's present weights, with metadata that describes them. Raises OSError."""
     metadata = {"config": json.dumps(model.config), "classes": json.dumps(classes)}
     try:
