@@ -189,14 +189,14 @@ def test_three_steps_as_in_python(driver, folder, parts):  # noqa: F811
 BACK = """
 const [seed, visits, done] = arguments, ask = (what, about) => page.model.ask(what, about);
 (async () => {
-  await ask("forget", { part: "box", seed });
+  await ask("forget", { part: "rpn", seed });
   let moments;
   for (let i = 0; i < 8; i++) {
     const rule = { lr: 0.02, momentum: 0.9 }, truth = page.findings.lesson;
-    ({ moments } = await ask("learn", { parts: ["box"], truth, ...rule }));
+    ({ moments } = await ask("learn", { parts: ["rpn"], truth, ...rule }));
     for (const step of visits) await ask("visit", step);
   }
-  const weights = await ask("weights", "box");
+  const weights = await ask("weights", "rpn");
   await ask("restore");
   done([moments.steps, weights.map((w) => [...w])]);
 })().catch((problem) => done(String(problem)));
