@@ -189,6 +189,7 @@ def test_three_steps_as_in_python(driver, folder, parts):  # noqa: F811
 BACK = """
 const [seed, visits, done] = arguments, ask = (what, about) => page.model.ask(what, about);
 (async () => {
+  while (page.busy || !page.findings) await new Promise((then) => setTimeout(then, 20));
   await ask("forget", { part: "rpn", seed });
   let moments;
   for (let i = 0; i < 8; i++) {
