@@ -197,6 +197,7 @@ const [seed, visits, done] = arguments, ask = (what, about) => page.model.ask(wh
     ({ moments } = await ask("learn", { parts: ["rpn"], truth, ...rule }));
     for (const step of visits) await ask("visit", step);
   }
+  await ask("visit", moments.steps.at(-1));
   const weights = await ask("weights", "rpn");
   await ask("restore");
   done([moments.steps, weights.map((w) => [...w])]);
