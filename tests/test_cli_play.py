@@ -8,6 +8,8 @@ import pytest
 
 import tinymaskrcnn as tm
 from tests.test_cli import run, small_weights
+from tests.viz.report.test_pages import data_of, unpack
+from tinymaskrcnn.commands.play import moments_of
 from tinymaskrcnn.errors import NonFiniteError
 from tinymaskrcnn.play.pack import folded_layers, pack_model, panels
 from tinymaskrcnn.viz.report.pack import Pack
@@ -39,6 +41,35 @@ def test_a_page_of_a_run(capsys, folder):
     assert "runs <b>" not in Path("own.html").read_text(encoding="utf-8")
 
 
+def test_a_page_of_a_whole_training(capsys, folder):
+    """The weights of earlier moments travel as bytes; the last moment is the model itself."""
+    (folder / "run/explain").mkdir(parents=True)
+    for name, seed in (("explain/step-00000000", 1), ("explain/step-00000030", 2), ("model", 2)):
+        small_weights(folder / f"run/{name}.safetensors", seed=seed)
+    other = small_weights(folder / "run/explain/step-00000040.safetensors", box_nms_thresh=0.3)
+    status, out, err = run(capsys, "play", "--weights", "run", "--history")
+    assert (status, out) == (2, "") and "step-00000040.safetensors: not of the model in run" in err
+    Path(other).unlink()
+    assert run(capsys, "play", "--weights", "run", "--history")[0] == 0
+    first = tm.load_model("run/explain/step-00000000.safetensors")
+    content = unpack(data_of(Path("play.html").read_text(encoding="utf-8")))
+    moments = content["history"]
+    assert [(m["step"], m["layers"] is None) for m in moments] == [(0, False), (30, True)]
+    for name, (weight, bias, _) in folded_layers(first).items():
+        layer = moments[0]["layers"][name]
+        assert layer["panels"].dtype == np.uint8
+        np.testing.assert_array_equal(layer["bias"], bias)
+        rough = (layer["panels"].astype(np.float32) - 128).transpose(
+            0, 3, 1, 2
+        )  # lanes are outputs
+        rough = rough.reshape(-1, *weight.shape[1:])[: len(weight)] * layer["scale"][:, None, None]
+        most = np.abs(weight).max(axis=(1, 2), keepdims=True) / 127
+        assert (np.abs(rough - weight) <= 0.51 * most).all(), name
+    for step in range(1, 12):  # of many moments, eight
+        small_weights(folder / f"run/explain/step-{step:08d}.safetensors", seed=step)
+    assert sorted(moments_of(Path("run"), tm.load_model("run"))) == [0, 2, 3, 5, 7, 9, 10, 30]
+
+
 def test_calls_that_cannot_be(capsys, folder):
     large = tm.maskrcnn_resnet18_fpn(num_classes=3)
     save_weights("large.safetensors", large.state_dict())
@@ -53,6 +84,7 @@ def test_calls_that_cannot_be(capsys, folder):
         (["--out", "mine.html"], "mine.html: this command did not write that file; --force"),
         (["--weights", weights, "--out", weights, "--force"], "this is one of the inputs"),
         (["--weights", weights], "RGB (3), the model has 5"),
+        (["--history"], "--history: expected the folder of a run with weights in explain/step-*"),
         (["--weights", "large.safetensors"], "large.safetensors: the page runs models of"),
     ]
     for words, reason in cases:

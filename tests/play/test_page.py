@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinymaskrcnn as tm
-from tests.browsers import chromium, opened
+from tests.browsers import chromium, faint_texts, media, opened
 from tinymaskrcnn.ops.nms.reference import batched_nms
 from tinymaskrcnn.ops.paste_masks.op import paste_masks_binary
 from tinymaskrcnn.play.pages import play_page
@@ -278,6 +278,68 @@ def test_it_learns_a_circle_that_it_misses(empty):
     assert text(empty, ".phases li").startswith("sample 128 anchors")
 
 
+def test_the_reader_goes_back_and_forth_through_what_was_learned(driver, file):
+    from selenium.webdriver.common.keys import Keys
+
+    with opened(driver, file.as_uri()):
+        settle(driver)
+        scrub = driver.find_element("id", "moment")
+        assert not scrub.is_displayed()
+        press(driver, "forget-rpn")
+        for _ in range(10):
+            press(driver, "step")
+        steps = driver.execute_script("return page.panels[4].moments.steps")
+        assert steps == [0, 2, 4, 6, 8, 10]
+        assert text(driver, 'output[for="moment"]') == "10 of 10"
+        now = driver.execute_script("return [...page.findings.t['rpn.objectness'][1]]")
+        scrub.send_keys(Keys.HOME)
+        settle(driver)
+        assert text(driver, "#recall b") == "step 0" and recall(driver)["proposed"] == 0
+        assert scrub.get_attribute("aria-valuetext") == "step 0 of 10"
+        drag(driver, "image", (40, 42), (50, 60))  # the drawing changes, the moment stays
+        assert recall(driver)["proposed"] == 0 and recall(driver)["steps"] == 10
+        drag(driver, "image", (50, 60), (40, 42))
+        scrub.send_keys(Keys.END)
+        settle(driver)
+        again = driver.execute_script("return [...page.findings.t['rpn.objectness'][1]]")
+        np.testing.assert_array_equal(again, now)
+        slide(driver, "moment", 2)
+        assert text(driver, "#recall b") == "step 4"
+        press(driver, "step")  # learning goes on from the newest
+        assert text(driver, 'output[for="moment"]') == "11 of 11"
+        press(driver, "restore")
+        assert not scrub.is_displayed()
+
+
+def test_the_reader_goes_through_the_whole_training(driver, tmp_path):
+    """At each moment the page sees the drawing as the model did at that step."""
+    model = tm.load_model("shapes")
+    fresh = tm.maskrcnn_tiny(**{k: v for k, v in model.config.items() if k != "builder"}, seed=3)
+    fresh.classes = model.classes
+    page = play_page(model, "run", history={0: fresh.eval(), 500: model})
+    (tmp_path / "play.html").write_text(page, encoding="utf-8")
+    with opened(driver, (tmp_path / "play.html").as_uri()):
+        settle(driver)
+        objectness = "return [...page.findings.t['rpn.objectness'][2]]"
+        pixels = "return [...page.scene.pixels().rgba]"
+        now, before = driver.execute_script(objectness), found(driver)
+        assert text(driver, 'output[for="history"]') == "500" and len(before) == 3
+        slide(driver, "history", 0)
+        rgba = np.array(driver.execute_script(pixels), np.float32).reshape(128, 128, 4)
+        with tm.trace() as t:
+            fresh.detect([np.ascontiguousarray(rgba[..., :3].transpose(2, 0, 1) / 255)])
+        ends = np.cumsum(t["rpn.level_sizes"])
+        expected = t["rpn.objectness"][0, ends[1] : ends[2]]
+        shown = np.array(driver.execute_script(objectness))
+        assert np.abs(shown - expected).max() < 0.05 * np.ptp(expected)  # weights of 8 bits
+        assert found(driver) == [] and recall(driver)["found"] == 0
+        press(driver, "step")  # it learns from that moment on
+        assert recall(driver)["steps"] == 1
+        press(driver, "restore")
+        assert text(driver, 'output[for="history"]') == "500"
+        assert driver.execute_script(objectness) == now and found(driver) == before
+
+
 def test_slow_motion_shows_each_part_of_a_step(driver, file):
     with opened(driver, file.as_uri()):
         settle(driver)
@@ -418,19 +480,23 @@ def test_everything_has_a_name(driver, file):
 
 
 def test_reduced_motion(driver, file):
-    preference = {"name": "prefers-reduced-motion", "value": "reduce"}
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [preference]})
-    try:
-        with opened(driver, file.as_uri()):
-            settle(driver)
-            moving = driver.execute_script(
-                "return [...document.querySelectorAll('*')].filter((e) => {"
-                "const s = getComputedStyle(e); return parseFloat(s.transitionDuration) > 0"
-                "|| s.animationName !== 'none' || s.scrollBehavior === 'smooth'}).length"
-            )
-            assert moving == 0
-    finally:
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    with media(driver, prefers_reduced_motion="reduce"), opened(driver, file.as_uri()):
+        settle(driver)
+        moving = driver.execute_script(
+            "return [...document.querySelectorAll('*')].filter((e) => {"
+            "const s = getComputedStyle(e); return parseFloat(s.transitionDuration) > 0"
+            "|| s.animationName !== 'none' || s.scrollBehavior === 'smooth'}).length"
+        )
+        assert moving == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out(driver, file, scheme):
+    with media(driver, prefers_color_scheme=scheme), opened(driver, file.as_uri()):
+        settle(driver)
+        press(driver, "step")
+        driver.execute_script("for (const d of document.querySelectorAll('details')) d.open = true")
+        assert faint_texts(driver) == []
 
 
 def test_one_small_file_that_loads_nothing(driver, file):

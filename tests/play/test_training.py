@@ -186,6 +186,35 @@ def test_three_steps_as_in_python(driver, folder, parts):  # noqa: F811
                 array[...] = mine
 
 
+BACK = """
+const [seed, visits, done] = arguments, ask = (what, about) => page.model.ask(what, about);
+(async () => {
+  while (page.busy || !page.findings) await new Promise((then) => setTimeout(then, 20));
+  await ask("forget", { part: "rpn", seed });
+  let moments;
+  for (let i = 0; i < 8; i++) {
+    const rule = { lr: 0.02, momentum: 0.9 }, truth = page.findings.lesson;
+    ({ moments } = await ask("learn", { parts: ["rpn"], truth, ...rule }));
+    for (const step of visits) await ask("visit", step);
+  }
+  await ask("visit", moments.steps.at(-1));
+  const weights = await ask("weights", "rpn");
+  await ask("restore");
+  done([moments.steps, weights.map((w) => [...w])]);
+})().catch((problem) => done(String(problem)));
+"""
+
+
+def test_going_back_changes_nothing_that_comes_after(driver, folder):  # noqa: F811
+    """Learning goes on from its newest weights, whatever moments are looked at in between."""
+    model = tm.load_model("shapes").eval()
+    with opened(driver, file_of(folder, model, "f2")):
+        plain, visited = (driver.execute_async_script(BACK, 3, visits) for visits in ([], [0]))
+    assert plain[0] == visited[0] == [0, 2, 4, 6, 8]
+    for mine, theirs in zip(plain[1], visited[1], strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
 @pytest.mark.parametrize("name", ["shapes", "deep heads, other samples"])
 def test_the_five_losses_as_in_python(driver, folder, name):  # noqa: F811
     settings = {"box_channels": (16,), "representation": 50, "rpn_batch_size_per_image": 40}

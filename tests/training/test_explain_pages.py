@@ -6,6 +6,7 @@ import errno
 import os
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import tinymaskrcnn as tm
@@ -79,13 +80,30 @@ def test_the_steps_between_two_pages_double():
 def test_pages_of_every_moment_and_one_of_all(whole):
     files = pages_of(whole)
     steps = [0, 2, 4]
-    names = [f"step-{s:08d}.{kind}" for s in steps for kind in ("html", "moment")]
+    kinds = ("html", "moment", "safetensors")
+    names = [f"step-{s:08d}.{kind}" for s in steps for kind in kinds]
     assert sorted(files) == sorted(["index.html", *names])
     moments = [unpack(line) for line in data_of(files["index.html"].decode()).split("\n")]
-    assert [m["step"] for m in moments] == steps
+    titles = list(dict.fromkeys(m["title"] for m in moments))
+    assert 1 < len(titles) <= 4 and moments[0]["title"] == titles[0]
+    for title in titles:  # every image at every moment; the first has pages
+        shown = [m for m in moments if m["title"] == title]
+        assert [m["step"] for m in shown] == steps
+        assert all((m["page"] is None) == (title != titles[0]) for m in shown)
+    moments = [m for m in moments if m["title"] == titles[0]]
     assert all(f"after {s} steps" in files[f"step-{s:08d}.html"].decode() for s in steps)
     losses = [sum(m["losses"].values()) for m in moments]
     assert len(set(losses)) == 3, "the model changed"
+
+
+def test_the_weights_of_every_moment_are_kept(whole):
+    models = [tm.load_model(whole / f"explain/step-{s:08d}.safetensors") for s in (0, 2, 4)]
+    first, _, last = (model.state_dict() for model in models)
+    final = tm.load_model(whole).state_dict()
+    assert models[-1].classes == tm.load_model(whole).classes
+    for name, array in final.items():
+        np.testing.assert_array_equal(last[name], array.astype(np.float16).astype(array.dtype))
+    assert any(not np.array_equal(first[name], last[name]) for name in final)
 
 
 def test_training_does_not_notice(whole, plain):
@@ -138,7 +156,7 @@ def test_a_page_that_fails_does_not_end_the_training_and_the_page_says_so(
     assert "the page of step 2 failed; training goes on: ValueError: Too many bins" in caplog.text
     assert weights_of(tmp_path / "run") == weights_of(plain)
     moments = [unpack(line) for line in data_of(files["index.html"].decode()).split("\n")]
-    assert [m["step"] for m in moments] == [0, 2, 4]
+    assert list(dict.fromkeys(m["step"] for m in moments)) == [0, 2, 4]
     missing = {m["step"]: m["missing"] for m in moments if "missing" in m}
     assert missing == dict.fromkeys(
         [[0, 2, 4][call - 1] for call in sorted(calls)], "ValueError: Too many bins for data range"
@@ -172,10 +190,11 @@ def test_gradients_that_fail_leave_none_behind(tmp_path, monkeypatch, caplog, pl
 
 
 def test_a_full_disk_for_a_page_does_not_end_the_training(tmp_path, monkeypatch, caplog):
-    def full(path, content):
+    def full(path, *_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(explain_pages, "write_atomic", full)
+    for writer in ("write_atomic", "write_weights"):
+        monkeypatch.setattr(explain_pages, writer, full)
     assert train(tmp_path / "run") == {}
     assert (tmp_path / "run" / "result.json").exists()
     assert "step-00000002.html: No space left on device" in caplog.text

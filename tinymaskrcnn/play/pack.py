@@ -5,6 +5,7 @@ Norms with constant statistics are folded into their convolutions; group norms t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,21 @@ BUILDER = "maskrcnn_tiny"
 PANEL = 2 * LANES
 Layer = tuple[np.ndarray, np.ndarray, GroupNorm | None]  # weight, bias, and the norm after it
 LARGEST_HALF = 65504.0  # beyond, float16 has no numbers
+SMALLEST = np.finfo(np.float32).tiny
 NORMS = {"conv1": "bn1", "conv2": "bn2", "0": "1"}  # of a body: which norm follows which layer
 
 
-def pack_model(pack: Pack, model: MaskRCNN, dtype: str | None = None) -> dict[str, Any]:
+def pack_model(
+    pack: Pack,
+    model: MaskRCNN,
+    dtype: str | None = None,
+    history: Mapping[int, MaskRCNN] | None = None,
+) -> dict[str, Any]:
     """Everything that the page's `MaskRCNN` is made of (page/model.js).
 
     Args:
+        history: the model after some steps of its training. Its weights travel as bytes, scaled by
+            output; the last one is the model itself and has none.
         dtype: of the weights, "f2" or "f4". None: float16, unless a weight is too large for it.
 
     Raises:
@@ -50,7 +59,29 @@ def pack_model(pack: Pack, model: MaskRCNN, dtype: str | None = None) -> dict[st
         "kernels": {"wasm": wasm, "tileRows": TILE_ROWS, "panel": PANEL},
         "layers": {name: _layer(pack, *parts, dtype) for name, parts in layers.items()},
         "config": _config(model),
+        "history": _history(pack, history or {}),
     }
+
+
+def _history(pack: Pack, history: Mapping[int, MaskRCNN]) -> list[dict[str, Any]]:
+    """The moments in the order of their steps."""
+    steps, last = sorted(history), max(history, default=0)
+    return [
+        {"step": step, "layers": None if step == last else _rough_layers(pack, history[step])}
+        for step in steps
+    ]
+
+
+def _rough_layers(pack: Pack, model: MaskRCNN) -> dict[str, Any]:
+    """Layers whose weights are bytes around 128, times a scale for each output."""
+    rough = {}
+    for name, (weight, bias, norm) in folded_layers(model).items():
+        scale = np.abs(weight).max(axis=(1, 2)) / 127
+        if not (np.isfinite(scale).all() and np.isfinite(bias).all()):
+            raise NonFiniteError(f"{name} has weights that are not finite: no page can show them")
+        whole = np.rint(weight / np.maximum(scale, SMALLEST)[:, None, None]) + 128
+        rough[name] = {**_layer(pack, whole, bias, norm, "u1"), "scale": pack.array(scale, "f4")}
+    return rough
 
 
 # Rules of detectron2, of which the page follows none but exact pasting

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from inspect import getsource
 from textwrap import dedent
@@ -33,7 +33,7 @@ from ..viz.report.pages import colour_variables, fill, heat_table, page_file
 from .pack import pack_model
 
 SHARED_ENGINE, SHARED_VIEWS = ("data", "boxes"), ("charts", "stage")
-ENGINE = ("detection", "ops", "heads", "training", "model", "worker")
+ENGINE = ("detection", "ops", "heads", "moments", "training", "model", "worker")
 VIEWS = (
     *("asking", "scene", "findings", "panels"),
     *("image", "anchors", "proposals", "region", "learn", "play"),
@@ -54,7 +54,12 @@ CODE: dict[str, tuple[Callable[..., Any], ...]] = {  # the functions behind each
 }
 
 
-def play_page(model: MaskRCNN, title: str, dtype: str | None = None) -> str:
+def play_page(
+    model: MaskRCNN,
+    title: str,
+    dtype: str | None = None,
+    history: Mapping[int, MaskRCNN] | None = None,
+) -> str:
     """The page of a model, as HTML.
 
     Args:
@@ -62,13 +67,15 @@ def play_page(model: MaskRCNN, title: str, dtype: str | None = None) -> str:
         title: the model's name.
         dtype: of the weights in the page, "f2" or "f4". None: float16, unless a weight is too large
             for it.
+        history: the model after some steps of its training, to go back and forth through; the last
+            one is the model itself.
 
     Raises:
         InputError: the page has no such model.
         NonFiniteError: a weight is not finite.
     """
     pack = Pack()
-    content = pack_model(pack, model, dtype)
+    content = pack_model(pack, model, dtype, history)
     known = {
         "title": title,
         "things": colours.THINGS,

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import InputError
 from ..models.pretrained import FINAL
 from ..weights import WeightsError, load_weights, save_weights
@@ -16,11 +18,16 @@ from .identity import hash_of_file
 logger = logging.getLogger(__name__)
 
 
-def write_weights(path: Path, model: Any, classes: Sequence[str]) -> None:
+def write_weights(path: Path, model: Any, classes: Sequence[str], dtype: str = "float32") -> None:
     """Write the model's present weights, with metadata that describes them. Raises OSError."""
     metadata = {"config": json.dumps(model.config), "classes": json.dumps(classes)}
     try:
-        save_weights(path, model.state_dict(), metadata)
+        with np.errstate(over="ignore"):  # float16 has no large numbers
+            state = {
+                name: array.astype(dtype, copy=False) if array.dtype == np.float32 else array
+                for name, array in model.state_dict().items()
+            }
+        save_weights(path, state, metadata)
     except WeightsError as problem:  # not the user's input: the disk is full, or the like
         raise OSError(str(problem)) from problem
 

@@ -3,29 +3,17 @@ steps, see few boxes first, read details on a phone, ask how a number came about
 """
 
 import re
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 import tinymaskrcnn as tm
-from tests.browsers import opened
+from tests.browsers import faint_texts, media, opened
 from tests.viz.report.driving import field, go, slide, text
 from tinymaskrcnn.detection.box_coder import BoxCoder
 from tinymaskrcnn.viz.report import moment, timeline_page, trace_of
 
 pytestmark = pytest.mark.browser
-
-
-@contextmanager
-def media(driver, **features):
-    """A browser that says so of its pointer or of its reader's wishes."""
-    wanted = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wanted})
-    try:
-        yield
-    finally:
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +154,19 @@ def test_the_picture_fills_the_stage(page):
     assert ratio == pytest.approx(width / height, abs=0.01)
 
 
-# ---- on a phone
+# ---- in the dark, and on a phone
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out(driver, explained, scheme):
+    with media(driver, prefers_color_scheme=scheme), opened(driver, explained.as_uri()):
+        ground = "return getComputedStyle(document.documentElement).backgroundColor"
+        assert (max(map(int, re.findall(r"\d+", driver.execute_script(ground)))) < 60) == (
+            scheme == "dark"
+        )
+        for step in driver.execute_script("return page.steps.map((s) => s.id)"):
+            go(driver, step)
+            assert faint_texts(driver) == [], step
 
 
 def test_a_tap_shows_the_details_over_the_page(driver, explained):
@@ -230,6 +230,46 @@ def test_a_merged_cell_is_its_lateral_and_the_cell_above(page, t):
     assert float(field(page, "above")) == pytest.approx(above[6, 5, 2], abs=spread)
     merged = t["backbone.merged"][1][0, 13, 10, 2]
     assert float(field(page, "sum").split("=")[1]) == pytest.approx(merged, abs=spread)
+
+
+def levels_of(t, subject, kind):
+    """The maps (H, W, C) whose sums the page shows."""
+    if kind != "objectness":
+        return [level[0] for level in t[KINDS[kind]]]
+    ends = np.cumsum(t["rpn.level_sizes"])[:-1]
+    logits = np.split(t["rpn.objectness"][0], ends)
+    sizes = [level.shape[1:3] for level in t["backbone.pyramid"]]
+    return [part.reshape(*size, -1) for part, size in zip(logits, sizes, strict=True)]
+
+
+KINDS = {
+    "laterals": "backbone.laterals",
+    "pyramid": "backbone.pyramid",
+    "hidden": "rpn.hidden",
+}
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "objectness"])
+@pytest.mark.parametrize("level", [0, 2, 4])
+def test_a_layer_adds_up_to_what_the_network_computes(page, subject, t, kind, level):
+    """At a corner, where the kernel reaches over the edge, and inside."""
+    maps = levels_of(t, subject, kind)
+    if level >= len(maps) or (kind, level) == ("pyramid", 4):
+        pytest.skip("the last level is pooled: it has no sum")
+    stride = page.execute_script("return page.content.anchors[arguments[0]].stride", level)
+    go(page, "pyramid" if kind in KINDS else "objectness")
+    if kind in KINDS:
+        page.execute_script("page.set('pyramid', arguments[0]); page.set('channel', 4)", kind)
+    page.execute_script("page.set('level', arguments[0])", level)
+    rows, columns, _ = maps[level].shape
+    for row, column in ((0, 0), (rows - 1, columns // 2), (rows // 2, columns // 3)):
+        page.execute_script("page.built.move(arguments[0])", [column * stride[1], row * stride[0]])
+        cell = maps[level][row, column]
+        total = float(field(page, "layer-sum").split(" = ")[1])
+        total = max(total, 0) if kind == "hidden" else total
+        assert total == pytest.approx(
+            float(cell.max() if kind == "objectness" else cell[3]), abs=0.02
+        )
 
 
 def test_a_bin_of_roi_align_is_the_mean_of_its_samples(page, t, parts):
@@ -354,6 +394,33 @@ def test_the_timeline_starts_at_the_beginning_and_plays_once(driver, timeline):
             "if (!page.timer) { clearInterval(watch); done(seen); } }, 100)"
         )
     assert sorted(set(seen)) == [0, 1, 2] and seen == sorted(seen)
+
+
+def test_the_timeline_shows_one_of_several_images(driver, subject, t, tmp_path):
+    model, classes, image, target = subject
+    second = np.ascontiguousarray(image[:, ::-1, :100])
+    turned = {**target, "boxes": target["boxes"][:0], "labels": target["labels"][:0]}
+    turned["masks"] = np.zeros((0, *second.shape[1:]), np.uint8)
+    traces = {"first": t, "second": trace_of(model, second, turned)}
+    texts = [
+        moment(model, traces[title], classes, step, title, "a.html" if title == "first" else None)
+        for step in (0, 30)
+        for title in traces
+    ]
+    path = tmp_path / "index.html"
+    path.write_text(timeline_page(texts, "run"))
+    shown = "return [page.now.title, page.now.step, page.stage.size[0] / page.stage.size[1]]"
+    with media(driver, prefers_reduced_motion="reduce"), opened(driver, path.as_uri()):
+        page_link = "return document.querySelector('#details a').textContent"
+        assert driver.execute_script(shown)[:2] == ["first", 0]
+        assert driver.execute_script(page_link) == "Every stage at this moment →"
+        driver.find_elements("css selector", "#images button")[1].click()
+        title, step, ratio = driver.execute_script(shown)
+        assert (title, step) == ("second", 0)
+        assert ratio == pytest.approx(100 / image.shape[1], rel=0.02)
+        assert "of the first image" in driver.execute_script(page_link)
+        slide(driver, "moment", 1)
+        assert driver.execute_script(shown)[:2] == ["second", 30]
 
 
 def test_the_losses_have_one_name_and_a_scale(driver, timeline, page):

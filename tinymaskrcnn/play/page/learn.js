@@ -18,32 +18,62 @@ class LearnPanel extends Panel {
     this.once = button("step", "Step", () => this.step());
     this.paces = choice("pace", [["fast", "fast"], ["slow", "slow motion"]], this.pace, (key) => { this.pace = key; this.draw(); });
     this.rates = slider("learning rate", "rate", this.rate, [0.005, 0.1, 0.005], (v) => { this.rate = v; }, (v) => fixed(v, 3));
+    this.scrub = slider("go back to step", "moment", 0, [0, 0, 1], (i) => this.slide("visit", this.moments.steps[i]), (i) => String(this.moments.steps[i]));
+    this.scrub.classList.add("long");
+    const ages = app.config.history;
+    this.age = ages.length - 1; // where in its whole training the model is
+    this.ages = ages.length ? slider("its whole training, step", "history", this.age, [0, this.age, 1], (i) => this.slide("become", i), (i) => ages[i].toLocaleString("en")) : null;
+    this.ages?.classList.add("long");
     this.score = el("p", { class: "score", id: "recall" });
     this.parts = el("ol", { class: "phases" });
     this.charts = el("div", { class: "charts" });
     this.wrong = el("div", { class: "names", id: "losses", role: "group", "aria-label": "the five losses of this drawing" });
-    this.below.append(el("div", { class: "choice" }, this.forgets, this.back), el("div", { class: "choice" }, this.play, this.once, this.paces), el("div", { class: "controls" }, this.rates), this.score, this.parts, legend([["sampled as object", THINGS["ground truth"], "dotted"], ["as background", THINGS.dropped, "dotted"]]));
+    this.below.append(...(this.ages ? [this.ages] : []), el("div", { class: "choice" }, this.forgets, this.back), el("div", { class: "choice" }, this.play, this.once, this.paces), el("div", { class: "controls" }, this.rates), this.scrub, this.score, this.parts, legend([["sampled as object", THINGS["ground truth"], "dotted"], ["as background", THINGS.dropped, "dotted"]]));
     this.below.after(el("div", { class: "curves" }, this.charts, el("div", {}, el("h3", {}, "How wrong it is about this drawing"), this.wrong)));
   }
 
   // Whether the model is another than at first.
-  get altered() { return this.learned || this.forgotten.size > 0; }
+  get altered() { return this.learned || this.forgotten.size > 0 || this.age < this.app.config.history.length - 1; }
 
-  clear() { Object.assign(this, { history: [], report: null }); }
+  clear() { Object.assign(this, { history: [], report: null, moments: { steps: [0], shown: 0 } }); }
+
+  // Ask for something that changes the heads, and know what one can go back to.
+  async alter(what, about, before) {
+    return this.app.alter(what, about, (answer) => { this.moments = answer.moments; return before?.(answer); });
+  }
 
   async forget(part) {
     this.clear();
     this.forgotten.add(part);
-    await this.app.alter("forget", () => ({ part, seed: ++this.seed }));
+    await this.alter("forget", () => ({ part, seed: ++this.seed }));
     this.app.tell();
+  }
+
+  // From here on nothing is learned or forgotten.
+  renew(age) {
+    this.clear();
+    this.forgotten.clear();
+    this.learned = false;
+    this.age = age;
   }
 
   async restore() {
     this.playing = false;
-    this.clear();
-    this.forgotten.clear();
-    this.learned = false;
-    await this.app.alter("restore");
+    await this.alter("restore", undefined, () => this.renew(this.app.config.history.length - 1));
+    this.app.tell();
+  }
+
+  // Ask for where a slider stands; the newest wish wins.
+  async slide(what, value) {
+    this.playing = false;
+    const asked = Boolean(this.wish);
+    this.wish = { what, value };
+    if (asked) return;
+    while (this.wish) {
+      const wish = this.wish;
+      await this.alter(wish.what, () => wish.value, () => wish.what === "become" && this.renew(wish.value));
+      if (this.wish === wish) this.wish = null;
+    }
     this.app.tell();
   }
 
@@ -64,7 +94,7 @@ class LearnPanel extends Panel {
       this.draw();
       return false;
     }
-    const answer = await app.alter("learn", () => ({ parts, truth: app.findings.lesson, lr: this.rate, momentum: MOMENTUM }), (given) => this.show(given.report));
+    const answer = await this.alter("learn", () => ({ parts, truth: app.findings.lesson, lr: this.rate, momentum: MOMENTUM }), (given) => this.show(given.report));
     return Boolean(answer);
   }
 
@@ -98,11 +128,24 @@ class LearnPanel extends Panel {
     this.back.disabled = !this.altered;
     this.forgets.forEach((b, i) => b.setAttribute("aria-pressed", String(this.forgotten.has(Object.keys(HEADS)[i]))));
     this.paces.querySelectorAll("button").forEach((b) => b.setAttribute("aria-pressed", String((b.textContent === "fast") === (this.pace === "fast"))));
-    this.score.replaceChildren(el("b", {}, `step ${this.history.length}`), el("span", {}, `proposed ${proposed} of ${visible.length}`), el("span", {}, `found ${found} of ${visible.length}`));
+    this.score.replaceChildren(el("b", {}, `step ${this.moments.shown}`), el("span", {}, `proposed ${proposed} of ${visible.length}`), el("span", {}, `found ${found} of ${visible.length}`));
+    this.scrubber();
     Object.assign(this.score.dataset, { proposed, found, drawn: visible.length, steps: this.history.length });
     this.name(`what the last step looked at: ${report ? this.sampleText(report) : "no step yet"}`);
     this.phases();
     this.chart();
+  }
+
+  // A step of learning brings new moments; a drag of the slider goes on undisturbed.
+  scrubber() {
+    const { steps, shown } = this.moments, [input, output] = this.scrub.querySelectorAll("input, output");
+    this.scrub.hidden = steps.length < 2;
+    input.max = steps.length - 1;
+    if (this.wish) return;
+    if (this.ages) [this.ages.querySelector("input").value, this.ages.querySelector("output").textContent] = [this.age, this.app.config.history[this.age].toLocaleString("en")];
+    input.value = steps.indexOf(shown);
+    input.setAttribute("aria-valuetext", `step ${shown} of ${this.history.length}`);
+    output.textContent = `${shown} of ${this.history.length}`;
   }
 
   sampleText(report) {
@@ -119,9 +162,9 @@ class LearnPanel extends Panel {
   }
 
   chart() {
-    const { history } = this, names = Object.keys(TERMS).filter((name) => history.some((row) => name in row));
-    this.charts.replaceChildren(rising("loss", history, names.map((name) => [name, COLOURS.losses[name]])), legend(names.map((name) => [TERMS[name], COLOURS.losses[name]])),
-      rising("gradient", history, [["norm", "#1f2328"]], 62));
+    const { history, moments } = this, names = Object.keys(TERMS).filter((name) => history.some((row) => name in row));
+    this.charts.replaceChildren(rising("loss", history, names.map((name) => [name, COLOURS.losses[name]]), moments), legend(names.map((name) => [TERMS[name], COLOURS.losses[name]])),
+      rising("gradient", history, [["norm", "var(--ink)"]], moments, 62));
     const most = Math.max(0.5, ...Object.values(this.losses || {}));
     this.wrong.replaceChildren(...(this.losses ? bars(Object.entries(TERMS).map(([name, text]) => [text, this.losses[name], fixed(this.losses[name], 3), COLOURS.losses[name]]), most) : [el("p", { class: "quiet" }, "Draw a shape: losses compare with what is drawn.")]));
   }
@@ -142,19 +185,21 @@ class LearnPanel extends Panel {
   }
 }
 
-// Curves over the steps, on a logarithmic scale.
-function rising(name, history, series, height = 130) {
+// Curves over the steps, on a logarithmic scale; below them a mark at each moment that one can go to.
+function rising(name, history, series, { steps, shown }, height = 130) {
   const width = 300, left = 34, values = history.flatMap((row) => series.map(([key]) => row[key] ?? 0)), top = Math.max(1, ...values) * 1.3;
   const svg = svgOf(width, height + 16, `${name} over ${some(history.length, "step")}${history.length ? `, now ${series.map(([key]) => tiny(history.at(-1)[key])).join(", ")}` : ""}`);
-  const y = (v) => height - (Math.log(Math.max(v, LEAST_LOSS) / LEAST_LOSS) / Math.log(top / LEAST_LOSS)) * (height - 12), x = (i) => left + (i / Math.max(history.length - 1, 20)) * (width - left - 4);
+  const y = (v) => height - (Math.log(Math.max(v, LEAST_LOSS) / LEAST_LOSS) / Math.log(top / LEAST_LOSS)) * (height - 12), x = (step) => left + (step / Math.max(history.length, 20)) * (width - left - 4);
   for (const v of [0.001, 0.01, 0.1, 1, 10]) if (v <= top && (height > 100 || v !== 0.001 && v !== 0.1)) {
-    svg.append(shape("line", { x1: left, x2: width - 4, y1: y(v), y2: y(v), stroke: "#e3e0d8" }));
+    svg.append(shape("line", { x1: left, x2: width - 4, y1: y(v), y2: y(v), stroke: "var(--line)" }));
     label(svg, left - 5, y(v) + 4, String(v), "end");
   }
   for (const [key, colour] of series) {
     const points = history.flatMap((row, i) => (row[key] === undefined ? [] : [`${x(i).toFixed(1)},${y(row[key]).toFixed(1)}`]));
     svg.append(shape("polyline", { points: points.join(" "), fill: "none", stroke: colour, "stroke-width": 1.8, "stroke-linejoin": "round" }));
   }
+  if (steps.length > 1) for (const step of steps) svg.append(shape("circle", { cx: x(step), cy: height, r: step === shown ? 3.4 : 1.8, fill: "var(--ink)" }));
+  if (shown < history.length) svg.append(shape("line", { x1: x(shown), x2: x(shown), y1: 4, y2: height, stroke: "var(--ink)", "stroke-dasharray": "2 3" }));
   label(svg, left, height + 13, `${name} by step`);
   label(svg, width - 4, height + 13, String(history.length), "end");
   return svg;

@@ -2,10 +2,11 @@
 // `see` gives what tm.trace() records, under the same names.
 
 class MaskRCNN {
-  constructor({ kernels, layers, config }) {
+  constructor({ kernels, layers, config, history }) {
     this.ops = new Ops(kernels);
     this.config = config;
     this.layers = new Map(Object.entries(layers).map(([name, layer]) => [name, this.ops.layer(layer)]));
+    Object.assign(this, { own: layers, history });
     this.training = new Training(this);
     this.mark = this.ops.top; // what comes after it belongs to one image
   }
@@ -17,8 +18,18 @@ class MaskRCNN {
     return found;
   }
 
+  // Take the weights of a moment of the training: all layers, and the heads forget what they learned
+  // here. The last moment is the model itself.
+  become(i) {
+    const moment = this.history[i].layers;
+    for (const [name, layer] of this.layers) this.ops.fill(layer, moment ? exact(moment[name], this.ops.panel) : this.own[name]);
+    this.training.restart();
+    return this.see(this.image);
+  }
+
   // image: { data: Float32Array (C, H, W) in 0..1, channels, height, width }.
   see(image) {
+    this.image = image;
     const t = (this.seen = {}), seconds = (t.seconds = {}), timed = stopwatch(seconds);
     this.ops.top = this.mark;
     const batch = timed("transform", this.transform(t, image));
@@ -194,6 +205,13 @@ class MaskRCNN {
     this.ops.top = before;
     return { box, scores, level, label, moved, mask, deltas: [...deltas.slice(4 * label, 4 * label + 4)] };
   }
+}
+
+// A layer of numbers from one of bytes (pack.py).
+function exact({ panels, scale, bias, norm }, panel) {
+  const [count, taps, depth] = panels.shape, size = taps * depth * panel, data = new Float32Array(count * size);
+  for (let i = 0; i < data.length; i++) data[i] = (panels.data[i] - 128) * (scale.data[Math.floor(i / size) * panel + (i % panel)] ?? 0);
+  return { panels: { data }, bias, norm };
 }
 
 // Notes in `seconds` how long each part took since the one before it.

@@ -49,15 +49,21 @@ class Ops {
 
   // A layer's panels and bias (pack.py), copied into the memory for good.
   layer({ panels, bias, outs, norm }) {
-    const [, taps, depth] = panels.shape, made = { outs, taps, depth, panels: this.take(panels.data.length), bias: this.take(bias.data.length), norm };
-    this.f32.set(panels.data, made.panels / 4);
-    this.f32.set(bias.data, made.bias / 4);
+    const [, taps, depth] = panels.shape, made = { outs, taps, depth, panels: this.take(panels.data.length), bias: this.take(bias.data.length) };
+    this.fill(made, { panels, bias, norm });
     if (depth > (this.zeroed || 0)) {
       this.zeros = this.take(depth);
       this.f32.fill(0, this.zeros / 4, this.zeros / 4 + depth);
       this.zeroed = depth;
     }
     return made;
+  }
+
+  // Other numbers for a layer.
+  fill(layer, { panels, bias, norm }) {
+    this.f32.set(panels.data, layer.panels / 4);
+    this.f32.set(bias.data, layer.bias / 4);
+    layer.norm = norm;
   }
 
   // norm(conv(x)) + residual, then ReLU; the kernel is 1x1 or 3x3 and padded to keep the size.

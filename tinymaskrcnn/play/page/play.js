@@ -167,7 +167,7 @@ class App {
       const size = String(this.scene.size);
       answer = await this.model.ask(what, about());
       await before?.(answer);
-      await this.take(answer.t ?? answer, size);
+      await this.take(answer.t, size);
     } catch (problem) {
       this.fail(problem);
     }

@@ -18,7 +18,8 @@ class Training {
       rpn: new Head(ops, model.numbered("rpn.head.conv", ".0"), 0, layer("rpn.head.cls_logits"), layer("rpn.head.bbox_pred")),
       box: new Head(ops, [...convs, layer(`roi_heads.box_head.${convs.length + 1}`)], convs.length, layer(`${roi}.cls_score`), layer(`${roi}.bbox_pred`)),
     };
-    this.known = Object.fromEntries(Object.keys(this.heads).map((part) => [part, this.weights(part)]));
+    this.moments = new Moments(this);
+    this.known = this.moments.copy();
   }
 
   // Give a head new weights, drawn by the rules of nn/init.py.
@@ -32,21 +33,34 @@ class Training {
         for (let k = 0; k < dense.depth; k++) f32[weight.at + (Math.floor(o / panel) * dense.depth + k) * panel + o % panel] = draw.weight(random);
       }
     }
+    this.moments.restart();
   }
 
   // Give every head back what it knew at first.
   restore() {
-    for (const [part, head] of Object.entries(this.heads)) head.parameters.forEach(({ at, velocity }, i) => {
-      this.model.ops.f32.set(this.known[part][i], at);
-      velocity.fill(0);
-    });
+    this.put(this.known);
+    this.restart();
+  }
+
+  // Begin anew from the weights as they are.
+  restart() {
+    for (const head of Object.values(this.heads)) for (const { velocity } of head.parameters) velocity.fill(0);
+    this.moments.restart();
+  }
+
+  // Give every head weights as `weights` tells them, by its name.
+  put(weights) {
+    for (const [part, head] of Object.entries(this.heads)) head.parameters.forEach(({ at }, i) => this.model.ops.f32.set(weights[part][i], at));
   }
 
   // Of each layer of a head the weight, in the kernel's order (pack.py), and the bias.
   weights(part) { return this.heads[part].parameters.map(({ at, length }) => this.model.ops.f32.slice(at, at + length)); }
 
-  // One step of SGD for some heads. Returns what it looked at, the losses and the gradient's norm.
+  // One step of SGD for some heads, from their newest weights. Returns what it looked at, the losses
+  // and the gradient's norm.
   step(parts, truth, { lr, momentum }) {
+    if (this.moments.visit(Infinity)) this.model.look();
+    this.moments.before();
     const before = this.model.ops.top, report = { losses: {}, norm: 0 };
     const wrongs = parts.map((part) => this.wrong(part, truth, this.random));
     parts.forEach((part, i) => {
@@ -60,6 +74,7 @@ class Training {
     const scale = report.norm > CLIP_NORM ? CLIP_NORM / report.norm : 1;
     for (const part of parts) this.heads[part].step(lr, momentum, scale);
     this.model.ops.top = before;
+    this.moments.after();
     return report;
   }
 

@@ -19,16 +19,23 @@ function serve() {
     load: async (text) => {
       const content = await unpack(text);
       model = new MaskRCNN(content);
-      return { config: content.config };
+      return { config: { ...content.config, history: content.history.map(({ step }) => step) } };
     },
     see: ({ width, height, rgba }) => model.see(imageOf(width, height, rgba, model.config.transform.image_mean.length)),
     region: (box) => model.region(box),
     weights: (part) => model.training.weights(part),
     losses: (truth) => model.training.losses(truth),
-    forget: ({ part, seed }) => { model.training.forget(part, seed); return model.look(); },
-    restore: () => { model.training.restore(); return model.look(); },
-    learn: ({ parts, truth, ...rule }) => ({ report: model.training.step(parts, truth, rule), t: model.look() }),
+    forget: ({ part, seed }) => { model.training.forget(part, seed); return looked(); },
+    restore: () => {
+      if (model.history.length) model.become(model.history.length - 1);
+      model.training.restore();
+      return looked();
+    },
+    become: (i) => { model.become(i); return looked(); },
+    learn: ({ parts, truth, ...rule }) => ({ report: model.training.step(parts, truth, rule), ...looked() }),
+    visit: (step) => { model.training.moments.visit(step); return looked(); },
   };
+  const looked = () => { const { steps, shown } = model.training.moments; return { t: model.look(), moments: { steps, shown } }; };
   self.onmessage = async ({ data: { number, ask, about } }) => {
     try {
       self.postMessage({ number, answer: await answers[ask](about) });

@@ -22,6 +22,7 @@ from ...tensor import Tensor
 from ...tracing import Trace
 from ..draw import as_bytes
 from ..figures.canvas import histogram, image_of
+from .layers import first_layer, pyramid_layers
 from .pack import Pack
 
 FLOOR = 0.01  # candidates below this score are not in the page
@@ -54,7 +55,8 @@ def collect(
                 ("hidden", "rpn.hidden"),
             )
         },
-        "stem": _first_layer(pack, model),
+        "stem": first_layer(pack, model, CHANNELS),
+        "sums": pyramid_layers(pack, model, t),
         "anchors": levels_of_anchors(pack, model, t),
         "rpn": _proposals(pack, t),
         "regions": _regions(pack, model, t),
@@ -113,26 +115,6 @@ def _input(pack: Pack, t: Trace, image: np.ndarray) -> dict[str, Any]:
         "std": [float(v) for v in std],
         "range": [low, high],
         "histogram": pack.array(counts, "i4"),
-    }
-
-
-def _first_layer(pack: Pack, model: MaskRCNN) -> dict[str, Any] | None:
-    """The first convolution with its norm as a scale and a shift: the page computes it from the
-    image. None where it has another form.
-    """
-    state, body = model.state_dict(), "backbone.body"
-    weight, spread = state.get(f"{body}.conv1.weight"), state.get(f"{body}.bn1.running_var")
-    if weight is None or spread is None or weight.shape[1] not in (1, 3):
-        return None
-    backbone: Any = model.backbone
-    scale = state[f"{body}.bn1.weight"] / np.sqrt(spread + backbone.body.bn1.eps)
-    shift = state[f"{body}.bn1.bias"] - state[f"{body}.bn1.running_mean"] * scale
-    return {
-        "channels": len(weight),
-        "weight": pack.array(weight[:CHANNELS], "f4"),  # channels, image channels, rows, columns
-        "scale": pack.array(scale[:CHANNELS], "f4"),
-        "shift": pack.array(shift[:CHANNELS], "f4"),
-        "stride": 2,
     }
 
 

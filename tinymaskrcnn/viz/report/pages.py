@@ -26,7 +26,18 @@ logger = logging.getLogger(__name__)
 SHARED = ("data", "boxes", "charts", "stage", "losses")
 SCRIPTS = (
     *SHARED,
-    *("sheet", "formulas", "story", "whatif", "about", "inference", "learning", "overview", "walk"),
+    *(
+        "sheet",
+        "formulas",
+        "sums",
+        "story",
+        "whatif",
+        "about",
+        "inference",
+        "learning",
+        "overview",
+        "walk",
+    ),
 )
 TIMELINE_SCRIPTS = (*SHARED, "timeline")
 ARROWS = "<kbd>←</kbd> <kbd>→</kbd>"
@@ -128,7 +139,8 @@ def timeline_page(moments: Sequence[str], title: str) -> str:
     """The page with a slider over moments of a training run.
 
     Args:
-        moments: texts of `timeline.moment`, in the order of their steps.
+        moments: texts of `timeline.moment`, in the order of their steps; the titles tell several
+            images apart.
         title: the image's name.
     """
     return page("learning to see", title, TIMELINE_KEYS, TIMELINE_SCRIPTS, "\n".join(moments))

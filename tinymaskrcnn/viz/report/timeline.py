@@ -26,7 +26,7 @@ LEAST_SCORE = 0.05  # for a detection to be shown
 
 @np.errstate(all="ignore")  # for weights that are too large
 def moment(
-    model: MaskRCNN, t: Trace, classes: Sequence[str], step: int, title: str, page: str
+    model: MaskRCNN, t: Trace, classes: Sequence[str], step: int, title: str, page: str | None
 ) -> str:
     """What the timeline shows of one moment, packed.
 
@@ -34,7 +34,7 @@ def moment(
         t: a trace of `evaluate_losses` on the image.
         step: training steps so far.
         title: the image's name.
-        page: the address of this moment's own page.
+        page: the address of this moment's own page, if the image has one.
     """
     pack = Pack()
     content = {

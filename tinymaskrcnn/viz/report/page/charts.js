@@ -15,7 +15,8 @@ const fixed = (x, digits = 2) => (x == null || Number.isNaN(x) ? "–" : Number(
 const percent = (x) => (x == null || Number.isNaN(x) ? "–" : `${(100 * x).toFixed(0)} %`);
 const tiny = (x) => (x === 0 ? "0" : Math.abs(x) < 1e-3 || Math.abs(x) >= 1e4 ? Number(x).toExponential(1) : Number(x).toPrecision(3));
 const boxText = (b, digits = 1) => [...b].map((v) => fixed(v, digits)).join("  ");
-const some = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
+const some = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : /[sx]$/.test(noun) ? "es" : "s"}`;
+const plus = (x, digits = 2) => `${x < 0 ? "−" : "+"} ${fixed(Math.abs(x), digits)}`; // as the second part of a sum
 
 // Rows of [name, value, id]; the id marks the value for tests and scripts.
 function facts(rows) {
@@ -36,7 +37,7 @@ function heading(text, colour) {
 // Horizontal bars of [name, value, text, colour]; with `pick` they are buttons.
 function bars(rows, most, pick, picked) {
   return rows.map(([name, value, text, colour, key]) => el(pick ? "button" : "div",
-    { class: "bar", style: { "--c": colour || "#1f2328" }, ...(pick ? { type: "button", "aria-pressed": String(picked === key), onclick: () => pick(key) } : {}) },
+    { class: "bar", style: { "--c": colour || "var(--ink)" }, ...(pick ? { type: "button", "aria-pressed": String(picked === key), onclick: () => pick(key) } : {}) },
     el("span", { title: name }, name),
     el("i", { style: { width: `${Math.max(0, Math.min(100, (100 * value) / (most || 1)))}%` } }),
     el("b", {}, text)));
@@ -46,6 +47,12 @@ function viridis(x) {
   const place = Math.max(0, Math.min(1, x)) * (VIRIDIS.length - 1), low = Math.floor(place), part = place - low;
   const a = VIRIDIS[low], b = VIRIDIS[Math.min(low + 1, VIRIDIS.length - 1)];
   return [0, 1, 2].map((i) => Math.round(a[i] + (b[i] - a[i]) * part));
+}
+
+// Black or white, whichever stands out more (WCAG 2.2).
+function inkOn(colour) {
+  const [r, g, b] = colour.map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000" : "#fff";
 }
 
 const grey = (x) => { const v = Math.round(255 * Math.max(0, Math.min(1, x))); return [v, v, v]; };
@@ -79,7 +86,7 @@ function thumb(canvas, caption, settings = {}) {
 function histogram(series, range, colours, height = 74, unitName = "") {
   const width = 300, most = Math.max(1, ...series.flatMap((s) => [...s])), left = 34, wide = width - left;
   const svg = svgOf(width, height + 16, `histogram${unitName && ` of ${unitName}`}, from ${tiny(range[0])} to ${tiny(range[1])}`);
-  svg.append(shape("path", { d: `M${left},2V${height}H${width}`, fill: "none", stroke: "#b9b4a6" }));
+  svg.append(shape("path", { d: `M${left},2V${height}H${width}`, fill: "none", stroke: "var(--edge)" }));
   label(svg, left - 4, 10, most.toLocaleString("en"), "end");
   label(svg, left - 4, height, "0", "end");
   series.forEach((counts, k) => {
@@ -95,7 +102,7 @@ function histogram(series, range, colours, height = 74, unitName = "") {
   label(svg, width, height + 13, `${tiny(range[1])}${unitName && ` ${unitName}`}`, "end");
   if (range[0] < 0 && range[1] > 0) {
     const zero = left - (range[0] / (range[1] - range[0])) * wide;
-    svg.append(shape("line", { x1: zero, x2: zero, y1: 0, y2: height, stroke: "#999", "stroke-dasharray": "2 3" }));
+    svg.append(shape("line", { x1: zero, x2: zero, y1: 0, y2: height, stroke: "var(--edge)", "stroke-dasharray": "2 3" }));
     if (zero > left + 40 && zero < width - 50 - 5 * unitName.length) label(svg, zero, height + 13, "0", "middle");
   }
   return svg;
@@ -123,7 +130,7 @@ function curve(xs, ys, colour, xName, yName) {
   const place = (x, y) => `${(left + x * (width - left - 6)).toFixed(1)},${(height - y * (height - 8)).toFixed(1)}`;
   for (const v of [0, 0.5, 1]) {
     const [, y] = place(0, v).split(",");
-    svg.append(shape("line", { x1: left, x2: width - 6, y1: y, y2: y, stroke: "#e3e0d8" }));
+    svg.append(shape("line", { x1: left, x2: width - 6, y1: y, y2: y, stroke: "var(--line)" }));
     label(svg, left - 5, Number(y) + 4, String(v), "end");
   }
   const points = xs.flatMap((x, i) => (i ? [place(xs[i - 1], ys[i]), place(x, ys[i])] : [place(0, ys[0]), place(x, ys[0])]));
@@ -140,7 +147,7 @@ function shape(tag, settings) {
   return node;
 }
 function label(svg, x, y, text, anchor = "start") {
-  const node = shape("text", { x, y, "text-anchor": anchor, "font-size": 10.5, fill: "#5b626b" });
+  const node = shape("text", { x, y, "text-anchor": anchor, "font-size": 10.5, fill: "var(--soft)" });
   node.textContent = text;
   svg.append(node);
 }

@@ -52,7 +52,7 @@ function firstLayerStep(view, controls) {
       const { values, weights, size, sum, normed, value } = firstLayerAt(content, channel, row, column), names = values.length === 1 ? ["grey"] : ["red", "green", "blue"];
       return [heading(`Channel ${channel} of ${stem.channels}, row ${row}, column ${column}`), el("p", { class: "quiet" }, `${size} × ${size} pixels of each colour, times the weights of this channel:`),
         values.map((plane, k) => [el("p", { class: "fine" }, names[k]), products(plane, weights.subarray(k * size * size, (k + 1) * size * size), size)]),
-        facts([[`sum of ${values.flat().length} products`, fixed(sum, 3), "first-sum"], ["after the norm", `${fixed(sum, 3)} × ${fixed(stem.scale.at(channel), 3)} ${stem.shift.at(channel) < 0 ? "−" : "+"} ${fixed(Math.abs(stem.shift.at(channel)), 3)} = ${fixed(normed, 3)}`], ["ReLU", `max(0, ${fixed(normed, 3)}) = ${fixed(value, 3)}`], ["this cell", fixed(value, 3), "first-value"]]),
+        facts([[`sum of ${values.flat().length} products`, fixed(sum, 3), "first-sum"], ["after the norm", `${fixed(sum, 3)} × ${fixed(stem.scale.at(channel), 3)} ${plus(stem.shift.at(channel), 3)} = ${fixed(normed, 3)}`], ["ReLU", `max(0, ${fixed(normed, 3)}) = ${fixed(value, 3)}`], ["this cell", fixed(value, 3), "first-value"]]),
         el("div", { class: "thumbs" }, [...Array(shown).keys()].map((k) => el("button", { type: "button", "aria-pressed": String(k === channel), "aria-label": `channel ${k}`, onclick: () => view.set("channel", k + 1) }, thumb(firstLayer(content, k, 48).canvas, `channel ${k}`))))];
     },
   };
@@ -83,7 +83,7 @@ function mergedText(content, level, channel, [x, y]) {
   const above = at(merged, level + 1), [h, w] = [merged[level + 1].size[0], merged[level + 1].size[1]];
   if (!above) return null;
   const upper = above.read(Math.min(h - 1, Math.floor((here.row * h) / merged[level].size[0])), Math.min(w - 1, Math.floor((here.column * w) / merged[level].size[1])));
-  return [["cell", `row ${here.row}, column ${here.column}`], [`lateral ${name}`, fixed(own), "lateral"], [`merged ${levelName(content, level + 1)}, above it`, fixed(upper), "above"], [`merged ${name}`, `${fixed(own)} + ${fixed(upper)} = ${fixed(own + upper)}`, "sum"], ["on the map", fixed(all), "merged"]];
+  return [["cell", `row ${here.row}, column ${here.column}`], [`lateral ${name}`, fixed(own), "lateral"], [`merged ${levelName(content, level + 1)}, above it`, fixed(upper), "above"], [`merged ${name}`, `${fixed(own)} ${plus(upper)} = ${fixed(own + upper)}`, "sum"], ["on the map", fixed(all), "merged"]];
 }
 
 // One bin of RoIAlign in one channel: four samples, each the mean of its four nearest cells by distance.
@@ -121,6 +121,6 @@ function iouText(a, b) {
 function decodingText(box, d, weights = [1, 1, 1, 1]) {
   return [0, 1].flatMap((k) => {
     const side = box[k + 2] - box[k], centre = (box[k] + box[k + 2]) / 2, move = d[k] / weights[k], grow = Math.min(d[k + 2] / weights[k + 2], Math.log(1000 / 16));
-    return [[`new ${"xy"[k]}`, `${fixed(centre, 1)} + ${fixed(move)} × ${fixed(side, 1)} = ${fixed(centre + move * side, 1)}`, `new-${"xy"[k]}`], [`new ${["width", "height"][k]}`, `${fixed(side, 1)} × exp(${fixed(grow)}) = ${fixed(side * Math.exp(grow), 1)}`]];
+    return [[`new ${"xy"[k]}`, `${fixed(centre, 1)} ${plus(move)} × ${fixed(side, 1)} = ${fixed(centre + move * side, 1)}`, `new-${"xy"[k]}`], [`new ${["width", "height"][k]}`, `${fixed(side, 1)} × exp(${fixed(grow)}) = ${fixed(side * Math.exp(grow), 1)}`]];
   });
 }

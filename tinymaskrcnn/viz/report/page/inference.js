@@ -80,6 +80,7 @@ const INFERENCE = [
         wide: [heatScale("objectness", [[0, "0"], [0.25, "0.25"], [0.5, "0.5"], [0.75, "0.75"], [1, "1"]], "the image shows through where all scores are below 0.05")],
         panel: () => [heading(`${levelName(content, i)}: anchors of this cell`, COLOUR.anchor),
           bars(cellAnchors(level, at).map((a, k) => [`ratio ${fixed(level.ratios[k % level.ratios.length], 2)}`, a.score, fixed(a.score, 3), COLOUR.anchor]), 1),
+          sumPanel(view, "objectness", i, strongest(level, at), at),
           heading("Cells above one half"), facts(content.anchors.map((l, k) => { const b = bestOfCells(l); return [levelName(content, k), `${b.reduce((s, v) => s + (v > 0.5), 0)} of ${b.length}`]; })),
           offsetCharts(content, COLOUR.anchor)],
       };
@@ -294,7 +295,7 @@ function pictureStep(view, { input: i, model, title, version, channelColours }) 
         ["scale", fixed(i.resized[0] / i.original[0], 4)], ["padded", `${i.padded[0]} × ${i.padded[1]}`],
         ["mean", i.mean.map((v) => fixed(v, 3)).join("  ")], ["deviation", i.std.map((v) => fixed(v, 3)).join("  ")]]),
       heading("Normalised values by channel"), histogram([...Array(i.histogram.length).keys()].map((k) => i.histogram.row(k)), i.range, channelColours, 74, "value"),
-      heading("The model"), facts([["name", model.name], ["parameters", model.parameters.toLocaleString("en")], ["classes", model.classes.length > 8 ? some(model.classes.length, "class").replace("classs", "classes") : model.classes.join(", ")], ["tinymaskrcnn", version]])],
+      heading("The model"), facts([["name", model.name], ["parameters", model.parameters.toLocaleString("en")], ["classes", model.classes.length > 8 ? some(model.classes.length, "class") : model.classes.join(", ")], ["tinymaskrcnn", version]])],
   };
 }
 
@@ -307,21 +308,23 @@ function mapStep(id, title, kinds, text) {
       if (kind === "stem") return firstLayerStep(view, which);
       const maps = content.maps[kind], i = Math.min(Math.max(state.level, 0), maps.length - 1), map = maps[i], channel = Math.min(state.channel || 0, map.planes.length - 1);
       const name = (k) => (id === "backbone" ? `C${k + 2}` : levelName(content, k));
-      const sums = kind === "merged" && channel > 0 && mergedText(content, i, channel, state.cell || content.input.resized.map((side) => side / 2));
+      const at = state.cell || content.input.resized.map((side) => side / 2), adds = kind === "merged" || (id === "pyramid" && content.sums);
+      const sums = kind === "merged" && channel > 0 && mergedText(content, i, channel, at);
       const range = `${tiny(map.low[channel])} to ${tiny(map.high[channel])}`;
       return {
         noChips: true,
-        move: kind === "merged" ? (place) => { state.cell = place; view.refresh(); return true; } : null,
-        step: kind === "merged" ? content.anchors[i].stride : null,
+        move: adds ? (place) => { state.cell = place; view.refresh(); return true; } : null,
+        step: adds ? content.anchors[i].stride : null,
         controls: [which, choice("level", maps.map((_, k) => [k, name(k)]), i, (v) => view.set("level", v))],
         paint: (stage) => {
           stage.overlay(plane(map, channel), [0, 0, ...content.input.padded], 0.86);
           outlineThread(view, stage);
-          if (kind === "merged") stage.dot(...cellCentre(content.anchors[i], state.cell || content.input.resized.map((side) => side / 2)), "#ffffff", 3);
+          if (adds) stage.dot(...cellCentre(content.anchors[i], at), "#ffffff", 3);
         },
         panel: () => [heading(`${name(i)}: ${map.size[1]} × ${map.size[0]} cells, ${map.size[2]} channels`),
           sums && [heading("How the number at this cell comes about"), facts(sums), el("p", { class: "fine" }, `${MOVE} for another cell. Maps on this page have 256 shades, so the last digit may be off.`.replace(/<\/?kbd>/g, ""))],
-          el("p", { class: "quiet" }, `${channel ? `channel ${channel - 1}` : "mean size of all channels"}: ${range}`),
+          channel > 0 && adds && sumPanel(view, kind, i, channel - 1, at),
+          el("p", { class: "quiet" }, `${channel ? `channel ${channel - 1}` : "mean size of all channels"}: ${range}${adds && !channel ? ". Choose a channel to see how a number comes about." : ""}`),
           el("div", { class: "thumbs" }, [...Array(map.planes.length).keys()].map((k) => el("button", { type: "button", "aria-pressed": String(k === channel), "aria-label": k ? `channel ${k - 1}` : "mean of all channels", onclick: () => view.set("channel", k) }, thumb(plane(map, k), k ? `channel ${k - 1}` : "mean |·|")))),
           heading("All levels"), el("div", { class: "thumbs" }, maps.map((m, k) => thumb(plane(m, Math.min(channel, m.planes.length - 1)), `${name(k)}: ${m.size[1]} × ${m.size[0]}`)))],
       };
@@ -343,6 +346,8 @@ function cellAnchors(level, at) {
   const n = level.cell.length, first = cellOf(level, at) * n;
   return level.cell.map((_, k) => ({ box: anchorBox(level, first + k), logit: level.logits.at(first + k), score: sigmoid(level.logits.at(first + k)) }));
 }
+// Which of a cell's anchors has the highest score.
+const strongest = (level, at) => argmax(cellAnchors(level, at).map((a) => a.logit));
 // The part of the plane that a map's cells cover: a cell is centred on a multiple of the stride.
 function cellsArea(level) {
   const [y, x] = level.stride;

@@ -305,8 +305,8 @@ function iouTable(iou, columns, names, heads) {
 }
 
 function heatCell(v, bold) {
-  const [r, g, b] = viridis(v), dark = 0.3 * r + 0.6 * g + 0.1 * b < 130;
-  return el("td", v > 0.005 ? { style: { background: `rgb(${r},${g},${b})`, color: dark ? "#fff" : "#1f2328", "font-weight": bold ? "700" : "400" } } : { style: { color: "#767676" } }, fixed(v));
+  const colour = viridis(v);
+  return el("td", v > 0.005 ? { style: { background: `rgb(${colour})`, color: inkOn(colour), "font-weight": bold ? "700" : "400" } } : { style: { color: "var(--soft)" } }, fixed(v));
 }
 
 function truthTable(content) {
@@ -344,7 +344,7 @@ function lossDetails(view, i, name, term) {
 
 function termBars(terms, colour) {
   const width = 300, height = 90, left = 42, svg = svgOf(width, height + 16, `${some(terms.length, "term")}, the largest ${tiny(terms[0] ?? 0)}`), most = Math.max(...terms, 1e-30), step = (width - left) / Math.max(terms.length, 1);
-  svg.append(shape("path", { d: `M${left},2V${height}H${width}`, fill: "none", stroke: "#b9b4a6" }));
+  svg.append(shape("path", { d: `M${left},2V${height}H${width}`, fill: "none", stroke: "var(--edge)" }));
   label(svg, left - 4, 10, tiny(most), "end");
   label(svg, left - 4, height, "0", "end");
   label(svg, left, height + 13, "1st");

@@ -1,4 +1,4 @@
-// Moments of training: one image, and what the model made of it at each of them.
+// Moments of training: a few images, and what the model made of them at each moment.
 
 const THING = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const VIEWS = { detections: "Detections and masks", proposals: "Proposals", anchors: "Best anchors, moved", objectness: "Objectness" };
@@ -10,11 +10,12 @@ const SAY = {
 };
 
 class Timeline {
-  constructor(moments, missing, photo, app) {
-    this.moments = moments;
-    this.missing = missing;
+  // images: the moments of each image. photos: one for each of them.
+  constructor(images, photos, missing, app) {
+    Object.assign(this, { images, photos, missing });
+    const [moments] = images, [photo] = photos;
     const learned = moments.some((m) => m.scores.data.some((v) => v >= 0.5));
-    this.state = { at: 0, view: learned ? "detections" : "proposals", score: 0.5, level: 0, beside: false };
+    this.state = { image: 0, at: 0, view: learned ? "detections" : "proposals", score: 0.5, level: 0, beside: false };
     const part = (name, tag = "div", more = {}) => (this[name] = el(tag, more));
     const holders = [0, 1].map(() => el("div", { class: "stage" }));
     const names = [this.firstName, this.nowName] = [0, 1].map(() => el("figcaption"));
@@ -39,12 +40,18 @@ class Timeline {
     if (!matchMedia("(prefers-reduced-motion: reduce)").matches && moments.length > 1) this.play(); // once, from the start
   }
 
+  get moments() { return this.images[this.state.image]; }
   get now() { return this.moments[this.state.at]; }
 
   move(at) { this.set("at", Math.max(0, Math.min(this.moments.length - 1, at))); }
 
   set(name, value) {
     this.state[name] = value;
+    if (name === "image") {
+      const size = this.moments[0].size;
+      for (const stage of [this.before, this.stage]) Object.assign(stage, { photo: this.photos[value], size, original: size });
+      this.state.at = Math.min(this.state.at, this.moments.length - 1);
+    }
     if (name === "at") { this.slider.value = value; this.refresh(); } else this.build();
   }
 
@@ -73,7 +80,9 @@ class Timeline {
     this.player = el("button", { type: "button", class: "plain", id: "play", onclick: () => this.play() }, this.timer ? "❚❚ pause" : "▶ play");
     scrub.classList.add("long");
     const both = el("button", { type: "button", class: "plain", id: "beside", "aria-pressed": String(state.beside), onclick: () => this.set("beside", !state.beside) }, "beside the first");
-    this.time.replaceChildren(this.player, scrub, ...(this.moments.length > 1 ? [both] : []));
+    const which = choice("image", this.images.map((_, i) => [i, String(i + 1)]), state.image, (i) => { this.stop(); this.set("image", i); });
+    which.id = "images";
+    this.time.replaceChildren(...(this.images.length > 1 ? [which] : []), this.player, scrub, ...(this.moments.length > 1 ? [both] : []));
     this.pair.dataset.count = state.beside ? "2" : "1";
     this.pair.firstChild.hidden = this.nowName.hidden = !state.beside;
     this.firstName.textContent = `after ${some(this.moments[0].step, "step")}`;
@@ -82,6 +91,12 @@ class Timeline {
     this.legend.replaceChildren(legend({ detections: [["detection", THING("detection")], ["mask", THING("mask")], ["ground truth", THING("ground-truth"), "dotted"]],
       proposals: [["proposal", THING("proposal"), "dashed"], ["ground truth", THING("ground-truth"), "dotted"]], anchors: [["anchor", THING("anchor"), "dotted"], ["its box", THING("proposal"), "dashed"]], objectness: [["ground truth", THING("ground-truth"), "dotted"]] }[state.view]));
     this.refresh();
+  }
+
+  // The page of every stage, of this image or of the first one.
+  stages() {
+    const own = this.now.page, page = own ?? this.images[0].find((m) => m.step === this.now.step)?.page;
+    return page && el("p", {}, el("a", { href: page }, `Every stage ${own ? "" : "of the first image "}at this moment →`));
   }
 
   get sure() { return this.sureOf(this.now); }
@@ -97,7 +112,7 @@ class Timeline {
       : state.view === "proposals" ? [`${some(m.proposals.length, "proposal")} after ${some(m.step, "step")}`] : [`after ${some(m.step, "step")}`]));
     this.aside.replaceChildren(...[heading(`After ${some(m.step, "step")}`), facts([["image", m.title], ["AP at IoU 0.5", fixed(m.ap50, 3)], ["sum of losses", fixed(Object.values(m.losses).reduce((a, b) => a + (b || 0), 0), 3), "loss"]]),
       lossBars(m.losses, m.lossColours, Math.max(...this.moments.flatMap((x) => Object.values(x.losses)).map((v) => v || 0), 1e-9), 3),
-      el("p", {}, el("a", { href: m.page }, "Every stage at this moment →")),
+      this.stages() ?? [],
       ...missingLines(this.missing), heading("The losses at all moments"), courses(this.moments, state.at), legend(Object.keys(m.losses).map((k) => [LOSS_NAMES[k], m.lossColours[k]])), grid(["step", "losses", "AP50"], this.moments.map((x) => [x.step.toLocaleString("en"), fixed(Object.values(x.losses).reduce((a, b) => a + (b || 0), 0), 2), fixed(x.ap50, 2)]))].flat());
     for (const stage of [this.before, this.stage]) {
       stage.margin = state.view === "anchors" ? 0.1 : 0;
@@ -139,10 +154,10 @@ function courses(moments, at) {
   const most = Math.max(...moments.flatMap((m) => Object.values(m.losses)).map((v) => v || 0), 1e-9), last = Math.log1p(moments.at(-1).step) || 1;
   const x = (i) => left + (Math.log1p(moments[i].step) / last) * (width - left - 6), y = (v) => height - ((v || 0) / most) * (height - 8);
   for (const v of [0, 0.5, 1]) {
-    svg.append(shape("line", { x1: left, x2: width, y1: y(v * most), y2: y(v * most), stroke: "#e3e0d8" }));
+    svg.append(shape("line", { x1: left, x2: width, y1: y(v * most), y2: y(v * most), stroke: "var(--line)" }));
     label(svg, left - 5, y(v * most) + 4, tiny(v * most), "end");
   }
-  svg.append(shape("line", { x1: x(at), x2: x(at), y1: 0, y2: height, stroke: "#1f2328", "stroke-dasharray": "2 3" }));
+  svg.append(shape("line", { x1: x(at), x2: x(at), y1: 0, y2: height, stroke: "var(--ink)", "stroke-dasharray": "2 3" }));
   for (const name of names) {
     const line = { stroke: moments[0].lossColours[name], fill: "none", "stroke-width": 2 };
     svg.append(shape("polyline", { points: moments.map((m, i) => `${x(i).toFixed(1)},${y(m.losses[name]).toFixed(1)}`).join(" "), ...line }));
@@ -162,7 +177,8 @@ function courses(moments, at) {
   try {
     const texts = document.getElementById("data").textContent.trim().split("\n");
     const all = await Promise.all(texts.map(unpack)), moments = all.filter((m) => !m.missing), missing = all.filter((m) => m.missing);
-    if (moments.length) window.page = new Timeline(moments, missing, await loadPicture(moments[0].photo), app);
+    const images = [...new Set(moments.map((m) => m.title))].map((title) => moments.filter((m) => m.title === title));
+    if (moments.length) window.page = new Timeline(images, await Promise.all(images.map(([m]) => loadPicture(m.photo))), missing, app);
     else app.replaceChildren(...missingLines(missing));
   } catch (problem) {
     app.replaceChildren(el("p", { class: "waiting" }, `This browser cannot unpack the page (${problem}). A current Firefox, Chrome, Edge or Safari can.`));
