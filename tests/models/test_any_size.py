@@ -6,9 +6,11 @@ from pycocotools import mask as coco_mask
 
 import tinymaskrcnn as tm
 from tinymaskrcnn.datasets.images import Picture
+from tinymaskrcnn.detection import tiles
 from tinymaskrcnn.models import any_size
 from tinymaskrcnn.models.any_size import (
     FULL,
+    FULL_TILES,
     TOO_SMALL,
     AnySize,
     View,
@@ -118,6 +120,42 @@ def test_what_loses_objects_is_said():
     nuclei = tm.load_model("nuclei", scale=0.25)
     ((kind, detail),) = lost(nuclei, view_of(nuclei, (300, 300)), 3)
     assert (kind, detail[:38]) == (TOO_SMALL, "an object of the usual 22 pixels has 5")
+
+
+def test_a_tile_at_its_own_limit_is_said():
+    """The image's limit is raised, each tile's is not."""
+    model = tm.load_model("nuclei", box_detections_per_img=2, max_size=128, min_size=128)
+    picture = mosaic(2, 2)
+    size = picture.shape[1:]
+    view = view_of(model, size, 200, most=1000)
+    found = detect_in(model, picture, view)
+    assert view.full
+    named = dict(lost(model, view, len(found), 0.5))
+    full = sum(lowest >= 0.5 for lowest in view.full)
+    assert full and named == {FULL_TILES: f"{full} of {len(view.tiles)} tiles"}
+    assert lost(model, view, len(found), 1.1) == []
+
+
+def test_an_object_larger_than_any_tile_comes_out_once(monkeypatch):
+    """A shape of 1,400 pixels in tiles of 384: at the model's own scale, windows show parts."""
+    monkeypatch.setattr(tiles, "LOOK", 512)
+    model = tm.load_model("shapes", scale=1.0)
+    image = np.full((1100, 1700, 3), 40, np.uint8)
+    image[300:700, 200:1500] = (220, 60, 60)
+    view = view_of(model, image.shape[:2], 384)
+    looks, batch = [], any_size._batch
+    monkeypatch.setattr(any_size, "_batch", lambda *given: looks.append(given[4]) or batch(*given))
+    detect_in(model, Picture(image, 3), view)
+    assert max(looks) == 4 and view.size == image.shape[:2]
+
+
+def test_a_shrunken_window_shows_what_the_shrunken_image_shows(model):
+    picture = mosaic(3, 3)
+    view = view_of(model, picture.shape[1:], 200)
+    whole = any_size._batch(model, picture, view, (0, 0, view.size[1], view.size[0]), 2)
+    part = any_size._batch(model, picture, view, (128, 256, 384, 512), 2)
+    assert part.sizes == [(128, 128)]
+    np.testing.assert_array_equal(part.tensor[0], whole.tensor[0, 128:256, 64:192])
 
 
 def test_an_image_of_another_size_is_refused(model):

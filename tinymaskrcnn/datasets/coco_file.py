@@ -96,12 +96,13 @@ class CocoFile:
                 detail = "it has no id" if id_ is None else f"its id is {brief(id_)}"
                 self._add(REFUSED, f"{kind} without an id", f"{kind}[{number}]", detail)
                 continue
-            where = f"{SINGULAR[kind]} {brief(id_)}"
             if id_ in found or id_ in bad:
+                where = f"{SINGULAR[kind]} {brief(id_)}"
                 self._add(REFUSED, f"two {kind} with the same id", where)
                 continue
             wrong = [w for field in FIELDS[kind] if (w := wrong_field(field, entry.get(field)))]
             for field, detail in wrong:
+                where = f"{SINGULAR[kind]} {brief(id_)}"
                 self._add(REFUSED, f"{kind} with a missing or wrong {field}", where, detail)
             if wrong:
                 bad.add(id_)
@@ -148,7 +149,7 @@ class CocoFile:
             else:
                 files[entry["id"]] = file
         ambiguous = finder.ambiguous()
-        for entry in self.images:
+        for entry in self.images if finder.bare else ():
             where, id_, name = picture(entry), entry["id"], entry["file_name"]
             if reason := ambiguous.get(name):
                 self._add(REFUSED, "images with an ambiguous name", where, reason, image=id_)
@@ -300,8 +301,10 @@ def wrong_field(field: str, value: Any) -> tuple[str, str] | None:
         fits, expected = type(value) is int and 0 < value < 2**31, "a whole number above 0"
     else:
         fits, expected = isinstance(value, str) and value != "", "a text"
+    if fits:
+        return None
     state = "missing" if value is None else brief(value)
-    return None if fits else (field, f"{field} is {state}, expected {expected}")
+    return field, f"{field} is {state}, expected {expected}"
 
 
 def picture(entry: dict) -> str:

@@ -25,7 +25,8 @@ from .segmentation import LARGEST
 
 LARGE = 20_000  # objects; of a file with no more, all masks are checked when it is opened
 _LIST = rb"\[[-+.0-9eE,\s]*\]"
-_POLYGONS = re.compile(rb'"segmentation"\s*:\s*(\[\s*' + _LIST + rb"(?:\s*,\s*" + _LIST + rb")*\s*\])")
+_LISTS = rb"\[\s*(?:" + _LIST + rb"(?:\s*,\s*" + _LIST + rb")*\s*)?\]"
+_POLYGONS = re.compile(rb'"segmentation"\s*:\s*(' + _LISTS + rb")")
 
 
 def rows_of(path: Path) -> Rows | None:
@@ -113,11 +114,11 @@ class Rows:
 
     def annotation(self, row: int) -> dict:
         """The annotation of a row, with the fields that reading an object needs."""
-        number = self._polygons[row]
+        number, box = self._polygons[row], self._boxes[4 * row : 4 * row + 4]
         return {
             "id": self.ids[row],
             "segmentation": self._rles[row] if number < 0 else self._parsed(number),
-            "bbox": self._boxes[4 * row : 4 * row + 4].tolist(),
+            "bbox": [int(side) if side.is_integer() else side for side in box],
             "area": self._areas[row],
             "iscrowd": self.crowd[row],
         }

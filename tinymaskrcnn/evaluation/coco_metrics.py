@@ -161,8 +161,9 @@ def per_class(
 ) -> dict[str, dict[str, float]]:
     """AP and AP50 of each class, and its number of objects; -1 for a class without objects."""
     table: dict[str, dict[str, float]] = {}
+    objects = Counter(entry["category_id"] for entry in not_crowd(annotations))
     for label, name in enumerate(classes, start=1):
-        row: dict[str, float] = {"objects": len(not_crowd(annotations, label))}
+        row: dict[str, float] = {"objects": objects[label]}
         for kind, score in scores.items():
             # (thresholds, recalls, classes, areas, maximum detections): all areas, 100 detections
             precision = score.eval["precision"][:, :, label - 1, 0, -1]
@@ -193,15 +194,9 @@ def undefined(annotations: Sequence[dict[str, Any]]) -> dict[str, str]:
     return reasons
 
 
-def not_crowd(
-    annotations: Sequence[dict[str, Any]], label: int | None = None
-) -> list[dict[str, Any]]:
-    """The annotations that a detection can match, of one label or of all."""
-    return [
-        entry
-        for entry in annotations
-        if not entry["iscrowd"] and label in (None, entry["category_id"])
-    ]
+def not_crowd(annotations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The annotations that a detection can match."""
+    return [entry for entry in annotations if not entry["iscrowd"]]
 
 
 def quiet() -> contextlib.redirect_stdout:
