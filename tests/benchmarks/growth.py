@@ -322,10 +322,8 @@ def slope(curve: Curve, amounts: Sequence[int], seconds: Sequence[float]) -> str
 def in_a_process(name: str, amount: int, folder: str) -> tuple[float, float]:
     threads = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     command = [sys.executable, "-m", "tests.benchmarks.growth", "--one", name, str(amount), folder]
-    done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | threads, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    environment = os.environ | threads
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{name}, {amount}: {done.stderr[-2000:]}")
     seconds, memory = json.loads(done.stdout.splitlines()[-1])

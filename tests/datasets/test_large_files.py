@@ -164,7 +164,9 @@ def test_corners_are_not_parsed(write, large, monkeypatch):
     """Polygons with ten times as many corners are as many bytes to parse."""
     sizes, loads = [], json.loads
     monkeypatch.setattr(
-        large_files.json, "loads", lambda text, **given: sizes.append(len(text)) or loads(text, **given)
+        large_files.json,
+        "loads",
+        lambda text, **given: sizes.append(len(text)) or loads(text, **given),
     )
     lengths = []
     for corners in (1, 10):

@@ -209,7 +209,9 @@ class CocoFile:
             id_, image, label = rows.ids[row], rows.images[row], rows.labels[row]
             where, entry = f"annotation {brief(id_)}", {"id": id_, "image_id": image}
             self._look_up(where, entry, "image_id", "images", places)
-            self._look_up(where, {"id": id_, "category_id": label}, "category_id", "categories", known)
+            self._look_up(
+                where, {"id": id_, "category_id": label}, "category_id", "categories", known
+            )
             owners[row] = -1
         bad = without_area(rows.boxes(), np.array([*sizes.values(), (1, 1)])[owners])
         for row in np.flatnonzero(bad & (owners >= 0)).tolist():

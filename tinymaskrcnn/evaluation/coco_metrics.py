@@ -88,13 +88,16 @@ def compare(
     """
     from pycocotools.cocoeval import COCOeval
 
+    class Comparison(COCOeval):
+        evaluateImg = match_image
+
     fields = ("image_id", "category_id", "score", KINDS[kind])
     found = [{field: result[field] for field in fields} for result in results]
     with quiet():
         # loadRes cannot take an empty list
         dataset = truth.dataset
         loaded = truth.loadRes(found) if found else index(dataset["images"], [], [])
-        evaluation = COCOeval(truth, loaded, kind)
+        evaluation = Comparison(truth, loaded, kind)
         if most is not None:
             evaluation.params.maxDets = [most]
             evaluation.params.areaRng = evaluation.params.areaRng[:1]
@@ -104,6 +107,81 @@ def compare(
         if most is None:
             evaluation.summarize()
     return evaluation
+
+
+def match_image(
+    evaluation: COCOeval, image: Any, label: Any, area: Sequence[float], most: int
+) -> dict[str, Any] | None:
+    """What pycocotools' `evaluateImg` returns, without comparing each detection with each object at
+    each threshold: only objects that it overlaps by the lowest threshold are looked at. In an image
+    of 2,000 objects those are one or two.
+
+    Args:
+        area: smallest and largest; objects beyond are ignored. most: how many detections count.
+    """
+    truth, found = evaluation._gts[image, label], evaluation._dts[image, label]
+    if not truth and not found:
+        return None
+    for entry in truth:
+        entry["_ignore"] = int(entry["ignore"] or not area[0] <= entry["area"] <= area[1])
+    order = np.argsort([entry["_ignore"] for entry in truth], kind="stable")
+    truth = [truth[i] for i in order]
+    best = np.argsort([-entry["score"] for entry in found], kind="stable")[:most]
+    found = [found[i] for i in best]
+    thresholds, overlaps = evaluation.params.iouThrs, evaluation.ious[image, label]
+    ignored = np.array([entry["_ignore"] for entry in truth])
+    crowd = [bool(entry["iscrowd"]) for entry in truth]
+    of_truth = np.zeros((len(thresholds), len(truth)))
+    of_found = np.zeros((len(thresholds), len(found)))
+    ignores = np.zeros_like(of_found)
+    near = np.array(overlaps)[: len(found), order] if len(overlaps) else np.zeros((0, 0))
+    rows = [
+        [(g, row[g]) for g in np.flatnonzero(row >= np.min(thresholds)).tolist()] for row in near
+    ]
+    for t, threshold in enumerate(thresholds):
+        for d, row in enumerate(rows):
+            g = _best_match(row, min(threshold, 1 - 1e-10), of_truth[t], crowd, ignored)
+            if g is not None:
+                ignores[t, d] = ignored[g]
+                of_found[t, d], of_truth[t, g] = truth[g]["id"], found[d]["id"]
+    outside = np.array([not area[0] <= entry["area"] <= area[1] for entry in found], bool)
+    return {
+        "image_id": image,
+        "category_id": label,
+        "aRng": area,
+        "maxDet": most,
+        "dtIds": [entry["id"] for entry in found],
+        "gtIds": [entry["id"] for entry in truth],
+        "dtMatches": of_found,
+        "gtMatches": of_truth,
+        "dtScores": [entry["score"] for entry in found],
+        "gtIgnore": ignored,
+        "dtIgnore": (ignores > 0) | ((of_found == 0) & outside),
+    }
+
+
+def _best_match(
+    row: Sequence[tuple[int, float]],
+    least: float,
+    taken: np.ndarray,
+    crowd: Sequence[bool],
+    ignored: np.ndarray,
+) -> int | None:
+    """The free object that a detection overlaps most, by `least` or more; of equal ones the last.
+    One that counts goes before all that are ignored, which come last.
+
+    Args:
+        row: objects near the detection, each with its overlap.
+    """
+    best = None
+    for g, overlap in row:
+        if taken[g] > 0 and not crowd[g]:
+            continue
+        if best is not None and not ignored[best] and ignored[g]:
+            break
+        if overlap >= least:
+            best, least = g, overlap
+    return best
 
 
 def uncapped(

@@ -198,7 +198,7 @@ def _batch(
     resized = [-(-side // shrink) for side in view.size]
     config = model.transform.config
     if config.resize == "pillow":
-        raise InputError('tiles need resize="linear", this model has "pillow"; --tile 0 has none')
+        raise InputError('tiles need resize="linear", this model has "pillow"; --tile off has none')
     rows, needed_rows = window(view.image_size[0], resized[0], top, height)
     columns, needed_columns = window(view.image_size[1], resized[1], left, width)
     divisor = math.lcm(config.size_divisor, STEP)
