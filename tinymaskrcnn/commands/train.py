@@ -151,7 +151,10 @@ def suited(recipe: Recipe, dataset: CocoDataset, options: argparse.Namespace, ou
     if options.resume and (out / "settings.json").exists():
         return choices.stored(recipe, read_json(out / "settings.json").get("recipe"), given)
     weights = config_of(options.weights) if options.weights else None
-    chosen = choices.choose(recipe, choices.measure(dataset), given, weights)
+    found = choices.measure(dataset)
+    if not len(found.sides):  # of a large file, whose masks were not read before
+        raise InputError(f"{options.data}: no usable objects; check-data says why")
+    chosen = choices.choose(recipe, found, given, weights)
     for line in choices.in_words(chosen):
         logger.info("chosen for these images: %s", line)
     return choices.apply(recipe, chosen)
