@@ -83,7 +83,7 @@ class Recorder:
         jit._Parallel.__call__ = call  # type: ignore[method-assign]
 
     def _launch(self, function: Any, arguments: Any, sizes: Any, *rest: Any) -> None:
-        pieces, axes = sizes[0], rest[2]
+        pieces, axes = sizes[0], rest[0][0] // 16  # rest[0]: bytes from piece to piece, and so on
         bounds = ctypes.cast(arguments[0], ctypes.POINTER(ctypes.c_ssize_t))
         counts = []
         for piece in range(pieces):
