@@ -83,7 +83,7 @@ NEVER = {
     r"python -m tests\.parity(\.detectron2_stages)?( .*)?": "an hour; `-m peer` does it in small",
     r"python -m tests\.benchmarks\.ranks": "it is a measurement, and needs MPI",
     r"python -m tests\.benchmarks\.loading": "it is a measurement, of minutes",
-    r"python -m tests\.benchmarks\.(growth|cores)( .*)?": "it is a measurement, of many minutes",
+    r"python -m tests\.benchmarks\.growth( .*)?": "it is a measurement, of many minutes",
     r"python -m tests\.benchmarks\.labelling( .*)?": "its test does it in small",
     r"python -m tests\.golden\.record": "it needs torch, and records what tests compare with",
 }
