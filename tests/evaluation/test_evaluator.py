@@ -82,7 +82,7 @@ def test_whole_masks_are_never_made(monkeypatch):
     found = Detections(boxes, labels, scores, grids, data.size)
     findings = detect_all(Answers([found]), NamedDataset(data, 1))
     assert figures(findings, data.classes)["errors"]["segm"]["cell"]["found"] == 400
-    assert label_figures(findings, 0.5)["mean"] == pytest.approx(1)
+    assert label_figures(findings, 0.5)["pooled"]["0.5"] == 1
     assert all(isinstance(e["segmentation"]["counts"], str) for e in findings.results)
 
 
