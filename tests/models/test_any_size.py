@@ -6,7 +6,6 @@ from pycocotools import mask as coco_mask
 
 import tinymaskrcnn as tm
 from tinymaskrcnn.datasets.images import Picture
-from tinymaskrcnn.detection import tiles
 from tinymaskrcnn.models import any_size
 from tinymaskrcnn.models.any_size import (
     FULL,
@@ -134,19 +133,6 @@ def test_a_tile_at_its_own_limit_is_said():
     full = sum(lowest >= 0.5 for lowest in view.full)
     assert full and named == {FULL_TILES: f"{full} of {len(view.tiles)} tiles"}
     assert lost(model, view, len(found), 1.1) == []
-
-
-def test_an_object_larger_than_any_tile_comes_out_once(monkeypatch):
-    """A shape of 1,400 pixels in tiles of 384: at the model's own scale, windows show parts."""
-    monkeypatch.setattr(tiles, "LOOK", 512)
-    model = tm.load_model("shapes", scale=1.0)
-    image = np.full((1100, 1700, 3), 40, np.uint8)
-    image[300:700, 200:1500] = (220, 60, 60)
-    view = view_of(model, image.shape[:2], 384)
-    looks, batch = [], any_size._batch
-    monkeypatch.setattr(any_size, "_batch", lambda *given: looks.append(given[4]) or batch(*given))
-    detect_in(model, Picture(image, 3), view)
-    assert max(looks) == 4 and view.size == image.shape[:2]
 
 
 def test_a_shrunken_window_shows_what_the_shrunken_image_shows(model):
