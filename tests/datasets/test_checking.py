@@ -92,6 +92,17 @@ def test_equal_files(tmp_path):
     assert same_files([a], [c, d]) == []
 
 
+def test_each_file_of_equal_length_is_read_once(tmp_path, monkeypatch):
+    """Not once for each pair: whole sets may have files of one length."""
+    files = [tmp_path / str(k) for k in range(20)]
+    for k, file in enumerate(files):
+        file.write_bytes(bytes([k % 10] * 5))
+    read, whole = [], type(tmp_path).read_bytes
+    monkeypatch.setattr(type(tmp_path), "read_bytes", lambda file: read.append(file) or whole(file))
+    assert same_files(files[:10], files[10:]) == files[:10]
+    assert sorted(read) == sorted(files)
+
+
 # laws
 
 

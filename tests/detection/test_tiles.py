@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinymaskrcnn.detection.detections import Detections
-from tinymaskrcnn.detection.tiles import SLACK, STEP, cut, detect_in_tiles, suppression
+from tinymaskrcnn.detection.tiles import LOOK, SLACK, STEP, cut, detect_in_tiles, suppression
 
 SUPPRESS = suppression(0.5, False)
 
@@ -22,10 +22,11 @@ def objects(boxes, size, labels=None) -> Detections:
 def camera(everything: Detections, looks: list | None = None):
     """A perfect detector: of each object it finds the part that lies in the window."""
 
-    def look(window):
+    def look(window, shrink=1):
         x1, y1, x2, y2 = window
+        assert max(x2 - x1, y2 - y1) <= (LOOK + 2 * STEP) * shrink
         if looks is not None:
-            looks.append(window)
+            looks.append((window, shrink))
         boxes = np.clip(everything.boxes - (x1, y1, x1, y1), 0, [x2 - x1, y2 - y1] * 2)
         seen = ((boxes[:, 2:] - boxes[:, :2]) > 3).all(axis=1)
         part = everything[np.flatnonzero(seen)]
@@ -109,9 +110,24 @@ def test_an_object_across_the_whole_image_is_looked_at_again_once():
     assert len(looks) == len(cut((1100, 900), 384, 64)) + 1
 
 
-def test_objects_too_large_for_any_window_are_not_dropped():
-    found = found_in_tiles(objects([[0, 100, 3000, 160]], (400, 3000)))
-    assert len(found) and found.boxes[:, 0].min() == 0 and found.boxes[:, 2].max() == 3000
+@pytest.mark.parametrize("length, shrink", [(900, 1), (1100, 2), (2500, 4), (3700, 4)])
+def test_an_object_larger_than_a_window_is_looked_at_in_a_shrunken_one(length, shrink):
+    looks, size, box = [], (400, 4500), [300, 100, 300 + length, 160]
+    found = found_in_tiles(objects([box], size), looks=looks)
+    assert found.boxes.tolist() == [box]
+    assert [s for _, s in looks[len(cut(size, 384, 64)) :]] == [shrink]
+
+
+def test_objects_too_large_for_any_window_are_not_dropped_but_named():
+    size, pieces = (400, 9000), []
+    everything = objects([[200, 100, 8000, 160], [30, 30, 60, 60]], size)
+    tiles = cut(size, 384, 64)
+    found = detect_in_tiles(camera(everything), size, tiles, SUPPRESS, pieces)
+    assert len(found) > 2 and found.boxes[:, 2].max() == 8000
+    assert pieces == [pytest.approx(0.99)]
+    pieces.clear()
+    detect_in_tiles(camera(everything[1:]), size, tiles, SUPPRESS, pieces)
+    assert pieces == []
 
 
 def test_two_classes_in_one_place_both_stay():

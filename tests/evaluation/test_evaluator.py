@@ -9,8 +9,14 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from tinymaskrcnn.datasets import CocoDataset, ToyShapes
+from tinymaskrcnn.datasets.named_dataset import NamedDataset
+from tinymaskrcnn.datasets.targets import target_from_masks
+from tinymaskrcnn.detection.cropped_masks import CroppedMasks
+from tinymaskrcnn.detection.detections import Detections
 from tinymaskrcnn.errors import InputError
 from tinymaskrcnn.evaluation import FIGURES, coco_results, evaluate
+from tinymaskrcnn.evaluation.evaluator import detect_all, figures
+from tinymaskrcnn.evaluation.label_scores import label_figures
 
 from .fakes import Answers, perfect, sloppy
 
@@ -45,6 +51,39 @@ def test_the_truth_as_prediction_scores_one(dataset):
     assert result["images"] == len(dataset)
     assert result["seconds"] > 0
     json.dumps(result)
+
+
+class Crowded:
+    """One image with 400 objects."""
+
+    classes, size = ("cell",), (300, 400)
+
+    def __init__(self):
+        corners = np.stack(np.divmod(np.arange(400), 20), 1) * (15, 20) + 3
+        self.masks = CroppedMasks([np.ones((9, 6), np.uint8)] * 400, corners, self.size)
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        image = np.zeros((3, *self.size), np.float32)
+        return image, target_from_masks(self.masks, np.ones(400, np.int64), 0)
+
+
+def test_whole_masks_are_never_made(monkeypatch):
+    """Neither in the evaluation nor for the label images: masks stay crops and run lengths."""
+    data = Crowded()
+    for name in ("whole", "paint"):
+        monkeypatch.delattr(CroppedMasks, name)
+    for name in ("masks", "binary_masks"):
+        monkeypatch.delattr(Detections, name)
+    boxes, labels = data.masks.boxes(), np.ones(400, np.int64)
+    scores, grids = np.linspace(0.9, 0.6, 400, dtype=np.float32), np.ones((400, 28, 28), np.float32)
+    found = Detections(boxes, labels, scores, grids, data.size)
+    findings = detect_all(Answers([found]), NamedDataset(data, 1))
+    assert figures(findings, data.classes)["errors"]["segm"]["cell"]["found"] == 400
+    assert label_figures(findings, 0.5)["pooled"]["0.5"] == 1
+    assert all(isinstance(e["segmentation"]["counts"], str) for e in findings.results)
 
 
 # outside oracle

@@ -9,6 +9,7 @@ from tinymaskrcnn.datasets.images import CompactImage
 from tinymaskrcnn.models import any_size
 from tinymaskrcnn.models.any_size import (
     FULL,
+    FULL_TILES,
     TOO_SMALL,
     AnySize,
     View,
@@ -118,6 +119,29 @@ def test_what_loses_objects_is_said():
     nuclei = tm.load_model("nuclei", scale=0.25)
     ((kind, detail),) = lost(nuclei, view_of(nuclei, (300, 300)), 3)
     assert (kind, detail[:38]) == (TOO_SMALL, "an object of the usual 22 pixels has 5")
+
+
+def test_a_tile_at_its_own_limit_is_said():
+    """The image's limit is raised, each tile's is not."""
+    model = tm.load_model("nuclei", box_detections_per_img=2, max_size=128, min_size=128)
+    picture = mosaic(2, 2)
+    size = picture.shape[1:]
+    view = view_of(model, size, 200, most=1000)
+    found = detect_in(model, picture, view)
+    assert view.full
+    named = dict(lost(model, view, len(found), 0.5))
+    full = sum(lowest >= 0.5 for lowest in view.full)
+    assert full and named == {FULL_TILES: f"{full} of {len(view.tiles)} tiles"}
+    assert lost(model, view, len(found), 1.1) == []
+
+
+def test_a_shrunken_window_shows_what_the_shrunken_image_shows(model):
+    picture = mosaic(3, 3)
+    view = view_of(model, picture.shape[1:], 200)
+    whole = any_size._batch(model, picture, view, (0, 0, view.size[1], view.size[0]), 2)
+    part = any_size._batch(model, picture, view, (128, 256, 384, 512), 2)
+    assert part.sizes == [(128, 128)]
+    np.testing.assert_array_equal(part.tensor[0], whole.tensor[0, 128:256, 64:192])
 
 
 def test_an_image_of_another_size_is_refused(model):

@@ -255,7 +255,7 @@ class Work:
         self.unread.extend(Issue(ODD, kind, str(source), detail) for kind, detail in more)
         view = self._view(image)
         detections = self._detected(image, view, progress=sys.stderr.isatty())
-        reasons = lost(self.model, view, len(detections))
+        reasons = lost(self.model, view, len(detections), self.options.score)
         self.unread.extend(Issue(ODD, kind, str(source), detail) for kind, detail in reasons)
         drawn = draw_detections(image.as_bytes(), detections, self.classes, 0.0)
         write_image(target, drawn, mark("predict"), compress_level=3)

@@ -15,6 +15,7 @@ from typing import Any
 from ..backend import HOST
 from ..datasets import CocoDataset, ToyShapes
 from ..datasets.checking import same_files
+from ..datasets.large_files import object_counts
 from ..datasets.shapes import HELD_BACK
 from ..datasets.stretch import Stretch
 from ..errors import InputError
@@ -150,7 +151,10 @@ def suited(recipe: Recipe, dataset: CocoDataset, options: argparse.Namespace, ou
     if options.resume and (out / "settings.json").exists():
         return choices.stored(recipe, read_json(out / "settings.json").get("recipe"), given)
     weights = config_of(options.weights) if options.weights else None
-    chosen = choices.choose(recipe, choices.measure(dataset), given, weights)
+    found = choices.measure(dataset)
+    if not len(found.sides):  # of a large file, whose masks were not read before
+        raise InputError(f"{options.data}: no usable objects; check-data says why")
+    chosen = choices.choose(recipe, found, given, weights)
     for line in choices.in_words(chosen):
         logger.info("chosen for these images: %s", line)
     return choices.apply(recipe, chosen)
@@ -164,12 +168,12 @@ def datasets(options: argparse.Namespace, recipe: Recipe) -> tuple[Any, Any | No
         return shape_sets(recipe)
     limit = options.max_pixels
     train = coco_set(options.data, options.images, None, limit)
-    objects = [thing for things in train.objects.values() for thing in things]
+    objects, ordinary = (int(n.sum()) for n in object_counts(train.images, train.objects))
     if not objects:
         raise InputError(f"{options.data}: no objects to learn from")
-    if all(thing["iscrowd"] for thing in objects):
+    if not ordinary:
         raise InputError(
-            f"{options.data}: all {len(objects)} objects are crowds (iscrowd 1): nothing would be "
+            f"{options.data}: all {objects} objects are crowds (iscrowd 1): nothing would be "
             "learnt; convert --no-crowds makes ordinary objects of them"
         )
     if options.val is None:

@@ -147,15 +147,16 @@ def same_files(files: Sequence[Path], others: Sequence[Path]) -> list[Path]:
     by_length: dict[int, list[Path]] = {}
     for file in others:
         by_length.setdefault(file.stat().st_size, []).append(file)
-    contents: dict[Path, bytes] = {}
+    contents: dict[int, set[bytes]] = {}  # by length, of the others
+    common = []
+    for file in files:
+        length = file.stat().st_size
+        if length in by_length and length not in contents:
+            contents[length] = {_content(other) for other in by_length[length]}
+        if length in contents and _content(file) in contents[length]:
+            common.append(file)
+    return common
 
-    def content(file: Path) -> bytes:
-        if file not in contents:
-            contents[file] = hashlib.blake2b(file.read_bytes()).digest()
-        return contents[file]
 
-    return [
-        file
-        for file in files
-        if any(content(file) == content(other) for other in by_length.get(file.stat().st_size, []))
-    ]
+def _content(file: Path) -> bytes:
+    return hashlib.blake2b(file.read_bytes()).digest()

@@ -22,6 +22,7 @@ from .coco_file import CocoFile
 from .coco_objects import BAD_BOX
 from .images import MAX_PIXELS, image_size, read_image, unread
 from .issues import LEFT_OUT, ODD, REFUSED, Issue, by_kind, examples
+from .large_files import LazyObjects
 from .run_lengths import masks_from_rles
 from .stretch import Stretch
 
@@ -34,7 +35,9 @@ class CocoDataset:
     `dataset[i]` is (image float32 (channels, H, W) in 0..1, target). `targets.py` describes the
     target; its boxes are those of the file, clipped to the image. Objects are left out, with a
     warning, if they have no segmentation, or one that covers no pixel, has fewer than three points,
-    lies far outside the image, or lies elsewhere than its box.
+    lies far outside the image, or lies elsewhere than its box. In a file with more than
+    `large_files.LARGE` objects, the masks of an image are read, and such objects found, when the
+    image is asked for.
 
     Args:
         images_dir: the folder of the images; by default `images/` beside the json, then the json's
@@ -64,13 +67,22 @@ class CocoDataset:
     ):
         self.path, self.channels, self.max_pixels = Path(json_path), channels, max_pixels
         self.stretch = Stretch(stretch)
-        file = CocoFile(json_path, images_dir, classes, max_pixels)
+        file = CocoFile(json_path, images_dir, classes, max_pixels, lazy=True)
         refuse(file, skip_bad_boxes)
         self.classes, self.category_ids = file.classes, file.category_ids
         self.images, self.objects = file.images, file.objects
         self.files = [file.files[entry["id"]] for entry in self.images]
         self.skipped = left_out(file.issues)
+        self._noted: dict[str, set] = {}  # by kind, the ids of objects that were read late
         warn(self.path, file.issues)
+        if isinstance(self.objects, LazyObjects):
+            self.objects.found = self._note
+            logger.info(
+                "%s: %d objects, whose masks are checked as they are read; tinymaskrcnn check-data "
+                "checks them all at once",
+                self.path,
+                self.objects.counts.sum(),
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -112,6 +124,23 @@ class CocoDataset:
             "iscrowd": np.array([o["iscrowd"] for o in objects], bool),
             "image_id": entry["id"],
         }
+
+    def _note(self, issues: list[Issue]) -> None:
+        """Act on what is wrong with an object that is read late: warn of each kind once.
+
+        Raises:
+            InputError: its segmentation has the wrong form.
+        """
+        for issue in issues:
+            if issue.level == REFUSED:
+                raise InputError(f"{self.path}: {issue}")
+            first = issue.kind not in self._noted
+            known = self._noted.setdefault(issue.kind, set())
+            if issue.level == LEFT_OUT and issue.annotation not in known:
+                self.skipped.setdefault(issue.kind, []).append(issue.annotation)
+            known.add(issue.annotation)
+            if first:
+                warn(self.path, [issue])
 
     def describe(self, index: int) -> str:
         """The file of image `index`, for messages."""

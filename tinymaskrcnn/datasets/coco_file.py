@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..errors import InputError
 from ..files import file_problem
@@ -18,6 +19,7 @@ from .coco_objects import Thing, read_object
 from .image_finder import BARE, ImageFinder
 from .images import MAX_PIXELS, check_size
 from .issues import ODD, REFUSED, Issue, brief
+from .large_files import LazyObjects, Rows, object_counts, rows_of, without_area
 
 FIELDS = {
     "categories": ("name",),
@@ -36,12 +38,15 @@ class CocoFile:
             own.
         classes: names in label order; by default the categories in the order of their ids.
         content: the content of the file, if it has been read already.
+        lazy: read the objects of a large file, and see what is wrong with their masks, when they
+            are asked for.
 
     Attributes:
         images: the usable entries, in file order.
         files: the image file found for each image id.
-        objects: the usable objects for each image id: `coco_objects.Thing` with `label`.
-        annotations: the entries by id, as they stand in the file.
+        objects: the usable objects for each image id: `coco_objects.Thing` with `label`; a
+            `LazyObjects` if they are read when they are asked for.
+        annotations: the entries by id, as they stand in the file; none if the objects are lazy.
         issues: everything that is wrong.
         classes: `classes[k - 1]` is the name of label k.
         category_ids: `category_ids[k - 1]` is the id of label k in the file; None if it has none.
@@ -57,17 +62,25 @@ class CocoFile:
         classes: Sequence[str] | None = None,
         max_pixels: int = MAX_PIXELS,
         content: dict[str, list[dict]] | None = None,
+        lazy: bool = False,
     ):
         self.path = Path(json_path)
         self.issues: list[Issue] = []
         self._unusable: dict[str, set] = {}  # ids of entries that exist but cannot be used
-        content = read_json(self.path) if content is None else content
+        rows = rows_of(self.path) if lazy else None
+        if rows is not None:
+            content = with_lists(self.path, rows.content, ("images", "categories"))
+        elif content is None:
+            content = read_json(self.path)
         self.categories = self._entries("categories", content["categories"])
         self.classes, self.category_ids = self._class_order(classes)
         self.images = list(self._entries("images", content["images"]).values())
         self.files = self._find_images(images_dir)
         self._check_sizes(max_pixels)
-        self.objects = self._read_objects(content["annotations"])
+        self.annotations: dict[Any, dict] = {}
+        self.objects: Mapping[Any, list[Thing]] = (
+            self._read_objects(content["annotations"]) if rows is None else self._lazy(rows)
+        )
         self._check_images()
 
     def _add(self, level: str, kind: str, where: str, detail: str = "", **ids: Any) -> None:
@@ -83,12 +96,13 @@ class CocoFile:
                 detail = "it has no id" if id_ is None else f"its id is {brief(id_)}"
                 self._add(REFUSED, f"{kind} without an id", f"{kind}[{number}]", detail)
                 continue
-            where = f"{SINGULAR[kind]} {brief(id_)}"
             if id_ in found or id_ in bad:
+                where = f"{SINGULAR[kind]} {brief(id_)}"
                 self._add(REFUSED, f"two {kind} with the same id", where)
                 continue
             wrong = [w for field in FIELDS[kind] if (w := wrong_field(field, entry.get(field)))]
             for field, detail in wrong:
+                where = f"{SINGULAR[kind]} {brief(id_)}"
                 self._add(REFUSED, f"{kind} with a missing or wrong {field}", where, detail)
             if wrong:
                 bad.add(id_)
@@ -135,7 +149,7 @@ class CocoFile:
             else:
                 files[entry["id"]] = file
         ambiguous = finder.ambiguous()
-        for entry in self.images:
+        for entry in self.images if finder.bare else ():
             where, id_, name = image_name(entry), entry["id"], entry["file_name"]
             if reason := ambiguous.get(name):
                 self._add(REFUSED, "images with an ambiguous name", where, reason, image=id_)
@@ -164,7 +178,7 @@ class CocoFile:
         objects: dict[Any, list[Thing]] = {id_: [] for id_ in entries}
         labels = {id_: label for label, id_ in enumerate(self.category_ids, start=1)}
         self.annotations = self._entries("annotations", annotations)
-        self._check_shift(self.annotations.values())
+        self._check_shift(a.get("category_id") for a in self.annotations.values())
         seen: set = set()
         for id_, annotation in self.annotations.items():
             where = f"annotation {brief(id_)}"
@@ -183,6 +197,30 @@ class CocoFile:
             seen.add(key)
         return objects
 
+    def _lazy(self, rows: Rows) -> LazyObjects:
+        """All objects, to be read later; their boxes and what they refer to are checked now."""
+        sizes = {entry["id"]: (entry["height"], entry["width"]) for entry in self.images}
+        places = {id_: place for place, id_ in enumerate(sizes)}
+        known = {id_: label for label, id_ in enumerate(self.category_ids, start=1)}
+        self._check_shift(rows.labels)
+        owners = np.array([places.get(id_, -1) for id_ in rows.images], np.int64)
+        labels = np.array([known.get(id_, 0) for id_ in rows.labels], np.int64)
+        for row in np.flatnonzero((owners < 0) | (labels == 0)).tolist():
+            id_, image, label = rows.ids[row], rows.images[row], rows.labels[row]
+            where, entry = f"annotation {brief(id_)}", {"id": id_, "image_id": image}
+            self._look_up(where, entry, "image_id", "images", places)
+            self._look_up(
+                where, {"id": id_, "category_id": label}, "category_id", "categories", known
+            )
+            owners[row] = -1
+        bad = without_area(rows.boxes(), np.array([*sizes.values(), (1, 1)])[owners])
+        for row in np.flatnonzero(bad & (owners >= 0)).tolist():
+            annotation, size = rows.annotation(row), sizes[rows.images[row]]
+            _, issues = read_object(annotation, *size, thorough=False)
+            self.issues += [replace(issue, annotation=annotation["id"]) for issue in issues]
+            owners[row] = -1
+        return LazyObjects(rows, sizes, owners, labels)
+
     def _look_up(self, where: str, annotation: dict, field: str, kind: str, known: dict) -> Any:
         """The entry that the annotation's `field` refers to; None if it is not usable."""
         value = annotation.get(field)
@@ -195,12 +233,12 @@ class CocoFile:
             self._add(REFUSED, f"unknown {kind}", where, detail, annotation=annotation["id"])
         return None
 
-    def _check_shift(self, annotations: Iterable[dict]) -> None:
+    def _check_shift(self, category_ids: Iterable[Any]) -> None:
         """Note category ids of annotations that would all be right if one more or one less."""
-        used = Counter(a["category_id"] for a in annotations if type(a.get("category_id")) is int)
+        used = {id_ for id_ in category_ids if type(id_) is int}
         known = {id_ for id_ in self.categories if type(id_) is int}
         for shift in (1, -1):
-            if used and known and not set(used) <= known and {u + shift for u in used} <= known:
+            if used and known and not used <= known and {u + shift for u in used} <= known:
                 detail = (
                     f"category_id is {min(used)} to {max(used)}, but the categories are "
                     f"{min(known)} to {max(known)}; all would fit if they were one "
@@ -212,8 +250,9 @@ class CocoFile:
     def _check_images(self) -> None:
         """Note images without objects, and image files that are listed twice."""
         seen: set = set()
-        for entry in self.images:
-            if not self.objects[entry["id"]]:
+        counts = object_counts(self.images, self.objects)[0]
+        for entry, count in zip(self.images, counts.tolist(), strict=True):
+            if not count:
                 self._add(ODD, "images without objects", image_name(entry), image=entry["id"])
             if entry["file_name"] in seen:
                 where, id_ = image_name(entry), entry["id"]
@@ -223,8 +262,12 @@ class CocoFile:
 
 def read_json(path: Path) -> dict[str, list[dict]]:
     """The content of a COCO json file; its three lists are present and consist of dicts."""
-    content = parse_json(path)
-    for name in ("images", "annotations", "categories"):
+    return with_lists(path, parse_json(path), ("images", "annotations", "categories"))
+
+
+def with_lists(path: Path, content: Any, names: Sequence[str]) -> dict[str, list[dict]]:
+    """The content. Raises InputError unless these lists are present and consist of dicts."""
+    for name in names:
         entries = content.get(name) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
             raise InputError(
@@ -260,8 +303,10 @@ def wrong_field(field: str, value: Any) -> tuple[str, str] | None:
         fits, expected = type(value) is int and 0 < value < 2**31, "a whole number above 0"
     else:
         fits, expected = isinstance(value, str) and value != "", "a text"
+    if fits:
+        return None
     state = "missing" if value is None else brief(value)
-    return None if fits else (field, f"{field} is {state}, expected {expected}")
+    return field, f"{field} is {state}, expected {expected}"
 
 
 def image_name(entry: dict) -> str:

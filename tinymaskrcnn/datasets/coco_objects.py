@@ -22,8 +22,14 @@ BAD_BOX = "a box without area inside its image"
 Thing = dict[str, Any]  # id, rle, box (x1, y1, x2, y2), area, iscrowd; later also label
 
 
-def read_object(annotation: dict, height: int, width: int) -> tuple[Thing | None, list[Issue]]:
-    """What training needs from an annotation (None if it cannot be used), and its issues."""
+def read_object(
+    annotation: dict, height: int, width: int, thorough: bool = True
+) -> tuple[Thing | None, list[Issue]]:
+    """What training needs from an annotation (None if it cannot be used), and its issues.
+
+    Args:
+        thorough: whether to search for what is odd about its polygons, which takes longest.
+    """
     where = f"annotation {annotation['id']}"
     try:
         rle = read_segmentation(where, annotation.get("segmentation"), height, width)
@@ -45,7 +51,8 @@ def read_object(annotation: dict, height: int, width: int) -> tuple[Thing | None
     ]
     issues += box_issues(where, stated["bbox"], corners, own["bbox"])
     issues += area_issues(where, stated["area"], own["area"])
-    issues += oddities(where, annotation["segmentation"], height, width)
+    if thorough:
+        issues += oddities(where, annotation["segmentation"], height, width)
     if any(issue.level == LEFT_OUT for issue in issues):
         return None, issues
     kept = {"id": annotation["id"], "box": corners, "rle": rle, "area": stated["area"]}

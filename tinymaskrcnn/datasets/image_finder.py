@@ -37,6 +37,8 @@ class ImageFinder:
 
     def ambiguous(self) -> dict[str, str]:
         """The bare names that do not clearly belong to one image, and why."""
+        if not self.bare:
+            return {}  # without a look at each file
         owners: dict[object, list[str]] = {}
         for name, file in self._files.items():
             owners.setdefault(identity(file), []).append(name)

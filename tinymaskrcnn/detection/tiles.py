@@ -3,7 +3,8 @@
 Every place of the image belongs to the core of one tile, and a tile reaches beyond its core by a
 margin. A tile answers for the objects whose centre lies in its core: with the margin around them it
 sees them as the whole image would show them. An object too large for that touches the border of its
-tile; it is looked at again in a window around it. So every object comes out once, and whole.
+tile; it is looked at again in a window around it, which is shrunk if the object is larger than
+`LOOK` pixels. So every object comes out once, and whole.
 
 Pixels are those of the resized image. Tiles begin at multiples of `STEP`, the stride of the
 coarsest map, so that anchors and the cells of all maps lie where they would lie in the whole image.
@@ -25,7 +26,11 @@ STEP = 64
 SLACK = 8  # pixels beyond its core in which a tile still answers: centres move a little
 EDGE = 16  # a box this near to the border of its tile may have been cut by it
 LOOK = 1024  # pixels; the side that a window around a large object may have, or that of a tile
+SHRINK = 4  # how much a window around a still larger object may be shrunk
 SAME = 0.5  # overlap from which two boxes show the same object
+
+
+Look = Callable[..., Detections]  # of a window x1, y1, x2, y2, and how many times it is shrunk
 
 
 class Tile(NamedTuple):
@@ -66,17 +71,20 @@ def _inside(box: np.ndarray, size: Size) -> tuple[int, int, int, int]:
 
 
 def detect_in_tiles(
-    look: Callable[[tuple[int, int, int, int]], Detections],
+    look: Look,
     size: Size,
     tiles: Sequence[Tile],
     suppress: Callable[[Detections], np.ndarray],
+    in_pieces: list[float] | None = None,
 ) -> Detections:
     """The objects of the whole image, best first.
 
     Args:
-        look: finds the objects in a window x1, y1, x2, y2, in pixels of that window.
+        look: finds the objects in a window x1, y1, x2, y2, in pixels of that window; with a second
+            argument, in the window shrunk so many times.
         size: height and width of the image. tiles: from `cut`.
         suppress: which of many detections stay: indices, best first, as NMS gives them.
+        in_pieces: gets the best score of each object that is too large for any window.
     """
     found, cut_off = [], []
     for window, core in tiles:
@@ -87,7 +95,7 @@ def detect_in_tiles(
         whole = ~touches(seen.boxes, window, size)
         found.append(seen[own & whole])
         cut_off += [(seen[i], window) for i in np.flatnonzero(own & ~whole)]
-    found += second_looks(look, size, cut_off, max(LOOK, _longest_side(tiles)))
+    found += second_looks(look, size, cut_off, max(LOOK, _longest_side(tiles)), in_pieces)
     everything = Detections.joined(found, size)
     return everything[suppress(everything)]
 
@@ -110,16 +118,18 @@ def touches(boxes: np.ndarray, window: Sequence[int], size: Size) -> np.ndarray:
 
 
 def second_looks(
-    look: Callable[[tuple[int, int, int, int]], Detections],
+    look: Look,
     size: Size,
     pieces: Sequence[tuple[Detections, tuple[int, int, int, int]]],
     side: int,
+    in_pieces: list[float] | None = None,
 ) -> list[Detections]:
     """Look again at objects that the borders of their tiles may have cut.
 
     Args:
         pieces: single detections, each with the window it was found in.
-        side: of the largest window.
+        side: of the largest window, after shrinking.
+        in_pieces: see `detect_in_tiles`.
 
     Returns:
         what the new windows show whole in place of the pieces; or the pieces, where they show
@@ -128,13 +138,16 @@ def second_looks(
     found = []
     for group in _groups(pieces):
         parts = Detections.joined([pieces[i][0] for i in group], size)
-        window = _window_around(parts.boxes, size, side)
-        seen = look(window).moved(window[:2], size)
+        window, shrink = _window_around(parts.boxes, size, side)
+        seen = look(window, shrink) if shrink > 1 else look(window)
+        seen = seen.moved(window[:2], size)
         seen = seen[~touches(seen.boxes, window, size)]
         covered = intersection_area(seen.boxes[:, None], parts.boxes[None])
         covered /= np.maximum(box_area(parts.boxes), 1e-6)
         shown = covered > SAME  # N, pieces
         found += [seen[shown.any(axis=1)], parts[~shown.any(axis=0)]]
+        if in_pieces is not None and shrink > 1 and not shown.any():
+            in_pieces.append(float(parts.scores.max()))
     return found
 
 
@@ -160,13 +173,21 @@ def _clip(boxes: np.ndarray, to: np.ndarray) -> np.ndarray:
     return np.minimum(np.maximum(boxes, low), high)
 
 
-def _window_around(boxes: np.ndarray, size: Size, side: int) -> tuple[int, int, int, int]:
-    """A window with the boxes in its middle and room around them, no longer than `side`."""
+def _window_around(
+    boxes: np.ndarray, size: Size, side: int
+) -> tuple[tuple[int, int, int, int], int]:
+    """A window with the boxes in its middle and room around them, no longer than `side` once it is
+    shrunk, and how many times that is: 1, or 2 or 4 if the boxes would reach its borders.
+    """
     low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
-    half = np.minimum((high - low) * 0.75 + 2 * STEP, side / 2)
-    start = np.floor(((low + high) / 2 - half) / STEP) * STEP
-    stop = np.ceil(((low + high) / 2 + half) / STEP) * STEP
-    return _inside(np.concatenate([start, stop]).astype(np.int64), size)
+    shrink = 1
+    while shrink < SHRINK and (high - low).max() > (side - 2 * EDGE) * shrink:
+        shrink *= 2
+    half = np.minimum((high - low) * 0.75 + 2 * STEP, side / 2 * shrink)
+    step = STEP * shrink
+    start = np.floor(((low + high) / 2 - half) / step) * step
+    stop = np.ceil(((low + high) / 2 + half) / step) * step
+    return _inside(np.concatenate([start, stop]).astype(np.int64), size), shrink
 
 
 def _longest_side(tiles: Sequence[Tile]) -> int:

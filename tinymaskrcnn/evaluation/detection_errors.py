@@ -107,7 +107,9 @@ def judge(
     right = set(taken.values())
     spare = [d for d in order if d not in right]
     in_crowd = ((iou >= FOREGROUND_IOU) & own & crowd).any(axis=1)
-    wrong = [_wrong(d, iou[d] * ~crowd, own[d], taken) for d in spare if not in_crowd[d]]
+    used = np.zeros(len(crowd), bool)
+    used[list(taken)] = True
+    wrong = [_wrong(d, iou[d] * ~crowd, own[d], used) for d in spare if not in_crowd[d]]
     missed = [
         Missed(g, _reason(iou[:, g], own[:, g], scores >= score))
         for g in range(len(crowd))
@@ -155,12 +157,17 @@ def _match(order: Sequence[int], ious: np.ndarray) -> dict[int, int]:
     return taken
 
 
-def _wrong(d: int, ious: np.ndarray, own: np.ndarray, taken: Mapping[int, int]) -> Wrong:
-    """What is wrong with detection d; `ious` (G,) is its overlap with each object."""
+def _wrong(d: int, ious: np.ndarray, own: np.ndarray, taken: np.ndarray) -> Wrong:
+    """What is wrong with detection d.
+
+    Args:
+        ious: (G,) its overlap with each object.
+        own, taken: (G,) bool, whether the object has its class, and whether it has been found.
+    """
     if not len(ious) or ious.max() <= 0:
         return Wrong(d, "background", None, 0.0)
     of_own, of_other = ious * own, ious * ~own
-    used = of_own * [g in taken for g in range(len(ious))]
+    used = of_own * taken
     if BACKGROUND_IOU <= of_own.max() <= FOREGROUND_IOU:
         kind, decisive = "location", of_own
     elif of_other.max() >= FOREGROUND_IOU:

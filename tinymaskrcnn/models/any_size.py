@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ SIDE = 768  # pixels of the resized image: the side of a tile
 WHOLE = 1536  # an image of no more pixels than a square of this side is not cut
 CONTEXT = 64  # pixels beyond an object that its detection depends on noticeably
 SHRUNK = 2.0  # from here on it is worth a word
+CUT = "objects larger than a tile may be in pieces, --scale X or --tile N shows them whole"
+FULL_TILES = "tiles at their limit of objects, --max-objects N raises it"
 TOO_SMALL = "small objects may be lost, --scale X or --tile N shows them larger"
 FULL = "at the limit of objects, --max-objects N raises it"
 
@@ -57,12 +59,16 @@ class View:
     Args:
         image_size, size: height and width of the image, and after resizing.
         tiles: that it is cut into; none if it is shown whole. limit: of detections.
+        full: the lowest score in each tile in which as many objects were found as its limit is.
+        in_pieces: the best score of each object that is too large for any tile.
     """
 
     image_size: Size
     size: Size
     tiles: list[Tile]
     limit: int
+    full: list[float] = field(default_factory=list, compare=False)
+    in_pieces: list[float] = field(default_factory=list, compare=False)
 
     @property
     def scale(self) -> float:
@@ -106,12 +112,14 @@ def _margin(model: MaskRCNN) -> int:
     return CONTEXT + math.ceil(large / 2)
 
 
-def lost(model: MaskRCNN, view: View, found: int) -> list[tuple[str, str]]:
+def lost(model: MaskRCNN, view: View, found: int, score: float = 0.0) -> list[tuple[str, str]]:
     """What keeps a model from finding objects in an image, if anything does: each a kind, with its
     cure, and a detail.
 
     Args:
+        view: after `detect_in`.
         found: how many objects it found, counted above the score that matters.
+        score: that score.
     """
     reasons = []
     config, smallest = model.transform.config, min(map(min, model.rpn.anchor_generator.sizes))
@@ -124,6 +132,10 @@ def lost(model: MaskRCNN, view: View, found: int) -> list[tuple[str, str]]:
         reasons.append((TOO_SMALL, f"{detail} scaling, the smallest anchor {smallest:g}"))
     if found >= view.limit:
         reasons.append((FULL, f"{view.limit} objects"))
+    if full := sum(lowest >= score for lowest in view.full):
+        reasons.append((FULL_TILES, f"{full} of {len(view.tiles)} tiles"))
+    if pieces := sum(best >= score for best in view.in_pieces):
+        reasons.append((CUT, f"{pieces} times"))
     return reasons
 
 
@@ -160,25 +172,35 @@ def detect_in(model: MaskRCNN, image: Any, view: View, progress: bool = False) -
     suppress = suppression(roi.nms_thresh, roi.class_agnostic_nms)
     with tqdm(unit="tile", total=len(view.tiles), disable=not progress, leave=False) as bar:
 
-        def look(place: Sequence[int]) -> Detections:
-            (found,) = model.detect_batch(_batch(model, image, view, place))
+        def look(place: Sequence[int], shrink: int = 1) -> Detections:
+            batch = _batch(model, image, view, place, shrink)
+            (found,) = model.detect_batch(batch)
             bar.update()
-            return found
+            if len(found) >= model.roi_heads.limit(model.transform.room(batch.sizes)):
+                view.full.append(float(found.scores.min(initial=1)))
+            x1, y1, x2, y2 = place
+            return found if shrink == 1 else model.transform.to_image(found, (y2 - y1, x2 - x1))
 
-        found = detect_in_tiles(look, view.size, view.tiles, suppress)[: view.limit]
+        found = detect_in_tiles(look, view.size, view.tiles, suppress, view.in_pieces)
+        found = found[: view.limit]
     memory.release()  # what follows, such as drawing a large image, needs memory too
     return model.transform.to_image(replace(found, image_size=view.size), view.image_size)
 
 
-def _batch(model: MaskRCNN, image: Any, view: View, place: Sequence[int]) -> ImageBatch:
-    """A window x1, y1, x2, y2 of the resized image, ready for the backbone."""
-    left, top, right, bottom = place
+def _batch(
+    model: MaskRCNN, image: Any, view: View, place: Sequence[int], shrink: int = 1
+) -> ImageBatch:
+    """A window x1, y1, x2, y2 of the resized image, ready for the backbone; or of one that is
+    shrunk so many times, the sides of which need not be whole multiples.
+    """
+    left, top, right, bottom = (-(-side // shrink) for side in place)
     height, width = bottom - top, right - left
+    resized = [-(-side // shrink) for side in view.size]
     config = model.transform.config
     if config.resize == "pillow":
-        raise InputError('tiles need resize="linear", this model has "pillow"; --tile 0 has none')
-    rows, needed_rows = window(view.image_size[0], view.size[0], top, height)
-    columns, needed_columns = window(view.image_size[1], view.size[1], left, width)
+        raise InputError('tiles need resize="linear", this model has "pillow"; --tile off has none')
+    rows, needed_rows = window(view.image_size[0], resized[0], top, height)
+    columns, needed_columns = window(view.image_size[1], resized[1], left, width)
     divisor = math.lcm(config.size_divisor, STEP)
     padded = (-(-side // divisor) * divisor for side in (height, width))
     given: Any = np.asarray(image[:, needed_rows, needed_columns], np.float32)

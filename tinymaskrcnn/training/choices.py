@@ -20,6 +20,7 @@ import numpy as np
 from .. import rle_tools
 from ..datasets import CocoDataset
 from ..datasets.coco_file import CocoFile
+from ..datasets.large_files import LazyObjects, object_counts
 from ..detection.anchor_fit import best_overlaps, coverage, suggested_sizes
 from ..models.builders import build
 from ..models.keywords import changed
@@ -32,6 +33,7 @@ SMALL = (
 WANTED = 32  # pixels of the model's input that half of the objects shall exceed
 LARGEST_SCALE, SMALLEST_SCALE = 2.0, 1 / 8  # more enlarging costs much and shows nothing new
 COVERED, BETTER = 0.95, 0.03  # below this share of boxes, other anchors that cover so much more
+MEASURED = 20_000  # objects that are measured, about, of a set with lazy ones
 ROOM = 1.5  # detections per object of the fullest image
 SAMPLED = {"rpn_batch_size_per_image": (4, 512), "box_batch_size_per_image": (1, 128)}  # per object
 NAMES = (
@@ -60,7 +62,8 @@ class Choice(NamedTuple):
 @dataclass(frozen=True)
 class Measures:
     """What decides: image sizes (N, 2), objects per image (N,), and of each of the G objects its
-    size (the root of its mask's area), its box and the number of its image.
+    size (the root of its mask's area), its box and the number of its image. Of a very large set, G
+    is a sample.
     """
 
     images: np.ndarray
@@ -71,16 +74,22 @@ class Measures:
 
 
 def measure(dataset: CocoDataset | CocoFile) -> Measures:
-    """Measure a data set without reading its images. Crowds do not count."""
-    things = [[t for t in dataset.objects[e["id"]] if not t["iscrowd"]] for e in dataset.images]
+    """Measure a data set without reading its images. Crowds do not count. Of a set so large that
+    its objects are lazy, those of some images are measured, from all over the set.
+    """
+    lazy = isinstance(dataset.objects, LazyObjects)
+    counts = object_counts(dataset.images, dataset.objects)[1]
+    every = max(1, int(counts.sum()) // MEASURED) if lazy else 1
+    chosen = range(0, len(counts), every)
+    ids = [dataset.images[index]["id"] for index in chosen]
+    things = [[t for t in dataset.objects[id_] if not t["iscrowd"]] for id_ in ids]
     flat = [thing for some in things for thing in some]
-    counts = np.array([len(some) for some in things])
     return Measures(
         images=np.array([(e["height"], e["width"]) for e in dataset.images]),
         counts=counts,
         sides=np.sqrt([float(rle_tools.area(thing["rle"])) for thing in flat]),
         boxes=np.array([thing["box"] for thing in flat], float).reshape(-1, 4),
-        owners=np.repeat(np.arange(len(counts)), counts),
+        owners=np.repeat(np.array(chosen), [len(some) for some in things]),
     )
 
 
