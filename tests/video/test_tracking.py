@@ -1,15 +1,18 @@
 """Tracks of objects: by hand on a few boxes, then on clips whose truth is known."""
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.optimize import linear_sum_assignment
 
 import tinymaskrcnn as tm
 from tinymaskrcnn.datasets.moving_shapes import MovingShapes
-from tinymaskrcnn.video.tracking import Tracker
+from tinymaskrcnn.detection.boxes import paired_iou
+from tinymaskrcnn.video.tracking import Tracker, assigned, touching
 
 from .scoring import switches, trackeval_scores
 
@@ -30,6 +33,32 @@ def numbers(frames, times=None, labels=None, **settings):
         time = i / 25 if times is None else times[i]
         out.append(tracker.update(np.array(boxes).reshape(-1, 4), kinds, time, SIZE).tolist())
     return out
+
+
+@pytest.mark.parametrize("spread", [30, 100, 2000])  # all in one group, some, few
+def test_groups_give_the_pairs_that_all_together_give(spread):
+    rng = np.random.default_rng(spread)
+    low = rng.uniform(0, spread, (2, 60, 2))
+    first, second = np.concatenate([low, low + rng.uniform(1, 40, (2, 60, 2))], axis=2)
+    table = paired_iou(first[:, None], second)
+    rows, columns = touching(first, second)
+    assert {*zip(rows, columns, strict=True)} == {*zip(*np.nonzero(table), strict=True)}
+    pairs = assigned(rows, columns, table[rows, columns], 0.15)
+    best = np.column_stack(linear_sum_assignment(table, maximize=True))
+    best = best[table[best[:, 0], best[:, 1]] >= 0.15]
+    assert len(best) and np.array_equal(np.column_stack([rows[pairs], columns[pairs]]), best)
+
+
+def test_3969_objects_need_no_table_of_all_pairs():
+    low = np.stack(np.meshgrid(*[np.arange(0, 1260, 20)] * 2), axis=-1).reshape(-1, 2)
+    boxes, labels = np.hstack([low, low + 18]), np.ones(len(low), int)
+    tracker = Tracker()
+    tracker.update(boxes[:1], labels[:1], 0.0, (2000, 2000))  # scipy is loaded
+    tracemalloc.start()
+    ids = [tracker.update(boxes + i, labels, i / 25, (2000, 2000)) for i in (1, 2)]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(*ids) and peak < len(low) ** 2 * 8
 
 
 # by hand

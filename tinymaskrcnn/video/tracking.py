@@ -109,19 +109,18 @@ class Tracker:
         """What goes with what, if objects have moved until `clock`."""
         way = self._velocity * (clock - self._time)[:, None]
         expected = self._boxes + np.tile(way, 2)
-        same = self._labels[:, None] == labels  # (T, N)
-        overlap = np.where(same, 1.0, OTHER_CLASS) * paired_iou(expected[:, None], boxes)
-        tracks, found = assigned(overlap, self.overlap)
-        same[tracks] = False
-        same[:, found] = False
-        larger = paired_iou(grown(expected)[:, None], grown(boxes))
-        more_tracks, more_found = assigned(same * larger, self.overlap)
+        t, n = touching(expected, boxes)
+        same = self._labels[t] == labels[n]
+        overlap = np.where(same, 1.0, OTHER_CLASS) * paired_iou(expected[t], boxes[n])
+        pairs = assigned(t, n, overlap, self.overlap)
+        tracks, found, total = t[pairs], n[pairs], float(overlap[pairs].sum())
+        larger, of_boxes = grown(expected), grown(boxes)
+        t, n = touching(larger, of_boxes)
+        left = (self._labels[t] == labels[n]) & ~np.isin(t, tracks) & ~np.isin(n, found)
+        t, n = t[left], n[left]
+        pairs = assigned(t, n, paired_iou(larger[t], of_boxes[n]), self.overlap)
         return Match(
-            float(overlap[tracks, found].sum()),
-            clock,
-            expected,
-            np.append(tracks, more_tracks),
-            np.append(found, more_found),
+            total, clock, expected, np.append(tracks, t[pairs]), np.append(found, n[pairs])
         )
 
     def _continue(self, tracks: np.ndarray, boxes: np.ndarray, labels: np.ndarray) -> None:
@@ -154,14 +153,60 @@ class Tracker:
         return ids
 
 
-def assigned(overlap: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the pairs whose `overlap` (T, N) is `least` or more, each row and column
-    at most once, with the largest possible sum."""
-    from scipy.optimize import linear_sum_assignment  # late: it is slow to load
+def touching(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs of boxes (T, 4) and (N, 4) that share an area, as indices (P,) and (P,), the first
+    ones ascending. Only boxes whose left sides are near are compared, not all with all.
+    """
+    order = np.argsort(b[:, 0])
+    lefts, widest = b[order, 0], (b[:, 2] - b[:, 0]).max(initial=0)
+    first = np.searchsorted(lefts, a[:, 0] - widest)
+    counts = np.maximum(np.searchsorted(lefts, a[:, 2]) - first, 0)
+    rows = np.repeat(np.arange(len(a)), counts)
+    begin = np.cumsum(counts) - counts  # of each row's pairs
+    columns = order[np.arange(len(rows)) + np.repeat(first - begin, counts)]
+    left, right = a[rows], b[columns]
+    meet = ((left[:, 2:] > right[:, :2]) & (left[:, :2] < right[:, 2:])).all(axis=1)
+    return rows[meet], columns[meet]
 
-    rows, columns = linear_sum_assignment(overlap, maximize=True)
-    good = overlap[rows, columns] >= least
-    return rows[good], columns[good]
+
+def assigned(
+    rows: np.ndarray, columns: np.ndarray, overlap: np.ndarray, least: float
+) -> np.ndarray:
+    """Choose pairs so that each row and column occurs at most once and the sum of `overlap` is the
+    largest possible.
+
+    Each group of pairs that share rows or columns is solved by itself, because the work grows with
+    the cube of its size.
+
+    Args:
+        rows, columns: (P,) of the pairs. overlap: (P,), above 0. least: what a chosen pair needs.
+
+    Returns:
+        Indices of pairs, ascending.
+    """
+    from scipy.optimize import linear_sum_assignment  # late: they are slow to load
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if not len(rows):
+        return rows
+    above = rows.max() + 1  # columns come after the rows
+    size = above + columns.max() + 1
+    graph = coo_array((overlap, (rows, above + columns)), shape=(size, size))
+    group = connected_components(graph, directed=False)[1][rows]
+    order = np.argsort(group, kind="stable")
+    chosen = []
+    for part in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
+        if len(part) == 1:
+            chosen.append(part)
+            continue
+        i, j = (np.unique(side[part], return_inverse=True)[1] for side in (rows, columns))
+        pair = np.full((i.max() + 1, j.max() + 1), -1)
+        pair[i, j] = part
+        best = pair[linear_sum_assignment(np.where(pair < 0, 0, overlap[pair]), maximize=True)]
+        chosen.append(best[best >= 0])
+    pairs = np.sort(np.concatenate(chosen))
+    return pairs[overlap[pairs] >= least]
 
 
 def centres(boxes: np.ndarray) -> np.ndarray:
