@@ -86,7 +86,7 @@ NEVER = {
     r"python -m tests\.benchmarks\.ranks": "it is a measurement, and needs MPI",
     r"python -m tests\.benchmarks\.loading": "it is a measurement, of minutes",
     r"python -m tests\.benchmarks\.(labelling|ladder)( .*)?": "its test does it in small",
-    r"python -m tests\.benchmarks\.growth( .*)?": "it is a measurement, of many minutes",
+    r"python -m tests\.benchmarks\.(growth|cores)( .*)?": "it is a measurement, of many minutes",
     r"python -m tests\.golden\.record": "it needs torch, and records what tests compare with",
 }
 NEEDS = {ROOT / "tinymaskrcnn/onnx_export/README.md": ("onnx", "onnxruntime")}  # packages of pages
