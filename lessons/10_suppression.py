@@ -268,7 +268,7 @@ assert crossing == 5
 
 # %% [markdown]
 # With three boxes per image, suppression at 0.7 raises recall from 0.51 to 0.69: without it, the
-# three are often the same object three times. With a hundred boxes there is room for repeats, and
+# three are often all on one object. With a hundred boxes there is room for repeats, and
 # the gain is small: 0.91 to 0.96. A threshold of 0.5 is best for three boxes (0.71) but ends at
 # 0.84, because it also drops boxes that belong to a neighbour. So the first stage, which may keep a
 # hundred boxes, uses 0.7; the last one, after which nothing follows, uses 0.5.

@@ -323,4 +323,4 @@ scratch.cleanup()
 #
 # **Read next.** `tinymaskrcnn/datasets/checking.py` and `tinymaskrcnn/datasets/coco_objects.py`:
 # every fault that is known. `tinymaskrcnn/training/initial_weights.py`: which weights are kept.
-# Then lesson 17: why this took seconds, not hours.
+# Then lesson 16b: the same weights in another program.

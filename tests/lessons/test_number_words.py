@@ -39,7 +39,6 @@ STATED = {
     "07": ["with each centre twice"],
     "08": ["Look twice", "Middle: one in twelve", "anchors per image: at most half"],
     "09": ["class imbalance*, lesson 08's one in a thousand"],
-    "10": ["often the same object three times"],
     "11": ["The point is a quarter"],
     "12": ["Here are twenty of a hundred"],
     "13": ["Pasted and cut at one half"],

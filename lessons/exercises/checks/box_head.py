@@ -141,10 +141,10 @@ OWN_BOXES = Task(
     wrong=mistakes("""
         " / 10" =>
         " / 5" =>
-            The weights are missing: the head outputs 10 or 5 times the offset.
+            The weights are missing: the head outputs 10 or 5 times the delta.
         / 10 => * 10
         / 5 => * 5
-            You multiply by the weights. The head outputs 10 or 5 times the offset, so divide.
+            You multiply by the weights. The head outputs 10 or 5 times the delta, so divide.
         np.arange(count), labels => :, labels
             What you picked has shape (R, R, 4): for each row, the classes of all rows. The task
             asks for one per row, so the rows need indices too, instead of the slice.
@@ -152,14 +152,14 @@ OWN_BOXES = Task(
             You divide all four by 10. For the sides it is 5.
         deltas.shape[1] // 4, 4)[np.arange(count), labels]
             => 4, deltas.shape[1] // 4)[np.arange(count), :, labels]
-            You read a row as (4, K). The four offsets of a class are next to each other: (K, 4).
+            You read a row as (4, K). The four deltas of a class are next to each other: (K, 4).
         labels] => labels - 1]
-            You take the previous class. The background is class 0 and has four offsets too, which
+            You take the previous class. The background is class 0 and has four deltas too, which
             no one uses.
         (proposals[:, :2] + proposals[:, 2:]) / 2 => proposals[:, :2]
             You move the corner. dx and dy move the centre.
         np.exp(own[:, 2:] / 5) => (1 + own[:, 2:] / 5)
-            The offsets of the sides are logarithms: each side is multiplied by the exponential.
+            The deltas of the sides are logarithms: each side is multiplied by the exponential.
         np.exp(own[:, 2:] / 5) / 2 => np.exp(own[:, 2:] / 5)
             Your boxes have twice the sides: from its centre, a box reaches half a side each way.
     """),
@@ -209,17 +209,17 @@ BOX_BRANCH_LOSS = Task(
         len(labels) => max(len(objects), 1)
             You divide by the number of objects. All proposals in the sample count, background too.
         len(labels) => (4 * max(len(objects), 1))
-            That is the mean over the objects' offsets. Add up all four, and divide the sum by the
+            That is the mean over the objects' deltas. Add up all four, and divide the sum by the
             number of proposals.
         terms.sum() / len(labels) => terms.mean()
-            That is the mean over the objects' offsets, and 0 / 0 if there is no object. Add them
+            That is the mean over the objects' deltas, and 0 / 0 if there is no object. Add them
             all up, and divide by the number of proposals.
         labels[objects] => labels[objects] - 1
-            You take the offsets of the previous class. The background is class 0 and has four too.
+            You take the deltas of the previous class. The background is class 0 and has four too.
         len(labels) => (4 * len(labels))
-            You take the mean over the four offsets. Add them up.
+            You take the mean over the four deltas. Add them up.
         np.flatnonzero(labels) => np.arange(len(labels))
-            In yours, background pays for its offsets. It has no box to be right about.
+            In yours, background pays for its deltas. It has no box to be right about.
         / (2 * beta) => / 2
             Near 0 your smooth L1 is d * d / 2. Beta belongs in the denominator there too, or the
             two parts do not meet.
@@ -227,7 +227,7 @@ BOX_BRANCH_LOSS = Task(
             Your smooth L1 bends at 1. Beta is 1/9.
         reshape(-1, 4)[objects * classes + labels[objects]] => reshape(-1, classes, 4)[objects, 1:]
         goals[objects] => goals[objects, None]
-            You compare the offsets of every class with the goal. Only those of the true class need
+            You compare the deltas of every class with the goal. Only those of the true class need
             to be right.
         np.abs(own - goals[objects]) => own - goals[objects]
             Your difference keeps its sign, so any negative one is below beta, and is squared.
