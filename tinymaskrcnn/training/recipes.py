@@ -179,7 +179,7 @@ RECIPES: dict[str, Recipe] = {
         colour_jitter=0.2,
     ),
     "cells": Recipe(  # microscope images: crops, all orientations, an hour
-        model_settings=EXACT,
+        model_settings={**EXACT, "box_nms_thresh": 0.4, "box_batch_size_per_image": 128},  # crowds
         batch_size=4,
         optimizer="muon",
         steps=100_000,
