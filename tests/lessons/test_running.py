@@ -109,7 +109,7 @@ def test_a_lesson(opened):
     editor.press("Shift+Enter")
     settled(page)
     output = by_hand.locator(".run-output")
-    assert output.locator("pre").first.inner_text() == "42"
+    assert output.locator("pre").first.inner_text().strip() == "42"
     assert output.locator("strong").inner_text() == "AssertionError"
     assert "line 2: assert shared_width == 3" in output.inner_text()
 

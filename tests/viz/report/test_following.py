@@ -399,9 +399,9 @@ def test_the_timeline_starts_at_the_beginning_and_plays_once(driver, timeline):
 def test_the_timeline_shows_one_of_several_images(driver, subject, t, tmp_path):
     model, classes, image, target = subject
     second = np.ascontiguousarray(image[:, ::-1, :100])
-    turned = {**target, "boxes": target["boxes"][:0], "labels": target["labels"][:0]}
-    turned["masks"] = np.zeros((0, *second.shape[1:]), np.uint8)
-    traces = {"first": t, "second": trace_of(model, second, turned)}
+    none = {"boxes": target["boxes"][:0], "labels": target["labels"][:0]}
+    none["masks"] = np.zeros((0, *second.shape[1:]), np.uint8)
+    traces = {"first": t, "second": trace_of(model, second, none)}
     texts = [
         moment(model, traces[title], classes, step, title, "a.html" if title == "first" else None)
         for step in (0, 30)
