@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ..files import file_problem
 from .coco_objects import Thing, read_object
 from .issues import Issue
 from .segmentation import LARGEST
@@ -34,6 +35,8 @@ def rows_of(path: Path) -> Rows | None:
     whole to tell what is wrong with it.
     """
     try:
+        if file_problem(path):  # a pipe would wait, a device never end
+            return None
         text = path.read_bytes()
         return Rows(text) if text.count(b'"segmentation"') > LARGE else None
     except (OSError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
