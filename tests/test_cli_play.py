@@ -12,6 +12,7 @@ from tests.viz.report.test_pages import data_of, unpack
 from tinymaskrcnn.commands.play import moments_of
 from tinymaskrcnn.errors import NonFiniteError
 from tinymaskrcnn.play.pack import folded_layers, pack_model, panels
+from tinymaskrcnn.training.recipes import RECIPES
 from tinymaskrcnn.viz.report.pack import Pack
 from tinymaskrcnn.weights import save_weights
 
@@ -39,6 +40,13 @@ def test_a_page_of_a_run(capsys, folder):
     status, out, _ = run(capsys, "play", "--weights", "runs <b>", "--out", "own.html")
     assert status == 0 and out.startswith("runs <b> -> own.html")
     assert "runs <b>" not in Path("own.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_what_a_recipe_trains_can_be_played(recipe, capsys, folder):
+    weights = small_weights(folder / "mine.safetensors", **RECIPES[recipe].model_settings)
+    status, _, err = run(capsys, "play", "--weights", weights)
+    assert (status, err) == (0, "")
 
 
 def test_a_page_of_a_whole_training(capsys, folder):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files import check_output, identities, mark, write_atomic
-from ..models.keywords import unlike_torchvision
 from ..models.mask_rcnn import MaskRCNN
 from ..models.pretrained import load_model, weights_path
 from ..play.pages import play_page
@@ -40,9 +39,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     out = output_file("--out", options.out)
     model, weights = load_model(options.weights), weights_path(options.weights)
-    if other := unlike_torchvision(model.config):
-        name, value = next(iter(other.items()))
-        raise InputError(f"{weights}: the page does not follow the setting {name} ({value!r})")
     check_output(out, identities([weights]), mark("play"), options.force)
     try:
         history = moments_of(Path(options.weights), model) if options.history else None

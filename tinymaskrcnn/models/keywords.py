@@ -117,20 +117,6 @@ class TinyConfig:
     )
 
 
-RULES = [
-    "resize",
-    "round_sides",
-    "clip_detections",
-    "paste",
-    "round_anchors",
-    "anchor_strides",
-    "roi_aligned",
-    "roi_sampling_ratio",
-    "rpn_min_size",
-    "rpn_rank_by",
-    "box_min_size",
-    "stride_in_1x1",
-]
 PREFIXES = {RPNConfig: "rpn_", RoIConfig: "box_"}
 COMMON: tuple[type, ...] = (CommonConfig, TransformConfig, RPNConfig, RoIConfig)
 
@@ -176,15 +162,6 @@ def plan_model(builder: str, settings: Mapping[str, Any], *parts: type) -> Model
         roi=part(RoIConfig, settings),
         rng=np.random.default_rng(common.seed),
     )
-
-
-def unlike_torchvision(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a config by which a model follows other rules than torchvision's."""
-    return {
-        name: config[name]
-        for name, each in keywords(ResNetConfig).items()
-        if name in RULES and config.get(name, each.default) != each.default
-    }
 
 
 def changed(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
