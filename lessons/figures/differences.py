@@ -13,7 +13,7 @@ from PIL import Image
 
 from tinymaskrcnn.viz.colours import DETECTION, GROUND_TRUTH, PROPOSAL
 
-from .figure import as_picture, bare, new_figure
+from .figure import as_image, as_picture, bare, new_figure
 
 SHARP = 8  # drawn pixels per pixel: outlines follow the pixels' edges
 SERIES = (GROUND_TRUTH, PROPOSAL)
@@ -33,6 +33,7 @@ class Panel(NamedTuple):
     after: np.ndarray
 
 
+@as_image
 def two_answers(panels: Mapping[str, Panel], columns: int = 3, side: float = 2.8) -> Image.Image:
     """Parts of images under their titles, with the outlines of `before` in green and those of
     `after` dashed in vermilion.
@@ -72,6 +73,7 @@ def _outline(axis: Any, masks: np.ndarray, left: int, top: int, **style: Any) ->
         axis.contour(x + left, y + top, fine, [0.5], **style)
 
 
+@as_image
 def cost_bars(
     names: Sequence[str], columns: Mapping[str, Mapping[str, Sequence[float]]], longest: float
 ) -> Image.Image:
