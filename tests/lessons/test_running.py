@@ -168,7 +168,7 @@ def test_another_address(opened):
     assert any("/elsewhere/pyodide.mjs" in url for url in opened.asked)
 
 
-@pytest.mark.parametrize("name", ["17_fast_cpu", "18_gpu_kernels"])
+@pytest.mark.parametrize("name", ["16b_two_systems", "17_fast_cpu", "18_gpu_kernels"])
 def test_a_lesson_that_cannot_run_here_says_so(opened, name):
     page = opened(f"{name}.html")
     assert "does not run in a browser" in page.locator("p.run-note").inner_text()

@@ -7,6 +7,7 @@
   const pyodide = new URL(asked || script.dataset.pyodide, site).href.replace(/\/?$/, "/");
   const [, folder, name] = location.pathname.match(/(exercises\/)?(\w+)\.html$/) || [];
   const WHY_NOT = {
+    "16b_two_systems": "it evaluates two models ten times, which takes minutes without compiled kernels",
     "17_fast_cpu": "it measures compiled kernels, and Numba does not run in a browser",
     "18_gpu_kernels": "it reads kernels of Numba, which does not run in a browser",
   };
