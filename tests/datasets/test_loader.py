@@ -138,3 +138,11 @@ def test_repeats_say_how_often_an_image_comes_per_epoch():
     epochs = [[loader.index(7 * epoch + place) for place in range(7)] for epoch in range(3)]
     assert all(sorted(epoch) == [0, 1, 1, 1, 1, 2, 2] for epoch in epochs)
     assert epochs[0] != epochs[1]
+
+
+def test_without_threads_as_in_a_browser_the_batches_are_the_same(monkeypatch):
+    usual = list(islice(Loader(Numbers(5), 2, seed=1, start_step=3), 4))
+    monkeypatch.setattr(sys, "platform", "emscripten")
+    monkeypatch.setattr("tinymaskrcnn.datasets.loader.ThreadPoolExecutor", None)
+    alone = list(islice(Loader(Numbers(5), 2, seed=1, start_step=3), 4))
+    assert all(map(equal_batches, usual, alone))

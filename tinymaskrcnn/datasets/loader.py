@@ -7,6 +7,8 @@ is left behind when it ends. The thread uses NumPy and Pillow only; kernels belo
 
 from __future__ import annotations
 
+import itertools
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -69,6 +71,8 @@ class Loader:
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))  # the latest epoch
 
     def __iter__(self) -> Iterator[Batch]:
+        if sys.platform == "emscripten":  # a browser: there are no threads
+            yield from map(self.batch, itertools.count(self.start_step))
         executor = ThreadPoolExecutor(1, thread_name_prefix="loader")
         waiting: deque[Future[Batch]] = deque()
         step = self.start_step
